@@ -1,0 +1,40 @@
+# Each target does all set-up that it needs, once: the virtual environment is made anew only when pins change.
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTHON ?= python3.11
+WORKERS ?= 2
+
+.PHONY: audit test check lint types benchmark clean
+
+# The audit of the README: digits, thirteen formats, twenty shadows.
+audit: $(READY)
+	$(BIN)/edgeaudit run examples/digits.yaml --out out/digits
+
+# Everything: style, types, all tests (toolchains, whole audits, the wheel in an environment of its own).
+test: $(READY) lint types
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+# The quick loop.
+check: $(READY) lint types
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -q -m "not toolchain and not e2e"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+# CIFAR-10, ResNet-8, 32 shadows; reads EDGEAUDIT_DATA. About 40 minutes on two cores.
+benchmark: $(READY)
+	$(BIN)/edgeaudit run benchmarks/cifar10.yaml --out out/cifar10
+	$(BIN)/edgeaudit run benchmarks/cifar10-null.yaml --out out/cifar10-null
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[all,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) out .edgeaudit build dist *.egg-info
