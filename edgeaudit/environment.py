@@ -1,0 +1,41 @@
+"""What an audit ran on: Python, operating system, CPU and the versions of every package that can change a number."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+
+from edgeaudit.devices.local import cpu_flags, cpu_name
+from edgeaudit.exporters import pass_specs
+from edgeaudit.report.model import Environment
+from edgeaudit.runtimes.registry import runtime_specs
+
+__all__ = ["current_environment", "installed", "version"]
+
+_OWN = ("numpy", "scipy", "scikit-learn", "torch", "torchvision", "safetensors")
+
+
+def version() -> str:
+    """Edgeaudit's own version."""
+    return metadata.version("edgeaudit")
+
+
+def installed(package: str) -> str | None:
+    """A distribution's version, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def current_environment() -> Environment:
+    """The environment of this process; workers run in the same one."""
+    plugins = [s.packages for s in pass_specs()] + [s.packages for s in runtime_specs()]
+    names = sorted({*_OWN, *(package for packages in plugins for package in packages)})
+    return Environment(
+        python=platform.python_version(),
+        os=f"{platform.system()} {platform.machine()}",
+        cpu=cpu_name(),
+        isa=cpu_flags(),
+        packages={name: found for name in names if (found := installed(name)) is not None},
+    )

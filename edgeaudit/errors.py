@@ -1,0 +1,157 @@
+"""Every error that edgeaudit raises on purpose.
+
+::
+
+    EdgeAuditError
+    ├── SpecError            audit.yaml says something that cannot be meant
+    ├── DataError            records cannot be read
+    │   └── SplitError       records do not suffice for the split asked for
+    ├── RecipeError          a model cannot be built
+    │   └── TrainingError    a model was built and did not train
+    ├── ToolchainError       a converter or quantiser failed
+    │   └── MissingToolchain it is not installed; carries the pip line
+    ├── ArtifactError        a runtime cannot serve the artifact
+    │   └── AgreementError   it serves it and answers something else than the model
+    ├── AttackError          an attack cannot be run on these responses
+    ├── BudgetError          a budget names what does not exist
+    ├── StoreError           the store cannot be written or read
+    ├── WorkerDied           a worker process ended without an answer
+    └── RunError             a finished run cannot be read
+
+Each message names the key, file or record, and the remedy. The command line
+prints it as it is and exits with 2; nothing else is caught there.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = [
+    "AgreementError",
+    "ArtifactError",
+    "AttackError",
+    "BudgetError",
+    "DataError",
+    "EdgeAuditError",
+    "MissingToolchain",
+    "RecipeError",
+    "RunError",
+    "SpecError",
+    "SplitError",
+    "StoreError",
+    "ToolchainError",
+    "TrainingError",
+    "WorkerDied",
+    "store_errors",
+    "toolchain_errors",
+]
+
+
+class EdgeAuditError(Exception):
+    """Base of all errors that a user can cause and mend."""
+
+
+class SpecError(EdgeAuditError):
+    """audit.yaml is not valid."""
+
+
+class DataError(EdgeAuditError):
+    """A data source cannot be read."""
+
+
+class SplitError(DataError):
+    """The population is too small, or its member lists contradict each other."""
+
+
+class RecipeError(EdgeAuditError):
+    """A recipe cannot build its model for these records."""
+
+
+class TrainingError(RecipeError):
+    """A model did not train, for instance because its loss became NaN."""
+
+
+class ToolchainError(EdgeAuditError):
+    """A converter, pruner or quantiser failed on a model."""
+
+
+class MissingToolchain(ToolchainError):
+    """A package that a format or runtime needs is not installed."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs the package '{package}', which is not installed. "
+            f"Install it with: pip install 'edgeaudit[{extra}]'"
+        )
+        self._args = (what, package, extra)
+
+    def __reduce__(self) -> tuple[type[MissingToolchain], tuple[str, str, str]]:
+        # Errors cross process borders; the default would call __init__ with the message alone.
+        return type(self), self._args
+
+
+class ArtifactError(EdgeAuditError):
+    """A runtime cannot load or run an artifact."""
+
+
+class AgreementError(ArtifactError):
+    """An artifact's answers disagree with the torch model it was made from."""
+
+
+class AttackError(EdgeAuditError):
+    """An attack cannot be run, or cannot resolve what it was asked for."""
+
+
+class BudgetError(EdgeAuditError):
+    """A budget names a format, metric or attack that the audit does not have."""
+
+
+class StoreError(EdgeAuditError):
+    """The store cannot be read or written."""
+
+
+class WorkerDied(EdgeAuditError):
+    """A worker process ended without an answer (killed, or out of memory)."""
+
+
+class RunError(EdgeAuditError):
+    """A run folder is missing, unfinished or unreadable."""
+
+
+@contextmanager
+def toolchain_errors(step: str) -> Iterator[None]:
+    """Turn whatever a toolchain raises inside the block into a `ToolchainError` that names `step`.
+
+    Converters raise anything from ValueError to C++ exceptions of their own classes, so this is the one
+    place outside the command line's edge where `Exception` is caught.
+    """
+    try:
+        yield
+    except EdgeAuditError:
+        raise
+    except ImportError as exc:
+        raise ToolchainError(
+            f"{step} failed to import {exc.name or exc}: {exc}. `edgeaudit doctor` shows what is installed"
+        ) from exc
+    except OSError as exc:
+        if exc.errno == errno.ENOSPC:
+            raise StoreError(f"{step}: the disk is full; free some space and run again") from exc
+        raise ToolchainError(f"{step} failed: {type(exc).__name__}: {exc}") from exc
+    except Exception as exc:
+        first_line = (str(exc).strip().splitlines() or ["no message"])[0]
+        raise ToolchainError(f"{step} failed: {type(exc).__name__}: {first_line}") from exc
+
+
+@contextmanager
+def store_errors(where: str) -> Iterator[None]:
+    """Turn an `OSError` inside the block into a `StoreError` that names `where` and the remedy."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno == errno.ENOSPC:
+            raise StoreError(
+                f"{where}: the disk is full; finished work is kept, free some space and run again"
+            ) from exc
+        raise StoreError(f"{where}: {exc.strerror or exc}") from exc

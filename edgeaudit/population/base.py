@@ -1,0 +1,234 @@
+"""The population: records, labels and their split, stored once and read by everyone through a memory map."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.errors import DataError, SplitError
+from edgeaudit.population.sources import Raw
+from edgeaudit.population.split import Duplicates, Split
+
+__all__ = ["HALF", "Population", "Role", "prepare_records", "stream"]
+
+IntArray = npt.NDArray[np.int64]
+HALF = "half-"
+Role = str
+"""Which model: `target`, `null-target`, `shadow-<k>` (adversary), or `half-<k>` (a shadow of the auditor)."""
+
+
+def stream(seed: int, *names: object) -> np.random.Generator:
+    """A generator of its own for each purpose: the draws of one do not depend on how many others there are."""
+    words = [zlib.crc32(str(name).encode()) for name in names]
+    return np.random.default_rng(np.random.SeedSequence([seed, *words]))
+
+
+def prepare_records(raw: Raw, layout: str) -> npt.NDArray[Any]:
+    """X as [n, C, H, W] (images) or [n, d], in the source's dtype.
+
+    layout: `auto` takes [n, h, w] as one channel and [n, h, w, 1|3|4] as channels last; HW, HWC, CHW, flat say so.
+    Raises `DataError` for an empty source, unequal lengths, values that are not finite.
+    """
+    x = raw.x
+    if len(x) != len(raw.y):
+        raise DataError(f"data: {len(x)} records and {len(raw.y)} labels")
+    if len(x) == 0:
+        raise DataError("data: the source has no records")
+    if not (np.issubdtype(x.dtype, np.number) or x.dtype == np.bool_):
+        raise DataError(f"data: records of dtype {x.dtype} are not numbers")
+    if x.dtype == np.bool_:
+        x = x.astype(np.uint8)
+    if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
+        bad = int(np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1))[0])
+        raise DataError(f"data: record {bad} has values that are not finite; mend or remove it")
+    if raw.y.min() < 0:
+        raise DataError(f"data: label {raw.y.min()} is negative; labels count from 0")
+    if layout == "auto":
+        layout = _guess_layout(x.shape[1:])
+    return _to_layout(x, layout)
+
+
+def _guess_layout(shape: tuple[int, ...]) -> str:
+    if len(shape) == 1:
+        return "flat"
+    if len(shape) == 2:
+        return "HW"
+    if len(shape) == 3 and shape[2] in (1, 3, 4):
+        return "HWC"
+    if len(shape) == 3 and shape[0] in (1, 3, 4):
+        return "CHW"
+    raise DataError(f"data.layout: records of shape {shape} could mean several things; set HW, HWC, CHW or flat")
+
+
+def _to_layout(x: npt.NDArray[Any], layout: str) -> npt.NDArray[Any]:
+    dimensions = {"HW": 2, "HWC": 3, "CHW": 3}.get(layout)
+    if dimensions is not None and x.ndim - 1 != dimensions:
+        raise DataError(f"data.layout: {layout} has {dimensions} axes, and these records have shape {x.shape[1:]}")
+    if layout == "HW":
+        return np.ascontiguousarray(x[:, None])
+    if layout == "HWC":
+        return np.ascontiguousarray(np.transpose(x, (0, 3, 1, 2)))
+    return np.ascontiguousarray(x if layout == "CHW" else x.reshape(len(x), -1))
+
+
+@dataclass(frozen=True)
+class Population:
+    """A stored population: a folder with x.npy, y.npy, split.npz and about.json."""
+
+    folder: Path
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """Counts, shapes and digests, as audit.json reports them."""
+        found: dict[str, Any] = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
+        return found
+
+    @cached_property
+    def labels(self) -> IntArray:
+        """int64 [all records]."""
+        y: IntArray = np.load(self.folder / "y.npy")
+        return y
+
+    @cached_property
+    def split(self) -> Split:
+        """Record ids of each side."""
+        with np.load(self.folder / "split.npz") as arrays:
+            return Split(arrays["members"], arrays["nonmembers"], arrays["reference"], int(arrays["moved"]))
+
+    @cached_property
+    def _records(self) -> npt.NDArray[Any]:
+        x: npt.NDArray[Any] = np.load(self.folder / "x.npy", mmap_mode="r")
+        return x
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one record, (C, H, W) or (d,)."""
+        return tuple(self.about["input_shape"])
+
+    @property
+    def n_classes(self) -> int:
+        """Largest label + 1."""
+        return int(self.about["classes"])
+
+    def take(self, ids: IntArray) -> npt.NDArray[np.float32]:
+        """Records as every model sees them: float32 [n, *input_shape], scaled and standardised."""
+        x = np.asarray(self._records[ids], np.float32)
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        mean = np.array(self.about["mean"], np.float32).reshape(shape)
+        deviation = np.array(self.about["deviation"], np.float32).reshape(shape)
+        standardised: npt.NDArray[np.float32] = (x - mean) / deviation
+        return standardised
+
+    @cached_property
+    def queried(self) -> IntArray:
+        """Ids of every record that models are asked about: members, nonmembers, then reference."""
+        return np.concatenate([self.split.members, self.split.nonmembers, self.split.reference])
+
+    def training_ids(self, role: Role, seed: int) -> IntArray:
+        """What a model trains on: the target its members, shadow k as many records of the reference pool.
+
+        A null target is drawn as a shadow is, so it is exchangeable with them and every test must find nothing.
+        A `half-<k>` trains on a random half of the audited records and the next one on the other half, so that each
+        record is in for as many shadows as it is out (or one less, for an odd number of shadows).
+        """
+        if role == "target":
+            return self.split.members
+        if role.startswith(HALF):
+            return self._half(int(role.removeprefix(HALF)), seed)
+        n, pool = len(self.split.members), self.split.reference
+        if n >= len(pool):
+            raise SplitError(
+                f"data.reference: a shadow trains on {n} records of the reference pool, which has {len(pool)}: "
+                f"at least {n + 1 - len(pool)} more are needed"
+            )
+        return np.sort(stream(seed, "training", role).choice(pool, n, replace=False))
+
+    @property
+    def audited(self) -> IntArray:
+        """Ids of members, then nonmembers."""
+        return np.concatenate([self.split.members, self.split.nonmembers])
+
+    def _half(self, index: int, seed: int) -> IntArray:
+        shuffled = stream(seed, "halves", index // 2).permutation(self.audited)
+        cut = len(shuffled) // 2
+        return np.sort(shuffled[:cut] if index % 2 == 0 else shuffled[cut:])
+
+    def calibration_ids(self, role: Role, seed: int, policy: str, count: int) -> IntArray:
+        """What a quantiser sees while it makes this model's file.
+
+        disjoint: reference records that the model did not train on and that are not audited.
+        members: records that the model trained on. nonmembers: audited records it did not train on; for an adversary's
+        shadow, whose nonmembers are the reference records it did not train on, the same as disjoint.
+        """
+        trained = self.training_ids(role, seed)
+        if policy == "members":
+            pool = trained
+        elif policy == "nonmembers" and (role == "target" or role.startswith(HALF)):
+            pool = np.setdiff1d(self.audited, trained)
+        else:
+            pool = np.setdiff1d(self.split.reference, trained)
+        if count > len(pool):
+            raise SplitError(
+                f"data.calibration: {count} records asked for, and the policy '{policy}' leaves {len(pool)} "
+                f"for {role}: {count - len(pool)} are missing"
+            )
+        # A prefix of one shuffle, so that fewer records are a part of more.
+        return np.sort(stream(seed, "calibration", role, policy).permutation(pool)[:count])
+
+
+def write_population(
+    folder: Path, source: str, raw: Raw, x: npt.NDArray[Any], split: Split, duplicates: Duplicates, *, standardise: bool
+) -> None:
+    """Write a population's files. Mean and deviation come from the reference pool, which nobody's membership is in."""
+    base = split.reference if len(split.reference) else split.nonmembers
+    mean, deviation = _statistics(x[base]) if standardise else _scale_only(x)
+    digest = hashlib.sha256(np.ascontiguousarray(x).data)
+    digest.update(np.ascontiguousarray(raw.y).data)
+    digest.update(json.dumps([str(x.dtype), x.shape, mean, deviation]).encode())
+    about = {
+        "source": source,
+        "sha256": digest.hexdigest(),
+        "records": len(x),
+        "members": len(split.members),
+        "nonmembers": len(split.nonmembers),
+        "reference": len(split.reference),
+        "moved": split.moved,
+        "classes": int(raw.y.max()) + 1,
+        "class_names": list(raw.classes),
+        "input_shape": list(x.shape[1:]),
+        "duplicates": duplicates.copies,
+        "conflicting_labels": duplicates.conflicting,
+        "mean": mean,
+        "deviation": deviation,
+    }
+    np.save(folder / "x.npy", x)
+    np.save(folder / "y.npy", raw.y)
+    np.savez(
+        folder / "split.npz",
+        members=split.members,
+        nonmembers=split.nonmembers,
+        reference=split.reference,
+        moved=np.int64(split.moved),
+    )
+    (folder / "about.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _statistics(x: npt.NDArray[Any]) -> tuple[list[float], list[float]]:
+    """Mean and deviation a channel (images) or a column (tables); a constant column gets deviation 1."""
+    axes = (0, *range(2, x.ndim))
+    mean = x.mean(axis=axes, dtype=np.float64)
+    deviation = x.std(axis=axes, dtype=np.float64)
+    return mean.tolist(), np.where(deviation > 0, deviation, 1.0).tolist()
+
+
+def _scale_only(x: npt.NDArray[Any]) -> tuple[list[float], list[float]]:
+    top = float(np.iinfo(x.dtype).max) if x.dtype == np.uint8 else 1.0
+    return [0.0] * x.shape[1], [top] * x.shape[1]

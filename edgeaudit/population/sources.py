@@ -1,0 +1,175 @@
+"""Data sources: where records and labels come from. Each answers (x, y) as the source has them.
+
+A source also says what its content depends on, so that an unchanged source need not be read again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.errors import DataError, MissingToolchain
+from edgeaudit.recipes.base import import_function
+
+__all__ = ["Raw", "Source", "find_source"]
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+
+@dataclass(frozen=True)
+class Raw:
+    """x: [n, ...] of any numeric dtype; y: int64 [n]; classes: names in label order, where the source has them."""
+
+    x: npt.NDArray[Any]
+    y: npt.NDArray[np.int64]
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """read: loads the records. fingerprint: changes when the content changes; None: cannot be told without reading."""
+
+    name: str
+    read: Callable[[], Raw]
+    fingerprint: Callable[[], str | None]
+
+
+def find_source(name: str, path: Path | None, keys: Mapping[str, Any]) -> Source:
+    """The source that `data.source` names.
+
+    name: digits | npz | folder | torchvision:<DataSet> | module:function.
+    path: the file or folder (npz, folder, torchvision root).
+    keys: `x` and `y`, the arrays' names in an .npz; other entries are arguments of a torchvision data set or of the
+        user's function.
+    """
+    if name == "digits":
+        return Source(name, _read_digits, lambda: f"scikit-learn {metadata.version('scikit-learn')}")
+    if name == "npz":
+        file = _existing(name, path)
+        return Source(f"npz:{file.name}", lambda: _read_npz(file, keys), lambda: _sha256(file))
+    if name == "folder":
+        folder = _existing(name, path)
+        return Source(f"folder:{folder.name}", lambda: _read_folder(folder, keys), lambda: _tree_sha256(folder))
+    if name.startswith("torchvision:"):
+        root = _existing(name, path)
+        return Source(name, lambda: _read_torchvision(name, root, keys), lambda: _tree_sha256(root))
+    if ":" in name:
+        return Source(name, lambda: _read_function(name, keys), lambda: None)
+    raise DataError(
+        f"data.source: '{name}' is not known. It is one of: digits, npz, folder, torchvision:<DataSet>, module:function"
+    )
+
+
+def _existing(name: str, path: Path | None) -> Path:
+    if path is None:
+        raise DataError(f"data.path: the source '{name}' needs a path")
+    if not path.exists():
+        raise DataError(f"data.path: {path} does not exist")
+    return path
+
+
+def _sha256(file: Path) -> str:
+    try:
+        with file.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as exc:
+        raise DataError(f"data.path: {file} cannot be read: {exc.strerror}") from exc
+
+
+def _tree_sha256(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+        digest.update(f"{file.relative_to(folder)}\0{_sha256(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _labels(y: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
+    y = np.asarray(y)
+    if y.ndim != 1 or not (np.issubdtype(y.dtype, np.integer) or np.array_equal(y, np.floor(y))):
+        raise DataError(f"{where}: labels must be one integer a record; got {y.dtype} of shape {y.shape}")
+    return y.astype(np.int64)
+
+
+def _read_digits() -> Raw:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    # Pixels are counts 0..16; as bytes 0..255 they pass through the same scaling as any image.
+    return Raw(np.round(digits.images * (255 / 16)).astype(np.uint8), digits.target.astype(np.int64))
+
+
+def _read_npz(file: Path, keys: Mapping[str, Any]) -> Raw:
+    x_key, y_key = str(keys.get("x", "x")), str(keys.get("y", "y"))
+    try:
+        # Opened here, because numpy 2.4 leaves a file it opened itself open when it is not a zip file.
+        with file.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
+            found = {key: arrays[key] for key in (x_key, y_key) if key in arrays.files}
+            names = ", ".join(arrays.files)
+    except (OSError, ValueError, EOFError, BadZipFile, AttributeError) as exc:
+        # AttributeError: numpy gives a bare array, which is no context, for an .npy file under this name.
+        raise DataError(f"data.path: {file} cannot be read as .npz: {exc}") from exc
+    for key in (x_key, y_key):
+        if key not in found:
+            raise DataError(
+                f"data.path: {file} has no array '{key}'; it has: {names}. "
+                "Name the arrays in data.options: {x: ..., y: ...}"
+            )
+    return Raw(found[x_key], _labels(found[y_key], f"{file}:{y_key}"))
+
+
+def _read_folder(folder: Path, keys: Mapping[str, Any]) -> Raw:
+    """One sub-folder a class; every image is read as RGB and resized to data.options.size where it is given."""
+    from PIL import Image, UnidentifiedImageError
+
+    classes = sorted(p.name for p in folder.iterdir() if p.is_dir())
+    if not classes:
+        raise DataError(f"{folder} has no sub-folders; it needs one for each class, with the images inside")
+    images, labels = [], []
+    for label, name in enumerate(classes):
+        for file in sorted(p for p in (folder / name).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES):
+            try:
+                with Image.open(file) as opened:
+                    image = opened.convert("RGB")
+                    if "size" in keys:
+                        image = image.resize((int(keys["size"]), int(keys["size"])))
+                    images.append(np.asarray(image))
+            except (OSError, UnidentifiedImageError) as exc:
+                raise DataError(f"{file} cannot be read as an image: {exc}. Remove it or mend it") from exc
+            labels.append(label)
+    shapes = sorted({i.shape for i in images})
+    if len(shapes) != 1:
+        what = f"images of {len(shapes)} sizes, {shapes[0]} to {shapes[-1]}" if shapes else "no images"
+        raise DataError(f"{folder} has {what}; all must be of one size: set data.options: {{size: 32}}")
+    return Raw(np.stack(images), np.array(labels, np.int64), tuple(classes))
+
+
+def _read_torchvision(name: str, root: Path, keys: Mapping[str, Any]) -> Raw:
+    try:
+        from torchvision import datasets
+    except ImportError:
+        raise MissingToolchain(f"data.source '{name}'", "torchvision", "torch") from None
+
+    factory = getattr(datasets, name.partition(":")[2], None)
+    if factory is None:
+        raise DataError(f"data.source: torchvision has no data set '{name.partition(':')[2]}'")
+    try:
+        data = factory(root=str(root), **{"download": False, **keys})
+    except (RuntimeError, OSError, TypeError) as exc:
+        raise DataError(f"data.source: {name} cannot be read from {root}: {exc}") from exc
+    images, labels = zip(*((np.asarray(image), label) for image, label in data), strict=True)
+    return Raw(np.stack(images), _labels(np.array(labels), name), tuple(getattr(data, "classes", ())))
+
+
+def _read_function(name: str, keys: Mapping[str, Any]) -> Raw:
+    result = import_function(name)(**keys)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise DataError(f"data.source: {name} must return (x, y); it returned {type(result).__name__}")
+    return Raw(np.asarray(result[0]), _labels(np.asarray(result[1]), name))

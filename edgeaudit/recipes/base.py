@@ -1,0 +1,163 @@
+"""What a recipe is: (records, seed) -> trained model, as plain data that can be hashed, stored and sent to a worker."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgeaudit.errors import RecipeError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Recipe", "Training", "build", "import_function", "module_from_manifest", "source_digest"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training loop's settings. lr follows one cosine from `lr` to 0 over all steps.
+
+    augment: `flip-shift` mirrors half of the images and shifts all by up to 4 pixels, or `none`.
+    precision: `bfloat16` trains under CPU autocast (faster where the CPU has bf16); weights stay float32.
+    """
+
+    epochs: int = 30
+    batch: int = 64
+    lr: float = 0.05
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.0
+    augment: Literal["none", "flip-shift"] = "none"
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is made.
+
+    name: a built-in architecture, `torchvision:<name>`, or the user's `module:function`, called as
+        function(input_shape, n_classes, **options) -> torch.nn.Module that answers logits.
+    train_function: the user's `module:function`, called as function(module, x, y, *, seed, epochs) and training in
+        place; None for the built-in loop.
+    input_shape: of one record, (C, H, W) or (d,).
+    """
+
+    name: str
+    input_shape: tuple[int, ...]
+    n_classes: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    training: Training = field(default_factory=Training)
+    train_function: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self) | {"input_shape": list(self.input_shape), "options": dict(self.options)}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Recipe:
+        """Inverse of `to_dict`."""
+        fields = dict(raw)
+        fields["input_shape"] = tuple(fields["input_shape"])
+        fields["training"] = Training(**fields["training"])
+        return cls(**fields)
+
+
+def build(recipe: Recipe, seed: int) -> nn.Module:
+    """An untrained module; its initial weights depend on `seed` alone.
+
+    Raises `RecipeError` where the architecture is unknown or does not fit records of `input_shape`.
+    """
+    import torch
+
+    from edgeaudit.recipes.architectures import ARCHITECTURES
+    from edgeaudit.recipes.torchvision_models import build_torchvision
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            if recipe.name in ARCHITECTURES:
+                module = ARCHITECTURES[recipe.name].build(recipe.input_shape, recipe.n_classes, **recipe.options)
+            elif recipe.name.startswith("torchvision:"):
+                module = build_torchvision(recipe.name.partition(":")[2], recipe.n_classes, recipe.options)
+            elif ":" in recipe.name:
+                module = import_function(recipe.name)(recipe.input_shape, recipe.n_classes, **recipe.options)
+            else:
+                known = ", ".join(sorted(ARCHITECTURES))
+                raise RecipeError(
+                    f"model.recipe: '{recipe.name}' is not known. Built in: {known}; or torchvision:<name>, "
+                    "or module:function of your own"
+                )
+            _check_fit(module, recipe)
+        except (TypeError, ValueError) as exc:
+            raise RecipeError(f"model.recipe '{recipe.name}' cannot be built: {exc}") from exc
+    return module
+
+
+def _check_fit(module: nn.Module, recipe: Recipe) -> None:
+    import torch
+
+    if not isinstance(module, torch.nn.Module):
+        raise RecipeError(f"model.recipe '{recipe.name}' returned {type(module).__name__}, not a torch.nn.Module")
+    module.eval()
+    try:
+        with torch.no_grad():
+            answer = module(torch.zeros(2, *recipe.input_shape))
+    except RuntimeError as exc:
+        first_line = str(exc).splitlines()[0]
+        raise RecipeError(
+            f"model.recipe '{recipe.name}' cannot take records of shape {recipe.input_shape}: {first_line}"
+        ) from exc
+    if not isinstance(answer, torch.Tensor) or answer.shape != (2, recipe.n_classes):
+        shape = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
+        raise RecipeError(
+            f"model.recipe '{recipe.name}' answers {shape} for 2 records; [2, {recipe.n_classes}] logits are expected"
+        )
+
+
+def module_from_manifest(recipe: Mapping[str, Any], state: Path) -> nn.Module:
+    """Build a manifest's recipe and load the weights in `state` (.safetensors); eval mode."""
+    from safetensors.torch import load_file
+
+    module = build(Recipe.from_dict(recipe), seed=0)
+    module.load_state_dict(load_file(state))
+    return module.eval()
+
+
+def import_function(reference: str) -> Callable[..., Any]:
+    """The object that `module:function` names; the folder of audit.yaml is on the import path."""
+    module_name, _, attribute = reference.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except ImportError as exc:
+        raise RecipeError(
+            f"'{reference}': {exc}. The module must be importable from audit.yaml's folder or be installed"
+        ) from exc
+    except AttributeError as exc:
+        raise RecipeError(f"'{reference}': the module {module_name} has no '{attribute}'") from exc
+    if not callable(found):
+        raise RecipeError(f"'{reference}' is not a function")
+    function: Callable[..., Any] = found
+    return function
+
+
+def source_digest(*module_names: str) -> str:
+    """SHA-256 over the source files of modules and of every module beside them in their packages.
+
+    It enters the keys of jobs, so that changed code never meets the results of old code.
+    """
+    digest = hashlib.sha256()
+    for name in module_names:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise RecipeError(f"the module '{name}' cannot be found; its code is part of the audit's key")
+        origin = Path(spec.origin)
+        files = sorted(origin.parent.glob("*.py")) if spec.submodule_search_locations else [origin]
+        for file in files:
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,24 @@
+"""Any torchvision classifier by name, untrained, with the audit's number of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from edgeaudit.errors import RecipeError
+
+__all__ = ["build_torchvision"]
+
+
+def build_torchvision(name: str, n_classes: int, options: Mapping[str, Any]) -> nn.Module:
+    """torchvision.models.<name>(num_classes=n_classes, **options), without weights from a hub."""
+    from torchvision import models
+
+    classifiers = models.list_models(module=models)
+    if name not in classifiers:
+        near = [c for c in classifiers if name.split("_", maxsplit=1)[0] in c] or classifiers
+        raise RecipeError(f"torchvision has no classifier '{name}'. Among others it has: {', '.join(near[:12])}")
+    module: nn.Module = models.get_model(name, weights=None, num_classes=n_classes, **options)
+    return module

@@ -1,0 +1,111 @@
+"""The built-in training loop: one thread, deterministic, a pure function of (records, seed, recipe)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from edgeaudit.errors import TrainingError
+from edgeaudit.recipes.base import Recipe, Training, import_function
+
+__all__ = ["logits", "train"]
+
+_SHIFT = 4
+
+
+def train(
+    module: nn.Module,
+    x: npt.NDArray[np.float32],
+    y: npt.NDArray[np.int64],
+    recipe: Recipe,
+    seed: int,
+    epochs: int | None = None,
+) -> float:
+    """Train in place; returns the mean loss of the last epoch (NaN for a user's own loop).
+
+    x: float32 [n, *input_shape]; y: int64 [n]. `epochs` overrides the recipe's (fine-tuning), and the learning rate
+    is then a tenth. Raises `TrainingError` where the loss or a weight is no longer finite.
+    """
+    setting = recipe.training
+    n_epochs = setting.epochs if epochs is None else epochs
+    torch.use_deterministic_algorithms(mode=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if recipe.train_function is not None:
+            import_function(recipe.train_function)(module, x, y, seed=seed, epochs=n_epochs)
+            loss = math.nan
+        else:
+            lr = setting.lr if epochs is None else setting.lr / 10
+            loss = _loop(module, torch.from_numpy(x), torch.from_numpy(y), setting, n_epochs, lr, seed)
+    module.eval()
+    if not all(bool(torch.isfinite(value).all()) for value in module.state_dict().values()):
+        raise TrainingError(
+            f"{recipe.name}: a weight is not finite after training; lower model.lr (it is {setting.lr})"
+        )
+    return loss
+
+
+def _optimizer(module: nn.Module, setting: Training, lr: float) -> torch.optim.Optimizer:
+    if setting.optimizer == "adam":
+        return torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=setting.weight_decay)
+    return torch.optim.SGD(
+        module.parameters(), lr=lr, momentum=setting.momentum, weight_decay=setting.weight_decay, nesterov=True
+    )
+
+
+def _loop(
+    module: nn.Module, x: torch.Tensor, y: torch.Tensor, setting: Training, epochs: int, lr: float, seed: int
+) -> float:
+    generator = torch.Generator().manual_seed(seed)
+    batch = min(setting.batch, len(x))
+    steps = len(x) // batch  # BatchNorm cannot take a last batch of one, so the rest of each epoch waits for the next
+    optimizer = _optimizer(module, setting, lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, epochs * steps))
+    criterion = nn.CrossEntropyLoss(label_smoothing=setting.label_smoothing)
+    if x.ndim == 4:
+        x = x.contiguous(memory_format=torch.channels_last)
+        module.to(memory_format=torch.channels_last)
+    module.train()
+    mean = math.nan
+    for epoch in range(epochs):
+        order = torch.randperm(len(x), generator=generator)
+        total = 0.0
+        for step in range(steps):
+            rows = order[step * batch : (step + 1) * batch]
+            inputs = _augmented(x[rows], setting, generator)
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast("cpu", torch.bfloat16, enabled=setting.precision == "bfloat16"):
+                answer = module(inputs)
+            loss = criterion(answer.float(), y[rows])
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += float(loss.detach())
+        mean = total / steps
+        if not math.isfinite(mean):
+            raise TrainingError(
+                f"the loss is {mean} in epoch {epoch + 1} of {epochs}; lower model.lr (it is {setting.lr})"
+            )
+    module.to(memory_format=torch.contiguous_format)
+    return mean
+
+
+def _augmented(x: torch.Tensor, setting: Training, generator: torch.Generator) -> torch.Tensor:
+    if setting.augment == "none" or x.ndim != 4:
+        return x
+    mirrored = torch.rand(len(x), generator=generator) < 0.5
+    x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
+    down, right = (int(torch.randint(-_SHIFT, _SHIFT + 1, (1,), generator=generator)) for _ in range(2))
+    return torch.roll(nn.functional.pad(x, (_SHIFT,) * 4), (down, right), (2, 3))[..., _SHIFT:-_SHIFT, _SHIFT:-_SHIFT]
+
+
+def logits(module: nn.Module, x: npt.NDArray[np.float32], batch: int = 256) -> npt.NDArray[np.float32]:
+    """Answers of a module in eval mode, float32 [n, classes]."""
+    module.eval()
+    with torch.no_grad():
+        blocks = [module(torch.from_numpy(x[i : i + batch])).float().numpy() for i in range(0, len(x), batch)]
+    return np.concatenate(blocks) if blocks else np.empty((0, 0), np.float32)

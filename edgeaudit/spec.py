@@ -1,0 +1,315 @@
+"""audit.yaml: typed, unknown keys refused, every message with the key and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from edgeaudit.errors import SpecError
+
+__all__ = [
+    "AuditSpec",
+    "BudgetSpec",
+    "CalibrationSpec",
+    "DataSpec",
+    "FormatUse",
+    "ModelSpec",
+    "ThreatSpec",
+    "load_spec",
+]
+
+CalibrationPolicy = Literal["disjoint", "members", "nonmembers"]
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSpec(_Spec):
+    """The model under audit and how models like it are made (`recipe` and its training settings)."""
+
+    recipe: str = "mlp"
+    options: dict[str, Any] = Field(default_factory=dict)
+    train: str | None = None
+    checkpoint: Path | None = None
+    epochs: int = Field(30, ge=1)
+    batch: int = Field(64, ge=2)
+    lr: float = Field(0.05, gt=0)
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    augment: Literal["none", "flip-shift"] = "none"
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+class CalibrationSpec(_Spec):
+    """How many records a quantiser sees, and which ones unless a format says otherwise."""
+
+    records: int = Field(128, ge=8)
+    policy: CalibrationPolicy = "disjoint"
+
+
+class DataSpec(_Spec):
+    """Records and their split. `members` and `nonmembers` are counts, or files with record ids (.txt, .npy)."""
+
+    source: str = "digits"
+    path: Path | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    layout: Literal["auto", "HW", "HWC", "CHW", "flat"] = "auto"
+    standardise: bool = True
+    members: Annotated[int, Field(ge=2)] | Path = 300
+    nonmembers: Annotated[int, Field(ge=2)] | Path = 300
+    reference: Annotated[int, Field(ge=0)] | Literal["rest"] = "rest"
+    calibration: CalibrationSpec = CalibrationSpec()
+
+    @model_validator(mode="after")
+    def _both_listed_or_both_counted(self) -> DataSpec:
+        if isinstance(self.members, int) != isinstance(self.nonmembers, int):
+            raise ValueError("members and nonmembers must both be counts or both be files with record ids")
+        return self
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class ThreatSpec(_Spec):
+    """What the attacker sees and has.
+
+    mode: `adversary`, whose shadows never saw an audited record; `auditor`, the worst case: shadows train on random
+    halves of the audited records, so that the online attacks run.
+    """
+
+    mode: Literal["adversary", "auditor"] = "adversary"
+    exposure: Literal["logits", "probabilities"] = "probabilities"
+    shadows: int = Field(64, ge=2)
+    shadow_match: Annotated[tuple[Literal["matched", "fp32"], ...], BeforeValidator(_as_list), Field(min_length=1)] = (
+        "matched",
+    )
+
+
+class FormatUse(_Spec):
+    """A format as an audit uses it: a preset's id, or a variant of one under a name of its own."""
+
+    format: str
+    name: str | None = None
+    calibration: CalibrationPolicy | None = None
+    softmax: Literal["outside", "inside"] = "outside"
+
+    @property
+    def id(self) -> str:
+        """The name in reports and budgets."""
+        if self.name is not None:
+            return self.name
+        calibrated = f"@{self.calibration}" if self.calibration else ""
+        return self.format + calibrated + ("+softmax" if self.softmax == "inside" else "")
+
+
+def _as_format(value: object) -> object:
+    return {"format": value} if isinstance(value, str) else value
+
+
+class CmMiaSpec(_Spec):
+    """CM-MIA's settings; see docs/attacks/cm-mia.md."""
+
+    fraction: float = Field(0.1, gt=0, le=1)
+    neighbours: int = Field(5, ge=1)
+    beta: float = Field(0.1, gt=0)
+    alpha: float | None = Field(None, gt=0)
+    d0: Literal["eb"] | Annotated[float, Field(gt=0)] = "eb"
+    cutoffs: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
+
+
+class BudgetSpec(_Spec):
+    """The leakage a format may have. Exactly one of `max` and `max-increase` (with `against`) is given."""
+
+    level: Literal["warn", "error"]
+    max: float | None = None
+    max_increase: float | None = Field(None, alias="max-increase")
+    against: str | None = None
+    formats: tuple[str, ...] | None = None
+    attack: str = "cm-mia"
+    variant: str = "t"
+    subset: str = "all"
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> BudgetSpec:
+        if (self.max is None) == (self.max_increase is None):
+            raise ValueError("a budget needs exactly one of 'max' and 'max-increase'")
+        if (self.max_increase is None) != (self.against is None):
+            raise ValueError("'max-increase' and 'against: <format>' belong together")
+        return self
+
+
+def _as_budgets(value: object) -> object:
+    """{metric: [level, {...}]} or {metric: [[level, {...}], ...]} -> {metric: [{level, ...}, ...]}."""
+    if not isinstance(value, dict):
+        return value
+    result: dict[object, object] = {}
+    for metric, entry in value.items():
+        entries = [entry] if isinstance(entry, list) and entry and isinstance(entry[0], str) else entry
+        if not isinstance(entries, list) or not entries:
+            raise ValueError(f"'{metric}' must be [warn | error, {{max: ...}}]")
+        result[metric] = [_as_budget(str(metric), e) for e in entries]
+    return result
+
+
+def _as_budget(metric: str, entry: object) -> object:
+    if isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], dict):
+        return {"level": entry[0], **entry[1]}
+    if isinstance(entry, dict):
+        return entry
+    raise ValueError(f"'{metric}' must be [warn | error, {{max: ...}}]")
+
+
+class AuditSpec(_Spec):
+    """The whole of audit.yaml."""
+
+    name: str = "audit"
+    seed: int = Field(0, ge=0)
+    model: ModelSpec = ModelSpec()
+    data: DataSpec = DataSpec()
+    threat: ThreatSpec = ThreatSpec()
+    control: Literal["none", "null"] = "none"
+    formats: tuple[Annotated[FormatUse, BeforeValidator(_as_format)], ...] = Field(
+        default=(FormatUse(format="torch-fp32"), FormatUse(format="onnx-int8-static")), min_length=1
+    )
+    attacks: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
+        default=("cm-mia", "lira", "yeom", "gap"), min_length=1
+    )
+    cm_mia: CmMiaSpec = Field(default=CmMiaSpec(), alias="cm-mia")
+    budgets: Annotated[dict[str, tuple[BudgetSpec, ...]], BeforeValidator(_as_budgets)] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_a_word(cls, raw: object) -> object:
+        # YAML reads `control: null` as no value; here it is the name of the control.
+        if isinstance(raw, dict) and "control" in raw and raw["control"] is None:
+            return {**raw, "control": "null"}
+        return raw
+
+    @field_validator("formats")
+    @classmethod
+    def _names_differ(cls, formats: tuple[FormatUse, ...]) -> tuple[FormatUse, ...]:
+        ids = [f.id for f in formats]
+        twice = sorted({i for i in ids if ids.count(i) > 1})
+        if twice:
+            raise ValueError(f"'{twice[0]}' appears twice; give one of them a 'name'")
+        return formats
+
+    @model_validator(mode="after")
+    def _consistent(self) -> AuditSpec:
+        if self.model.checkpoint is not None:
+            if isinstance(self.data.members, int):
+                raise ValueError(
+                    "model.checkpoint is a trained target: data.members and data.nonmembers must be files with the ids "
+                    "of the records it was and was not trained on"
+                )
+            if self.control == "null":
+                raise ValueError("control: null trains a target of its own; leave model.checkpoint out")
+        if self.threat.exposure == "logits" and any(f.softmax == "inside" for f in self.formats):
+            raise ValueError("threat.exposure: logits cannot be had from a format with softmax: inside")
+        return self
+
+
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+
+
+def _expand(value: object, key: str) -> object:
+    """Replace ${NAME} and ${NAME:-default} in strings by environment variables."""
+    if isinstance(value, dict):
+        return {k: _expand(v, f"{key}.{k}" if key else str(k)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_expand(v, f"{key}[{i}]") for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def found(match: re.Match[str]) -> str:
+        name, default = match.group(1), match.group(2)
+        text = os.environ.get(name) or default
+        if text is None:
+            raise SpecError(f"{key}: the environment variable {name} is not set")
+        return text
+
+    return _VARIABLE.sub(found, value)
+
+
+def load_spec(path: Path) -> AuditSpec:
+    """Read audit.yaml. Relative paths in it are taken from its folder.
+
+    Raises `SpecError` that names file, key and remedy.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as exc:
+        raise SpecError(f"{path}: {exc.strerror}. `edgeaudit init` writes a starter file") from exc
+    except UnicodeDecodeError as exc:
+        raise SpecError(f"{path} is not UTF-8 text: {exc.reason} at byte {exc.start}") from exc
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as exc:
+        raise SpecError(f"{path} is not valid YAML: {' '.join(str(exc).split())}") from exc
+    if not isinstance(raw, dict):
+        raise SpecError(f"{path} must be a mapping of keys (model, data, formats, ...); it is {type(raw).__name__}")
+    try:
+        spec = AuditSpec.model_validate(_expand(raw, ""))
+    except ValidationError as exc:
+        raise SpecError(f"{path}: " + "; ".join(_sentences(exc))) from exc
+    return _absolute(spec, path.resolve().parent)
+
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "model": ModelSpec, "data": DataSpec, "threat": ThreatSpec, "formats": FormatUse, "cm-mia": CmMiaSpec,
+    "budgets": BudgetSpec, "calibration": CalibrationSpec,
+}  # fmt: skip
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    """One sentence for each key that is wrong; pydantic reports a key once for every type it could have had."""
+    sentences: dict[str, str] = {}
+    for entry in error.errors():
+        # Keys are lower-case words; the rest of a location names pydantic's own branches ('lax-or-strict[...]').
+        parts = [str(p) for p in entry["loc"] if isinstance(p, int) or _is_key(str(p))]
+        key = ".".join(parts) or "audit.yaml"
+        if entry["type"] == "too_short" and sentences:
+            continue  # the entry that was refused is missed by its list, too
+        sentences.setdefault(key, _sentence(key, parts, dict(entry)))
+    return list(sentences.values())
+
+
+def _is_key(part: str) -> bool:
+    return not re.search(r"[\[(]|^(int|float|path|constrained-.*|literal.*|function-.*)$", part)
+
+
+def _sentence(key: str, parts: list[str], error: dict[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        sections = [_SECTIONS[p] for p in parts[:-1] if p in _SECTIONS]
+        fields = (sections[-1] if sections else AuditSpec).model_fields
+        known = [field.alias or name for name, field in fields.items()]
+        near = difflib.get_close_matches(parts[-1], known, n=1)
+        return f"'{key}' is not a known key; " + (
+            f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+        )
+    message = str(error["msg"]).removeprefix("Value error, ")
+    given = error.get("input")
+    shown = f" (it is {given!r})" if isinstance(given, (str, int, float, bool)) else ""
+    return f"{key}: {message}{shown}"
+
+
+def _absolute(spec: AuditSpec, folder: Path) -> AuditSpec:
+    def resolved(path: Path | None) -> Path | None:
+        return None if path is None else (folder / path.expanduser()).resolve()
+
+    lists = {
+        key: resolved(value) for key in ("members", "nonmembers") if isinstance(value := getattr(spec.data, key), Path)
+    }
+    data = spec.data.model_copy(update={"path": resolved(spec.data.path), **lists})
+    model = spec.model.model_copy(update={"checkpoint": resolved(spec.model.checkpoint)})
+    return spec.model_copy(update={"data": data, "model": model})

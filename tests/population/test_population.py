@@ -1,0 +1,232 @@
+"""Stored populations: layouts, standardisation, the draws of each model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeaudit.errors import DataError, SplitError
+from edgeaudit.population import Population, build_population, population_inputs
+from edgeaudit.population.base import prepare_records
+from edgeaudit.population.sources import Raw
+from edgeaudit.spec import DataSpec
+
+
+def _digits(tmp_path: Path, **settings: object) -> Population:
+    spec = DataSpec.model_validate({"members": 100, "nonmembers": 80, **settings})
+    build_population(spec, 0, tmp_path)
+    return Population(tmp_path)
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> Population:
+    return _digits(tmp_path)
+
+
+def test_digits_are_complete_and_standardised_on_the_reference_pool(digits: Population) -> None:
+    assert digits.about["records"] == 1797
+    assert digits.input_shape == (1, 8, 8)
+    assert len(digits.queried) == 1797
+    reference = digits.take(digits.split.reference)
+    assert abs(float(reference.mean())) < 1e-4
+    assert abs(float(reference.std()) - 1) < 1e-4
+    assert reference.dtype == np.float32
+
+
+def test_a_shadow_never_trains_on_an_audited_record(digits: Population) -> None:
+    audited = np.concatenate([digits.split.members, digits.split.nonmembers])
+    for role in ("shadow-0", "shadow-63", "null-target"):
+        ids = digits.training_ids(role, 0)
+        assert len(np.unique(ids)) == 100
+        assert not np.isin(ids, audited).any()
+    assert np.array_equal(digits.training_ids("target", 0), digits.split.members)
+    assert not np.array_equal(digits.training_ids("shadow-0", 0), digits.training_ids("shadow-1", 0))
+
+
+def test_disjoint_calibration_is_neither_trained_on_nor_audited(digits: Population) -> None:
+    for role in ("target", "shadow-3"):
+        ids = digits.calibration_ids(role, 0, "disjoint", 64)
+        assert not np.isin(ids, digits.training_ids(role, 0)).any()
+        assert np.isin(ids, digits.split.reference).all()
+
+
+def test_calibration_policies(digits: Population) -> None:
+    members = digits.calibration_ids("target", 0, "members", 50)
+    assert np.isin(members, digits.split.members).all()
+    nonmembers = digits.calibration_ids("target", 0, "nonmembers", 50)
+    assert np.isin(nonmembers, digits.split.nonmembers).all()
+    shadow = digits.calibration_ids("shadow-0", 0, "members", 50)
+    assert np.isin(shadow, digits.training_ids("shadow-0", 0)).all()
+    with pytest.raises(SplitError, match=r"20 are missing"):
+        digits.calibration_ids("target", 0, "nonmembers", 100)
+
+
+def test_a_pool_too_small_for_shadows_says_how_many_more(tmp_path: Path) -> None:
+    population = _digits(tmp_path, members=900, nonmembers=800)
+    with pytest.raises(SplitError, match="at least 804 more"):  # the pool has 97; a shadow needs 900, and one to spare
+        population.training_ids("shadow-0", 0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout", "expected"),
+    [
+        ((5, 8, 6), "auto", (5, 1, 8, 6)),
+        ((5, 8, 6, 3), "auto", (5, 3, 8, 6)),
+        ((5, 3, 8, 6), "auto", (5, 3, 8, 6)),
+        ((5, 7), "auto", (5, 7)),
+        ((5, 8, 6), "flat", (5, 48)),
+        ((5, 8, 6, 2), "HWC", (5, 2, 8, 6)),
+    ],
+)
+def test_layouts(shape: tuple[int, ...], layout: str, expected: tuple[int, ...]) -> None:
+    x = np.arange(np.prod(shape)).reshape(shape)
+    assert prepare_records(Raw(x, np.zeros(5, np.int64)), layout).shape == expected
+
+
+def test_channels_move_with_their_values() -> None:
+    x = np.zeros((1, 2, 2, 3), np.uint8)
+    x[..., 2] = 9
+    assert prepare_records(Raw(x, np.zeros(1, np.int64)), "auto")[0, 2].tolist() == [[9, 9], [9, 9]]
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (np.zeros((3, 2)), np.zeros(2, np.int64), "3 records and 2 labels"),
+        (np.zeros((0, 2)), np.zeros(0, np.int64), "no records"),
+        (np.array([[0.0], [np.nan]]), np.zeros(2, np.int64), "record 1 has values that are not finite"),
+        (np.zeros((2, 5, 5, 7)), np.zeros(2, np.int64), "data.layout"),
+        (np.zeros((2, 1)), np.array([0, -1]), "negative"),
+    ],
+)
+def test_unusable_records_are_named(x: np.ndarray, y: np.ndarray, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        prepare_records(Raw(x, y), "auto")
+
+
+def test_npz_by_array_name_and_its_errors(tmp_path: Path) -> None:
+    file = tmp_path / "d.npz"
+    rng = np.random.default_rng(0)
+    np.savez(file, images=rng.integers(0, 255, (60, 4, 4), np.uint8), y=np.arange(60) % 3)
+    out = tmp_path / "p"
+    out.mkdir()
+    spec = DataSpec(source="npz", path=file, options={"x": "images"}, members=10, nonmembers=10)
+    build_population(spec, 0, out)
+    assert Population(out).input_shape == (1, 4, 4)
+    with pytest.raises(DataError, match="no array 'x'; it has: images, y"):
+        build_population(spec.model_copy(update={"options": {}}), 0, out)
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(DataError, match="cannot be read"):
+        build_population(spec, 0, out)
+    with pytest.raises(DataError, match="does not exist"):
+        build_population(spec.model_copy(update={"path": tmp_path / "none.npz"}), 0, out)
+
+
+def test_image_folders(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(20):
+            pixels = rng.integers(0, 255, (6, 6, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{i:02}.png")
+    spec = DataSpec(source="folder", path=tmp_path / "images", members=8, nonmembers=8)
+    out = tmp_path / "p"
+    out.mkdir()
+    build_population(spec, 0, out)
+    assert Population(out).input_shape == (3, 6, 6)
+    assert Population(out).about["class_names"] == ["cat", "dog"]
+    (tmp_path / "images" / "cat" / "bad.png").write_bytes(b"not an image")
+    with pytest.raises(DataError, match=r"bad\.png cannot be read as an image"):
+        build_population(spec, 0, out)
+
+
+def test_a_changed_file_changes_the_population_key(tmp_path: Path) -> None:
+    file = tmp_path / "d.npz"
+    np.savez(file, x=np.arange(120.0).reshape(60, 2), y=np.arange(60) % 2)
+    spec = DataSpec(source="npz", path=file, members=10, nonmembers=10)
+    before = population_inputs(spec, 0)
+    np.savez(file, x=np.arange(120.0).reshape(60, 2) + 1, y=np.arange(60) % 2)
+    assert population_inputs(spec, 0) != before
+    assert population_inputs(spec, 1) != population_inputs(spec, 0)
+
+
+def test_member_lists_from_files(tmp_path: Path) -> None:
+    (tmp_path / "m.txt").write_text("0 \n2 # a comment\n\n4\n")
+    np.save(tmp_path / "n.npy", np.array([1, 3]))
+    out = tmp_path / "p"
+    out.mkdir()
+    spec = DataSpec(members=tmp_path / "m.txt", nonmembers=tmp_path / "n.npy")
+    build_population(spec, 0, out)
+    assert Population(out).split.members.tolist() == [0, 2, 4]
+    (tmp_path / "m.txt").write_text("0\ntwo\n")
+    with pytest.raises(SplitError, match=r"m\.txt, line 2: 'two' is not a record id"):
+        build_population(spec, 0, out)
+
+
+def _idx(path: Path, array: np.ndarray) -> None:
+    """The format of the MNIST files: two zero bytes, 8 for uint8, the number of axes, their sizes, the bytes."""
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(int(n).to_bytes(4, "big") for n in array.shape)
+    path.write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+@pytest.mark.toolchain
+def test_a_torchvision_data_set_by_name(tmp_path: Path) -> None:
+    raw = tmp_path / "root" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    images = np.random.default_rng(0).integers(0, 255, (60, 28, 28), np.uint8)
+    for part in ("train", "t10k"):
+        _idx(raw / f"{part}-images-idx3-ubyte", images)
+        _idx(raw / f"{part}-labels-idx1-ubyte", np.arange(60) % 10)
+    out = tmp_path / "p"
+    out.mkdir()
+    spec = DataSpec(source="torchvision:MNIST", path=tmp_path / "root", members=10, nonmembers=10)
+    build_population(spec, 0, out)
+    population = Population(out)
+    assert population.input_shape == (1, 28, 28)
+    # Standardising is undone by the stored mean and deviation: the pixels are those that were written.
+    pixels = population.take(np.arange(60)) * population.about["deviation"][0] + population.about["mean"][0]
+    assert np.abs(pixels[:, 0] - images).max() < 1e-3
+    (raw / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(DataError, match="cannot be read from"):
+        build_population(spec, 0, out)
+    with pytest.raises(DataError, match="has no data set 'MNISTT'"):
+        build_population(spec.model_copy(update={"source": "torchvision:MNISTT"}), 0, out)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("file", "options", "shape", "classes"),
+    [
+        ("cifar10_train20k.npz", {}, (3, 32, 32), 10),
+        ("fashion_mnist.npz", {"x": "x_train", "y": "y_train"}, (1, 28, 28), 10),
+        ("location30.npz", {}, (446,), 30),
+        ("letter.npz", {}, (16,), 26),
+        ("uci_har_raw_subset.npz", {"x": "x_train", "y": "y_train"}, (1, 128, 9), 6),
+    ],
+)
+def test_real_data_sets(
+    data_folder: Path, tmp_path: Path, file: str, options: dict[str, str], shape: tuple[int, ...], classes: int
+) -> None:
+    spec = DataSpec(source="npz", path=data_folder / file, options=options, members=500, nonmembers=500)
+    build_population(spec, 0, tmp_path)
+    population = Population(tmp_path)
+    assert (population.input_shape, population.n_classes) == (shape, classes)
+    reference = population.take(population.split.reference)
+    assert np.isfinite(reference).all()
+
+
+def test_an_auditors_shadows_train_on_complementary_halves_of_the_audited_records(digits: Population) -> None:
+    halves = [digits.training_ids(f"half-{k}", 0) for k in range(6)]
+    inside = np.array([np.isin(digits.audited, ids) for ids in halves])
+    assert inside.sum(axis=1).tolist() == [90] * 6  # half of 100 members and 80 nonmembers
+    assert (inside.sum(axis=0) == 3).all()  # each record is in for exactly half of the shadows
+    assert np.array_equal(inside[0], ~inside[1])
+    assert not np.array_equal(inside[0], inside[2])
+    disjoint = digits.calibration_ids("half-0", 0, "disjoint", 64)
+    assert np.isin(disjoint, digits.split.reference).all()
+    outside = digits.calibration_ids("half-0", 0, "nonmembers", 64)
+    assert not np.isin(outside, halves[0]).any()
+    assert np.isin(outside, digits.audited).all()

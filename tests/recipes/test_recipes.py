@@ -1,0 +1,113 @@
+"""Recipes: a model is a pure function of (records, seed, recipe), whatever ran before in the process."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from edgeaudit.errors import RecipeError, TrainingError
+from edgeaudit.recipes import Recipe, Training, build
+from edgeaudit.recipes.architectures import ARCHITECTURES
+from edgeaudit.recipes.training import logits, train
+
+X = np.random.default_rng(0).normal(size=(48, 1, 8, 8)).astype(np.float32)
+Y = np.arange(48) % 3
+FEW = Training(epochs=2, batch=16)
+
+
+def _recipe(name: str = "cnn", **more: Any) -> Recipe:
+    return replace(Recipe(name, (1, 8, 8), 3, training=FEW), **more)
+
+
+def _trained(recipe: Recipe, seed: int) -> dict[str, torch.Tensor]:
+    module = build(recipe, seed)
+    train(module, X, Y, recipe, seed)
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def _same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_the_same_seed_gives_the_same_bits(name: str) -> None:
+    first = _trained(_recipe(name), 1)
+    torch.manual_seed(99)
+    torch.randn(7)  # whatever else the process drew
+    assert _same(first, _trained(_recipe(name), 1))
+    assert not _same(first, _trained(_recipe(name), 2))
+
+
+def test_training_leaves_the_global_generator_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.randn(3)
+    torch.manual_seed(5)
+    _trained(_recipe("mlp"), 1)
+    assert torch.equal(torch.randn(3), expected)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"lr": 0.01}, {"epochs": 3}, {"augment": "flip-shift"}, {"precision": "bfloat16"}, {"optimizer": "adam"}],
+)
+def test_every_setting_changes_the_model(change: dict[str, Any]) -> None:
+    recipe = _recipe()
+    other = replace(recipe, training=replace(FEW, **change))
+    assert not _same(_trained(recipe, 1), _trained(other, 1))
+
+
+def test_training_learns() -> None:
+    recipe = _recipe("mlp", training=Training(epochs=40, batch=16))
+    module = build(recipe, 0)
+    loss = train(module, X, Y, recipe, 0)
+    assert loss < 0.1
+    assert (logits(module, X).argmax(axis=1) == Y).mean() > 0.95
+
+
+def test_a_recipe_survives_json() -> None:
+    recipe = _recipe("mlp", options={"hidden": [5]})
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+
+
+def test_a_loss_that_explodes_names_the_remedy() -> None:
+    recipe = _recipe(training=Training(epochs=3, batch=16, lr=1e20))
+    with pytest.raises(TrainingError, match=r"lower model\.lr"):
+        train(build(recipe, 0), X, Y, recipe, 0)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (_recipe("resnet9"), "'resnet9' is not known"),
+        (_recipe("cnn", input_shape=(12,)), "needs images"),
+        (_recipe("mlp", options={"hiden": [3]}), "cannot be built"),
+        (_recipe("torchvision:resnet99"), "has no classifier 'resnet99'"),
+        (_recipe("torchvision:resnet18"), r"cannot take records of shape \(1, 8, 8\)"),
+        (_recipe("no_such_module:make"), "no_such_module"),
+        (_recipe("math:no_such_function"), "has no 'no_such_function'"),
+        (_recipe("builtins:dict"), "cannot be built"),
+        (_recipe("torch.nn:Identity"), "cannot be built|answers"),
+    ],
+)
+def test_what_cannot_be_built_is_named(recipe: Recipe, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        build(recipe, 0)
+
+
+def test_any_torchvision_classifier() -> None:
+    recipe = Recipe("torchvision:mobilenet_v3_small", (3, 32, 32), 7, {"dropout": 0.0})
+    assert build(recipe, 0)(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+
+
+def test_finetuning_is_gentler_than_training() -> None:
+    recipe = _recipe("mlp", training=Training(epochs=40, batch=16))
+    module = build(recipe, 0)
+    train(module, X, Y, recipe, 0)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    train(module, X, Y, recipe, 1, epochs=1)
+    moved = max(float((value - before[name]).abs().max()) for name, value in module.state_dict().items())
+    assert 0 < moved < 0.05

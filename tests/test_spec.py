@@ -1,0 +1,101 @@
+"""audit.yaml: what is wrong is named by key, with the remedy; relative paths belong to the file's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgeaudit.errors import SpecError
+from edgeaudit.spec import AuditSpec, load_spec
+
+
+def _load(tmp_path: Path, text: str) -> AuditSpec:
+    path = tmp_path / "audit.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_spec(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("modle: {}", "'modle' is not a known key; did you mean 'model'?"),
+        ("data: {memebrs: 3}", "'data.memebrs' is not a known key; did you mean 'members'?"),
+        ("data: {calibration: {recrods: 9}}", "'data.calibration.recrods' is not a known key; did you mean 'records'?"),
+        ("formats: [{format: x, calibratoin: members}]", "did you mean 'calibration'?"),
+        ("data: {members: -3}", "data.members: Input should be greater than or equal to 2 (it is -3)"),
+        ("data: {members: a.txt}", "members and nonmembers must both be counts or both be files"),
+        ("threat: {shadows: many}", "threat.shadows: Input should be a valid integer"),
+        ("threat: {shadow_match: other}", "threat.shadow_match"),
+        ("formats: []", "formats: "),
+        ("formats: [torch-fp32, torch-fp32]", "'torch-fp32' appears twice"),
+        ("budgets: {auc: error}", "'auc' must be [warn | error, {max: ...}]"),
+        ("budgets: {auc: [eror, {max: 1}]}", "budgets.auc.0.level: Input should be 'warn' or 'error'"),
+        ("budgets: {auc: [error, {}]}", "exactly one of 'max' and 'max-increase'"),
+        ("budgets: {auc: [error, {max-increase: 0.1}]}", "belong together"),
+        ("model: {checkpoint: m.pt}", "data.members and data.nonmembers must be files"),
+        ("data: {path: '${EDGEAUDIT_NO_SUCH_VARIABLE}/x'}", "data.path: the environment variable"),
+        ("[1, 2]", "must be a mapping"),
+        ("a: [", "is not valid YAML"),
+        (
+            "threat: {exposure: logits}\nformats: [{format: litert-int8, softmax: inside}]",
+            "logits cannot be had from a format with softmax: inside",
+        ),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        _load(tmp_path, text)
+    assert message in str(caught.value)
+    assert "audit.yaml" in str(caught.value) or "data.path" in str(caught.value)
+
+
+def test_a_missing_file_points_to_init(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="edgeaudit init"):
+        load_spec(tmp_path / "none.yaml")
+
+
+def test_yaml_null_is_the_null_control(tmp_path: Path) -> None:
+    assert _load(tmp_path, "control: null").control == "null"
+    assert _load(tmp_path, "seed: 1").control == "none"
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    spec = _load(tmp_path, "data: {source: npz, path: d.npz, members: m.txt, nonmembers: n.txt}")
+    assert spec.data.path == tmp_path / "d.npz"
+    assert spec.data.members == tmp_path / "m.txt"
+
+
+def test_environment_variables_and_their_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "data: {source: npz, path: '${EDGEAUDIT_TEST_DATA:-fallback}/d.npz'}"
+    monkeypatch.delenv("EDGEAUDIT_TEST_DATA", raising=False)
+    assert _load(tmp_path, text).data.path == tmp_path / "fallback/d.npz"
+    monkeypatch.setenv("EDGEAUDIT_TEST_DATA", "/there")
+    assert _load(tmp_path, text).data.path == Path("/there/d.npz")
+
+
+def test_one_metric_can_have_several_budgets(tmp_path: Path) -> None:
+    text = """
+budgets:
+  auc: [[warn, {max: 0.6}], [error, {max: 0.8}]]
+  tpr@fpr=0.01: [error, {max-increase: 0.1, against: torch-fp32}]
+"""
+    budgets = _load(tmp_path, text).budgets
+    assert [b.level for b in budgets["auc"]] == ["warn", "error"]
+    assert budgets["tpr@fpr=0.01"][0].max_increase == 0.1
+
+
+def test_variants_of_a_format_have_names_of_their_own(tmp_path: Path) -> None:
+    spec = _load(tmp_path, "formats: [litert-int8, {format: litert-int8, calibration: members}]")
+    assert [f.id for f in spec.formats] == ["litert-int8", "litert-int8@members"]
+
+
+def test_one_attack_or_all_need_no_list(tmp_path: Path) -> None:
+    assert _load(tmp_path, "attacks: all").attacks == ("all",)
+    assert _load(tmp_path, "attacks: [lira, rmia]").attacks == ("lira", "rmia")
+    assert _load(tmp_path, "seed: 1").attacks == ("cm-mia", "lira", "yeom", "gap")
+
+
+def test_the_spec_survives_its_own_json(tmp_path: Path) -> None:
+    spec = _load(tmp_path, "budgets: {auc: [error, {max-increase: 0.1, against: torch-fp32}]}\ncontrol: null")
+    assert AuditSpec.model_validate(spec.model_dump(mode="json", by_alias=True)) == spec
