@@ -1,0 +1,1 @@
+"""Device profiles: one flat file for each device. This folder is `edgeaudit.device_profiles`."""

@@ -1,0 +1,115 @@
+"""The artifact: the file that would ship, and the manifest that says what it is.
+
+A manifest is plain JSON, readable with the standard library alone, since the device side reads it too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from edgeaudit.errors import ArtifactError
+
+__all__ = ["Artifact", "Kind", "Layout", "Manifest", "PassRecord", "TensorSpec", "file_sha256"]
+
+Kind = Literal["torch", "onnx", "tflite"]
+Layout = Literal["NCHW", "NHWC", "flat"]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of an artifact, as the file itself declares it.
+
+    `shape` has -1 for the batch axis. `scale` and `zero_point` are set where the tensor is an integer:
+    real = scale * (integer - zero_point).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    layout: Layout = "flat"
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+@dataclass(frozen=True)
+class PassRecord:
+    """One toolchain step as it was applied: its name, its parameters, the versions that did it."""
+
+    name: str
+    params: dict[str, Any]
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artifact is and where it came from.
+
+    `calibration_ids` are the population's record ids that a quantiser saw (empty where none did).
+    `softmax_inside` tells whether the file answers with probabilities (True) or logits (False).
+    """
+
+    kind: Kind
+    file: str
+    sha256: str
+    bytes: int
+    input: TensorSpec
+    output: TensorSpec
+    softmax_inside: bool
+    passes: tuple[PassRecord, ...] = ()
+    calibration_policy: str | None = None
+    calibration_ids: tuple[int, ...] = ()
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """JSON text with sorted keys: the same manifest gives the same bytes."""
+        return json.dumps(asdict(self), sort_keys=True, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Inverse of `to_json`."""
+        raw = json.loads(text)
+        for key in ("input", "output"):
+            raw[key]["shape"] = tuple(raw[key]["shape"])
+            raw[key] = TensorSpec(**raw[key])
+        raw["passes"] = tuple(PassRecord(**p) for p in raw["passes"])
+        raw["calibration_ids"] = tuple(raw["calibration_ids"])
+        return cls(**raw)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A folder with `manifest.json` and the file that the manifest names."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def path(self) -> Path:
+        """The file that would ship."""
+        return self.folder / self.manifest.file
+
+    @classmethod
+    def load(cls, folder: Path) -> Artifact:
+        """Read the manifest in `folder`."""
+        return cls(folder, Manifest.from_json((folder / "manifest.json").read_text(encoding="utf-8")))
+
+    def save(self) -> None:
+        """Write the manifest beside the file."""
+        (self.folder / "manifest.json").write_text(self.manifest.to_json(), encoding="utf-8")
+
+    def verify(self) -> None:
+        """Raise `ArtifactError` unless the file is, byte for byte, the one that the manifest describes."""
+        if not self.path.is_file():
+            raise ArtifactError(f"{self.path} is missing; make the artifact again")
+        if file_sha256(self.path) != self.manifest.sha256:
+            raise ArtifactError(f"{self.path} is not the file that its manifest describes; make the artifact again")
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

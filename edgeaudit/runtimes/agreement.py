@@ -1,0 +1,171 @@
+"""Does an artifact answer like the torch model it was made from? One that does not would poison a leakage number.
+
+Measured on records of which a third were training records (torch 2.14.1, onnxruntime 1.32, litert-torch 0.10, AI
+Edge Quantizer 0.10, nncf 3.4): every built-in recipe, on 8x8 and 32x32 records; CNNs with hard-swish; MobileNetV2
+and V3 of small width; and MLPs and CNNs trained far past zero loss, on true and on random labels. Calibrated on 64
+records or more unless it says otherwise.
+
+===================================  ================  ==============  ==============  ============
+what                                 rel_rms           worst_class     range_ratio     top1
+===================================  ================  ==============  ==============  ============
+float32, ONNX and LiteRT, pruned     0 .. 8e-7         0 .. 1e-5       1.000           1.000
+float16 weights, LiteRT              1.4e-4 .. 1.8e-3  3e-4 .. 2.6e-3  1.000           1.000
+dynamic int8, ONNX and LiteRT        .004 .. .033      .007 .. .051    .992 .. 1.013   .984 .. 1.0
+static int8, per channel, QDQ, AEQ   .006 .. .062      .011 .. .143    .919 .. 1.009   .969 .. 1.0
+static int8, per tensor, QOperator   .007 .. .049      .016 .. .085    .967 .. 1.016   .961 .. 1.0
+static int8, softmax inside          .006 .. .022      .008 .. .046    .991 .. 1.000   .969 .. 1.0
+static int8 on 8 or 16 records       .015 .. .129      .039 .. .250    .647 .. .985    .977 .. 1.0
+static int8, AEQ's moving average    .135 .. .358      .195 .. .567    .323 .. .677    .880 .. 1.0
+one class of ten dead (made up)      .30               1.0             .95             .90
+two classes swapped (made up)        .59               1.3             .72             .79
+unrelated answers (made up)          1.4               1.6             -.15 .. .02     .10 .. .13
+===================================  ================  ==============  ==============  ============
+
+So rounding noise stays under .07 and keeps the range. Moving averages clip: they shorten the range by a third and
+more while top-1, which everybody looks at, stays; calibration on very few records can do the same. Clipping removes
+exactly what tells members from others, the height of the largest logits, so it has a limit of its own. The limits
+leave room for networks that quantise worse than these: a poor artifact that really ships may be audited, a wrong
+one may not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.errors import AgreementError
+
+__all__ = ["RANGE_TOLERANCE", "Agreement", "agreement", "comparable", "require_agreement"]
+
+FloatArray = npt.NDArray[np.floating]
+
+RANGE_TOLERANCE = 0.15
+# A class may be off by this many times the overall tolerance: classes with little variance are.
+_CLASS_FACTOR = 3.0
+# The share of all answers that counts as an end of the range, and the fewest of them.
+_END, _FEWEST = 0.01, 3
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far an artifact's answers are from torch's.
+
+    records: compared.
+    max_abs: largest absolute difference.
+    rel_rms: RMS difference over the standard deviation of torch's answers.
+    worst_class: the largest over classes of the RMS difference over that class's standard deviation (which is taken
+        as a quarter of the overall one where it is smaller).
+    top1: share of records with the same largest class.
+    range_ratio: how far the artifact's answers reach where torch's reach farthest, 1 being as far. The mean answer
+        over the 1% highest entries of torch's, measured from torch's median, over torch's own; the same for the
+        lowest; of the two the one farther from 1. An end that makes up less than a fifth of the range is left out:
+        probabilities have no lower end.
+    """
+
+    records: int
+    max_abs: float
+    rel_rms: float
+    worst_class: float
+    top1: float
+    range_ratio: float
+
+
+def comparable(logits: FloatArray, *, softmax_inside: bool) -> FloatArray:
+    """Torch's logits [n, classes] as an artifact gives its answers: probabilities if its softmax is inside."""
+    if not softmax_inside:
+        return logits
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def agreement(reference: FloatArray, answers: FloatArray) -> Agreement:
+    """Compare torch's answers with an artifact's on the same records, both [n, classes] (see `comparable`).
+
+    Take members and others alike, 64 records or more: overfitted members have the highest logits, which are the
+    first to be clipped. Answers that are not finite raise `AgreementError`.
+    """
+    if reference.shape != answers.shape or reference.ndim != 2 or reference.size == 0:
+        raise AgreementError(f"answers of shape {answers.shape} cannot be compared with torch's, {reference.shape}")
+    if bad := int((~np.isfinite(answers)).any(axis=1).sum()):
+        raise AgreementError(f"the answers to {bad} of {len(answers)} records are not finite")
+    torch, given = reference.astype(np.float64), answers.astype(np.float64)
+    off = given - torch
+    spread = float(torch.std())
+    per_class = np.maximum(torch.std(axis=0), spread / 4)
+    return Agreement(
+        records=len(torch),
+        max_abs=float(np.abs(off).max()),
+        rel_rms=_ratio(_rms(off), spread),
+        worst_class=max(_ratio(_rms(off[:, c]), float(per_class[c])) for c in range(off.shape[1])),
+        top1=float((torch.argmax(axis=1) == given.argmax(axis=1)).mean()),
+        range_ratio=_range_ratio(torch.ravel(), given.ravel()),
+    )
+
+
+def require_agreement(
+    reference: FloatArray,
+    answers: FloatArray,
+    *,
+    what: str,
+    tolerance: float,
+    range_tolerance: float = RANGE_TOLERANCE,
+) -> Agreement:
+    """The agreement, if it is within `tolerance` (of `rel_rms`) and `range_tolerance` (of `range_ratio` about 1).
+
+    what: the format, for the message of the `AgreementError` raised otherwise.
+    """
+    try:
+        found = agreement(reference, answers)
+    except AgreementError as exc:
+        raise AgreementError(f"{what} does not answer like the torch model: {exc}. {_CONVERT}") from exc
+    wrong = (
+        ("relative RMS error", found.rel_rms, tolerance),
+        ("relative RMS error of the worst class", found.worst_class, _CLASS_FACTOR * tolerance),
+        ("range error", abs(found.range_ratio - 1), range_tolerance),
+    )
+    seen = f"same top class on {found.top1:.1%} of {found.records} records"
+    if found.range_ratio < 1 - range_tolerance and found.top1 >= 0.5 and wrong[1][1] <= wrong[1][2]:
+        raise AgreementError(
+            f"{what} clips the model's answers: they reach {found.range_ratio:.0%} as far as torch's, at least "
+            f"{1 - range_tolerance:.0%} is required ({seen}). Calibrate with min-max ranges, on more records"
+        )
+    for name, figure, limit in wrong:
+        if figure > limit:
+            raise AgreementError(
+                f"{what} does not answer like the torch model: {name} {figure:.3g}, the limit is {limit:.3g} ({seen}). "
+                + _CONVERT
+            )
+    return found
+
+
+_CONVERT = (
+    "Make the artifact again, if it is calibrated then with min-max ranges on more records; if that does not help, "
+    "its toolchain mis-converts this model: use another format"
+)
+
+
+def _rms(values: npt.NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def _ratio(part: float, whole: float) -> float:
+    if part == 0:
+        return 0.0
+    return part / whole if whole > 0 else float("inf")
+
+
+def _range_ratio(torch: npt.NDArray[np.float64], given: npt.NDArray[np.float64]) -> float:
+    order = np.argsort(torch, kind="stable")
+    count = min(len(order), max(_FEWEST, round(_END * len(order))))
+    centre = float(np.median(torch))
+    ends = [order[:count], order[-count:]]
+    reach = [float(torch[end].mean()) - centre for end in ends]
+    width = reach[1] - reach[0]
+    ratios = [
+        (float(given[end].mean()) - centre) / far
+        for end, far in zip(ends, reach, strict=True)
+        if abs(far) > 0 and abs(far) >= width / 5
+    ]
+    return max(ratios, key=lambda ratio: abs(ratio - 1), default=1.0)

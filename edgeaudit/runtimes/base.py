@@ -1,0 +1,146 @@
+"""What a runtime is: artifact + inputs -> raw outputs. Device side: numpy and the runtime's package, never torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, final
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.artifact import Artifact, Kind, TensorSpec
+from edgeaudit.errors import ArtifactError, EdgeAuditError
+from edgeaudit.plugins import package_versions
+
+__all__ = ["Runtime", "RuntimeSpec"]
+
+
+@dataclass(frozen=True)
+class RuntimeSpec:
+    """What a runtime serves and needs; readable without importing it. `defaults` lists every option."""
+
+    name: str
+    extra: str
+    packages: tuple[str, ...]
+    serves: Kind
+    summary: str
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def versions(self) -> dict[str, str]:
+        """Installed version of each package; raises `MissingToolchain` with the pip line."""
+        return package_versions(f"the runtime '{self.name}'", self.packages, self.extra)
+
+
+class Runtime(ABC):
+    """A loaded artifact that answers queries, one thread, a fixed batch size.
+
+    Subclasses set `spec` and write `_open` and `_answer`. `batch` is an option of every runtime: it is part of
+    the format, because dynamically quantised models answer differently with other records in the batch.
+    """
+
+    spec: ClassVar[RuntimeSpec]
+
+    @final
+    def __init__(self, artifact: Artifact, options: Mapping[str, Any] | None = None) -> None:
+        unknown = sorted(set(options or {}) - set(self.spec.defaults))
+        if unknown:
+            raise ArtifactError(
+                f"the runtime '{self.spec.name}' has no option '{unknown[0]}'; it has: "
+                + ", ".join(sorted(self.spec.defaults))
+            )
+        if artifact.manifest.kind != self.spec.serves:
+            raise ArtifactError(
+                f"the runtime '{self.spec.name}' serves {self.spec.serves} files, "
+                f"and {artifact.manifest.file} is {artifact.manifest.kind}"
+            )
+        self.artifact = artifact
+        self.options = {**self.spec.defaults, **(options or {})}
+        self.batch = self.options["batch"]
+        if not isinstance(self.batch, int) or self.batch < 1:
+            raise ArtifactError(
+                f"the option 'batch' of '{self.spec.name}' is a whole number from 1, not {self.batch!r}"
+            )
+        self.spec.versions()
+        with _runtime_errors(f"{self.spec.name} cannot load {artifact.path}"):
+            self._open()
+
+    @final
+    def query(self, records: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Answer records.
+
+        records: float32 [n, C, H, W] or [n, d], as the recipe saw them in training.
+        Returns float32 [n, classes]: what the artifact answers, dequantised where its output is an integer.
+        The last batch is padded by repeating its last record, so that every call has the same shape.
+        """
+        expected = _record_shape(self.artifact.manifest.input)
+        if records.shape[1:] != expected:
+            raise ArtifactError(f"{self.artifact.path.name} takes records of shape {expected}, not {records.shape[1:]}")
+        if len(records) == 0:
+            return np.empty((0, self.artifact.manifest.output.shape[-1]), np.float32)
+        native = self._to_native(np.asarray(records, np.float32))
+        answers = []
+        for start in range(0, len(native), self.batch):
+            block = native[start : start + self.batch]
+            short = self.batch - len(block)
+            if short:
+                block = np.concatenate([block, np.repeat(block[-1:], short, axis=0)])
+            with _runtime_errors(f"{self.spec.name} failed on {self.artifact.path}"):
+                answers.append(self._answer(np.ascontiguousarray(block))[: self.batch - short])
+        raw = np.concatenate(answers)
+        output = self.artifact.manifest.output
+        if raw.ndim != 2 or raw.shape[1] != output.shape[-1]:
+            raise ArtifactError(
+                f"{self.artifact.path.name} answered shape {raw.shape}, not [records, {output.shape[-1]}]"
+            )
+        return _dequantise(raw, output)
+
+    @final
+    def _to_native(self, records: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        spec = self.artifact.manifest.input
+        if spec.layout == "NHWC":
+            records = np.transpose(records, (0, 2, 3, 1))
+        return _quantise(records, spec)
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Load `self.artifact.path`."""
+
+    @abstractmethod
+    def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Answer one batch in the artifact's own layout and dtype."""
+
+
+@contextmanager
+def _runtime_errors(what: str) -> Iterator[None]:
+    try:
+        yield
+    except EdgeAuditError:
+        raise
+    except Exception as exc:  # a runtime raises its own C++ classes; there is no common base
+        raise ArtifactError(f"{what}: {exc}") from exc
+
+
+def _record_shape(spec: TensorSpec) -> tuple[int, ...]:
+    """The shape of one record as `query` takes it: channels first."""
+    if spec.layout == "NHWC":
+        height, width, channels = spec.shape[1:]
+        return channels, height, width
+    return spec.shape[1:]
+
+
+def _quantise(values: npt.NDArray[np.float32], spec: TensorSpec) -> npt.NDArray[Any]:
+    if spec.scale is None:
+        return values.astype(spec.dtype, copy=False)
+    info = np.iinfo(spec.dtype)
+    codes = np.round(values / np.float32(spec.scale)) + (spec.zero_point or 0)
+    quantised: npt.NDArray[Any] = np.clip(codes, info.min, info.max).astype(spec.dtype)
+    return quantised
+
+
+def _dequantise(raw: npt.NDArray[Any], spec: TensorSpec) -> npt.NDArray[np.float32]:
+    if spec.scale is None:
+        return raw.astype(np.float32, copy=False)
+    return (raw.astype(np.float32) - np.float32(spec.zero_point or 0)) * np.float32(spec.scale)

@@ -1,0 +1,77 @@
+"""TFLite files in LiteRT, on the CPU, one thread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.errors import ArtifactError
+from edgeaudit.runtimes.base import Runtime, RuntimeSpec
+from edgeaudit.runtimes.quiet import quiet
+
+__all__ = ["LiteRT"]
+
+
+class LiteRT(Runtime):
+    """The LiteRT interpreter.
+
+    `xnnpack` keeps the default delegates, as an application gets them; without it the reference kernels answer,
+    with other numbers, so it belongs to the format.
+    """
+
+    spec = RuntimeSpec(
+        name="litert",
+        extra="litert",
+        packages=("ai-edge-litert",),
+        serves="tflite",
+        summary="LiteRT (TFLite) interpreter, one thread, XNNPACK unless told otherwise",
+        defaults={"batch": 64, "xnnpack": True},
+    )
+
+    def _open(self) -> None:
+        with quiet():
+            from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+            kernels = (
+                OpResolverType.AUTO if self.options["xnnpack"] else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            )
+
+            def opened(batch: int) -> Any:
+                interpreter = Interpreter(
+                    model_path=str(self.artifact.path), num_threads=1, experimental_op_resolver_type=kernels
+                )
+                (entry,) = interpreter.get_input_details()
+                # litert-torch 0.10 writes batch 1 and refuses dynamic shapes; resizing is exact.
+                interpreter.resize_tensor_input(entry["index"], [batch, *entry["shape"][1:].tolist()])
+                interpreter.allocate_tensors()
+                return interpreter
+
+            try:
+                self._interpreter = opened(self.batch)
+            except RuntimeError:
+                # A flatten is written as a reshape to [1, n], which no other batch fits. Answers do not depend on the
+                # batch here (quantisation is per record), so one at a time is slower and nothing else.
+                self._interpreter = opened(1)
+                self.batch = self.options["batch"] = 1
+        (entry,) = self._interpreter.get_input_details()
+        (exit_,) = self._interpreter.get_output_details()
+        self._check_contract(entry, exit_)
+        self._in, self._out = entry["index"], exit_["index"]
+
+    def _check_contract(self, entry: dict[str, Any], exit_: dict[str, Any]) -> None:
+        """The manifest's dtypes must be the file's: numbers quantised for another file would be nonsense."""
+        manifest = self.artifact.manifest
+        for detail, spec in ((entry, manifest.input), (exit_, manifest.output)):
+            if np.dtype(detail["dtype"]).name != spec.dtype:
+                raise ArtifactError(
+                    f"{self.artifact.path.name} has a {np.dtype(detail['dtype']).name} tensor '{spec.name}' where its "
+                    f"manifest says {spec.dtype}; make the artifact again"
+                )
+
+    def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        self._interpreter.set_tensor(self._in, block)
+        self._interpreter.invoke()
+        answer: npt.NDArray[Any] = self._interpreter.get_tensor(self._out)
+        return answer

@@ -1,0 +1,94 @@
+"""Keep toolchain and runtime chatter away from the user: warnings, log records, C++ lines on the terminal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+__all__ = ["quiet"]
+
+# litert-torch 0.10 prints a progress log, its converter announces oneDNN and operation counts.
+_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "LITERT_TORCH_SHOW_PROGRESS": "n"}
+
+
+@contextmanager
+def quiet(environment: dict[str, str] | None = None) -> Iterator[None]:
+    """Silence the block, and give the process back as it was.
+
+    Who talks, by version: torch 2.14.1 (the legacy ONNX exporter's DeprecationWarning, "No CUDA runtime is found"),
+    torchao 0.18 (a warning about Enum subclasses on import), onnxruntime 1.32 (root-logger warnings while
+    quantising), ai-edge-litert 2.3 ("INFO: Created TensorFlow Lite XNNPACK delegate", from C++, no switch; a
+    UserWarning about preserve_all_tensors), litert-converter 0.5 (operation counts, from C++), nncf 3.4 (a logger
+    of its own). C++ can be silenced only at the file descriptors, so these point at a temporary file meanwhile. If
+    the block fails, the end of what was said becomes a note on the exception. `sys.stdout` and `sys.stderr` stay:
+    handlers made in the block (nncf's) would keep a stream that is closed after it.
+
+    Logging is put back too, because toolchains change it for everybody: nncf sets the logger class on import,
+    litert-torch's conversion adds a handler to the root logger.
+
+    environment: more variables to set for the time of the block.
+    """
+    wanted = {**_ENVIRONMENT, **(environment or {})}
+    before = {name: os.environ.get(name) for name in wanted}
+    logger_class, handlers, disabled = (
+        logging.getLoggerClass(),
+        list(logging.root.handlers),
+        logging.root.manager.disable,
+    )
+    logging.disable(logging.CRITICAL)
+    os.environ.update(wanted)
+    try:
+        with warnings.catch_warnings(), _terminal_to_file():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        logging.setLoggerClass(logger_class)
+        logging.root.handlers[:] = handlers
+        logging.disable(disabled)
+
+
+@contextmanager
+def _terminal_to_file() -> Iterator[None]:
+    """Point file descriptors 1 and 2 at a temporary file."""
+    with tempfile.TemporaryFile() as said:
+        _flush()
+        kept = {fd: copy for fd in (1, 2) if (copy := _duplicate(fd)) is not None}
+        for fd in kept:
+            os.dup2(said.fileno(), fd)
+        try:
+            yield
+        except Exception as exc:
+            _flush()
+            size = said.seek(0, os.SEEK_END)
+            said.seek(max(0, size - 2000))
+            if text := said.read().decode(errors="replace").strip():
+                exc.add_note(f"it said before it failed:\n{text}")
+            raise
+        finally:
+            _flush()
+            for fd, copy in kept.items():
+                os.dup2(copy, fd)
+                os.close(copy)
+
+
+def _duplicate(fd: int) -> int | None:
+    try:
+        return os.dup(fd)
+    except OSError:  # a daemon may run with its terminal closed
+        return None
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # closed, or None in a windowless process
+            stream.flush()

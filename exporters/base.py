@@ -1,0 +1,168 @@
+"""What a pass is: declared by a frozen spec, applied by a final method, written as one inner function."""
+
+from __future__ import annotations
+
+import importlib
+import random
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.artifact import Kind, TensorSpec
+from edgeaudit.errors import ToolchainError, toolchain_errors
+from edgeaudit.plugins import package_versions
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["ExportJob", "Pass", "PassSpec", "Product"]
+
+
+@dataclass(frozen=True)
+class PassSpec:
+    """What a pass needs and makes; readable without importing its toolchain.
+
+    name: `toolchain.step`, as written in a format.
+    extra: the pip extra of edgeaudit that brings the toolchain.
+    packages: the distributions whose versions decide the output; they enter the job's key.
+    consumes, produces: artifact kinds.
+    calibrates: reads calibration records. trains: changes weights with the model's own training records.
+    defaults: every parameter with its default; an unknown parameter is refused.
+    typical_seconds: CPU seconds on a small CNN once the toolchain is imported, for the estimate of `edgeaudit plan`;
+        measured with 128 calibration records, and 5 epochs of fine-tuning on 300 records.
+    """
+
+    name: str
+    extra: str
+    packages: tuple[str, ...]
+    consumes: Kind
+    produces: Kind
+    summary: str
+    calibrates: bool = False
+    trains: bool = False
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    typical_seconds: float = 0.1
+
+    def versions(self) -> dict[str, str]:
+        """Installed version of each package; raises `MissingToolchain` with the pip line."""
+        return package_versions(f"the pass '{self.name}'", self.packages, self.extra)
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """Everything a pass may use.
+
+    source: the file that the previous pass made (torch: a .safetensors state dict).
+    workdir: an empty folder of the job's own; the pass writes its file there.
+    params: the spec's defaults, overridden by the format.
+    input_shape: of one record without the batch axis: (C, H, W) or (d,).
+    calibration: float32 [n, *input_shape], or None where the spec does not calibrate.
+    module: builds the torch module with the source's weights, in eval mode (torch sources only).
+    finetune: (module, epochs) -> None; trains in place on the model's own training records with the recipe's
+        own loop, seeded by the job.
+    """
+
+    source: Path
+    workdir: Path
+    params: Mapping[str, Any]
+    input_shape: tuple[int, ...]
+    n_classes: int
+    seed: int
+    calibration: npt.NDArray[np.float32] | None = None
+    module: Callable[[], nn.Module] | None = None
+    finetune: Callable[[nn.Module, int], None] | None = None
+
+    def torch_module(self) -> nn.Module:
+        """The source as a torch module in eval mode."""
+        if self.module is None:
+            raise ToolchainError(f"{self.source.name} is not a torch model")
+        return self.module()
+
+    def choice(self, name: str, *allowed: str) -> str:
+        """The text parameter `name`, which must be one of `allowed`."""
+        value = self.params[name]
+        if value not in allowed:
+            raise ToolchainError(f"the parameter '{name}' is {value!r}; it can be: {', '.join(allowed)}")
+        return str(value)
+
+    def calibration_records(self) -> npt.NDArray[np.float32]:
+        """The calibration records, float32 [n, *input_shape]."""
+        if self.calibration is None or len(self.calibration) == 0:
+            raise ToolchainError("this pass calibrates and was given no calibration records")
+        if self.calibration.shape[1:] != self.input_shape:
+            raise ToolchainError(
+                f"calibration records have shape {self.calibration.shape[1:]}, the model takes {self.input_shape}"
+            )
+        return np.ascontiguousarray(self.calibration, np.float32)
+
+
+@dataclass(frozen=True)
+class Product:
+    """What a pass made: a file in `workdir`, and, for deployable kinds, its input and output as the file has them."""
+
+    file: str
+    input: TensorSpec | None = None
+    output: TensorSpec | None = None
+    softmax_inside: bool = False
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def _random_states_kept(*, torch_comes: bool) -> Iterator[None]:
+    """Restore the global random states of Python, numpy and, where it is imported or will be, torch."""
+    plain = random.getstate()
+    numpy = np.random.get_state()  # noqa: NPY002  # the global generator is what is being protected
+    torch = importlib.import_module("torch") if torch_comes else sys.modules.get("torch")
+    torch_state = torch.get_rng_state() if torch else None
+    try:
+        yield
+    finally:
+        random.setstate(plain)
+        np.random.set_state(numpy)  # noqa: NPY002
+        if torch:
+            torch.set_rng_state(torch_state)
+
+
+class Pass(ABC):
+    """One toolchain step. Subclasses set `spec` and write `_apply`; heavy imports belong inside it."""
+
+    spec: ClassVar[PassSpec]
+
+    @final
+    def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Defaults overridden by `given`; an unknown parameter raises `ToolchainError`."""
+        unknown = sorted(set(given) - set(self.spec.defaults))
+        if unknown:
+            raise ToolchainError(
+                f"the pass '{self.spec.name}' has no parameter '{unknown[0]}'; it has: "
+                + (", ".join(sorted(self.spec.defaults)) or "none")
+            )
+        return {**self.spec.defaults, **given}
+
+    @final
+    def apply(self, job: ExportJob) -> Product:
+        """Run the step; whatever the toolchain raises becomes a `ToolchainError` that names the pass.
+
+        The process's random states are put back afterwards: importing litert-torch 0.10 draws from numpy's and
+        torch's, so the next job of the same worker would depend on which jobs came before it.
+        """
+        self.spec.versions()
+        with (
+            toolchain_errors(f"the pass '{self.spec.name}'"),
+            _random_states_kept(torch_comes=self.spec.consumes == "torch"),
+        ):
+            product = self._apply(job)
+        if not (job.workdir / product.file).is_file():
+            raise ToolchainError(f"the pass '{self.spec.name}' ended without writing {product.file}")
+        return product
+
+    @abstractmethod
+    def _apply(self, job: ExportJob) -> Product:
+        """Do the step: read `job.source`, write one file into `job.workdir`."""

@@ -1,0 +1,251 @@
+"""LiteRT (TFLite): export from torch, and Google's AI Edge Quantizer ("AEQ")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.artifact import Layout, TensorSpec
+from edgeaudit.errors import ToolchainError
+from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
+from edgeaudit.runtimes.quiet import quiet
+
+__all__ = ["PASSES", "DynamicInt8", "Export", "Float16", "StaticInt8"]
+
+_FILE = "model.tflite"
+
+
+class Export(Pass):
+    """torch -> TFLite. Images go in channels last, as TFLite's kernels want them.
+
+    The batch is 1 in the file, and runtimes resize it, which is exact: litert-torch 0.10 fails on dynamic shapes.
+    """
+
+    spec = PassSpec(
+        name="litert.export",
+        extra="litert",
+        packages=("torch", "litert-torch", "litert-converter", "ai-edge-litert"),
+        consumes="torch",
+        produces="tflite",
+        summary="TFLite float32 through litert-torch, channels last, BatchNorm folded",
+        defaults={"softmax": "outside"},
+        typical_seconds=1.4,
+    )
+
+    def _apply(self, job: ExportJob) -> Product:
+        inside = job.choice("softmax", "outside", "inside") == "inside"
+        module = job.torch_module()
+        with quiet():
+            import litert_torch
+            import torch
+
+            if inside:
+                module = torch.nn.Sequential(module, torch.nn.Softmax(dim=1))
+            shape = job.input_shape
+            if len(shape) == 3:
+                module = litert_torch.to_channel_last_io(module, args=[0])
+                shape = _channels_last(shape)
+            litert_torch.convert(module.eval(), (torch.zeros(1, *shape),)).export(str(job.workdir / _FILE))
+        return _product(job)
+
+
+class _Quantise(Pass):
+    """One of AEQ's recipes, applied to a float file."""
+
+    def _apply(self, job: ExportJob) -> Product:
+        with quiet():
+            from ai_edge_quantizer import quantizer
+
+            source = job.source.read_bytes()
+            recipe = self._recipe()
+            ranges = self._ranges(source, recipe, job)
+            result = quantizer.Quantizer(source, recipe).quantize(
+                ranges, enable_progress_bar=False, enable_progress_report=False
+            )
+            (job.workdir / _FILE).write_bytes(result.quantized_model)
+        return _product(job)
+
+    def _recipe(self) -> Any:
+        raise NotImplementedError
+
+    def _ranges(self, source: bytes, recipe: Any, job: ExportJob) -> Any:
+        """Activation ranges by tensor name; None where the recipe needs none."""
+
+
+class Float16(_Quantise):
+    """Weights stored as float16, computed with in float32 or float16 as the runtime likes."""
+
+    spec = PassSpec(
+        name="aeq.fp16",
+        extra="litert",
+        packages=("ai-edge-quantizer", "ai-edge-litert"),
+        consumes="tflite",
+        produces="tflite",
+        summary="AI Edge Quantizer, float16 weights",
+        typical_seconds=0.01,
+    )
+
+    def _recipe(self) -> Any:
+        from ai_edge_quantizer import qtyping, recipe_manager
+        from ai_edge_quantizer.algorithm_manager import AlgorithmName
+
+        manager = recipe_manager.RecipeManager()
+        manager.add_quantization_config(
+            regex=".*",
+            operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+            op_config=qtyping.OpQuantizationConfig(
+                weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT),
+                compute_precision=qtyping.ComputePrecision.FLOAT,
+                explicit_dequantize=True,
+            ),
+            algorithm_key=AlgorithmName.FLOAT_CASTING,
+        )
+        return manager.get_quantization_recipe()
+
+
+class DynamicInt8(_Quantise):
+    """Weights to int8; activations are quantised in each query, record by record."""
+
+    spec = PassSpec(
+        name="aeq.dynamic-int8",
+        extra="litert",
+        packages=("ai-edge-quantizer", "ai-edge-litert"),
+        consumes="tflite",
+        produces="tflite",
+        summary="AI Edge Quantizer, dynamic range int8",
+        typical_seconds=0.01,
+    )
+
+    def _recipe(self) -> Any:
+        from ai_edge_quantizer import recipe
+
+        return recipe.dynamic_wi8_afp32()
+
+
+class StaticInt8(_Quantise):
+    """Weights, activations, input and output to int8, ranges from calibration records.
+
+    calibration: `min-max`, or AEQ 0.10's own default, `moving-average` (over records, 0.95 of the old range each
+    time). The latter averages the extremes away: logits beyond the average are clipped while top-1 stays. It is
+    what a deployer gets who changes nothing, so it is offered, by name.
+    """
+
+    spec = PassSpec(
+        name="aeq.static-int8",
+        extra="litert",
+        packages=("ai-edge-quantizer", "ai-edge-litert"),
+        consumes="tflite",
+        produces="tflite",
+        summary="AI Edge Quantizer, full integer int8",
+        calibrates=True,
+        defaults={"calibration": "min-max"},
+        typical_seconds=0.14,
+    )
+
+    def _recipe(self) -> Any:
+        from ai_edge_quantizer import recipe
+
+        return recipe.static_wi8_ai8()
+
+    def _ranges(self, source: bytes, recipe: Any, job: ExportJob) -> Any:
+        from ai_edge_quantizer import calibrator, recipe_manager
+        from ai_edge_quantizer.utils import qsv_utils
+
+        averaged = job.choice("calibration", "min-max", "moving-average") == "moving-average"
+        update = qsv_utils.moving_average_update if averaged else qsv_utils.min_max_update
+        manager = recipe_manager.RecipeManager()
+        manager.load_quantization_recipe(recipe)
+        found = calibrator.Calibrator(source, num_threads=1, qsv_update_func=update)
+        found.calibrate(_dataset(source, job), manager)
+        return found.get_model_qsvs()
+
+
+PASSES: tuple[type[Pass], ...] = (Export, Float16, DynamicInt8, StaticInt8)
+
+
+def _channels_last(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (*shape[1:], shape[0])
+
+
+def _dataset(source: bytes, job: ExportJob) -> dict[str, list[dict[str, npt.NDArray[np.float32]]]]:
+    """The calibration records, one to a step, under the names of the file's own signature."""
+    interpreter = _interpreter(source)
+    ((signature, names),) = interpreter.get_signature_list().items()
+    (name,) = names["inputs"]
+    records = job.calibration_records()
+    if len(job.input_shape) == 3:
+        records = np.ascontiguousarray(records.transpose(0, 2, 3, 1))
+    return {signature: [{name: records[i : i + 1]} for i in range(len(records))]}
+
+
+def _interpreter(content: bytes) -> Any:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    return Interpreter(
+        model_content=content,
+        num_threads=1,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+
+
+def _product(job: ExportJob) -> Product:
+    """What the file says of itself."""
+    content = (job.workdir / _FILE).read_bytes()
+    with quiet():
+        interpreter = _interpreter(content)
+        (entry,) = interpreter.get_input_details()
+        (exit_,) = interpreter.get_output_details()
+        softmax = _ends_in_softmax(content)
+    source, answer = _tensor_spec(entry, _layout(entry, job)), _tensor_spec(exit_, "flat")
+    if answer.shape[1:] != (job.n_classes,):
+        raise ToolchainError(f"the model answers shape {answer.shape}, not [n, {job.n_classes}]")
+    return Product(_FILE, source, answer, softmax_inside=softmax)
+
+
+def _layout(entry: dict[str, Any], job: ExportJob) -> Layout:
+    shape = tuple(int(n) for n in entry["shape"][1:])
+    if len(job.input_shape) == 3 and shape == _channels_last(job.input_shape):
+        return "NHWC"
+    if shape == job.input_shape:
+        return "NCHW" if len(shape) == 3 else "flat"
+    raise ToolchainError(f"the file takes records of shape {shape}, the model {job.input_shape}")
+
+
+def _tensor_spec(detail: dict[str, Any], layout: Layout) -> TensorSpec:
+    dtype = np.dtype(detail["dtype"])
+    quantisation = detail["quantization_parameters"]
+    integer = dtype.kind in "iu"
+    if integer and len(quantisation["scales"]) != 1:
+        raise ToolchainError(f"the tensor '{detail['name']}' has {len(quantisation['scales'])} scales, not one")
+    return TensorSpec(
+        name=detail["name"],
+        shape=(-1, *(int(n) for n in detail["shape"][1:])),
+        dtype=dtype.name,
+        layout=layout,
+        scale=float(quantisation["scales"][0]) if integer else None,
+        zero_point=int(quantisation["zero_points"][0]) if integer else None,
+    )
+
+
+def _ends_in_softmax(content: bytes) -> bool:
+    from ai_edge_litert import schema_py_generated as schema
+
+    codes = schema.BuiltinOperator
+    model = schema.Model.GetRootAs(content, 0)
+    graph = model.Subgraphs(0)
+    makers = {op.Outputs(i): op for op in _operators(graph) for i in range(op.OutputsLength())}
+    tensor = graph.Outputs(0)
+    while tensor in makers:
+        code = model.OperatorCodes(makers[tensor].OpcodeIndex()).BuiltinCode()
+        if code not in {codes.QUANTIZE, codes.DEQUANTIZE, codes.CAST}:
+            return bool(code == codes.SOFTMAX)
+        tensor = makers[tensor].Inputs(0)
+    return False
+
+
+def _operators(graph: Any) -> Iterator[Any]:
+    for i in range(graph.OperatorsLength()):
+        yield graph.Operators(i)

@@ -1,0 +1,213 @@
+"""ONNX: export from torch, and ONNX Runtime's quantisers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.artifact import Layout, TensorSpec
+from edgeaudit.errors import ToolchainError
+from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
+from edgeaudit.runtimes.quiet import quiet
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["PASSES", "DynamicInt8", "Export", "StaticInt8"]
+
+_FILE = "model.onnx"
+_CALIBRATION_BATCH = 64
+# Operators that leave the meaning of the last layer alone.
+_TRANSPARENT = {"Identity", "Cast", "QuantizeLinear", "DequantizeLinear"}
+
+
+class Export(Pass):
+    """torch -> ONNX with the TorchScript exporter.
+
+    The exporter folds BatchNorm into the convolution before it, and writes the same bytes for the same module;
+    the dynamo exporter takes sixty times as long for the same answers (torch 2.14.1).
+    """
+
+    spec = PassSpec(
+        name="onnx.export",
+        extra="onnx",
+        packages=("torch", "onnx"),
+        consumes="torch",
+        produces="onnx",
+        summary="ONNX opset 17, dynamic batch, BatchNorm folded",
+        defaults={"softmax": "outside"},
+        typical_seconds=0.02,
+    )
+
+    def _apply(self, job: ExportJob) -> Product:
+        inside = job.choice("softmax", "outside", "inside") == "inside"
+        module = job.torch_module()
+        with quiet():
+            import torch
+
+            if inside:
+                module = torch.nn.Sequential(module, torch.nn.Softmax(dim=1)).eval()
+            output = "probabilities" if inside else "logits"
+            torch.onnx.export(
+                module,
+                (torch.zeros(2, *job.input_shape),),
+                str(job.workdir / _FILE),
+                dynamo=False,
+                opset_version=17,
+                input_names=["input"],
+                output_names=[output],
+                dynamic_axes={"input": {0: "batch"}, output: {0: "batch"}},
+            )
+        return _product(job)
+
+
+class DynamicInt8(Pass):
+    """Weights to int8; the scale of every activation is found anew in each query, over the whole batch."""
+
+    spec = PassSpec(
+        name="ort.dynamic-int8",
+        extra="onnx",
+        packages=("onnx", "onnxruntime"),
+        consumes="onnx",
+        produces="onnx",
+        summary="ONNX Runtime dynamic quantisation",
+        defaults={"weight_type": "u8", "per_channel": False},
+        typical_seconds=0.015,
+    )
+
+    def _apply(self, job: ExportJob) -> Product:
+        weights = job.choice("weight_type", "u8", "s8")
+        with quiet():
+            from onnxruntime.quantization import quantize_dynamic
+
+            quantize_dynamic(
+                _preprocessed(job),
+                job.workdir / _FILE,
+                weight_type=_quant_type(weights),
+                per_channel=bool(job.params["per_channel"]),
+            )
+        return _product(job)
+
+
+class StaticInt8(Pass):
+    """Weights and activations to int8, activation ranges from calibration records (their minimum and maximum).
+
+    u8s8 (activations unsigned, weights signed) is ONNX Runtime's own advice for x86 and the fastest there. On
+    x86 without VNNI its 16-bit intermediate sums can saturate; the agreement check sees it if they do.
+    """
+
+    spec = PassSpec(
+        name="ort.static-int8",
+        extra="onnx",
+        packages=("onnx", "onnxruntime"),
+        consumes="onnx",
+        produces="onnx",
+        summary="ONNX Runtime static quantisation",
+        calibrates=True,
+        defaults={
+            "quant_format": "QDQ",
+            "per_channel": True,
+            "activation_type": "u8",
+            "weight_type": "s8",
+            "calibration": "min-max",
+        },
+        typical_seconds=0.035,
+    )
+
+    def _apply(self, job: ExportJob) -> Product:
+        job.choice("calibration", "min-max")
+        form = job.choice("quant_format", "QDQ", "QOperator")
+        activations = job.choice("activation_type", "u8", "s8")
+        weights = job.choice("weight_type", "u8", "s8")
+        records = job.calibration_records()
+        with quiet():
+            from onnxruntime.quantization import CalibrationMethod, QuantFormat, quantize_static
+
+            source = _preprocessed(job)
+            quantize_static(
+                source,
+                job.workdir / _FILE,
+                _reader(records, _input_name(source)),
+                quant_format=QuantFormat[form],
+                per_channel=bool(job.params["per_channel"]),
+                activation_type=_quant_type(activations),
+                weight_type=_quant_type(weights),
+                calibrate_method=CalibrationMethod.MinMax,
+            )
+        return _product(job)
+
+
+PASSES: tuple[type[Pass], ...] = (Export, DynamicInt8, StaticInt8)
+
+
+def _quant_type(short: str) -> Any:
+    from onnxruntime.quantization import QuantType
+
+    return {"u8": QuantType.QUInt8, "s8": QuantType.QInt8}[short]
+
+
+def _preprocessed(job: ExportJob) -> Path:
+    """Shapes inferred and the graph folded, as the quantisers want it."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    path = job.workdir / "preprocessed.onnx"
+    quant_pre_process(str(job.source), str(path))
+    return path
+
+
+def _reader(records: npt.NDArray[np.float32], name: str) -> Any:
+    """The records as ONNX Runtime's calibrator reads them."""
+    from onnxruntime.quantization import CalibrationDataReader
+
+    def batches() -> Iterator[dict[str, npt.NDArray[np.float32]]]:
+        for start in range(0, len(records), _CALIBRATION_BATCH):
+            yield {name: records[start : start + _CALIBRATION_BATCH]}
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime 1.32 has no types
+        def __init__(self) -> None:
+            self._batches = batches()
+
+        def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
+            return next(self._batches, None)
+
+    return Reader()
+
+
+def _product(job: ExportJob) -> Product:
+    """What the file says of itself."""
+    import onnx
+
+    model = onnx.load(job.workdir / _FILE)
+    (entry,), (exit_,) = model.graph.input, model.graph.output
+    answer = _tensor_spec(exit_)
+    if answer.shape[1:] != (job.n_classes,):
+        raise ToolchainError(f"the model answers shape {answer.shape}, not [n, {job.n_classes}]")
+    return Product(_FILE, _tensor_spec(entry), answer, softmax_inside=_ends_in_softmax(model))
+
+
+def _input_name(path: Path) -> str:
+    import onnx
+
+    (entry,) = onnx.load(path).graph.input
+    return str(entry.name)
+
+
+def _tensor_spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    from onnx import helper
+
+    tensor = value.type.tensor_type
+    shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim)
+    layout: Layout = "NCHW" if len(shape) == 4 else "flat"
+    return TensorSpec(value.name, shape, helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, layout)
+
+
+def _ends_in_softmax(model: onnx.ModelProto) -> bool:
+    makers = {name: node for node in model.graph.node for name in node.output}
+    node = makers.get(model.graph.output[0].name)
+    while node is not None and node.op_type in _TRANSPARENT:
+        node = makers.get(node.input[0])
+    return node is not None and node.op_type in {"Softmax", "QLinearSoftmax"}

@@ -1,0 +1,33 @@
+"""Which passes there are: our own by name, other people's by the entry-point group `edgeaudit.exporters`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+from edgeaudit.errors import ToolchainError
+from edgeaudit.exporters import litert, nncf, onnx
+from edgeaudit.exporters.base import Pass, PassSpec
+from edgeaudit.plugins import with_entry_points
+
+__all__ = ["GROUP", "find_pass", "pass_specs"]
+
+GROUP = "edgeaudit.exporters"
+
+
+def pass_specs() -> tuple[PassSpec, ...]:
+    """Every pass's spec, by name. No toolchain is imported."""
+    return tuple(step.spec for _, step in sorted(_passes().items()))
+
+
+def find_pass(name: str) -> Pass:
+    """The pass called `name`; an unknown name raises `ToolchainError` with the known ones."""
+    known = _passes()
+    if name not in known:
+        raise ToolchainError(f"there is no pass '{name}'; there are: {', '.join(sorted(known))}")
+    return known[name]()
+
+
+@cache
+def _passes() -> Mapping[str, type[Pass]]:
+    return with_entry_points((*onnx.PASSES, *litert.PASSES, *nncf.PASSES), GROUP, Pass, ToolchainError)

@@ -1,0 +1,91 @@
+"""A pass is a pure function of its inputs: same bytes every time, whatever else the process did before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeaudit.artifact import file_sha256
+from edgeaudit.exporters import find_pass, pass_specs
+from edgeaudit.formats import PassUse
+from tests.exporters.toys import Toy, apply, pushed, toy
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+NETWORKS = ("mlp", "separable-32x32x3")
+EXPORTS = {"onnx": PassUse("onnx.export"), "tflite": PassUse("litert.export")}
+PASSES = (
+    *(PassUse(spec.name) for spec in pass_specs()),
+    PassUse("ort.static-int8", {"quant_format": "QOperator", "per_channel": False}),
+    PassUse("aeq.static-int8", {"calibration": "moving-average"}),
+)
+
+
+def source(subject: Toy, use: PassUse) -> Path:
+    """What the pass works on."""
+    kind = find_pass(use.name).spec.consumes
+    return subject.state if kind == "torch" else pushed(subject, [EXPORTS[kind]])[0]
+
+
+def digests(passes: list[PassUse]) -> dict[str, str]:
+    return {
+        f"{name} {use}": file_sha256(apply(toy(name), use, source(toy(name), use))[0])
+        for name in NETWORKS
+        for use in passes
+    }
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("use", PASSES, ids=str)
+def test_same_bytes_twice(use: PassUse) -> None:
+    subject = toy("mlp")
+    first, second = (file_sha256(apply(subject, use, source(subject, use))[0]) for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.toolchain
+def test_same_bytes_in_another_process_after_other_passes_and_without_a_word(tmp_path: Path) -> None:
+    """The other process has another hash seed and runs the passes backwards; it also checks what training gives
+    before and after, and everything it writes to the terminal is looked at here, and that nncf's telemetry leaves no
+    client id in the home folder.
+    """
+    environment = {n: v for n, v in os.environ.items() if not n.startswith(("TF_", "LITERT_", "NNCF_", "CI"))}
+    done = subprocess.run(
+        [sys.executable, "-W", "default", "-m", "tests.exporters.other_process"],
+        env={**environment, "PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    (line,) = done.stdout.splitlines()
+    found = json.loads(line)
+    assert found["trained after"] == found["trained before"]
+    assert found["random after"] == found["random before"]
+    assert found["logging after"] == found["logging before"]
+    assert found["environment after"] == found["environment before"]
+    assert found["telemetry"] == "MagicMock"
+    assert not (tmp_path / "intel").exists()
+    assert found["digests"] == digests(list(PASSES))
+
+
+def trained() -> str:
+    """A digest of everything that training and answering gives."""
+    import numpy as np
+    import torch
+
+    from tests.exporters.toys import cnn, train
+
+    torch.manual_seed(5)
+    x = np.random.default_rng(5).normal(size=(60, 1, 8, 8)).astype(np.float32)
+    module = cnn(1)
+    train(module, x, np.arange(60) % 10, 3)
+    answer = module(torch.from_numpy(x))
+    tensors = [*module.state_dict().values(), answer.detach()]
+    return hashlib.sha256(b"".join(t.numpy().tobytes() for t in tensors)).hexdigest()

@@ -1,0 +1,97 @@
+"""Real artifacts that are wrong: each must be refused, and the sentence must say why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from edgeaudit.artifact import Artifact
+from edgeaudit.errors import AgreementError, ArtifactError
+from edgeaudit.exporters import Product
+from edgeaudit.formats import FORMATS, PassUse
+from edgeaudit.runtimes.agreement import agreement, require_agreement
+from edgeaudit.runtimes.registry import find_runtime
+from tests.exporters.toys import Toy, artifact, pushed, sealed, toy
+
+pytestmark = pytest.mark.toolchain
+
+INT8 = FORMATS["litert-int8"]
+FLOAT = FORMATS["onnx-fp32"]
+
+
+def answers(runtime: str, served: Artifact, subject: Toy) -> np.ndarray:
+    return find_runtime(runtime)(served).query(subject.queries)
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn-8x8x1", "residual-32x32x3"])
+def test_moving_average_calibration_clips_while_top1_stays(name: str) -> None:
+    """AEQ 0.10's default ranges, on a network that overfits, beside min-max ranges from the same records."""
+    subject = toy(name)
+    averaged = [PassUse("litert.export"), PassUse("aeq.static-int8", {"calibration": "moving-average"})]
+    clipped = answers("litert", artifact(subject, averaged), subject)
+    honest = agreement(subject.logits, answers("litert", artifact(subject, INT8.passes), subject))
+    found = agreement(subject.logits, clipped)
+    assert found.top1 > 0.95
+    assert found.range_ratio < 0.8
+    assert honest.range_ratio > 0.95
+    with pytest.raises(AgreementError, match=r"litert-int8-averaged clips .* Calibrate with min-max ranges"):
+        require_agreement(subject.logits, clipped, what="litert-int8-averaged", tolerance=INT8.tolerance)
+
+
+def corrupted(subject: Toy, folder: Path, at: int) -> Artifact:
+    """The ONNX file with one tensor of weights shuffled."""
+    path, product = pushed(subject, FLOAT.passes)
+    model = onnx.load(path)
+    weights = [i for i in model.graph.initializer if len(i.dims) >= 2]
+    tensor = numpy_helper.to_array(weights[at])
+    shuffled = np.random.default_rng(0).permutation(tensor.ravel()).reshape(tensor.shape)
+    weights[at].CopyFrom(numpy_helper.from_array(shuffled, weights[at].name))
+    onnx.save(model, folder / path.name)
+    assert isinstance(product, Product)
+    return sealed((folder / path.name, product), FLOAT.passes)
+
+
+@pytest.mark.parametrize("at", [0, -1], ids=["first-layer", "last-layer"])
+@pytest.mark.parametrize("tolerance", [FLOAT.tolerance, INT8.tolerance], ids=["float32", "int8"])
+def test_one_corrupted_tensor(tmp_path: Path, at: int, tolerance: float) -> None:
+    subject = toy("mlp")
+    wrong = answers("onnxruntime", corrupted(subject, tmp_path, at), subject)
+    with pytest.raises(AgreementError, match=r"onnx-fp32 does not answer like .* Make the artifact again"):
+        require_agreement(subject.logits, wrong, what="onnx-fp32", tolerance=tolerance)
+
+
+def test_another_models_weights() -> None:
+    first, other = toy("cnn-8x8x1"), toy("mlp")
+    wrong = answers("onnxruntime", artifact(other, FLOAT.passes), other)[::-1]
+    with pytest.raises(AgreementError, match="does not answer like"):
+        require_agreement(first.logits, wrong, what="onnx-fp32", tolerance=INT8.tolerance)
+
+
+def test_a_float_file_that_is_secretly_int8() -> None:
+    """The limits are the format's: int8 noise is no longer float32."""
+    subject = toy("mlp")
+    rounded = answers("litert", artifact(subject, INT8.passes), subject)
+    require_agreement(subject.logits, rounded, what="litert-int8", tolerance=INT8.tolerance)
+    with pytest.raises(AgreementError, match="relative RMS error"):
+        require_agreement(subject.logits, rounded, what="onnx-fp32", tolerance=FLOAT.tolerance)
+
+
+def test_a_file_changed_on_disk_is_found_by_its_digest(tmp_path: Path) -> None:
+    subject = toy("mlp")
+    path, product = pushed(subject, FLOAT.passes)
+    content = bytearray(path.read_bytes())
+    (tmp_path / path.name).write_bytes(content)
+    served = sealed((tmp_path / path.name, product), FLOAT.passes)
+    served.save()
+    Artifact.load(tmp_path).verify()
+    content[len(content) // 2] ^= 1
+    (tmp_path / path.name).write_bytes(content)
+    with pytest.raises(ArtifactError, match="is not the file that its manifest describes"):
+        Artifact.load(tmp_path).verify()
+    (tmp_path / path.name).unlink()
+    with pytest.raises(ArtifactError, match="is missing"):
+        Artifact.load(tmp_path).verify()

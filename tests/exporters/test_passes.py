@@ -1,0 +1,198 @@
+"""The declared side of passes, and what they say when they cannot be applied."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgeaudit.errors import MissingToolchain, ToolchainError
+from edgeaudit.exporters import ExportJob, Pass, PassSpec, Product, find_pass, pass_specs
+from edgeaudit.formats import FORMATS, PassUse
+from tests.exporters.toys import Toy, artifact, pushed, toy
+
+NAMES = [
+    "aeq.dynamic-int8", "aeq.fp16", "aeq.static-int8", "litert.export", "nncf.prune", "onnx.export",
+    "ort.dynamic-int8", "ort.static-int8",
+]  # fmt: skip
+
+
+def test_all_passes_are_registered() -> None:
+    assert [spec.name for spec in pass_specs()] == NAMES
+
+
+@pytest.mark.parametrize("spec", pass_specs(), ids=lambda spec: spec.name)
+def test_a_spec_says_everything(spec: PassSpec) -> None:
+    assert spec.summary
+    assert 0 < spec.typical_seconds < 10
+    assert list(spec.versions()) == list(spec.packages)
+    extras = metadata.metadata("edgeaudit").get_all("Provides-Extra") or []
+    assert spec.extra in extras
+    assert find_pass(spec.name).spec is spec
+
+
+def test_listing_imports_no_toolchain() -> None:
+    code = (
+        "import sys; from edgeaudit.exporters import pass_specs; from edgeaudit.runtimes.registry import runtime_specs;"
+        "from edgeaudit.formats import FORMATS; pass_specs(); runtime_specs();"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'litert_torch', 'ai_edge_quantizer', 'ai_edge_litert', 'nncf'};"
+        "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_unknown_pass_names_the_known_ones() -> None:
+    with pytest.raises(ToolchainError, match=r"no pass 'onnx\.int4'; there are: aeq\.dynamic-int8, .*ort\.static-int8"):
+        find_pass("onnx.int4")
+
+
+def test_an_unknown_parameter_names_the_known_ones() -> None:
+    with pytest.raises(ToolchainError, match=r"'nncf\.prune' has no parameter 'share'; it has: epochs, ratio"):
+        find_pass("nncf.prune").parameters({"share": 0.5})
+
+
+class Copy(Pass):
+    spec = PassSpec("other.copy", "onnx", ("numpy",), "onnx", "onnx", "a copy")
+
+    def _apply(self, job: ExportJob) -> Product:
+        return Product(f"nothing{job.source.suffix}.onnx")
+
+
+def test_other_peoples_passes_come_by_entry_point(offered: Any) -> None:
+    offered(Copy)
+    assert isinstance(find_pass("other.copy"), Copy)
+    assert "other.copy" in [spec.name for spec in pass_specs()]
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [((Copy, Copy), "a pass called 'other.copy' already"), ((print,), "'theirs' .* is no Pass class")],
+)
+def test_entry_points_that_do_not_fit(offered: Any, targets: tuple[Any, ...], message: str) -> None:
+    offered(*targets)
+    with pytest.raises(ToolchainError, match=message):
+        pass_specs()
+
+
+def job(subject: Toy, use: PassUse, folder: Path, source: Path, **changes: Any) -> ExportJob:
+    step = find_pass(use.name)
+    return replace(
+        ExportJob(
+            source=source,
+            workdir=folder,
+            params=step.parameters(use.params),
+            input_shape=subject.recipe.shape,
+            n_classes=10,
+            seed=0,
+            calibration=subject.calibration,
+            module=lambda: subject.module(subject.state),
+        ),
+        **changes,
+    )
+
+
+def test_a_pass_that_writes_nothing(tmp_path: Path) -> None:
+    subject = toy("mlp")
+    empty = ExportJob(subject.state, tmp_path, {}, (64,), 10, 0)
+    with pytest.raises(ToolchainError, match=r"'other\.copy' ended without writing nothing\.safetensors\.onnx"):
+        Copy().apply(empty)
+
+
+def test_a_missing_toolchain_says_how_to_install_it(tmp_path: Path) -> None:
+    class Absent(Copy):
+        spec = replace(Copy.spec, packages=("no-such-package",))
+
+    with pytest.raises(MissingToolchain, match=r"no-such-package.* pip install 'edgeaudit\[onnx\]'"):
+        Absent().apply(ExportJob(tmp_path / "x", tmp_path, {}, (64,), 10, 0))
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("use", [PassUse("ort.static-int8"), PassUse("aeq.static-int8")], ids=lambda use: use.name)
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        (None, "was given no calibration records"),
+        (np.zeros((0, 64), np.float32), "was given no calibration records"),
+        (np.zeros((4, 8, 8), np.float32), r"calibration records have shape \(8, 8\), the model takes \(64,\)"),
+    ],
+    ids=["none", "empty", "other-shape"],
+)
+def test_calibration_records_that_do_not_fit(tmp_path: Path, use: PassUse, records: Any, message: str) -> None:
+    subject = toy("mlp")
+    export = {"onnx": "onnx.export", "tflite": "litert.export"}[find_pass(use.name).spec.consumes]
+    source, _ = pushed(subject, [PassUse(export)])
+    with pytest.raises(ToolchainError, match=message):
+        find_pass(use.name).apply(job(subject, use, tmp_path, source, calibration=records))
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (PassUse("onnx.export", {"softmax": "yes"}), "'softmax' is 'yes'; it can be: outside, inside"),
+        (PassUse("litert.export", {"softmax": 1}), "'softmax' is 1; it can be: outside, inside"),
+        (PassUse("ort.static-int8", {"calibration": "entropy"}), "'calibration' is 'entropy'; it can be: min-max"),
+        (PassUse("ort.static-int8", {"quant_format": "qdq"}), "'quant_format' is 'qdq'; it can be: QDQ, QOperator"),
+        (PassUse("ort.dynamic-int8", {"weight_type": "s4"}), "'weight_type' is 's4'; it can be: u8, s8"),
+        (PassUse("aeq.static-int8", {"calibration": "max"}), "it can be: min-max, moving-average"),
+    ],
+    ids=str,
+)
+def test_parameters_that_cannot_be_meant(tmp_path: Path, use: PassUse, message: str) -> None:
+    subject = toy("mlp")
+    source = subject.state
+    if find_pass(use.name).spec.consumes != "torch":
+        source, _ = pushed(subject, FORMATS["litert-fp32" if use.name.startswith("aeq") else "onnx-fp32"].passes)
+    with pytest.raises(ToolchainError, match=message):
+        find_pass(use.name).apply(job(subject, use, tmp_path, source))
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("name", ["onnx.export", "litert.export"])
+def test_a_model_that_answers_something_else(tmp_path: Path, name: str) -> None:
+    subject = toy("mlp")
+    with pytest.raises(ToolchainError, match=r"answers shape \(-1, 10\), not \[n, 7\]"):
+        find_pass(name).apply(job(subject, PassUse(name), tmp_path, subject.state, n_classes=7))
+
+
+class Branching(nn.Module):
+    """Legal torch that no tracing exporter can follow."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError(f"first line\nsecond line {len(x)}")
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("name", ["onnx.export", "litert.export", "nncf.prune"])
+def test_what_the_toolchain_raises_is_told_with_the_name_of_the_pass(tmp_path: Path, name: str) -> None:
+    subject = toy("mlp")
+    broken = job(subject, PassUse(name), tmp_path, subject.state, module=Branching, finetune=subject.finetune)
+    with pytest.raises(ToolchainError, match=f"the pass '{name}' failed: "):
+        find_pass(name).apply(broken)
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"activation_type": "s8"},
+        {"weight_type": "u8", "per_channel": False},
+        {"quant_format": "QOperator"},
+        {"quant_format": "QOperator", "per_channel": False},
+    ],
+    ids=str,
+)
+def test_variants_of_static_int8_give_different_files(params: dict[str, Any]) -> None:
+    subject = toy("cnn-8x8x1")
+    usual = artifact(subject, FORMATS["onnx-int8-static"].passes).manifest
+    variant = artifact(subject, [PassUse("onnx.export"), PassUse("ort.static-int8", params)]).manifest
+    assert variant.sha256 != usual.sha256

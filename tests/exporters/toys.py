@@ -1,0 +1,226 @@
+"""Small networks, trained to overfit some digits, and what it takes to push them through passes and runtimes."""
+
+from __future__ import annotations
+
+import atexit
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.datasets import load_digits
+from torch import nn
+
+from edgeaudit.artifact import Artifact, Manifest, PassRecord, file_sha256
+from edgeaudit.exporters import ExportJob, Product, find_pass
+from edgeaudit.formats import PassUse
+
+FloatArray = npt.NDArray[np.float32]
+
+MEMBERS, CALIBRATION, OTHERS = 120, 96, 120
+_ROOT = tempfile.TemporaryDirectory(prefix="edgeaudit-toys-")
+atexit.register(_ROOT.cleanup)
+
+
+def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(outputs)
+    )
+
+
+class Residual(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(conv(inputs, outputs, 3, stride), nn.ReLU(), conv(outputs, outputs))
+        self.skip = conv(inputs, outputs, 1, stride)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.body(x) + self.skip(x))
+
+
+class Pooled(nn.Module):
+    """Convolutions, a global average, a linear layer."""
+
+    def __init__(self, body: nn.Sequential, width: int) -> None:
+        super().__init__()
+        self.body = body
+        self.head = nn.Sequential(nn.Dropout(0.1), nn.Linear(width, 10))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = self.head(self.body(x).mean((2, 3)))
+        return answer
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+
+
+def cnn(channels: int) -> nn.Module:
+    return Pooled(nn.Sequential(conv(channels, 16), nn.ReLU(), conv(16, 32, stride=2), nn.ReLU()), 32)
+
+
+def residual() -> nn.Module:
+    return Pooled(nn.Sequential(conv(3, 16, stride=2), nn.ReLU(), Residual(16, 24, 2), Residual(24, 32, 2)), 32)
+
+
+def separable() -> nn.Module:
+    """Depthwise separable, with the activations of MobileNets."""
+    return Pooled(
+        nn.Sequential(
+            conv(3, 16, stride=2), nn.Hardswish(), conv(16, 16, groups=16), nn.ReLU6(), conv(16, 32, 1), nn.Hardswish(),
+            conv(32, 32, stride=2, groups=32), nn.ReLU6(), conv(32, 48, 1), nn.ReLU6(),
+        ),
+        48,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recipe:
+    build: Callable[[], nn.Module]
+    shape: tuple[int, ...]
+    epochs: int
+
+
+RECIPES = {
+    "mlp": Recipe(mlp, (64,), 150),
+    "cnn-8x8x1": Recipe(lambda: cnn(1), (1, 8, 8), 60),
+    "residual-32x32x3": Recipe(residual, (3, 32, 32), 8),
+    "separable-32x32x3": Recipe(separable, (3, 32, 32), 15),
+}
+
+
+def train(module: nn.Module, x: FloatArray, y: npt.NDArray[np.int64], epochs: int, lr: float = 0.05) -> None:
+    """Train in place, deterministically but for dropout, which draws from torch's global generator."""
+    records, labels = torch.from_numpy(x), torch.from_numpy(y)
+    order = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.SGD(module.parameters(), lr, momentum=0.9, nesterov=True)
+    module.train()
+    for _ in range(epochs):
+        shuffled = torch.randperm(len(x), generator=order)
+        for start in range(0, len(x), 30):
+            batch = shuffled[start : start + 30]
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(module(records[batch]), labels[batch])
+            loss.backward()  # type: ignore[no-untyped-call]  # torch 2.14
+            optimizer.step()
+    module.eval()
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A trained network. `queries` are half members, half not; `logits` are torch's answers to them."""
+
+    name: str
+    recipe: Recipe
+    state: Path
+    x: FloatArray
+    y: npt.NDArray[np.int64]
+    queries: FloatArray
+
+    @property
+    def calibration(self) -> FloatArray:
+        return self.x[MEMBERS : MEMBERS + CALIBRATION]
+
+    @property
+    def logits(self) -> FloatArray:
+        return self.answers(self.state)
+
+    def module(self, state: Path) -> nn.Module:
+        module = self.recipe.build()
+        module.load_state_dict(load_file(state))
+        return module.eval()
+
+    def answers(self, state: Path) -> FloatArray:
+        """Torch's logits for `queries` with the weights in `state`."""
+        with torch.inference_mode():
+            return np.asarray(self.module(state)(torch.from_numpy(self.queries)).numpy())
+
+    def finetune(self, module: nn.Module, epochs: int) -> None:
+        train(module, self.x[:MEMBERS], self.y[:MEMBERS], epochs, lr=0.01)
+
+
+def _records(shape: tuple[int, ...]) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+    digits = load_digits()
+    order = np.random.default_rng(0).permutation(len(digits.data))[: MEMBERS + CALIBRATION + OTHERS]
+    x = (digits.data[order] / 16).astype(np.float32)
+    if len(shape) == 3:
+        scale = shape[1] // 8
+        x = x.reshape(-1, 1, 8, 8).repeat(scale, 2).repeat(scale, 3).repeat(shape[0], 1)
+        tint = np.linspace(0.5, 1, shape[0], dtype=np.float32)  # channels differ, so that mixing them up shows
+        x = np.ascontiguousarray(x * tint[:, None, None])
+    return x, digits.target[order].astype(np.int64)
+
+
+@cache
+def toy(name: str) -> Toy:
+    recipe = RECIPES[name]
+    x, y = _records(recipe.shape)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        module = recipe.build()
+        train(module, x[:MEMBERS], y[:MEMBERS], recipe.epochs)
+    state = Path(_ROOT.name) / f"{name}.safetensors"
+    save_file(module.state_dict(), state)
+    return Toy(name, recipe, state, x, y, np.concatenate([x[:MEMBERS], x[-OTHERS:]]))
+
+
+def apply(toy: Toy, use: PassUse, source: Path, seed: int = 0) -> tuple[Path, Product]:
+    """One pass, in a folder of its own."""
+    step = find_pass(use.name)
+    folder = Path(tempfile.mkdtemp(dir=_ROOT.name))
+    product = step.apply(
+        ExportJob(
+            source=source,
+            workdir=folder,
+            params=step.parameters(use.params),
+            input_shape=toy.recipe.shape,
+            n_classes=10,
+            seed=seed,
+            calibration=toy.calibration if step.spec.calibrates else None,
+            module=(lambda: toy.module(source)) if step.spec.consumes == "torch" else None,
+            finetune=toy.finetune if step.spec.trains else None,
+        )
+    )
+    return folder / product.file, product
+
+
+_DONE: dict[tuple[str, str], tuple[Path, Product]] = {}
+
+
+def pushed(toy: Toy, passes: Sequence[PassUse]) -> tuple[Path, Product]:
+    """The passes in order; what was made once is used again."""
+    made: tuple[Path, Product] = toy.state, Product(toy.state.name)
+    for i, use in enumerate(passes):
+        key = toy.name, repr(passes[: i + 1])
+        if key not in _DONE:
+            _DONE[key] = apply(toy, use, made[0])
+        made = _DONE[key]
+    return made
+
+
+def sealed(made: tuple[Path, Product], passes: Sequence[PassUse]) -> Artifact:
+    """The file with a manifest, as a runtime takes it."""
+    path, product = made
+    assert product.input is not None
+    assert product.output is not None
+    spec = find_pass(passes[-1].name).spec
+    manifest = Manifest(
+        kind=spec.produces,
+        file=path.name,
+        sha256=file_sha256(path),
+        bytes=path.stat().st_size,
+        input=product.input,
+        output=product.output,
+        softmax_inside=product.softmax_inside,
+        passes=tuple(PassRecord(use.name, dict(use.params), {}) for use in passes),
+    )
+    return Artifact(path.parent, manifest)
+
+
+def artifact(toy: Toy, passes: Sequence[PassUse]) -> Artifact:
+    return sealed(pushed(toy, passes), passes)
