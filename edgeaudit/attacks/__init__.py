@@ -1,0 +1,1 @@
+"""Membership inference attacks: pure functions from responses to one score per record, higher meaning member."""

@@ -1,0 +1,250 @@
+"""What an attack is: responses -> one score per record, higher meaning member. Pure functions of arrays."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, final
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.errors import AttackError
+
+__all__ = ["Attack", "AttackSpec", "BoolArray", "Evidence", "Exposure", "FloatArray", "IntArray", "Needs", "Scores"]
+
+Exposure = Literal["logits", "probabilities"]
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an attacker holds about one (format, device). No memberships of the target are in it.
+
+    target: [records, classes], the target's answers at `exposure`.
+    shadows: [K, records, classes], the shadows' answers on the same records.
+    out: bool [K, records]; True where the shadow did not train on the record. All True on audited records in
+        the adversary threat model.
+    labels: int64 [records], each in [0, classes).
+    exposure: `logits` (unnormalised) or `probabilities` (rows sum to 1, up to quantisation).
+    floor: probabilities are clipped to [floor, 1 - floor]; one value for every format that is compared. 0 (no
+        clipping) is accepted for logits only: the margin of a probability of 0 or 1 is infinite.
+    """
+
+    target: FloatArray
+    shadows: FloatArray
+    out: BoolArray
+    labels: IntArray
+    exposure: Exposure
+    floor: float = 1 / 512
+
+    def __post_init__(self) -> None:
+        if self.target.ndim != 2 or self.target.shape[1] < 2:
+            raise AttackError(
+                f"the target's answers must be [records, 2 or more classes]; they are {self.target.shape}"
+            )
+        n, classes = self.target.shape
+        if self.shadows.shape[1:] != (n, classes) or self.out.shape != self.shadows.shape[:2]:
+            raise AttackError(
+                f"responses do not fit together: target {self.target.shape}, shadows {self.shadows.shape}, "
+                f"out mask {self.out.shape}"
+            )
+        if self.out.dtype != np.bool_:
+            # An integer mask would index instead of select, and ~1 is -2: both are silently wrong.
+            raise AttackError(f"the out mask must be bool; it is {self.out.dtype}")
+        if self.labels.shape != (n,):
+            raise AttackError(f"{n} records and {self.labels.shape} labels")
+        if n and not (int(self.labels.min()) >= 0 and int(self.labels.max()) < classes):
+            raise AttackError(
+                f"labels run from {self.labels.min()} to {self.labels.max()}; there are {classes} classes"
+            )
+        least = 0.0 if self.exposure == "logits" else np.finfo(np.float64).tiny
+        if not least <= self.floor < 0.5:
+            raise AttackError(
+                f"the floor must be at least 0 (logits) or above 0 (probabilities) and below 0.5: {self.floor}"
+            )
+        if not (np.isfinite(self.target).all() and np.isfinite(self.shadows).all()):
+            bad = int((~np.isfinite(self.target).all(axis=1) | ~np.isfinite(self.shadows).all(axis=(0, 2))).sum())
+            raise AttackError(f"{bad} of {n} records have answers that are not finite; no record is dropped silently")
+
+    def take(self, records: IntArray | BoolArray) -> Evidence:
+        """The same evidence on fewer records."""
+        return Evidence(
+            self.target[records],
+            self.shadows[:, records],
+            self.out[:, records],
+            self.labels[records],
+            self.exposure,
+            self.floor,
+        )
+
+    def play(self, shadow: int) -> tuple[Evidence, BoolArray]:
+        """Let one shadow play the target against the others.
+
+        Returns the evidence without that shadow, and bool [records]: whether it trained on each record. This is how
+        thresholds are learned without the target's memberships.
+        """
+        others = np.arange(len(self.shadows)) != shadow
+        played = Evidence(
+            self.shadows[shadow], self.shadows[others], self.out[others], self.labels, self.exposure, self.floor
+        )
+        return played, ~self.out[shadow]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What an attack answers.
+
+    score: float64 [records], higher = member.
+    p_value: float64 [records] in [0, 1], one-sided under H0 "not a member", where the attack has one.
+    """
+
+    score: FloatArray
+    p_value: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one variant of an attack cannot do without; readable without running it.
+
+    shadows: smallest K. out, inside: OUT and IN shadows that every scored record needs.
+    variance: two OUT shadows on at least one scored record; two IN shadows as well, where `inside` is above 0.
+    reference: smallest number of reference records with `out` OUT shadows each, for which the target's answers are
+        known. examples: smallest number of (shadow, reference record) pairs in which the shadow trained on the
+        record, and as many in which it did not.
+    """
+
+    shadows: int = 0
+    out: int = 0
+    inside: int = 0
+    variance: bool = False
+    reference: int = 0
+    examples: int = 0
+
+
+@dataclass(frozen=True)
+class AttackSpec:
+    """What an attack is and needs; readable without running it.
+
+    name, variants: rows of the report are named by both. paper: its source.
+    needs: of every variant that `variant_needs` does not name.
+    calibrated_p: the variants whose p-values are valid under H0 by construction (rank tests, conformal ones); those
+        of the others are rankings.
+    threshold: the natural a-priori threshold (member where score >= threshold) of an attack that has one.
+    variant_thresholds: those of single variants, which go before it.
+    """
+
+    name: str
+    variants: tuple[str, ...]
+    summary: str
+    paper: str
+    needs: Needs = Needs()
+    variant_needs: Mapping[str, Needs] = field(default_factory=dict)
+    calibrated_p: tuple[str, ...] = ()
+    threshold: float | None = None
+    variant_thresholds: Mapping[str, float] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def needs_of(self, variant: str) -> Needs:
+        """What `variant` needs. Raises `AttackError` where there is no such variant."""
+        if variant not in self.variants:
+            raise AttackError(f"'{self.name}' has no variant '{variant}'; it has: {', '.join(self.variants)}")
+        return self.variant_needs.get(variant, self.needs)
+
+    def threshold_of(self, variant: str) -> float | None:
+        """The natural threshold of `variant`, or None."""
+        return self.variant_thresholds.get(variant, self.threshold)
+
+
+class Attack(ABC):
+    """One attack. Subclasses set `spec`, write `_score`, and can be made without arguments."""
+
+    spec: ClassVar[AttackSpec]
+
+    @final
+    def score(self, evidence: Evidence, variant: str, reference: Evidence | None = None) -> Scores:
+        """Score every record.
+
+        Args:
+            evidence: on the records to score.
+            variant: one of the spec's.
+            reference: on reference records, which the target did not train on, from the same target and shadows;
+                its out mask says which shadow trained on which. Attacks that do not need it do not read it.
+
+        Raises:
+            AttackError: the variant does not exist or is `inapplicable`, reference and evidence do not belong
+                together, or the answer is not one finite number (and one p in [0, 1]) per record.
+        """
+        reason = self.inapplicable(evidence, reference, variant)
+        if reason is not None:
+            raise AttackError(reason)
+        scores = self._score(evidence, variant, _or_empty(reference, evidence))
+        name, shape = self.spec.name, evidence.labels.shape
+        if scores.score.shape != shape or not np.isfinite(scores.score).all():
+            raise AttackError(f"'{name}' did not give one finite score per record")
+        p = scores.p_value
+        # The comparison is written so that NaN fails it.
+        if p is not None and (p.shape != shape or not ((p >= 0) & (p <= 1)).all()):
+            raise AttackError(f"'{name}' did not give one p-value in [0, 1] per record")
+        return scores
+
+    @final
+    def inapplicable(self, evidence: Evidence, reference: Evidence | None, variant: str) -> str | None:
+        """Why `variant` cannot be run on this evidence, in a sentence; None where it can.
+
+        Raises `AttackError` where the variant does not exist or reference and evidence do not belong together.
+        """
+        needs = self.spec.needs_of(variant)
+        known = _or_empty(reference, evidence)
+        _require_one_world(evidence, known)
+        missing = next(_missing(needs, evidence, known), None)
+        return None if missing is None else f"'{self.spec.name}' {missing}"
+
+    @abstractmethod
+    def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:
+        """Score every record of already validated evidence. reference has no records where none was given."""
+
+
+def _or_empty(reference: Evidence | None, evidence: Evidence) -> Evidence:
+    return evidence.take(np.empty(0, dtype=np.int64)) if reference is None else reference
+
+
+def _require_one_world(evidence: Evidence, reference: Evidence) -> None:
+    """Raise `AttackError` unless both come from as many shadows, with as many classes, at one exposure and floor."""
+    about = [(len(e.shadows), e.target.shape[1], e.exposure, e.floor) for e in (evidence, reference)]
+    if about[0] != about[1]:
+        raise AttackError(
+            f"evidence and reference do not belong together: shadows, classes, exposure and floor are {about[0]} "
+            f"and {about[1]}"
+        )
+
+
+def _missing(needs: Needs, evidence: Evidence, reference: Evidence) -> Iterator[str]:
+    """What is missing, one phrase at a time."""
+    k, n = evidence.out.shape
+    if k < needs.shadows:
+        yield f"needs at least {needs.shadows} shadows and has {k}"
+    outside = evidence.out.sum(axis=0)
+    for name, count, least, remedy in (
+        ("OUT", outside, needs.out, "Add shadows, or make them train on fewer records"),
+        ("IN", k - outside, needs.inside, "Only shadows that train on audited records (auditor mode) give them"),
+    ):
+        short = int((count < least).sum())
+        if short:
+            yield f"needs {least} or more {name} shadows per record; {short} of {n} records have fewer. {remedy}"
+        if needs.variance and least and n and not (count > 1).any():
+            yield f"needs two {name} shadows on some record, to estimate a variance. Add shadows"
+    served = int((reference.out.sum(axis=0) >= needs.out).sum())
+    if served < needs.reference:
+        which = f" with {needs.out} or more OUT shadows" if needs.out else ""
+        yield f"needs the target's answers on {needs.reference} or more reference records{which}; there are {served}"
+    inside = int((~reference.out).sum())
+    fewest = min(inside, reference.out.size - inside)
+    if fewest < needs.examples:
+        yield (
+            f"learns from shadows' answers on reference records: {needs.examples} or more on records they trained on "
+            f"and as many on others; there are {inside} and {reference.out.size - inside}"
+        )

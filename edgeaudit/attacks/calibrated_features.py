@@ -1,0 +1,252 @@
+"""What the calibrated test looks at: a model's answer on a record, against those of the record's OUT shadows.
+
+The columns are named in `COLUMNS`. The distances in input space that our pilot also tried are left out: an attack is
+given answers, not inputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edgeaudit.attacks.base import BoolArray, Evidence, FloatArray, IntArray
+from edgeaudit.attacks.out_statistics import out_statistics
+from edgeaudit.attacks.signals import probabilities, true_class_loss, true_class_margin
+from edgeaudit.attacks.variance_prior import VariancePrior, fit_prior, moderate, variance_floor
+
+__all__ = ["COLUMNS", "RISING", "Alignment", "Context", "Signals", "SpreadModel", "context", "features"]
+
+COLUMNS = (
+    "phi", "mean phi", "log sd", "t", "l", "mean l", "mean H", "l - log mean p", "rank", "phi - max", "H",
+    "aligned phi", "aligned t",
+)  # fmt: skip
+RISING = frozenset({"phi", "t", "l", "l - log mean p", "rank", "phi - max", "aligned phi", "aligned t"})
+"""Columns in which the score may only rise: a larger one never speaks against membership."""
+
+# Offsets by class cost a linear system of twice as many unknowns in every fit.
+_MOST_CLASSES = 100
+_RIDGE = 1.0
+
+
+@dataclass(frozen=True)
+class Signals:
+    """Margin phi, l = log p_y and entropy H of one model, float64 [n], and of K others, float64 [K, n].
+
+    l is clipped as in `true_class_loss`; H, in nats, is that of the answered probabilities. out: bool [K, n].
+    """
+
+    phi: FloatArray
+    log_p: FloatArray
+    entropy: FloatArray
+    shadow_phi: FloatArray
+    shadow_log_p: FloatArray
+    shadow_entropy: FloatArray
+    out: BoolArray
+    labels: IntArray
+
+    @classmethod
+    def of(cls, evidence: Evidence) -> Signals:
+        """The target's and the shadows' signals; one model at a time."""
+        phi, log_p, entropy = _signals(evidence.target, evidence)
+        others = np.empty((3, *evidence.out.shape))
+        for k, answers in enumerate(evidence.shadows):
+            others[:, k] = _signals(answers, evidence)
+        return cls(phi, log_p, entropy, others[0], others[1], others[2], evidence.out, evidence.labels)
+
+    def take(self, records: IntArray | BoolArray) -> Signals:
+        """The same on fewer records."""
+        return Signals(
+            self.phi[records],
+            self.log_p[records],
+            self.entropy[records],
+            self.shadow_phi[:, records],
+            self.shadow_log_p[:, records],
+            self.shadow_entropy[:, records],
+            self.out[:, records],
+            self.labels[records],
+        )
+
+    def play(self, shadow: int) -> Signals:
+        """Let one shadow play the target against the others: the signals of `Evidence.play`, not computed again."""
+        others = np.arange(len(self.out)) != shadow
+        return replace(
+            self,
+            phi=self.shadow_phi[shadow],
+            log_p=self.shadow_log_p[shadow],
+            entropy=self.shadow_entropy[shadow],
+            shadow_phi=self.shadow_phi[others],
+            shadow_log_p=self.shadow_log_p[others],
+            shadow_entropy=self.shadow_entropy[others],
+            out=self.out[others],
+        )
+
+
+def _signals(answers: FloatArray, evidence: Evidence) -> tuple[FloatArray, FloatArray, FloatArray]:
+    about = (evidence.labels, evidence.exposure, evidence.floor)
+    p = probabilities(answers, evidence.exposure)
+    entropy = -(p * np.log(np.maximum(p, np.finfo(np.float64).tiny))).sum(axis=1)
+    return true_class_margin(answers, *about), -true_class_loss(answers, *about), entropy
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the OUT shadows say of each record; float64 [n] each, but count (int64).
+
+    count, mean_phi, variance: of phi, variance with ddof 1 and NaN where count < 2. mean_p: mean of exp(l).
+    """
+
+    count: IntArray
+    mean_phi: FloatArray
+    variance: FloatArray
+    mean_log_p: FloatArray
+    mean_entropy: FloatArray
+    mean_p: FloatArray
+
+
+def context(signals: Signals) -> Context:
+    """Statistics over the OUT shadows; records without one get NaN."""
+    phi = out_statistics(signals.shadow_phi, signals.out)
+    return Context(
+        phi.count,
+        phi.mean,
+        phi.variance,
+        out_statistics(signals.shadow_log_p, signals.out).mean,
+        out_statistics(signals.shadow_entropy, signals.out).mean,
+        out_statistics(np.exp(signals.shadow_log_p), signals.out).mean,
+    )
+
+
+@dataclass(frozen=True)
+class SpreadModel:
+    """Moderated variances whose prior follows the record: log s0^2(x) is linear in (mean phi, mean l, mean H).
+
+    centre, scale, weights: of the regression; lowest, highest: the log variances that it gave where it was fitted,
+    beyond which it is not extrapolated. prior: of the variances divided by the trend.
+
+    Source: Smyth 2004 with the trend of limma's eBayes(trend=TRUE); a plane stands for its spline.
+    """
+
+    centre: FloatArray
+    scale: FloatArray
+    weights: FloatArray
+    lowest: float
+    highest: float
+    prior: VariancePrior
+
+    @classmethod
+    def fit(cls, known: Context) -> SpreadModel:
+        """Fit to records of which some have two OUT shadows; the others are not read.
+
+        Raises:
+            AttackError: none has.
+        """
+        df = known.count - 1
+        varied = df > 0
+        x = _covariates(known)[varied]
+        centre: FloatArray = x.mean(axis=0) if len(x) else np.zeros(3)
+        scale: FloatArray = x.std(axis=0) if len(x) else np.ones(3)
+        scale[scale == 0] = 1.0
+        log_variance = np.log(np.maximum(known.variance[varied], variance_floor(known.variance, df)))
+        design = np.column_stack((np.ones(len(x)), (x - centre) / scale))
+        weights = np.asarray(np.linalg.lstsq(design, log_variance, rcond=1e-8)[0], dtype=np.float64)
+        trend = design @ weights
+        lowest, highest = (float(trend.min()), float(trend.max())) if len(trend) else (0.0, 0.0)
+        bare = cls(centre, scale, weights, lowest, highest, VariancePrior(np.inf, 1.0))
+        return replace(bare, prior=fit_prior(known.variance / bare.trend(known), df))
+
+    def trend(self, asked: Context) -> FloatArray:
+        """The trend of s^2, float64 [n]: s0^2(x) up to the factor `prior.scale`."""
+        design = np.column_stack((np.ones(len(asked.count)), (_covariates(asked) - self.centre) / self.scale))
+        return np.asarray(np.exp(np.clip(design @ self.weights, self.lowest, self.highest)), dtype=np.float64)
+
+    def sd(self, asked: Context) -> FloatArray:
+        """Standard deviation of a new margin about the mean of n OUT ones, s~ sqrt(1 + 1/n), float64 [n]; n >= 1."""
+        trend = self.trend(asked)
+        variance = moderate(asked.variance / trend, asked.count - 1, self.prior)[0] * trend
+        return np.asarray(np.sqrt(variance * (1 + 1 / asked.count)), dtype=np.float64)
+
+
+def _covariates(about: Context) -> FloatArray:
+    return np.column_stack((about.mean_phi, about.mean_log_p, about.mean_entropy))
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How a model's margins differ from the shadows' where it is known not to have trained.
+
+    A ridge regression of phi - mean phi on [mean phi, its square, mean H, class, class x mean phi] (without the last
+    two above 100 classes) gives the offset; spread is the root mean square of (phi - mean phi - offset) / sd.
+    Columns are standardised, so the penalty of 1 counts as one record. mean phi and mean H are not extrapolated.
+    """
+
+    classes: int
+    low: FloatArray
+    high: FloatArray
+    centre: FloatArray
+    scale: FloatArray
+    weights: FloatArray
+    intercept: float
+    spread: float
+
+    @classmethod
+    def fit(cls, signals: Signals, about: Context, sd: FloatArray, classes: int) -> Alignment:
+        """Fit to known nonmembers, one or more of them; arrays as in `features`."""
+        seen = np.column_stack((about.mean_phi, about.mean_entropy))
+        low, high = seen.min(axis=0), seen.max(axis=0)
+        design = _design(about, signals.labels, classes, low, high)
+        centre, scale = design.mean(axis=0), design.std(axis=0)
+        scale = np.where(scale > 1e-9, scale, 1.0)
+        x, y = (design - centre) / scale, signals.phi - about.mean_phi
+        weights = np.linalg.solve(x.T @ x + _RIDGE * np.eye(x.shape[1]), x.T @ (y - y.mean()))
+        residual = (y - y.mean() - x @ weights) / sd
+        spread = float(np.sqrt((residual**2).mean()))
+        return cls(classes, low, high, centre, scale, weights, float(y.mean()), spread if spread > 0 else 1.0)
+
+    def residual(self, signals: Signals, about: Context) -> FloatArray:
+        """(phi - mean phi - offset) / spread, float64 [n]."""
+        design = _design(about, signals.labels, self.classes, self.low, self.high)
+        offset = self.intercept + (design - self.centre) / self.scale @ self.weights
+        return np.asarray((signals.phi - about.mean_phi - offset) / self.spread, dtype=np.float64)
+
+
+def _design(about: Context, labels: IntArray, classes: int, low: FloatArray, high: FloatArray) -> FloatArray:
+    mean, entropy = np.clip(np.column_stack((about.mean_phi, about.mean_entropy)), low, high).T
+    plain = np.column_stack((mean, mean**2, entropy))
+    if classes > _MOST_CLASSES:
+        return plain
+    one_hot = labels[:, None] == np.arange(classes)
+    return np.column_stack((plain, one_hot, one_hot * mean[:, None]))
+
+
+def features(signals: Signals, about: Context, sd: FloatArray, alignment: Alignment) -> FloatArray:
+    """One row a record, float64 [n, len(COLUMNS)].
+
+    Args:
+        signals: of the model that is looked at, and of its shadows; every record has an OUT shadow.
+        about: `context` of the same signals.
+        sd: from `SpreadModel.sd`, [n].
+        alignment: of the same model. aligned phi = mean phi + residual, the margin a model would have given whose
+            offset and spread are the shadows' own; aligned t = residual / sd.
+    """
+    below = ((signals.shadow_phi < signals.phi) & signals.out).sum(axis=0)
+    tied = ((signals.shadow_phi == signals.phi) & signals.out).sum(axis=0)
+    highest = np.where(signals.out, signals.shadow_phi, -np.inf).max(axis=0)
+    residual = alignment.residual(signals, about)
+    return np.column_stack(
+        (
+            signals.phi,
+            about.mean_phi,
+            np.log(sd),
+            (signals.phi - about.mean_phi) / sd,
+            signals.log_p,
+            about.mean_log_p,
+            about.mean_entropy,
+            signals.log_p - np.log(about.mean_p),
+            (below + tied / 2) / about.count,
+            signals.phi - highest,
+            signals.entropy,
+            about.mean_phi + residual,
+            residual / sd,
+        )
+    )

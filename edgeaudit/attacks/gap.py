@@ -1,0 +1,33 @@
+"""The gap attack: guess member where the model is right."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, Scores
+
+__all__ = ["Gap"]
+
+
+class Gap(Attack):
+    """Score 1 where the largest answer is the true class's, 0 elsewhere; its threshold is 0.5.
+
+    Balanced accuracy is 1/2 + (train - test accuracy)/2. Needs labels only, so it is always reported: a leak below
+    it costs an attacker nothing. Where several classes share the largest answer the first counts, as in deployment.
+
+    Source: Yeom et al., "Privacy Risk in Machine Learning" (CSF 2018), adversary 1 for a 0/1 loss; named the gap
+    attack by Choquette-Choo et al. (ICML 2021).
+    """
+
+    spec: ClassVar[AttackSpec] = AttackSpec(
+        name="gap",
+        variants=("label",),
+        summary="member where the model classifies the record correctly",
+        paper="Yeom et al., CSF 2018; Choquette-Choo et al., ICML 2021",
+        threshold=0.5,
+    )
+
+    def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:  # noqa: ARG002
+        return Scores((evidence.target.argmax(axis=1) == evidence.labels).astype(np.float64))

@@ -1,0 +1,33 @@
+"""InfoRMIA: the log of RMIA's likelihood ratio, without counting."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, Needs, Scores
+from edgeaudit.attacks.rmia import OFFLINE_A, likelihood_ratio
+
+__all__ = ["InfoRmia"]
+
+
+class InfoRmia(Attack):
+    """Score log(p_x / p(x)), in nats, with the p(x) of `rmia`; RMIA's ties of 1/m do not occur.
+
+    Source: Tao & Shokri, "(Token-Level) InfoRMIA: Stronger Membership Inference and Memorization Assessment for LLMs"
+    (2025). A mean over reference records would be one number for all records of a target; it is left out, since it
+    cannot change the ranking, and no reference answers are needed.
+    """
+
+    spec: ClassVar[AttackSpec] = AttackSpec(
+        name="info-rmia",
+        variants=(*OFFLINE_A, "online"),
+        summary="log of the record's probability over what models give it on average",
+        paper="Tao, Shokri, 2025",
+        needs=Needs(shadows=1, out=1),
+        variant_needs={"online": Needs(shadows=2, out=1, inside=1)},
+    )
+
+    def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:  # noqa: ARG002
+        return Scores(np.asarray(np.log(likelihood_ratio(evidence, variant)), dtype=np.float64))

@@ -1,0 +1,137 @@
+"""Tests of H0 "the target did not train on this record", from the record's OUT shadows alone.
+
+All three take the target's signal [n], the shadows' signal [K, n] and the out mask [K, n], use K_i OUT shadows for
+record i, are one-sided (small p = member) and answer for every record. `ecdf` and `pchip` read losses (lower = more
+member-like), `moderated_t` reads margins (higher = more member-like).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+from scipy.interpolate import PchipInterpolator
+
+from edgeaudit.attacks.base import BoolArray, FloatArray
+from edgeaudit.attacks.out_statistics import out_statistics
+from edgeaudit.attacks.variance_prior import VariancePrior, fit_prior, fixed_prior, moderate
+from edgeaudit.errors import AttackError
+
+__all__ = ["ModeratedT", "ecdf", "log_t_sf", "moderated_t", "pchip"]
+
+
+def _counts(out: BoolArray) -> FloatArray:
+    """K_i as float64 [n]. Raises `AttackError` where it is 0."""
+    count = out.sum(axis=0)
+    if (count == 0).any():
+        raise AttackError(f"{int((count == 0).sum())} of {len(count)} records have no OUT shadow")
+    return np.asarray(count, dtype=np.float64)
+
+
+def ecdf(target: FloatArray, shadows: FloatArray, out: BoolArray) -> FloatArray:
+    """Rank p-value p = (1 + #{OUT k: L_k <= L_target}) / (K_i + 1), float64 [n].
+
+    Under H0 the target and the OUT shadows are exchangeable, so P(p <= a) <= a, with ties counted against the
+    attacker. The smallest p is 1 / (K_i + 1).
+
+    Source: Davison & Hinkley, "Bootstrap Methods and their Application" (1997), equation 4.11.
+    """
+    count = _counts(out)
+    as_small = ((shadows <= target) & out).sum(axis=0)
+    return np.asarray((1 + as_small) / (count + 1), dtype=np.float64)
+
+
+def pchip(target: FloatArray, shadows: FloatArray, out: BoolArray) -> FloatArray:
+    """Interpolated rank p-value, float64 [n]: the OUT losses' CDF through a monotone cubic, read at the target's loss.
+
+    Knots: the unique OUT losses u_j at mid plotting positions (#{L < u_j} + #{L = u_j} / 2) / K_i. The target's loss
+    is clamped to [u_1, u_m] and p to [1 / (K_i + 1), 1]. With one unique loss there is no curve: p is the mid-p
+    (#{L < L_target} + #{L = L_target} / 2) / K_i, clamped alike.
+
+    Deviations from Long et al., "A Pragmatic Approach to Membership Inferences" (EuroS&P 2020), section 4.3 (shape-
+    preserving interpolation of the empirical CDF): they extrapolate, which gives p < 0, and cannot treat ties. Not
+    exactly valid: for continuous losses P(p <= a) lies between a and about a + 1 / (K + 1); `ecdf` is exact.
+    """
+    count = _counts(out)
+    p = np.empty(len(target))
+    for i, value in enumerate(target):
+        p[i] = _interpolated_cdf(float(value), shadows[out[:, i], i])
+    return np.asarray(np.clip(p, 1 / (count + 1), 1.0), dtype=np.float64)
+
+
+def _interpolated_cdf(value: float, losses: FloatArray) -> float:
+    knots, ties = np.unique(losses, return_counts=True)
+    if len(knots) == 1:
+        return float((losses < value).mean() + (losses == value).mean() / 2)
+    heights = (np.cumsum(ties) - ties / 2) / len(losses)
+    # The clamped ends need no curve, which spares members most of the cost.
+    if value <= knots[0]:
+        return float(heights[0])
+    if value >= knots[-1]:
+        return float(heights[-1])
+    if np.diff(knots).min() < 1e-150:
+        # Slopes, and their squares inside scipy, overflow; only an unclipped loss (floor 0) gets there.
+        return float(np.interp(value, knots, heights))
+    return float(PchipInterpolator(knots, heights)(value))
+
+
+@dataclass(frozen=True)
+class ModeratedT:
+    """z, df, p_value, score: float64 [n]. score: strictly increasing in -p_value, finite. prior: what was fitted."""
+
+    z: FloatArray
+    df: FloatArray
+    p_value: FloatArray
+    score: FloatArray
+    prior: VariancePrior
+
+
+def moderated_t(target: FloatArray, shadows: FloatArray, out: BoolArray, d0: float | None = None) -> ModeratedT:
+    """Moderated t-test of the target's margin against its OUT shadows.
+
+    z = (phi_target - mean_i) / sqrt(s_i~^2 (1 + 1/K_i)), s_i~^2 = (d0 s0^2 + (K_i - 1) s_i^2) / (d0 + K_i - 1),
+    p = P[T >= z], T ~ Student t with d0 + K_i - 1 degrees of freedom. The factor 1 + 1/K_i is the prediction
+    variance: the target is a new draw, and the mean is estimated.
+
+    Args:
+        target: margins [n].
+        shadows: margins [K, n].
+        out: bool [K, n].
+        d0: prior degrees of freedom; None fits them together with s0^2 by empirical Bayes (Smyth 2004). With a
+            number, s0^2 is the pooled OUT variance. d0 = inf: see `variance_prior.moderate`.
+
+    Returns:
+        score = sign(z) (-log(2 P[T >= |z|])), which is 0 at z = 0 and does not saturate where p rounds to 0 or 1.
+
+    A ranking, not a calibrated p-value: margins are Gaussian only roughly, and shadows from a small pool understate
+    the null variance.
+
+    Raises:
+        AttackError: a record has no OUT shadow, or no record has two.
+    """
+    count = _counts(out)
+    moments = out_statistics(shadows, out)
+    df = moments.count - 1
+    prior = fit_prior(moments.variance, df) if d0 is None else fixed_prior(moments.variance, df, d0)
+    variance, total = moderate(moments.variance, df, prior)
+    z = (target - moments.mean) / np.sqrt(variance * (1 + 1 / count))
+    p_value = np.asarray(stats.t.sf(z, total), dtype=np.float64)
+    score = np.sign(z) * (-np.log(2) - log_t_sf(np.abs(z), total))
+    return ModeratedT(z, total, p_value, score, prior)
+
+
+def log_t_sf(z: FloatArray, df: FloatArray) -> FloatArray:
+    """Log P[T >= z] for z >= 0, T ~ Student t(df), float64 [n]; finite where scipy's own underflows to -inf.
+
+    Beyond the range of doubles: with w = pdf(z) (df + z^2) / (df z), integration by parts gives
+    w = integral from z of pdf(t) (1 + 1/t^2) dt, hence sf = w / (1 + 1/z^2) up to a relative 2/z^4.
+    """
+    sf = np.asarray(stats.t.sf(z, df), dtype=np.float64)
+    tail = sf < 1e-290
+    log_sf = np.log(np.where(tail, 1.0, sf))
+    if tail.any():
+        far, nu = z[tail], df[tail]
+        log_w = stats.t.logpdf(far, nu) + np.log(1 / far + far / nu)
+        log_sf[tail] = log_w - np.log1p(far**-2.0)
+    return log_sf

@@ -1,0 +1,48 @@
+"""Shokri's attack: a classifier that learned from shadows what answers on members look like."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, FloatArray, IntArray, Needs, Scores
+from edgeaudit.attacks.shadow_examples import membership_log_odds, shadow_examples
+from edgeaudit.attacks.signals import probabilities
+
+__all__ = ["Shokri"]
+
+_MOST_ROWS = 50_000
+_MOST_CELLS = 5_000_000
+
+
+class Shokri(Attack):
+    """Score: log odds of membership by a classifier on (p, y), trained on the shadows' IN and OUT reference answers.
+
+    Both kinds weigh the same, so its natural threshold is 0. At most 50,000 rows (fewer above 100 classes).
+
+    Source: Shokri et al., "Membership Inference Attacks Against Machine Learning Models" (S&P 2017). We
+    deviate: one gradient-boosted model with the class as a feature, where they train a network for every class; and
+    p_y is given as a column of its own, since trees do not find it in (p, y) when classes are many.
+    """
+
+    spec: ClassVar[AttackSpec] = AttackSpec(
+        name="shokri",
+        variants=("classifier",),
+        summary="classifier on the answer and the label, trained on shadows",
+        paper="Shokri et al., S&P 2017",
+        needs=Needs(shadows=1, examples=50),
+        threshold=0.0,
+    )
+
+    def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:  # noqa: ARG002
+        classes = evidence.target.shape[1]
+        known = shadow_examples(reference, min(_MOST_ROWS, _MOST_CELLS // classes))
+        asked = _features(probabilities(evidence.target, evidence.exposure), evidence.labels)
+        return Scores(membership_log_odds(_features(known.answers, known.labels), known.members, asked, category=0))
+
+
+def _features(answers: FloatArray, labels: IntArray) -> FloatArray:
+    """y, p_y, p: float64 [n, 2 + classes]."""
+    true = answers[np.arange(len(labels)), labels]
+    return np.column_stack((labels, true, answers))

@@ -1,0 +1,130 @@
+"""A threshold fixed before the target is looked at, for balanced accuracy, advantage and PPV."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeaudit.attacks.base import Attack, BoolArray, Evidence, FloatArray, Needs
+from edgeaudit.leakage.roc import roc
+
+__all__ = ["Threshold", "learn_threshold", "youden_threshold"]
+
+# Fewer known members or nonmembers than this cannot place a threshold.
+_LEAST = 10
+_FALLBACK_QUANTILE = 0.95
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Member where score >= value. value None: none could be had. note: why it is not the learned one; else None."""
+
+    value: float | None
+    note: str | None = None
+
+
+def learn_threshold(
+    attack: Attack, variant: str, reference: Evidence, max_plays: int = 8, max_records: int = 5000, seed: int = 0
+) -> Threshold:
+    """Learn the threshold on shadows that play the target; the target's memberships are never used.
+
+    The first `max_plays` shadows each play the target on the reference records against the other shadows, where
+    their training sets are known; the scores are pooled and Youden's J is maximised (source: Youden, "Index for
+    rating diagnostic tests", 1950). A play has one shadow fewer than the audit. A variant with a natural threshold
+    (gap, for one) keeps it.
+
+    An attack that needs reference answers of its own scores one half of the records in a play; its reference is
+    the other half, less the records that the playing shadow trained on.
+
+    Args:
+        attack: what scores.
+        variant: one of the attack's.
+        reference: evidence on the reference pool; `out` says which shadow trained on which record. Records that
+            would have fewer OUT or IN shadows in a play than the attack needs are left out of that play.
+        max_plays: shadows that play.
+        max_records: reference records used, evenly spaced, to bound the time.
+        seed: of the halves.
+
+    Fallback, where fewer than 10 members or nonmembers can be played (the shadows train on all of the pool or none
+    of it, or there are too few shadows): the 95% quantile of the target's own scores on the reference records, which
+    are known nonmembers; failing that too, no threshold. The note says so.
+    """
+    natural = attack.spec.threshold_of(variant)
+    if natural is not None:
+        return Threshold(natural)
+    n = len(reference.labels)
+    if n > max_records:
+        reference = reference.take(np.linspace(0, n - 1, max_records).astype(np.int64))
+    halves = _halves(attack.spec.needs_of(variant), reference, np.random.default_rng(seed))
+    scores, members = _play_all(attack, variant, *halves, max_plays)
+    if min(members.sum(), (~members).sum()) >= _LEAST:
+        return Threshold(youden_threshold(scores, members))
+    return _fallback(attack, variant, *halves)
+
+
+def _halves(needs: Needs, reference: Evidence, rng: np.random.Generator) -> tuple[Evidence, Evidence]:
+    """Records to score, and records to serve as reference; all and none for an attack that needs none."""
+    n = len(reference.labels)
+    order = rng.permutation(n)
+    cut = n // 2 if needs.reference or needs.examples else n
+    return reference.take(np.sort(order[:cut])), reference.take(np.sort(order[cut:]))
+
+
+def _scorable(needs: Needs, out: BoolArray) -> BoolArray:
+    """Records with the OUT and IN shadows that a score needs, bool [n]; out: [K, n]."""
+    outside = out.sum(axis=0)
+    return np.asarray((outside >= needs.out) & (len(out) - outside >= needs.inside), dtype=np.bool_)
+
+
+def _play_all(
+    attack: Attack, variant: str, scored: Evidence, serving: Evidence, max_plays: int
+) -> tuple[FloatArray, BoolArray]:
+    scores, members = [np.empty(0)], [np.empty(0, dtype=np.bool_)]
+    needs = attack.spec.needs_of(variant)
+    for shadow in range(min(max_plays, len(scored.shadows))):
+        scorable = _scorable(needs, np.delete(scored.out, shadow, axis=0))
+        if scorable.sum() < _LEAST:
+            continue
+        played, trained = scored.take(scorable).play(shadow)
+        known, _ = serving.take(serving.out[shadow]).play(shadow)
+        if attack.inapplicable(played, known, variant) is not None:
+            continue
+        scores.append(attack.score(played, variant, known).score)
+        members.append(trained)
+    return np.concatenate(scores), np.concatenate(members)
+
+
+def _fallback(attack: Attack, variant: str, scored: Evidence, serving: Evidence) -> Threshold:
+    own = scored.take(_scorable(attack.spec.needs_of(variant), scored.out))
+    if len(own.labels) < _LEAST or attack.inapplicable(own, serving, variant) is not None:
+        return Threshold(None, "no a-priori threshold: the shadows leave too few reference records to learn one from")
+    scores = attack.score(own, variant, serving).score
+    note = "threshold: 95% quantile of the target's scores on reference records, as no shadow could play the target"
+    return Threshold(float(np.quantile(scores, _FALLBACK_QUANTILE, method="higher")), note)
+
+
+def youden_threshold(scores: FloatArray, members: BoolArray) -> float:
+    """The threshold (member where score >= it) that maximises TPR - FPR; the highest of several.
+
+    It lies half-way between the last tied group that is taken and the next, because a target's scores fall between
+    those of the plays. Where no threshold beats guessing (J = 0 at best) it lies just above the largest score.
+
+    Args:
+        scores: float64 [n].
+        members: bool [n].
+
+    Raises:
+        AttackError: one of the two kinds is missing, or a score is not finite.
+    """
+    curve = roc(scores, members)
+    # Whole numbers (J times m n), so that equal J are equal and the highest of them is taken.
+    best = int(np.argmax(curve.true_positives * curve.n_nonmembers - curve.false_positives * curve.n_members))
+    if best == 0:
+        return float(np.nextafter(curve.thresholds[1], np.inf))
+    taken = float(curve.thresholds[best])
+    if best + 1 == len(curve.thresholds):
+        return taken
+    below = float(curve.thresholds[best + 1])
+    middle = below + (taken - below) / 2
+    return middle if middle > below else taken

@@ -1,0 +1,30 @@
+"""Difficulty calibration: how much lower is the target's loss than that of models that did not see the record?"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, Needs, Scores
+from edgeaudit.attacks.out_statistics import out_statistics
+from edgeaudit.attacks.signals import shadow_losses, target_losses
+
+__all__ = ["Watson"]
+
+
+class Watson(Attack):
+    """Score mean OUT loss - loss of the target, in nats.
+
+    Source: Watson et al., "On the Importance of Difficulty Calibration in Membership Inference Attacks" (ICLR 2022),
+    with the loss as the score that is calibrated.
+    """
+
+    spec: ClassVar[AttackSpec] = AttackSpec(
+        name="watson",
+        variants=("loss",),
+        summary="mean loss of the OUT shadows less the target's",
+        paper="Watson et al., ICLR 2022",
+        needs=Needs(shadows=1, out=1),
+    )
+
+    def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:  # noqa: ARG002
+        return Scores(out_statistics(shadow_losses(evidence), evidence.out).mean - target_losses(evidence))

@@ -1,0 +1,28 @@
+"""Yeom's loss attack."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, Scores
+from edgeaudit.attacks.signals import target_losses
+
+__all__ = ["Yeom"]
+
+
+class Yeom(Attack):
+    """Score -loss, in nats: members have low loss, so the sign makes higher mean member.
+
+    Source: Yeom et al., "Privacy Risk in Machine Learning" (CSF 2018), adversary 2. We deviate in the threshold,
+    which they take from the training loss; ours is learned on shadows (see `threshold`).
+    """
+
+    spec: ClassVar[AttackSpec] = AttackSpec(
+        name="yeom",
+        variants=("loss",),
+        summary="low loss of the true class",
+        paper="Yeom et al., CSF 2018",
+    )
+
+    def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:  # noqa: ARG002
+        return Scores(-target_losses(evidence))

@@ -1,0 +1,129 @@
+"""95% intervals of the figures (level is a parameter). Bounds are plain floats."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from edgeaudit.leakage.roc import BoolArray, FloatArray, split_scores
+
+__all__ = [
+    "AucInterval",
+    "Interval",
+    "clopper_pearson",
+    "delong",
+    "placements",
+    "ppv",
+    "ppv_interval",
+    "rate_difference",
+    "same_pairs",
+]
+
+Interval = tuple[float, float]
+
+
+def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> Interval:
+    """Exact interval of a binomial rate; (0, 1) without trials. Coverage is at least `level` for every rate."""
+    if trials == 0:
+        return 0.0, 1.0
+    interval = stats.binomtest(successes, trials).proportion_ci(level, method="exact")
+    return float(interval.low), float(interval.high)
+
+
+@dataclass(frozen=True)
+class AucInterval:
+    """auc; variance: DeLong's estimate of the AUC's (NaN with one record of a kind); low, high: bounds in [0, 1]."""
+
+    auc: float
+    variance: float
+    low: float
+    high: float
+
+
+def placements(scores: FloatArray, members: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """DeLong's structural components, ties counted half; O(n log n) by midranks, no member x nonmember matrix.
+
+    Returns:
+        For every member the share of nonmembers it beats, float64 [m]; for every nonmember the share of members that
+        beat it, float64 [n]; both in the order of the records. Both have the AUC as their mean.
+
+    Source: DeLong, DeLong & Clarke-Pearson (Biometrics 1988); Sun & Xu, "Fast Implementation of DeLong's Algorithm"
+    (IEEE SPL 2014), equations 11 and 12.
+    """
+    inside, outside = split_scores(scores, members)
+    m, n = len(inside), len(outside)
+    ranks = stats.rankdata(np.concatenate((inside, outside)))
+    of_members = (ranks[:m] - stats.rankdata(inside)) / n
+    of_nonmembers = 1 - (ranks[m:] - stats.rankdata(outside)) / m
+    return np.asarray(of_members, dtype=np.float64), np.asarray(of_nonmembers, dtype=np.float64)
+
+
+def same_pairs(pairs: int, level: float) -> float:
+    """Lower bound of a share of which all `pairs` independent draws were hits: (a/2)^(1/pairs), Clopper-Pearson's."""
+    return float(((1 - level) / 2) ** (1 / pairs))
+
+
+def delong(scores: FloatArray, members: BoolArray, level: float = 0.95) -> AucInterval:
+    """AUC with DeLong's variance and the normal interval, clipped to [0, 1].
+
+    Degenerate cases (our choice, since a width of 0 would claim certainty): the variance estimate is 0 exactly if
+    the kinds are separated (AUC 0 or 1) or all scores tie (AUC 1/2). Then min(m, n) disjoint member/nonmember pairs
+    are independent and all gave the same v in {0, 1/2, 1}; with q the Clopper-Pearson lower bound of the share of
+    such pairs, the AUC is between q v and q v + 1 - q. With one record of a kind the interval is (0, 1).
+
+    Args:
+        scores: float [n].
+        members: bool [n].
+        level: of the two-sided interval.
+    """
+    of_members, of_nonmembers = placements(scores, members)
+    m, n = len(of_members), len(of_nonmembers)
+    value = float(of_members.mean())
+    if min(m, n) == 1:
+        return AucInterval(value, math.nan, 0.0, 1.0)
+    if np.ptp(of_members) == 0 and np.ptp(of_nonmembers) == 0:
+        q = same_pairs(min(m, n), level)
+        return AucInterval(value, 0.0, q * value, min(1.0, q * value + 1 - q))
+    variance = float(of_members.var(ddof=1) / m + of_nonmembers.var(ddof=1) / n)
+    half = float(stats.norm.isf((1 - level) / 2)) * math.sqrt(variance)
+    return AucInterval(value, variance, max(0.0, value - half), min(1.0, value + half))
+
+
+def rate_difference(hits: int, m: int, alarms: int, n: int, level: float = 0.95) -> Interval:
+    """Interval of hits/m - alarms/n, two independent binomial rates (advantage = TPR - FPR).
+
+    Newcombe's hybrid score interval: square-and-add (MOVER) of the two Wilson intervals; coverage is near `level`
+    on average and it never has width 0. Balanced accuracy is (1 + advantage) / 2, and so are its bounds.
+
+    Source: Newcombe, "Interval estimation for the difference between independent proportions" (Statistics in
+    Medicine 1998), method 10.
+    """
+    tpr, fpr = hits / m, alarms / n
+    t = stats.binomtest(hits, m).proportion_ci(level, method="wilson")
+    f = stats.binomtest(alarms, n).proportion_ci(level, method="wilson")
+    low = tpr - fpr - math.hypot(tpr - t.low, f.high - fpr)
+    high = tpr - fpr + math.hypot(t.high - tpr, fpr - f.low)
+    return max(-1.0, low), min(1.0, high)
+
+
+def ppv(tpr: float, fpr: float, prior: float) -> float | None:
+    """P[member | accused] where a share `prior` of the records are members; None where nobody is accused."""
+    accused = prior * tpr + (1 - prior) * fpr
+    return prior * tpr / accused if accused > 0 else None
+
+
+def ppv_interval(hits: int, m: int, alarms: int, n: int, prior: float, level: float = 0.95) -> Interval:
+    """Interval of `ppv`: it rises with TPR and falls with FPR, so its bounds are at opposite corners of the rates'.
+
+    Each rate has a Clopper-Pearson interval at 1 - a/2, so both hold together with at least `level` (Bonferroni):
+    conservative, and never of width 0.
+    """
+    each = 1 - (1 - level) / 2
+    tpr_low, tpr_high = clopper_pearson(hits, m, each)
+    fpr_low, fpr_high = clopper_pearson(alarms, n, each)
+    # The high bounds of rates are above 0, so both corners are defined.
+    low, high = ppv(tpr_low, fpr_high, prior), ppv(tpr_high, fpr_low, prior)
+    return (0.0 if low is None else low), (1.0 if high is None else high)

@@ -1,0 +1,94 @@
+"""The figures of one attack on one format: value, interval, counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeaudit.leakage.intervals import clopper_pearson, delong, ppv, ppv_interval, rate_difference
+from edgeaudit.leakage.roc import BoolArray, FloatArray, OperatingPoint, split_scores, tpr_at_fpr
+
+__all__ = ["FPR_LEVELS", "PRIORS", "Figure", "figures"]
+
+FPR_LEVELS = (0.01, 0.001)
+PRIORS = (0.5, 0.1, 0.01)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of the report. value is None where it cannot be resolved, and note says why.
+
+    low, high: 95% interval. realised_fpr: at the threshold that was used; None for the AUC.
+    """
+
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n_members: int
+    n_nonmembers: int
+    realised_fpr: float | None = None
+    note: str | None = None
+
+
+def figures(
+    scores: FloatArray, members: BoolArray, threshold: float | None, threshold_note: str | None = None
+) -> list[Figure]:
+    """All figures of one attack on one set of records.
+
+    auc (DeLong); tpr@fpr=0.01 and 0.001 (Clopper-Pearson of the TPR, at the threshold as found); balanced_accuracy,
+    advantage = TPR - FPR (Newcombe) and ppv@prior=0.5, 0.1, 0.01 (see `ppv_interval`), these at the a-priori
+    threshold: a threshold chosen on the audited memberships would flatter them.
+
+    Args:
+        scores: float [n], higher = member.
+        members: bool [n].
+        threshold: member where score >= threshold, fixed without `members`; None gives null rows.
+        threshold_note: said on the rows that use the threshold.
+
+    Raises:
+        AttackError: see `split_scores`.
+    """
+    inside, outside = split_scores(scores, members)
+    m, n = len(inside), len(outside)
+    area = delong(scores, members)
+    rows = [Figure("auc", area.auc, area.low, area.high, m, n)]
+    rows += [_tpr_row(f"tpr@fpr={alpha:g}", tpr_at_fpr(scores, members, alpha)) for alpha in FPR_LEVELS]
+    if threshold is None:
+        note = threshold_note or "no a-priori threshold"
+        names = ("balanced_accuracy", "advantage", *(f"ppv@prior={prior:g}" for prior in PRIORS))
+        return rows + [Figure(name, None, None, None, m, n, None, note) for name in names]
+    hits, alarms = int((inside >= threshold).sum()), int((outside >= threshold).sum())
+    return rows + _threshold_rows(hits, m, alarms, n, threshold_note)
+
+
+def counted(hits: int, m: int, alarms: int, n: int) -> str:
+    """The event counts and what they say of the FPR: one false positive of 1,000 is anything up to 0.56%."""
+    low, high = clopper_pearson(alarms, n)
+    return f"{hits} of {m} members, {alarms} of {n} nonmembers; FPR interval {low:.2g} to {high:.2g}"
+
+
+def _tpr_row(metric: str, point: OperatingPoint) -> Figure:
+    m, n = point.n_members, point.n_nonmembers
+    if point.tpr is None:
+        return Figure(metric, None, None, None, m, n, None, point.note)
+    low, high = clopper_pearson(point.true_positives, m)
+    note = counted(point.true_positives, m, point.false_positives, n)
+    return Figure(metric, point.tpr, low, high, m, n, point.realised_fpr, note)
+
+
+def _threshold_rows(hits: int, m: int, alarms: int, n: int, threshold_note: str | None) -> list[Figure]:
+    tpr, fpr = hits / m, alarms / n
+    note = "; ".join(part for part in (counted(hits, m, alarms, n), threshold_note) if part)
+    low, high = rate_difference(hits, m, alarms, n)
+    rows = [
+        Figure("balanced_accuracy", (1 + tpr - fpr) / 2, (1 + low) / 2, (1 + high) / 2, m, n, fpr, note),
+        Figure("advantage", tpr - fpr, low, high, m, n, fpr, note),
+    ]
+    for prior in PRIORS:
+        name, value = f"ppv@prior={prior:g}", ppv(tpr, fpr, prior)
+        if value is None:
+            rows.append(Figure(name, None, None, None, m, n, fpr, f"no record is accused at the threshold; {note}"))
+            continue
+        bounds = ppv_interval(hits, m, alarms, n, prior)
+        rows.append(Figure(name, value, *bounds, m, n, fpr, note))
+    return rows

@@ -1,0 +1,134 @@
+"""Differences between two scores of the same records (two formats, two attacks); positive = the first leaks more."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from edgeaudit.leakage.intervals import placements, same_pairs
+from edgeaudit.leakage.roc import (
+    BoolArray,
+    FloatArray,
+    allowed_false_positives,
+    split_scores,
+    tpr_at_fpr,
+)
+
+__all__ = ["Difference", "auc_difference", "tpr_difference"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """value: figure of the first less that of the second; low, high: interval; p_value: two-sided, of no difference.
+
+    All None where a figure is not resolvable; note says why, or what is unusual.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    note: str | None = None
+
+
+def auc_difference(first: FloatArray, second: FloatArray, members: BoolArray, level: float = 0.95) -> Difference:
+    """Paired DeLong test of AUC(first) - AUC(second).
+
+    The difference of the placements of every record has the difference of the AUCs as its mean, so the covariance
+    of DeLong, DeLong & Clarke-Pearson (Biometrics 1988) is the plain variance of those differences.
+
+    Where that variance is 0 (the same ranking twice, say) the normal interval would have width 0. Then, as in
+    `delong`, min(m, n) disjoint pairs all gave the same difference v; the interval is [q v - (1 - q), q v + 1 - q],
+    and p is 1 for v = 0, else that of the sign test on those pairs. One record of a kind: (-1, 1) and p = 1.
+
+    Args:
+        first: float [n].
+        second: float [n], scores of the same records.
+        members: bool [n].
+        level: of the interval.
+    """
+    a_members, a_nonmembers = placements(first, members)
+    b_members, b_nonmembers = placements(second, members)
+    of_members, of_nonmembers = a_members - b_members, a_nonmembers - b_nonmembers
+    m, n = len(of_members), len(of_nonmembers)
+    value = float(of_members.mean())
+    if min(m, n) == 1:
+        return Difference(value, -1.0, 1.0, 1.0, "one record of a kind cannot bound a difference")
+    variance = float(of_members.var(ddof=1) / m + of_nonmembers.var(ddof=1) / n)
+    # Placements are multiples of 1/(2n) and 1/(2m); a variance below this is rounding.
+    if variance < 1e-24:
+        q = same_pairs(min(m, n), level)
+        p_value = 1.0 if abs(value) < 1e-12 else min(1.0, 2 * 0.5 ** min(m, n))
+        return Difference(value, max(-1.0, q * value - (1 - q)), min(1.0, q * value + 1 - q), p_value)
+    se = math.sqrt(variance)
+    half = float(stats.norm.isf((1 - level) / 2)) * se
+    p_value = float(2 * stats.norm.sf(abs(value) / se))
+    return Difference(value, max(-1.0, value - half), min(1.0, value + half), p_value)
+
+
+def tpr_difference(
+    first: FloatArray,
+    second: FloatArray,
+    members: BoolArray,
+    alpha: float,
+    rng: np.random.Generator,
+    resamples: int = 1000,
+    level: float = 0.95,
+) -> Difference:
+    """TPR at FPR <= alpha of the first score less that of the second, by a paired bootstrap over records.
+
+    Members and nonmembers are resampled separately (their numbers are fixed by the audit) and the same draw serves
+    both scores; each resample finds its own threshold as `tpr_at_fpr` does, and one without operating point counts
+    as TPR 0. Where `tpr_at_fpr` cannot resolve one of the two figures itself (too few nonmembers, ties), neither can
+    their difference: a saturated format must not look as if it leaked less. Percentile interval (Efron & Tibshirani
+    1993, chapter 13); p = 2 min(#{d <= 0}, #{d >= 0}) with one added to counts and resamples, at most 1.
+
+    Args:
+        first: float [n].
+        second: float [n], scores of the same records.
+        members: bool [n].
+        alpha: in (0, 1].
+        rng: what draws; the call advances it.
+        resamples: bootstrap size.
+        level: of the interval.
+    """
+    inside, outside = zip(split_scores(first, members), split_scores(second, members), strict=True)
+    points = [tpr_at_fpr(scores, members, alpha) for scores in (first, second)]
+    rates = [point.tpr for point in points if point.tpr is not None]
+    if len(rates) < 2:
+        notes = dict.fromkeys(point.note for point in points if point.note)
+        return Difference(None, None, None, None, "; ".join(notes))
+    value = rates[0] - rates[1]
+    allowed = allowed_false_positives(alpha, len(outside[0]))
+    draws = np.array([_resampled(inside, outside, allowed, rng) for _ in range(resamples)])
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
+    same = "every resample gave the same difference, so the interval has no width"
+    return Difference(
+        value, float(low), float(high), min(1.0, 2 * (tail + 1) / (resamples + 1)), same if np.ptp(draws) == 0 else None
+    )
+
+
+def _resampled(
+    inside: tuple[FloatArray, ...], outside: tuple[FloatArray, ...], allowed: int, rng: np.random.Generator
+) -> float:
+    """The difference on one draw of members and one of nonmembers, shared by both scores."""
+    m, n = len(inside[0]), len(outside[0])
+    m_rows, n_rows = rng.integers(m, size=m), rng.integers(n, size=n)
+    first, second = (_tpr(x[m_rows], y[n_rows], allowed) for x, y in zip(inside, outside, strict=True))
+    return first - second
+
+
+def _tpr(inside: FloatArray, outside: FloatArray, allowed: int) -> float:
+    """TPR at the largest set {score >= t} with at most `allowed` nonmembers.
+
+    That set is {score > c}, c the (allowed + 1)-th largest nonmember: it holds at most `allowed`, and any larger set
+    of this form takes c in and with it `allowed` + 1 or more.
+    """
+    if allowed >= len(outside):
+        return 1.0
+    place = len(outside) - 1 - allowed
+    return float((inside > np.partition(outside, place)[place]).mean())

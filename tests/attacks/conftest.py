@@ -1,0 +1,82 @@
+"""Simulated evidence whose truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from edgeaudit.attacks.base import BoolArray, Evidence, Exposure, FloatArray
+from edgeaudit.attacks.signals import softmax
+
+MakeEvidence = Callable[..., tuple[Evidence, BoolArray]]
+MakeWorld = Callable[..., "World"]
+
+
+def logits_with_margins(margins: FloatArray, rest: FloatArray) -> FloatArray:
+    """Logits [..., n, 1 + rest classes] of records labelled 0 whose margin is exactly the one given."""
+    true = margins + np.log(np.exp(rest).sum(axis=-1))
+    return np.concatenate((true[..., None], rest), axis=-1)
+
+
+def simulate(  # noqa: PLR0917  # settings of a simulation, given by name
+    seed: int,
+    n: int = 400,
+    k: int = 12,
+    shift: float = 1.5,
+    spread: float = 1.0,
+    exposure: Exposure = "logits",
+    halves: bool = False,
+    floor: float = 1 / 512,
+    member_share: float = 0.5,
+    balanced: bool = False,
+) -> tuple[Evidence, BoolArray]:
+    """Evidence, and the target's memberships. Margin = difficulty (sd `spread`) + N(0, 1) + `shift` if trained on.
+
+    `halves`: each shadow trained on a random half; `balanced`: and each record is in the training sets of exactly
+    half the shadows (the auditor's mask); neither: all shadows are OUT.
+    """
+    rng = np.random.default_rng(seed)
+    members: BoolArray = rng.permutation(n) < int(member_share * n)
+    trained: BoolArray = rng.random((k, n)) < 0.5 if halves else np.zeros((k, n), dtype=np.bool_)
+    if balanced:
+        trained = rng.permuted(np.repeat(np.arange(k)[:, None] < k // 2, n, axis=1), axis=0)
+    difficulty = spread * rng.normal(size=n)
+    target = difficulty + rng.normal(size=n) + shift * members
+    shadows = difficulty + rng.normal(size=(k, n)) + shift * trained
+    answers = logits_with_margins(target, rng.normal(size=(n, 3)))
+    others = logits_with_margins(shadows, rng.normal(size=(k, n, 3)))
+    labels: npt.NDArray[np.int64] = np.zeros(n, dtype=np.int64)
+    if exposure == "probabilities":
+        answers, others = softmax(answers), softmax(others)
+    return Evidence(answers, others, ~trained, labels, exposure, floor), members
+
+
+@dataclass(frozen=True)
+class World:
+    """Evidence on audited records, their memberships, and evidence on 300 reference records."""
+
+    evidence: Evidence
+    members: BoolArray
+    reference: Evidence
+
+
+def simulate_world(seed: int, reference: int = 300, **settings: Any) -> World:
+    """`simulate`, and reference records as an audit has them: each shadow trained on half, the target on none."""
+    evidence, members = simulate(seed, **settings)
+    known, _ = simulate(seed + 1000, **{**settings, "n": reference, "halves": True, "member_share": 0.0})
+    return World(evidence, members, known)
+
+
+@pytest.fixture
+def evidence_of() -> MakeEvidence:
+    return simulate
+
+
+@pytest.fixture
+def world_of() -> MakeWorld:
+    return simulate_world
