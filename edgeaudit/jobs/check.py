@@ -1,0 +1,43 @@
+"""Check logits: what the torch model answers on its calibration records.
+
+Every artifact carries them, so the job that serves it needs no torch. They are the very records that a quantiser saw:
+on those, min-max ranges clip nothing, so clipping there is a fault of the toolchain and not a small calibration set.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.population import Population
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["CHECK", "read_check", "write_check"]
+
+CHECK = "check.npz"
+DEFAULT_POLICY = "disjoint"
+
+
+def write_check(
+    module: nn.Module, population: Population, role: str, audit_seed: int, calibration: dict[str, int], folder: Path
+) -> None:
+    """Answer the calibration records of every policy (policy -> how many) and store ids and logits in `folder`."""
+    from edgeaudit.recipes.training import logits
+
+    arrays: dict[str, npt.NDArray[np.generic]] = {}
+    for policy, count in calibration.items():
+        ids = population.calibration_ids(role, audit_seed, policy, count)
+        arrays[f"ids_{policy}"] = ids
+        arrays[f"logits_{policy}"] = logits(module, population.take(ids))
+    np.savez(folder / CHECK, **arrays)  # type: ignore[arg-type]
+
+
+def read_check(folder: Path, policy: str | None) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Record ids and the torch model's logits on them; `policy` None for an artifact that nothing calibrated."""
+    with np.load(folder / CHECK) as arrays:
+        return arrays[f"ids_{policy or DEFAULT_POLICY}"], arrays[f"logits_{policy or DEFAULT_POLICY}"]

@@ -1,0 +1,107 @@
+"""One pass: model -> compressed model, or -> artifact."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from edgeaudit.artifact import Artifact, Manifest, PassRecord, file_sha256
+from edgeaudit.errors import ToolchainError
+from edgeaudit.exporters import ExportJob, Pass, Product, find_pass
+from edgeaudit.jobs.base import JobContext
+from edgeaudit.jobs.check import CHECK, write_check
+from edgeaudit.jobs.train import model_seed, torch_manifest
+from edgeaudit.population import Population
+from edgeaudit.recipes import Recipe, module_from_manifest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["compress"]
+
+
+def compress(context: JobContext) -> Mapping[str, Any]:
+    """Apply the pass that the inputs name to the artifact that they name."""
+    step = find_pass(context.inputs["pass"])
+    source, population = context.artifact(), context.population()
+    workdir = context.draft
+    ids = _calibration_ids(context, step, population)
+    product = step.apply(_export_job(context, step, source, population, ids))
+    manifest = _manifest(context, step, source, product, ids)
+    Artifact(workdir, manifest).save()
+    if step.spec.produces == "torch":
+        module = module_from_manifest(manifest.recipe, workdir / product.file)
+        role, seed = context.inputs["role"], context.inputs["seed"]
+        write_check(module, population, role, seed, context.inputs["check"], workdir)
+    else:
+        shutil.copyfile(source.folder / CHECK, workdir / CHECK)
+    return {"notes": dict(product.notes)}
+
+
+def _calibration_ids(context: JobContext, step: Pass, population: Population) -> tuple[int, ...]:
+    if not step.spec.calibrates:
+        return ()
+    wish = context.inputs["calibration"]
+    ids = population.calibration_ids(context.inputs["role"], context.inputs["seed"], wish["policy"], wish["records"])
+    return tuple(int(i) for i in ids)
+
+
+def _export_job(
+    context: JobContext, step: Pass, source: Artifact, population: Population, ids: tuple[int, ...]
+) -> ExportJob:
+    import numpy as np
+
+    recipe = Recipe.from_dict(source.manifest.recipe)
+    role, audit_seed = context.inputs["role"], context.inputs["seed"]
+    seed = model_seed(audit_seed, f"{role}/{step.spec.name}")
+
+    def finetune(module: nn.Module, epochs: int) -> None:
+        from edgeaudit.recipes.training import train
+
+        # A checkpoint's own training records are the audited members: the same role, the same ids.
+        trained = population.training_ids(role, audit_seed)
+        train(module, population.take(trained), population.labels[trained], recipe, seed, epochs)
+
+    return ExportJob(
+        source=source.path,
+        workdir=context.draft,
+        params=step.parameters(context.inputs["params"]),
+        input_shape=recipe.input_shape,
+        n_classes=recipe.n_classes,
+        seed=seed,
+        calibration=population.take(np.array(ids, np.int64)) if ids else None,
+        module=(lambda: module_from_manifest(source.manifest.recipe, source.path))
+        if source.manifest.kind == "torch"
+        else None,
+        finetune=finetune if step.spec.trains else None,
+    )
+
+
+def _manifest(context: JobContext, step: Pass, source: Artifact, product: Product, ids: tuple[int, ...]) -> Manifest:
+    file = context.draft / product.file
+    passes = (
+        *source.manifest.passes,
+        PassRecord(step.spec.name, step.parameters(context.inputs["params"]), context.inputs["versions"]),
+    )
+    if step.spec.produces == "torch":
+        return replace(torch_manifest(Recipe.from_dict(source.manifest.recipe), file), passes=passes)
+    if product.input is None or product.output is None:
+        raise ToolchainError(f"the pass '{step.spec.name}' did not say what {product.file} takes and answers")
+    calibrates = step.spec.calibrates
+    return Manifest(
+        kind=step.spec.produces,
+        file=product.file,
+        sha256=file_sha256(file),
+        bytes=file.stat().st_size,
+        input=product.input,
+        output=product.output,
+        softmax_inside=product.softmax_inside,
+        passes=passes,
+        calibration_policy=context.inputs["calibration"]["policy"]
+        if calibrates
+        else source.manifest.calibration_policy,
+        calibration_ids=ids if calibrates else source.manifest.calibration_ids,
+        recipe=source.manifest.recipe,
+    )

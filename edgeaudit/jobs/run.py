@@ -1,0 +1,97 @@
+"""Run one job in this process: find its function, give it a draft folder, land the result."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeaudit.errors import EdgeAuditError, StoreError
+from edgeaudit.jobs.base import Job, JobContext, Outcome
+from edgeaudit.store import Store
+
+__all__ = ["execute"]
+
+_FULL = 256 * 1024
+"""Free bytes below which a failure is put down to the disk."""
+
+Work = Callable[[JobContext], Mapping[str, Any]]
+
+
+def _work(kind: str) -> Work:
+    # Imported here: the main process plans and reports, and never needs torch or a toolchain.
+    if kind == "population":
+        from edgeaudit.jobs.draw import draw
+
+        return draw
+    if kind == "probe":
+        from edgeaudit.jobs.probe import probe
+
+        return probe
+    if kind == "train":
+        from edgeaudit.jobs.train import train_model
+
+        return train_model
+    if kind == "compress":
+        from edgeaudit.jobs.compress import compress
+
+        return compress
+    if kind == "query":
+        from edgeaudit.jobs.query import query
+
+        return query
+    from edgeaudit.jobs.measure import measure
+
+    return measure
+
+
+def execute(job: Job, root: Path) -> Outcome:
+    """Do the job unless its entry exists. Errors come back as values; an unexpected one leaves its trace on disk."""
+    started = time.perf_counter()
+    store = Store(root)
+    error: EdgeAuditError | None = None
+    try:
+        if not store.has(job.kind, job.key):
+            _execute(job, store, started)
+    except Exception as exc:  # noqa: BLE001  a job is a process's edge: nothing may cross it but an outcome
+        error = _explained(job, root, exc)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return Outcome(job.ref, time.perf_counter() - started, error, peak)
+
+
+def _execute(job: Job, store: Store, started: float) -> None:
+    with store.writing(job.kind, job.key) as draft:
+        facts = _work(job.kind)(JobContext(job.inputs, store, draft))
+        about = {
+            "kind": job.kind,
+            "key": job.key,
+            "label": job.label,
+            "inputs": job.inputs,
+            "facts": facts,
+            "seconds": time.perf_counter() - started,
+        }
+        store.finish(draft, about)
+
+
+def _explained(job: Job, root: Path, exc: Exception) -> EdgeAuditError:
+    # Converters report a full disk in words of their own (safetensors, protobuf, C++ streams), so the disk is asked.
+    full = os.strerror(errno.ENOSPC) in str(exc) or shutil.disk_usage(root).free < _FULL
+    if full and not isinstance(exc, StoreError):
+        return StoreError(f"{job.label}: the disk is full; finished work is kept, free some space and run again")
+    return exc if isinstance(exc, EdgeAuditError) else _unexpected(job, root, exc)
+
+
+def _unexpected(job: Job, root: Path, exc: Exception) -> EdgeAuditError:
+    trace = root / "logs" / f"{job.kind}-{job.key[:12]}.txt"
+    try:
+        trace.parent.mkdir(parents=True, exist_ok=True)
+        trace.write_text("".join(traceback.format_exception(exc)), encoding="utf-8")
+    except OSError:
+        return EdgeAuditError(f"{job.label} failed: {type(exc).__name__}: {exc}")
+    return EdgeAuditError(f"{job.label} failed: {type(exc).__name__}: {exc} (the trace is in {trace})")

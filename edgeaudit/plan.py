@@ -1,0 +1,267 @@
+"""The plan: a graph of content-addressed jobs, made from the spec before anything runs."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from edgeaudit.devices.local import local_fingerprint
+from edgeaudit.errors import SpecError
+from edgeaudit.exporters import Pass, find_pass
+from edgeaudit.formats import FORMATS, Format, PassUse
+from edgeaudit.jobs import Job
+from edgeaudit.jobs.base import JobRef
+from edgeaudit.plugins import package_versions
+from edgeaudit.population import HALF, Population
+from edgeaudit.recipes.base import Recipe, Training, source_digest
+from edgeaudit.runtimes.registry import find_runtime
+from edgeaudit.spec import AuditSpec, FormatUse, ModelSpec
+from edgeaudit.store import content_key
+
+__all__ = ["FormatPlan", "Plan", "find_format", "make_plan", "nonce", "population_job", "preflight"]
+
+FLOOR = 1 / 512
+"""Probability floor of every format that is compared: half the step of an int8 softmax output, 1/256."""
+
+_TORCH_PACKAGES = ("torch", "safetensors", "numpy")
+
+
+@dataclass(frozen=True)
+class FormatPlan:
+    """One format's jobs: the target's artifact and query, the shadows' queries, and one measurement a shadow match."""
+
+    use: FormatUse
+    format: Format
+    artifact: JobRef
+    target_query: JobRef
+    shadow_queries: tuple[JobRef, ...]
+    measures: Mapping[str, JobRef]
+
+
+@dataclass
+class Plan:
+    """All jobs, in an order in which they can run: the target's first, so that a bad format shows early."""
+
+    jobs: dict[JobRef, Job] = field(default_factory=dict)
+    formats: list[FormatPlan] = field(default_factory=list)
+
+    def add(self, job: Job) -> JobRef:
+        """Add a job once; jobs with equal inputs are the same job."""
+        self.jobs.setdefault(job.ref, job)
+        return job.ref
+
+
+def find_format(use: FormatUse) -> Format:
+    """The preset that a format entry names, with `softmax: inside` applied to its export pass."""
+    if use.format not in FORMATS:
+        raise SpecError(f"formats: '{use.format}' is not known. `edgeaudit formats` lists: {', '.join(FORMATS)}")
+    preset = FORMATS[use.format]
+    if use.softmax == "outside":
+        return preset
+    exports = [p.name for p in preset.passes if p.name.endswith(".export")]
+    if not exports:
+        raise SpecError(f"formats: '{use.format}' exports no file, so it cannot have softmax: inside")
+    passes = tuple(
+        PassUse(p.name, {**p.params, "softmax": "inside"}) if p.name in exports else p for p in preset.passes
+    )
+    return replace(preset, passes=passes)
+
+
+def preflight(spec: AuditSpec) -> None:
+    """Refuse what cannot work before anything runs: unknown formats, missing toolchains (with their pip line)."""
+    package_versions("training a model", _TORCH_PACKAGES, "torch")
+    for use in spec.formats:
+        found = find_format(use)
+        for step in found.passes:
+            find_pass(step.name).spec.versions()
+        find_runtime(found.runtime).spec.versions()
+
+
+def population_job(spec: AuditSpec, inputs: Mapping[str, Any] | None, nonce: str) -> Job:
+    """The job that draws the population. A source whose content cannot be known beforehand is read in every run."""
+    data = spec.data.model_dump(mode="json")
+    key = dict(inputs) if inputs is not None else {"read": nonce}
+    return Job("population", {"data": data, "seed": spec.seed, "depends": key}, label="population")
+
+
+def recipe_of(model: ModelSpec, population: Population) -> Recipe:
+    """The recipe that audit.yaml describes, for this population's records."""
+    settings = {name: getattr(model, name) for name in Training.__dataclass_fields__}
+    return Recipe(
+        model.recipe, population.input_shape, population.n_classes, model.options, Training(**settings), model.train
+    )
+
+
+def make_plan(spec: AuditSpec, population: Population, population_ref: JobRef, measure: Mapping[str, Any]) -> Plan:
+    """Every job of the audit.
+
+    measure: what the measurement jobs are told beside their responses (attacks and their settings); only they
+    depend on it.
+    Raises `SplitError` where the reference pool cannot feed the shadows, `SpecError` for an unknown format.
+    """
+    return _Planner(spec, population, population_ref).plan(measure)
+
+
+class _Planner:
+    def __init__(self, spec: AuditSpec, population: Population, population_ref: JobRef) -> None:
+        self.spec = spec
+        self.population = population
+        self.population_ref = population_ref
+        self.recipe = recipe_of(spec.model, population)
+        kind = HALF if spec.threat.mode == "auditor" else "shadow-"
+        self.shadows = [f"{kind}{k}" for k in range(spec.threat.shadows)]
+        self.target = "null-target" if spec.control == "null" else "target"
+        self.result = Plan()
+        # Shared by every job that says the same, so that the graph stays small at many shadows.
+        self._shared: dict[str, Any] = {}
+        calibration = spec.data.calibration
+        policies = {"disjoint", *(use.calibration or calibration.policy for use in spec.formats)}
+        # Every model's torch answers on its calibration records, against which its artifacts are checked.
+        self.check = dict.fromkeys(sorted(policies), calibration.records)
+        self._require_pool()
+
+    def _require_pool(self) -> None:
+        # Drawing the ids of one shadow and of the target raises the error that names what is missing.
+        for role in (self.target, self.shadows[0]):
+            for policy, count in self.check.items():
+                self.population.calibration_ids(role, self.spec.seed, policy, count)
+
+    def _once(self, name: str, make: Callable[[], Any]) -> Any:
+        """The value under `name`, made at first use."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        return self._shared[name]
+
+    def plan(self, measure: Mapping[str, Any]) -> Plan:
+        uses = [(use, find_format(use)) for use in self.spec.formats]
+        queries: dict[tuple[str, str], JobRef] = {}
+        artifacts: dict[str, JobRef] = {}
+        for role in (self.target, *self.shadows):
+            for use, found in uses:
+                artifact, query = self._serve(role, use, found)
+                queries[role, use.id] = query
+                if role == self.target:
+                    artifacts[use.id] = artifact
+        reference = FormatUse(format="torch-fp32")
+        for use, found in uses:
+            matched = tuple(queries[role, use.id] for role in self.shadows)
+            measures: dict[str, JobRef] = {}
+            for match in self.spec.threat.shadow_match:
+                if match == "matched":
+                    shadows = matched
+                else:
+                    shadows = tuple(self._serve(r, reference, FORMATS["torch-fp32"])[1] for r in self.shadows)
+                measures[match] = self._measure(use, queries[self.target, use.id], shadows, match, measure)
+            self.result.formats.append(
+                FormatPlan(use, found, artifacts[use.id], queries[self.target, use.id], matched, measures)
+            )
+        return self.result
+
+    def _serve(self, role: str, use: FormatUse, found: Format) -> tuple[JobRef, JobRef]:
+        """Train, compress, query: (artifact, query)."""
+        source = self._train(role)
+        for step in found.passes:
+            source = self._compress(role, source, step, use)
+        return source, self._query(role, source, use, found)
+
+    def _train(self, role: str) -> JobRef:
+        checkpoint = self.spec.model.checkpoint if role == "target" else None
+        inputs = {
+            "population": self.population_ref[1],
+            "role": role,
+            "seed": self.spec.seed,
+            "recipe": self._once("recipe", self.recipe.to_dict),
+            "checkpoint": None if checkpoint is None else {"path": str(checkpoint), "sha256": _file_digest(checkpoint)},
+            "check": self.check,
+            "code": self._once("train code", self._train_code),
+            "versions": self._once("train versions", self._train_versions),
+        }
+        return self.result.add(Job("train", inputs, (self.population_ref,), f"train {role}", {"role": role}))
+
+    def _train_code(self) -> str:
+        functions = [f for f in (self.recipe.train_function, self.recipe.name) if f and ":" in f]
+        own = [f.partition(":")[0] for f in functions if not f.startswith("torchvision:")]
+        return source_digest("edgeaudit.recipes", "edgeaudit.jobs.train", "edgeaudit.population", *own)
+
+    def _train_versions(self) -> dict[str, str]:
+        more = ("torchvision",) if self.recipe.name.startswith("torchvision:") else ()
+        return package_versions("training a model", (*_TORCH_PACKAGES, *more), "torch")
+
+    def _compress(self, role: str, source: JobRef, use: PassUse, format_use: FormatUse) -> JobRef:
+        step = self._once(f"pass {use.name}", lambda: find_pass(use.name))
+        code = ("edgeaudit.exporters.base", "edgeaudit.jobs.compress", "edgeaudit.recipes")
+        inputs = {
+            "population": self.population_ref[1],
+            "role": role,
+            "seed": self.spec.seed,
+            "source": list(source),
+            "pass": use.name,
+            "params": step.parameters(use.params),
+            "calibration": self._calibration(step, format_use),
+            "check": self.check,
+            "code": self._once(f"code {use.name}", lambda: source_digest(type(step).__module__, *code)),
+            "versions": self._once(f"versions {use.name}", step.spec.versions),
+        }
+        return self.result.add(Job("compress", inputs, (source,), f"{use.name} {role}", {"pass": use.name}))
+
+    def _calibration(self, step: Pass, use: FormatUse) -> dict[str, Any] | None:
+        if not step.spec.calibrates:
+            return None
+        default = self.spec.data.calibration
+        return {"policy": use.calibration or default.policy, "records": default.records}
+
+    def _query(self, role: str, source: JobRef, use: FormatUse, found: Format) -> JobRef:
+        runtime = find_runtime(found.runtime)
+        name, code = found.runtime, ("edgeaudit.runtimes.base", "edgeaudit.jobs.query")
+        inputs = {
+            "population": self.population_ref[1],
+            "source": list(source),
+            "format": f"{use.id} ({role})",
+            "runtime": name,
+            "options": self._once(f"options {found.id}", lambda: {**runtime.spec.defaults, **found.runtime_options}),
+            "tolerance": found.tolerance,
+            "range_tolerance": found.range_tolerance,
+            "versions": self._once(f"versions {name}", runtime.spec.versions),
+            "device": self._once("device", local_fingerprint),
+            "code": self._once(f"code {name}", lambda: source_digest(runtime.__module__, *code)),
+        }
+        hints = {"runtime": name, "format": use.id, "role": role}
+        return self.result.add(Job("query", inputs, (source,), f"query {use.id} {role}", hints))
+
+    def _measure(
+        self, use: FormatUse, target: JobRef, shadows: tuple[JobRef, ...], match: str, measure: Mapping[str, Any]
+    ) -> JobRef:
+        inputs = {
+            "population": self.population_ref[1],
+            "target": list(target),
+            "target_role": self.target,
+            "shadows": [list(s) for s in shadows],
+            "shadow_roles": self.shadows,
+            "seed": self.spec.seed,
+            "exposure": self.spec.threat.exposure,
+            "mode": self.spec.threat.mode,
+            "floor": FLOOR,
+            "format": use.id,
+            "device": "local",
+            "shadow_match": match,
+            **measure,
+        }
+        return self.result.add(
+            Job("measure", inputs, (target, *shadows), f"attack {use.id} ({match} shadows)", {"format": use.id})
+        )
+
+
+def _file_digest(path: Any) -> str:
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as exc:
+        raise SpecError(f"model.checkpoint: {path} cannot be read: {exc.strerror}") from exc
+
+
+def nonce() -> str:
+    """A key part for what must be read anew in every run."""
+    return content_key("nonce", {"random": secrets.token_hex(16)})

@@ -1,0 +1,110 @@
+"""The executor: order, failures as values, dead workers named, nothing done twice. Jobs are real population jobs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from edgeaudit.errors import DataError, WorkerDied
+from edgeaudit.executors.processes import LocalProcesses, _Graph
+from edgeaudit.jobs import Job, Outcome
+from edgeaudit.store import Store
+
+
+class _Log:
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.ended: list[str] = []
+        self.left_out: list[str] = []
+
+    def started(self, job: Job) -> None:
+        self.begun.append(job.label)
+
+    def finished(self, job: Job, outcome: Outcome) -> None:
+        self.ended.append(job.label)
+
+    def skipped(self, job: Job) -> None:
+        self.left_out.append(job.label)
+
+
+def _population(label: str, needs: tuple[tuple[str, str], ...] = (), **data: object) -> Job:
+    settings = {"source": "digits", "members": 50, "nonmembers": 50, **data}
+    return Job("population", {"data": settings, "seed": 0, "depends": {"test": label}}, needs, label)
+
+
+def _graph(*jobs: Job) -> dict[tuple[str, str], Job]:
+    return {job.ref: job for job in jobs}
+
+
+def test_done_jobs_are_not_done_again(tmp_path: Path) -> None:
+    store, log = Store(tmp_path), _Log()
+    executor = LocalProcesses(store, 2)
+    jobs = _graph(_population("one"), _population("two"))
+    assert executor.run(jobs, log).executed == 2
+    assert executor.run(jobs, log).executed == 0
+    assert sorted(log.ended) == ["one", "two"]
+    assert all(store.has(*ref) for ref in jobs)
+
+
+def test_a_failed_job_blocks_what_needs_it_and_nothing_else(tmp_path: Path) -> None:
+    log = _Log()
+    bad = _population("bad", source="npz", path=str(tmp_path / "none.npz"))
+    after = _population("after", (bad.ref,))
+    beside = _population("beside")
+    result = LocalProcesses(Store(tmp_path), 2).run(_graph(bad, after, beside), log)
+    assert isinstance(result.errors[bad.ref], DataError)
+    assert "none.npz does not exist" in str(result.cause(after.ref))
+    assert result.cause(beside.ref) is None
+    assert log.left_out == ["after"]
+
+
+def test_jobs_that_only_a_failed_one_would_use_are_abandoned(tmp_path: Path) -> None:
+    bad, feeder = _population("bad"), _population("feeder")
+    both = _population("both", (bad.ref, feeder.ref))
+    graph = _Graph(Store(tmp_path), _graph(bad, feeder, both))
+    taken = list(graph.take_ready(1))
+    assert [job.label for job in taken] == ["bad"]
+    dropped = graph.finish(bad, Outcome(bad.ref, 0.1, DataError("no")))
+    assert [job.label for job in dropped] == ["both", "feeder"]
+    assert not list(graph.take_ready(5))
+
+
+def test_a_killed_worker_is_one_clear_error_and_finished_work_is_kept(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    jobs = _graph(*(_population(f"job {i}") for i in range(40)))
+    killed = threading.Event()
+
+    def kill_one_worker() -> None:
+        me = psutil.Process()
+        while not killed.is_set():
+            if (tmp_path / "population").is_dir() and len(list((tmp_path / "population").iterdir())) >= 2:
+                workers = [c for c in me.children() if "spawn_main" in " ".join(c.cmdline())]
+                os.kill(workers[0].pid, signal.SIGKILL)
+                killed.set()
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=kill_one_worker)
+    thread.start()
+    with pytest.raises(WorkerDied, match=r"died during: job \d+.*Finished work is kept"):
+        LocalProcesses(store, 2).run(jobs, _Log())
+    killed.set()
+    thread.join()
+    done = [ref for ref in jobs if store.has(*ref)]
+    assert len(done) >= 2
+    result = LocalProcesses(store, 2).run(jobs, _Log())
+    assert result.executed == len(jobs) - len(done)
+
+
+def test_the_trace_of_an_unexpected_error_is_kept_and_the_message_is_one_line(tmp_path: Path) -> None:
+    # A spec that the job cannot read at all is a bug of the planner, not a user's mistake.
+    job = Job("population", {"data": {"members": "x", "nonmembers": 3}, "seed": 0}, (), "odd")
+    result = LocalProcesses(Store(tmp_path), 1).run(_graph(job), _Log())
+    message = str(result.errors[job.ref])
+    assert "odd failed: ValidationError" in message
+    assert list((tmp_path / "logs").glob("population-*.txt"))

@@ -1,0 +1,149 @@
+"""The plan: what is shared is one job, and whatever an output depends on is in its key."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+import pytest
+
+from edgeaudit.errors import AttackError, MissingToolchain, SpecError, SplitError
+from edgeaudit.measurement import measurement_inputs
+from edgeaudit.plan import Plan, make_plan, preflight
+from edgeaudit.population import Population, build_population
+from edgeaudit.spec import AuditSpec
+
+FORMATS = ["torch-fp32", "onnx-int8-static", "litert-fp16", "litert-int8", "nncf-pruned-70", "nncf-pruned-70-int8"]
+
+
+@pytest.fixture(scope="module")
+def population(tmp_path_factory: pytest.TempPathFactory) -> Population:
+    folder = tmp_path_factory.mktemp("population")
+    build_population(_spec().data, 0, folder)
+    return Population(folder)
+
+
+def _spec(**changes: Any) -> AuditSpec:
+    base: dict[str, Any] = {
+        "model": {"recipe": "cnn"},
+        "data": {"members": 100, "nonmembers": 100, "calibration": {"records": 32}},
+        "threat": {"shadows": 3},
+        "formats": FORMATS,
+    }
+    return AuditSpec.model_validate({**base, **changes})
+
+
+def _plan(population: Population, **changes: Any) -> Plan:
+    spec = _spec(**changes)
+    return make_plan(spec, population, ("population", "p"), measurement_inputs(spec))
+
+
+def _count(plan: Plan, kind: str) -> int:
+    return sum(1 for ref in plan.jobs if ref[0] == kind)
+
+
+def test_what_formats_have_in_common_is_done_once(population: Population) -> None:
+    plan = _plan(population)
+    assert _count(plan, "train") == 4  # target and three shadows serve every format
+    # A model: onnx.export, ort.static; litert.export, fp16, static; prune, onnx.export, ort.static. Nothing twice.
+    assert _count(plan, "compress") == 4 * 8
+    assert _count(plan, "query") == 4 * 6
+    assert _count(plan, "measure") == 6
+
+
+def test_jobs_stand_after_what_they_need(population: Population) -> None:
+    seen = {("population", "p")}
+    for ref, job in _plan(population).jobs.items():
+        assert set(job.needs) <= seen
+        seen.add(ref)
+
+
+def test_more_shadows_keep_the_keys_of_those_there_are(population: Population) -> None:
+    few, more = _plan(population), _plan(population, threat={"shadows": 5})
+    kept = {ref for ref in few.jobs if ref[0] != "measure"}
+    assert kept <= set(more.jobs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kinds"),
+    [
+        ({"model": {"recipe": "cnn", "epochs": 31}}, {"train", "compress", "query", "measure"}),
+        ({"seed": 1}, {"train", "compress", "query", "measure"}),
+        ({"attacks": ["cm-mia"]}, {"measure"}),
+        ({"cm-mia": {"fraction": 0.2}}, {"measure"}),
+        ({"threat": {"shadows": 3, "exposure": "logits"}}, {"measure"}),
+        ({"name": "other", "budgets": {"auc": ["error", {"max": 0.9}]}}, set()),
+    ],
+)
+def test_a_change_reaches_every_job_that_depends_on_it(
+    population: Population, changes: dict[str, Any], kinds: set[str]
+) -> None:
+    before, after = _plan(population).jobs.keys(), _plan(population, **changes).jobs.keys()
+    for kind in ("train", "compress", "query", "measure"):
+        old, new = ({ref for ref in jobs if ref[0] == kind} for jobs in (before, after))
+        assert old.isdisjoint(new) if kind in kinds else old == new
+
+
+@pytest.mark.parametrize(
+    ("package", "untouched"),
+    [("torch", "none"), ("onnxruntime", "litert"), ("ai-edge-litert", "onnxruntime")],
+)
+def test_another_toolchain_version_never_meets_an_old_result(
+    population: Population, monkeypatch: pytest.MonkeyPatch, package: str, untouched: str
+) -> None:
+    before = _plan(population).jobs
+    real = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "99" if name == package else real(name))
+    after = _plan(population).jobs
+    for ref, job in before.items():
+        depends = package == "torch" or (job.kind == "query" and package in job.inputs["versions"])
+        if depends:
+            assert ref not in after
+        if job.kind == "query" and job.inputs["runtime"] == untouched:
+            assert ref in after
+
+
+def test_changed_code_never_meets_an_old_result(population: Population, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = _plan(population).jobs
+    monkeypatch.setattr("edgeaudit.plan.source_digest", lambda *names: "changed" + "".join(names))
+    assert before.keys().isdisjoint(_plan(population).jobs.keys())
+
+
+def test_calibration_belongs_to_the_format(population: Population) -> None:
+    formats = ["litert-int8", {"format": "litert-int8", "calibration": "members"}]
+    plan = _plan(population, formats=formats)
+    assert _count(plan, "query") == 2 * 4
+    # One export serves both; each policy quantises for itself.
+    assert _count(plan, "compress") == 4 * 3
+
+
+def test_fp32_shadows_need_the_reference_even_where_it_is_not_a_format(population: Population) -> None:
+    plan = _plan(population, formats=["litert-int8"], threat={"shadows": 3, "shadow_match": "fp32"})
+    runtimes = [job.inputs["runtime"] for job in plan.jobs.values() if job.kind == "query"]
+    assert runtimes.count("torch") == 3
+
+
+def test_too_small_a_pool_is_refused_before_anything_runs(population: Population) -> None:
+    with pytest.raises(SplitError, match="are missing"):
+        _plan(population, data={"members": 100, "nonmembers": 100, "calibration": {"records": 1560}})
+
+
+def test_formats_and_toolchains_are_checked_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SpecError, match="edgeaudit formats"):
+        preflight(_spec(formats=["onnx-int9"]))
+    real = metadata.version
+
+    def without_litert(name: str) -> str:
+        if name == "ai-edge-litert":
+            raise metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(metadata, "version", without_litert)
+    with pytest.raises(MissingToolchain, match=r"pip install 'edgeaudit\[litert\]'"):
+        preflight(_spec())
+
+
+def test_cutoffs_that_shadows_cannot_resolve_are_refused() -> None:
+    with pytest.raises(AttackError, match="needs at least 99 shadows"):
+        measurement_inputs(_spec(**{"cm-mia": {"cutoffs": [0.01]}, "threat": {"shadows": 98}}))
+    measurement_inputs(_spec(**{"cm-mia": {"cutoffs": [0.01]}, "threat": {"shadows": 99}}))
