@@ -1,0 +1,186 @@
+"""From finished jobs to audit.json: collects, never computes a leakage figure."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeaudit.artifact import Artifact
+from edgeaudit.environment import current_environment, version
+from edgeaudit.errors import RunError, store_errors
+from edgeaudit.executors.base import RunResult
+from edgeaudit.gate import FormatScores, judge
+from edgeaudit.plan import FLOOR, FormatPlan, Plan
+from edgeaudit.population import Population
+from edgeaudit.report.html import write_html
+from edgeaudit.report.model import (
+    SCHEMA_VERSION,
+    Accuracy,
+    Agreement,
+    ArtifactInfo,
+    Audit,
+    FormatResult,
+    Outputs,
+    PassInfo,
+    PopulationInfo,
+    RuntimeInfo,
+    ToolInfo,
+)
+from edgeaudit.report.schema import write_audit
+from edgeaudit.spec import AuditSpec
+from edgeaudit.store import Store
+
+__all__ = ["assemble", "load_scores"]
+
+SECTIONS = ("leakage", "curves", "null_p_values", "exposed")
+
+
+def assemble(spec: AuditSpec, population: Population, plan: Plan, result: RunResult, store: Store, out: Path) -> Audit:
+    """Collect what the jobs found and write audit.json, report.html and scores/ into `out`."""
+    with store_errors(f"the output folder {out}"):
+        (out / "scores").mkdir(parents=True, exist_ok=True)
+    formats: list[FormatResult] = []
+    sections: dict[str, list[Any]] = {name: [] for name in SECTIONS}
+    for planned in plan.formats:
+        found = _measurements(planned, result, store)
+        formats.append(_format_result(planned, found, result, store, population))
+        if formats[-1].status == "ok":
+            _copy_scores(planned, store, out)
+            for measurement in found.values():
+                for name in SECTIONS:
+                    sections[name] += measurement[name]
+    audit = Audit.model_validate(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "tool": ToolInfo(version=version()),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "name": spec.name,
+            "seed": spec.seed,
+            "spec": spec.model_dump(mode="json", by_alias=True),
+            "environment": current_environment(),
+            "population": _population_info(population),
+            "threat": _threat(spec, population),
+            "formats": formats,
+            **sections,
+            "verdict": {"outcome": "error", "exit_code": 2, "reasons": (), "budgets": ()},
+            "timings": _timings(plan, store),
+        }
+    )
+    verdict = judge(spec, audit.formats, audit.leakage, lambda format_id: load_scores(out, format_id))
+    audit = audit.model_copy(update={"verdict": verdict})
+    with store_errors(f"the output folder {out}"):
+        write_audit(audit, out / "audit.json")
+        write_html(audit, out / "report.html")
+    return audit
+
+
+def _measurements(planned: FormatPlan, result: RunResult, store: Store) -> dict[str, dict[str, Any]]:
+    return {
+        match: json.loads((store.entry(*ref).folder / "measurement.json").read_text(encoding="utf-8"))
+        for match, ref in planned.measures.items()
+        if result.cause(ref) is None
+    }
+
+
+def _format_result(
+    planned: FormatPlan,
+    found: Mapping[str, dict[str, Any]],
+    result: RunResult,
+    store: Store,
+    population: Population,
+) -> FormatResult:
+    use, preset = planned.use, planned.format
+    head = {"id": use.id, "device": "local", "summary": preset.summary, "precision": preset.precision}
+    failed = next((ref for ref in planned.measures.values() if result.cause(ref) is not None), None)
+    if failed is not None:
+        return FormatResult.model_validate({**head, "status": "failed", "error": str(result.cause(failed))})
+    artifact = Artifact.load(store.entry(*planned.artifact).folder)
+    query = store.entry(*planned.target_query).about
+    first = next(iter(found.values()))
+    audited = population.audited
+    manifest = artifact.manifest
+    versions = query["inputs"]["versions"]
+    return FormatResult(
+        **head,
+        status="ok",
+        passes=tuple(PassInfo.model_validate(asdict(p)) for p in manifest.passes),
+        runtime=RuntimeInfo(
+            name=preset.runtime, version=next(iter(versions.values())), options=query["facts"]["options"]
+        ),
+        artifact=ArtifactInfo(
+            file=manifest.file,
+            sha256=manifest.sha256,
+            bytes=manifest.bytes,
+            softmax_inside=manifest.softmax_inside,
+            calibration_policy=manifest.calibration_policy,
+            calibration_records=len(manifest.calibration_ids),
+            calibration_audited=int(np.isin(manifest.calibration_ids, audited).sum()),
+        ),
+        accuracy=Accuracy.model_validate(first["accuracy"]),
+        outputs=Outputs.model_validate(first["outputs"]),
+        agreement=_agreement(planned, query["facts"]["agreement"], store),
+    )
+
+
+def _agreement(planned: FormatPlan, target: Mapping[str, Any], store: Store) -> Agreement:
+    shadows = [store.entry(*ref).about["facts"]["agreement"] for ref in planned.shadow_queries]
+    return Agreement(
+        **target,
+        worst_shadow_rel_rms=max(s["rel_rms"] for s in shadows),
+        worst_shadow_top1=min(s["top1"] for s in shadows),
+    )
+
+
+def _copy_scores(planned: FormatPlan, store: Store, out: Path) -> None:
+    """The first shadow match's scores: what budgets are judged on, and what a user may want to look at."""
+    source = store.entry(*next(iter(planned.measures.values()))).folder / "scores.npz"
+    with store_errors(f"the output folder {out}"):
+        shutil.copyfile(source, out / "scores" / f"{planned.use.id}.npz")
+
+
+def load_scores(run: Path, format_id: str) -> FormatScores:
+    """A format's scores from a run folder."""
+    path = run / "scores" / f"{format_id}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            scores = {name: arrays[name] for name in arrays.files if "/" in name}
+            return FormatScores(scores, arrays["members"])
+    except (OSError, ValueError, KeyError) as exc:
+        raise RunError(f"{path} cannot be read ({exc}); run the audit again") from exc
+
+
+def _population_info(population: Population) -> PopulationInfo:
+    about = population.about
+    notes = []
+    if about["duplicates"]:
+        notes.append(f"{about['duplicates']} records repeat another exactly; each group was kept on one side")
+    if about["moved"]:
+        notes.append(f"{about['moved']} listed nonmembers repeat a member exactly and were taken out")
+    names = ("source", "sha256", "records", "members", "nonmembers", "reference", "classes", "input_shape",
+             "duplicates", "conflicting_labels")  # fmt: skip
+    return PopulationInfo.model_validate({**{name: about[name] for name in names}, "notes": tuple(notes)})
+
+
+def _threat(spec: AuditSpec, population: Population) -> dict[str, Any]:
+    return {
+        **spec.threat.model_dump(mode="json"),
+        "control": spec.control,
+        "records_per_model": len(population.split.members),
+        "probability_floor": FLOOR,
+    }
+
+
+def _timings(plan: Plan, store: Store) -> dict[str, float]:
+    """CPU-bound seconds by stage, of the run that did the work (a repeated audit reports the same)."""
+    total: dict[str, float] = {}
+    for kind, key in plan.jobs:
+        if store.has(kind, key):
+            total[kind] = total.get(kind, 0.0) + float(store.entry(kind, key).about["seconds"])
+    return {kind: round(seconds, 3) for kind, seconds in total.items()}

@@ -1,0 +1,55 @@
+"""The verb `attack`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from edgeaudit.audit import prepare, run_audit
+from edgeaudit.cli.options import DEFAULT_STORE, StoreOption, WorkersOption, executor_for
+from edgeaudit.cli.progress import ProgressView, clock
+from edgeaudit.errors import RunError
+from edgeaudit.report.schema import read_audit
+from edgeaudit.report.terminal import render
+from edgeaudit.spec import AuditSpec
+
+__all__ = ["attack"]
+
+
+def attack(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    attacks: Annotated[str, typer.Option("--attacks", help="Names, separated by commas, or 'all'.")] = "all",
+    store: StoreOption = DEFAULT_STORE,
+    workers: WorkersOption = None,
+) -> None:
+    """Run attacks on the answers of a finished run and write its files again; no model is trained, exported or asked.
+
+    A run whose model or data is a function of your own is attacked from the folder of its audit.yaml.
+    """
+    started = time.monotonic()
+    console = Console()
+    names = ["all"] if attacks == "all" else [name.strip() for name in attacks.split(",")]
+    spec = AuditSpec.model_validate({**read_audit(run / "audit.json").spec, "attacks": names})
+    opened, executor = executor_for(Path("audit.yaml"), store, workers)
+    with ProgressView(console, executor.workers) as view:
+        prepared = prepare(spec, opened, executor, view)
+        todo = prepared.todo(opened)
+        missing = [prepared.plan.jobs[ref].label for ref in todo if ref[0] != "measure"]
+        if missing:
+            raise RunError(
+                f"the store {opened.root} lacks {len(missing)} of this run's models and answers ({missing[0]}, ...): "
+                "name its store with --store, or run the audit again, since its data, code or toolchains changed"
+            )
+        view.begin(prepared.plan.jobs, set(prepared.plan.jobs) - set(todo))
+        result, executed = run_audit(prepared, opened, executor, view, run)
+    console.print(render(result))
+    console.print(
+        f"{executed} attack jobs in {clock(time.monotonic() - started)}, nothing else. Report: {run / 'report.html'}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    raise typer.Exit(result.verdict.exit_code)

@@ -1,0 +1,47 @@
+"""The verb `attacks`."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from edgeaudit.attacks.base import AttackSpec, Needs
+from edgeaudit.attacks.registry import attack_specs
+
+__all__ = ["attacks"]
+
+_LEGEND = (
+    "\nIN shadows: shadows that trained on the audited record. reference answers: the target's, on records it did not "
+    "train on. shadows' own answers: on reference records each did and did not train on."
+)
+
+
+def attacks() -> None:
+    """List the attacks: variants, what each needs, and the paper."""
+    table = Table("attack", "variants", "needs", "what it does", "paper", box=None, pad_edge=False)
+    table.caption, table.caption_justify = _LEGEND, "left"
+    for spec in attack_specs():
+        about = [spec.name, spec.summary, spec.paper]
+        for needs, variants in _by_needs(spec).items():
+            name, summary, paper = about
+            table.add_row(name, ", ".join(variants), needs, summary, paper)
+            about = ["", "", ""]
+    Console().print(table)
+
+
+def _by_needs(spec: AttackSpec) -> dict[str, list[str]]:
+    """Variants that need the same, together, by what they need."""
+    found: dict[str, list[str]] = {}
+    for variant in spec.variants:
+        found.setdefault(_words(spec.needs_of(variant)), []).append(variant)
+    return found
+
+
+def _words(needs: Needs) -> str:
+    said = {
+        f"{needs.shadows}+ shadows": needs.shadows,
+        "IN shadows": needs.inside,
+        "reference answers": needs.reference,
+        "shadows' own answers": needs.examples,
+    }
+    return ", ".join(word for word, needed in said.items() if needed) or "nothing"

@@ -1,0 +1,37 @@
+"""The verb `check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from edgeaudit.assemble import load_scores
+from edgeaudit.gate import judge, require_budgets_exist
+from edgeaudit.report.schema import read_audit
+from edgeaudit.report.terminal import render
+from edgeaudit.spec import AuditSpec, load_spec
+
+__all__ = ["check"]
+
+
+def check(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    budgets: Annotated[
+        Path | None, typer.Option("--budgets", help="An audit.yaml whose budgets to judge instead of the run's own.")
+    ] = None,
+) -> None:
+    """Judge budgets on a finished run; nothing is trained, exported or queried.
+
+    Exit codes: 0 within budget, 1 budget exceeded, 2 error, 3 inconclusive or invalid.
+    """
+    audit = read_audit(run / "audit.json")
+    spec = AuditSpec.model_validate(audit.spec)
+    if budgets is not None:
+        spec = spec.model_copy(update={"budgets": load_spec(budgets).budgets})
+    require_budgets_exist(spec)
+    verdict = judge(spec, audit.formats, audit.leakage, lambda format_id: load_scores(run, format_id))
+    Console().print(render(audit.model_copy(update={"verdict": verdict})))
+    raise typer.Exit(verdict.exit_code)

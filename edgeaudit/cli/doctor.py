@@ -1,0 +1,43 @@
+"""The verb `doctor`."""
+
+from __future__ import annotations
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from edgeaudit.devices.local import cpu_flags, cpu_name
+from edgeaudit.environment import installed, version
+from edgeaudit.exporters import PassSpec, pass_specs
+from edgeaudit.runtimes.base import RuntimeSpec
+from edgeaudit.runtimes.registry import runtime_specs
+
+__all__ = ["doctor"]
+
+
+def doctor() -> None:
+    """Show what is installed, which versions, and the pip line for what is missing.
+
+    Exit code 2 where nothing can be audited.
+    """
+    console = Console()
+    console.print(
+        f"edgeaudit {version()} on {cpu_name()} ({' '.join(cpu_flags()) or 'no known flags'})", highlight=False
+    )
+    table = Table("needed by", "package", "version", box=None, pad_edge=False)
+    missing: set[str] = set()
+    usable = 0
+    specs: list[PassSpec | RuntimeSpec] = [*pass_specs(), *runtime_specs()]
+    for spec in specs:
+        found = {package: installed(package) for package in spec.packages}
+        usable += all(found.values())
+        for package, number in found.items():
+            table.add_row(spec.name, package, number or "missing")
+            if number is None:
+                missing.add(spec.extra)
+    console.print(table)
+    for extra in sorted(missing):
+        console.print(f"missing: pip install 'edgeaudit[{extra}]'", markup=False, highlight=False)
+    if not missing:
+        console.print("every toolchain and runtime is installed", highlight=False)
+    raise typer.Exit(0 if usable else 2)

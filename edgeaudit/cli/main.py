@@ -1,0 +1,69 @@
+"""The entry point: registers the verbs and turns errors into one message and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from edgeaudit.cli import attack, attacks, cache, check, doctor, formats, init, plan, report, run
+from edgeaudit.environment import version as own_version
+from edgeaudit.errors import EdgeAuditError
+
+__all__ = ["app", "main"]
+
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="edgeaudit",
+    help="Audits the compressed model that ships to the edge for membership leakage, in the runtime that serves it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("init")(init.init)
+app.command("doctor")(doctor.doctor)
+app.command("plan")(plan.plan)
+app.command("run")(run.run)
+app.command("attack")(attack.attack)
+app.command("check")(check.check)
+app.command("report")(report.report)
+app.command("formats")(formats.formats)
+app.command("attacks")(attacks.attacks)
+app.add_typer(cache.app, name="cache")
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    *, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False
+) -> None:
+    if version:
+        Console().print(f"edgeaudit {own_version()}", highlight=False)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 within budget, 1 exceeded, 2 error, 3 inconclusive or invalid."""
+    error = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        app()
+    except EdgeAuditError as exc:
+        error.print(f"error: {exc}", markup=False)
+        sys.exit(2)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:  # typer turns Ctrl-C into this, without a word
+            error.print("interrupted; finished work is kept, run the same command again to go on")
+        raise
+    except Exception as exc:  # noqa: BLE001  the command line's edge: no traceback reaches a user
+        with tempfile.NamedTemporaryFile("w", prefix="edgeaudit-", suffix=".txt", delete=False) as trace:
+            traceback.print_exc(file=trace)
+        error.print(
+            f"error: unexpected {type(exc).__name__}: {exc}. Please report it with {Path(trace.name)}", markup=False
+        )
+        sys.exit(2)

@@ -1,0 +1,51 @@
+"""The verb `plan`."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from edgeaudit.audit import prepare
+from edgeaudit.cli.options import DEFAULT_STORE, AuditFile, StoreOption, WorkersOption, executor_for
+from edgeaudit.cli.progress import ProgressView, clock
+from edgeaudit.estimate import estimate, probe_job
+from edgeaudit.executors.base import raise_errors
+from edgeaudit.spec import load_spec
+
+__all__ = ["plan"]
+
+_COUNTS = {
+    "members": "members",
+    "nonmembers": "nonmembers",
+    "reference": "reference records",
+    "classes": "classes",
+    "duplicates": "exact duplicates",
+}
+
+
+def plan(audit: AuditFile, store: StoreOption = DEFAULT_STORE, workers: WorkersOption = None) -> None:
+    """Say what `run` would do: records, models, jobs by stage, and a time estimate. Nothing is trained."""
+    console = Console()
+    spec = load_spec(audit)
+    opened, executor = executor_for(audit, store, workers)
+    with ProgressView(console, executor.workers) as view:
+        prepared = prepare(spec, opened, executor, view)
+        recipe_seconds = None
+        if not any(opened.has(*ref) for ref in prepared.plan.jobs if ref[0] == "train"):
+            probe = probe_job(prepared.plan)
+            raise_errors(executor.run({probe.ref: probe}, view))
+            recipe_seconds = float(opened.entry(*probe.ref).about["facts"]["recipe_seconds"])
+    about = prepared.population.about
+    counts = ", ".join(f"{about[key]} {name}" for key, name in _COUNTS.items())
+    console.print(f"{about['source']}: {counts}; records of shape {tuple(about['input_shape'])}", highlight=False)
+    table = Table("stage", "jobs", "stored", "to do", "about", box=None, pad_edge=False)
+    total = 0.0
+    for row in estimate(prepared.plan, opened, recipe_seconds):
+        table.add_row(row.stage, str(row.jobs), str(row.stored), str(row.jobs - row.stored), clock(row.seconds))
+        total += row.seconds
+    console.print(table)
+    console.print(
+        f"about {clock(total / executor.workers)} on {executor.workers} workers of one thread "
+        f"({clock(total)} of one core)",
+        highlight=False,
+    )

@@ -1,0 +1,122 @@
+"""The live progress view: what runs, how many of how many, time left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from edgeaudit.estimate import Rates, typical_seconds
+from edgeaudit.jobs import Job, Outcome
+from edgeaudit.jobs.base import JobRef
+
+__all__ = ["ProgressView", "clock"]
+
+_STAGES = {"train": "train", "compress": "compress", "query": "query", "measure": "attack"}
+_WIDTH = 24
+_LINE_EVERY = 15.0
+
+
+def clock(seconds: float) -> str:
+    """12 s, 3 min 05 s, 2 h 10 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class ProgressView:
+    """A `Listener` that draws. On a terminal a table is redrawn in place; otherwise a line now and then is printed."""
+
+    def __init__(self, console: Console, workers: int) -> None:
+        self._console = console
+        self._workers = workers
+        self._jobs: Mapping[JobRef, Job] = {}
+        self._done: set[JobRef] = set()
+        self._rates = Rates()
+        self._running: dict[JobRef, tuple[Job, float]] = {}
+        self._failed = 0
+        self._last_line = time.monotonic()
+        self._live = Live(get_renderable=self._draw, console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def begin(self, jobs: Mapping[JobRef, Job], stored: set[JobRef]) -> None:
+        """Say what there is to do, and which of it the store already has."""
+        self._jobs = jobs
+        self._done = set(stored)
+
+    def started(self, job: Job) -> None:
+        """See `Listener`."""
+        self._running[job.ref] = (job, time.monotonic())
+
+    def finished(self, job: Job, outcome: Outcome) -> None:
+        """See `Listener`."""
+        self._running.pop(job.ref, None)
+        self._done.add(job.ref)
+        if outcome.error is None:
+            self._rates.learn(job, outcome.seconds)
+        else:
+            self._failed += 1
+            self._console.print(f"failed: {job.label}: {outcome.error}", markup=False, soft_wrap=True)
+        self._line()
+
+    def skipped(self, job: Job) -> None:
+        """See `Listener`."""
+        self._done.add(job.ref)
+
+    def _left(self) -> float | None:
+        if self._rates.empty:
+            return None
+        todo = [job for ref, job in self._jobs.items() if ref not in self._done]
+        trained = next(
+            (s for job in self._jobs.values() if job.kind == "train" and (s := self._rates.seconds(job))), 10.0
+        )
+        return sum(self._rates.seconds(job) or typical_seconds(job, trained) for job in todo) / self._workers
+
+    def _counts(self, kind: str) -> tuple[int, int]:
+        refs = [ref for ref in self._jobs if ref[0] == kind]
+        return sum(1 for ref in refs if ref in self._done), len(refs)
+
+    def _draw(self) -> Table:
+        table = Table.grid(padding=(0, 2))
+        for kind, name in _STAGES.items():
+            done, total = self._counts(kind)
+            if total:
+                filled = _WIDTH * done // total
+                bar = "━" * filled + "╺" * (_WIDTH - filled)
+                running = [job.label for job, _ in self._running.values() if job.kind == kind]
+                table.add_row(name, bar, f"{done}/{total}", ", ".join(running))
+        left = self._left()
+        if left is not None:
+            table.add_row(
+                "", "", "", f"about {clock(left)} left" + (f", {self._failed} failed" if self._failed else "")
+            )
+        elif not self._jobs:
+            table.add_row("reading the data")
+        return table
+
+    def _line(self) -> None:
+        if self._console.is_terminal or time.monotonic() - self._last_line < _LINE_EVERY:
+            return
+        self._last_line = time.monotonic()
+        parts = [
+            f"{name} {done}/{total}" for kind, name in _STAGES.items() for done, total in [self._counts(kind)] if total
+        ]
+        left = self._left()
+        self._console.print(
+            ", ".join(parts) + (f"; about {clock(left)} left" if left is not None else ""), soft_wrap=True
+        )

@@ -1,0 +1,47 @@
+"""The verb `run`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from edgeaudit.audit import prepare, run_audit
+from edgeaudit.cli.options import DEFAULT_STORE, AuditFile, StoreOption, WorkersOption, executor_for
+from edgeaudit.cli.progress import ProgressView, clock
+from edgeaudit.report.terminal import render
+from edgeaudit.spec import load_spec
+
+__all__ = ["run"]
+
+
+def run(
+    audit: AuditFile,
+    out: Annotated[Path, typer.Option("--out", help="Folder for audit.json, report.html and scores/.")],
+    store: StoreOption = DEFAULT_STORE,
+    workers: WorkersOption = None,
+) -> None:
+    """Run an audit: train, compress, query, attack, report. What the store already has is not done again.
+
+    Exit codes: 0 within budget, 1 budget exceeded, 2 error, 3 inconclusive or invalid.
+    """
+    started = time.monotonic()
+    console = Console()
+    spec = load_spec(audit)
+    opened, executor = executor_for(audit, store, workers)
+    with ProgressView(console, executor.workers) as view:
+        prepared = prepare(spec, opened, executor, view)
+        todo = prepared.todo(opened)
+        view.begin(prepared.plan.jobs, set(prepared.plan.jobs) - set(todo))
+        result, executed = run_audit(prepared, opened, executor, view, out)
+    console.print(render(result))
+    console.print(
+        f"{executed} of {len(prepared.plan.jobs)} jobs run in {clock(time.monotonic() - started)}. "
+        f"Report: {out / 'report.html'}  Figures: {out / 'audit.json'}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    raise typer.Exit(result.verdict.exit_code)

@@ -1,0 +1,210 @@
+"""The gate: budgets -> verdict -> exit code. Judged on intervals, never on point estimates alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.attacks.registry import chosen_attacks, find_attack
+from edgeaudit.errors import BudgetError
+from edgeaudit.leakage.paired import auc_difference, tpr_difference
+from edgeaudit.population import stream
+from edgeaudit.report.model import Budget, FormatResult, LeakageRow, Verdict
+from edgeaudit.spec import AuditSpec, BudgetSpec
+
+__all__ = ["METRICS", "FormatScores", "judge", "require_budgets_exist"]
+
+METRICS = ("auc", "tpr@fpr=0.01", "tpr@fpr=0.001", "balanced_accuracy", "advantage")
+"""Metrics a budget can limit; `max-increase` needs one with a paired test: auc or tpr@fpr."""
+
+REFERENCE = "torch-fp32"
+
+
+@dataclass(frozen=True)
+class FormatScores:
+    """Scores of one format's attacks on the audited records: `attack/variant` -> float64 [records]; members: bool."""
+
+    scores: Mapping[str, npt.NDArray[np.float64]]
+    members: npt.NDArray[np.bool_]
+
+
+def require_budgets_exist(spec: AuditSpec) -> None:
+    """Raise `BudgetError` for a budget that names a metric, format, attack or subset the audit does not have."""
+    formats = [use.id for use in spec.formats]
+    for metric, budget in _each(spec):
+        where = f"budgets.{metric}"
+        if metric not in METRICS:
+            raise BudgetError(f"{where}: not a metric that a budget can limit; it is one of: {', '.join(METRICS)}")
+        for name in (*(budget.formats or ()), *((budget.against,) if budget.against else ())):
+            if name not in formats:
+                raise BudgetError(f"{where}: the format '{name}' is not in this audit; it has: {', '.join(formats)}")
+        if budget.attack not in chosen_attacks(spec.attacks):
+            raise BudgetError(f"{where}: the attack '{budget.attack}' is not in this audit's attacks")
+        variants = find_attack(budget.attack).spec.variants
+        if budget.variant not in variants:
+            raise BudgetError(
+                f"{where}: '{budget.attack}' has no variant '{budget.variant}'; it has: {', '.join(variants)}"
+            )
+        if budget.max_increase is not None and metric not in METRICS[:3]:
+            raise BudgetError(
+                f"{where}: max-increase needs a paired test, which there is for: {', '.join(METRICS[:3])}"
+            )
+        if budget.max_increase is not None and budget.subset != "all":
+            raise BudgetError(f"{where}: max-increase is judged on all records; leave 'subset' out")
+        if not _judged(budget, formats):
+            raise BudgetError(f"{where}: it applies to no format (torch-fp32 ships nowhere; name it in 'formats')")
+
+
+def _each(spec: AuditSpec) -> Iterator[tuple[str, BudgetSpec]]:
+    for metric, budgets in spec.budgets.items():
+        for budget in budgets:
+            yield metric, budget
+
+
+def _judged(budget: BudgetSpec, formats: Sequence[str]) -> list[str]:
+    """The formats that a budget limits: those it names, else every format that ships."""
+    if budget.formats is not None:
+        return list(budget.formats)
+    return [f for f in formats if f not in (REFERENCE, budget.against)]
+
+
+def judge(
+    spec: AuditSpec,
+    formats: Sequence[FormatResult],
+    rows: Sequence[LeakageRow],
+    scores: Callable[[str], FormatScores],
+) -> Verdict:
+    """Judge every budget and give the audit's outcome.
+
+    scores: format id -> its stored scores; asked only for `max-increase`.
+    The order of severity: a failed format (2), a failed control (3), a budget exceeded (1), a budget that the records
+    cannot decide (3), and only then 0. `warn` budgets are reported and do not change the exit code.
+    """
+    failed = {f.id for f in formats if f.status == "failed"}
+    budgets = [
+        _judge_one(metric, budget, format_id, rows, scores)
+        for metric, budget in _each(spec)
+        for format_id in _judged(budget, [f.id for f in formats])
+        if format_id not in failed and budget.against not in failed
+    ]
+    controls = _null_control(spec, rows) if spec.control == "null" else []
+    errors = [b for b in budgets if b.level == "error"]
+    exceeded = [_says(b) for b in errors if b.verdict == "fail"]
+    open_ones = [_says(b) for b in errors if b.verdict == "inconclusive"]
+    warnings = tuple(f"warning: {_says(b)}" for b in budgets if b.level == "warn" and b.verdict != "pass")
+    kept = tuple(budgets)
+    if failed:
+        reasons = tuple(f"{f.id} failed: {f.error}" for f in formats if f.status == "failed")
+        return Verdict(outcome="error", exit_code=2, reasons=(*reasons, *exceeded, *warnings), budgets=kept)
+    if controls:
+        return Verdict(outcome="invalid", exit_code=3, reasons=(*controls, *warnings), budgets=kept)
+    if exceeded:
+        return Verdict(outcome="budget exceeded", exit_code=1, reasons=(*exceeded, *open_ones, *warnings), budgets=kept)
+    if open_ones:
+        return Verdict(outcome="inconclusive", exit_code=3, reasons=(*open_ones, *warnings), budgets=kept)
+    control = ("the null control holds: every AUC interval contains 0.5",) if spec.control == "null" else ()
+    if not budgets:
+        said = (*control, "no budget was set, so nothing says whether a format may ship")
+        return Verdict(outcome="not judged", exit_code=0, reasons=said, budgets=())
+    held = f"{len(errors)} budget checks hold" if errors else "budgets that only warn were set"
+    return Verdict(outcome="within budget", exit_code=0, reasons=(held, *control, *warnings), budgets=kept)
+
+
+def _says(budget: Budget) -> str:
+    interval = "" if budget.low is None or budget.high is None else f" [{budget.low:.3f}, {budget.high:.3f}]"
+    value = "not resolvable" if budget.value is None else f"{budget.value:.3f}"
+    verb = {"pass": "holds", "fail": "is exceeded", "inconclusive": "is undecided"}[budget.verdict]
+    note = f" ({budget.note})" if budget.note else ""
+    return f"{budget.format}: budget {budget.metric} {budget.limit} {verb}: {value}{interval}{note}"
+
+
+def _judge_one(
+    metric: str,
+    budget: BudgetSpec,
+    format_id: str,
+    rows: Sequence[LeakageRow],
+    scores: Callable[[str], FormatScores],
+) -> Budget:
+    if budget.max is not None:
+        limit, shown = budget.max, f"<= {budget.max:g}"
+        value, low, high, note = _figure(metric, budget, format_id, rows)
+    else:
+        limit, shown = float(budget.max_increase or 0), f"<= {budget.against} + {budget.max_increase:g}"
+        value, low, high, note = _increase(metric, budget, format_id, scores)
+    if low is None or high is None:
+        verdict = "inconclusive"
+    elif high <= limit:
+        verdict = "pass"
+    else:
+        verdict = "fail" if low > limit else "inconclusive"
+    return Budget.model_validate(
+        {
+            "metric": metric,
+            "level": budget.level,
+            "limit": shown,
+            "format": format_id,
+            "attack": f"{budget.attack}/{budget.variant}",
+            "subset": budget.subset,
+            "verdict": verdict,
+            "value": value,
+            "low": low,
+            "high": high,
+            "note": note,
+        }
+    )
+
+
+_Figure = tuple[float | None, float | None, float | None, str | None]
+
+
+def _figure(metric: str, budget: BudgetSpec, format_id: str, rows: Sequence[LeakageRow]) -> _Figure:
+    wanted = (format_id, budget.attack, budget.variant, budget.subset, metric)
+    # The first shadow match is the audit's own; later ones are ablations.
+    for row in rows:
+        if (row.format, row.attack, row.variant, row.subset, row.metric) == wanted:
+            return row.value, row.low, row.high, row.note
+    for row in rows:
+        # Where an attack could not be run, or a subset lacks members, its AUC row is the only one and says why.
+        null = row.metric == "auc" and row.value is None and row.subset in (budget.subset, "all")
+        if null and (row.format, row.attack, row.variant) == wanted[:3]:
+            return None, None, None, row.note
+    raise BudgetError(
+        f"budgets.{metric}: {format_id} has no figure for {budget.attack}/{budget.variant} on '{budget.subset}'; "
+        f"subsets: {', '.join(sorted({r.subset for r in rows}))}"
+    )
+
+
+def _increase(metric: str, budget: BudgetSpec, format_id: str, scores: Callable[[str], FormatScores]) -> _Figure:
+    key = f"{budget.attack}/{budget.variant}"
+    against = scores(str(budget.against))
+    here = scores(format_id)
+    if key not in here.scores or key not in against.scores:
+        return None, None, None, f"{key} could not be run; its row in the report says why"
+    if metric == "auc":
+        change = auc_difference(here.scores[key], against.scores[key], here.members)
+    else:
+        fpr = float(re.sub(r"^tpr@fpr=", "", metric))
+        rng = stream(0, "paired bootstrap", format_id, str(budget.against), metric)
+        change = tpr_difference(here.scores[key], against.scores[key], here.members, fpr, rng)
+    return change.value, change.low, change.high, change.note
+
+
+def _null_control(spec: AuditSpec, rows: Sequence[LeakageRow]) -> list[str]:
+    """A target that trained on other data leaks nothing; an AUC interval without 0.5 says that the audit is wrong."""
+    names = chosen_attacks(spec.attacks)
+    headline = "cm-mia" if "cm-mia" in names else names[0]
+    wanted = {(headline, find_attack(headline).spec.variants[0], "all", "auc")}
+    found = [row for row in rows if (row.attack, row.variant, row.subset, row.metric) in wanted]
+    open_ones = [
+        f"null control: {r.format} has no AUC of {headline} to judge ({r.note})" for r in found if r.value is None
+    ]
+    return open_ones + [
+        f"null control failed: {row.format} has AUC {row.value:.3f} [{row.low:.3f}, {row.high:.3f}] on a target that "
+        "trained on none of these records"
+        for row in found
+        if row.value is not None and row.low is not None and row.high is not None and not row.low <= 0.5 <= row.high
+    ]

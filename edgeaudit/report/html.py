@@ -1,0 +1,172 @@
+"""The report as one HTML file that asks nothing of the network: styles and plots are inside, there are no scripts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from edgeaudit.report import origin, plots, sections
+from edgeaudit.report.files import write_atomically
+from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, Series, unique
+from edgeaudit.report.model import Audit, Curve, NullHistogram
+from edgeaudit.report.summary import sentences
+from edgeaudit.report.words import counted, figure, percent, shown
+
+__all__ = ["html_text", "write_html"]
+
+_HERE = Path(__file__).parent
+_TONES = {0: "good", 1: "bad", 2: "bad", 3: "warn"}
+
+
+def write_html(audit: Audit, path: Path) -> None:
+    """Write the report, whole or not at all.
+
+    Raises `StoreError` where the folder cannot be written.
+    """
+    write_atomically(path, html_text(audit))
+
+
+def html_text(audit: Audit) -> str:
+    """The report's text; the same audit gives the same bytes."""
+    loader = jinja2.FileSystemLoader(_HERE)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["unbroken"] = _unbroken
+    css = Markup((_HERE / "report.css").read_text(encoding="utf-8"))  # noqa: S704 - our own file
+    return environment.get_template("report.html.j2").render(css=css, audit=audit, **_view(Lookup(audit)))
+
+
+def _unbroken(text: str) -> Markup:
+    """Text whose names and intervals are not torn apart at the end of a line: nncf-pruned-70, [0.694, 0.749]."""
+    parts = re.split(r"(\[[^\]\s]{1,12}, [^\]\s]{1,12}\]|\b\w{1,20}(?:-\w{1,12}){1,4})", text)
+    return Markup().join(Markup('<span class="nb">{}</span>').format(p) if n % 2 else p for n, p in enumerate(parts))
+
+
+def _view(lookup: Lookup) -> dict[str, Any]:
+    audit = lookup.audit
+    return {
+        "tone": "muted" if audit.verdict.outcome == "not judged" else _TONES[audit.verdict.exit_code],
+        "sentences": sentences(audit),
+        "headline": lookup.headline.label if lookup.headline else None,
+        "formats": sections.formats_table(lookup),
+        "further": sections.further_table(lookup),
+        "attacks": sections.attack_tables(lookup),
+        "not_applicable": sections.not_applicable(lookup),
+        "ablations": sections.ablation_tables(lookup),
+        "verdict": sections.verdict_tables(lookup)[0],
+        "verdicts": sections.verdict_tables(lookup)[1],
+        "roc_formats": _roc_formats(lookup),
+        "roc_attacks": _roc_attacks(lookup),
+        "nulls": _nulls(lookup),
+        "exposed": [t for t in (origin.exposed_table(lookup), origin.ranks_table(lookup)) if t],
+        "budgets": sections.budget_tables(lookup),
+        "population": origin.population_facts(audit.population),
+        "threat": origin.facts(audit.threat),
+        "spec": origin.facts(audit.spec),
+        "packages": origin.facts(audit.environment.packages),
+        "timings": [(key, f"{seconds:,.1f} s") for key, seconds in audit.timings.items()],
+        "artifacts": origin.artifact_table(lookup),
+        "passes": origin.pass_table(lookup),
+        "toolchains": origin.toolchains(lookup),
+        "smallest_fpr": percent(1 / max(audit.population.nonmembers, 1)),
+    }
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A plot with the words above it."""
+
+    title: str
+    detail: str
+    svg: Markup
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """Several curves in one plot, and the legend: line number, attack, AUC, TPR at 1% FPR."""
+
+    title: str
+    svg: Markup
+    legend: tuple[tuple[int, str, str, str], ...]
+    left_out: int
+
+
+def _floor(lookup: Lookup) -> float:
+    rows = [row for _, row in lookup.ranked()]
+    return plots.roc_floor(min((row.n_nonmembers for row in rows), default=lookup.audit.population.nonmembers))
+
+
+def _roc_formats(lookup: Lookup) -> list[Panel]:
+    found = [(place, lookup.curve(place, lookup.headline)) for place, _ in lookup.ok()]
+    curves = [(place, curve) for place, curve in found if curve is not None]
+    floor = _floor(lookup)
+    return [
+        _roc_panel(lookup, n, place, curve, [c for _, c in curves], floor) for n, (place, curve) in enumerate(curves)
+    ]
+
+
+def _roc_panel(lookup: Lookup, n: int, place: Place, curve: Curve, others: list[Curve], floor: float) -> Panel:
+    name = lookup.label(place)
+    auc, tpr = (lookup.row(place, lookup.headline, metric) for metric in (AUC, TPR))
+    label = f"ROC curve of {name} on logarithmic axes. AUC {shown(auc)}, TPR at 1% FPR {shown(tpr)}."
+    spread = others if len(others) > 1 else []
+    svg = plots.roc_panel(curve, spread, floor, f"roc{n}", label)
+    detail = f"AUC {figure(AUC, auc.value)}" if auc is not None and auc.value is not None else ""
+    return Panel(name, detail, Markup(svg))  # noqa: S704 - made by plots, which escapes the label
+
+
+def _roc_attacks(lookup: Lookup) -> Overlay | None:
+    place = lookup.most_leaking()
+    if place is None:
+        return None
+    series = [s for s in lookup.series_with(AUC) if s.is_main and s.subset == "all"]
+    found = [(s, curve) for s in series if (curve := lookup.curve(place, s)) is not None]
+    found.sort(key=lambda item: -_value(lookup, place, item[0]))
+    kept = found[: len(plots.SERIES)]
+    if not kept:
+        return None
+    name = lookup.label(place)
+    label = f"ROC curves of {counted(len(kept), 'attack')} on {name}, log axes; figures in the table beside."
+    svg = plots.roc_overlay([curve for _, curve in kept], _floor(lookup), "attacks", label)
+    legend = tuple(
+        (n, s.label, shown(lookup.row(place, s, AUC)), shown(lookup.row(place, s, TPR)))
+        for n, (s, _) in enumerate(kept)
+    )
+    return Overlay(name, Markup(svg), legend, len(found) - len(kept))  # noqa: S704 - made by plots, which escapes the label
+
+
+def _value(lookup: Lookup, place: Place, series: Series) -> float:
+    row = lookup.row(place, series, AUC)
+    return row.value if row is not None and row.value is not None else 0.0
+
+
+def _nulls(lookup: Lookup) -> list[tuple[str, list[Panel]]]:
+    histograms = [h for h in lookup.audit.null_p_values if h.counts and sum(h.counts)]
+    tests = unique((h.test, h.shadow_match) for h in histograms)
+    return [
+        (
+            test if match == "matched" else f"{test}, {match} shadows",
+            [
+                _null_panel(lookup, f"null{n}-{k}", h)
+                for k, h in enumerate(histograms)
+                if (h.test, h.shadow_match) == (test, match)
+            ],
+        )
+        for n, (test, match) in enumerate(tests)
+    ]
+
+
+def _null_panel(lookup: Lookup, name: str, histogram: NullHistogram) -> Panel:
+    title = lookup.label(Place(histogram.format, histogram.device))
+    bins = len(histogram.counts)
+    share, fair = histogram.counts[0] / sum(histogram.counts), 1 / bins
+    detail = f"{percent(share)} at p < {fair:.3g}"
+    label = f"Histogram of the {histogram.test} p-values of {title}'s nonmembers: {detail}, {percent(fair)} expected."
+    svg = plots.null_panel(histogram.counts, name, label)
+    return Panel(title, detail, Markup(svg))  # noqa: S704 - made by plots, which escapes the label

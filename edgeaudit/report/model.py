@@ -1,0 +1,279 @@
+"""audit.json: the one result of an audit, versioned, with a published JSON Schema.
+
+Everything else that is shown (terminal table, HTML) is made from this and from nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Accuracy",
+    "Agreement",
+    "ArtifactInfo",
+    "Audit",
+    "Budget",
+    "Curve",
+    "Environment",
+    "ExposedRecord",
+    "FormatResult",
+    "LeakageRow",
+    "NullHistogram",
+    "Outputs",
+    "PassInfo",
+    "PopulationInfo",
+    "RuntimeInfo",
+    "ToolInfo",
+    "Verdict",
+]
+
+SCHEMA_VERSION: Final = "1.0"
+
+
+def _canonical(value: Any) -> Any:
+    """Sort the keys of free-form tables and make their sequences lists, so that equal audits give equal bytes."""
+    if isinstance(value, dict):
+        return {str(key): _canonical(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    return value
+
+
+_Table = Annotated[dict[str, Any], AfterValidator(_canonical)]
+_Versions = Annotated[dict[str, str], AfterValidator(_canonical)]
+_Seconds = Annotated[dict[str, float], AfterValidator(_canonical)]
+
+
+class _Model(BaseModel):
+    """Unknown keys are refused, and so are NaN and infinity: JSON has neither, a figure that is missing is null."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ToolInfo(_Model):
+    """Which edgeaudit made the file."""
+
+    name: Literal["edgeaudit"] = "edgeaudit"
+    version: str
+
+
+class Environment(_Model):
+    """The machine and the packages; `isa` lists the CPU flags that select integer and half-precision kernels."""
+
+    python: str
+    os: str
+    cpu: str
+    isa: tuple[str, ...]
+    packages: _Versions
+
+
+class PopulationInfo(_Model):
+    """What was drawn. `duplicates` counts records that repeat an earlier one byte for byte."""
+
+    source: str
+    sha256: str
+    records: int
+    members: int
+    nonmembers: int
+    reference: int
+    classes: int
+    input_shape: tuple[int, ...]
+    duplicates: int
+    conflicting_labels: int
+    notes: tuple[str, ...] = ()
+
+
+class PassInfo(_Model):
+    """One toolchain step of a format, as applied to the target."""
+
+    name: str
+    params: _Table
+    versions: _Versions
+
+
+class RuntimeInfo(_Model):
+    """What served the artifact."""
+
+    name: str
+    version: str
+    options: _Table
+
+
+class ArtifactInfo(_Model):
+    """The target's file. calibration_audited: calibration records that are audited, too, which is a leak of its own."""
+
+    file: str
+    sha256: str
+    bytes: int
+    softmax_inside: bool
+    calibration_policy: str | None
+    calibration_records: int
+    calibration_audited: int = 0
+
+
+class Accuracy(_Model):
+    """Share of records whose largest output is the label.
+
+    shadow_*: mean over the shadows, on the records that each did and did not train on.
+    """
+
+    train: float
+    test: float
+    shadow_train: float | None = None
+    shadow_test: float | None = None
+
+
+class Outputs(_Model):
+    """How coarse the answers are.
+
+    distinct: number of different true-class probabilities. tie_mass: share of records whose value another shares.
+    """
+
+    distinct: int
+    tie_mass: float
+
+
+class Agreement(_Model):
+    """Artifact against the torch model it came from, on check records: the target's figures, and the worst shadow's."""
+
+    records: int
+    max_abs: float
+    rel_rms: float
+    top1: float
+    range_ratio: float
+    worst_class: float
+    worst_shadow_rel_rms: float | None = None
+    worst_shadow_top1: float | None = None
+
+
+class FormatResult(_Model):
+    """One format on one device. status `failed` carries the error and has no figures."""
+
+    id: str
+    device: str
+    status: Literal["ok", "failed"]
+    summary: str
+    precision: str
+    passes: tuple[PassInfo, ...] = ()
+    runtime: RuntimeInfo | None = None
+    artifact: ArtifactInfo | None = None
+    accuracy: Accuracy | None = None
+    outputs: Outputs | None = None
+    agreement: Agreement | None = None
+    error: str | None = None
+
+
+class LeakageRow(_Model):
+    """One figure. `value` is null where the records or shadows cannot resolve it, and `note` says why.
+
+    metric: auc, tpr@fpr=0.01, tpr@fpr=0.001, balanced_accuracy, advantage, ppv@prior=0.5 ...; for verdicts of
+    CM-MIA: coverage@0.05, ppv@0.05, recall@0.05, fpr@0.05, forced_accuracy@0.05 (number = cutoff on the p-value).
+    low, high: 95% interval. realised_fpr: at the threshold that was used.
+    subset: all, or abnormal:<selection>.
+    """
+
+    format: str
+    device: str
+    attack: str
+    variant: str
+    exposure: str
+    subset: str
+    shadow_match: str
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n_members: int
+    n_nonmembers: int
+    realised_fpr: float | None = None
+    note: str | None = None
+
+
+class Curve(_Model):
+    """A ROC curve, thinned to what a plot can show; first point (0, 0), last (1, 1)."""
+
+    format: str
+    device: str
+    attack: str
+    variant: str
+    subset: str
+    shadow_match: str
+    fpr: tuple[float, ...]
+    tpr: tuple[float, ...]
+
+
+class NullHistogram(_Model):
+    """p-values of the nonmembers in equal bins over [0, 1]; flat where the test is calibrated."""
+
+    format: str
+    device: str
+    test: str
+    shadow_match: str
+    counts: tuple[int, ...]
+
+
+class ExposedRecord(_Model):
+    """A record that the attack ranks among the most likely members, by the population's record id.
+
+    calibrated: the quantiser saw it, which can expose a record that the training never used.
+    """
+
+    format: str
+    device: str
+    rank: int
+    record: int
+    label: int
+    score: float
+    p_value: float | None
+    member: bool
+    calibrated: bool = False
+
+
+class Budget(_Model):
+    """One budget and how it came out; `low`/`high` is the interval it was judged on. device null: all devices."""
+
+    metric: str
+    level: Literal["warn", "error"]
+    limit: str
+    format: str
+    attack: str
+    subset: str
+    verdict: Literal["pass", "fail", "inconclusive"]
+    value: float | None
+    low: float | None
+    high: float | None
+    note: str | None = None
+    device: str | None = None
+
+
+class Verdict(_Model):
+    """The audit's outcome. exit_code: 0 within budget or not judged, 1 exceeded, 2 error, 3 inconclusive or invalid."""
+
+    outcome: Literal["within budget", "not judged", "budget exceeded", "error", "inconclusive", "invalid"]
+    exit_code: Literal[0, 1, 2, 3]
+    reasons: tuple[str, ...]
+    budgets: tuple[Budget, ...]
+
+
+class Audit(_Model):
+    """The whole of audit.json. `created` and `timings` are the only parts that differ when an audit is repeated."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    tool: ToolInfo
+    created: str
+    name: str
+    seed: int
+    spec: _Table
+    environment: Environment
+    population: PopulationInfo
+    threat: _Table
+    formats: tuple[FormatResult, ...]
+    leakage: tuple[LeakageRow, ...]
+    curves: tuple[Curve, ...]
+    null_p_values: tuple[NullHistogram, ...]
+    exposed: tuple[ExposedRecord, ...]
+    verdict: Verdict
+    timings: _Seconds

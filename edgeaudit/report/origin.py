@@ -1,0 +1,147 @@
+"""How the audit was made, as tables: most exposed records, artifacts, toolchains."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from edgeaudit.report.lookup import Lookup, Place, unique
+from edgeaudit.report.model import ArtifactInfo, ExposedRecord, FormatResult, PopulationInfo
+from edgeaudit.report.tables import Cell, Head, Row, Table, labelled
+from edgeaudit.report.words import counted, figure, listed
+
+__all__ = ["artifact_table", "exposed_table", "facts", "pass_table", "population_facts", "ranks_table", "toolchains"]
+
+RANKS = 10
+
+
+def exposed_table(lookup: Lookup) -> Table | None:
+    """The records that stand in the lists of most formats, then by best rank."""
+    by_record: dict[int, list[ExposedRecord]] = {}
+    for entry in lookup.audit.exposed:
+        by_record.setdefault(entry.record, []).append(entry)
+    if not by_record:
+        return None
+    ordered = sorted(by_record.values(), key=lambda found: (-len(found), min(e.rank for e in found), found[0].record))
+    lists = len({Place(e.format, e.device) for e in lookup.audit.exposed})
+    rows = tuple(_exposed_row(lookup, found, lists) for found in ordered[:RANKS])
+    heads = ("Record", "Label", "In training set", "In the lists of", "Best rank", "with", "Smallest p-value")
+    aligned = tuple(Head(text, align="text" if n in {0, 5} else "num") for n, text in enumerate(heads))
+    return Table("Records that most formats expose", aligned, rows)
+
+
+def _exposed_row(lookup: Lookup, found: list[ExposedRecord], lists: int) -> Row:
+    best = min(found, key=lambda e: e.rank)
+    p_values = [e.p_value for e in found if e.p_value is not None]
+    return Row(
+        Cell(str(best.record), code=True),
+        (
+            Cell(str(best.label)),
+            _membership(found),
+            Cell(f"{len(found)} of {counted(lists, 'format')}"),
+            Cell(str(best.rank)),
+            Cell(lookup.label(Place(best.format, best.device)), code=True),
+            Cell(f"{min(p_values):.3g}") if p_values else Cell("-", tone="muted"),
+        ),
+    )
+
+
+def _membership(found: list[ExposedRecord]) -> Cell:
+    word = "yes" if found[0].member else "no"
+    if any(entry.calibrated for entry in found):
+        return Cell(word, "calibrated a quantiser")
+    return Cell(word) if found[0].member else Cell(word, tone="muted")
+
+
+def ranks_table(lookup: Lookup) -> Table | None:
+    """Record ids by rank, one row per format; false alarms marked."""
+    by_place: dict[Place, dict[int, ExposedRecord]] = {}
+    for entry in lookup.audit.exposed:
+        by_place.setdefault(Place(entry.format, entry.device), {})[entry.rank] = entry
+    if not by_place:
+        return None
+    ranks = sorted({rank for found in by_place.values() for rank in found})[:RANKS]
+    rows = tuple(labelled(lookup, p, [_ranked(found.get(r)) for r in ranks]) for p, found in by_place.items())
+    false_alarms = any(not e.member for e in lookup.audit.exposed)
+    notes = ("not in the training set: a false alarm of the attack",) if false_alarms else ()
+    heads = (Head("Format", align="text"), *(Head(str(rank)) for rank in ranks))
+    return Table("Record ids by rank, most exposed first", heads, rows, notes)
+
+
+def _ranked(entry: ExposedRecord | None) -> Cell:
+    if entry is None:
+        return Cell("-", tone="muted")
+    return Cell(str(entry.record)) if entry.member else Cell(str(entry.record), tone="muted", note=1, why="false alarm")
+
+
+def artifact_table(lookup: Lookup) -> Table:
+    """What was audited, byte for byte."""
+    heads = ("Format", "File and SHA-256", "Runtime", "Softmax", "Calibration", "Distinct outputs", "Tie mass")
+    aligned = tuple(Head(text, align="text" if n < 5 else "num") for n, text in enumerate(heads))
+    rows = tuple(labelled(lookup, place, _artifact_cells(result)) for place, result in lookup.ok())
+    return Table("Artifacts", aligned, rows, classes="origin")
+
+
+def _artifact_cells(result: FormatResult) -> list[Cell]:
+    artifact, runtime, outputs = result.artifact, result.runtime, result.outputs
+    nothing = Cell("-", tone="muted")
+    policy = artifact.calibration_policy if artifact else None
+    return [
+        Cell(artifact.file, artifact.sha256, code=True) if artifact else nothing,
+        Cell(f"{runtime.name} {runtime.version}", _pairs(runtime.options)) if runtime else nothing,
+        Cell("inside" if artifact.softmax_inside else "outside") if artifact else nothing,
+        Cell(policy, _calibrated(artifact)) if artifact and policy else nothing,
+        Cell(f"{outputs.distinct:,}") if outputs else nothing,
+        Cell(figure("auc", outputs.tie_mass)) if outputs else nothing,
+    ]
+
+
+def _calibrated(artifact: ArtifactInfo) -> str:
+    audited = f", {artifact.calibration_audited:,} of them audited" if artifact.calibration_audited else ""
+    return counted(artifact.calibration_records, "record") + audited
+
+
+def pass_table(lookup: Lookup) -> Table | None:
+    """The toolchain steps of each format with their parameters and versions."""
+    rows = tuple(
+        Row(
+            Cell(lookup.label(place), code=True),
+            (Cell(step.name, code=True), Cell(_pairs(step.params)), Cell(_pairs(step.versions))),
+        )
+        for place, result in lookup.ok()
+        for step in result.passes
+    )
+    heads = tuple(Head(text, align="text") for text in ("Format", "Pass", "Parameters", "Versions"))
+    return Table("Passes, in the order they were applied", heads, rows, classes="origin") if rows else None
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {_plain(value)}" for key, value in values.items())
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def facts(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """A free-form table as name and value."""
+    return [(key.replace("_", " "), _plain(value)) for key, value in values.items()]
+
+
+def population_facts(population: PopulationInfo) -> list[tuple[str, str]]:
+    """What was drawn."""
+    shape = " x ".join(str(n) for n in population.input_shape)
+    found = [
+        ("source", population.source),
+        ("SHA-256", population.sha256),
+        ("records", f"{population.records:,}, {population.classes} classes, input {shape}"),
+        ("audited", f"{counted(population.members, 'member')}, {counted(population.nonmembers, 'nonmember')}"),
+        ("reference pool", f"{population.reference:,}"),
+        ("duplicates", f"{population.duplicates:,}, {population.conflicting_labels:,} with conflicting labels"),
+    ]
+    return found + [("note", note) for note in population.notes]
+
+
+def toolchains(lookup: Lookup) -> str:
+    """Runtimes in one phrase."""
+    return listed(unique(f"{r.runtime.name} {r.runtime.version}" for _, r in lookup.ok() if r.runtime))

@@ -1,0 +1,302 @@
+"""The report's tables, one function each: Lookup -> Table, or none where the audit has nothing for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, Series, unique
+from edgeaudit.report.model import Agreement, Budget, FormatResult, LeakageRow
+from edgeaudit.report.tables import EMPTY, Cell, Head, Mark, Notes, Row, Table, figure_cell, labelled
+from edgeaudit.report.terminal import budget_word
+from edgeaudit.report.words import counted, figure, file_size, interval, metric_name, percent
+
+__all__ = [
+    "MAIN_CUTOFF",
+    "ablation_tables",
+    "attack_table",
+    "attack_tables",
+    "budget_tables",
+    "formats_table",
+    "further_table",
+    "not_applicable",
+    "verdict_tables",
+]
+
+MAIN_CUTOFF = "0.05"
+_WIDE = 8
+_RANK_TESTS = {"ecdf", "pchip"}
+_BUDGET = {
+    "fail": ("exceeded", "bad"),
+    "warn": ("warning", "warn"),
+    "inconclusive": ("inconclusive", "warn"),
+    "pass": ("within", "good"),
+    "": ("none set", "muted"),
+}
+
+
+def formats_table(lookup: Lookup) -> Table:
+    """One row per format: what it costs, what it leaks, whether it answers as the model does."""
+    notes = Notes()
+    axis = _Axis.of([row for _, row in lookup.ranked()])
+    rows = [_format_row(lookup, place, result, notes, axis) for place, result in lookup.formats.items()]
+    attack = lookup.headline.label if lookup.headline else "no attack"
+    heads = (
+        Head("Format", align="text"),
+        Head("Budget", align="text"),
+        Head("AUC"),
+        Head("", f"{axis.low:.2f} to {axis.high:.2f}", align="strip"),
+        Head("TPR at 1% FPR"),
+        Head("realised FPR"),
+        Head("Train"),
+        Head("Test"),
+        Head("Size"),
+        Head("same class", "rel. RMS"),
+    )
+    groups = (
+        Head("", align="text"),
+        Head(""),
+        Head("Leakage", span=4, align="group"),
+        Head("Accuracy", span=2, align="group"),
+        Head(""),
+        Head("Agreement", align="group"),
+    )
+    caption = f"Leakage under {attack}, all records, 95% intervals"
+    return Table(caption, heads, tuple(rows), tuple(notes.texts), groups, "formats")
+
+
+class _Axis:
+    """The common scale of the strips in the AUC column; 0.5 is always on it."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low, self.high = low, high
+
+    @classmethod
+    def of(cls, rows: list[LeakageRow]) -> _Axis:
+        ends = [x for row in rows for x in (row.low, row.value, row.high) if x is not None]
+        low, high = min([0.5, *ends]), max([0.55, *ends])
+        return cls(max(0.0, math.floor(low * 20) / 20), min(1.0, math.ceil(high * 20) / 20))
+
+    def at(self, value: float) -> float:
+        return round(100 * (value - self.low) / (self.high - self.low), 2)
+
+    def mark(self, row: LeakageRow | None) -> Cell:
+        if row is None or row.value is None:
+            return Cell("")
+        low = row.value if row.low is None else row.low
+        high = row.value if row.high is None else row.high
+        spoken = f"AUC {figure(AUC, row.value)} {interval(AUC, row.low, row.high)}".rstrip()
+        return Cell(spoken, mark=Mark(self.at(low), self.at(row.value), self.at(high), self.at(0.5)))
+
+
+def _format_row(lookup: Lookup, place: Place, result: FormatResult, notes: Notes, axis: _Axis) -> Row:
+    head = Cell(lookup.label(place), result.summary, code=True)
+    if result.status == "failed":
+        return Row(head, across=result.error or "no error was recorded")
+    accuracy, artifact = result.accuracy, result.artifact
+    auc = lookup.row(place, lookup.headline, AUC)
+    tpr = lookup.row(place, lookup.headline, TPR)
+    realised = None if tpr is None else tpr.realised_fpr
+    cells = (
+        _budget_cell(budget_word(lookup.budgets(place))),
+        figure_cell(auc, notes),
+        axis.mark(auc),
+        figure_cell(tpr, notes),
+        EMPTY if realised is None else Cell(percent(realised)),
+        Cell(percent(accuracy.train)) if accuracy else EMPTY,
+        Cell(percent(accuracy.test)) if accuracy else EMPTY,
+        Cell(file_size(artifact.bytes)) if artifact else EMPTY,
+        _agreement(result.agreement),
+    )
+    return Row(head, cells)
+
+
+def _agreement(agreement: Agreement | None) -> Cell:
+    return EMPTY if agreement is None else Cell(percent(agreement.top1), f"{agreement.rel_rms:.2g}")
+
+
+def _budget_cell(word: str) -> Cell:
+    text, tone = _BUDGET[word]
+    return Cell(text, tone=tone)
+
+
+def attack_tables(lookup: Lookup) -> dict[str, list[Table]]:
+    """Per subset the tables of AUC and of TPR at 1% FPR, formats by attacks; `all` first.
+
+    A page takes `_WIDE` attacks side by side: the headline's and then the strongest come first, in tables of their own
+    where there are more.
+    """
+    subsets = sorted(unique(s.subset for s in lookup.series if s.is_main), key=lambda subset: subset != "all")
+    return {subset: list(_attack_tables(lookup, subset)) for subset in subsets}
+
+
+def _attack_tables(lookup: Lookup, subset: str) -> Iterator[Table]:
+    missing = {label for label, _ in not_applicable(lookup)}
+    found = [s for s in lookup.series_with(AUC) if s.is_main and s.subset == subset and s.label not in missing]
+    ranked = sorted(found, key=lambda s: (s != lookup.headline, -(_strength(lookup, s) or 0.0)))
+    if len(ranked) <= _WIDE:
+        ranked = found  # one table keeps the order of the audit
+    for start in range(0, len(ranked), _WIDE):
+        for metric in (AUC, TPR):
+            table = attack_table(
+                lookup, ranked[start : start + _WIDE], metric, "" if start == 0 else ", weaker attacks"
+            )
+            if table is not None:
+                yield table
+
+
+def _strength(lookup: Lookup, series: Series) -> float | None:
+    """The largest AUC over formats; None where the attack has none, because it was not applicable."""
+    rows = [lookup.row(place, series, AUC) for place, _ in lookup.ok()]
+    return max((row.value for row in rows if row is not None and row.value is not None), default=None)
+
+
+def not_applicable(lookup: Lookup) -> list[tuple[str, str]]:
+    """(attack, reason) of the attacks that could not be run."""
+    found = []
+    for series in lookup.series_with(AUC):
+        rows = [lookup.row(place, series, AUC) for place, _ in lookup.ok()]
+        notes = [row.note for row in rows if row is not None and row.note]
+        if series.is_main and series.subset == "all" and notes and _strength(lookup, series) is None:
+            found.append((series.label, notes[0].removeprefix("not applicable: ")))
+    return found
+
+
+def attack_table(lookup: Lookup, series: Sequence[Series], metric: str, which: str = "") -> Table | None:
+    """One metric of several attacks on the same records, formats by attacks."""
+    shown = [s for s in series if metric in lookup.metrics(s)]
+    notes = Notes()
+    grid = {place: [lookup.row(place, s, metric) for s in shown] for place, _ in lookup.ok()}
+    rows = [labelled(lookup, p, [figure_cell(r, notes, tint=True) for r in found]) for p, found in grid.items()]
+    some = next((row for found in grid.values() for row in found if row is not None), None)
+    if some is None:
+        return None
+    people = f"{counted(some.n_members, 'member')}, {counted(some.n_nonmembers, 'nonmember')}"
+    heads = [Head(s.label, _unusual(lookup, s)) for s in shown]
+    caption = f"{metric_name(metric)}, {shown[0].subset} records ({people}){which}"
+    return Table(caption, (Head("Format", align="text"), *heads), tuple(rows), tuple(notes.texts), classes="matrix")
+
+
+def _unusual(lookup: Lookup, series: Series) -> str:
+    """The exposure, where it is not the headline's."""
+    return "" if lookup.headline is None or series.exposure == lookup.headline.exposure else series.exposure
+
+
+def ablation_tables(lookup: Lookup) -> list[Table]:
+    """Matched shadows against others on all records: a table per attack and other setting."""
+    others = [s for s in lookup.series if not s.is_main and s.subset == "all" and _matched(s) in lookup.series]
+    tables = [_ablation_table(lookup, other) for other in others]
+    return [table for table in tables if table is not None]
+
+
+def _matched(series: Series) -> Series:
+    return series._replace(shadow_match="matched")
+
+
+def _ablation_table(lookup: Lookup, other: Series) -> Table | None:
+    main = _matched(other)
+    metrics = [m for m in (AUC, TPR) if m in lookup.metrics(main) and m in lookup.metrics(other)]
+    if not metrics:
+        return None
+    notes = Notes()
+    rows = []
+    for place, _ in lookup.ok():
+        pairs = [(lookup.row(place, main, m), lookup.row(place, other, m)) for m in metrics]
+        rows.append(labelled(lookup, place, [cell for pair in pairs for cell in _compared(*pair, notes)]))
+    heads = [Head(text) for _ in metrics for text in (main.shadow_match, other.shadow_match, "difference")]
+    groups = (Head("", align="text"), *(Head(metric_name(m), span=3, align="group") for m in metrics))
+    caption = f"{main.label}: {main.shadow_match} shadows against {other.shadow_match}"
+    return Table(caption, (Head("Format", align="text"), *heads), tuple(rows), tuple(notes.texts), groups)
+
+
+def _compared(main: LeakageRow | None, other: LeakageRow | None, notes: Notes) -> list[Cell]:
+    cells = [figure_cell(main, notes), figure_cell(other, notes)]
+    if main is None or other is None or main.value is None or other.value is None:
+        return [*cells, EMPTY]
+    difference = main.value - other.value
+    return [*cells, Cell(f"{difference:+.3f}" if main.metric == AUC else f"{difference * 100:+.1f} pp")]
+
+
+def further_table(lookup: Lookup) -> Table | None:
+    """The headline attack's other figures on all records."""
+    if lookup.headline is None:
+        return None
+    verdicts = {f"{name}@{cutoff}" for cutoff, names in lookup.cutoffs(lookup.headline).items() for name in names}
+    metrics = [m for m in lookup.metrics(lookup.headline) if m not in {AUC, TPR, *verdicts}]
+    if not metrics:
+        return None
+    notes = Notes()
+    rows = [
+        labelled(lookup, place, [figure_cell(lookup.row(place, lookup.headline, m), notes) for m in metrics])
+        for place, _ in lookup.ok()
+    ]
+    heads = (Head("Format", align="text"), *(Head(metric_name(m)) for m in metrics))
+    return Table(f"Further figures of {lookup.headline.label}, all records", heads, tuple(rows), tuple(notes.texts))
+
+
+def verdict_tables(lookup: Lookup) -> tuple[Table | None, dict[str, list[Table]]]:
+    """The table to be shown openly, a rank test at .05 on all records, and all tables by test and subset."""
+    found = [(s, cutoff, names) for s in lookup.series if s.is_main for cutoff, names in lookup.cutoffs(s).items()]
+    if not found:
+        return None, {}
+    best = max(found, key=lambda one: _prominence(*one[:2]))
+    groups: dict[str, list[Table]] = {}
+    for one in found:
+        groups.setdefault(f"{one[0].label}, {one[0].subset} records", []).append(_verdict_table(lookup, *one))
+    return _verdict_table(lookup, *best), groups
+
+
+def _prominence(series: Series, cutoff: str) -> tuple[bool, bool, bool]:
+    return series.subset == "all", series.variant in _RANK_TESTS, cutoff == MAIN_CUTOFF
+
+
+def _verdict_table(lookup: Lookup, series: Series, cutoff: str, names: list[str]) -> Table:
+    notes = Notes()
+    rows = []
+    for place, _ in lookup.ok():
+        found = [lookup.row(place, series, f"{name}@{cutoff}") for name in names]
+        rows.append(
+            labelled(
+                lookup, place, [_verdict_cell(row, name, cutoff, notes) for row, name in zip(found, names, strict=True)]
+            )
+        )
+    heads = (Head("Format", align="text"), *(Head(metric_name(name)) for name in names))
+    caption = f"{series.label}, p-value at most {cutoff}, {series.subset} records"
+    return Table(caption, heads, tuple(rows), tuple(notes.texts))
+
+
+def _verdict_cell(row: LeakageRow | None, name: str, cutoff: str, notes: Notes) -> Cell:
+    cell = figure_cell(row, notes)
+    if name == "fpr" and row is not None and row.low is not None and row.low > float(cutoff):
+        why = "the whole interval lies above the cutoff: the test fires too often, so its p-values are no probabilities"
+        return Cell(cell.text, cell.detail, "warn", notes.number(why), why)
+    return cell
+
+
+def budget_tables(lookup: Lookup) -> list[tuple[bool, Table]]:
+    """The budgets as judged: exceeded and inconclusive ones, shown openly (True), and those that are kept."""
+    order = {"fail": 0, "inconclusive": 1, "pass": 2}
+    budgets = sorted(lookup.audit.verdict.budgets, key=lambda b: (order[b.verdict], b.level == "warn"))
+    kept = [b for b in budgets if b.verdict == "pass"]
+    other = [b for b in budgets if b.verdict != "pass"]
+    return [
+        *([(True, _budget_table("Exceeded and inconclusive", other))] if other else []),
+        *([(not other, _budget_table(f"Kept: {counted(len(kept), 'budget')}", kept))] if kept else []),
+    ]
+
+
+def _budget_table(caption: str, budgets: list[Budget]) -> Table:
+    notes = Notes()
+    rows = []
+    for b in budgets:
+        name = b.format if b.device is None else f"{b.format} @ {b.device}"
+        number = notes.number(b.note) if b.note else None
+        text = "not resolvable" if b.value is None else figure(b.metric, b.value)
+        word = "warn" if (b.verdict, b.level) == ("fail", "warn") else b.verdict
+        verdict = Cell("exceeded" if b.verdict == "fail" else _BUDGET[word][0], tone=_BUDGET[word][1])
+        value = Cell(text, interval(b.metric, b.low, b.high), "muted" if b.value is None else "", number, b.note or "")
+        words = (Cell(b.metric, code=True), Cell(b.limit), Cell(b.level), Cell(b.attack), Cell(b.subset))
+        rows.append(Row(Cell(name, code=True), (verdict, value, *words)))
+    heads = ("Format", "Verdict", "Value", "Metric", "Limit", "Level", "Attack", "Records")
+    aligned = tuple(Head(text, align="num" if text == "Value" else "text") for text in heads)
+    return Table(caption, aligned, tuple(rows), tuple(notes.texts))

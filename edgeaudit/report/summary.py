@@ -1,0 +1,143 @@
+"""An audit in plain sentences. Pure text, made from the figures alone; none says more than its interval does."""
+
+from __future__ import annotations
+
+from edgeaudit.report.lookup import AUC, TPR, Lookup, Place
+from edgeaudit.report.model import Audit, Budget, LeakageRow
+from edgeaudit.report.words import about, counted, interval, listed, printable
+
+__all__ = ["sentences", "verdict_line"]
+
+
+def verdict_line(audit: Audit) -> str:
+    """Outcome, exit code and the first reason, in one line."""
+    verdict = audit.verdict
+    first, *rest = [printable(reason) for reason in verdict.reasons] or ["no reason was recorded"]
+    more = f" (and {len(rest)} more)" if rest else ""
+    return f"{verdict.outcome.upper()} (exit code {verdict.exit_code}): {first}{more}"
+
+
+def sentences(audit: Audit) -> tuple[str, ...]:
+    """What the audit found: the leak, in how many formats it can be told from none, budgets, and what failed."""
+    lookup = Lookup(audit)
+    return (*_invalid(audit), *_leak(lookup), *_budgets(lookup), *_failed(lookup))
+
+
+def _invalid(audit: Audit) -> list[str]:
+    if audit.verdict.outcome != "invalid":
+        return []
+    return ["A control of this audit failed: the figures below are no evidence of leakage or of its absence."]
+
+
+def _leak(lookup: Lookup) -> list[str]:
+    if not lookup.ok():
+        return ["No format could be audited, so nothing is known about leakage."]
+    ranked = lookup.ranked()
+    if not ranked or lookup.headline is None:
+        return ["No attack gave an AUC on all records, so the formats cannot be ranked."]
+    return [_most_and_least(lookup, ranked), _distinguishable(lookup, ranked), *_meaning(lookup, ranked[0][0])]
+
+
+def _auc(row: LeakageRow) -> str:
+    return f"AUC {row.value or 0.0:.3f} {interval(AUC, row.low, row.high)}".rstrip()
+
+
+def _most_and_least(lookup: Lookup, ranked: list[tuple[Place, LeakageRow]]) -> str:
+    attack = lookup.headline.label if lookup.headline else ""
+    (most, top), (least, bottom) = ranked[0], ranked[-1]
+    if len(ranked) == 1:
+        return f"{lookup.label(most)} is the one format audited: {_auc(top)} under {attack}, where 0.5 is no leak."
+    if top.value == bottom.value:
+        return f"All {counted(len(ranked), 'format')} leak alike under {attack}: {_auc(top)}, where 0.5 is no leak."
+    said = (
+        f"Of {counted(len(ranked), 'format')}, {lookup.label(most)} leaks most and {lookup.label(least)} least under "
+        f"{attack}: {_auc(top)} against {_auc(bottom)}, where 0.5 is no leak."
+    )
+    return f"{said} {_overlap(top, bottom)}".rstrip()
+
+
+def _overlap(top: LeakageRow, bottom: LeakageRow) -> str:
+    if top.low is None or bottom.high is None:
+        return ""
+    if top.low <= bottom.high:
+        return "Their intervals overlap, so this alone does not settle which of the two leaks more."
+    return "Their intervals do not overlap."
+
+
+def _distinguishable(lookup: Lookup, ranked: list[tuple[Place, LeakageRow]]) -> str:
+    judged = [(lookup.label(p), r.low, r.high) for p, r in ranked if r.low is not None and r.high is not None]
+    quiet = [name for name, low, high in judged if low <= 0.5 <= high]
+    below = [name for name, _, high in judged if high < 0.5]
+    if not judged:
+        return "The AUCs have no intervals, so none can be told from no leak."
+    if below:
+        return (
+            f"The AUC of {listed(below)} lies below 0.5 with its whole interval: the attack takes members for "
+            "nonmembers, which points to a fault in the data or the attack and not to a safe format."
+        )
+    if not quiet:
+        return _all_leak(len(judged))
+    if len(quiet) == len(judged):
+        return "In no format can the leak be told from none: every AUC interval contains 0.5."
+    verb = "its AUC interval contains" if len(quiet) == 1 else "their AUC intervals contain"
+    return f"In {listed(quiet)} the leak cannot be told from none: {verb} 0.5. In the others it can."
+
+
+def _all_leak(count: int) -> str:
+    if count == 1:
+        return "It can be told from no leak: its AUC interval lies above 0.5."
+    return f"In all {counted(count, 'format')} the leak can be told from none: every AUC interval lies above 0.5."
+
+
+def _meaning(lookup: Lookup, most: Place) -> list[str]:
+    row = lookup.row(most, lookup.headline, TPR)
+    if row is None:
+        return []
+    name = lookup.label(most)
+    if row.value is None:
+        why = f" ({printable(row.note)})" if row.note else ""
+        return [f"What {name} gives away at 1 false alarm in 100 is not resolvable here{why}."]
+    range_ = "" if row.low is None or row.high is None else f" (95% interval {about(row.low)} to {about(row.high)})"
+    said = (
+        f"An attacker who asks {name} and accepts 1 false alarm in 100 recognises {about(row.value)} of the "
+        f"training records{range_}; guessing recognises 1%."
+    )
+    return [said]
+
+
+def _budgets(lookup: Lookup) -> list[str]:
+    budgets = lookup.audit.verdict.budgets
+    if not budgets:
+        return ["No budget was set, so nothing here says whether a format may ship."]
+    kinds = dict.fromkeys((b.metric, b.limit, b.level, b.attack, b.subset) for b in budgets)
+    return [_budget([b for b in budgets if (b.metric, b.limit, b.level, b.attack, b.subset) == kind]) for kind in kinds]
+
+
+def _budget(same: list[Budget]) -> str:
+    first = same[0]
+    subset = "" if first.subset == "all" else f" on {first.subset}"
+    name = f"Budget {first.metric}, {first.limit} ({first.attack}{subset}, level {first.level})"
+    failed = [_place(b) for b in same if b.verdict == "fail"]
+    open_ = [_place(b) for b in same if b.verdict == "inconclusive"]
+    if not failed and not open_:
+        return f"{name}: kept by {'the one format' if len(same) == 1 else f'all {len(same)} formats'} it was judged on."
+    parts = [
+        *([f"exceeded by {listed(failed)}"] if failed else []),
+        *([f"inconclusive for {listed(open_)}"] if open_ else []),
+    ]
+    kept = len(same) - len(failed) - len(open_)
+    return f"{name}: {', '.join(parts)}" + (f"; kept by the other {kept}." if kept else ".")
+
+
+def _place(budget: Budget) -> str:
+    return budget.format if budget.device is None else f"{budget.format} @ {budget.device}"
+
+
+def _failed(lookup: Lookup) -> list[str]:
+    failed = [lookup.label(place) for place, result in lookup.formats.items() if result.status == "failed"]
+    if not failed:
+        return []
+    verb = "was" if len(failed) == 1 else "were"
+    return [
+        f"{listed(failed)} failed and {verb} not audited; nothing is known about {'it' if verb == 'was' else 'them'}."
+    ]

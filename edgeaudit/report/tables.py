@@ -1,0 +1,119 @@
+"""The tables of the report as values: what a cell says is decided here, how it looks in the template."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from edgeaudit.report.lookup import Lookup, Place
+from edgeaudit.report.model import LeakageRow
+from edgeaudit.report.words import NOT_RESOLVABLE, figure, interval
+
+__all__ = ["EMPTY", "Cell", "Head", "Mark", "Notes", "Row", "Table", "figure_cell", "heat", "labelled"]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A dot and whisker on a strip 100 wide: interval, value and the place of no leak."""
+
+    low: float
+    value: float
+    high: float
+    none: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """text, and `detail` smaller below it. note: number of a footnote, `why` its text. heat: 0 to 10."""
+
+    text: str
+    detail: str = ""
+    tone: str = ""
+    note: int | None = None
+    why: str = ""
+    heat: int | None = None
+    mark: Mark | None = None
+    code: bool = False
+
+
+EMPTY = Cell("-", tone="muted")
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column's head, or one over several columns. `detail` is smaller below it."""
+
+    text: str
+    detail: str = ""
+    span: int = 1
+    align: str = "num"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row's head and cells; `across` is one text over all of them, where a format failed."""
+
+    head: Cell
+    cells: tuple[Cell, ...] = ()
+    across: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its caption and footnotes."""
+
+    caption: str
+    heads: tuple[Head, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    groups: tuple[Head, ...] = ()
+    classes: str = ""
+
+    @property
+    def width(self) -> int:
+        """Columns beside the row's head."""
+        return sum(head.span for head in self.heads) - 1
+
+
+@dataclass
+class Notes:
+    """Collects footnotes; the same text gets the same number."""
+
+    texts: list[str] = field(default_factory=list)
+
+    def number(self, text: str) -> int:
+        """The footnote's number, from 1."""
+        if text not in self.texts:
+            self.texts.append(text)
+        return self.texts.index(text) + 1
+
+
+def heat(metric: str, value: float) -> int | None:
+    """How strongly a cell is tinted, 0 to 10, on one scale for all tables; None for metrics without one."""
+    if metric == "auc":
+        return round(10 * min(max((value - 0.5) / 0.45, 0), 1))
+    if metric.startswith("tpr@"):
+        return round(10 * math.sqrt(min(max(value, 0), 1)))
+    return None
+
+
+def figure_cell(row: LeakageRow | None, notes: Notes, *, tint: bool = False) -> Cell:
+    """A figure with its interval below; `not resolvable` with a footnote where it has no value."""
+    if row is None:
+        return EMPTY
+    number = notes.number(row.note) if row.note else None
+    if row.value is None:
+        return Cell(NOT_RESOLVABLE, tone="muted", note=number, why=row.note or "")
+    return Cell(
+        figure(row.metric, row.value),
+        interval(row.metric, row.low, row.high),
+        note=number,
+        why=row.note or "",
+        heat=heat(row.metric, row.value) if tint else None,
+    )
+
+
+def labelled(lookup: Lookup, place: Place, cells: Sequence[Cell]) -> Row:
+    """A format's row."""
+    return Row(Cell(lookup.label(place), code=True), tuple(cells))

@@ -1,0 +1,100 @@
+"""The end of a run on a terminal: one table, one line of verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from edgeaudit.report.lookup import AUC, TPR, Lookup, Place
+from edgeaudit.report.model import Audit, Budget, FormatResult, LeakageRow
+from edgeaudit.report.summary import verdict_line
+from edgeaudit.report.words import NOT_RESOLVABLE, file_size, percent, printable, shown
+
+__all__ = ["budget_word", "render"]
+
+_WORDS = {"": "-", "pass": "within", "inconclusive": "unclear", "warn": "warning", "fail": "exceeded"}
+_STYLES = {"pass": "green", "inconclusive": "yellow", "warn": "yellow", "fail": "bold red"}
+_OUTCOMES = {0: "bold green", 1: "bold red", 2: "bold red", 3: "bold yellow"}
+
+
+def render(audit: Audit) -> RenderableType:
+    """Table and verdict. Fits 100 columns; on fewer, intervals go to a second line. Markup in names is not obeyed."""
+    return _Report(audit)
+
+
+@dataclass(frozen=True)
+class _Report:
+    audit: Audit
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lookup = Lookup(self.audit)
+        wide = _table(lookup, narrow=False)
+        room = options.update(max_width=10_000)
+        fits = Measurement.get(console, room, wide).maximum <= options.max_width
+        yield wide if fits else _table(lookup, narrow=True)
+        yield Text()
+        yield from _failures(lookup)
+        yield Text(verdict_line(self.audit), _OUTCOMES[self.audit.verdict.exit_code])
+
+
+def _failures(lookup: Lookup) -> Iterator[Text]:
+    for place, result in lookup.formats.items():
+        if result.status == "failed":
+            error = printable(result.error or "no error was recorded")
+            yield Text(f"{printable(lookup.label(place))} failed: {error}", "red")
+
+
+def budget_word(budgets: list[Budget]) -> str:
+    """How a format stands with its budgets: the worst of fail, warn, inconclusive, pass; empty without budgets."""
+    kinds = {"warn" if b.verdict == "fail" and b.level == "warn" else b.verdict for b in budgets}
+    return next((kind for kind in ("fail", "warn", "inconclusive", "pass") if kind in kinds), "")
+
+
+def _table(lookup: Lookup, *, narrow: bool) -> Table:
+    attack = printable(lookup.headline.label) if lookup.headline else "none"
+    table = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 0 if narrow else 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold"
+    )
+    table.title = Text(f"{printable(lookup.audit.name)}; attack {attack}, all records, 95% intervals", "dim")
+    table.title_justify = "left"
+    table.add_column("format", overflow="fold")
+    if not narrow:
+        table.add_column("status")
+    table.add_column("size", justify="right")
+    table.add_column("train/test", justify="right")
+    table.add_column("AUC", no_wrap=not narrow)
+    table.add_column("TPR at 1% FPR", no_wrap=not narrow)
+    table.add_column("budget", no_wrap=True)
+    for place, result in lookup.formats.items():
+        cells = _cells(lookup, place, result, narrow=narrow)
+        table.add_row(Text(printable(lookup.label(place))), *cells)
+    return table
+
+
+def _cells(lookup: Lookup, place: Place, result: FormatResult, *, narrow: bool) -> list[Text]:
+    if result.status == "failed":
+        failed, nothing = Text("failed", "bold red"), Text("-", "dim")
+        return [*[nothing] * 4, failed] if narrow else [failed, *[nothing] * 5]
+    accuracy, artifact = result.accuracy, result.artifact
+    word = budget_word(lookup.budgets(place))
+    return [
+        *([] if narrow else [Text("ok")]),
+        Text(file_size(artifact.bytes) if artifact else "-"),
+        Text(f"{percent(accuracy.train)}/{percent(accuracy.test)}".replace("%", "") if accuracy else "-"),
+        _figure(lookup.row(place, lookup.headline, AUC), narrow=narrow),
+        _figure(lookup.row(place, lookup.headline, TPR), narrow=narrow),
+        Text(_WORDS[word], _STYLES.get(word, "dim")),
+    ]
+
+
+def _figure(row: LeakageRow | None, *, narrow: bool) -> Text:
+    text = shown(row)
+    if text in {"-", NOT_RESOLVABLE}:
+        return Text(text, "dim")
+    return Text(text.replace(" [", "\n[") if narrow else text)

@@ -1,0 +1,104 @@
+"""How figures are written, in one place: tables, sentences and plots agree on digits and names."""
+
+from __future__ import annotations
+
+import re
+
+from edgeaudit.report.model import LeakageRow
+
+__all__ = [
+    "NOT_RESOLVABLE",
+    "about",
+    "counted",
+    "figure",
+    "file_size",
+    "interval",
+    "listed",
+    "metric_name",
+    "percent",
+    "printable",
+    "shown",
+]
+
+NOT_RESOLVABLE = "not resolvable"
+
+_SHARES = ("tpr", "fpr", "ppv", "recall", "coverage", "balanced_accuracy", "forced_accuracy")
+_NAMES = {
+    "auc": "AUC",
+    "tpr": "TPR",
+    "fpr": "FPR",
+    "ppv": "PPV",
+    "balanced_accuracy": "balanced accuracy",
+    "forced_accuracy": "forced-guess accuracy",
+}
+
+
+def percent(value: float) -> str:
+    """A share with one decimal: 0.1234 -> 12.3%. Below 0.1% two digits are kept, so that small is not zero."""
+    if 0 < abs(value) < 0.001:
+        return f"{value * 100:.2g}%"
+    return f"{value * 100:.1f}%"
+
+
+def about(value: float) -> str:
+    """A share for a sentence, two digits at most: 0.1234 -> 12%, 0.0345 -> 3.4%, 0.998 -> 99.8%."""
+    if 0.1 <= value < 0.99 or value in {0, 1}:
+        return f"{value * 100:.0f}%"
+    return percent(value)
+
+
+def figure(metric: str, value: float) -> str:
+    """A value as its metric is usually written: shares in percent, AUC and advantage as decimals."""
+    return percent(value) if metric.startswith(_SHARES) else f"{value:.3f}"
+
+
+def interval(metric: str, low: float | None, high: float | None) -> str:
+    """The 95% interval in brackets, in the unit of its value, or nothing where there is none: 6.8% [5.2, 8.6]."""
+    if low is None or high is None:
+        return ""
+    return f"[{figure(metric, low)}, {figure(metric, high)}]".replace("%", "")
+
+
+def shown(row: LeakageRow | None) -> str:
+    """Value and interval of a row in one line; `not resolvable` where it has no value."""
+    if row is None:
+        return "-"
+    if row.value is None:
+        return NOT_RESOLVABLE
+    return f"{figure(row.metric, row.value)} {interval(row.metric, row.low, row.high)}".rstrip()
+
+
+def metric_name(metric: str) -> str:
+    """A metric's key in words: tpr@fpr=0.01 -> TPR at 1% FPR, ppv@prior=0.1 -> PPV at prior 0.1."""
+    name, _, at = metric.partition("@")
+    key, _, number = at.rpartition("=")
+    name = _NAMES.get(name, name.replace("_", " "))
+    if not at:
+        return name
+    if key == "fpr" and re.fullmatch(r"0?\.\d+", number):
+        return f"{name} at {float(number) * 100:g}% FPR"
+    return f"{name} at {f'{key} {number}'.strip()}"
+
+
+def file_size(count: int) -> str:
+    """Bytes in decimal units: 78312 -> 78.3 kB."""
+    if count < 1000:
+        return f"{count} B"
+    kilo = count / 1e3
+    return f"{kilo:.1f} kB" if kilo < 999.95 else f"{kilo / 1e3:.1f} MB"
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: 1 format, 2 formats."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def listed(items: list[str]) -> str:
+    """Items as a phrase: a; a and b; a, b and c."""
+    return " and ".join([*([", ".join(items[:-1])] if len(items) > 1 else []), *items[-1:]])
+
+
+def printable(text: str) -> str:
+    """One line without control characters: toolchain messages carry newlines and colour codes."""
+    plain = re.sub(r"\x1b\[[0-9;?]*[ -/]*[@-~]", "", text)
+    return " ".join("".join(c if c.isprintable() else " " for c in plain).split())

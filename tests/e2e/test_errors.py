@@ -1,0 +1,108 @@
+"""What a user does wrong, and what goes wrong around him: one message, exit 2, finished work kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.e2e.conftest import Workbench, jobs_run
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"formats": ["onnx-int9"]}, "formats: 'onnx-int9' is not known. `edgeaudit formats` lists: torch-fp32"),
+        ({"attacks": ["cm-mia", "rmai"]}, "there is no attack 'rmai'"),
+        ({"modle": {}}, "'modle' is not a known key; did you mean 'model'?"),
+        ({"data": {"members": 900, "nonmembers": 900}}, "data: 900 members, 900 nonmembers and 400 reference"),
+        ({"data": {"members": 500, "nonmembers": 500, "reference": 400}}, "at least 101 more are needed"),
+        ({"data": {"source": "npz", "path": "none.npz"}}, "none.npz does not exist"),
+        ({"data": {"calibration": {"records": 380}}}, "80 are missing"),
+        ({"model": {"recipe": "resnet9"}}, "model.recipe: 'resnet9' is not known"),
+        ({"model": {"recipe": "nowhere:make"}}, "'nowhere' cannot be found"),
+        ({"model": {"recipe": "torchvision:resnet18", "options": {}}}, "cannot take records of shape (1, 8, 8)"),
+        ({"model": {"lr": 1e20}}, "lower model.lr"),
+        ({"cm-mia": {"cutoffs": [0.05]}}, "cutoff 0.05 needs at least 19 shadows"),
+        ({"budgets": {"auc": ["error", {"max": 0.7, "formats": ["litert-int8"]}]}}, "'litert-int8' is not in this"),
+    ],
+)
+def test_one_clear_message_and_exit_2(shared_bench: Workbench, changes: dict[str, Any], message: str) -> None:
+    done = shared_bench.audit("wrong", **changes)
+    assert done.code == 2
+    assert message in done.stderr
+    assert done.stderr.count("error:") == 1
+
+
+def test_a_missing_run_folder(bench: Workbench) -> None:
+    done = bench.run("check", "nowhere")
+    assert done.code == 2
+    assert "nowhere" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small file system of its own needs root to mount")
+def test_a_full_disk_keeps_finished_work(bench: Workbench) -> None:
+    small = bench.folder / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], check=False)
+    if mounted.returncode:
+        pytest.skip("tmpfs cannot be mounted here")
+    try:
+        spec = bench.write("full", threat={"shadows": 12})
+        done = bench.run("run", spec, "--out", "out", "--store", small)
+        assert done.code == 2
+        assert "disk is full" in done.stderr + done.stdout
+        kept = list(small.glob("*/*/entry.json"))
+        assert kept
+        subprocess.run(["mount", "-o", "remount,size=200m", str(small)], check=True)
+        again = bench.run("run", spec, "--out", "out", "--store", small)
+        assert again.code == 0, again.stderr
+        executed, total = jobs_run(again.stdout)
+        assert executed < total
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_ctrl_c_ends_at_once_and_says_what_is_kept(bench: Workbench) -> None:
+    spec = bench.write("a", threat={"shadows": 30})
+    command = [sys.executable, "-m", "edgeaudit", "run", str(spec), "--out", "out"]
+    process = subprocess.Popen(
+        command, cwd=bench.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not list((bench.folder / ".edgeaudit").glob("query/*/entry.json")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "finished work is kept" in stderr
+    assert "Traceback" not in stderr
+    _, alive = psutil.wait_procs(workers, timeout=5)
+    assert not alive
+
+
+def test_killed_anywhere_and_run_again_gives_the_same_audit(bench: Workbench, without_times: Any) -> None:
+    """SIGKILL to the main process at several moments; its workers must go with it, and the last run must agree."""
+    formats = ["torch-fp32", "onnx-int8-static", "nncf-pruned-50"]
+    undisturbed = bench.run("run", bench.write("a", formats=formats), "--out", "whole", "--store", "one", out="whole")
+    assert undisturbed.code == 0
+    spec = bench.write("a", formats=formats)
+    command = [sys.executable, "-m", "edgeaudit", "run", str(spec), "--out", "resumed", "--store", "two"]
+    for moment in (0.7, 3.0, 6.0, 8.0, 9.0):
+        process = subprocess.Popen(command, cwd=bench.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        time.sleep(moment)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    resumed = bench.run("run", spec, "--out", "resumed", "--store", "two", out="resumed")
+    assert resumed.code == 0
+    assert without_times(resumed.audit) == without_times(undisturbed.audit)
+    assert not list((bench.folder / "two" / ".tmp").iterdir())

@@ -1,0 +1,229 @@
+"""One audit from a spec to its report, and what a second one does."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+
+from edgeaudit.attacks.registry import attack_specs
+from edgeaudit.recipes import Recipe, build
+from edgeaudit.report.schema import json_schema
+from tests.e2e.conftest import Workbench, jobs_run
+
+pytestmark = pytest.mark.e2e
+
+FORMATS = [
+    "torch-fp32", "onnx-fp32", "onnx-int8-dynamic", "onnx-int8-static", "onnx-int8-qop", "litert-fp32", "litert-fp16",
+    "litert-int8-dynamic", "litert-int8", "nncf-pruned-50", "nncf-pruned-70", "nncf-pruned-90", "nncf-pruned-70-int8",
+]  # fmt: skip
+
+
+def test_every_format_end_to_end(shared_bench: Workbench, without_times: Callable[[Any], Any]) -> None:
+    done = shared_bench.audit("all", formats=FORMATS, attacks=["cm-mia", "lira", "yeom", "gap"])
+    assert done.code == 0, done.stdout + done.stderr
+    audit = done.audit
+    jsonschema.validate(audit, json_schema())
+    assert [f["id"] for f in audit["formats"]] == FORMATS
+    assert all(f["status"] == "ok" for f in audit["formats"])
+    aucs = {
+        r["format"]: (r["low"], r["value"], r["high"])
+        for r in audit["leakage"]
+        if (r["attack"], r["variant"], r["subset"], r["metric"]) == ("cm-mia", "t", "all", "auc")
+    }
+    assert set(aucs) == set(FORMATS)
+    assert all(low < value < high for low, value, high in aucs.values())
+    # 100 records and 20 epochs overfit: train accuracy is far above test, and an honest attack must see it.
+    assert aucs["torch-fp32"][0] > 0.5
+    html = (done.out / "report.html").read_text(encoding="utf-8")
+    assert all(f in html for f in FORMATS)
+
+    again = shared_bench.audit("all", formats=FORMATS, attacks=["cm-mia", "lira", "yeom", "gap"])
+    assert jobs_run(again.stdout)[0] == 0
+    assert without_times(again.audit) == without_times(audit)
+
+
+def test_more_shadows_reuse_those_there_are(shared_bench: Workbench) -> None:
+    few = shared_bench.audit("few", threat={"shadows": 4})
+    more = shared_bench.audit("more", threat={"shadows": 5})
+    assert few.code == more.code == 0
+    # One more shadow: train, export, quantise, two queries; and two formats to attack anew.
+    assert jobs_run(more.stdout)[0] == 7
+
+
+def test_a_changed_recipe_or_seed_never_meets_old_models(shared_bench: Workbench) -> None:
+    before = shared_bench.audit("before")
+    for change in ({"model": {"epochs": 21}}, {"seed": 7}):
+        after = shared_bench.audit("after", **change)
+        executed, total = jobs_run(after.stdout)
+        assert executed == total
+        digests = [{f["id"]: f["artifact"]["sha256"] for f in run.audit["formats"]} for run in (before, after)]
+        assert all(digests[0][f] != digests[1][f] for f in digests[0])
+
+
+def test_budgets_decide_the_exit_code(shared_bench: Workbench) -> None:
+    wide = shared_bench.audit("wide", budgets={"auc": ["error", {"max": 0.99}]})
+    assert (wide.code, wide.audit["verdict"]["outcome"]) == (0, "within budget")
+    tight = shared_bench.audit("tight", budgets={"auc": ["error", {"max": 0.51}]})
+    assert (tight.code, tight.audit["verdict"]["outcome"]) == (1, "budget exceeded")
+    rows = [r for r in wide.audit["leakage"] if r["format"] == "onnx-int8-static" and r["metric"] == "auc"]
+    close = float(rows[0]["value"])
+    open_one = shared_bench.audit("open", budgets={"auc": ["error", {"max": close}]})
+    assert (open_one.code, open_one.audit["verdict"]["outcome"]) == (3, "inconclusive")
+    wrong = shared_bench.audit("wrong", budgets={"auc": ["error", {"max": 0.9, "formats": ["onnx-int8-sttic"]}]})
+    assert wrong.code == 2
+    assert "onnx-int8-sttic" in wrong.stderr
+    check = shared_bench.run("check", wide.out, "--budgets", shared_bench.folder / "tight.yaml")
+    assert check.code == 1
+    assert shared_bench.run("check", wide.out).code == 0
+    increase = shared_bench.audit(
+        "increase", budgets={"auc": ["error", {"max-increase": 0.2, "against": "torch-fp32"}]}
+    )
+    assert increase.code == 0
+
+
+def test_all_attacks_run_or_say_why_not(shared_bench: Workbench) -> None:
+    done = shared_bench.audit("attacks", attacks="all", formats=["onnx-int8-static"])
+    assert done.code == 0, done.stdout + done.stderr
+    rows = [r for r in done.audit["leakage"] if (r["subset"], r["metric"]) == ("all", "auc")]
+    assert [(r["attack"], r["variant"]) for r in rows] == [(s.name, v) for s in attack_specs() for v in s.variants]
+    unrun = {f"{r['attack']}/{r['variant']}": r["note"] for r in rows if r["value"] is None}
+    assert set(unrun) == {"lira/online-global", "lira/online-per-record", "rmia/online", "info-rmia/online"}
+    assert all("not applicable:" in note and "200 of 200 records have fewer" in note for note in unrun.values())
+    html = (done.out / "report.html").read_text(encoding="utf-8").replace("&#39;", "'")
+    assert all(note.removeprefix("not applicable: ") in html for note in unrun.values())
+    thresholds = [r for r in done.audit["leakage"] if r["metric"] == "advantage"]
+    assert all(r["value"] is not None for r in thresholds)
+
+
+def test_fp32_shadows_are_a_second_set_of_rows(shared_bench: Workbench) -> None:
+    done = shared_bench.audit("match", threat={"shadow_match": ["matched", "fp32"]})
+    rows = [r for r in done.audit["leakage"] if (r["variant"], r["subset"], r["metric"]) == ("t", "all", "auc")]
+    assert {(r["format"], r["shadow_match"]) for r in rows} == {
+        (f, m) for f in ("torch-fp32", "onnx-int8-static") for m in ("matched", "fp32")
+    }
+    by_match = {r["shadow_match"]: r["value"] for r in rows if r["format"] == "torch-fp32"}
+    assert by_match["matched"] == by_match["fp32"]  # for the reference both are the same shadows
+
+
+def test_variants_of_a_format_and_who_calibrated_them(shared_bench: Workbench) -> None:
+    static = "onnx-int8-static"
+    formats = [static, {"format": static, "calibration": "nonmembers"}, {"format": static, "softmax": "inside"}]
+    done = shared_bench.audit("variants", formats=formats)
+    assert done.code == 0, done.stdout + done.stderr
+    found = {f["id"]: f["artifact"] for f in done.audit["formats"]}
+    assert {i: a["calibration_audited"] for i, a in found.items()} == {
+        static: 0,
+        f"{static}@nonmembers": 32,
+        f"{static}+softmax": 0,
+    }
+    assert [a["softmax_inside"] for a in found.values()] == [False, False, True]
+    with np.load(done.out / "scores" / f"{static}@nonmembers.npz") as scores:
+        assert scores["calibrated"].sum() == 32
+        assert not scores["members"][scores["calibrated"]].any()
+
+
+def test_an_auditor_runs_the_online_attacks(shared_bench: Workbench) -> None:
+    done = shared_bench.audit("auditor", threat={"mode": "auditor", "shadows": 8}, attacks="all")
+    assert done.code == 0, done.stdout + done.stderr
+    rows = {
+        (r["attack"], r["variant"]): r
+        for r in done.audit["leakage"]
+        if (r["format"], r["subset"], r["metric"]) == ("onnx-int8-static", "all", "auc")
+    }
+    assert len(rows) >= 15
+    for online in (("lira", "online-global"), ("rmia", "online"), ("cm-mia", "t")):
+        assert rows[online]["low"] > 0.5  # the target overfits, and the worst case must see it
+    accuracy = done.audit["formats"][0]["accuracy"]
+    assert accuracy["shadow_train"] > accuracy["shadow_test"] + 0.05
+
+    adversary = shared_bench.audit("adversary", attacks=["lira"])
+    refused = [r for r in adversary.audit["leakage"] if r["variant"] == "online-global"]
+    assert refused
+    assert all(r["value"] is None and "not applicable" in r["note"] for r in refused)
+
+
+def test_more_attacks_on_a_finished_run_ask_nothing(bench: Workbench) -> None:
+    first = bench.audit("first", attacks=["yeom"])
+    before = {f["id"]: f["artifact"] for f in first.audit["formats"]}
+    more = bench.run("attack", first.out, "--attacks", "all", out="out-first")
+    assert more.code == 0, more.stderr
+    assert "2 attack jobs" in more.stdout  # one a format, and nothing else
+    ran = {
+        (r["attack"], r["variant"]) for r in more.audit["leakage"] if r["metric"] == "auc" and r["value"] is not None
+    }
+    assert len(ran) >= 15
+    assert {f["id"]: f["artifact"] for f in more.audit["formats"]} == before
+    lost = bench.run("attack", first.out, "--store", "elsewhere")
+    assert lost.code == 2
+    assert "name its store with --store" in lost.stderr
+
+
+def test_a_null_target_is_not_the_target(shared_bench: Workbench) -> None:
+    # One seed in twenty lies outside its 95% interval by chance, and is then rightly called invalid (0 is one).
+    done = shared_bench.audit("null", control=None, seed=1)
+    assert done.audit["threat"]["control"] == "null"
+    rows = [r for r in done.audit["leakage"] if (r["variant"], r["subset"], r["metric"]) == ("t", "all", "auc")]
+    assert all(r["low"] <= 0.5 <= r["high"] for r in rows)
+    assert done.code == 0
+
+
+def test_a_trained_target_with_its_own_lists(shared_bench: Workbench) -> None:
+    recipe = Recipe("cnn", (1, 8, 8), 10, {"width": 8})
+    torch.save(build(recipe, 5).state_dict(), shared_bench.folder / "model.pt")
+    (shared_bench.folder / "members.txt").write_text("\n".join(map(str, range(100))))
+    np.save(shared_bench.folder / "nonmembers.npy", np.arange(100, 200))
+    lists = {"members": "members.txt", "nonmembers": "nonmembers.npy"}
+    done = shared_bench.audit("own", model={"checkpoint": "model.pt"}, data=lists)
+    assert done.code == 0, done.stderr
+    # An untrained checkpoint knows nothing, and is really the one that was audited.
+    assert done.audit["formats"][0]["accuracy"]["train"] < 0.4
+    assert done.audit["formats"][0]["accuracy"]["shadow_train"] > 0.8
+    (shared_bench.folder / "model.pt").write_bytes(b"not a checkpoint")
+    bad = shared_bench.audit("own", model={"checkpoint": "model.pt"}, data=lists)
+    assert bad.code == 2
+    assert "cannot be read as a state_dict" in bad.stderr
+
+
+def test_a_users_own_recipe_and_data(bench: Workbench, root_folder: Path) -> None:
+    shutil.copy(root_folder / "examples" / "own_model" / "wine.py", bench.folder / "own_recipe.py")
+    done = bench.audit(
+        "own",
+        model={"recipe": "own_recipe:make_model", "train": "own_recipe:train_model", "options": {"hidden": 24}},
+        data={"source": "own_recipe:make_data"},
+        formats=["torch-fp32", "litert-int8", "nncf-pruned-50"],
+    )
+    assert done.code == 0, done.stdout + done.stderr
+    assert done.audit["population"]["source"] == "own_recipe:make_data"
+    again = bench.audit(
+        "own",
+        model={"recipe": "own_recipe:make_model", "train": "own_recipe:train_model", "options": {"hidden": 24}},
+        data={"source": "own_recipe:make_data"},
+        formats=["torch-fp32", "litert-int8", "nncf-pruned-50"],
+    )
+    assert jobs_run(again.stdout)[0] == 0  # the function was called again, and its records are the same
+    (bench.folder / "own_recipe.py").write_text((bench.folder / "own_recipe.py").read_text() + "\n# changed\n")
+    changed = bench.audit(
+        "own",
+        model={"recipe": "own_recipe:make_model", "train": "own_recipe:train_model", "options": {"hidden": 24}},
+        data={"source": "own_recipe:make_data"},
+        formats=["torch-fp32", "litert-int8", "nncf-pruned-50"],
+    )
+    assert jobs_run(changed.stdout)[0] > 0
+
+
+@pytest.mark.parametrize("recipe", ["mlp", "resnet8", "ds-cnn", "mobilenet-v2"])
+def test_every_recipe_reaches_every_toolchain(bench: Workbench, recipe: str) -> None:
+    done = bench.audit(
+        recipe,
+        model={"recipe": recipe, "options": {}, "epochs": 6},
+        threat={"shadows": 2},
+        formats=["onnx-int8-static", "litert-int8", "nncf-pruned-50"],
+    )
+    assert done.code == 0, done.stdout + done.stderr

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from edgeaudit.errors import StoreError
+from edgeaudit.report.html import html_text, write_html
+from edgeaudit.report.model import Audit, Verdict
+from tests.report import sample
+
+HOSTILE = "<script>alert(1)</script>\"' onload=x {{ 7*7 }} $\\frac$ &amp;"
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, the text, and whether all tags are closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def parsed(page: str) -> Page:
+    return Page(page)
+
+
+def test_tags_are_balanced(parsed: Page) -> None:
+    assert parsed.open == []
+
+
+def test_nothing_is_loaded_from_elsewhere(page: str, parsed: Page) -> None:
+    names = {tag for tag, _ in parsed.tags}
+    assert not names & {"script", "link", "img", "iframe", "object", "embed", "base", "form", "image"}
+    for tag, attrs in parsed.tags:
+        assert not {"src", "srcset", "action", "data", "poster", "background"} & set(attrs), tag
+        assert (attrs.get("href") or "#").startswith("#")
+    assert "http:" not in page
+    assert "https:" not in page
+    assert "@import" not in page
+    assert set(re.findall(r"url\((.)", page)) == {"#"}
+
+
+def test_ids_are_unique_and_all_targets_exist(parsed: Page) -> None:
+    ids = Counter(attrs["id"] for _, attrs in parsed.tags if "id" in attrs)
+    assert [name for name, count in ids.items() if count > 1] == []
+    targets = {(attrs["href"] or "")[1:] for _, attrs in parsed.tags if "href" in attrs}
+    assert targets <= set(ids)
+
+
+def test_tables_and_plots_can_be_read_aloud(parsed: Page) -> None:
+    for tag, attrs in parsed.tags:
+        if tag == "th":
+            assert attrs.get("scope") in {"row", "col", "colgroup"}
+        if tag == "svg":
+            assert attrs.get("aria-hidden") or (attrs.get("role") == "img" and attrs.get("aria-label"))
+    count = Counter(tag for tag, _ in parsed.tags)
+    assert count["table"] == count["caption"]
+    assert count["h1"] == count["main"] == 1
+
+
+def test_sections_in_order(page: str) -> None:
+    order = ["Budget exceeded", "Summary", "Formats", "Leakage per attack", "CM-MIA verdicts", "ROC curves"]
+    order += ["p-values of nonmembers", "Most exposed records", "Budgets", "How it was made", "How to read", "Limits"]
+    headings = [re.sub(r"<.*?>", "", h).split(" exit")[0].strip() for h in re.findall(r"<h2.*?>(.*?)</h2>", page)]
+    assert headings == order
+
+
+def test_every_format_and_attack_is_shown(audit: Audit, parsed: Page) -> None:
+    for result in audit.formats:
+        assert result.id in parsed.text
+        if result.artifact:
+            assert result.artifact.sha256 in parsed.text
+    for name in ("cm-mia t", "cm-mia ecdf", "cm-mia pchip", "gap", "yeom", "lira offline-global"):
+        assert name in parsed.text
+
+
+def test_failed_format_shows_its_error(parsed: Page) -> None:
+    assert f"failed {sample.ERROR}" in parsed.text
+
+
+def test_null_is_not_resolvable_with_its_reason(audit: Audit, parsed: Page) -> None:
+    shown = {r.note for r in audit.leakage if r.value is None and r.metric != "tpr@fpr=0.001"}
+    notes = {note for note in shown if note}
+    assert notes
+    assert "not resolvable" in parsed.text
+    for note in notes:
+        assert note in parsed.text
+    assert "None" not in parsed.text
+
+
+def test_one_plot_per_format_and_test(audit: Audit, page: str) -> None:
+    audited = sum(f.status == "ok" for f in audit.formats)
+    assert page.count('aria-label="ROC curve of') == audited
+    assert page.count('aria-label="Histogram of the ecdf') == audited
+    assert page.count('aria-label="ROC curves of 6 attacks on nncf-pruned-70') == 1
+
+
+def test_verdict_says_outcome_and_exit_code(parsed: Page) -> None:
+    assert "Budget exceeded exit code 1" in parsed.text
+
+
+def test_ablation_gives_the_difference(audit: Audit, parsed: Page) -> None:
+    figures = {
+        r.shadow_match: r.value
+        for r in audit.leakage
+        if (r.format, r.attack, r.variant, r.subset, r.metric) == ("nncf-pruned-70", "cm-mia", "t", "all", "auc")
+    }
+    assert figures["matched"] is not None
+    assert figures["fp32"] is not None
+    assert f"{figures['matched'] - figures['fp32']:+.3f}" in parsed.text
+
+
+def test_same_audit_same_bytes(audit: Audit, page: str, tmp_path: Path) -> None:
+    write_html(Audit.model_validate(audit.model_dump()), tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_bytes() == page.encode()
+
+
+def test_bytes_do_not_depend_on_the_process(page: str, tmp_path: Path) -> None:
+    code = "import sample, sys, pathlib as p; import edgeaudit.report.html as h; "
+    code += "h.write_html(sample.audit(), p.Path(sys.argv[1]))"
+    paths = os.pathsep.join([str(Path(sample.__file__).parent), *filter(None, sys.path)])
+    environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": paths, "TZ": "Asia/Tokyo"}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "r.html")], check=True, env=environment)
+    assert (tmp_path / "r.html").read_bytes() == page.encode()
+
+
+def hostile(audit: Audit) -> Audit:
+    formats = tuple(
+        f.model_copy(
+            update={"id": HOSTILE if n == 0 else f.id, "summary": HOSTILE, "error": HOSTILE if f.error else None}
+        )
+        for n, f in enumerate(audit.formats)
+    )
+    rename = {audit.formats[0].id: HOSTILE}
+    return audit.model_copy(
+        update={
+            "name": HOSTILE,
+            "formats": formats,
+            "threat": {HOSTILE: HOSTILE},
+            "leakage": tuple(
+                r.model_copy(update={
+                    "format": rename.get(r.format, r.format),
+                    "attack": HOSTILE if r.attack == "yeom" else r.attack,
+                    "note": HOSTILE if r.note else None,
+                })
+                for r in audit.leakage
+            ),
+            "curves": tuple(c.model_copy(update={"format": rename.get(c.format, c.format)}) for c in audit.curves),
+            "verdict": audit.verdict.model_copy(update={"reasons": (HOSTILE,)}),
+        }
+    )  # fmt: skip
+
+
+def test_hostile_text_stays_text(audit: Audit) -> None:
+    text = html_text(hostile(audit))
+    parsed = Page(text)
+    assert "<script" not in text
+    assert {attr for _, attrs in parsed.tags for attr in attrs if attr.startswith("on")} == set()
+    assert HOSTILE in "".join(parsed.words)
+    assert "49" not in "".join(re.findall(r"<h1>.*?</h1>", text))
+
+
+@pytest.mark.parametrize("status", ["ok", "failed"])
+def test_an_audit_without_figures_is_still_a_report(audit: Audit, status: str) -> None:
+    bare = audit.formats[0].model_copy(update={
+        "status": status, "artifact": None, "accuracy": None, "outputs": None, "agreement": None, "runtime": None,
+        "passes": (),
+    })  # fmt: skip
+    nothing = Verdict(outcome="error", exit_code=2, reasons=(), budgets=())
+    fields = {"formats": (bare,), "leakage": (), "curves": (), "null_p_values": (), "exposed": (), "verdict": nothing}
+    text = Page(html_text(audit.model_copy(update=fields))).text
+    assert bare.id in text
+    assert "No budget was set." in text
+
+
+def test_several_devices_are_told_apart(audit: Audit) -> None:
+    other = audit.formats[1].model_copy(update={"device": "jetson"})
+    text = Page(html_text(audit.model_copy(update={"formats": (*audit.formats, other)}))).text
+    assert f"{other.id} @ jetson" in text
+    assert f"{other.id} @ {sample.DEVICE}" in text
+
+
+def test_missing_folder(audit: Audit, tmp_path: Path) -> None:
+    with pytest.raises(StoreError):
+        write_html(audit, tmp_path / "nowhere" / "report.html")
+
+
+def _with_attacks(audit: Audit, count: int) -> Audit:
+    """The audit with `count` more attacks, each weaker than the one before, and one that could not be run."""
+    headline = [r for r in audit.leakage if (r.attack, r.variant, r.subset) == ("cm-mia", "t", "all")]
+    rows = [
+        row.model_copy(update={"attack": f"extra-{n}", "variant": "one", "value": 0.5 + 0.1 / n})
+        for n in range(1, count + 1)
+        for row in headline
+        if row.metric == "auc" and row.value is not None
+    ]
+    rows += [
+        row.model_copy(
+            update={"attack": "online", "variant": "one", "value": None, "low": None, "high": None}
+            | {"note": "not applicable: no IN shadows"}
+        )
+        for row in headline
+        if row.metric == "auc"
+    ]
+    return audit.model_copy(update={"leakage": (*audit.leakage, *rows)})
+
+
+def test_many_attacks_are_spread_over_tables_and_none_is_lost(audit: Audit) -> None:
+    html = html_text(_with_attacks(audit, 20))
+    assert all(f"extra-{n} one" in html for n in range(1, 21))
+    assert "Weaker attacks" in html
+    widest = max(table.count('<th scope="col"') for table in html.split("<table")[1:] if "matrix" in table[:40])
+    assert widest <= 9  # the format and eight attacks
+    assert "1 attacks could not be run here" in html
+    assert "no IN shadows" in html
+    assert "Weaker attacks" not in html_text(audit)

@@ -1,0 +1,152 @@
+"""Sentences on audits small enough to be judged by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgeaudit.report.model import Audit, Budget, FormatResult, LeakageRow, Verdict
+from edgeaudit.report.summary import sentences, verdict_line
+from tests.report import sample
+
+Auc = tuple[float, float, float] | None
+
+
+def result(name: str, status: str = "ok") -> FormatResult:
+    fields = {"id": name, "device": "local", "status": status, "summary": "", "precision": "int8"}
+    return FormatResult.model_validate(fields | ({"error": "broke"} if status == "failed" else {}))
+
+
+def row(name: str, metric: str, figures: Auc, note: str | None = None) -> LeakageRow:
+    value, low, high = figures or (None, None, None)
+    return LeakageRow(
+        format=name, device="local", attack="cm-mia", variant="t", exposure="probabilities", subset="all",
+        shadow_match="matched", metric=metric, value=value, low=low, high=high, n_members=500, n_nonmembers=500,
+        note=note,
+    )  # fmt: skip
+
+
+def made(
+    aucs: dict[str, Auc], *more: LeakageRow, failed: tuple[str, ...] = (), verdict: Verdict | None = None
+) -> Audit:
+    rows = [row(name, "auc", figures) for name, figures in aucs.items()]
+    return sample.audit(
+        formats=(*(result(name) for name in aucs), *(result(name, "failed") for name in failed)),
+        leakage=(*rows, *more),
+        curves=(),
+        null_p_values=(),
+        exposed=(),
+        verdict=verdict or Verdict(outcome="within budget", exit_code=0, reasons=("all well",), budgets=()),
+    )
+
+
+def test_most_and_least_with_intervals_apart() -> None:
+    said = sentences(made({"a": (0.6, 0.58, 0.62), "b": (0.7, 0.68, 0.72)}))
+    assert said[0] == (
+        "Of 2 formats, b leaks most and a least under cm-mia t: AUC 0.700 [0.680, 0.720] against "
+        "AUC 0.600 [0.580, 0.620], where 0.5 is no leak. Their intervals do not overlap."
+    )
+    assert said[1] == "In all 2 formats the leak can be told from none: every AUC interval lies above 0.5."
+
+
+def test_overlap_is_said() -> None:
+    said = sentences(made({"a": (0.6, 0.55, 0.65), "b": (0.64, 0.6, 0.68)}))
+    assert said[0].endswith("Their intervals overlap, so this alone does not settle which of the two leaks more.")
+
+
+@pytest.mark.parametrize("low", [0.49, 0.5])
+def test_an_interval_that_holds_one_half_is_no_proof_of_a_leak(low: float) -> None:
+    said = sentences(made({"a": (0.52, low, 0.55), "b": (0.7, 0.68, 0.72)}))
+    assert said[1] == "In a the leak cannot be told from none: its AUC interval contains 0.5. In the others it can."
+
+
+def test_no_format_leaks_visibly() -> None:
+    said = sentences(made({"a": (0.51, 0.48, 0.54), "b": (0.5, 0.47, 0.53)}))
+    assert said[1] == "In no format can the leak be told from none: every AUC interval contains 0.5."
+
+
+def test_an_auc_below_one_half_is_called_a_fault() -> None:
+    said = sentences(made({"a": (0.4, 0.37, 0.43), "b": (0.7, 0.68, 0.72)}))
+    assert said[1].startswith("The AUC of a lies below 0.5 with its whole interval")
+    assert "fault" in said[1]
+
+
+def test_one_format() -> None:
+    said = sentences(made({"a": (0.6, 0.58, 0.62)}))
+    assert said[0] == "a is the one format audited: AUC 0.600 [0.580, 0.620] under cm-mia t, where 0.5 is no leak."
+    assert said[1] == "It can be told from no leak: its AUC interval lies above 0.5."
+
+
+def test_equal_formats_are_not_ranked() -> None:
+    said = sentences(made({"a": (0.6, 0.58, 0.62), "b": (0.6, 0.58, 0.62)}))
+    assert said[0].startswith("All 2 formats leak alike")
+
+
+def test_what_the_rate_means() -> None:
+    audit = made({"a": (0.7, 0.68, 0.72)}, row("a", "tpr@fpr=0.01", (0.12, 0.093, 0.151)))
+    assert (
+        "An attacker who asks a and accepts 1 false alarm in 100 recognises 12% of the training records "
+        "(95% interval 9.3% to 15%); guessing recognises 1%."
+    ) in sentences(audit)
+
+
+def test_a_rate_that_cannot_be_resolved_says_why() -> None:
+    audit = made({"a": (0.7, 0.68, 0.72)}, row("a", "tpr@fpr=0.01", None, "only 40 nonmembers"))
+    assert "What a gives away at 1 false alarm in 100 is not resolvable here (only 40 nonmembers)." in sentences(audit)
+
+
+def test_unresolved_formats_are_not_ranked() -> None:
+    said = sentences(made({"a": None, "b": (0.6, 0.58, 0.62)}))
+    assert said[0].startswith("b is the one format")
+    assert sentences(made({"a": None}))[0] == "No attack gave an AUC on all records, so the formats cannot be ranked."
+
+
+def test_failed_formats_are_unknown_and_not_safe() -> None:
+    said = sentences(made({"a": (0.6, 0.58, 0.62)}, failed=("b", "c")))
+    assert said[-1] == "b and c failed and were not audited; nothing is known about them."
+    said = sentences(made({}, failed=("b",)))
+    assert said[0] == "No format could be audited, so nothing is known about leakage."
+
+
+def test_no_budget_is_said() -> None:
+    assert "No budget was set, so nothing here says whether a format may ship." in sentences(made({}))
+
+
+def judged(*verdicts: str) -> Verdict:
+    budgets = tuple(
+        Budget.model_validate({
+            "metric": "auc", "level": "error", "limit": "max 0.6", "format": f"f{n}", "attack": "cm-mia t",
+            "subset": "all", "verdict": verdict, "value": 0.5, "low": 0.4, "high": 0.6,
+        })
+        for n, verdict in enumerate(verdicts)
+    )  # fmt: skip
+    return Verdict(outcome="budget exceeded", exit_code=1, reasons=("too much", "and more"), budgets=budgets)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "text"),
+    [
+        (("pass", "pass"), "kept by all 2 formats it was judged on."),
+        (("pass",), "kept by the one format it was judged on."),
+        (("fail", "pass", "inconclusive"), "exceeded by f0, inconclusive for f2; kept by the other 1."),
+        (("fail", "fail"), "exceeded by f0 and f1."),
+    ],
+)
+def test_what_a_budget_said(verdicts: tuple[str, ...], text: str) -> None:
+    said = sentences(made({}, verdict=judged(*verdicts)))
+    assert f"Budget auc, max 0.6 (cm-mia t, level error): {text}" in said
+
+
+def test_an_invalid_audit_says_so_first() -> None:
+    invalid = Verdict(outcome="invalid", exit_code=3, reasons=("null control failed",), budgets=())
+    assert sentences(made({"a": (0.6, 0.58, 0.62)}, verdict=invalid))[0].startswith("A control of this audit failed")
+
+
+def test_verdict_line() -> None:
+    assert verdict_line(made({}, verdict=judged("fail"))) == "BUDGET EXCEEDED (exit code 1): too much (and 1 more)"
+    assert verdict_line(made({})) == "WITHIN BUDGET (exit code 0): all well"
+
+
+def test_another_headline_where_cm_mia_was_not_run() -> None:
+    lira = row("a", "auc", (0.6, 0.58, 0.62)).model_copy(update={"attack": "lira", "variant": "offline-global"})
+    audit = made({"a": None}).model_copy(update={"leakage": (lira,)})
+    assert "under lira offline-global" in sentences(audit)[0]

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+
+from edgeaudit.report.model import LeakageRow
+from edgeaudit.report.words import (
+    about,
+    counted,
+    figure,
+    file_size,
+    interval,
+    listed,
+    metric_name,
+    percent,
+    printable,
+    shown,
+)
+from tests.report import sample
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0.0%"), (1.0, "100.0%"), (0.1234, "12.3%"), (0.001, "0.1%"), (0.00047, "0.047%"), (-0.02, "-2.0%")],
+)
+def test_percent(value: float, text: str) -> None:
+    assert percent(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.1234, "12%"), (0.0345, "3.5%"), (0.998, "99.8%"), (0.0, "0%"), (1.0, "100%")]
+)
+def test_about(value: float, text: str) -> None:
+    assert about(value) == text
+
+
+def test_shares_are_percents_and_auc_is_not() -> None:
+    assert figure("auc", 0.71234) == "0.712"
+    assert figure("tpr@fpr=0.01", 0.71234) == "71.2%"
+    assert figure("advantage", 0.1) == "0.100"
+
+
+def test_interval_is_in_the_unit_of_its_value() -> None:
+    assert interval("auc", 0.6, 0.8) == "[0.600, 0.800]"
+    assert interval("recall@0.05", 0.06, 0.081) == "[6.0, 8.1]"
+    assert not interval("auc", None, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("metric", "name"),
+    [
+        ("auc", "AUC"),
+        ("tpr@fpr=0.01", "TPR at 1% FPR"),
+        ("tpr@fpr=0.001", "TPR at 0.1% FPR"),
+        ("ppv@prior=0.1", "PPV at prior 0.1"),
+        ("coverage@0.05", "coverage at 0.05"),
+        ("balanced_accuracy", "balanced accuracy"),
+        ("forced_accuracy", "forced-guess accuracy"),
+        ("some_plugin_metric", "some plugin metric"),
+    ],
+)
+def test_metric_name(metric: str, name: str) -> None:
+    assert metric_name(metric) == name
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (78_312, "78.3 kB"), (999_960, "1.0 MB"), (3_400_000, "3.4 MB")]
+)
+def test_file_size(count: int, text: str) -> None:
+    assert file_size(count) == text
+
+
+def test_phrases() -> None:
+    assert counted(1, "format") == "1 format"
+    assert counted(1200, "record") == "1,200 records"
+    assert [listed(list("abc")[:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
+
+
+def test_control_characters_are_taken_out() -> None:
+    assert printable("a\x1b[31mred\x1b[0m\nb\tc\x07") == "ared b c"
+
+
+def row(value: float | None) -> LeakageRow:
+    return next(r for r in sample.audit().leakage if r.metric == "auc").model_copy(update={"value": value})
+
+
+def test_a_null_value_is_not_resolvable() -> None:
+    assert shown(row(None)) == "not resolvable"
+    assert shown(None) == "-"
+    assert shown(row(0.5)).startswith("0.500 [")

@@ -1,0 +1,95 @@
+"""The verbs that run nothing heavy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from edgeaudit.attacks.registry import attack_names
+from edgeaudit.cli import app, main
+from edgeaudit.formats import FORMATS
+from edgeaudit.spec import load_spec
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def _invoke(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_init_writes_a_valid_spec_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "edgeaudit plan" in _invoke("init")
+    spec = load_spec(tmp_path / "audit.yaml")
+    assert spec.name == "digits"
+    monkeypatch.setattr("sys.argv", ["edgeaudit", "init"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+
+
+def test_every_format_is_listed() -> None:
+    output = _invoke("formats")
+    assert all(name in output for name in FORMATS)
+
+
+def test_every_attack_is_listed_with_its_paper() -> None:
+    output = _invoke("attacks")
+    assert all(name in output for name in attack_names())
+    assert "Carlini" in output
+    # Variants that need more stand in a line of their own.
+    online = next(line for line in output.splitlines() if "online-global" in line)
+    assert "offline-global" not in online
+    assert "4+ shadows, IN shadows" in online
+
+
+def test_doctor_says_that_all_is_there() -> None:
+    output = _invoke("doctor")
+    assert "onnxruntime" in output
+    assert "every toolchain and runtime is installed" in output
+
+
+def test_the_version_is_the_changelogs(root_folder: Path) -> None:
+    version = _invoke("--version").split()[-1]
+    assert f"## {version} " in (root_folder / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_an_empty_store(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    _invoke("cache", "ls", "--store", str(tmp_path / "store"))
+    assert "removed 0" in _invoke("cache", "clean", "--yes", "--store", str(tmp_path / "store"))
+
+
+def test_plan_counts_and_estimates(tmp_path: Path) -> None:
+    spec = tmp_path / "audit.yaml"
+    spec.write_text(yaml.safe_dump({"data": {"members": 100, "nonmembers": 100}, "threat": {"shadows": 4}}))
+    output = _invoke("plan", str(spec), "--store", str(tmp_path / "store"))
+    assert "digits: 100 members, 100 nonmembers, 1597 reference records, 10 classes, 0 exact duplicates" in output
+    rows = {line.split()[0]: line.split()[1:4] for line in output.splitlines() if line.split()[3:4]}
+    assert rows["train"] == ["5", "0", "5"]
+    assert rows["query"] == ["10", "0", "10"]
+    assert "workers of one thread" in output
+
+
+def test_every_yaml_of_the_repository_is_valid(root_folder: Path) -> None:
+    found = [*(root_folder / "examples").rglob("*.yaml"), *(root_folder / "benchmarks").glob("*.yaml")]
+    assert len(found) >= 4
+    for path in found:
+        load_spec(path)
+
+
+def test_every_key_is_documented(root_folder: Path) -> None:
+    from edgeaudit.spec import AuditSpec, BudgetSpec, CmMiaSpec, DataSpec, ModelSpec, ThreatSpec
+
+    text = (root_folder / "docs" / "audit-yaml.md").read_text(encoding="utf-8")
+    for model in (AuditSpec, BudgetSpec, CmMiaSpec, DataSpec, ModelSpec, ThreatSpec):
+        for name, field in model.model_fields.items():
+            assert (field.alias or name) in text, f"{model.__name__}.{name}"

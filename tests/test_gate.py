@@ -1,0 +1,180 @@
+"""Budgets are judged on intervals; what cannot be judged is never 0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeaudit.errors import BudgetError
+from edgeaudit.gate import FormatScores, judge, require_budgets_exist
+from edgeaudit.report.model import FormatResult, LeakageRow, Verdict
+from edgeaudit.spec import AuditSpec
+
+_FORMATS = ("torch-fp32", "onnx-int8-static", "litert-int8")
+
+
+def _spec(budgets: dict[str, Any], **more: Any) -> AuditSpec:
+    return AuditSpec.model_validate({"formats": list(_FORMATS), "budgets": budgets, **more})
+
+
+def _row(format_id: str, value: float | None, low: float | None, high: float | None, metric: str = "auc") -> LeakageRow:
+    return LeakageRow(
+        format=format_id,
+        device="local",
+        attack="cm-mia",
+        variant="t",
+        exposure="probabilities",
+        subset="all",
+        shadow_match="matched",
+        metric=metric,
+        value=value,
+        low=low,
+        high=high,
+        n_members=100,
+        n_nonmembers=100,
+    )
+
+
+def _format(format_id: str, error: str | None = None) -> FormatResult:
+    return FormatResult.model_validate(
+        {
+            "id": format_id,
+            "device": "local",
+            "status": "failed" if error else "ok",
+            "summary": "",
+            "precision": "int8",
+            "error": error,
+        }
+    )
+
+
+def _no_scores(format_id: str) -> FormatScores:
+    raise AssertionError(f"scores of {format_id} are needed for max-increase only")
+
+
+def _judge(spec: AuditSpec, rows: list[LeakageRow], failed: tuple[str, ...] = ()) -> Verdict:
+    formats = [_format(f, "no" if f in failed else None) for f in _FORMATS]
+    return judge(spec, formats, rows, _no_scores)
+
+
+def _rows(low: float, high: float) -> list[LeakageRow]:
+    return [_row(f, (low + high) / 2, low, high) for f in _FORMATS]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "outcome", "code"),
+    [
+        (0.50, 0.60, "within budget", 0),
+        (0.50, 0.70, "within budget", 0),  # the upper bound may touch the limit
+        (0.71, 0.80, "budget exceeded", 1),
+        (0.65, 0.75, "inconclusive", 3),
+        (0.70, 0.75, "inconclusive", 3),  # a lower bound at the limit is not beyond it
+    ],
+)
+def test_the_interval_decides(low: float, high: float, outcome: str, code: int) -> None:
+    verdict = _judge(_spec({"auc": ["error", {"max": 0.7}]}), _rows(low, high))
+    assert (verdict.outcome, verdict.exit_code) == (outcome, code)
+
+
+def test_the_reference_is_not_judged_unless_named() -> None:
+    rows = [_row("torch-fp32", 0.9, 0.88, 0.92), *_rows(0.5, 0.6)[1:]]
+    assert _judge(_spec({"auc": ["error", {"max": 0.7}]}), rows).exit_code == 0
+    assert _judge(_spec({"auc": ["error", {"max": 0.7, "formats": ["torch-fp32"]}]}), rows).exit_code == 1
+
+
+def test_no_budget_is_no_approval() -> None:
+    verdict = _judge(_spec({}), _rows(0.8, 0.9))
+    assert (verdict.outcome, verdict.exit_code) == ("not judged", 0)
+    assert "no budget was set" in verdict.reasons[0]
+
+
+def test_a_warning_is_said_and_does_not_fail() -> None:
+    verdict = _judge(_spec({"auc": ["warn", {"max": 0.55}]}), _rows(0.6, 0.7))
+    assert verdict.exit_code == 0
+    assert any("warning: litert-int8: budget auc <= 0.55 is exceeded" in r for r in verdict.reasons)
+
+
+def test_what_is_not_resolvable_is_inconclusive() -> None:
+    rows = [_row(f, None, None, None, "tpr@fpr=0.001") for f in _FORMATS]
+    assert _judge(_spec({"tpr@fpr=0.001": ["error", {"max": 0.1}]}), rows).exit_code == 3
+
+
+def test_a_failed_format_is_an_error_even_where_all_else_holds() -> None:
+    verdict = _judge(_spec({"auc": ["error", {"max": 0.9}]}), _rows(0.5, 0.6), failed=("litert-int8",))
+    assert verdict.exit_code == 2
+    assert "litert-int8 failed: no" in verdict.reasons
+
+
+def test_one_exceeded_budget_outweighs_an_open_one() -> None:
+    rows = [_row("onnx-int8-static", 0.9, 0.85, 0.95), _row("litert-int8", 0.7, 0.6, 0.8)]
+    assert _judge(_spec({"auc": ["error", {"max": 0.7}]}), rows).exit_code == 1
+
+
+def test_a_null_target_with_a_leak_makes_the_audit_invalid() -> None:
+    spec = _spec({"auc": ["error", {"max": 0.9}]}, control="null")
+    assert _judge(spec, _rows(0.45, 0.55)).exit_code == 0
+    verdict = _judge(spec, _rows(0.52, 0.60))
+    assert (verdict.outcome, verdict.exit_code) == ("invalid", 3)
+
+
+@pytest.mark.parametrize("metric", ["auc", "tpr@fpr=0.01"])
+def test_a_budget_on_an_attack_that_could_not_be_run_is_inconclusive(metric: str) -> None:
+    rows = [_row(f, None, None, None).model_copy(update={"note": "not applicable: no IN shadows"}) for f in _FORMATS]
+    verdict = _judge(_spec({metric: ["error", {"max": 0.7}]}), rows)
+    assert verdict.exit_code == 3
+    assert "not applicable: no IN shadows" in verdict.reasons[0]
+    # Scores do not hold it either.
+    increase = _spec({metric: ["error", {"max-increase": 0.1, "against": "torch-fp32"}]})
+    empty = FormatScores({}, np.arange(4) < 2)
+    assert judge(increase, [_format(f) for f in _FORMATS], rows, lambda _: empty).exit_code == 3
+
+
+def test_a_null_control_without_a_figure_proves_nothing() -> None:
+    rows = [_row(f, None, None, None) for f in _FORMATS]
+    assert _judge(_spec({}, control="null"), rows).outcome == "invalid"
+
+
+def test_all_holds_every_attack() -> None:
+    require_budgets_exist(_spec({"auc": ["error", {"max": 0.7, "attack": "rmia", "variant": "online"}]}, attacks="all"))
+
+
+@pytest.mark.parametrize(
+    ("budgets", "message"),
+    [
+        ({"auc": ["error", {"max": 0.7, "formats": ["litert-int9"]}]}, "'litert-int9' is not in this audit"),
+        ({"auc": ["error", {"max-increase": 0.1, "against": "onnx-fp32"}]}, "'onnx-fp32' is not in this audit"),
+        ({"aux": ["error", {"max": 0.7}]}, "not a metric that a budget can limit"),
+        ({"auc": ["error", {"max": 0.7, "attack": "rmia"}]}, "'rmia' is not in this audit's attacks"),
+        ({"auc": ["error", {"max": 0.7, "variant": "z"}]}, "no variant 'z'"),
+        ({"advantage": ["error", {"max-increase": 0.1, "against": "torch-fp32"}]}, "paired test"),
+    ],
+)
+def test_a_budget_on_nothing_is_refused(budgets: dict[str, Any], message: str) -> None:
+    with pytest.raises(BudgetError, match=message):
+        require_budgets_exist(_spec(budgets))
+
+
+def test_an_audit_of_the_reference_alone_has_nothing_to_judge() -> None:
+    spec = AuditSpec.model_validate({"formats": ["torch-fp32"], "budgets": {"auc": ["error", {"max": 0.7}]}})
+    with pytest.raises(BudgetError, match="applies to no format"):
+        require_budgets_exist(spec)
+
+
+@pytest.mark.parametrize("metric", ["auc", "tpr@fpr=0.01"])
+def test_an_increase_is_judged_by_a_paired_test(metric: str) -> None:
+    rng = np.random.default_rng(0)
+    members = np.arange(2000) < 1000
+    common = rng.normal(size=2000)
+    weak, strong = common + 0.2 * members, common + 2.0 * members
+    scores = {
+        "torch-fp32": FormatScores({"cm-mia/t": weak}, members),
+        "onnx-int8-static": FormatScores({"cm-mia/t": weak + 1e-3 * rng.normal(size=2000)}, members),
+        "litert-int8": FormatScores({"cm-mia/t": strong}, members),
+    }
+    spec = _spec({metric: ["error", {"max-increase": 0.1, "against": "torch-fp32"}]})
+    verdict = judge(spec, [_format(f) for f in _FORMATS], [], scores.__getitem__)
+    by_format = {b.format: b.verdict for b in verdict.budgets}
+    assert by_format == {"onnx-int8-static": "pass", "litert-int8": "fail"}
+    assert verdict.exit_code == 1
