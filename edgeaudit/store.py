@@ -73,7 +73,7 @@ class Store:
     @contextmanager
     def writing(self, kind: str, key: str) -> Iterator[Path]:
         """An empty folder to fill; `finish` it inside the block. On any error it is removed."""
-        draft = self.root / ".tmp" / f"{os.getpid()}-{uuid.uuid4().hex}"
+        draft = self.root / ".tmp" / f"{_writer(os.getpid())}-{uuid.uuid4().hex}"
         with store_errors(f"the store {self.root}"):
             draft.mkdir()
         try:
@@ -112,8 +112,7 @@ class Store:
         """Remove drafts whose writer no longer lives; returns how many."""
         removed = 0
         for draft in (self.root / ".tmp").iterdir():
-            pid = draft.name.partition("-")[0]
-            if not (pid.isdecimal() and psutil.pid_exists(int(pid))):
+            if not _lives(draft.name):
                 shutil.rmtree(draft, ignore_errors=True)
                 removed += 1
         return removed
@@ -136,3 +135,27 @@ class Store:
                     shutil.rmtree(entry)
                     removed += 1
         return removed
+
+
+def _writer(pid: int) -> str:
+    """`<pid>-<started>`, in whole seconds since the epoch.
+
+    A number alone does not name a process: it is given again to others, and one that was killed keeps it until its
+    parent asks for it, which an init process that reaps nothing never does.
+    """
+    return f"{pid}-{int(psutil.Process(pid).create_time())}"
+
+
+def _lives(draft: str) -> bool:
+    """Whether the writer that a draft is named after is still at work."""
+    pid, _, rest = draft.partition("-")
+    started = rest.partition("-")[0]
+    if not (pid.isdecimal() and started.isdecimal()):
+        return False
+    try:
+        process = psutil.Process(int(pid))
+        # A second either way: the clock that starts are told by may be set while we run.
+        same = abs(process.create_time() - int(started)) < 2
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

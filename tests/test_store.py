@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from edgeaudit.errors import StoreError
@@ -58,15 +59,45 @@ def test_the_first_of_two_writers_wins(tmp_path: Path) -> None:
     assert store.entry("train", "k").about == {"writer": 1}
 
 
+def draft_of(store: Store) -> Path:
+    """A draft that its writer, this process, has begun."""
+    with store.writing("train", "k") as draft:
+        return store.root / ".tmp" / draft.name
+
+
 def test_only_drafts_of_dead_writers_are_swept(tmp_path: Path) -> None:
     store = Store(tmp_path)
     dead = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
     ).stdout.strip()
-    (tmp_path / ".tmp" / f"{dead}-a").mkdir()
-    (tmp_path / ".tmp" / f"{os.getpid()}-b").mkdir()
+    (tmp_path / ".tmp" / f"{dead}-{int(time.time())}-a").mkdir()
+    mine = draft_of(store)
+    mine.mkdir()
     assert store.sweep() == 1
-    assert [p.name for p in (tmp_path / ".tmp").iterdir()] == [f"{os.getpid()}-b"]
+    assert list((tmp_path / ".tmp").iterdir()) == [mine]
+
+
+def test_a_writer_that_was_killed_and_not_yet_reaped_is_dead(tmp_path: Path) -> None:
+    """An orphan's new parent may be an init that never asks for it; its number then exists for ever."""
+    store = Store(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as writer:
+        process = psutil.Process(writer.pid)
+        draft = tmp_path / ".tmp" / f"{writer.pid}-{int(process.create_time())}-a"
+        draft.mkdir()
+        assert store.sweep() == 0
+        process.kill()
+        while process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        assert psutil.pid_exists(writer.pid)
+        assert store.sweep() == 1
+        assert not draft.exists()
+
+
+def test_a_process_number_that_was_given_again_is_not_the_writer(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    pid, started, rest = draft_of(store).name.split("-")
+    (tmp_path / ".tmp" / f"{pid}-{int(started) - 60}-{rest}").mkdir()
+    assert store.sweep() == 1
 
 
 def test_a_missing_or_damaged_entry_says_what_to_do(tmp_path: Path) -> None:
