@@ -15,7 +15,7 @@ from edgeaudit.formats import FORMATS, Format, PassUse
 from edgeaudit.jobs import Job
 from edgeaudit.jobs.base import JobRef
 from edgeaudit.plugins import package_versions
-from edgeaudit.population import HALF, Population
+from edgeaudit.population import HALF, NULL, SHADOW, TARGET, Population, Role, numbered
 from edgeaudit.recipes.base import Recipe, Training, source_digest
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.spec import AuditSpec, FormatUse, ModelSpec
@@ -31,7 +31,7 @@ _TORCH_PACKAGES = ("torch", "safetensors", "numpy")
 
 @dataclass(frozen=True)
 class FormatPlan:
-    """One format's jobs: the target's artifact and query, the shadows' queries, and one measurement a shadow match."""
+    """One format's jobs: the first target's artifact and query, the shadows' queries, a measurement a shadow match."""
 
     use: FormatUse
     format: Format
@@ -111,9 +111,10 @@ class _Planner:
         self.population = population
         self.population_ref = population_ref
         self.recipe = recipe_of(spec.model, population)
-        kind = HALF if spec.threat.mode == "auditor" else "shadow-"
-        self.shadows = [f"{kind}{k}" for k in range(spec.threat.shadows)]
-        self.target = "null-target" if spec.control == "null" else "target"
+        kind = HALF if spec.threat.mode == "auditor" else SHADOW
+        self.shadows = [f"{kind}-{k}" for k in range(spec.threat.shadows)]
+        self.targets = numbered(TARGET, spec.targets)
+        self.nulls = numbered(NULL, spec.controls.null_targets)
         self.result = Plan()
         # Shared by every job that says the same, so that the graph stays small at many shadows.
         self._shared: dict[str, Any] = {}
@@ -124,8 +125,8 @@ class _Planner:
         self._require_pool()
 
     def _require_pool(self) -> None:
-        # Drawing the ids of one shadow and of the target raises the error that names what is missing.
-        for role in (self.target, self.shadows[0]):
+        # Drawing the ids of one shadow and of the targets raises the error that names what is missing.
+        for role in (*self.targets, *self.nulls, self.shadows[0]):
             for policy, count in self.check.items():
                 self.population.calibration_ids(role, self.spec.seed, policy, count)
 
@@ -139,24 +140,25 @@ class _Planner:
         uses = [(use, find_format(use)) for use in self.spec.formats]
         queries: dict[tuple[str, str], JobRef] = {}
         artifacts: dict[str, JobRef] = {}
-        for role in (self.target, *self.shadows):
+        for role in (*self.targets, *self.nulls, *self.shadows):
             for use, found in uses:
                 artifact, query = self._serve(role, use, found)
                 queries[role, use.id] = query
-                if role == self.target:
+                if role == TARGET:
                     artifacts[use.id] = artifact
         reference = FormatUse(format="torch-fp32")
         for use, found in uses:
             matched = tuple(queries[role, use.id] for role in self.shadows)
+            asked = {role: queries[role, use.id] for role in (*self.targets, *self.nulls)}
             measures: dict[str, JobRef] = {}
             for match in self.spec.threat.shadow_match:
                 if match == "matched":
                     shadows = matched
                 else:
                     shadows = tuple(self._serve(r, reference, FORMATS["torch-fp32"])[1] for r in self.shadows)
-                measures[match] = self._measure(use, queries[self.target, use.id], shadows, match, measure)
+                measures[match] = self._measure(use, asked, shadows, match, measure)
             self.result.formats.append(
-                FormatPlan(use, found, artifacts[use.id], queries[self.target, use.id], matched, measures)
+                FormatPlan(use, found, artifacts[use.id], queries[TARGET, use.id], matched, measures)
             )
         return self.result
 
@@ -168,7 +170,7 @@ class _Planner:
         return source, self._query(role, source, use, found)
 
     def _train(self, role: str) -> JobRef:
-        checkpoint = self.spec.model.checkpoint if role == "target" else None
+        checkpoint = self.spec.model.checkpoint if role == TARGET else None
         inputs = {
             "population": self.population_ref[1],
             "role": role,
@@ -232,12 +234,17 @@ class _Planner:
         return self.result.add(Job("query", inputs, (source,), f"query {use.id} {role}", hints))
 
     def _measure(
-        self, use: FormatUse, target: JobRef, shadows: tuple[JobRef, ...], match: str, measure: Mapping[str, Any]
+        self,
+        use: FormatUse,
+        asked: Mapping[Role, JobRef],
+        shadows: tuple[JobRef, ...],
+        match: str,
+        measure: Mapping[str, Any],
     ) -> JobRef:
         inputs = {
             "population": self.population_ref[1],
-            "target": list(target),
-            "target_role": self.target,
+            "targets": [[role, list(asked[role])] for role in self.targets],
+            "nulls": [[role, list(asked[role])] for role in self.nulls],
             "shadows": [list(s) for s in shadows],
             "shadow_roles": self.shadows,
             "seed": self.spec.seed,
@@ -249,9 +256,8 @@ class _Planner:
             "shadow_match": match,
             **measure,
         }
-        return self.result.add(
-            Job("measure", inputs, (target, *shadows), f"attack {use.id} ({match} shadows)", {"format": use.id})
-        )
+        needs = (*asked.values(), *shadows)
+        return self.result.add(Job("measure", inputs, needs, f"attack {use.id} ({match} shadows)", {"format": use.id}))
 
 
 def _file_digest(path: Any) -> str:

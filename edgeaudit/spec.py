@@ -17,6 +17,7 @@ __all__ = [
     "AuditSpec",
     "BudgetSpec",
     "CalibrationSpec",
+    "ControlsSpec",
     "DataSpec",
     "FormatUse",
     "ModelSpec",
@@ -169,15 +170,30 @@ def _as_budget(metric: str, entry: object) -> object:
     raise ValueError(f"'{metric}' must be [warn | error, {{max: ...}}]")
 
 
+class ControlsSpec(_Spec):
+    """Checks of the audit itself; one that fails makes it invalid.
+
+    null_targets: models that trained on none of the audited records; every attack must find nothing in them.
+    shift: whether members and nonmembers differ already as records, before any model is asked.
+    """
+
+    null_targets: int = Field(1, ge=0, alias="null-targets")
+    shift: bool = True
+
+
 class AuditSpec(_Spec):
-    """The whole of audit.yaml."""
+    """The whole of audit.yaml.
+
+    targets: how many models are audited; each trains on members of its own draw from the audited records.
+    """
 
     name: str = "audit"
     seed: int = Field(0, ge=0)
+    targets: int = Field(1, ge=1)
     model: ModelSpec = ModelSpec()
     data: DataSpec = DataSpec()
     threat: ThreatSpec = ThreatSpec()
-    control: Literal["none", "null"] = "none"
+    controls: ControlsSpec = ControlsSpec()
     formats: tuple[Annotated[FormatUse, BeforeValidator(_as_format)], ...] = Field(
         default=(FormatUse(format="torch-fp32"), FormatUse(format="onnx-int8-static")), min_length=1
     )
@@ -186,14 +202,6 @@ class AuditSpec(_Spec):
     )
     cm_mia: CmMiaSpec = Field(default=CmMiaSpec(), alias="cm-mia")
     budgets: Annotated[dict[str, tuple[BudgetSpec, ...]], BeforeValidator(_as_budgets)] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_a_word(cls, raw: object) -> object:
-        # YAML reads `control: null` as no value; here it is the name of the control.
-        if isinstance(raw, dict) and "control" in raw and raw["control"] is None:
-            return {**raw, "control": "null"}
-        return raw
 
     @field_validator("formats")
     @classmethod
@@ -212,8 +220,8 @@ class AuditSpec(_Spec):
                     "model.checkpoint is a trained target: data.members and data.nonmembers must be files with the ids "
                     "of the records it was and was not trained on"
                 )
-            if self.control == "null":
-                raise ValueError("control: null trains a target of its own; leave model.checkpoint out")
+            if self.targets > 1:
+                raise ValueError("model.checkpoint is one trained target; leave 'targets' out")
         if self.threat.exposure == "logits" and any(f.softmax == "inside" for f in self.formats):
             raise ValueError("threat.exposure: logits cannot be had from a format with softmax: inside")
         return self
@@ -267,7 +275,7 @@ def load_spec(path: Path) -> AuditSpec:
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "model": ModelSpec, "data": DataSpec, "threat": ThreatSpec, "formats": FormatUse, "cm-mia": CmMiaSpec,
-    "budgets": BudgetSpec, "calibration": CalibrationSpec,
+    "budgets": BudgetSpec, "calibration": CalibrationSpec, "controls": ControlsSpec,
 }  # fmt: skip
 
 

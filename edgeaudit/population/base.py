@@ -15,14 +15,29 @@ import numpy.typing as npt
 
 from edgeaudit.errors import DataError, SplitError
 from edgeaudit.population.sources import Raw
-from edgeaudit.population.split import Duplicates, Split
+from edgeaudit.population.split import Duplicates, Split, content_groups, draw_split
 
-__all__ = ["HALF", "Population", "Role", "prepare_records", "stream"]
+__all__ = ["HALF", "NULL", "SHADOW", "TARGET", "Population", "Role", "numbered", "prepare_records", "stream"]
 
 IntArray = npt.NDArray[np.int64]
-HALF = "half-"
+HALF, NULL, SHADOW, TARGET = "half", "null-target", "shadow", "target"
 Role = str
-"""Which model: `target`, `null-target`, `shadow-<k>` (adversary), or `half-<k>` (a shadow of the auditor)."""
+"""Which model: `target`, `target-<i>` (i from 1: other members), `null-target`, `null-target-<j>`, `shadow-<k>` (the
+adversary's), or `half-<k>` (the auditor's)."""
+
+
+_DRAWS = 100
+
+
+def numbered(kind: str, count: int) -> list[Role]:
+    """The roles of `count` targets or null targets; the first of a kind has no number."""
+    return [kind if i == 0 else f"{kind}-{i}" for i in range(count)]
+
+
+def _kind(role: Role) -> tuple[str, int]:
+    """A role's kind and number."""
+    kind, _, number = role.rpartition("-")
+    return (kind, int(number)) if number.isdecimal() else (role, 0)
 
 
 def stream(seed: int, *names: object) -> np.random.Generator:
@@ -135,14 +150,16 @@ class Population:
     def training_ids(self, role: Role, seed: int) -> IntArray:
         """What a model trains on: the target its members, shadow k as many records of the reference pool.
 
-        A null target is drawn as a shadow is, so it is exchangeable with them and every test must find nothing.
+        A further target is another audit's target: as many members, drawn anew from the audited records. A null target
+        is drawn as a shadow is, so it is exchangeable with them and every test must find nothing.
         A `half-<k>` trains on a random half of the audited records and the next one on the other half, so that each
         record is in for as many shadows as it is out (or one less, for an odd number of shadows).
         """
-        if role == "target":
-            return self.split.members
-        if role.startswith(HALF):
-            return self._half(int(role.removeprefix(HALF)), seed)
+        kind, number = _kind(role)
+        if kind == TARGET:
+            return self._members(number, seed)
+        if kind == HALF:
+            return self._half(number, seed)
         n, pool = len(self.split.members), self.split.reference
         if n >= len(pool):
             raise SplitError(
@@ -155,6 +172,27 @@ class Population:
     def audited(self) -> IntArray:
         """Ids of members, then nonmembers."""
         return np.concatenate([self.split.members, self.split.nonmembers])
+
+    def _members(self, number: int, seed: int) -> IntArray:
+        if number == 0:
+            return self.split.members
+        sizes = len(self.split.members), len(self.split.nonmembers)
+        for attempt in range(_DRAWS):
+            try:
+                drawn = draw_split(self._audited_groups, *sizes, 0, stream(seed, "members", number, attempt))
+            except SplitError:
+                # Every place must be filled, so a draw that leaves a group of copies for the last one is drawn again.
+                continue
+            return np.sort(self.audited[drawn.members])
+        raise SplitError(
+            f"targets: {sizes[0]} members for target {number} cannot be drawn from the audited records without "
+            "splitting groups of identical records; ask for other counts or fewer targets"
+        )
+
+    @cached_property
+    def _audited_groups(self) -> IntArray:
+        """Groups of identical records among the audited ones, which stay on one side of every draw."""
+        return content_groups(self._records[self.audited], self.labels[self.audited])[0]
 
     def _half(self, index: int, seed: int) -> IntArray:
         shuffled = stream(seed, "halves", index // 2).permutation(self.audited)
@@ -171,7 +209,7 @@ class Population:
         trained = self.training_ids(role, seed)
         if policy == "members":
             pool = trained
-        elif policy == "nonmembers" and (role == "target" or role.startswith(HALF)):
+        elif policy == "nonmembers" and _kind(role)[0] in (TARGET, HALF):
             pool = np.setdiff1d(self.audited, trained)
         else:
             pool = np.setdiff1d(self.split.reference, trained)
