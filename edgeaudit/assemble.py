@@ -171,7 +171,8 @@ def _population_info(population: Population) -> PopulationInfo:
 def _threat(spec: AuditSpec, population: Population) -> dict[str, Any]:
     return {
         **spec.threat.model_dump(mode="json"),
-        "control": spec.control,
+        "targets": spec.targets,
+        "null_targets": spec.controls.null_targets,
         "records_per_model": len(population.split.members),
         "probability_floor": FLOOR,
     }

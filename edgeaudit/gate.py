@@ -91,7 +91,6 @@ def judge(
         for format_id in _judged(budget, [f.id for f in formats])
         if format_id not in failed and budget.against not in failed
     ]
-    controls = _null_control(spec, rows) if spec.control == "null" else []
     errors = [b for b in budgets if b.level == "error"]
     exceeded = [_says(b) for b in errors if b.verdict == "fail"]
     open_ones = [_says(b) for b in errors if b.verdict == "inconclusive"]
@@ -100,18 +99,15 @@ def judge(
     if failed:
         reasons = tuple(f"{f.id} failed: {f.error}" for f in formats if f.status == "failed")
         return Verdict(outcome="error", exit_code=2, reasons=(*reasons, *exceeded, *warnings), budgets=kept)
-    if controls:
-        return Verdict(outcome="invalid", exit_code=3, reasons=(*controls, *warnings), budgets=kept)
     if exceeded:
         return Verdict(outcome="budget exceeded", exit_code=1, reasons=(*exceeded, *open_ones, *warnings), budgets=kept)
     if open_ones:
         return Verdict(outcome="inconclusive", exit_code=3, reasons=(*open_ones, *warnings), budgets=kept)
-    control = ("the null control holds: every AUC interval contains 0.5",) if spec.control == "null" else ()
     if not budgets:
-        said = (*control, "no budget was set, so nothing says whether a format may ship")
+        said = ("no budget was set, so nothing says whether a format may ship",)
         return Verdict(outcome="not judged", exit_code=0, reasons=said, budgets=())
     held = f"{len(errors)} budget checks hold" if errors else "budgets that only warn were set"
-    return Verdict(outcome="within budget", exit_code=0, reasons=(held, *control, *warnings), budgets=kept)
+    return Verdict(outcome="within budget", exit_code=0, reasons=(held, *warnings), budgets=kept)
 
 
 def _says(budget: Budget) -> str:
@@ -191,20 +187,3 @@ def _increase(metric: str, budget: BudgetSpec, format_id: str, scores: Callable[
         rng = stream(0, "paired bootstrap", format_id, str(budget.against), metric)
         change = tpr_difference(here.scores[key], against.scores[key], here.members, fpr, rng)
     return change.value, change.low, change.high, change.note
-
-
-def _null_control(spec: AuditSpec, rows: Sequence[LeakageRow]) -> list[str]:
-    """A target that trained on other data leaks nothing; an AUC interval without 0.5 says that the audit is wrong."""
-    names = chosen_attacks(spec.attacks)
-    headline = "cm-mia" if "cm-mia" in names else names[0]
-    wanted = {(headline, find_attack(headline).spec.variants[0], "all", "auc")}
-    found = [row for row in rows if (row.attack, row.variant, row.subset, row.metric) in wanted]
-    open_ones = [
-        f"null control: {r.format} has no AUC of {headline} to judge ({r.note})" for r in found if r.value is None
-    ]
-    return open_ones + [
-        f"null control failed: {row.format} has AUC {row.value:.3f} [{row.low:.3f}, {row.high:.3f}] on a target that "
-        "trained on none of these records"
-        for row in found
-        if row.value is not None and row.low is not None and row.high is not None and not row.low <= 0.5 <= row.high
-    ]

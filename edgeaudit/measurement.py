@@ -36,6 +36,8 @@ def measurement_inputs(spec: AuditSpec) -> dict[str, Any]:
     return {
         "attacks": list(names),
         "cm_mia": settings | {"cutoffs": list(spec.cm_mia.cutoffs or DEFAULT_CUTOFFS)},
-        "code": source_digest("edgeaudit.attacks", "edgeaudit.leakage", "edgeaudit.jobs.measure"),
+        "code": source_digest(
+            "edgeaudit.attacks", "edgeaudit.leakage", "edgeaudit.jobs.measure", "edgeaudit.jobs.answers"
+        ),
         "versions": {package: metadata.version(package) for package in ("numpy", "scipy", "scikit-learn")},
     }

@@ -112,13 +112,6 @@ def test_one_exceeded_budget_outweighs_an_open_one() -> None:
     assert _judge(_spec({"auc": ["error", {"max": 0.7}]}), rows).exit_code == 1
 
 
-def test_a_null_target_with_a_leak_makes_the_audit_invalid() -> None:
-    spec = _spec({"auc": ["error", {"max": 0.9}]}, control="null")
-    assert _judge(spec, _rows(0.45, 0.55)).exit_code == 0
-    verdict = _judge(spec, _rows(0.52, 0.60))
-    assert (verdict.outcome, verdict.exit_code) == ("invalid", 3)
-
-
 @pytest.mark.parametrize("metric", ["auc", "tpr@fpr=0.01"])
 def test_a_budget_on_an_attack_that_could_not_be_run_is_inconclusive(metric: str) -> None:
     rows = [_row(f, None, None, None).model_copy(update={"note": "not applicable: no IN shadows"}) for f in _FORMATS]
@@ -129,11 +122,6 @@ def test_a_budget_on_an_attack_that_could_not_be_run_is_inconclusive(metric: str
     increase = _spec({metric: ["error", {"max-increase": 0.1, "against": "torch-fp32"}]})
     empty = FormatScores({}, np.arange(4) < 2)
     assert judge(increase, [_format(f) for f in _FORMATS], rows, lambda _: empty).exit_code == 3
-
-
-def test_a_null_control_without_a_figure_proves_nothing() -> None:
-    rows = [_row(f, None, None, None) for f in _FORMATS]
-    assert _judge(_spec({}, control="null"), rows).outcome == "invalid"
 
 
 def test_all_holds_every_attack() -> None:

@@ -44,11 +44,19 @@ def _count(plan: Plan, kind: str) -> int:
 
 def test_what_formats_have_in_common_is_done_once(population: Population) -> None:
     plan = _plan(population)
-    assert _count(plan, "train") == 4  # target and three shadows serve every format
+    assert _count(plan, "train") == 5  # target, null target and three shadows serve every format
     # A model: onnx.export, ort.static; litert.export, fp16, static; prune, onnx.export, ort.static. Nothing twice.
-    assert _count(plan, "compress") == 4 * 8
-    assert _count(plan, "query") == 4 * 6
+    assert _count(plan, "compress") == 5 * 8
+    assert _count(plan, "query") == 5 * 6
     assert _count(plan, "measure") == 6
+
+
+def test_further_targets_share_the_shadows(population: Population) -> None:
+    one, many = _plan(population), _plan(population, targets=3, controls={"null-targets": 2})
+    # Two targets and a null target more, and nothing else again.
+    assert _count(many, "train") == _count(one, "train") + 3
+    assert _count(many, "measure") == _count(one, "measure")
+    assert {ref for ref in one.jobs if ref[0] != "measure"} <= set(many.jobs)
 
 
 def test_jobs_stand_after_what_they_need(population: Population) -> None:
@@ -112,9 +120,9 @@ def test_changed_code_never_meets_an_old_result(population: Population, monkeypa
 def test_calibration_belongs_to_the_format(population: Population) -> None:
     formats = ["litert-int8", {"format": "litert-int8", "calibration": "members"}]
     plan = _plan(population, formats=formats)
-    assert _count(plan, "query") == 2 * 4
+    assert _count(plan, "query") == 2 * 5
     # One export serves both; each policy quantises for itself.
-    assert _count(plan, "compress") == 4 * 3
+    assert _count(plan, "compress") == 5 * 3
 
 
 def test_fp32_shadows_need_the_reference_even_where_it_is_not_a_format(population: Population) -> None:

@@ -55,9 +55,15 @@ def test_a_missing_file_points_to_init(tmp_path: Path) -> None:
         load_spec(tmp_path / "none.yaml")
 
 
-def test_yaml_null_is_the_null_control(tmp_path: Path) -> None:
-    assert _load(tmp_path, "control: null").control == "null"
-    assert _load(tmp_path, "seed: 1").control == "none"
+def test_a_null_target_is_audited_unless_it_is_refused(tmp_path: Path) -> None:
+    assert _load(tmp_path, "seed: 1").controls.null_targets == 1
+    assert _load(tmp_path, "controls: {null-targets: 0}").controls.null_targets == 0
+
+
+def test_a_trained_target_is_one(tmp_path: Path) -> None:
+    text = "model: {checkpoint: m.pt}\ndata: {members: m.txt, nonmembers: n.txt}\ntargets: 2"
+    with pytest.raises(SpecError, match="one trained target"):
+        _load(tmp_path, text)
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
@@ -97,5 +103,5 @@ def test_one_attack_or_all_need_no_list(tmp_path: Path) -> None:
 
 
 def test_the_spec_survives_its_own_json(tmp_path: Path) -> None:
-    spec = _load(tmp_path, "budgets: {auc: [error, {max-increase: 0.1, against: torch-fp32}]}\ncontrol: null")
+    spec = _load(tmp_path, "budgets: {auc: [error, {max-increase: 0.1, against: torch-fp32}]}\ntargets: 2")
     assert AuditSpec.model_validate(spec.model_dump(mode="json", by_alias=True)) == spec

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.artifact import Artifact
-from edgeaudit.attacks.base import Attack, Evidence, Scores
+from edgeaudit.attacks.base import Attack, Scores
 from edgeaudit.attacks.calibrated import set_aside
 from edgeaudit.attacks.cm_mia import CmMia, check_cutoff, decide
 from edgeaudit.attacks.registry import find_attack
@@ -19,75 +18,142 @@ from edgeaudit.attacks.selection import SelectionRule, select
 from edgeaudit.attacks.signals import probabilities
 from edgeaudit.attacks.threshold import Threshold, learn_threshold
 from edgeaudit.errors import AttackError
+from edgeaudit.jobs.answers import Answers, Case, accuracy
 from edgeaudit.jobs.base import JobContext
-from edgeaudit.jobs.query import RESPONSES
+from edgeaudit.leakage.intervals import delong
 from edgeaudit.leakage.metrics import Figure, figures
 from edgeaudit.leakage.outputs import granularity
+from edgeaudit.leakage.paired import auc_difference
 from edgeaudit.leakage.roc import roc, thin
 from edgeaudit.leakage.verdicts import verdict_figures
 
-__all__ = ["measure"]
+__all__ = ["SCORES", "measure"]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
+Arrays = dict[str, npt.NDArray[Any]]
+
+SCORES = "scores"
+"""scores.npz is the first target's; scores-<role>.npz another's."""
 
 _NULL_BINS = 20
 _MOST_EXPOSED = 20
 _SELECTIONS = {"fraction": "fraction", "alpha-beta": "alpha_beta", "hardness": "hardness"}
 
 
-@dataclass(frozen=True)
-class _Case:
-    """One format's evidence.
+@dataclass
+class _Found:
+    """What is reported: of the first target everything, of each further one its figures, of a null target its AUC."""
 
-    reference: on the reference records that the target did not train on (all of them, but for a null target).
-    playground: records of which shadows trained on some, so that they can play the target there: the reference
-    records, or in auditor mode the audited ones (whose memberships of the target are not looked at).
-    members: bool [audited]. calibration: ids that a quantiser saw. subsets: name -> bool [audited].
-    """
-
-    audited: Evidence
-    reference: Evidence
-    playground: Evidence
-    members: BoolArray
-    records: npt.NDArray[np.int64]
-    calibration: npt.NDArray[np.int64]
-    subsets: Mapping[str, BoolArray]
-    facts: Mapping[str, Any]
+    leakage: list[dict[str, Any]] = field(default_factory=list)
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    null_p_values: list[dict[str, Any]] = field(default_factory=list)
+    exposed: list[dict[str, Any]] = field(default_factory=list)
+    targets: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    null_control: list[dict[str, Any]] = field(default_factory=list)
 
 
 def measure(context: JobContext) -> Mapping[str, Any]:
-    """Run every attack on one format's responses; write measurement.json and scores.npz."""
-    case = _case(context)
-    found: dict[str, list[Any]] = {"leakage": [], "curves": [], "null_p_values": [], "exposed": []}
-    arrays: dict[str, npt.NDArray[Any]] = {"members": case.members, "records": case.records}
-    arrays["calibrated"] = np.isin(case.records, case.calibration)
-    arrays |= {name: mask for name, mask in case.subsets.items() if name != "all"}
-    for name in context.inputs["attacks"]:
-        attack = _attack(name, context.inputs["cm_mia"])
+    """Run every attack on one format's responses.
+
+    Writes measurement.json, and one .npz of scores for each target and null target.
+    """
+    inputs, answers = context.inputs, Answers(context)
+    first, *others = (answers.case(*asked) for asked in (*inputs["targets"], *inputs["nulls"]))
+    subsets = _subsets(first, inputs["cm_mia"])
+    arrays = {case.role: _about(case, answers, subsets) for case in (first, *others)}
+    found = _Found()
+    for name in inputs["attacks"]:
+        attack = _attack(name, inputs["cm_mia"])
         for variant in attack.spec.variants:
-            head = _head(context.inputs, name, variant)
-            missing = attack.inapplicable(case.audited, case.reference, variant)
-            if missing is not None:
-                unresolved = _unresolved("auc", case.members, f"not applicable: {missing}")
-                found["leakage"].append({**head, "subset": "all", **asdict(unresolved)})
-                continue
-            scores = attack.score(case.audited, variant, case.reference)
-            arrays[f"{name}/{variant}"] = scores.score
-            if scores.p_value is not None:
-                arrays[f"p_value.{name}.{variant}"] = scores.p_value
-            threshold = learn_threshold(attack, variant, case.playground, seed=context.inputs["seed"])
-            found["leakage"] += _leakage(case, threshold, scores, head)
-            found["curves"] += _curves(case, scores, head)
+            _run(attack, variant, (first, *others), subsets, inputs, found, arrays)
+    found.exposed = _exposed(first, answers, inputs, arrays[first.role])
+    true_class = probabilities(first.audited.target, inputs["exposure"])
+    facts = {
+        "accuracy": accuracy(first, answers.n_audited),
+        "outputs": asdict(granularity(true_class[np.arange(len(true_class)), first.audited.labels])),
+    }
+    (context.draft / "measurement.json").write_text(json.dumps(asdict(found) | facts, allow_nan=False), "utf-8")
+    for role, kept in arrays.items():
+        name = SCORES if role == first.role else f"{SCORES}-{role}"
+        np.savez_compressed(context.draft / f"{name}.npz", **kept)  # type: ignore[arg-type]
+    return {"rows": len(found.leakage)}
+
+
+def _run(
+    attack: Attack,
+    variant: str,
+    cases: tuple[Case, ...],
+    subsets: Mapping[str, BoolArray],
+    inputs: Mapping[str, Any],
+    found: _Found,
+    arrays: Mapping[str, Arrays],
+) -> None:
+    """One variant on every target; adds to `found` and to each role's `arrays`."""
+    head = _head(inputs, attack.spec.name, variant)
+    threshold: Threshold | None = None
+    for case in cases:
+        missing = attack.inapplicable(case.audited, case.reference, variant)
+        if missing is not None:
+            unresolved = _unresolved("auc", case.members, f"not applicable: {missing}")
+            _keep(found, case, [{**head, "subset": "all", **asdict(unresolved)}])
+            continue
+        scores = attack.score(case.audited, variant, case.reference)
+        arrays[case.role].update(_score_arrays(head, scores))
+        if case.is_null:
+            found.null_control.append(_null_row(case, scores, head))
+            continue
+        if threshold is None or threshold.note is not None:
+            # Learned from shadows alone, so it is every target's; a fallback is the target's own.
+            playground = case.audited if inputs["mode"] == "auditor" else case.reference
+            threshold = learn_threshold(attack, variant, playground, seed=inputs["seed"])
+        rows = list(_leakage(case, subsets, threshold, scores, head))
+        if isinstance(attack, CmMia) and scores.p_value is not None:
+            rows += _verdicts(case, subsets, variant, scores.p_value, inputs["cm_mia"]["cutoffs"], head)
+        _keep(found, case, rows)
+        if case is cases[0]:
+            found.curves += _curves(case, scores, head)
             if isinstance(attack, CmMia) and scores.p_value is not None:
-                cutoffs = context.inputs["cm_mia"]["cutoffs"]
-                found["leakage"] += _verdicts(case, variant, scores.p_value, cutoffs, head)
-                found["null_p_values"].append(_null_histogram(case, variant, scores.p_value, head))
-    found["exposed"] = _exposed(case, context.inputs, arrays)
-    result = {**found, **case.facts}
-    (context.draft / "measurement.json").write_text(json.dumps(result, allow_nan=False), encoding="utf-8")
-    np.savez_compressed(context.draft / "scores.npz", **arrays)  # type: ignore[arg-type]
-    return {"rows": len(found["leakage"])}
+                found.null_p_values.append(_null_histogram(case, variant, scores.p_value, head))
+
+
+def _keep(found: _Found, case: Case, rows: list[dict[str, Any]]) -> None:
+    if case.role == "target":
+        found.leakage += rows
+    elif not case.is_null:
+        kept = ("attack", "variant", "subset", "metric", "value", "realised_fpr")
+        found.targets.setdefault(case.role, []).extend({k: row[k] for k in kept} for row in rows)
+
+
+def _about(case: Case, answers: Answers, subsets: Mapping[str, BoolArray]) -> Arrays:
+    """The first arrays of a target's scores: who is a member, which record is which, which subsets it is in."""
+    arrays: Arrays = {"members": case.members, "records": answers.records}
+    arrays["calibrated"] = np.isin(answers.records, case.calibration)
+    return arrays | {name: mask for name, mask in subsets.items() if name != "all"}
+
+
+def _score_arrays(head: Mapping[str, Any], scores: Scores) -> Arrays:
+    arrays: Arrays = {f"{head['attack']}/{head['variant']}": scores.score}
+    if scores.p_value is not None:
+        arrays[f"p_value.{head['attack']}.{head['variant']}"] = scores.p_value
+    return arrays
+
+
+def _null_row(case: Case, scores: Scores, head: Mapping[str, Any]) -> dict[str, Any]:
+    """The AUC on a target that trained on neither side, with DeLong's interval and the p-value of AUC = 0.5."""
+    area = delong(scores.score, case.members)
+    # A constant score has AUC 0.5 without variance, so the paired test against it is the test against 0.5.
+    against_chance = auc_difference(scores.score, np.zeros(len(scores.score)), case.members)
+    return {
+        **{key: value for key, value in head.items() if key != "exposure"},
+        "target": case.role,
+        "value": area.auc,
+        "low": area.low,
+        "high": area.high,
+        "p_value": against_chance.p_value,
+        "n_members": int(case.members.sum()),
+        "n_nonmembers": int((~case.members).sum()),
+    }
 
 
 def _attack(name: str, cm_mia: Mapping[str, Any]) -> Attack:
@@ -97,71 +163,16 @@ def _attack(name: str, cm_mia: Mapping[str, Any]) -> Attack:
     return kind()
 
 
-def _case(context: JobContext) -> _Case:
-    """Load responses, derive the exposure, split audited from reference records, select abnormal records."""
-    population, inputs = context.population(), context.inputs
-    queried, split = population.queried, population.split
-    n_audited = len(split.members) + len(split.nonmembers)
-    labels = population.labels[queried]
-    target = _responses(context, inputs["target"])
-    shadows = np.stack([_responses(context, ref) for ref in inputs["shadows"]])
-    out = np.stack([~np.isin(queried, population.training_ids(r, inputs["seed"])) for r in inputs["shadow_roles"]])
-    whole = Evidence(target, shadows, out, labels, inputs["exposure"], inputs["floor"])
-    audited, reference = whole.take(np.arange(n_audited)), whole.take(np.arange(n_audited, len(queried)))
-    trained = np.isin(queried, population.training_ids(inputs["target_role"], inputs["seed"]))
-    members = np.arange(n_audited) < len(split.members)
-    n_target = int(trained.sum())
-    true_class = probabilities(target, inputs["exposure"])[np.arange(len(labels)), labels]
-    facts = {
-        "accuracy": _accuracy(whole, trained, n_audited),
-        "outputs": asdict(granularity(true_class[:n_audited])),
-    }
-    subsets = _subsets(audited, reference, n_target, inputs["cm_mia"])
-    known_outside = reference.take(~trained[n_audited:])
-    calibration = np.array(_artifact(context, inputs["target"]).manifest.calibration_ids, np.int64)
-    playground = audited if inputs["mode"] == "auditor" else known_outside
-    return _Case(audited, known_outside, playground, members, queried[:n_audited], calibration, subsets, facts)
-
-
-def _artifact(context: JobContext, query: list[str]) -> Artifact:
-    """The artifact that a query asked."""
-    return Artifact.load(context.store.entry(*context.store.entry(*query).about["inputs"]["source"]).folder)
-
-
-def _responses(context: JobContext, ref: list[str]) -> FloatArray:
-    """float64 [records, classes] at the audit's exposure."""
-    answers: FloatArray = np.load(context.store.entry(*ref).folder / RESPONSES).astype(np.float64)
-    artifact = _artifact(context, ref)
-    if artifact.manifest.softmax_inside:
-        if context.inputs["exposure"] == "logits":
-            raise AttackError(f"{artifact.path.name} answers probabilities; threat.exposure cannot be logits")
-        return answers
-    return answers if context.inputs["exposure"] == "logits" else probabilities(answers, "logits")
-
-
-def _accuracy(whole: Evidence, trained: BoolArray, n_audited: int) -> dict[str, float]:
-    """Target: on what it trained on, and on audited records that it did not. Shadows: the same, averaged."""
-    audited = np.arange(len(trained)) < n_audited
-    correct = whole.target.argmax(axis=1) == whole.labels
-    shadow_correct = whole.shadows.argmax(axis=2) == whole.labels
-    return {
-        "train": float(correct[trained].mean()),
-        "test": float(correct[audited & ~trained].mean()),
-        "shadow_train": float(np.mean([row[~out].mean() for row, out in zip(shadow_correct, whole.out, strict=True)])),
-        "shadow_test": float(shadow_correct[:, audited][whole.out[:, audited]].mean()),
-    }
-
-
-def _subsets(
-    audited: Evidence, reference: Evidence, n_target: int, settings: Mapping[str, Any]
-) -> dict[str, BoolArray]:
+def _subsets(case: Case, settings: Mapping[str, Any]) -> dict[str, BoolArray]:
+    """Name -> bool [audited]. The target has no part in it, so every target has the same."""
+    audited, n_target = case.audited, int(case.trained.sum())
     common = {key: settings[key] for key in ("fraction", "neighbours", "alpha", "beta")}
     subsets = {"all": np.ones(len(audited.labels), dtype=np.bool_)}
     for name, rule in _SELECTIONS.items():
         subsets[f"abnormal:{name}"] = select(
             SelectionRule(rule, **common),  # type: ignore[arg-type]
             audited,
-            reference,
+            case.reference,
             n_target,
         )
     return subsets
@@ -178,8 +189,10 @@ def _head(inputs: Mapping[str, Any], attack: str, variant: str) -> dict[str, Any
     }
 
 
-def _leakage(case: _Case, threshold: Threshold, scores: Scores, head: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for subset, mask in case.subsets.items():
+def _leakage(
+    case: Case, subsets: Mapping[str, BoolArray], threshold: Threshold, scores: Scores, head: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    for subset, mask in subsets.items():
         members = case.members[mask]
         if members.all() or not members.any():
             note = f"the subset has {int(members.sum())} members and {int((~members).sum())} nonmembers"
@@ -194,7 +207,12 @@ def _unresolved(metric: str, members: BoolArray, note: str) -> Figure:
 
 
 def _verdicts(
-    case: _Case, variant: str, p_value: FloatArray, cutoffs: list[float], head: Mapping[str, Any]
+    case: Case,
+    subsets: Mapping[str, BoolArray],
+    variant: str,
+    p_value: FloatArray,
+    cutoffs: list[float],
+    head: Mapping[str, Any],
 ) -> Iterator[dict[str, Any]]:
     k, known = int(case.audited.out.sum(axis=0).min()), set_aside(case.reference)
     for cutoff in cutoffs:
@@ -203,24 +221,24 @@ def _verdicts(
         except AttackError as exc:
             yield {**head, "subset": "all", **asdict(_unresolved(f"coverage@{cutoff:g}", case.members, str(exc)))}
             continue
-        for subset, mask in case.subsets.items():
+        for subset, mask in subsets.items():
             for figure in verdict_figures(decide(p_value, mask, cutoff), case.members, cutoff):
                 yield {**head, "subset": subset, **asdict(figure)}
 
 
-def _curves(case: _Case, scores: Scores, head: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _curves(case: Case, scores: Scores, head: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     place = {key: value for key, value in head.items() if key != "exposure"}
     fpr, tpr = thin(roc(scores.score, case.members))
     yield {**place, "subset": "all", "fpr": fpr.tolist(), "tpr": tpr.tolist()}
 
 
-def _null_histogram(case: _Case, test: str, p_value: FloatArray, head: Mapping[str, Any]) -> dict[str, Any]:
+def _null_histogram(case: Case, test: str, p_value: FloatArray, head: Mapping[str, Any]) -> dict[str, Any]:
     counts, _ = np.histogram(p_value[~case.members], bins=_NULL_BINS, range=(0.0, 1.0))
     place = {key: head[key] for key in ("format", "device", "shadow_match")}
     return {**place, "test": test, "counts": counts.tolist()}
 
 
-def _exposed(case: _Case, inputs: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> list[dict[str, Any]]:
+def _exposed(case: Case, answers: Answers, inputs: Mapping[str, Any], arrays: Arrays) -> list[dict[str, Any]]:
     """The records ranked highest by the first variant that could be run, earlier record first where scores tie."""
     key = next((key for key in arrays if "/" in key), None)
     if key is None:
@@ -232,7 +250,7 @@ def _exposed(case: _Case, inputs: Mapping[str, Any], arrays: Mapping[str, npt.ND
             "format": inputs["format"],
             "device": inputs["device"],
             "rank": rank,
-            "record": int(case.records[i]),
+            "record": int(answers.records[i]),
             "label": int(case.audited.labels[i]),
             "score": float(score[i]),
             "p_value": None if p_value is None else float(p_value[i]),

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from edgeaudit.errors import DataError, SplitError
-from edgeaudit.population import Population, build_population, population_inputs
+from edgeaudit.population import NULL, TARGET, Population, build_population, numbered, population_inputs
 from edgeaudit.population.base import prepare_records
 from edgeaudit.population.sources import Raw
 from edgeaudit.spec import DataSpec
@@ -230,3 +230,36 @@ def test_an_auditors_shadows_train_on_complementary_halves_of_the_audited_record
     outside = digits.calibration_ids("half-0", 0, "nonmembers", 64)
     assert not np.isin(outside, halves[0]).any()
     assert np.isin(outside, digits.audited).all()
+
+
+def test_every_target_has_members_of_its_own_draw(digits: Population) -> None:
+    drawn = [digits.training_ids(role, 0) for role in numbered(TARGET, 6)]
+    assert np.array_equal(drawn[0], digits.split.members)
+    for i, ids in enumerate(drawn):
+        assert len(np.unique(ids)) == len(digits.split.members)
+        assert np.isin(ids, digits.audited).all()
+        # Two draws of half the records share half of them, give or take.
+        shares = [np.isin(ids, other).mean() for other in drawn[:i]]
+        assert all(0.3 < share < 0.7 for share in shares)
+    assert np.array_equal(drawn[3], digits.training_ids("target-3", 0))
+    assert not np.array_equal(drawn[3], digits.training_ids("target-3", 1))
+    outside = digits.calibration_ids("target-3", 0, "nonmembers", 64)
+    assert np.isin(outside, digits.audited).all()
+    assert not np.isin(outside, drawn[3]).any()
+
+
+def test_copies_stay_on_one_side_in_every_draw(tmp_path: Path) -> None:
+    x = np.repeat(np.arange(60, dtype=np.float32)[:, None], 2, axis=0)
+    np.savez(tmp_path / "d.npz", x=np.hstack([x, x]), y=np.arange(120) // 2 % 2)
+    spec = DataSpec(source="npz", path=tmp_path / "d.npz", members=40, nonmembers=40)
+    build_population(spec, 0, tmp_path)
+    population = Population(tmp_path)
+    for role in numbered(TARGET, 8):
+        ids = population.training_ids(role, 0)
+        assert set(ids // 2 * 2) | set(ids // 2 * 2 + 1) == set(ids)
+
+
+def test_null_targets_train_on_nothing_that_is_audited(digits: Population) -> None:
+    first, second = (digits.training_ids(role, 0) for role in numbered(NULL, 2))
+    assert not np.isin(np.concatenate([first, second]), digits.audited).any()
+    assert not np.array_equal(first, second)

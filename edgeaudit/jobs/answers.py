@@ -1,0 +1,121 @@
+"""Stored responses as the attacks' evidence: one format, all its shadows, one target at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.artifact import Artifact
+from edgeaudit.attacks.base import Evidence
+from edgeaudit.attacks.signals import probabilities
+from edgeaudit.errors import AttackError
+from edgeaudit.jobs.base import JobContext
+from edgeaudit.jobs.query import RESPONSES
+from edgeaudit.population import NULL, Population, Role
+
+__all__ = ["Answers", "Case", "accuracy"]
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One target's evidence.
+
+    reference: on the reference records that the target did not train on (all of them, but for a null target).
+    members: bool [audited], which side of the audit a record is on; for a null target the first target's sides, of
+    which it trained on neither. trained: bool [queried]. calibration: ids that a quantiser saw.
+    """
+
+    role: Role
+    whole: Evidence
+    audited: Evidence
+    reference: Evidence
+    members: BoolArray
+    trained: BoolArray
+    calibration: IntArray
+
+    @property
+    def is_null(self) -> bool:
+        """Whether the target trained on none of the audited records."""
+        return self.role.startswith(NULL)
+
+
+class Answers:
+    """What one format's models answered, at the audit's exposure. The shadows' answers are held once."""
+
+    def __init__(self, context: JobContext) -> None:
+        self._context = context
+        self._inputs = context.inputs
+        self._population: Population = context.population()
+        self.queried = self._population.queried
+        self.labels = self._population.labels[self.queried]
+        self.n_audited = len(self._population.audited)
+        self._shadows = np.stack([self._responses(ref) for ref in self._inputs["shadows"]])
+        self._out = np.stack([~self._trained(role) for role in self._inputs["shadow_roles"]])
+
+    @property
+    def records(self) -> IntArray:
+        """Ids of the audited records, in the order of every score."""
+        return self.queried[: self.n_audited]
+
+    def case(self, role: Role, query: list[str]) -> Case:
+        """The evidence on one target, from its query job."""
+        answers, trained = self._responses(query), self._trained(role)
+        whole = self._evidence(answers, slice(None))
+        outside = np.flatnonzero(~trained[self.n_audited :]) + self.n_audited
+        everything = len(outside) == len(self.queried) - self.n_audited
+        # A slice is a view: only a null target, which trained on some of them, needs a copy of the shadows' answers.
+        reference = self._evidence(answers, slice(self.n_audited, None) if everything else outside)
+        sides = self._trained("target") if role.startswith(NULL) else trained
+        calibration = np.array(self._artifact(query).manifest.calibration_ids, np.int64)
+        audited = self._evidence(answers, slice(0, self.n_audited))
+        return Case(role, whole, audited, reference, sides[: self.n_audited], trained, calibration)
+
+    def _evidence(self, answers: FloatArray, where: slice | IntArray) -> Evidence:
+        return Evidence(
+            answers[where],
+            self._shadows[:, where],
+            self._out[:, where],
+            self.labels[where],
+            self._inputs["exposure"],
+            self._inputs["floor"],
+        )
+
+    def _trained(self, role: Role) -> BoolArray:
+        return np.isin(self.queried, self._population.training_ids(role, self._inputs["seed"]))
+
+    def _artifact(self, query: list[str]) -> Artifact:
+        """The artifact that a query asked."""
+        store = self._context.store
+        return Artifact.load(store.entry(*store.entry(*query).about["inputs"]["source"]).folder)
+
+    def _responses(self, query: list[str]) -> FloatArray:
+        """float64 [records, classes] at the audit's exposure."""
+        answers: FloatArray = np.load(self._context.store.entry(*query).folder / RESPONSES).astype(np.float64)
+        artifact, exposure = self._artifact(query), self._inputs["exposure"]
+        if artifact.manifest.softmax_inside:
+            if exposure == "logits":
+                raise AttackError(f"{artifact.path.name} answers probabilities; threat.exposure cannot be logits")
+            return answers
+        return answers if exposure == "logits" else probabilities(answers, "logits")
+
+
+def accuracy(case: Case, n_audited: int) -> Mapping[str, Any]:
+    """Target: on what it trained on, and on audited records that it did not. Shadows: the same, averaged."""
+    whole = case.whole
+    audited = np.arange(len(case.trained)) < n_audited
+    correct = whole.target.argmax(axis=1) == whole.labels
+    shadow_correct = whole.shadows.argmax(axis=2) == whole.labels
+    return {
+        "train": float(correct[case.trained].mean()),
+        "test": float(correct[audited & ~case.trained].mean()),
+        "shadow_train": float(np.mean([row[~out].mean() for row, out in zip(shadow_correct, whole.out, strict=True)])),
+        "shadow_test": float(shadow_correct[:, audited][whole.out[:, audited]].mean()),
+    }
