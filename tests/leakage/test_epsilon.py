@@ -26,6 +26,8 @@ def test_bound_by_hand() -> None:
     assert bound.epsilon == pytest.approx(math.log(tpr_low / (1 - 0.025**0.001)))
     assert (bound.direction, bound.true_positives, bound.false_positives) == ("members", 60, 0)
     assert (bound.n_members, bound.n_nonmembers, bound.threshold) == (100, 1000, 0.5)
+    # A score at the threshold is accused, as everywhere.
+    assert epsilon_bound(*scores_with(60, 0, 100, 1000), 1.0).epsilon == bound.epsilon
     less = epsilon_bound(*scores_with(60, 0, 100, 1000), 0.5, delta=0.1)
     assert less.epsilon == pytest.approx(math.log((tpr_low - 0.1) / (1 - 0.025**0.001)))
 

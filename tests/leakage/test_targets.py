@@ -57,6 +57,8 @@ def test_wilcoxon_by_hand() -> None:
     # Four differences of one sign: 2 / 2^4. With one tie and a zero: |d| 1 1 2, all positive: 2 / 2^3.
     assert paired_over_targets([1.0, 2.0, 3.0, 4.5], [0.0] * 4).wilcoxon_p == pytest.approx(0.125)
     assert paired_over_targets([0.1, 0.3 - 0.2, 0.2, 0.0], [0.0] * 4).wilcoxon_p == pytest.approx(0.25)
+    # .1 + .2 - .3 is 6e-17 in floats and no difference.
+    assert paired_over_targets([0.1, 0.2, 0.4, 0.1 + 0.2], [0.0, 0.0, 0.0, 0.3]).wilcoxon_p == pytest.approx(0.25)
 
 
 def test_pairs_without_both_figures_are_counted() -> None:
