@@ -16,8 +16,10 @@ from edgeaudit.attacks.base import Evidence
 from edgeaudit.attacks.registry import attack_specs, find_attack
 from edgeaudit.attacks.yeom import Yeom
 from edgeaudit.errors import AttackError
+from edgeaudit.leakage.epsilon import split_epsilon_bound
+from edgeaudit.leakage.intervals import clopper_pearson_bounds
 from edgeaudit.leakage.metrics import Figure, figures
-from edgeaudit.leakage.roc import auc, tpr_at_fpr
+from edgeaudit.leakage.roc import auc, roc, tpr_at_fpr
 from tests.attacks.conftest import simulate, simulate_world
 
 VARIANTS = [(spec.name, variant) for spec in attack_specs() for variant in spec.variants]
@@ -79,6 +81,26 @@ def test_fault_8_nothing_is_interpolated_between_tied_groups() -> None:
     scores = np.repeat([2.0, 1.0, 0.0, 2.0, 1.0, 0.0], [43, 35, 922, 8, 10, 982])
     row = figures(scores, np.arange(2000) < 1000, None)[1]
     assert (row.metric, row.value, row.realised_fpr) == ("tpr@fpr=0.01", 0.043, 0.008)
+
+
+def test_fault_9_no_leak_has_no_epsilon() -> None:
+    # Scores that know nothing, 500 + 500 records, 200 runs. Reported elsewhere: the upper end of log(TPR / FPR) at the
+    # threshold where it is largest. With one false alarm TPR_U is about .011 and FPR_L 5e-5: log 220 = 5.4 by chance.
+    rng = np.random.default_rng(6)
+    members = np.arange(1000) < 500
+    naive, ours = [], []
+    for _ in range(200):
+        scores = rng.normal(size=1000)
+        curve = roc(scores, members)
+        some = curve.false_positives > 0
+        tpr_high = clopper_pearson_bounds(curve.true_positives[some], 500)[1]
+        fpr_low = clopper_pearson_bounds(curve.false_positives[some], 500)[0]
+        naive.append(float(np.log(tpr_high / fpr_low).max()))
+        ours.append(split_epsilon_bound(scores, members, rng).epsilon)
+    assert min(naive) > 2.72
+    # At most 5% above 0; standard error .0154.
+    assert np.mean(np.array(ours) > 0) < 0.05 + 4 * 0.0154
+    assert np.mean(ours) < 0.02
 
 
 def test_fault_11_one_false_positive_of_1000_has_its_interval() -> None:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from edgeaudit.leakage.roc import BoolArray, FloatArray, split_scores
+from edgeaudit.leakage.roc import BoolArray, FloatArray, IntArray, split_scores
 
 __all__ = [
     "AucInterval",
     "Interval",
     "clopper_pearson",
+    "clopper_pearson_bounds",
     "delong",
     "placements",
     "ppv",
@@ -31,6 +32,26 @@ def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> Interva
         return 0.0, 1.0
     interval = stats.binomtest(successes, trials).proportion_ci(level, method="exact")
     return float(interval.low), float(interval.high)
+
+
+def clopper_pearson_bounds(successes: IntArray, trials: int, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
+    """`clopper_pearson` of many counts of the same number of trials: low and high, float64 [points] each.
+
+    Every bound alone is one-sided at (1 - level) / 2.
+
+    Args:
+        successes: int [points].
+        trials: at least 1.
+        level: of the two-sided intervals.
+    """
+    tail = (1 - level) / 2
+    # The beta quantile has no value where a parameter is 0; those bounds are 0 and 1.
+    low = stats.beta.ppf(tail, np.maximum(successes, 1), trials - successes + 1)
+    high = stats.beta.isf(tail, successes + 1, np.maximum(trials - successes, 1))
+    return (
+        np.where(successes == 0, 0.0, low).astype(np.float64),
+        np.where(successes == trials, 1.0, high).astype(np.float64),
+    )
 
 
 @dataclass(frozen=True)

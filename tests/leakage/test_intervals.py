@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
-from edgeaudit.leakage.intervals import clopper_pearson, delong, placements, ppv, ppv_interval, rate_difference
+from edgeaudit.leakage.intervals import (
+    clopper_pearson,
+    clopper_pearson_bounds,
+    delong,
+    placements,
+    ppv,
+    ppv_interval,
+    rate_difference,
+)
 from edgeaudit.leakage.roc import auc
 
 TIED = st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=4, max_size=40).filter(
@@ -34,6 +42,14 @@ def test_clopper_pearson_by_hand() -> None:
 def test_clopper_pearson_against_statsmodels(successes: int, trials: int, level: float) -> None:
     expected = proportion_confint(successes, trials, alpha=1 - level, method="beta")
     assert clopper_pearson(successes, trials, level) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_clopper_pearson_of_many_counts_is_that_of_each(level: float) -> None:
+    counts = np.arange(31)
+    expected = np.array([clopper_pearson(int(count), 30, level) for count in counts])
+    np.testing.assert_allclose(np.stack(clopper_pearson_bounds(counts, 30, level), axis=1), expected, atol=1e-9)
+    np.testing.assert_array_equal(np.stack(clopper_pearson_bounds(np.array([0, 1]), 1))[[0, 1], [0, 1]], [0.0, 1.0])
 
 
 def brute_force_placements(scores: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

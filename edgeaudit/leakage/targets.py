@@ -1,0 +1,191 @@
+"""Figures over several targets: the target, not the record, is what is drawn anew.
+
+Targets of one audit are attacked with the same shadows on the same records. They are independent given those, so an
+interval over targets says what another target of this recipe would show with THIS shadow set and THESE records; it
+leaves out what other shadows or other records would change.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import stats
+
+from edgeaudit.errors import AttackError
+from edgeaudit.leakage.multiplicity import holm
+from edgeaudit.leakage.roc import FloatArray
+
+__all__ = ["TargetDifference", "TargetMean", "differences_over_targets", "mean_over_targets", "paired_over_targets"]
+
+# Differences of figures closer than this differ by rounding only.
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class TargetMean:
+    """A figure over targets, in the figure's unit.
+
+    value: mean. se: its standard error. low, high: t interval. targets: how many have a value; missing: how many have
+    none. What cannot be said is None, and note says why.
+    """
+
+    value: float | None
+    se: float | None
+    low: float | None
+    high: float | None
+    targets: int
+    missing: int
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class TargetDifference:
+    """A paired difference over targets; positive = the first leaks more.
+
+    value: mean difference. se: its standard error. low, high: t interval. p_value: two-sided, paired t (the sign test
+    where all differences are equal). wilcoxon_p: two-sided signed-rank, a check that does not lean on normality; it
+    cannot go below 2^(1 - targets), so it needs 6 targets to reach .05. adjusted_p: Holm's in its family, set by
+    `differences_over_targets`. targets, missing: pairs with both values, pairs without.
+    """
+
+    value: float | None
+    se: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    wilcoxon_p: float | None
+    targets: int
+    missing: int
+    adjusted_p: float | None = None
+    note: str | None = None
+
+
+def mean_over_targets(values: Sequence[float | None], level: float = 0.95) -> TargetMean:
+    """Mean of a figure over targets, its standard error and Student's t interval.
+
+    The standard error is between targets, and holds all that differs from one target to the next: training set, seed,
+    and the record noise within each. Targets share shadow set and records, so they are independent only given those
+    (see the module). The interval is not clipped to the figure's range, and leans on normality of the mean.
+
+    Two cases have no interval, since a width of 0 would claim certainty: fewer than two targets, and equal values.
+
+    Args:
+        values: one per target; None or NaN where the figure is not resolvable. Such targets are left out and counted:
+            if what is missing depends on how much leaks, the mean is of the others only.
+        level: of the interval.
+
+    Raises:
+        AttackError: an infinite value.
+    """
+    present, missing = _present(values)
+    count = len(present)
+    note = f"{missing} of {count + missing} targets have no value" if missing else None
+    if not count:
+        return TargetMean(None, None, None, None, 0, missing, note or "no targets")
+    value = float(present.mean())
+    if count < 2:
+        return TargetMean(value, None, None, None, 1, missing, _join("one target has no interval over targets", note))
+    if np.ptp(present) <= _ROUNDING:
+        same = f"all {count} targets have the same value, which gives no interval"
+        return TargetMean(value, 0.0, None, None, count, missing, _join(same, note))
+    se = float(present.std(ddof=1)) / math.sqrt(count)
+    half = float(stats.t.isf((1 - level) / 2, count - 1)) * se
+    return TargetMean(value, se, value - half, value + half, count, missing, note)
+
+
+def paired_over_targets(
+    first: Sequence[float | None], second: Sequence[float | None], level: float = 0.95
+) -> TargetDifference:
+    """Mean of first - second over the same targets, with the paired t test and Wilcoxon's signed-rank test.
+
+    For two formats, two attacks or two shadow matches of the same targets. Pairing takes out what a target has in
+    common for both; independence of the pairs holds given the shared shadow set and records (see the module).
+
+    Degenerate cases: fewer than two pairs have no test. Where all differences are equal, t would be infinite: if they
+    are 0, both p are 1, otherwise p is the sign test's, 2^(1 - targets); there is no interval.
+
+    Args:
+        first: one figure per target; None or NaN where not resolvable.
+        second: the same figure of the same targets, in their order. A pair without one of the two is left out.
+        level: of the interval.
+
+    Raises:
+        AttackError: different numbers of targets, or an infinite value.
+
+    Source: Wilcoxon (Biometrics Bulletin 1945); zero differences are discarded, as there.
+    """
+    if len(first) != len(second):
+        raise AttackError(f"paired differences need the same targets twice: {len(first)} and {len(second)} figures")
+    pairs = [_number(a) - _number(b) for a, b in zip(first, second, strict=True)]
+    mean = mean_over_targets(pairs, level)
+    p_value, wilcoxon_p = _paired_tests(_present(pairs)[0])
+    note = mean.note.replace("targets have", "pairs have") if mean.note else None
+    return TargetDifference(
+        mean.value, mean.se, mean.low, mean.high, p_value, wilcoxon_p, mean.targets, mean.missing, None, note
+    )
+
+
+def differences_over_targets(
+    family: Mapping[str, tuple[Sequence[float | None], Sequence[float | None]]], level: float = 0.95
+) -> dict[str, TargetDifference]:
+    """`paired_over_targets` for every comparison of a family, with Holm's adjusted paired-t p-values.
+
+    A comparison without a test keeps its place in the family, with p = 1: the family was fixed before it was known
+    which figures could be resolved. The intervals are not adjusted.
+
+    Args:
+        family: name -> (first, second), as for `paired_over_targets`.
+        level: of the intervals.
+
+    Raises:
+        AttackError: see `paired_over_targets`; it names the comparison.
+    """
+    rows: dict[str, TargetDifference] = {}
+    for name, (first, second) in family.items():
+        try:
+            rows[name] = paired_over_targets(first, second, level)
+        except AttackError as error:
+            raise AttackError(f"{name}: {error}") from error
+    if not rows:
+        return rows
+    adjusted = holm(np.array([1.0 if row.p_value is None else row.p_value for row in rows.values()]))
+    return {
+        name: row if row.p_value is None else replace(row, adjusted_p=float(p))
+        for (name, row), p in zip(rows.items(), adjusted, strict=True)
+    }
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _present(values: Sequence[float | None]) -> tuple[FloatArray, int]:
+    """The values that are there, float64, and how many are not."""
+    numbers = np.array([_number(value) for value in values], dtype=np.float64)
+    if np.isinf(numbers).any():
+        raise AttackError(f"{int(np.isinf(numbers).sum())} of {len(numbers)} targets have an infinite figure")
+    present = numbers[~np.isnan(numbers)]
+    return present, len(numbers) - len(present)
+
+
+def _paired_tests(differences: FloatArray) -> tuple[float | None, float | None]:
+    """P-values of the paired t test (sign test if all are equal) and of Wilcoxon's; None with fewer than two pairs."""
+    count = len(differences)
+    if count < 2:
+        return None, None
+    # Rounding would break ties among differences and make zeros of them nonzero.
+    settled = np.round(differences, 12)
+    if not settled.any():
+        return 1.0, 1.0
+    # Exact without ties, every sign tried with ties and up to 13 pairs, the normal approximation beyond.
+    wilcoxon_p = float(stats.wilcoxon(settled[settled != 0]).pvalue)
+    if np.ptp(differences) <= _ROUNDING:
+        return float(2.0 ** (1 - count)), wilcoxon_p
+    return float(stats.ttest_1samp(differences, 0.0).pvalue), wilcoxon_p
+
+
+def _join(first: str, second: str | None) -> str:
+    return f"{first}; {second}" if second else first
