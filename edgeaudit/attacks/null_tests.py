@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
-from scipy.interpolate import PchipInterpolator
 
-from edgeaudit.attacks.base import BoolArray, FloatArray
+from edgeaudit.attacks.base import BoolArray, FloatArray, IntArray
 from edgeaudit.attacks.out_statistics import out_statistics
 from edgeaudit.attacks.variance_prior import VariancePrior, fit_prior, fixed_prior, moderate
 from edgeaudit.errors import AttackError
 
 __all__ = ["ModeratedT", "ecdf", "log_t_sf", "moderated_t", "pchip"]
+
+_BLOCK = 1 << 20
 
 
 def _counts(out: BoolArray) -> FloatArray:
@@ -55,25 +56,89 @@ def pchip(target: FloatArray, shadows: FloatArray, out: BoolArray) -> FloatArray
     """
     count = _counts(out)
     p = np.empty(len(target))
-    for i, value in enumerate(target):
-        p[i] = _interpolated_cdf(float(value), shadows[out[:, i], i])
+    k = len(out)
+    # Records in blocks, so that the knots of 100,000 records are never in memory at once.
+    for start in range(0, len(target), max(1, _BLOCK // k)):
+        here = slice(start, start + max(1, _BLOCK // k))
+        p[here] = _interpolated_cdf(target[here], shadows[:, here].T, out[:, here].T)
     return np.asarray(np.clip(p, 1 / (count + 1), 1.0), dtype=np.float64)
 
 
-def _interpolated_cdf(value: float, losses: FloatArray) -> float:
-    knots, ties = np.unique(losses, return_counts=True)
-    if len(knots) == 1:
-        return float((losses < value).mean() + (losses == value).mean() / 2)
-    heights = (np.cumsum(ties) - ties / 2) / len(losses)
-    # The clamped ends need no curve, which spares members most of the cost.
-    if value <= knots[0]:
-        return float(heights[0])
-    if value >= knots[-1]:
-        return float(heights[-1])
-    if np.diff(knots).min() < 1e-150:
-        # Slopes, and their squares inside scipy, overflow; only an unclipped loss (floor 0) gets there.
-        return float(np.interp(value, knots, heights))
-    return float(PchipInterpolator(knots, heights)(value))
+def _interpolated_cdf(value: FloatArray, losses: FloatArray, out: BoolArray) -> FloatArray:
+    """The curve of each record's OUT losses [n, K], read at its value [n]: float64 [n].
+
+    scipy's PchipInterpolator builds one curve at a time, 1 ms a record; only the piece that is read is built here, for
+    all records at once. Source of the slopes: Fritsch & Butland, SIAM J. Sci. Stat. Comput. 5 (1984); of the ends:
+    scipy's `pchip`, which the tests compare with.
+    """
+    knots, heights, last = _knots(losses, out)
+    rows = np.arange(len(value))
+    first_knot, last_knot = knots[:, 0], knots[rows, last]
+    inside = (value > first_knot) & (value < last_knot)
+    p = np.where(value <= first_knot, heights[:, 0], heights[rows, last])
+    single = last == 0
+    ties = (value[:, None] == losses) & out
+    below = (value[:, None] > losses) & out
+    mid = (below.sum(axis=1) + ties.sum(axis=1) / 2) / out.sum(axis=1)
+    p[single] = mid[single]
+    if inside.any():
+        p[inside] = _hermite(value[inside], knots[inside], heights[inside], last[inside])
+    return p
+
+
+def _knots(losses: FloatArray, out: BoolArray) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Unique OUT losses [n, K] ascending and packed to the left (inf beyond), their heights, the last one's place."""
+    rows = np.arange(len(losses))[:, None]
+    ordered = np.sort(np.where(out, losses, np.inf), axis=1)
+    fresh = np.ones(ordered.shape, dtype=np.bool_)
+    fresh[:, 1:] = ordered[:, 1:] > ordered[:, :-1]
+    fresh &= np.isfinite(ordered)
+    place = np.cumsum(fresh, axis=1) - 1
+    knots = np.full(ordered.shape, np.inf)
+    knots[np.broadcast_to(rows, place.shape)[fresh], place[fresh]] = ordered[fresh]
+    finite = np.isfinite(ordered)
+    ties = np.zeros(ordered.shape)
+    np.add.at(ties, (np.broadcast_to(rows, place.shape)[finite], place[finite]), 1.0)
+    heights = (np.cumsum(ties, axis=1) - ties / 2) / out.sum(axis=1)[:, None]
+    return knots, heights, fresh.sum(axis=1) - 1
+
+
+def _hermite(value: FloatArray, knots: FloatArray, heights: FloatArray, last: IntArray) -> FloatArray:
+    """Monotone cubic between the two knots around each value, which lies strictly inside its knots' range."""
+    rows = np.arange(len(value))
+    left = (knots <= value[:, None]).sum(axis=1) - 1
+    x0, x1 = knots[rows, left], knots[rows, left + 1]
+    y0, y1 = heights[rows, left], heights[rows, left + 1]
+    width = x1 - x0
+    share = (value - x0) / width
+    d0, d1 = (_slope(knots, heights, last, place) for place in (left, left + 1))
+    # Slopes times the width stay finite where knots almost touch; a slope that overflowed falls back to the chord.
+    s0, s1 = (np.where(np.isfinite(d * width), d * width, y1 - y0) for d in (d0, d1))
+    t, u = share, 1 - share
+    return np.asarray(y0 * (1 + 2 * t) * u**2 + s0 * t * u**2 + y1 * t**2 * (3 - 2 * t) - s1 * t**2 * u)
+
+
+def _slope(knots: FloatArray, heights: FloatArray, last: IntArray, place: IntArray) -> FloatArray:
+    """The curve's derivative at one knot of each record."""
+    rows = np.arange(len(place))
+
+    def piece(i: IntArray) -> tuple[FloatArray, FloatArray]:
+        low = np.clip(i, 0, last - 1)
+        width = knots[rows, low + 1] - knots[rows, low]
+        with np.errstate(over="ignore", divide="ignore"):
+            return width, (heights[rows, low + 1] - heights[rows, low]) / width
+
+    (h0, m0), (h1, m1) = piece(place - 1), piece(place)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        # Heights rise from knot to knot, so no chord is flat or falls, and the harmonic mean needs no sign test.
+        inner = 3 * (h0 + h1) / ((2 * h1 + h0) / m0 + (h1 + 2 * h0) / m1)
+        first, final = place == 0, place == last
+        (h2, m2), (h3, m3) = piece(place + 1), piece(place - 2)
+        start = np.maximum(((2 * h1 + h2) * m1 - h1 * m2) / (h1 + h2), 0)
+        end = np.maximum(((2 * h0 + h3) * m0 - h0 * m3) / (h0 + h3), 0)
+        only = last == 1
+        start, end = np.where(only, m1, start), np.where(only, m0, end)
+    return np.asarray(np.where(first, start, np.where(final, end, inner)))
 
 
 @dataclass(frozen=True)
