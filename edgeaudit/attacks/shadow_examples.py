@@ -8,6 +8,7 @@ import numpy as np
 
 from edgeaudit.attacks.base import BoolArray, Evidence, FloatArray, IntArray
 from edgeaudit.attacks.signals import probabilities
+from edgeaudit.attacks.kept_models import kept
 from edgeaudit.errors import AttackError
 
 __all__ = ["Examples", "membership_log_odds", "shadow_examples"]
@@ -55,7 +56,8 @@ def membership_log_odds(
     if members.all() or not members.any():
         raise AttackError("a membership classifier needs answers of shadows that did and did not train on a record")
     few = category is not None and max(features[:, category].max(), asked[:, category].max()) < _MOST_CATEGORIES
-    model = HistGradientBoostingClassifier(
+    rounded = features.astype(np.float32)
+    untrained = HistGradientBoostingClassifier(
         learning_rate=0.1,
         max_iter=100,
         max_leaf_nodes=15,
@@ -66,5 +68,5 @@ def membership_log_odds(
         categorical_features=[category] if few else None,
         random_state=0,
     )
-    model.fit(features.astype(np.float32), members)
+    model = kept(f"shadow examples {untrained!r}", (rounded, members), lambda: untrained.fit(rounded, members))
     return np.asarray(model.decision_function(asked.astype(np.float32)), dtype=np.float64)
