@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeaudit.attacks.base import BoolArray, Evidence, FloatArray, IntArray
-from edgeaudit.attacks.signals import probabilities
 from edgeaudit.attacks.kept_models import kept
+from edgeaudit.attacks.signals import probabilities
 from edgeaudit.errors import AttackError
 
 __all__ = ["Examples", "membership_log_odds", "shadow_examples"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,6 @@ def test_anything_else_is_made_anew(name: str, array: np.ndarray) -> None:
 
 def test_what_is_kept_is_bounded() -> None:
     for number in range(20):
-        kept("a", [np.array([number])], lambda number=number: number)
+        kept("a", [np.array([number])], partial(int, number))
     assert kept("a", [np.array([19])], lambda: "again") == 19
     assert kept("a", [np.array([0])], lambda: "again") == "again"
