@@ -46,6 +46,10 @@ def _work(kind: str) -> Work:
         from edgeaudit.jobs.query import query
 
         return query
+    if kind == "compare":
+        from edgeaudit.jobs.compare import compare_measurements
+
+        return compare_measurements
     from edgeaudit.jobs.measure import measure
 
     return measure

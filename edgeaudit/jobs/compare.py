@@ -1,0 +1,194 @@
+"""measurements of all formats -> what they say together: differences, means over targets, whether p-values hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeaudit.attacks.registry import find_attack
+from edgeaudit.jobs.base import JobContext
+from edgeaudit.jobs.measure import SCORES
+from edgeaudit.leakage.comparisons import METRICS, Compared, Scored, compare_family
+from edgeaudit.leakage.p_calibration import calibration_over_targets
+from edgeaudit.leakage.roc import BoolArray, FloatArray
+from edgeaudit.leakage.targets import mean_over_targets
+from edgeaudit.population import stream
+
+__all__ = ["COMPARISONS", "compare_measurements"]
+
+COMPARISONS = "comparisons.json"
+_REFERENCE = "torch-fp32"
+_P_VALUE = "p_value."
+_FEW_METRICS = METRICS[:2]
+
+
+class _Measured:
+    """One measurement: a format's scores against shadows of one kind."""
+
+    def __init__(self, folder: Path, head: Mapping[str, Any], targets: list[str], nulls: list[str]) -> None:
+        self.folder, self.head, self._targets, self._nulls = folder, head, targets, nulls
+
+    @cached_property
+    def targets(self) -> list[dict[str, Any]]:
+        """Arrays of every target, the first one first."""
+        return [self._arrays(role) for role in self._targets]
+
+    @cached_property
+    def nulls(self) -> list[dict[str, Any]]:
+        """Arrays of every null target."""
+        return [self._arrays(role) for role in self._nulls]
+
+    def _arrays(self, role: str) -> dict[str, Any]:
+        name = SCORES if role == self._targets[0] else f"{SCORES}-{role}"
+        with np.load(self.folder / f"{name}.npz") as arrays:
+            return {key: arrays[key] for key in arrays.files}
+
+    @cached_property
+    def series(self) -> list[str]:
+        """The `attack/variant` that could be run, in the order of the report."""
+        return [key for key in self.targets[0] if "/" in key]
+
+    def scored(self, series: str) -> Scored:
+        """Its scores on all targets."""
+        return Scored(tuple(t[series] for t in self.targets), tuple(t["members"] for t in self.targets))
+
+    @cached_property
+    def measurement(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "measurement.json").read_text(encoding="utf-8"))
+        return found
+
+
+def compare_measurements(context: JobContext) -> Mapping[str, Any]:
+    """Write comparisons.json: {across_targets, comparisons, p_calibration}, lists of rows."""
+    inputs = context.inputs
+    measured = [
+        _Measured(context.store.entry(*ref).folder, head, inputs["targets"], inputs["nulls"])
+        for head, ref in inputs["measures"]
+    ]
+    found = {
+        "across_targets": [row for m in measured for row in _across_targets(m)],
+        "comparisons": [
+            *_between_formats(measured, inputs["headlines"], inputs["seed"]),
+            *_between_matches(measured, inputs["seed"]),
+            *_between_attacks(measured, inputs["headlines"], inputs["seed"]),
+        ],
+        "p_calibration": [row for m in measured for row in _p_calibration(m)],
+    }
+    (context.draft / COMPARISONS).write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
+    return {name: len(rows) for name, rows in found.items()}
+
+
+def _across_targets(measured: _Measured) -> Iterator[dict[str, Any]]:
+    """Every figure's mean over targets, where there are several."""
+    further = measured.measurement["targets"]
+    if not further:
+        return
+    names = ("attack", "variant", "subset", "metric")
+    values = [
+        {tuple(row[n] for n in names): row["value"] for row in rows}
+        for rows in (measured.measurement["leakage"], *further.values())
+    ]
+    for key in values[0]:
+        over = mean_over_targets([v.get(key) for v in values])
+        if over.value is not None:
+            yield {**measured.head, **dict(zip(names, key, strict=True)), **asdict(over)}
+
+
+def _row(kind: str, place: Mapping[str, Any], first: str, second: str, metric: str, found: Compared) -> dict[str, Any]:
+    """`<metric> of first less that of second`; `asdict` names the two figures after what they are."""
+    figures = asdict(found)
+    return {
+        "kind": kind,
+        **place,
+        "metric": metric,
+        "first": first,
+        "second": second,
+        "first_value": figures.pop("first"),
+        "second_value": figures.pop("second"),
+        **figures,
+    }
+
+
+def _headline(measured: _Measured, headlines: list[str]) -> str | None:
+    return next((name for name in headlines if name in measured.series), None)
+
+
+def _between_formats(measured: list[_Measured], headlines: list[str], seed: int) -> Iterator[dict[str, Any]]:
+    """Each format against the reference, by the headline attack with the audit's own shadows."""
+    match = measured[0].head["shadow_match"] if measured else ""
+    own = {m.head["format"]: m for m in measured if m.head["shadow_match"] == match}
+    reference = own.get(_REFERENCE) or next(iter(own.values()), None)
+    if reference is None or len(own) < 2:
+        return
+    name = next((h for h in headlines if all(h in m.series for m in own.values())), None)
+    if name is None:
+        return
+    base = reference.head["format"]
+    pairs = {f: (m.scored(name), reference.scored(name)) for f, m in own.items() if f != base}
+    rows = compare_family(pairs, METRICS, lambda f, metric: stream(seed, "formats", f, base, metric))
+    for (format_id, metric), found in rows.items():
+        place = {"format": format_id, "device": own[format_id].head["device"], "shadow_match": match}
+        yield _row("format", {**place, "series": name}, format_id, base, metric, found)
+
+
+def _between_matches(measured: list[_Measured], seed: int) -> Iterator[dict[str, Any]]:
+    """Shadows made like the target against uncompressed ones, for every attack; one family an attack."""
+    pairs: dict[str, dict[str, tuple[Scored, Scored]]] = {}
+    places = {(m.head["format"], m.head["shadow_match"]): m for m in measured}
+    for (format_id, match), matched in places.items():
+        other = places.get((format_id, "fp32"))
+        if match != "matched" or other is None or format_id == _REFERENCE:
+            continue
+        for name in matched.series:
+            if name in other.series:
+                pairs.setdefault(name, {})[format_id] = (matched.scored(name), other.scored(name))
+    for name, family in pairs.items():
+        rows = compare_family(family, _FEW_METRICS, lambda f, metric, name=name: stream(seed, "match", f, name, metric))  # type: ignore[misc]
+        for (format_id, metric), found in rows.items():
+            place = {"format": format_id, "device": places[format_id, "matched"].head["device"]}
+            yield _row("shadow match", {**place, "shadow_match": "-", "series": name}, "matched", "fp32", metric, found)
+
+
+def _between_attacks(measured: list[_Measured], headlines: list[str], seed: int) -> Iterator[dict[str, Any]]:
+    """The headline attack against every other on the same format; one family a format."""
+    for m in measured:
+        name, format_id = _headline(m, headlines), m.head["format"]
+        if name is None:
+            continue
+        pairs = {other: (m.scored(name), m.scored(other)) for other in m.series if other != name}
+        rows = compare_family(
+            pairs,
+            _FEW_METRICS,
+            lambda o, metric, m=m, name=name: stream(seed, "attacks", *m.head.values(), name, o, metric),  # type: ignore[misc]
+        )
+        for (other, metric), found in rows.items():
+            yield _row("attack", {**m.head, "series": name}, name, other, metric, found)
+
+
+def _p_calibration(measured: _Measured) -> Iterator[dict[str, Any]]:
+    """Observed against nominal rates on records that are known nonmembers."""
+    for key in (k for k in measured.targets[0] if k.startswith(_P_VALUE)):
+        attack, variant = key.removeprefix(_P_VALUE).split(".", 1)
+        sources: dict[str, list[FloatArray]] = {
+            "nonmembers": [_nonmembers(t[key], t["members"]) for t in measured.targets if key in t],
+            "null target": [t[key] for t in measured.nulls if key in t],
+        }
+        for source, p_values in sources.items():
+            if not p_values:
+                continue
+            for row in calibration_over_targets(p_values):
+                printed = variant in find_attack(attack).spec.calibrated_p
+                yield {
+                    **measured.head, "attack": attack, "variant": variant, "source": source, "is_p_value": printed,
+                    **asdict(row),
+                }  # fmt: skip
+
+
+def _nonmembers(p_values: FloatArray, members: BoolArray) -> FloatArray:
+    return p_values[~members]
