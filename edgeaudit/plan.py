@@ -6,6 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from importlib import metadata
 from typing import Any
 
 from edgeaudit.devices.local import local_fingerprint
@@ -43,10 +44,14 @@ class FormatPlan:
 
 @dataclass
 class Plan:
-    """All jobs, in an order in which they can run: the target's first, so that a bad format shows early."""
+    """All jobs, in an order in which they can run: the target's first, so that a bad format shows early.
+
+    control: the job that compares members with nonmembers as records, where audit.yaml asks for it.
+    """
 
     jobs: dict[JobRef, Job] = field(default_factory=dict)
     formats: list[FormatPlan] = field(default_factory=list)
+    control: JobRef | None = None
 
     def add(self, job: Job) -> JobRef:
         """Add a job once; jobs with equal inputs are the same job."""
@@ -137,6 +142,8 @@ class _Planner:
         return self._shared[name]
 
     def plan(self, measure: Mapping[str, Any]) -> Plan:
+        if self.spec.controls.shift:
+            self.result.control = self._control()
         uses = [(use, find_format(use)) for use in self.spec.formats]
         queries: dict[tuple[str, str], JobRef] = {}
         artifacts: dict[str, JobRef] = {}
@@ -161,6 +168,15 @@ class _Planner:
                 FormatPlan(use, found, artifacts[use.id], queries[TARGET, use.id], matched, measures)
             )
         return self.result
+
+    def _control(self) -> JobRef:
+        inputs = {
+            "population": self.population_ref[1],
+            "seed": self.spec.seed,
+            "code": source_digest("edgeaudit.controls", "edgeaudit.jobs.control"),
+            "versions": {package: metadata.version(package) for package in ("numpy", "scipy", "scikit-learn")},
+        }
+        return self.result.add(Job("control", inputs, (self.population_ref,), "compare members with nonmembers"))
 
     def _serve(self, role: str, use: FormatUse, found: Format) -> tuple[JobRef, JobRef]:
         """Train, compress, query: (artifact, query)."""

@@ -15,7 +15,7 @@ from edgeaudit.store import Store, content_key
 
 __all__ = ["Job", "JobContext", "JobKind", "JobRef", "Outcome"]
 
-JobKind = Literal["population", "probe", "train", "compress", "query", "measure"]
+JobKind = Literal["population", "probe", "train", "compress", "query", "measure", "control"]
 JobRef = tuple[str, str]
 """(kind, key)."""
 

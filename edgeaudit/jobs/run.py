@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import resource
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeaudit.errors import EdgeAuditError, StoreError
-from edgeaudit.jobs.base import Job, JobContext, Outcome
+from edgeaudit.jobs.base import Job, JobContext, JobKind, Outcome
 from edgeaudit.store import Store
 
 __all__ = ["execute"]
@@ -24,31 +25,22 @@ _FULL = 256 * 1024
 Work = Callable[[JobContext], Mapping[str, Any]]
 
 
-def _work(kind: str) -> Work:
+_WORK: Mapping[JobKind, tuple[str, str]] = {
+    "population": ("edgeaudit.jobs.draw", "draw"),
+    "control": ("edgeaudit.jobs.control", "control"),
+    "probe": ("edgeaudit.jobs.probe", "probe"),
+    "train": ("edgeaudit.jobs.train", "train_model"),
+    "compress": ("edgeaudit.jobs.compress", "compress"),
+    "query": ("edgeaudit.jobs.query", "query"),
+    "measure": ("edgeaudit.jobs.measure", "measure"),
+}
+
+
+def _work(kind: JobKind) -> Work:
     # Imported here: the main process plans and reports, and never needs torch or a toolchain.
-    if kind == "population":
-        from edgeaudit.jobs.draw import draw
-
-        return draw
-    if kind == "probe":
-        from edgeaudit.jobs.probe import probe
-
-        return probe
-    if kind == "train":
-        from edgeaudit.jobs.train import train_model
-
-        return train_model
-    if kind == "compress":
-        from edgeaudit.jobs.compress import compress
-
-        return compress
-    if kind == "query":
-        from edgeaudit.jobs.query import query
-
-        return query
-    from edgeaudit.jobs.measure import measure
-
-    return measure
+    module, name = _WORK[kind]
+    function: Work = getattr(importlib.import_module(module), name)
+    return function
 
 
 def execute(job: Job, root: Path) -> Outcome:

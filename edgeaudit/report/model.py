@@ -16,6 +16,7 @@ __all__ = [
     "ArtifactInfo",
     "Audit",
     "Budget",
+    "Control",
     "Curve",
     "Environment",
     "ExposedRecord",
@@ -232,6 +233,26 @@ class ExposedRecord(_Model):
     calibrated: bool = False
 
 
+class Control(_Model):
+    """A check of the audit itself; one that failed makes it invalid.
+
+    value, low, high: the figure that was tested (an AUC of members against nonmembers, or a share) with its 95%
+    interval. p_value: corrected for the control's other tests. n: records that the figure rests on. format null: the
+    control is of the whole audit.
+    """
+
+    name: str
+    status: Literal["holds", "failed", "not run", "warning"]
+    statement: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    n: int | None = None
+    format: str | None = None
+    note: str | None = None
+
+
 class Budget(_Model):
     """One budget and how it came out; `low`/`high` is the interval it was judged on. device null: all devices."""
 
@@ -270,6 +291,7 @@ class Audit(_Model):
     environment: Environment
     population: PopulationInfo
     threat: _Table
+    controls: tuple[Control, ...] = ()
     formats: tuple[FormatResult, ...]
     leakage: tuple[LeakageRow, ...]
     curves: tuple[Curve, ...]
