@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +13,16 @@ from typing import Any
 import numpy as np
 
 from edgeaudit.artifact import Artifact
+from edgeaudit.controls import Finding
+from edgeaudit.controls.null_target import null_target
+from edgeaudit.controls.resolution import Answers, resolution, tie_mass
 from edgeaudit.environment import current_environment, version
 from edgeaudit.errors import RunError, store_errors
 from edgeaudit.executors.base import RunResult
 from edgeaudit.gate import FormatScores, judge
+from edgeaudit.jobs.base import Job
+from edgeaudit.jobs.compare import COMPARISONS
+from edgeaudit.jobs.control import CONTROLS_FILE
 from edgeaudit.plan import FLOOR, FormatPlan, Plan
 from edgeaudit.population import Population
 from edgeaudit.report.html import write_html
@@ -26,6 +32,7 @@ from edgeaudit.report.model import (
     Agreement,
     ArtifactInfo,
     Audit,
+    Control,
     FormatResult,
     Outputs,
     PassInfo,
@@ -42,12 +49,24 @@ __all__ = ["assemble", "load_scores"]
 SECTIONS = ("leakage", "curves", "null_p_values", "exposed")
 
 
-def assemble(spec: AuditSpec, population: Population, plan: Plan, result: RunResult, store: Store, out: Path) -> Audit:
-    """Collect what the jobs found and write audit.json, report.html and scores/ into `out`."""
+def assemble(
+    spec: AuditSpec,
+    population: Population,
+    plan: Plan,
+    result: RunResult,
+    store: Store,
+    out: Path,
+    comparison: Job | None = None,
+) -> Audit:
+    """Collect what the jobs found and write audit.json, report.html and scores/ into `out`.
+
+    comparison: the job that compared the formats; None where none could be measured.
+    """
     with store_errors(f"the output folder {out}"):
         (out / "scores").mkdir(parents=True, exist_ok=True)
     formats: list[FormatResult] = []
     sections: dict[str, list[Any]] = {name: [] for name in SECTIONS}
+    null_rows: list[Mapping[str, Any]] = []
     for planned in plan.formats:
         found = _measurements(planned, result, store)
         formats.append(_format_result(planned, found, result, store, population))
@@ -56,6 +75,7 @@ def assemble(spec: AuditSpec, population: Population, plan: Plan, result: RunRes
             for measurement in found.values():
                 for name in SECTIONS:
                     sections[name] += measurement[name]
+                null_rows += measurement["null_control"]
     audit = Audit.model_validate(
         {
             "schema_version": SCHEMA_VERSION,
@@ -67,18 +87,31 @@ def assemble(spec: AuditSpec, population: Population, plan: Plan, result: RunRes
             "environment": current_environment(),
             "population": _population_info(population),
             "threat": _threat(spec, population),
+            "controls": [
+                *_population_controls(plan, result, store),
+                *_model_controls(spec, population, formats, null_rows),
+            ],
             "formats": formats,
             **sections,
+            **_comparisons(comparison, store),
             "verdict": {"outcome": "error", "exit_code": 2, "reasons": (), "budgets": ()},
             "timings": _timings(plan, store),
         }
     )
-    verdict = judge(spec, audit.formats, audit.leakage, lambda format_id: load_scores(out, format_id))
+    verdict = judge(spec, audit.formats, audit.leakage, audit.controls, lambda format_id: load_scores(out, format_id))
     audit = audit.model_copy(update={"verdict": verdict})
     with store_errors(f"the output folder {out}"):
         write_audit(audit, out / "audit.json")
         write_html(audit, out / "report.html")
     return audit
+
+
+def _comparisons(job: Job | None, store: Store) -> dict[str, Any]:
+    """The sections that the comparison job wrote."""
+    if job is None:
+        return {"across_targets": (), "comparisons": (), "p_calibration": ()}
+    found: dict[str, Any] = json.loads((store.entry(*job.ref).folder / COMPARISONS).read_text(encoding="utf-8"))
+    return found
 
 
 def _measurements(planned: FormatPlan, result: RunResult, store: Store) -> dict[str, dict[str, Any]]:
@@ -172,10 +205,35 @@ def _threat(spec: AuditSpec, population: Population) -> dict[str, Any]:
     return {
         **spec.threat.model_dump(mode="json"),
         "targets": spec.targets,
-        "null_targets": spec.controls.null_targets,
+        "controls": spec.controls.model_dump(mode="json", by_alias=True),
         "records_per_model": len(population.split.members),
         "probability_floor": FLOOR,
     }
+
+
+def _population_controls(plan: Plan, result: RunResult, store: Store) -> list[Control]:
+    """What the control job found; a control that was asked for and broke has failed, since it vouches for nothing."""
+    if plan.control is None:
+        said = "controls.shift is false, so members and nonmembers were not compared as records"
+        return [Control(name="shift", status="not run", statement=said)]
+    error = result.cause(plan.control)
+    if error is not None:
+        return [Control(name="shift", status="failed", statement=f"the comparison of records broke: {error}")]
+    text = (store.entry(*plan.control).folder / CONTROLS_FILE).read_text(encoding="utf-8")
+    return [Control.model_validate(finding) for finding in json.loads(text)]
+
+
+def _model_controls(
+    spec: AuditSpec, population: Population, formats: Sequence[FormatResult], null_rows: Sequence[Mapping[str, Any]]
+) -> list[Control]:
+    """Null targets, resolution and tie mass, from what was measured."""
+    answers = {f.id: Answers(f.outputs.distinct, f.outputs.tie_mass) for f in formats if f.outputs is not None}
+    findings: list[Finding] = [
+        *null_target(null_rows, spec.controls.null_targets, spec.threat.shadow_match[0]),
+        *resolution(len(population.split.nonmembers), spec.threat.shadows),
+        *tie_mass(answers, len(population.audited)),
+    ]
+    return [Control.model_validate(asdict(finding)) for finding in findings]
 
 
 def _timings(plan: Plan, store: Store) -> dict[str, float]:

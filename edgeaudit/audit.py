@@ -59,5 +59,11 @@ def run_audit(prepared: Prepared, store: Store, executor: Executor, listener: Li
     for ref, error in result.errors.items():
         if ref[0] == "train":
             raise error
-    audit = assemble(prepared.spec, prepared.population, prepared.plan, result, store, out)
+    comparison = prepared.plan.comparison(lambda ref: result.cause(ref) is None)
+    if comparison is not None:
+        prepared.plan.add(comparison)
+        compared = executor.run({comparison.ref: comparison}, listener)
+        raise_errors(compared)
+        result.executed += compared.executed
+    audit = assemble(prepared.spec, prepared.population, prepared.plan, result, store, out, comparison)
     return audit, result.executed

@@ -14,7 +14,7 @@ from edgeaudit.store import Store
 
 __all__ = ["Rates", "StageEstimate", "estimate", "probe_job"]
 
-_STAGES = ("train", "compress", "query", "measure")
+_STAGES = ("control", "train", "compress", "query", "measure")
 
 
 class Rates:

@@ -13,7 +13,7 @@ from edgeaudit.attacks.registry import chosen_attacks, find_attack
 from edgeaudit.errors import BudgetError
 from edgeaudit.leakage.paired import auc_difference, tpr_difference
 from edgeaudit.population import stream
-from edgeaudit.report.model import Budget, FormatResult, LeakageRow, Verdict
+from edgeaudit.report.model import Budget, Control, FormatResult, LeakageRow, Verdict
 from edgeaudit.spec import AuditSpec, BudgetSpec
 
 __all__ = ["METRICS", "FormatScores", "judge", "require_budgets_exist"]
@@ -76,9 +76,10 @@ def judge(
     spec: AuditSpec,
     formats: Sequence[FormatResult],
     rows: Sequence[LeakageRow],
+    controls: Sequence[Control],
     scores: Callable[[str], FormatScores],
 ) -> Verdict:
-    """Judge every budget and give the audit's outcome.
+    """Judge every budget and the controls, and give the audit's outcome.
 
     scores: format id -> its stored scores; asked only for `max-increase`.
     The order of severity: a failed format (2), a failed control (3), a budget exceeded (1), a budget that the records
@@ -91,6 +92,7 @@ def judge(
         for format_id in _judged(budget, [f.id for f in formats])
         if format_id not in failed and budget.against not in failed
     ]
+    invalid = tuple(f"control failed: {_control_says(c)}" for c in controls if c.status == "failed")
     errors = [b for b in budgets if b.level == "error"]
     exceeded = [_says(b) for b in errors if b.verdict == "fail"]
     open_ones = [_says(b) for b in errors if b.verdict == "inconclusive"]
@@ -98,16 +100,19 @@ def judge(
     kept = tuple(budgets)
     if failed:
         reasons = tuple(f"{f.id} failed: {f.error}" for f in formats if f.status == "failed")
-        return Verdict(outcome="error", exit_code=2, reasons=(*reasons, *exceeded, *warnings), budgets=kept)
+        return Verdict(outcome="error", exit_code=2, reasons=(*reasons, *invalid, *exceeded, *warnings), budgets=kept)
+    if invalid:
+        return Verdict(outcome="invalid", exit_code=3, reasons=(*invalid, *warnings), budgets=kept)
     if exceeded:
         return Verdict(outcome="budget exceeded", exit_code=1, reasons=(*exceeded, *open_ones, *warnings), budgets=kept)
     if open_ones:
         return Verdict(outcome="inconclusive", exit_code=3, reasons=(*open_ones, *warnings), budgets=kept)
+    control = _controls_hold(controls)
     if not budgets:
-        said = ("no budget was set, so nothing says whether a format may ship",)
+        said = ("no budget was set, so nothing says whether a format may ship", *control)
         return Verdict(outcome="not judged", exit_code=0, reasons=said, budgets=())
     held = f"{len(errors)} budget checks hold" if errors else "budgets that only warn were set"
-    return Verdict(outcome="within budget", exit_code=0, reasons=(held, *warnings), budgets=kept)
+    return Verdict(outcome="within budget", exit_code=0, reasons=(held, *control, *warnings), budgets=kept)
 
 
 def _says(budget: Budget) -> str:
@@ -116,6 +121,25 @@ def _says(budget: Budget) -> str:
     verb = {"pass": "holds", "fail": "is exceeded", "inconclusive": "is undecided"}[budget.verdict]
     note = f" ({budget.note})" if budget.note else ""
     return f"{budget.format}: budget {budget.metric} {budget.limit} {verb}: {value}{interval}{note}"
+
+
+def _control_says(control: Control) -> str:
+    where = f"{control.format}: " if control.format else ""
+    interval = "" if control.low is None or control.high is None else f" [{control.low:.3f}, {control.high:.3f}]"
+    value = "" if control.value is None else f", {control.value:.3f}{interval}"
+    chance = "" if control.p_value is None else f", p = {control.p_value:.2g}"
+    return f"{where}{control.name}: {control.statement}{value}{chance}"
+
+
+def _controls_hold(controls: Sequence[Control]) -> tuple[str, ...]:
+    """Where none failed: the kinds that hold throughout, and those that were not run."""
+    kinds: dict[str, set[str]] = {}
+    for control in controls:
+        kinds.setdefault(control.name.partition(":")[0], set()).add(control.status)
+    held = [kind for kind, found in kinds.items() if found == {"holds"}]
+    missing = [kind for kind, found in kinds.items() if "not run" in found]
+    said = [("controls that hold", held), ("controls that were not run", missing)]
+    return tuple(f"{what}: {', '.join(names)}" for what, names in said if names)
 
 
 def _judge_one(

@@ -6,6 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from importlib import metadata
 from typing import Any
 
 from edgeaudit.devices.local import local_fingerprint
@@ -21,7 +22,10 @@ from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.spec import AuditSpec, FormatUse, ModelSpec
 from edgeaudit.store import content_key
 
-__all__ = ["FormatPlan", "Plan", "find_format", "make_plan", "nonce", "population_job", "preflight"]
+__all__ = ["HEADLINES", "FormatPlan", "Plan", "find_format", "make_plan", "nonce", "population_job", "preflight"]
+
+HEADLINES = ("cm-mia/calibrated", "cm-mia/t", "cm-mia/ecdf")
+"""The attack that stands for an audit: the first of these that could be run on every format."""
 
 FLOOR = 1 / 512
 """Probability floor of every format that is compared: half the step of an int8 softmax output, 1/256."""
@@ -43,10 +47,33 @@ class FormatPlan:
 
 @dataclass
 class Plan:
-    """All jobs, in an order in which they can run: the target's first, so that a bad format shows early."""
+    """All jobs, in an order in which they can run: the target's first, so that a bad format shows early.
+
+    control: the job that compares members with nonmembers as records, where audit.yaml asks for it.
+    """
 
     jobs: dict[JobRef, Job] = field(default_factory=dict)
     formats: list[FormatPlan] = field(default_factory=list)
+    control: JobRef | None = None
+
+    def comparison(self, done: Callable[[JobRef], bool]) -> Job | None:
+        """The job that compares the measurements that could be made; None where there is none.
+
+        It is planned last, when it is known which formats failed: the others are compared all the same.
+        """
+        made = [ref for planned in self.formats for ref in planned.measures.values() if done(ref)]
+        if not made:
+            return None
+        first = self.jobs[made[0]].inputs
+        heads = ("format", "device", "shadow_match")
+        inputs = {
+            "measures": [[{head: self.jobs[ref].inputs[head] for head in heads}, list(ref)] for ref in made],
+            "targets": [role for role, _ in first["targets"]],
+            "nulls": [role for role, _ in first["nulls"]],
+            "headlines": list(HEADLINES),
+            **{key: first[key] for key in ("seed", "code", "versions")},
+        }
+        return Job("compare", inputs, tuple(made), "compare formats and attacks")
 
     def add(self, job: Job) -> JobRef:
         """Add a job once; jobs with equal inputs are the same job."""
@@ -137,6 +164,8 @@ class _Planner:
         return self._shared[name]
 
     def plan(self, measure: Mapping[str, Any]) -> Plan:
+        if self.spec.controls.shift:
+            self.result.control = self._control()
         uses = [(use, find_format(use)) for use in self.spec.formats]
         queries: dict[tuple[str, str], JobRef] = {}
         artifacts: dict[str, JobRef] = {}
@@ -161,6 +190,15 @@ class _Planner:
                 FormatPlan(use, found, artifacts[use.id], queries[TARGET, use.id], matched, measures)
             )
         return self.result
+
+    def _control(self) -> JobRef:
+        inputs = {
+            "population": self.population_ref[1],
+            "seed": self.spec.seed,
+            "code": source_digest("edgeaudit.controls", "edgeaudit.jobs.control"),
+            "versions": {package: metadata.version(package) for package in ("numpy", "scipy", "scikit-learn")},
+        }
+        return self.result.add(Job("control", inputs, (self.population_ref,), "compare members with nonmembers"))
 
     def _serve(self, role: str, use: FormatUse, found: Format) -> tuple[JobRef, JobRef]:
         """Train, compress, query: (artifact, query)."""

@@ -38,7 +38,7 @@ def attack(
     with ProgressView(console, executor.workers) as view:
         prepared = prepare(spec, opened, executor, view)
         todo = prepared.todo(opened)
-        missing = [prepared.plan.jobs[ref].label for ref in todo if ref[0] != "measure"]
+        missing = [prepared.plan.jobs[ref].label for ref in todo if ref[0] not in ("measure", "control")]
         if missing:
             raise RunError(
                 f"the store {opened.root} lacks {len(missing)} of this run's models and answers ({missing[0]}, ...): "

@@ -158,7 +158,7 @@ def _between_matches(measured: list[_Measured], seed: int) -> Iterator[dict[str,
 def _between_attacks(measured: list[_Measured], headlines: list[str], seed: int) -> Iterator[dict[str, Any]]:
     """The headline attack against every other on the same format; one family a format."""
     for m in measured:
-        name, format_id = _headline(m, headlines), m.head["format"]
+        name = _headline(m, headlines)
         if name is None:
             continue
         pairs = {other: (m.scored(name), m.scored(other)) for other in m.series if other != name}

@@ -9,11 +9,12 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from edgeaudit.errors import EdgeAuditError, StoreError
-from edgeaudit.jobs.base import Job, JobContext, Outcome
+from edgeaudit.jobs.base import Job, JobContext, JobKind, Outcome
 from edgeaudit.store import Store
 
 __all__ = ["execute"]
@@ -24,35 +25,24 @@ _FULL = 256 * 1024
 Work = Callable[[JobContext], Mapping[str, Any]]
 
 
-def _work(kind: str) -> Work:
+_WORK: Mapping[JobKind, tuple[str, str]] = {
+    "population": ("edgeaudit.jobs.draw", "draw"),
+    "control": ("edgeaudit.jobs.control", "control"),
+    "probe": ("edgeaudit.jobs.probe", "probe"),
+    "train": ("edgeaudit.jobs.train", "train_model"),
+    "compress": ("edgeaudit.jobs.compress", "compress"),
+    "query": ("edgeaudit.jobs.query", "query"),
+    "measure": ("edgeaudit.jobs.measure", "measure"),
+    "compare": ("edgeaudit.jobs.compare", "compare_measurements"),
+}
+"""Kind -> module, function in it."""
+
+
+def _work(kind: JobKind) -> Work:
     # Imported here: the main process plans and reports, and never needs torch or a toolchain.
-    if kind == "population":
-        from edgeaudit.jobs.draw import draw
-
-        return draw
-    if kind == "probe":
-        from edgeaudit.jobs.probe import probe
-
-        return probe
-    if kind == "train":
-        from edgeaudit.jobs.train import train_model
-
-        return train_model
-    if kind == "compress":
-        from edgeaudit.jobs.compress import compress
-
-        return compress
-    if kind == "query":
-        from edgeaudit.jobs.query import query
-
-        return query
-    if kind == "compare":
-        from edgeaudit.jobs.compare import compare_measurements
-
-        return compare_measurements
-    from edgeaudit.jobs.measure import measure
-
-    return measure
+    module, function = _WORK[kind]
+    work: Work = getattr(import_module(module), function)
+    return work
 
 
 def execute(job: Job, root: Path) -> Outcome:

@@ -61,7 +61,8 @@ def compare(first: Scored, second: Scored, metric: str, rng: Callable[[], np.ran
     """The figure of `first` less that of `second`, on the same targets and records.
 
     Args:
-        first, second: equal numbers of targets, with equal memberships.
+        first: on every target.
+        second: on the same ones, with equal memberships.
         metric: see `figure`.
         rng: makes the generator of the bootstrap, if there is one.
 
@@ -76,8 +77,8 @@ def compare(first: Scored, second: Scored, metric: str, rng: Callable[[], np.ran
     if len(ours) > 1:
         over = paired_over_targets(ours, theirs)
         both = [(a, b) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
-        means = tuple(float(np.mean(side)) for side in zip(*both, strict=True)) if both else (None, None)
-        return Compared(*means, over.value, over.low, over.high, over.p_value, over.targets, None, over.note)
+        a_mean, b_mean = np.mean(both, axis=0).tolist() if both else (None, None)
+        return Compared(a_mean, b_mean, over.value, over.low, over.high, over.p_value, over.targets, None, over.note)
     a, b, members = first.scores[0], second.scores[0], first.members[0]
     if metric == "auc":
         one = auc_difference(a, b, members)

@@ -54,6 +54,7 @@ def _view(lookup: Lookup) -> dict[str, Any]:
         "tone": "muted" if audit.verdict.outcome == "not judged" else _TONES[audit.verdict.exit_code],
         "sentences": sentences(audit),
         "headline": lookup.headline.label if lookup.headline else None,
+        "controls": sections.control_tables(lookup),
         "formats": sections.formats_table(lookup),
         "further": sections.further_table(lookup),
         "attacks": sections.attack_tables(lookup),

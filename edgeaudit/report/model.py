@@ -12,10 +12,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 __all__ = [
     "SCHEMA_VERSION",
     "Accuracy",
+    "AcrossTargets",
     "Agreement",
     "ArtifactInfo",
     "Audit",
     "Budget",
+    "Control",
     "Curve",
     "Environment",
     "ExposedRecord",
@@ -23,6 +25,7 @@ __all__ = [
     "LeakageRow",
     "NullHistogram",
     "Outputs",
+    "PCalibration",
     "PassInfo",
     "PopulationInfo",
     "RuntimeInfo",
@@ -192,6 +195,82 @@ class LeakageRow(_Model):
     note: str | None = None
 
 
+class AcrossTargets(_Model):
+    """A figure's mean over targets, its standard error and t interval; targets without a figure are `missing`.
+
+    format, ..., metric: as in `LeakageRow`.
+    """
+
+    format: str
+    device: str
+    shadow_match: str
+    attack: str
+    variant: str
+    subset: str
+    metric: str
+    value: float | None
+    se: float | None
+    low: float | None
+    high: float | None
+    targets: int
+    missing: int
+    note: str | None = None
+
+
+class Comparison(_Model):
+    """A figure of `first` less that of `second`, on the same records and memberships; positive = the first leaks more.
+
+    kind: `format` (formats, by the attack `series`), `shadow match` (matched against fp32 shadows, by `series`), or
+    `attack` (two attacks on `format`). targets: 1 = over the records of one target (paired DeLong, paired bootstrap),
+    more = over targets (paired t). adjusted_p: Holm's, in its family: one metric, and all formats or attacks compared.
+    """
+
+    kind: Literal["format", "shadow match", "attack"]
+    format: str
+    device: str
+    shadow_match: str
+    series: str
+    metric: str
+    first: str
+    second: str
+    first_value: float | None
+    second_value: float | None
+    value: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    adjusted_p: float | None
+    targets: int
+    note: str | None = None
+
+
+class PCalibration(_Model):
+    """How often a test says p <= nominal of records that are known nonmembers.
+
+    source: the targets' nonmembers, or the audited records asked of a null target. is_p_value: whether the test is
+    valid by construction; the others are rankings. count of n records; low, high: 95% interval of the observed rate.
+    attainable: the largest p <= nominal that was given.
+    """
+
+    format: str
+    device: str
+    shadow_match: str
+    attack: str
+    variant: str
+    source: Literal["nonmembers", "null target"]
+    is_p_value: bool
+    nominal: float
+    observed: float
+    low: float
+    high: float
+    count: int
+    n: int
+    attainable: float | None
+    status: Literal["calibrated", "conservative", "anti-conservative", "not resolvable"]
+    targets: int
+    note: str | None = None
+
+
 class Curve(_Model):
     """A ROC curve, thinned to what a plot can show; first point (0, 0), last (1, 1)."""
 
@@ -232,6 +311,26 @@ class ExposedRecord(_Model):
     calibrated: bool = False
 
 
+class Control(_Model):
+    """A check of the audit itself; one that failed makes it invalid.
+
+    value, low, high: the figure that was tested (an AUC of members against nonmembers, or a share) with its 95%
+    interval. p_value: corrected for the control's other tests. n: records that the figure rests on. format null: the
+    control is of the whole audit.
+    """
+
+    name: str
+    status: Literal["holds", "failed", "not run", "warning"]
+    statement: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    n: int | None = None
+    format: str | None = None
+    note: str | None = None
+
+
 class Budget(_Model):
     """One budget and how it came out; `low`/`high` is the interval it was judged on. device null: all devices."""
 
@@ -270,10 +369,14 @@ class Audit(_Model):
     environment: Environment
     population: PopulationInfo
     threat: _Table
+    controls: tuple[Control, ...] = ()
     formats: tuple[FormatResult, ...]
     leakage: tuple[LeakageRow, ...]
     curves: tuple[Curve, ...]
     null_p_values: tuple[NullHistogram, ...]
+    p_calibration: tuple[PCalibration, ...] = ()
+    across_targets: tuple[AcrossTargets, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
     exposed: tuple[ExposedRecord, ...]
     verdict: Verdict
     timings: _Seconds

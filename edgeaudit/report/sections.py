@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, Series, unique
-from edgeaudit.report.model import Agreement, Budget, FormatResult, LeakageRow
+from edgeaudit.report.model import Agreement, Budget, Control, FormatResult, LeakageRow
 from edgeaudit.report.tables import EMPTY, Cell, Head, Mark, Notes, Row, Table, figure_cell, labelled
 from edgeaudit.report.terminal import budget_word
 from edgeaudit.report.words import counted, figure, file_size, interval, metric_name, percent
@@ -17,6 +17,7 @@ __all__ = [
     "attack_table",
     "attack_tables",
     "budget_tables",
+    "control_tables",
     "formats_table",
     "further_table",
     "not_applicable",
@@ -33,6 +34,8 @@ _BUDGET = {
     "pass": ("within", "good"),
     "": ("none set", "muted"),
 }
+_CONTROL_TONES = {"failed": "bad", "warning": "warn", "not run": "muted", "holds": "good"}
+_FEW_CONTROLS = 3
 
 
 def formats_table(lookup: Lookup) -> Table:
@@ -300,3 +303,37 @@ def _budget_table(caption: str, budgets: list[Budget]) -> Table:
     heads = ("Format", "Verdict", "Value", "Metric", "Limit", "Level", "Attack", "Records")
     aligned = tuple(Head(text, align="num" if text == "Value" else "text") for text in heads)
     return Table(caption, aligned, tuple(rows), tuple(notes.texts))
+
+
+def control_tables(lookup: Lookup) -> list[tuple[bool, Table]]:
+    """The controls: those of the whole audit and all that do not hold, openly (True); many of formats that hold."""
+    order = list(_CONTROL_TONES)
+    controls = sorted(lookup.audit.controls, key=lambda c: order.index(c.status))
+    quiet = [c for c in controls if c.format is not None and c.status == "holds"]
+    if len(quiet) <= _FEW_CONTROLS:
+        quiet = []
+    shown = [c for c in controls if c not in quiet]
+    return [
+        *([(True, _control_table("Checks of the audit itself", shown))] if shown else []),
+        *([(False, _control_table(f"Per format: {counted(len(quiet), 'control')} that hold", quiet))] if quiet else []),
+    ]
+
+
+def _control_table(caption: str, controls: list[Control]) -> Table:
+    notes = Notes()
+    rows = []
+    for c in controls:
+        number = notes.number(c.note) if c.note else None
+        range_ = interval(AUC, c.low, c.high)
+        value = EMPTY if c.value is None else Cell(figure(AUC, c.value), range_, note=number, why=c.note or "")
+        chance = EMPTY if c.p_value is None else Cell(f"{c.p_value:.2g}")
+        records = EMPTY if c.n is None else Cell(f"{c.n:,}")
+        head = Cell(c.name, c.format or "")
+        rows.append(
+            Row(head, (Cell(c.status, tone=_CONTROL_TONES[c.status]), Cell(c.statement), value, chance, records))
+        )
+    heads = (
+        Head("Control", align="text"), Head("Status", align="text"), Head("What was found", align="text"),
+        Head("Figure", "95% interval"), Head("p-value"), Head("n"),
+    )  # fmt: skip
+    return Table(caption, heads, tuple(rows), tuple(notes.texts))

@@ -26,7 +26,9 @@ def sentences(audit: Audit) -> tuple[str, ...]:
 def _invalid(audit: Audit) -> list[str]:
     if audit.verdict.outcome != "invalid":
         return []
-    return ["A control of this audit failed: the figures below are no evidence of leakage or of its absence."]
+    failed = listed(list(dict.fromkeys(c.name for c in audit.controls if c.status == "failed")))
+    which = f" ({failed})" if failed else ""
+    return [f"A control of this audit failed{which}: the figures below are no evidence of leakage or of its absence."]
 
 
 def _leak(lookup: Lookup) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from edgeaudit.report.lookup import AUC, TPR, Lookup, Place
+from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, unique
 from edgeaudit.report.model import Audit, Budget, FormatResult, LeakageRow
 from edgeaudit.report.summary import verdict_line
 from edgeaudit.report.words import NOT_RESOLVABLE, file_size, percent, printable, shown
@@ -39,8 +40,24 @@ class _Report:
         fits = Measurement.get(console, room, wide).maximum <= options.max_width
         yield wide if fits else _table(lookup, narrow=True)
         yield Text()
+        yield from _controls(self.audit)
         yield from _failures(lookup)
         yield Text(verdict_line(self.audit), _OUTCOMES[self.audit.verdict.exit_code])
+
+
+def _controls(audit: Audit) -> Iterator[Text]:
+    """One line: how many controls came out how, and what failed or was not run."""
+    counts = Counter(c.status for c in audit.controls)
+    if not counts:
+        return
+    named = [_named(audit, status, counts[status]) for status in ("failed", "warning", "not run") if counts[status]]
+    held = [f"{counts['holds']} hold"] if counts["holds"] else []
+    yield Text(f"controls: {', '.join([*named, *held])}", "bold red" if counts["failed"] else "dim")
+
+
+def _named(audit: Audit, status: str, count: int) -> str:
+    names = unique(printable(c.name) for c in audit.controls if c.status == status)
+    return f"{count} {status} ({', '.join(names)})"
 
 
 def _failures(lookup: Lookup) -> Iterator[Text]:

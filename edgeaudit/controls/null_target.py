@@ -1,0 +1,65 @@
+"""Null targets: models that trained on none of the audited records, in which every attack must find nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgeaudit.controls.base import ALARM, Finding
+from edgeaudit.leakage.multiplicity import holm
+
+__all__ = ["NAME", "null_target"]
+
+NAME = "null target"
+
+
+def null_target(rows: Sequence[Mapping[str, Any]], null_targets: int, shadow_match: str) -> list[Finding]:
+    """One finding a format and null target, of the first attack that gave every one of them a figure, if any did.
+
+    A null target fails where its AUC differs from 0.5 with p below 1%, two-sided, after Holm over formats and null
+    targets: below 0.5 is as wrong as above, since members and nonmembers are the same to this model.
+
+    Args:
+        rows: {format, attack, variant, shadow_match, target, value, low, high, p_value, n_members, n_nonmembers}, in
+            the order of the audit's attacks.
+        null_targets: how many the audit asked for.
+        shadow_match: the audit's own; rows of others are ablations.
+    """
+    if null_targets == 0:
+        return [Finding(NAME, "not run", "controls.null-targets is 0, so no model without members was attacked")]
+    own = [row for row in rows if row["shadow_match"] == shadow_match]
+    judged = _headline(own)
+    if not judged:
+        return [Finding(NAME, "not run", "no attack could be run on a null target; the attacks' own rows say why")]
+    corrected = holm(np.array([row["p_value"] for row in judged], dtype=np.float64)).tolist()
+    return [_finding(row, p, len(judged)) for row, p in zip(judged, corrected, strict=True)]
+
+
+def _headline(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows of the first attack and variant that has figures, CM-MIA t before all others."""
+    names = list(dict.fromkeys((row["attack"], row["variant"]) for row in rows))
+    for name in sorted(names, key=lambda one: one != ("cm-mia", "t")):
+        found = [row for row in rows if (row["attack"], row["variant"]) == name and row["p_value"] is not None]
+        if found:
+            return found
+    return []
+
+
+def _finding(row: Mapping[str, Any], p: float, count: int) -> Finding:
+    failed = p < ALARM
+    attack = f"{row['attack']} {row['variant']}".rstrip()
+    found = "finds members of" if failed else "finds nothing in"
+    return Finding(
+        NAME,
+        "failed" if failed else "holds",
+        f"{attack} {found} {row['target']}, which trained on none of the audited records",
+        row["value"],
+        row["low"],
+        row["high"],
+        p,
+        int(row["n_members"]) + int(row["n_nonmembers"]),
+        str(row["format"]),
+        f"p-value after Holm over {count} tests" if count > 1 else None,
+    )

@@ -1,0 +1,208 @@
+"""Distribution shift: can members be told from nonmembers as records, before any model is asked?
+
+Where they can, an attack's figure is no leakage: a model that learned nothing from its members would show the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from edgeaudit.controls.base import ALARM, Finding
+from edgeaudit.controls.texture import texture
+from edgeaudit.leakage.intervals import delong
+from edgeaudit.leakage.multiplicity import holm
+
+__all__ = ["CONTROLS", "FEWEST", "Sides", "sampled_ids", "shift"]
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float32]
+
+CONTROLS = ("shift: labels", "shift: single features", "shift: blind classifier")
+FEWEST = 40
+"""Records a side below which halves are too small for the normal approximation of a rank test."""
+MOST = 5000
+"""Records a side above which more only cost time."""
+_VALUES = 200_000_000
+_COLUMNS, _COMPONENTS, _BOOSTED = 4096, 30, 512
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Records of both sides in the source's scale, [n, C, H, W] or [n, d]; labels: int64 [n]; members: bool [n]."""
+
+    records: npt.NDArray[Any]
+    labels: IntArray
+    members: BoolArray
+
+
+@dataclass(frozen=True)
+class _Test:
+    """One test of one control: p is two-sided; auc of members against nonmembers where it has one."""
+
+    control: str
+    what: str
+    p_value: float
+    n: int
+    auc: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def sampled_ids(side: IntArray, shape: tuple[int, ...], rng: np.random.Generator) -> IntArray:
+    """As many ids of a side as the control looks at, in ascending order: 5,000, or fewer of large records."""
+    most = int(np.clip(_VALUES // max(1, int(np.prod(shape))), 1000, MOST))
+    return side if len(side) <= most else np.sort(rng.choice(side, most, replace=False))
+
+
+def shift(sides: Sides, rng: np.random.Generator) -> list[Finding]:
+    """Three controls: labels, single features, and a blind classifier; the chance that any fails on equal sides is 1%.
+
+    Under the hypothesis that the sides were drawn from one population every test is a rank test on exchangeable
+    records (or the chi-squared test), so that its p-value needs no model of the data: classifiers are fitted on one
+    half and judged on the other, in both directions, with a Bonferroni correction (p-values over the folds of a
+    cross-validation depend on each other). Holm corrects over all tests.
+
+    Both sides are cut to the same number of records, since rank tests of rare values misjudge their tails on unequal
+    sides, and a group of exact copies counts once, since it is drawn as one.
+    """
+    balanced = _balanced(_without_copies(sides), rng)
+    count = int(balanced.members.sum())
+    if count < FEWEST:
+        why = f"{count} different records on the smaller side; at least {FEWEST} are needed"
+        return [Finding(name, "not run", f"members and nonmembers were not compared: {why}") for name in CONTROLS]
+    tests = [*_labels(balanced), *_single(balanced), *_blind(balanced, rng)]
+    corrected = holm(np.array([test.p_value for test in tests])).tolist()
+    return [_finding(name, tests, corrected) for name in CONTROLS]
+
+
+def _finding(name: str, tests: list[_Test], corrected: list[float]) -> Finding:
+    """A control's strongest test."""
+    own = [(p, test.p_value, index) for index, (p, test) in enumerate(zip(corrected, tests, strict=True))
+           if test.control == name]  # fmt: skip
+    p, _, index = min(own)
+    test = tests[index]
+    failed = p < ALARM
+    said = (
+        f"{test.what} tells members from nonmembers" if failed else f"{test.what} cannot tell members from nonmembers"
+    )
+    if test.control == CONTROLS[0]:
+        said = f"{test.what} {'differ' if failed else 'do not differ'} between members and nonmembers"
+    note = f"the strongest of {len(own)} tests; p-value after Holm over {len(tests)} tests"
+    return Finding(name, "failed" if failed else "holds", said, test.auc, test.low, test.high, p, test.n, note=note)
+
+
+def _without_copies(sides: Sides) -> Sides:
+    rows = np.ascontiguousarray(sides.records).reshape(len(sides.records), -1)
+    as_bytes = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
+    first = np.sort(np.unique(as_bytes, return_index=True)[1])
+    return Sides(sides.records[first], sides.labels[first], sides.members[first])
+
+
+def _balanced(sides: Sides, rng: np.random.Generator) -> Sides:
+    inside, outside = np.flatnonzero(sides.members), np.flatnonzero(~sides.members)
+    count = min(len(inside), len(outside))
+    kept = np.sort(np.concatenate([rng.permutation(inside)[:count], rng.permutation(outside)[:count]]))
+    return Sides(sides.records[kept], sides.labels[kept], sides.members[kept])
+
+
+def _labels(sides: Sides) -> Iterator[_Test]:
+    """Chi-squared test of the label counts; labels that are expected fewer than 5 times on a side are one class."""
+    classes, index = np.unique(sides.labels, return_inverse=True)
+    counts = np.stack([np.bincount(index[side], minlength=len(classes)) for side in (sides.members, ~sides.members)])
+    rare = counts.sum(axis=0) < 10
+    table = np.column_stack([counts[:, ~rare], counts[:, rare].sum(axis=1)])
+    table = table[:, table.sum(axis=0) > 0]
+    p = 1.0 if table.shape[1] < 2 else float(stats.chi2_contingency(table, correction=False).pvalue)
+    yield _Test(CONTROLS[0], "label counts", p, len(sides.labels))
+
+
+def _flat(sides: Sides, most: int) -> FloatArray:
+    """Columns of the records, evenly thinned to `most`."""
+    flat = sides.records.reshape(len(sides.records), -1)
+    if flat.shape[1] > most:
+        flat = flat[:, np.linspace(0, flat.shape[1] - 1, most).astype(int)]
+    return np.asarray(flat, dtype=np.float32)
+
+
+def _single(sides: Sides) -> Iterator[_Test]:
+    """Every column, and every texture feature of images, by itself."""
+    columns = _flat(sides, _COLUMNS)
+    names = [f"column {i}" for i in range(columns.shape[1])]
+    yield _strongest(columns, names if sides.records.ndim == 2 else [f"pixel {i}" for i in range(len(names))], sides)
+    if sides.records.ndim == 4:
+        names, features = texture(sides.records)
+        yield _strongest(features, names, sides)
+
+
+def _strongest(columns: FloatArray, names: list[str], sides: Sides) -> _Test:
+    p = rank_tests(columns, sides.members)
+    best = int(p.argmin())
+    found = delong(columns[:, best].astype(np.float64), sides.members)
+    corrected = min(1.0, float(p[best]) * len(names))
+    return _Test(CONTROLS[1], names[best], corrected, len(columns), found.auc, found.low, found.high)
+
+
+def rank_tests(columns: npt.NDArray[Any], members: BoolArray) -> npt.NDArray[np.float64]:
+    """Two-sided Mann-Whitney p-value of each column, float64 [columns], ties counted half, normal approximation."""
+    m, n = int(members.sum()), int((~members).sum())
+    p = np.ones(columns.shape[1])
+    for start in range(0, columns.shape[1], 256):
+        ranks = stats.rankdata(columns[:, start : start + 256], axis=0)
+        # The permutation variance of a sum of ranks, ties included: m n / (m + n) times the ranks' sample variance.
+        spread = ranks.var(axis=0, ddof=1) * m * n / (m + n)
+        distance = np.abs(ranks[members].sum(axis=0) - m * (m + n + 1) / 2)
+        varied = spread > 0
+        part = np.ones(ranks.shape[1])
+        part[varied] = 2 * stats.norm.sf(distance[varied] / np.sqrt(spread[varied]))
+        p[start : start + 256] = part
+    return p
+
+
+def _blind(sides: Sides, rng: np.random.Generator) -> Iterator[_Test]:
+    """A linear and a boosted classifier, each fitted on one half and judged on the other, both ways."""
+    first = np.zeros(len(sides.members), dtype=np.bool_)
+    for side in (sides.members, ~sides.members):
+        drawn = rng.permutation(np.flatnonzero(side))
+        first[drawn[: len(drawn) // 2]] = True
+    seed = int(rng.integers(2**31))
+    flat = _flat(sides, _COLUMNS)
+    boosted = texture(sides.records)[1] if sides.records.ndim == 4 else _flat(sides, _BOOSTED)
+    for what, inputs, make in (
+        ("a linear classifier of raw inputs", flat, _linear),
+        ("a boosted classifier of raw inputs", boosted, _trees),
+    ):
+        for fitted in (first, ~first):
+            model = make(int(fitted.sum()), inputs.shape[1], seed)
+            model.fit(inputs[fitted], sides.members[fitted])
+            scores = np.asarray(model.decision_function(inputs[~fitted]), dtype=np.float64)
+            members = sides.members[~fitted]
+            found = delong(scores, members)
+            p = float(rank_tests(scores[:, None], members)[0])
+            yield _Test(CONTROLS[2], what, p, len(scores), found.auc, found.low, found.high)
+
+
+def _linear(records: int, columns: int, seed: int) -> Any:
+    from sklearn.decomposition import PCA
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    components = min(_COMPONENTS, columns, records // 10)
+    reduced = PCA(components, random_state=seed)
+    return make_pipeline(StandardScaler(), reduced, StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
+
+
+def _trees(records: int, columns: int, seed: int) -> Any:  # noqa: ARG001 - made as the linear one is
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    return HistGradientBoostingClassifier(
+        max_iter=60, max_leaf_nodes=8, min_samples_leaf=10, l2_regularization=1.0, early_stopping=False,
+        random_state=seed,
+    )  # fmt: skip
