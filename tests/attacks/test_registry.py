@@ -16,7 +16,7 @@ from edgeaudit.errors import AttackError
 
 Offer = Callable[..., None]
 OWN = [
-    "cm-mia", "lira", "rmia", "info-rmia", "watson", "attack-r", "attack-p", "song-mittal", "shokri", "ml-leaks",
+    "cm-mia", "lira", "rmia", "info-rmia", "watson", "attack-r", "attack-p", "song-mittal", "shokri", "ml-leaks", "quantile-regression",
     "yeom", "gap",
 ]  # fmt: skip
 
