@@ -117,7 +117,7 @@ def censored_test(target: Cells, shadows: Cells, out: BoolArray) -> CensoredTest
 
         p = P[Phi >= low], score = +-log(2 q) with q = (P[Phi >= low] + P[Phi >= high]) / 2.
 
-    A target in an open top cell, where most of its OUT shadows are, has p near 1 and a score below 0: it is neither
+    A target in an open top cell, where most of its OUT shadows are, has p near 1 and a score near 0: it is neither
     dropped nor fired at. q ranks; it is p less half of the mass of the target's own cell.
 
     Args:
