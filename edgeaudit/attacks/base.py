@@ -3,21 +3,77 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.errors import AttackError
+from edgeaudit.leakage.outputs import OutputGrid
 
-__all__ = ["Attack", "AttackSpec", "BoolArray", "Evidence", "Exposure", "FloatArray", "IntArray", "Needs", "Scores"]
+__all__ = [
+    "Attack", "AttackSpec", "BoolArray", "Evidence", "Exposure", "FloatArray", "Grid", "InputArray", "IntArray",
+    "Needs", "Scores",
+]  # fmt: skip
 
 Exposure = Literal["logits", "probabilities"]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
+InputArray = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The grids on which integer outputs lie: one for each model, since each has its own calibration range.
+
+    of: what was rounded. `logits` also where a softmax outside the artifact made probabilities of them; then
+        `probabilities` is the exposure, but not what lies on a grid.
+    step: float64 [1 + K], the target's first and then the shadows'; 0 for a model whose answers are continuous (fp32
+        shadows of an integer target).
+    low, high: float64 [1 + K], the smallest and largest value that the output can take, beyond which it clips; -inf
+        and inf where that is not known.
+    """
+
+    of: Exposure
+    step: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+    def __post_init__(self) -> None:
+        shapes = {self.step.shape, self.low.shape, self.high.shape}
+        if len(shapes) != 1 or self.step.ndim != 1 or not len(self.step):
+            raise AttackError(f"a grid has a step, a low and a high end for each model; it has {sorted(shapes)}")
+        if not (np.isfinite(self.step).all() and (self.step >= 0).all() and (self.step > 0).any()):
+            raise AttackError(f"steps are 0 (continuous) or more, and one at least is more: {self.step}")
+        if not (self.low < self.high).all():
+            raise AttackError("the low end of a grid lies below its high end")
+
+    @classmethod
+    def joined(cls, of: Exposure, models: Sequence[OutputGrid]) -> Grid | None:
+        """The grids of the target and of each shadow, in this order; None where the target's answers are continuous."""
+        if not models or models[0].step == 0:
+            return None
+        step, low, high = np.array([(m.step, m.low, m.high) for m in models], dtype=np.float64).T
+        return cls(of, step, low, high)
+
+    def keep(self, models: IntArray) -> Grid | None:
+        """The grids of these models, 0 being the target; None where none of them has one."""
+        if not (self.step[models] > 0).any():
+            return None
+        return Grid(self.of, self.step[models], self.low[models], self.high[models])
+
+    def same_as(self, other: Grid | None) -> bool:
+        """Whether both are grids of the same models."""
+        return (
+            other is not None
+            and self.of == other.of
+            and np.array_equal(self.step, other.step)
+            and np.array_equal(self.low, other.low)
+            and np.array_equal(self.high, other.high)
+        )
 
 
 @dataclass(frozen=True)
@@ -32,6 +88,9 @@ class Evidence:
     exposure: `logits` (unnormalised) or `probabilities` (rows sum to 1, up to quantisation).
     floor: probabilities are clipped to [floor, 1 - floor]; one value for every format that is compared. 0 (no
         clipping) is accepted for logits only: the margin of a probability of 0 or 1 is infinite.
+    inputs: floating [records, d], the records as the model is given them, flattened; None where an attacker holds
+        answers only.
+    grid: the steps of integer outputs; None where the target's answers are continuous.
     """
 
     target: FloatArray
@@ -40,6 +99,8 @@ class Evidence:
     labels: IntArray
     exposure: Exposure
     floor: float = 1 / 512
+    inputs: InputArray | None = None
+    grid: Grid | None = None
 
     def __post_init__(self) -> None:
         if self.target.ndim != 2 or self.target.shape[1] < 2:
@@ -70,15 +131,50 @@ class Evidence:
             bad = int((~np.isfinite(self.target).all(axis=1) | ~np.isfinite(self.shadows).all(axis=(0, 2))).sum())
             raise AttackError(f"{bad} of {n} records have answers that are not finite; no record is dropped silently")
 
+        self._require_inputs(n)
+        self._require_grid()
+
+    def _require_inputs(self, n: int) -> None:
+        if self.inputs is None:
+            return
+        if self.inputs.ndim != 2 or len(self.inputs) != n or not self.inputs.shape[1]:
+            raise AttackError(f"inputs must be [{n} records, 1 or more values]; they are {self.inputs.shape}")
+        if not np.issubdtype(self.inputs.dtype, np.floating):
+            # Distances between bytes would wrap around.
+            raise AttackError(f"inputs must be floating point; they are {self.inputs.dtype}")
+        if not np.isfinite(self.inputs).all():
+            bad = int((~np.isfinite(self.inputs).all(axis=1)).sum())
+            raise AttackError(f"{bad} of {n} records have inputs that are not finite")
+
+    def _require_grid(self) -> None:
+        if self.grid is None:
+            return
+        if len(self.grid.step) != 1 + len(self.shadows):
+            raise AttackError(
+                f"a grid of {len(self.grid.step)} models does not fit a target and {len(self.shadows)} shadows"
+            )
+        if self.grid.of == "probabilities" and self.exposure == "logits":
+            raise AttackError("answers are logits, and the grid is one of probabilities")
+
     def take(self, records: IntArray | BoolArray) -> Evidence:
         """The same evidence on fewer records."""
-        return Evidence(
-            self.target[records],
-            self.shadows[:, records],
-            self.out[:, records],
-            self.labels[records],
-            self.exposure,
-            self.floor,
+        return replace(
+            self,
+            target=self.target[records],
+            shadows=self.shadows[:, records],
+            out=self.out[:, records],
+            labels=self.labels[records],
+            inputs=None if self.inputs is None else self.inputs[records],
+        )
+
+    def keep(self, shadows: IntArray) -> Evidence:
+        """The same evidence with these shadows, in this order."""
+        models = np.concatenate(([0], 1 + shadows))
+        return replace(
+            self,
+            shadows=self.shadows[shadows],
+            out=self.out[shadows],
+            grid=None if self.grid is None else self.grid.keep(models),
         )
 
     def play(self, shadow: int) -> tuple[Evidence, BoolArray]:
@@ -87,9 +183,10 @@ class Evidence:
         Returns the evidence without that shadow, and bool [records]: whether it trained on each record. This is how
         thresholds are learned without the target's memberships.
         """
-        others = np.arange(len(self.shadows)) != shadow
-        played = Evidence(
-            self.shadows[shadow], self.shadows[others], self.out[others], self.labels, self.exposure, self.floor
+        others = np.delete(np.arange(len(self.shadows)), shadow)
+        grid = None if self.grid is None else self.grid.keep(np.concatenate(([shadow], others)) + 1)
+        played = replace(
+            self, target=self.shadows[shadow], shadows=self.shadows[others], out=self.out[others], grid=grid
         )
         return played, ~self.out[shadow]
 
@@ -115,6 +212,8 @@ class Needs:
     reference: smallest number of reference records with `out` OUT shadows each, for which the target's answers are
         known. examples: smallest number of (shadow, reference record) pairs in which the shadow trained on the
         record, and as many in which it did not.
+    inputs: the records themselves, audited and (where `reference` is above 0) reference ones.
+    grid: answers on the grid of an integer output.
     """
 
     shadows: int = 0
@@ -123,6 +222,8 @@ class Needs:
     variance: bool = False
     reference: int = 0
     examples: int = 0
+    inputs: bool = False
+    grid: bool = False
 
 
 @dataclass(frozen=True)
@@ -213,18 +314,28 @@ def _or_empty(reference: Evidence | None, evidence: Evidence) -> Evidence:
 
 
 def _require_one_world(evidence: Evidence, reference: Evidence) -> None:
-    """Raise `AttackError` unless both come from as many shadows, with as many classes, at one exposure and floor."""
+    """Raise `AttackError` unless both come from the same models, asked in the same way, as far as can be seen."""
     about = [(len(e.shadows), e.target.shape[1], e.exposure, e.floor) for e in (evidence, reference)]
     if about[0] != about[1]:
         raise AttackError(
             f"evidence and reference do not belong together: shadows, classes, exposure and floor are {about[0]} "
             f"and {about[1]}"
         )
+    if evidence.grid is not reference.grid and not (evidence.grid and evidence.grid.same_as(reference.grid)):
+        raise AttackError("evidence and reference do not belong together: their answers lie on different grids")
+    if evidence.inputs is not None and reference.inputs is not None:
+        one, two = evidence.inputs.shape[1], reference.inputs.shape[1]
+        if one != two:
+            raise AttackError(f"evidence and reference do not belong together: inputs of {one} and {two} values")
 
 
 def _missing(needs: Needs, evidence: Evidence, reference: Evidence) -> Iterator[str]:
     """What is missing, one phrase at a time."""
     k, n = evidence.out.shape
+    if needs.grid and evidence.grid is None:
+        yield "needs answers on the grid of an integer output, and these are continuous"
+    if needs.inputs and (evidence.inputs is None or (needs.reference and reference.inputs is None)):
+        yield "reads the records themselves, and only answers are at hand"
     if k < needs.shadows:
         yield f"needs at least {needs.shadows} shadows and has {k}"
     outside = evidence.out.sum(axis=0)

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeaudit.attacks.base import Attack, AttackSpec, BoolArray, Evidence, FloatArray, Needs, Scores
 from edgeaudit.attacks.calibrated import calibrated
+from edgeaudit.attacks.censored import censored_test, shadow_cells, target_cells
 from edgeaudit.attacks.null_tests import ecdf, moderated_t, pchip
 from edgeaudit.attacks.signals import shadow_losses, shadow_margins, target_losses, target_margins
 from edgeaudit.errors import AttackError
@@ -25,9 +26,10 @@ RANK_TESTS = frozenset({"ecdf", "pchip"})
 class CmMia(Attack):
     """One-sided test of each record against its OUT shadows.
 
-    Variants: `t` (ranking), `ecdf` (default for verdicts; valid p), `pchip` (as in Long et al.), `calibrated` (ours:
-    ranking and valid p, learned from shadows on the reference records). Scores: `t` gives the signed log tail (see
-    `moderated_t`), the rank tests give -p, so equal p-values stay ties, `calibrated` log odds.
+    Variants: `t` (ranking), `ecdf` (default for verdicts; valid p), `pchip` (as in Long et al.), `discrete` (ranking
+    of integer outputs, whose answers are intervals), `calibrated` (ours: ranking and valid p, learned from shadows on
+    the reference records). Scores: `t` gives the signed log tail (see `moderated_t`), `discrete` that of the mid-p
+    (see `censored_test`), the rank tests give -p, so equal p-values stay ties, `calibrated` log odds.
 
     Args:
         d0: prior degrees of freedom of `t`; None for empirical Bayes.
@@ -35,12 +37,13 @@ class CmMia(Attack):
 
     spec: ClassVar[AttackSpec] = AttackSpec(
         name="cm-mia",
-        variants=("t", "ecdf", "pchip", "calibrated"),
+        variants=("t", "ecdf", "pchip", "discrete", "calibrated"),
         summary="per-record test of the target's loss against shadows compressed the same way",
         paper="Jin, Lou, Gao, Computing 105, 2023; Long et al., EuroS&P 2020",
         needs=Needs(shadows=2, out=1),
         variant_needs={
             "t": Needs(shadows=2, out=1, variance=True),
+            "discrete": Needs(shadows=2, out=1, variance=True, grid=True),
             "calibrated": Needs(shadows=4, out=2, reference=60, examples=200),
         },
         calibrated_p=("ecdf", "calibrated"),
@@ -54,6 +57,9 @@ class CmMia(Attack):
     def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:
         if variant == "calibrated":
             return calibrated(evidence, reference)
+        if variant == "discrete":
+            tested = censored_test(target_cells(evidence), shadow_cells(evidence), evidence.out)
+            return Scores(tested.score, tested.p_value)
         if variant == "t":
             result = moderated_t(target_margins(evidence), shadow_margins(evidence), evidence.out, self.d0)
             return Scores(result.score, result.p_value)
@@ -78,7 +84,7 @@ def smallest_cutoff_shadows(cutoff: float) -> int:
 
 
 def check_cutoff(cutoff: float, k: int, variant: str, known: int = 0) -> None:
-    """Raise `AttackError` where `variant` cannot resolve `cutoff`; `t` always can.
+    """Raise `AttackError` where `variant` cannot resolve `cutoff`; `t` and `discrete` always can.
 
     Args:
         cutoff: see `smallest_cutoff_shadows`.

@@ -17,6 +17,7 @@ from edgeaudit.attacks.gap import Gap
 from edgeaudit.attacks.info_rmia import InfoRmia
 from edgeaudit.attacks.lira import Lira
 from edgeaudit.attacks.ml_leaks import MlLeaks
+from edgeaudit.attacks.quantile_regression import QuantileRegression
 from edgeaudit.attacks.rmia import Rmia
 from edgeaudit.attacks.shokri import Shokri
 from edgeaudit.attacks.song_mittal import SongMittal
@@ -35,7 +36,8 @@ ENTRY_POINT_GROUP = "edgeaudit.attacks"
 _OWN: dict[str, type[Attack]] = {
     attack.spec.name: attack
     for attack in (
-        CmMia, Lira, Rmia, InfoRmia, Watson, AttackR, AttackP, SongMittal, Shokri, MlLeaks, Yeom, Gap,
+        CmMia, Lira, Rmia, InfoRmia, Watson, AttackR, AttackP, SongMittal, Shokri, MlLeaks,
+        QuantileRegression, Yeom, Gap,
     )
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgeaudit.attacks.base import BoolArray, Evidence, Exposure, FloatArray
+from edgeaudit.attacks.base import BoolArray, Evidence, Exposure, FloatArray, Grid
 from edgeaudit.attacks.signals import softmax
 
 MakeEvidence = Callable[..., tuple[Evidence, BoolArray]]
@@ -21,6 +21,11 @@ def logits_with_margins(margins: FloatArray, rest: FloatArray) -> FloatArray:
     """Logits [..., n, 1 + rest classes] of records labelled 0 whose margin is exactly the one given."""
     true = margins + np.log(np.exp(rest).sum(axis=-1))
     return np.concatenate((true[..., None], rest), axis=-1)
+
+
+def grid_of(k: int, step: float = 0.05, of: Exposure = "logits") -> Grid:
+    """A grid whose ends are not known, finer than the answers scatter; steps differ by model."""
+    return Grid(of, step * (1 + np.arange(k + 1) / 100), np.full(k + 1, -np.inf), np.full(k + 1, np.inf))
 
 
 def simulate(  # noqa: PLR0917  # settings of a simulation, given by name
@@ -34,8 +39,12 @@ def simulate(  # noqa: PLR0917  # settings of a simulation, given by name
     floor: float = 1 / 512,
     member_share: float = 0.5,
     balanced: bool = False,
+    integer: bool = True,
 ) -> tuple[Evidence, BoolArray]:
     """Evidence, and the target's memberships. Margin = difficulty (sd `spread`) + N(0, 1) + `shift` if trained on.
+
+    The first of five inputs tells half of the difficulty. `integer`: answers are said to lie on a grid (whose steps
+    are too small to need rounding here).
 
     `halves`: each shadow trained on a random half; `balanced`: and each record is in the training sets of exactly
     half the shadows (the auditor's mask); neither: all shadows are OUT.
@@ -53,7 +62,10 @@ def simulate(  # noqa: PLR0917  # settings of a simulation, given by name
     labels: npt.NDArray[np.int64] = np.zeros(n, dtype=np.int64)
     if exposure == "probabilities":
         answers, others = softmax(answers), softmax(others)
-    return Evidence(answers, others, ~trained, labels, exposure, floor), members
+    inputs = rng.normal(size=(n, 5))
+    inputs[:, 0] += difficulty
+    grid = grid_of(k) if integer else None
+    return Evidence(answers, others, ~trained, labels, exposure, floor, inputs, grid), members
 
 
 @dataclass(frozen=True)

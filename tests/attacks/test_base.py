@@ -81,7 +81,7 @@ def test_attacks_must_answer_for_every_record(evidence_of: MakeEvidence) -> None
 
 def test_needs_are_checked(evidence_of: MakeEvidence) -> None:
     evidence, _ = evidence_of(0, n=10, k=3)
-    one = replace(evidence, shadows=evidence.shadows[:1], out=evidence.out[:1])
+    one = evidence.keep(np.array([0]))
     with pytest.raises(AttackError, match="at least 2 shadows and has 1"):
         Broken().score(one, "fine")
     out = evidence.out.copy()

@@ -33,7 +33,7 @@ def test_rows_of_zeros_are_far_from_everything(evidence_of: MakeEvidence) -> Non
 def test_no_shadow_no_features(evidence_of: MakeEvidence) -> None:
     evidence, _ = evidence_of(0, n=5, k=1)
     with pytest.raises(AttackError, match="no shadow"):
-        features(replace(evidence, shadows=evidence.shadows[:0], out=evidence.out[:0]))
+        features(evidence.keep(np.empty(0, dtype=np.int64)))
 
 
 def test_distances_by_hand() -> None:

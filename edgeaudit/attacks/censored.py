@@ -1,0 +1,284 @@
+"""The test of integer outputs: an answer is an interval, and margins are fitted and tested as such."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from edgeaudit.attacks.base import BoolArray, Evidence, FloatArray, IntArray
+from edgeaudit.attacks.out_statistics import out_statistics
+from edgeaudit.attacks.signals import true_class_margin
+from edgeaudit.errors import AttackError
+
+__all__ = ["Cells", "CensoredTest", "censored_test", "shadow_cells", "target_cells"]
+
+# Neighbouring deviations differ by a quarter or less: finer than 64 shadows can tell apart.
+_RATIO = 1.25
+_MOST_DEVIATIONS = 24
+_PRIOR_ROUNDS = 100
+_NEWTON_ROUNDS = 40
+# In deviations. Newton's method doubles the digits, so the mode is then good to 1e-8, and its density to more.
+_NEWTON_STEP = 1e-4
+_BLOCK = 2048
+# A cell narrower than this, in standard deviations, is a point: closer, differences of tails lose their digits.
+_POINT = 1e-5
+_FAR = 12.0
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Margins known up to rounding, in nats: low <= margin <= high, float64 [n] or [K, n]; -inf and inf where open."""
+
+    low: FloatArray
+    high: FloatArray
+
+    def point(self) -> FloatArray:
+        """A finite value for each: the middle, or the end that is known, or 0."""
+        low = np.where(np.isfinite(self.low), self.low, self.high)
+        high = np.where(np.isfinite(self.high), self.high, low)
+        low = np.where(np.isfinite(low), low, high)
+        return np.where(np.isfinite(low), (low + high) / 2, 0.0)
+
+
+def target_cells(evidence: Evidence) -> Cells:
+    """Cells [n] of the target's margins; see `_cells`."""
+    return _cells(evidence.target, evidence, 0)
+
+
+def shadow_cells(evidence: Evidence) -> Cells:
+    """Cells [K, n] of the shadows' margins; one model at a time."""
+    low, high = np.empty(evidence.out.shape), np.empty(evidence.out.shape)
+    for k, answers in enumerate(evidence.shadows):
+        cells = _cells(answers, evidence, k + 1)
+        low[k], high[k] = cells.low, cells.high
+    return Cells(low, high)
+
+
+def _cells(answers: FloatArray, evidence: Evidence, model: int) -> Cells:
+    """The margins that rounding would turn into those answered.
+
+    A grid of probabilities: phi = logit p_y, and p_y lies within half a step of the answer. The cells of all values
+    tile the line; the outermost are open, since an output clips at its ends.
+
+    A grid of logits: the statistic is phi = z_y - logsumexp over j != y of the *answered* z_j, with z_y as it was
+    before rounding; so phi lies within half a step of the answered margin, and beyond an end of the grid where z_y
+    is one. Given the others these cells tile the line too. The bound on the margin of all unrounded logits would be
+    a whole step to either side, but such intervals overlap by half: the rounding of the others would be counted as
+    ignorance of the target's answer and once more as scatter of the shadows' answers, which have it too.
+
+    Probabilities beyond [floor, 1 - floor] are open cells: what `true_class_margin` clips is censored here, so a
+    format gains nothing from answers that others are denied.
+    """
+    grid = evidence.grid
+    if grid is None:
+        raise AttackError("answers without a grid are points, not intervals")
+    step, low, high = float(grid.step[model]), float(grid.low[model]), float(grid.high[model])
+    true = np.asarray(answers[np.arange(len(evidence.labels)), evidence.labels], dtype=np.float64)
+    if evidence.exposure == "logits":
+        phi = true_class_margin(answers, evidence.labels, "logits", evidence.floor)
+        return _open(Cells(phi - step / 2, phi + step / 2), true <= low + step / 4, true >= high - step / 4)
+    floor = evidence.floor
+    if grid.of == "logits":
+        phi = special.logit(np.clip(true, floor, 1 - floor))
+        return _open(Cells(phi - step / 2, phi + step / 2), true < floor, true > 1 - floor)
+    lowest, highest = np.clip(true - step / 2, 0.0, 1 - floor), np.clip(true + step / 2, floor, 1.0)
+    bottom, top = (true < floor) | (true <= low + step / 4), (true > 1 - floor) | (true >= high - step / 4)
+    return _open(Cells(special.logit(lowest), special.logit(highest)), bottom, top)
+
+
+def _open(cells: Cells, below: BoolArray, above: BoolArray) -> Cells:
+    return Cells(np.where(below, -np.inf, cells.low), np.where(above, np.inf, cells.high))
+
+
+@dataclass(frozen=True)
+class CensoredTest:
+    """p_value: P[Phi >= low end of the target's cell], ties in full against the attacker. score: signed log mid-p.
+
+    deviations: float64 [S], the standard deviations that were considered; weights: [S], their shares of the records.
+    """
+
+    p_value: FloatArray
+    score: FloatArray
+    deviations: FloatArray
+    weights: FloatArray
+
+
+def censored_test(target: Cells, shadows: Cells, out: BoolArray) -> CensoredTest:
+    """Test of the target's margin against its OUT shadows', all of them intervals; one-sided, high = member.
+
+    Model: OUT margins of record i are N(mu_i, sigma_i^2); mu_i has a normal prior whose mean and variance are those of
+    the records' averages; sigma_i is one of a ladder of deviations, each with the share of records that the answers
+    speak for (nonparametric empirical Bayes: a moderated variance whose prior has no assumed shape). For every
+    deviation mu_i is fitted by Newton's method to the interval-censored likelihood, which is log-concave in it, and
+    integrated out by Laplace's formula. Then Phi, the margin of a model that did not train on the record, has the
+    distribution sum over s of P[sigma_s | OUT cells] N(mu_is, sigma_s^2 + 1 / information_is), and
+
+        p = P[Phi >= low], score = +-log(2 q) with q = (P[Phi >= low] + P[Phi >= high]) / 2.
+
+    A target in an open top cell, where most of its OUT shadows are, has p near 1 and a score near 0: it is neither
+    dropped nor fired at. q ranks; it is p less half of the mass of the target's own cell.
+
+    Args:
+        target: cells [n].
+        shadows: cells [K, n]. IN shadows are not read.
+        out: bool [K, n]; one or more OUT shadows per record, and two on some record.
+
+    Source: ours. Interval-censored likelihood: Turnbull (1976); mixing distribution: Kiefer and Wolfowitz (1956) by EM.
+    """
+    points = shadows.point()
+    moments = out_statistics(points, out)
+    if (moments.count == 0).any() or not (moments.count > 1).any():
+        raise AttackError("the censored test needs an OUT shadow for every record, and two for some")
+    deviations = _ladder(moments.variance[moments.count > 1], shadows, out)
+    centre, width = float(moments.mean.mean()), _prior_width(moments.mean, deviations)
+    n, size = len(moments.mean), len(deviations)
+    evidence, mean, variance = np.empty((size, n)), np.empty((size, n)), np.empty((size, n))
+    distinct = _Distinct.of(shadows, out)
+    order = np.argsort(distinct.count, kind="stable")
+    for start in range(0, n, _BLOCK):
+        part = order[start : start + _BLOCK]
+        block = distinct.take(part)
+        mu = moments.mean[part]
+        for s in range(size - 1, -1, -1):
+            mu, information, log_likelihood = block.fit(float(deviations[s]), mu, centre, width)
+            mean[s, part], variance[s, part] = mu, deviations[s] ** 2 + 1 / information
+            evidence[s, part] = log_likelihood - np.log(information) / 2
+    weights, log_posterior = _mixing_weights(evidence)
+    spread = np.sqrt(variance)
+    log_above = [_mixed(log_posterior, -(edge - mean) / spread) for edge in (target.low, target.high)]
+    log_below = [_mixed(log_posterior, (edge - mean) / spread) for edge in (target.low, target.high)]
+    upper, lower = np.logaddexp(*log_above), np.logaddexp(*log_below)
+    # Both are log(2 q); the smaller of the two tails keeps its digits.
+    score = np.where(upper < lower, -np.minimum(upper, 0.0), np.minimum(lower, 0.0))
+    return CensoredTest(np.exp(np.minimum(log_above[0], 0.0)), score, deviations, weights)
+
+
+def _mixed(log_posterior: FloatArray, z: FloatArray) -> FloatArray:
+    with np.errstate(divide="ignore"):
+        return np.asarray(special.logsumexp(log_posterior + special.log_ndtr(z), axis=0), dtype=np.float64)
+
+
+def _ladder(variance: FloatArray, shadows: Cells, out: BoolArray) -> FloatArray:
+    """Standard deviations to consider, ascending, a factor of 1.25 apart (more where 24 do not suffice).
+
+    From a quarter of a low decile of the records' own (of those whose answers vary) to 2.5 times the largest, and not
+    below an eighth of the median closed cell: what happens within a cell is not seen. Where no answers vary, around
+    the median cell (or 1).
+    """
+    widths = (shadows.high - shadows.low)[out & np.isfinite(shadows.low) & np.isfinite(shadows.high)]
+    cell = float(np.median(widths)) if len(widths) else 0.0
+    varied = np.sqrt(variance[variance > 0])
+    if len(varied):
+        low, high = max(float(np.quantile(varied, 0.1)) / 4, cell / 8), 2.5 * float(varied.max())
+    else:
+        low, high = (cell or 1.0) / 4, (cell or 1.0) * 4
+    high = max(high, 4 * low)
+    size = min(_MOST_DEVIATIONS, 1 + int(np.ceil(np.log(high / low) / np.log(_RATIO))))
+    return np.geomspace(low, high, size)
+
+
+def _prior_width(means: FloatArray, deviations: FloatArray) -> float:
+    """Standard deviation of the prior of mu: that of the records' averages, and not below the largest deviation."""
+    return max(float(means.std()), float(deviations[-1]))
+
+
+def _mixing_weights(evidence: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Shares [S] of the deviations among records, by EM, and log P[deviation | record] [S, n].
+
+    evidence: log P[cells | deviation] [S, n]. One record's worth of equal shares is added, so none becomes 0.
+    """
+    size, n = evidence.shape
+    likelihood = np.exp(evidence - evidence.max(axis=0))
+    weights = np.full(size, 1 / size)
+    for _ in range(_PRIOR_ROUNDS):
+        joint = likelihood * weights[:, None]
+        weights = ((joint / joint.sum(axis=0)).sum(axis=1) + 1 / size) / (n + 1)
+    log_joint = evidence + np.log(weights)[:, None]
+    return weights, log_joint - special.logsumexp(log_joint, axis=0)
+
+
+@dataclass(frozen=True)
+class _Distinct:
+    """Each record's distinct OUT cells, ascending, and how many shadows answered each: [most distinct cells, n].
+
+    Saturated records have a few cells for all their shadows, which is where Newton's method takes longest. Places
+    beyond a record's own `count` [n] hold no shadow.
+    """
+
+    low: FloatArray
+    high: FloatArray
+    shadows: FloatArray
+    count: IntArray
+
+    @classmethod
+    def of(cls, cells: Cells, out: BoolArray) -> _Distinct:
+        """The cells [K, n] of the OUT shadows; those of IN shadows are replaced before anything is read off them."""
+        low, high = np.where(out, cells.low, -np.inf), np.where(out, cells.high, np.inf)
+        order = np.lexsort((high, low), axis=0)
+        low, high, kept = (np.take_along_axis(part, order, axis=0) for part in (low, high, out))
+        first = np.ones(out.shape, dtype=np.bool_)
+        first[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
+        place, record = np.cumsum(first, axis=0) - 1, np.broadcast_to(np.arange(out.shape[1]), out.shape)
+        size = int(place.max()) + 1, out.shape[1]
+        lows, highs, shadows = np.full(size, -np.inf), np.full(size, np.inf), np.zeros(size)
+        lows[place, record], highs[place, record] = low, high
+        np.add.at(shadows, (place, record), kept)
+        return cls(lows, highs, shadows, np.asarray(place[-1] + 1, dtype=np.int64))
+
+    def take(self, records: IntArray) -> _Distinct:
+        """The same of fewer records, and no more places than they need."""
+        count = self.count[records]
+        places = slice(0, int(count.max()))
+        return _Distinct(self.low[places, records], self.high[places, records], self.shadows[places, records], count)
+
+    def fit(
+        self, sigma: float, start: FloatArray, centre: float, width: float
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """The mode of mu [n] under a normal prior, the information there, and the log posterior density."""
+        mu, moving = start.copy(), np.arange(len(start))
+        information, log_density = np.empty(len(mu)), np.empty(len(mu))
+        low, high, shadows = self.low, self.high, self.shadows
+        for _ in range(_NEWTON_ROUNDS):
+            at = mu[moving]
+            log_mass, pull, kept = (
+                shadows * part for part in _truncated((low - at) / sigma, (high - at) / sigma, sigma)
+            )
+            off = at - centre
+            information[moving] = kept.sum(axis=0) / sigma**2 + 1 / width**2
+            log_density[moving] = log_mass.sum(axis=0) - (off / width) ** 2 / 2
+            # Only from deep inside an open cell, where the likelihood is flat, does a step overshoot; it comes back.
+            step = (pull.sum(axis=0) / sigma - off / width**2) / information[moving]
+            mu[moving] += np.clip(step, -8 * sigma, 8 * sigma)
+            going = np.abs(step) > _NEWTON_STEP * sigma
+            if not going.any():
+                break
+            moving, low, high, shadows = moving[going], low[:, going], high[:, going], shadows[:, going]
+        return mu, information, log_density
+
+
+def _truncated(a: FloatArray, b: FloatArray, sigma: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Of a standard normal on [a, b]: log mass, mean, and 1 - variance, which is the share of information kept.
+
+    The log mass lacks a constant. Cells narrower than 1e-5 have mean a and share 1; those of no width have the
+    density, per unit of the margin, in place of the mass. Mills ratios R = P[Z > t] / density(t), on the side of 0
+    where the cell lies, keep everything from underflow; a lower end beyond 12 deviations counts as 12.
+    """
+    with np.errstate(invalid="ignore"):  # of a cell open to both sides, which is that of an IN shadow
+        flip = a + b < 0
+    near, far = np.maximum(np.where(flip, -b, a), -_FAR), np.where(flip, -a, b)
+    is_open = np.isinf(far)
+    end = np.where(is_open, 0.0, far)
+    width = end - near
+    point = ~is_open & (width < _POINT)
+    fall = np.where(is_open, -np.inf, -width * (end + near) / 2)
+    ratio = np.exp(fall)
+    mass = np.where(point, np.where(width > 0, width, 1 / sigma), _mills(near) - ratio * _mills(end))
+    mean = np.where(point, near, -np.expm1(fall) / mass)
+    kept = np.where(point, 1.0, (end * ratio - near) / mass + mean**2)
+    return np.log(mass) - near**2 / 2, np.where(flip, -mean, mean), np.clip(kept, 0.0, 1.0)
+
+
+def _mills(t: FloatArray) -> FloatArray:
+    return np.asarray(np.sqrt(np.pi / 2) * special.erfcx(t / np.sqrt(2)), dtype=np.float64)
