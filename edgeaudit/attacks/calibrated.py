@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -21,19 +18,15 @@ from edgeaudit.attacks.calibrated_features import (
     context,
     features,
 )
+from edgeaudit.attacks.kept_models import kept
 from edgeaudit.attacks.out_statistics import out_statistics
 from edgeaudit.errors import AttackError
 
-__all__ = ["calibrated", "conformal_p", "forget", "set_aside"]
+__all__ = ["calibrated", "conformal_p", "set_aside"]
 
 _MOST_ROWS = 400_000
 _LEAST_PLAYED = 10
 _PARTS = 3
-_MOST_KEPT = 4
-
-# By digest of everything that training reads. A model of 250 trees takes 1 MB.
-_kept: OrderedDict[str, tuple[Any, ...]] = OrderedDict()
-_keeping = threading.Lock()
 
 
 def set_aside(reference: Evidence) -> int:
@@ -90,43 +83,24 @@ def calibrated(evidence: Evidence, reference: Evidence) -> Scores:
     return Scores(scores[:n], conformal_p(scores[:n], scores[n:]))
 
 
-def forget() -> None:
-    """Drop the classifiers that were kept for further targets."""
-    with _keeping:
-        _kept.clear()
-
-
 def _models(known: Signals, parts: list[IntArray], spread: SpreadModel, classes: int) -> tuple[Any, ...]:
     """The classifier of each part, trained unless it was for another target with the same shadows and records.
 
-    The last four sets are kept, by a digest of the shadows' signals, their memberships and the labels: parts and
-    spread follow from these, and the target's own answers are not read. Training is deterministic, so a kept
-    classifier is, to the bit, the one that would be trained again.
+    All that training reads is shadows' signals, their memberships and the labels: parts and spread follow from these,
+    and the target's own answers are not read.
     """
-    key = _digest(known, classes)
-    with _keeping:
-        if key in _kept:
-            _kept.move_to_end(key)
-            return _kept[key]
-    most = max(1, _MOST_ROWS // (len(parts) * len(known.out)))
-    models = []
-    for learned, other in (parts, parts[::-1]):
-        rows = learned[np.linspace(0, len(learned) - 1, min(len(learned), most)).astype(np.int64)]
-        models.append(_train(*_rows(known.take(rows), known.take(other), spread, classes)))
-    with _keeping:
-        _kept[key] = tuple(models)
-        while len(_kept) > _MOST_KEPT:
-            _kept.popitem(last=False)
-        return _kept[key]
 
+    def train() -> tuple[Any, ...]:
+        most = max(1, _MOST_ROWS // (len(parts) * len(known.out)))
+        models = []
+        for learned, other in (parts, parts[::-1]):
+            rows = learned[np.linspace(0, len(learned) - 1, min(len(learned), most)).astype(np.int64)]
+            models.append(_train(*_rows(known.take(rows), known.take(other), spread, classes)))
+        return tuple(models)
 
-def _digest(known: Signals, classes: int) -> str:
-    """Of all that `_models` reads."""
-    digest = hashlib.sha256(f"{known.out.shape} {classes}".encode())
-    arrays = (known.shadow_phi, known.shadow_log_p, known.shadow_entropy, known.out, known.labels)
-    for array in arrays:
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+    read = (known.shadow_phi, known.shadow_log_p, known.shadow_entropy, known.out, known.labels)
+    models: tuple[Any, ...] = kept(f"calibrated, {classes} classes", read, train)
+    return models
 
 
 def conformal_p(scores: FloatArray, nonmembers: FloatArray) -> FloatArray:

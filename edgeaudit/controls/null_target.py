@@ -16,16 +16,14 @@ NAME = "null target"
 
 
 def null_target(rows: Sequence[Mapping[str, Any]], null_targets: int, shadow_match: str) -> list[Finding]:
-    """One finding a format and null target, of the first attack that gave every one of them a figure, if any did.
+    """One finding a format and null target, of CM-MIA t, or of the audit's first attack that could be run.
 
     A null target fails where its AUC differs from 0.5 with p below 1%, two-sided, after Holm over formats and null
     targets: below 0.5 is as wrong as above, since members and nonmembers are the same to this model.
 
-    Args:
-        rows: {format, attack, variant, shadow_match, target, value, low, high, p_value, n_members, n_nonmembers}, in
-            the order of the audit's attacks.
-        null_targets: how many the audit asked for.
-        shadow_match: the audit's own; rows of others are ablations.
+    rows: {format, attack, variant, shadow_match, target, value, low, high, p_value, n_members, n_nonmembers}, in the
+        order of the audit's attacks; p_value: two-sided, of AUC = 0.5.
+    shadow_match: the audit's own; rows of others are ablations.
     """
     if null_targets == 0:
         return [Finding(NAME, "not run", "controls.null-targets is 0, so no model without members was attacked")]

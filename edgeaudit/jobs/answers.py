@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.artifact import Artifact
-from edgeaudit.attacks.base import Evidence
+from edgeaudit.attacks.base import Evidence, Grid
 from edgeaudit.attacks.signals import probabilities
 from edgeaudit.errors import AttackError
 from edgeaudit.jobs.base import JobContext
 from edgeaudit.jobs.query import RESPONSES
+from edgeaudit.leakage.outputs import OutputGrid, output_grid
 from edgeaudit.population import NULL, Population, Role
 
 __all__ = ["Answers", "Case", "accuracy"]
@@ -57,7 +58,10 @@ class Answers:
         self.queried = self._population.queried
         self.labels = self._population.labels[self.queried]
         self.n_audited = len(self._population.audited)
-        self._shadows = np.stack([self._responses(ref) for ref in self._inputs["shadows"]])
+        self._records = self._population.take(self.queried).reshape(len(self.queried), -1)
+        asked = [self._responses(ref) for ref in self._inputs["shadows"]]
+        self._shadows = np.stack([answers for answers, _ in asked])
+        self._shadow_grids = [grid for _, grid in asked]
         self._out = np.stack([~self._trained(role) for role in self._inputs["shadow_roles"]])
 
     @property
@@ -67,18 +71,20 @@ class Answers:
 
     def case(self, role: Role, query: list[str]) -> Case:
         """The evidence on one target, from its query job."""
-        answers, trained = self._responses(query), self._trained(role)
-        whole = self._evidence(answers, slice(None))
+        (answers, own), trained = self._responses(query), self._trained(role)
+        inside = self._artifact(query).manifest.softmax_inside
+        grid = Grid.joined("probabilities" if inside else "logits", [own, *self._shadow_grids])
+        whole = self._evidence(answers, grid, slice(None))
         outside = np.flatnonzero(~trained[self.n_audited :]) + self.n_audited
         everything = len(outside) == len(self.queried) - self.n_audited
         # A slice is a view: only a null target, which trained on some of them, needs a copy of the shadows' answers.
-        reference = self._evidence(answers, slice(self.n_audited, None) if everything else outside)
+        reference = self._evidence(answers, grid, slice(self.n_audited, None) if everything else outside)
         sides = self._trained("target") if role.startswith(NULL) else trained
         calibration = np.array(self._artifact(query).manifest.calibration_ids, np.int64)
-        audited = self._evidence(answers, slice(0, self.n_audited))
+        audited = self._evidence(answers, grid, slice(0, self.n_audited))
         return Case(role, whole, audited, reference, sides[: self.n_audited], trained, calibration)
 
-    def _evidence(self, answers: FloatArray, where: slice | IntArray) -> Evidence:
+    def _evidence(self, answers: FloatArray, grid: Grid | None, where: slice | IntArray) -> Evidence:
         return Evidence(
             answers[where],
             self._shadows[:, where],
@@ -86,6 +92,8 @@ class Answers:
             self.labels[where],
             self._inputs["exposure"],
             self._inputs["floor"],
+            self._records[where],
+            grid,
         )
 
     def _trained(self, role: Role) -> BoolArray:
@@ -96,15 +104,17 @@ class Answers:
         store = self._context.store
         return Artifact.load(store.entry(*store.entry(*query).about["inputs"]["source"]).folder)
 
-    def _responses(self, query: list[str]) -> FloatArray:
-        """float64 [records, classes] at the audit's exposure."""
-        answers: FloatArray = np.load(self._context.store.entry(*query).folder / RESPONSES).astype(np.float64)
+    def _responses(self, query: list[str]) -> tuple[FloatArray, OutputGrid]:
+        """float64 [records, classes] at the audit's exposure, and the grid of what the artifact itself answered."""
+        raw = np.load(self._context.store.entry(*query).folder / RESPONSES)
+        answers: FloatArray = raw.astype(np.float64)
+        grid = output_grid(raw)
         artifact, exposure = self._artifact(query), self._inputs["exposure"]
         if artifact.manifest.softmax_inside:
             if exposure == "logits":
                 raise AttackError(f"{artifact.path.name} answers probabilities; threat.exposure cannot be logits")
-            return answers
-        return answers if exposure == "logits" else probabilities(answers, "logits")
+            return answers, grid
+        return (answers if exposure == "logits" else probabilities(answers, "logits")), grid
 
 
 def accuracy(case: Case, n_audited: int) -> Mapping[str, Any]:

@@ -10,9 +10,10 @@ from scipy import stats
 
 from edgeaudit.attacks import calibrated as calibrated_module
 from edgeaudit.attacks.base import BoolArray, Evidence, FloatArray
-from edgeaudit.attacks.calibrated import calibrated, conformal_p, forget, set_aside
+from edgeaudit.attacks.calibrated import calibrated, conformal_p, set_aside
 from edgeaudit.attacks.calibrated_features import COLUMNS, Alignment, Context, Signals, SpreadModel, context, features
 from edgeaudit.attacks.cm_mia import CmMia, check_cutoff
+from edgeaudit.attacks.kept_models import forget
 from edgeaudit.attacks.lira import Lira
 from edgeaudit.attacks.threshold import learn_threshold
 from edgeaudit.errors import AttackError
@@ -261,13 +262,4 @@ def test_whatever_training_reads_is_learned_anew(
     assert trainings.count == 4
     calibrated(world.evidence, reference)
     assert trainings.count == 4
-    forget()
-
-
-def test_few_classifiers_are_kept(world_of: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    world, trainings = world_of(14, n=20), Trainings(monkeypatch, quick=True)
-    for size in (290, 291, 292, 293, 294, 290):
-        calibrated(world.evidence, world.reference.take(np.arange(size)))
-    assert len(calibrated_module._kept) == calibrated_module._MOST_KEPT == 4
-    assert trainings.count == 12
     forget()
