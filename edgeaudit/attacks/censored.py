@@ -8,6 +8,7 @@ import numpy as np
 from scipy import special
 
 from edgeaudit.attacks.base import BoolArray, Evidence, FloatArray, IntArray
+from edgeaudit.attacks.kept_models import kept
 from edgeaudit.attacks.out_statistics import out_statistics
 from edgeaudit.attacks.signals import true_class_margin
 from edgeaudit.errors import AttackError
@@ -127,8 +128,32 @@ def censored_test(target: Cells, shadows: Cells, out: BoolArray) -> CensoredTest
 
     Source: ours. Interval-censored likelihood: Turnbull (1976); mixing distribution: Kiefer and Wolfowitz (1956) by EM.
     """
-    points = shadows.point()
-    moments = out_statistics(points, out)
+    fit: _Fit = kept("censored", (shadows.low, shadows.high, out), lambda: _fit(shadows, out))
+    spread = np.sqrt(fit.variance)
+    log_above = [_mixed(fit.log_posterior, -(edge - fit.mean) / spread) for edge in (target.low, target.high)]
+    log_below = [_mixed(fit.log_posterior, (edge - fit.mean) / spread) for edge in (target.low, target.high)]
+    upper, lower = np.logaddexp(*log_above), np.logaddexp(*log_below)
+    # Both are log(2 q); the smaller of the two tails keeps its digits.
+    score = np.where(upper < lower, -np.minimum(upper, 0.0), np.minimum(lower, 0.0))
+    return CensoredTest(np.exp(np.minimum(log_above[0], 0.0)), score, fit.deviations, fit.weights)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What the shadows say, which is the same for every target.
+
+    deviations, weights: [S]. mean, variance, log_posterior: [S, n], of Phi under each deviation, and its log weight.
+    """
+
+    deviations: FloatArray
+    weights: FloatArray
+    mean: FloatArray
+    variance: FloatArray
+    log_posterior: FloatArray
+
+
+def _fit(shadows: Cells, out: BoolArray) -> _Fit:
+    moments = out_statistics(shadows.point(), out)
     if (moments.count == 0).any() or not (moments.count > 1).any():
         raise AttackError("the censored test needs an OUT shadow for every record, and two for some")
     deviations = _ladder(moments.variance[moments.count > 1], shadows, out)
@@ -146,13 +171,7 @@ def censored_test(target: Cells, shadows: Cells, out: BoolArray) -> CensoredTest
             mean[s, part], variance[s, part] = mu, deviations[s] ** 2 + 1 / information
             evidence[s, part] = log_likelihood - np.log(information) / 2
     weights, log_posterior = _mixing_weights(evidence)
-    spread = np.sqrt(variance)
-    log_above = [_mixed(log_posterior, -(edge - mean) / spread) for edge in (target.low, target.high)]
-    log_below = [_mixed(log_posterior, (edge - mean) / spread) for edge in (target.low, target.high)]
-    upper, lower = np.logaddexp(*log_above), np.logaddexp(*log_below)
-    # Both are log(2 q); the smaller of the two tails keeps its digits.
-    score = np.where(upper < lower, -np.minimum(upper, 0.0), np.minimum(lower, 0.0))
-    return CensoredTest(np.exp(np.minimum(log_above[0], 0.0)), score, deviations, weights)
+    return _Fit(deviations, weights, mean, variance, log_posterior)
 
 
 def _mixed(log_posterior: FloatArray, z: FloatArray) -> FloatArray:
