@@ -195,7 +195,7 @@ class _Planner:
         inputs = {
             "population": self.population_ref[1],
             "seed": self.spec.seed,
-            "code": source_digest("edgeaudit.controls", "edgeaudit.jobs.control"),
+            "code": source_digest("edgeaudit.controls", "edgeaudit.leakage", "edgeaudit.jobs.control"),
             "versions": {package: metadata.version(package) for package in ("numpy", "scipy", "scikit-learn")},
         }
         return self.result.add(Job("control", inputs, (self.population_ref,), "compare members with nonmembers"))

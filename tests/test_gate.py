@@ -9,7 +9,7 @@ import pytest
 
 from edgeaudit.errors import BudgetError
 from edgeaudit.gate import FormatScores, judge, require_budgets_exist
-from edgeaudit.report.model import FormatResult, LeakageRow, Verdict
+from edgeaudit.report.model import Control, FormatResult, LeakageRow, Verdict
 from edgeaudit.spec import AuditSpec
 
 _FORMATS = ("torch-fp32", "onnx-int8-static", "litert-int8")
@@ -54,9 +54,11 @@ def _no_scores(format_id: str) -> FormatScores:
     raise AssertionError(f"scores of {format_id} are needed for max-increase only")
 
 
-def _judge(spec: AuditSpec, rows: list[LeakageRow], failed: tuple[str, ...] = ()) -> Verdict:
+def _judge(
+    spec: AuditSpec, rows: list[LeakageRow], failed: tuple[str, ...] = (), controls: tuple[Control, ...] = ()
+) -> Verdict:
     formats = [_format(f, "no" if f in failed else None) for f in _FORMATS]
-    return judge(spec, formats, rows, _no_scores)
+    return judge(spec, formats, rows, controls, _no_scores)
 
 
 def _rows(low: float, high: float) -> list[LeakageRow]:
@@ -121,7 +123,38 @@ def test_a_budget_on_an_attack_that_could_not_be_run_is_inconclusive(metric: str
     # Scores do not hold it either.
     increase = _spec({metric: ["error", {"max-increase": 0.1, "against": "torch-fp32"}]})
     empty = FormatScores({}, np.arange(4) < 2)
-    assert judge(increase, [_format(f) for f in _FORMATS], rows, lambda _: empty).exit_code == 3
+    assert judge(increase, [_format(f) for f in _FORMATS], rows, (), lambda _: empty).exit_code == 3
+
+
+_HOLDS = Control(name="shift: labels", status="holds", statement="label counts do not differ", p_value=0.4)
+_NOT_RUN = Control(name="null target", status="not run", statement="controls.null-targets is 0")
+_FAILED = Control(
+    name="null target", status="failed", statement="cm-mia t finds members of null-target", value=0.6, low=0.55,
+    high=0.65, p_value=1e-4, format="litert-int8",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", [0.9, 0.6, 0.4])  # a budget that holds, one that is undecided, one exceeded
+def test_a_failed_control_makes_the_audit_invalid_whatever_the_budgets_say(limit: float) -> None:
+    spec = _spec({"auc": ["error", {"max": limit}]})
+    verdict = _judge(spec, _rows(0.5, 0.7), controls=(_HOLDS, _FAILED))
+    assert (verdict.outcome, verdict.exit_code) == ("invalid", 3)
+    said = "litert-int8: null target: cm-mia t finds members of null-target, 0.600 [0.550, 0.650], p = 0.0001"
+    assert verdict.reasons[0] == f"control failed: {said}"
+
+
+def test_a_failed_format_outweighs_a_failed_control_and_both_are_said() -> None:
+    verdict = _judge(_spec({}), _rows(0.5, 0.6), failed=("litert-int8",), controls=(_FAILED,))
+    assert verdict.exit_code == 2
+    assert any(reason.startswith("control failed: ") for reason in verdict.reasons)
+
+
+@pytest.mark.parametrize("budgets", [{}, {"auc": ["error", {"max": 0.9}]}])
+def test_controls_that_hold_and_those_not_run_are_said(budgets: dict[str, Any]) -> None:
+    coarse = Control(name="tie mass", status="warning", statement="3 different answers", format="litert-int8")
+    verdict = _judge(_spec(budgets), _rows(0.5, 0.6), controls=(_HOLDS, _NOT_RUN, coarse))
+    assert verdict.exit_code == 0
+    assert verdict.reasons[1:] == ("controls that hold: shift", "controls that were not run: null target")
 
 
 def test_all_holds_every_attack() -> None:
@@ -162,7 +195,7 @@ def test_an_increase_is_judged_by_a_paired_test(metric: str) -> None:
         "litert-int8": FormatScores({"cm-mia/t": strong}, members),
     }
     spec = _spec({metric: ["error", {"max-increase": 0.1, "against": "torch-fp32"}]})
-    verdict = judge(spec, [_format(f) for f in _FORMATS], [], scores.__getitem__)
+    verdict = judge(spec, [_format(f) for f in _FORMATS], [], (), scores.__getitem__)
     by_format = {b.format: b.verdict for b in verdict.budgets}
     assert by_format == {"onnx-int8-static": "pass", "litert-int8": "fail"}
     assert verdict.exit_code == 1

@@ -16,7 +16,7 @@ NAME = "null target"
 
 
 def null_target(rows: Sequence[Mapping[str, Any]], null_targets: int, shadow_match: str) -> list[Finding]:
-    """One finding a format and null target, of the first attack that gave every one of them a figure, if any did.
+    """One finding a format and null target, of CM-MIA t, or of the audit's first attack that could be run.
 
     A null target fails where its AUC differs from 0.5 with p below 1%, two-sided, after Holm over formats and null
     targets: below 0.5 is as wrong as above, since members and nonmembers are the same to this model.

@@ -1,0 +1,74 @@
+"""The null target: judged on p-values over formats, so that an audit in order is nearly never called invalid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeaudit.controls.null_target import null_target
+from edgeaudit.leakage.intervals import delong
+from edgeaudit.leakage.paired import auc_difference
+
+
+def _row(p: float | None, **changes: Any) -> dict[str, Any]:
+    row = {
+        "format": "torch-fp32", "device": "local", "attack": "cm-mia", "variant": "t", "shadow_match": "matched",
+        "target": "null-target", "value": 0.52, "low": 0.48, "high": 0.56, "p_value": p, "n_members": 100,
+        "n_nonmembers": 100,
+    }  # fmt: skip
+    return row | changes
+
+
+@pytest.mark.parametrize(
+    ("p_values", "statuses"),
+    [
+        ((0.2, 0.9), ("holds", "holds")),
+        ((0.004, 0.9), ("failed", "holds")),  # 2 x .004 < .01
+        ((0.006, 0.9), ("holds", "holds")),  # 2 x .006 > .01: one alone would have failed
+        ((0.006,), ("failed",)),
+        ((0.006, 0.004), ("failed", "failed")),  # Holm: the second has one test less to pay for
+    ],
+)
+def test_holm_over_formats(p_values: tuple[float, ...], statuses: tuple[str, ...]) -> None:
+    rows = [_row(p, format=f"format-{i}") for i, p in enumerate(p_values)]
+    found = null_target(rows, 1, "matched")
+    assert tuple(f.status for f in found) == statuses
+    assert [f.format for f in found] == [row["format"] for row in rows]
+
+
+def test_only_the_headline_attack_with_the_audits_own_shadows_is_judged() -> None:
+    rows = [
+        _row(1e-9, attack="lira", variant="offline"), _row(0.3), _row(1e-9, variant="ecdf"),
+        _row(1e-9, shadow_match="fp32"),
+    ]  # fmt: skip
+    assert [f.status for f in null_target(rows, 1, "matched")] == ["holds"]
+
+
+def test_without_cm_mia_the_first_attack_counts() -> None:
+    rows = [_row(0.001, attack="yeom", variant=""), _row(0.9, attack="gap", variant="")]
+    found = null_target(rows, 1, "matched")
+    assert [f.status for f in found] == ["failed"]
+    assert found[0].statement.startswith("yeom finds members of null-target")
+
+
+def test_what_was_not_run_is_said_and_does_not_fail() -> None:
+    for found in (null_target([], 0, "matched"), null_target([], 1, "matched")):
+        assert [f.status for f in found] == ["not run"]
+    assert "null-targets is 0" in null_target([], 0, "matched")[0].statement
+
+
+def test_clean_audits_are_nearly_never_invalid() -> None:
+    # 13 formats whose scores are nearly the same, as formats of one model are; no leak in any.
+    alarms = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        common, members = rng.normal(size=400), np.arange(400) < 200
+        rows = []
+        for i in range(13):
+            scores = common + 0.2 * rng.normal(size=400)
+            area, p = delong(scores, members), auc_difference(scores, np.zeros(400), members).p_value
+            rows.append(_row(p, format=f"format-{i}", value=area.auc, low=area.low, high=area.high))
+        alarms += any(f.status == "failed" for f in null_target(rows, 1, "matched"))
+    assert alarms <= 3  # P[4 or more of 100 at 1%] = 1.8%
