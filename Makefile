@@ -29,7 +29,6 @@ types: $(READY)
 # CIFAR-10, ResNet-8, 32 shadows; reads EDGEAUDIT_DATA. About 40 minutes on two cores.
 benchmark: $(READY)
 	$(BIN)/edgeaudit run benchmarks/cifar10.yaml --out out/cifar10
-	$(BIN)/edgeaudit run benchmarks/cifar10-null.yaml --out out/cifar10-null
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -59,6 +59,15 @@ def test_further_targets_share_the_shadows(population: Population) -> None:
     assert {ref for ref in one.jobs if ref[0] != "measure"} <= set(many.jobs)
 
 
+def test_records_are_compared_once_before_anything_is_trained(population: Population) -> None:
+    plan = _plan(population, targets=2, controls={"null-targets": 2})
+    assert plan.control == next(iter(plan.jobs))
+    assert _count(plan, "control") == 1
+    without = _plan(population, controls={"shift": False})
+    assert without.control is None
+    assert _count(without, "control") == 0
+
+
 def test_jobs_stand_after_what_they_need(population: Population) -> None:
     seen = {("population", "p")}
     for ref, job in _plan(population).jobs.items():
@@ -76,7 +85,7 @@ def test_more_shadows_keep_the_keys_of_those_there_are(population: Population) -
     ("changes", "kinds"),
     [
         ({"model": {"recipe": "cnn", "epochs": 31}}, {"train", "compress", "query", "measure"}),
-        ({"seed": 1}, {"train", "compress", "query", "measure"}),
+        ({"seed": 1}, {"control", "train", "compress", "query", "measure"}),
         ({"attacks": ["cm-mia"]}, {"measure"}),
         ({"cm-mia": {"fraction": 0.2}}, {"measure"}),
         ({"threat": {"shadows": 3, "exposure": "logits"}}, {"measure"}),
@@ -87,7 +96,7 @@ def test_a_change_reaches_every_job_that_depends_on_it(
     population: Population, changes: dict[str, Any], kinds: set[str]
 ) -> None:
     before, after = _plan(population).jobs.keys(), _plan(population, **changes).jobs.keys()
-    for kind in ("train", "compress", "query", "measure"):
+    for kind in ("control", "train", "compress", "query", "measure"):
         old, new = ({ref for ref in jobs if ref[0] == kind} for jobs in (before, after))
         assert old.isdisjoint(new) if kind in kinds else old == new
 
@@ -104,7 +113,9 @@ def test_another_toolchain_version_never_meets_an_old_result(
     monkeypatch.setattr(metadata, "version", lambda name: "99" if name == package else real(name))
     after = _plan(population).jobs
     for ref, job in before.items():
-        depends = package == "torch" or (job.kind == "query" and package in job.inputs["versions"])
+        depends = (package == "torch" and job.kind != "control") or (
+            job.kind == "query" and package in job.inputs["versions"]
+        )
         if depends:
             assert ref not in after
         if job.kind == "query" and job.inputs["runtime"] == untouched:

@@ -159,7 +159,7 @@ def test_large_records_are_sampled() -> None:
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("file", "key", "label", "n"),
-    [("cifar10_train20k.npz", "x", "y", 300), ("fashion_mnist.npz", "x_train", "y_train", 300)],
+    [("cifar10_train20k.npz", "x", "y", 150), ("fashion_mnist.npz", "x_train", "y_train", 150)],
 )
 def test_real_pictures(data_folder: Path, file: str, key: str, label: str, n: int) -> None:
     with np.load(data_folder / file) as arrays:

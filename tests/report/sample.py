@@ -16,6 +16,7 @@ from edgeaudit.report.model import (
     ArtifactInfo,
     Audit,
     Budget,
+    Control,
     Curve,
     Environment,
     ExposedRecord,
@@ -127,6 +128,7 @@ def _fields() -> dict[str, Any]:
             notes=("12 records repeat an earlier one; all copies were put on one side of the split",),
         ),
         "threat": {"mode": "adversary", "exposure": "probabilities", "shadows": K, "targets": 1},
+        "controls": tuple(_controls()),
         "formats": tuple(_format(name, shape) for name, shape in FORMATS.items()),
         "leakage": tuple(_leakage()),
         "curves": tuple(_curves()),
@@ -135,6 +137,30 @@ def _fields() -> dict[str, Any]:
         "verdict": verdict(),
         "timings": {"train": 812.4, "export": 96.1, "query": 143.9, "attack": 21.3},
     }
+
+
+def _controls() -> Iterator[Control]:
+    shift = "the strongest of 4 tests; p-value after Holm over 7 tests"
+    yield Control(
+        name="shift: blind classifier", status="holds", value=0.513, low=0.475, high=0.551, p_value=1.0, n=900,
+        statement="a boosted classifier of raw inputs cannot tell members from nonmembers", note=shift,
+    )  # fmt: skip
+    yield Control(
+        name="duplicates", status="holds", value=0.0, low=0.0, high=0.0041, n=NONMEMBERS,
+        statement="no nonmember is an exact copy of a member", note="12 of 5620 records repeat another exactly",
+    )  # fmt: skip
+    for name in _audited():
+        yield Control(
+            name="null target", status="holds", format=name, value=0.508, low=0.481, high=0.535, p_value=1.0,
+            n=MEMBERS + NONMEMBERS, note="p-value after Holm over 12 tests",
+            statement="cm-mia t finds nothing in null-target, which trained on none of the audited records",
+        )  # fmt: skip
+    said = f"TPR at 0.1% FPR: {NONMEMBERS} nonmembers cannot resolve it, at least 1,000 are needed"
+    yield Control(name="resolution", status="warning", statement=said, n=NONMEMBERS)
+    yield Control(
+        name="tie mass", status="warning", format="litert-int8", value=0.41, n=MEMBERS + NONMEMBERS,
+        statement="219 different answers to 1,800 records",
+    )  # fmt: skip
 
 
 def verdict() -> Verdict:

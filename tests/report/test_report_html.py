@@ -89,7 +89,7 @@ def test_tables_and_plots_can_be_read_aloud(parsed: Page) -> None:
 
 
 def test_sections_in_order(page: str) -> None:
-    order = ["Budget exceeded", "Summary", "Formats", "Leakage per attack", "CM-MIA verdicts", "ROC curves"]
+    order = ["Budget exceeded", "Summary", "Controls", "Formats", "Leakage per attack", "CM-MIA verdicts", "ROC curves"]
     order += ["p-values of nonmembers", "Most exposed records", "Budgets", "How it was made", "How to read", "Limits"]
     headings = [re.sub(r"<.*?>", "", h).split(" exit")[0].strip() for h in re.findall(r"<h2.*?>(.*?)</h2>", page)]
     assert headings == order
@@ -127,6 +127,25 @@ def test_one_plot_per_format_and_test(audit: Audit, page: str) -> None:
 
 def test_verdict_says_outcome_and_exit_code(parsed: Page) -> None:
     assert "Budget exceeded exit code 1" in parsed.text
+
+
+def test_controls_say_what_was_found(audit: Audit, parsed: Page, page: str) -> None:
+    for control in audit.controls:
+        assert control.statement in parsed.text
+    assert "0.513 1 [0.475, 0.551]" in parsed.text  # the figure, its footnote and its interval
+    # Twelve null targets that hold are folded away; what warns is not.
+    folded = page[page.index("Per format: 12 controls that hold") : page.index('<section id="formats">')]
+    assert folded.count("finds nothing in null-target") == 12
+    assert "nonmembers cannot resolve it" not in folded
+
+
+def test_a_failed_control_of_a_format_comes_first(audit: Audit) -> None:
+    *others, last = audit.controls
+    failed = last.model_copy(update={"status": "failed", "name": "null target", "statement": "members were found"})
+    text = html_text(audit.model_copy(update={"controls": (*others, failed)}))
+    section = Page(text[text.index('<section id="controls">') : text.index('<section id="formats">')]).text
+    assert section.index("members were found") < section.index("raw inputs cannot tell")
+    assert "This audit has no controls." in html_text(audit.model_copy(update={"controls": ()}))
 
 
 def test_ablation_gives_the_difference(audit: Audit, parsed: Page) -> None:

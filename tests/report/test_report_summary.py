@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeaudit.report.model import Audit, Budget, FormatResult, LeakageRow, Verdict
+from edgeaudit.report.model import Audit, Budget, Control, FormatResult, LeakageRow, Verdict
 from edgeaudit.report.summary import sentences, verdict_line
 from tests.report import sample
 
@@ -137,8 +137,16 @@ def test_what_a_budget_said(verdicts: tuple[str, ...], text: str) -> None:
 
 
 def test_an_invalid_audit_says_so_first() -> None:
-    invalid = Verdict(outcome="invalid", exit_code=3, reasons=("null control failed",), budgets=())
-    assert sentences(made({"a": (0.6, 0.58, 0.62)}, verdict=invalid))[0].startswith("A control of this audit failed")
+    invalid = Verdict(outcome="invalid", exit_code=3, reasons=("control failed: shift",), budgets=())
+    audit = made({"a": (0.6, 0.58, 0.62)}, verdict=invalid)
+    controls = [
+        Control(name="shift: labels", status="failed", statement="label counts differ"),
+        Control(name="null target", status="failed", statement="members were found", format="a"),
+        Control(name="null target", status="failed", statement="members were found", format="b"),
+        Control(name="duplicates", status="holds", statement="none"),
+    ]
+    said = sentences(audit.model_copy(update={"controls": tuple(controls)}))[0]
+    assert said.startswith("A control of this audit failed (shift: labels and null target): the figures below are no")
 
 
 def test_verdict_line() -> None:
