@@ -45,7 +45,7 @@ def require_budgets_exist(spec: AuditSpec) -> None:
         if budget.attack not in chosen_attacks(spec.attacks):
             raise BudgetError(f"{where}: the attack '{budget.attack}' is not in this audit's attacks")
         variants = find_attack(budget.attack).spec.variants
-        if budget.variant not in variants:
+        if budget.variant is not None and budget.variant not in variants:
             raise BudgetError(
                 f"{where}: '{budget.attack}' has no variant '{budget.variant}'; it has: {', '.join(variants)}"
             )
@@ -87,7 +87,7 @@ def judge(
     """
     failed = {f.id for f in formats if f.status == "failed"}
     budgets = [
-        _judge_one(metric, budget, format_id, rows, scores)
+        _judge_one(metric, _with_variant(budget, format_id, rows), format_id, rows, scores)
         for metric, budget in _each(spec)
         for format_id in _judged(budget, [f.id for f in formats])
         if format_id not in failed and budget.against not in failed
@@ -176,6 +176,23 @@ def _judge_one(
             "note": note,
         }
     )
+
+
+def _with_variant(budget: BudgetSpec, format_id: str, rows: Sequence[LeakageRow]) -> BudgetSpec:
+    """The budget with a variant: its own, or the first headline variant that could be run where it is judged."""
+    if budget.variant is not None:
+        return budget
+    about = {format_id} | ({budget.against} if budget.against else set())
+    own = [row for row in rows if row.attack == budget.attack]
+    headlines = find_attack(budget.attack).spec.headlines
+    for variant in headlines:
+        if about <= {
+            row.format for row in own if (row.variant, row.metric) == (variant, "auc") and row.value is not None
+        }:
+            return budget.model_copy(update={"variant": variant})
+    # None could be run everywhere: the first that was tried has a row that says why.
+    tried = {row.variant for row in own}
+    return budget.model_copy(update={"variant": next((v for v in headlines if v in tried), headlines[0])})
 
 
 _Figure = tuple[float | None, float | None, float | None, str | None]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
 
+from edgeaudit.attacks.registry import find_attack
 from edgeaudit.devices.local import local_fingerprint
 from edgeaudit.errors import SpecError
 from edgeaudit.exporters import Pass, find_pass
@@ -22,10 +23,7 @@ from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.spec import AuditSpec, FormatUse, ModelSpec
 from edgeaudit.store import content_key
 
-__all__ = ["HEADLINES", "FormatPlan", "Plan", "find_format", "make_plan", "nonce", "population_job", "preflight"]
-
-HEADLINES = ("cm-mia/calibrated", "cm-mia/t", "cm-mia/ecdf")
-"""The attack that stands for an audit: the first of these that could be run on every format."""
+__all__ = ["FormatPlan", "Plan", "find_format", "make_plan", "nonce", "population_job", "preflight"]
 
 FLOOR = 1 / 512
 """Probability floor of every format that is compared: half the step of an int8 softmax output, 1/256."""
@@ -70,7 +68,7 @@ class Plan:
             "measures": [[{head: self.jobs[ref].inputs[head] for head in heads}, list(ref)] for ref in made],
             "targets": [role for role, _ in first["targets"]],
             "nulls": [role for role, _ in first["nulls"]],
-            "headlines": list(HEADLINES),
+            "headlines": [f"{name}/{v}" for name in first["attacks"] for v in find_attack(name).spec.headlines],
             **{key: first[key] for key in ("seed", "code", "versions")},
         }
         return Job("compare", inputs, tuple(made), "compare formats and attacks")
@@ -288,6 +286,7 @@ class _Planner:
             "seed": self.spec.seed,
             "exposure": self.spec.threat.exposure,
             "mode": self.spec.threat.mode,
+            "members_drawn": isinstance(self.spec.data.members, int),
             "floor": FLOOR,
             "format": use.id,
             "device": "local",

@@ -129,7 +129,10 @@ class CmMiaSpec(_Spec):
 
 
 class BudgetSpec(_Spec):
-    """The leakage a format may have. Exactly one of `max` and `max-increase` (with `against`) is given."""
+    """The leakage a format may have. Exactly one of `max` and `max-increase` (with `against`) is given.
+
+    variant: of the attack; None for the first of its headline variants that could be run.
+    """
 
     level: Literal["warn", "error"]
     max: float | None = None
@@ -137,7 +140,7 @@ class BudgetSpec(_Spec):
     against: str | None = None
     formats: tuple[str, ...] | None = None
     attack: str = "cm-mia"
-    variant: str = "t"
+    variant: str | None = None
     subset: str = "all"
 
     @model_validator(mode="after")

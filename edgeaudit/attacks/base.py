@@ -236,6 +236,7 @@ class AttackSpec:
         of the others are rankings.
     threshold: the natural a-priori threshold (member where score >= threshold) of an attack that has one.
     variant_thresholds: those of single variants, which go before it.
+    headline: variants that may stand for the attack, the first that could be run going first; all, where not told.
     """
 
     name: str
@@ -248,6 +249,12 @@ class AttackSpec:
     threshold: float | None = None
     variant_thresholds: Mapping[str, float] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    headline: tuple[str, ...] = ()
+
+    @property
+    def headlines(self) -> tuple[str, ...]:
+        """See `headline`."""
+        return self.headline or self.variants
 
     def needs_of(self, variant: str) -> Needs:
         """What `variant` needs. Raises `AttackError` where there is no such variant."""

@@ -49,6 +49,7 @@ class CmMia(Attack):
         calibrated_p=("ecdf", "calibrated"),
         variant_thresholds={"calibrated": 0.0},
         defaults={"d0": None},
+        headline=("calibrated", "t", "ecdf"),
     )
 
     def __init__(self, d0: float | None = None) -> None:

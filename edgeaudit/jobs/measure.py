@@ -20,12 +20,16 @@ from edgeaudit.attacks.threshold import Threshold, learn_threshold
 from edgeaudit.errors import AttackError
 from edgeaudit.jobs.answers import Answers, Case, accuracy
 from edgeaudit.jobs.base import JobContext
+from edgeaudit.leakage.epsilon import split_epsilon_bound
 from edgeaudit.leakage.intervals import delong
 from edgeaudit.leakage.metrics import Figure, figures
+from edgeaudit.leakage.multiplicity import ClaimMethod, claim_figures, claim_records
+from edgeaudit.leakage.one_run import one_run_pairs
 from edgeaudit.leakage.outputs import granularity
 from edgeaudit.leakage.paired import auc_difference
 from edgeaudit.leakage.roc import roc, thin
 from edgeaudit.leakage.verdicts import verdict_figures
+from edgeaudit.population import stream
 
 __all__ = ["SCORES", "measure"]
 
@@ -38,6 +42,8 @@ SCORES = "scores"
 
 _NULL_BINS = 20
 _MOST_EXPOSED = 20
+_FALSE_DISCOVERIES = 0.05
+_LEAST_ONE_RUN = 40
 _SELECTIONS = {"fraction": "fraction", "alpha-beta": "alpha_beta", "hardness": "hardness"}
 
 
@@ -110,11 +116,47 @@ def _run(
         rows = list(_leakage(case, subsets, threshold, scores, head))
         if isinstance(attack, CmMia) and scores.p_value is not None:
             rows += _verdicts(case, subsets, variant, scores.p_value, inputs["cm_mia"]["cutoffs"], head)
+        if case is cases[0]:
+            rows += _guarantees(case, scores, head, inputs)
+            if scores.p_value is not None and variant in attack.spec.calibrated_p:
+                rows += _claims(case, scores.p_value, head)
         _keep(found, case, rows)
         if case is cases[0]:
             found.curves += _curves(case, scores, head)
             if isinstance(attack, CmMia) and scores.p_value is not None:
                 found.null_p_values.append(_null_histogram(case, variant, scores.p_value, head))
+
+
+def _guarantees(
+    case: Case, scores: Scores, head: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Lower bounds of epsilon, at 95%: by a threshold fixed on half of the records, and by the one-run audit."""
+    place = {**head, "subset": "all"}
+    m, n = int(case.members.sum()), int((~case.members).sum())
+    if min(m, n) < 2:
+        return
+    bound = split_epsilon_bound(scores.score, case.members, _rng(inputs, "epsilon"))
+    yield {**place, **asdict(Figure("epsilon_lower", bound.epsilon, bound.epsilon, None, m, n, None, bound.note))}
+    if not inputs["members_drawn"] or m + n < _LEAST_ONE_RUN:
+        note = "the one-run audit needs members that were drawn at random, and enough of them"
+        yield {**place, **asdict(_unresolved("epsilon_one_run", case.members, note))}
+        return
+    # A twentieth of the records is guessed: fixed beforehand, since a number chosen by the result would void the bound.
+    one = one_run_pairs(scores.score, case.members, (m + n) // 20, _rng(inputs, "one run"))
+    yield {**place, **asdict(Figure("epsilon_one_run", one.epsilon, one.epsilon, None, m, n, None, one.note))}
+
+
+def _rng(inputs: Mapping[str, Any], purpose: str) -> np.random.Generator:
+    # One draw for all attacks and formats: what differs between their bounds is not the split.
+    return stream(inputs["seed"], purpose)
+
+
+def _claims(case: Case, p_value: FloatArray, head: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Which records may be called members at a false discovery rate of 5%, and how often that is right."""
+    methods: tuple[ClaimMethod, ...] = ("bh", "by")
+    for method in methods:
+        for figure in claim_figures(claim_records(p_value, _FALSE_DISCOVERIES, method), case.members):
+            yield {**head, "subset": "all", **asdict(figure)}
 
 
 def _keep(found: _Found, case: Case, rows: list[dict[str, Any]]) -> None:
@@ -239,11 +281,18 @@ def _null_histogram(case: Case, test: str, p_value: FloatArray, head: Mapping[st
 
 
 def _exposed(case: Case, answers: Answers, inputs: Mapping[str, Any], arrays: Arrays) -> list[dict[str, Any]]:
-    """The records ranked highest by the first variant that could be run, earlier record first where scores tie."""
-    key = next((key for key in arrays if "/" in key), None)
+    """The records ranked highest by the first headline variant that could be run, earlier record first on ties.
+
+    Their p-values are those of the first test whose p-values are valid; a ranking's are not shown.
+    """
+    specs = [find_attack(name).spec for name in inputs["attacks"]]
+    keys = [f"{spec.name}/{variant}" for spec in specs for variant in spec.headlines]
+    key = next((key for key in keys if key in arrays), None)
     if key is None:
         return []
-    score, p_value = arrays[key], arrays.get(f"p_value.{key.replace('/', '.')}")
+    valid = (f"p_value.{spec.name}.{v}" for spec in specs for v in spec.headlines if v in spec.calibrated_p)
+    score = arrays[key]
+    p_value = next((arrays[name] for name in valid if name in arrays), None)
     order = np.argsort(-score, kind="stable")[:_MOST_EXPOSED]
     return [
         {

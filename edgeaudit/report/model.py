@@ -173,7 +173,9 @@ class LeakageRow(_Model):
     """One figure. `value` is null where the records or shadows cannot resolve it, and `note` says why.
 
     metric: auc, tpr@fpr=0.01, tpr@fpr=0.001, balanced_accuracy, advantage, ppv@prior=0.5 ...; for verdicts of
-    CM-MIA: coverage@0.05, ppv@0.05, recall@0.05, fpr@0.05, forced_accuracy@0.05 (number = cutoff on the p-value).
+    CM-MIA: coverage@0.05, ppv@0.05, recall@0.05, fpr@0.05, forced_accuracy@0.05 (number = cutoff on the p-value); for
+    claims at a false discovery rate: claimed@by=0.05, fdp@by=0.05, recall@by=0.05 (bh: Benjamini-Hochberg, by:
+    Benjamini-Yekutieli); epsilon_lower, epsilon_one_run: 95% lower bounds, which have no upper end.
     low, high: 95% interval. realised_fpr: at the threshold that was used.
     subset: all, or abnormal:<selection>.
     """
