@@ -195,7 +195,21 @@ def test_an_increase_is_judged_by_a_paired_test(metric: str) -> None:
         "litert-int8": FormatScores({"cm-mia/t": strong}, members),
     }
     spec = _spec({metric: ["error", {"max-increase": 0.1, "against": "torch-fp32"}]})
-    verdict = judge(spec, [_format(f) for f in _FORMATS], [], (), scores.__getitem__)
+    rows = [_row(f, 0.6, 0.5, 0.7) for f in scores]
+    verdict = judge(spec, [_format(f) for f in _FORMATS], rows, (), scores.__getitem__)
     by_format = {b.format: b.verdict for b in verdict.budgets}
     assert by_format == {"onnx-int8-static": "pass", "litert-int8": "fail"}
     assert verdict.exit_code == 1
+
+
+def test_a_budget_without_a_variant_takes_the_first_that_could_be_run() -> None:
+    spec = _spec({"auc": ["error", {"max": 0.7}]})
+    test = [_row(f, 0.6, 0.55, 0.65) for f in _FORMATS]
+    calibrated = [r.model_copy(update={"variant": "calibrated", "value": 0.8, "low": 0.75, "high": 0.85}) for r in test]
+    assert _judge(spec, [*test, *calibrated]).exit_code == 1
+    missing = [
+        r.model_copy(update={"value": None, "low": None, "high": None, "note": "no shadows"}) for r in calibrated
+    ]
+    verdict = _judge(spec, [*test, *missing])
+    assert verdict.exit_code == 0
+    assert {b.attack for b in verdict.budgets} == {"cm-mia/t"}
