@@ -1,0 +1,148 @@
+"""Re-test the claims of CM-MIA on six data sets: `python benchmarks/paper/run.py`, hours on two cores, resumable.
+
+Each data set is one audit (<name>.yaml: 64 shadows, 8 or 16 targets, 7 formats) and its ablations: uncompressed shadows,
+and fewer shadows. They share one store, so nothing is trained, exported or asked twice, and a run that was ended goes on
+where it stopped. Writes results/<name>.json, from which write_up.py makes docs/benchmark.md. EDGEAUDIT_DATA is the folder
+with the data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from edgeaudit.audit import prepare, run_audit
+from edgeaudit.cli.progress import ProgressView
+from edgeaudit.executors.processes import LocalProcesses
+from edgeaudit.plan import Plan
+from edgeaudit.spec import AuditSpec, FormatUse, load_spec
+from edgeaudit.store import Store
+
+HERE = Path(__file__).resolve().parent
+DATA_SETS = ("location30", "letter", "uci-har", "fashion-mnist", "mnist", "cifar10")
+PILOT = ("onnx-int8-static", "litert-int8", "nncf-pruned-70-int8")
+COMPARED = ("cm-mia", "lira", "rmia")
+COVERAGES = (0.01, 0.05, 0.1)
+
+
+def runs(spec: AuditSpec) -> Iterator[tuple[str, AuditSpec]]:
+    """The audit and its ablations, by name."""
+    yield "matched-64", spec
+    compressed = tuple(use for use in spec.formats if use.format != "torch-fp32")
+    yield "fp32-64", _ablation(spec, 64, "fp32", compressed)
+    yield "matched-32", _ablation(spec, 32, "matched", tuple(FormatUse(format=f) for f in PILOT))
+    for k in (8, 16):
+        yield f"matched-{k}", _ablation(spec, k, "matched", (FormatUse(format="litert-int8"),))
+
+
+def _ablation(spec: AuditSpec, k: int, match: str, formats: Sequence[FormatUse]) -> AuditSpec:
+    threat = spec.threat.model_copy(update={"shadows": k, "shadow_match": (match,)})
+    controls = spec.controls.model_copy(update={"null_targets": 0, "shift": False})
+    changes = {"threat": threat, "controls": controls, "formats": tuple(formats), "attacks": COMPARED}
+    return spec.model_copy(update=changes)
+
+
+def run(name: str, store: Store, workers: int, console: Console) -> dict[str, Any]:
+    """All runs of one data set: {run: {...}}."""
+    spec, executor = load_spec(HERE / f"{name}.yaml"), LocalProcesses(store, workers, HERE)
+    found: dict[str, Any] = {"name": name, "runs": {}}
+    for label, variant in runs(spec):
+        console.print(f"{name}: {label}")
+        with ProgressView(console, workers) as view, tempfile.TemporaryDirectory() as out:
+            prepared = prepare(variant, store, executor, view)
+            view.begin(prepared.plan.jobs, set(prepared.plan.jobs) - set(prepared.todo(store)))
+            audit, _ = run_audit(prepared, store, executor, view, Path(out))
+        failed = [f"{f.id}: {f.error}" for f in audit.formats if f.status != "ok"]
+        if failed:
+            raise SystemExit(f"{name} {label}: {failed[0]}")
+        found["runs"][label] = {
+            "formats": dict(_formats(prepared.plan, store)),
+            "p_calibration": [row.model_dump(mode="json") for row in audit.p_calibration],
+        }
+        if label == "matched-64":
+            about = audit.model_dump(mode="json", include={"population", "environment", "seed", "threat", "timings"})
+            controls = [row.model_dump(mode="json") for row in audit.controls]
+            accuracy = {f.id: f.accuracy.model_dump() for f in audit.formats if f.accuracy}
+            queries = sum(
+                store.entry(*ref).about["facts"]["queries"] for ref in prepared.plan.jobs if ref[0] == "query"
+            )
+            found |= about | {"controls": controls, "accuracy": accuracy, "queries": queries}
+    return found
+
+
+def _formats(plan: Plan, store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Format -> {series: {subset: {metric: [a value a target]}}}."""
+    for planned in plan.formats:
+        ref = next(iter(planned.measures.values()))
+        folder = store.entry(*ref).folder
+        measurement = json.loads((folder / "measurement.json").read_text(encoding="utf-8"))
+        roles = [role for role, _ in plan.jobs[ref].inputs["targets"]]
+        rows = [measurement["leakage"], *(measurement["targets"][role] for role in roles[1:])]
+        yield planned.use.id, _values(rows) | _at_coverage(folder, roles)
+
+
+def _values(targets: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for index, rows in enumerate(targets):
+        for row in rows:
+            key = f"{row['attack']}/{row['variant']}", row["subset"], row["metric"]
+            if key[2].startswith(("epsilon", "claimed", "fdp@", "recall@b", "ppv@prior")):
+                continue
+            values = found.setdefault(key[0], {}).setdefault(key[1], {}).setdefault(key[2], [None] * len(targets))
+            values[index] = row["value"]
+    return found
+
+
+def _at_coverage(folder: Path, roles: Sequence[str]) -> dict[str, Any]:
+    """PPV of the records that an attack is surest of, as many as are covered; ties count in proportion."""
+    found: dict[str, Any] = {}
+    for index, role in enumerate(roles):
+        with np.load(folder / ("scores.npz" if index == 0 else f"scores-{role}.npz")) as arrays:
+            members = arrays["members"]
+            for series in (name for name in arrays.files if "/" in name):
+                for coverage in COVERAGES:
+                    key = found.setdefault("coverage", {}).setdefault(series, {})
+                    values = key.setdefault(f"ppv@coverage={coverage:g}", [None] * len(roles))
+                    values[index] = _ppv_of_top(arrays[series], members, coverage)
+    return found
+
+
+def _ppv_of_top(scores: np.ndarray, members: np.ndarray, coverage: float) -> float:
+    count = max(1, round(coverage * len(scores)))
+    edge = np.sort(scores)[-count]
+    above, tied = scores > edge, scores == edge
+    hits = members[above].sum() + (count - above.sum()) * members[tied].mean()
+    return float(hits / count)
+
+
+def main() -> None:
+    """Run the data sets that were named; all by default."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("names", nargs="*", default=DATA_SETS, help=f"of: {', '.join(DATA_SETS)}")
+    parser.add_argument("--store", type=Path, default=Path(".edgeaudit"))
+    parser.add_argument("--workers", type=int, default=2)
+    chosen = parser.parse_args()
+    (HERE / "results").mkdir(exist_ok=True)
+    for name in chosen.names:
+        found = run(name, Store(chosen.store.resolve()), chosen.workers, Console())
+        text = json.dumps(_rounded(found), indent=None, separators=(",", ":"), allow_nan=False)
+        (HERE / "results" / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    return [_rounded(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+if __name__ == "__main__":
+    main()
