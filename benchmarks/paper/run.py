@@ -1,9 +1,9 @@
 """Re-test the claims of CM-MIA on six data sets: `python benchmarks/paper/run.py`, hours on two cores, resumable.
 
-Each data set is one audit (<name>.yaml: 64 shadows, 8 or 16 targets, 7 formats) and its ablations: uncompressed shadows,
-and fewer shadows. They share one store, so nothing is trained, exported or asked twice, and a run that was ended goes on
-where it stopped. Writes results/<name>.json, from which write_up.py makes docs/benchmark.md. EDGEAUDIT_DATA is the folder
-with the data.
+Each data set is one audit (<name>.yaml: 64 shadows, 8 or 16 targets, 7 formats) and its ablations: uncompressed
+shadows, and fewer shadows. They share one store, so nothing is trained, exported or asked twice, and a run that was
+ended goes on where it stopped. Writes results/<name>.json, from which write_up.py makes docs/benchmark.md.
+EDGEAUDIT_DATA is the folder with the data.
 """
 
 from __future__ import annotations
