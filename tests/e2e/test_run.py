@@ -54,8 +54,8 @@ def test_more_shadows_reuse_those_there_are(shared_bench: Workbench) -> None:
     few = shared_bench.audit("few", threat={"shadows": 4})
     more = shared_bench.audit("more", threat={"shadows": 5})
     assert few.code == more.code == 0
-    # One more shadow: train, export, quantise, two queries; and two formats to attack anew.
-    assert jobs_run(more.stdout)[0] == 7
+    # One more shadow: train, export, quantise, two queries; two formats to attack and to compare anew.
+    assert jobs_run(more.stdout)[0] == 8
 
 
 def test_a_changed_recipe_or_seed_never_meets_old_models(shared_bench: Workbench) -> None:
@@ -66,6 +66,42 @@ def test_a_changed_recipe_or_seed_never_meets_old_models(shared_bench: Workbench
         assert executed == total - kept  # the comparison of the records does not depend on the recipe
         digests = [{f["id"]: f["artifact"]["sha256"] for f in run.audit["formats"]} for run in (before, after)]
         assert all(digests[0][f] != digests[1][f] for f in digests[0])
+
+
+def test_several_targets_are_compared_on_the_same_shadows(shared_bench: Workbench) -> None:
+    one = shared_bench.audit("one", threat={"shadow_match": ["matched", "fp32"]})
+    many = shared_bench.audit("many", threat={"shadow_match": ["matched", "fp32"]}, targets=3)
+    assert many.code == 0, many.stderr
+    # Two targets more: train, export, quantise, two queries each; four measurements and their comparison.
+    assert jobs_run(many.stdout)[0] == 2 * 5 + 4 + 1
+    first, audit = one.audit, many.audit
+    jsonschema.validate(audit, json_schema())
+    assert audit["leakage"] == first["leakage"]  # the first target is the one of an audit of one
+    assert first["across_targets"] == []
+    over = [r for r in audit["across_targets"] if (r["variant"], r["subset"], r["metric"]) == ("t", "all", "auc")]
+    assert len(over) == 4
+    assert all(r["targets"] == 3 and r["low"] < r["value"] < r["high"] for r in over)
+    for run, targets in ((first, 1), (audit, 3)):
+        rows = [r for r in run["comparisons"] if r["metric"] == "auc"]
+        assert {r["kind"] for r in rows} == {"format", "shadow match", "attack"}
+        assert {r["targets"] for r in rows} == {targets}
+        for r in rows:
+            assert r["first_value"] - r["second_value"] == pytest.approx(r["value"])
+            assert r["adjusted_p"] >= r["p_value"]
+
+
+def test_p_values_are_held_against_known_nonmembers(shared_bench: Workbench) -> None:
+    rows = shared_bench.audit("calibration").audit["p_calibration"]
+    places = {(r["format"], r["variant"], r["source"]) for r in rows}
+    assert {v for _, v, _ in places} >= {"t", "ecdf", "pchip", "calibrated"}
+    assert {s for _, _, s in places} == {"nonmembers", "null target"}
+    for r in rows:
+        assert r["is_p_value"] == (r["variant"] in {"ecdf", "calibrated"})
+        assert r["observed"] == pytest.approx(r["count"] / r["n"])
+        assert r["n"] == (200 if r["source"] == "null target" else 100)
+    # Four shadows: no rank test can say 5%, and none does.
+    ecdf = [r for r in rows if r["variant"] == "ecdf" and r["nominal"] == 0.05]
+    assert all(r["count"] == 0 and r["status"] in {"conservative", "not resolvable"} for r in ecdf)
 
 
 def test_budgets_decide_the_exit_code(shared_bench: Workbench) -> None:
@@ -155,7 +191,7 @@ def test_more_attacks_on_a_finished_run_ask_nothing(bench: Workbench) -> None:
     before = {f["id"]: f["artifact"] for f in first.audit["formats"]}
     more = bench.run("attack", first.out, "--attacks", "all", out="out-first")
     assert more.code == 0, more.stderr
-    assert "2 attack jobs" in more.stdout  # one a format, and nothing else
+    assert "3 attack jobs" in more.stdout  # one a format, their comparison, and nothing else
     ran = {
         (r["attack"], r["variant"]) for r in more.audit["leakage"] if r["metric"] == "auc" and r["value"] is not None
     }
