@@ -49,6 +49,7 @@ class CmMia(Attack):
         calibrated_p=("ecdf", "calibrated"),
         variant_thresholds={"calibrated": 0.0},
         defaults={"d0": None},
+        reads_margins=("t", "ecdf", "pchip"),
     )
 
     def __init__(self, d0: float | None = None) -> None:
