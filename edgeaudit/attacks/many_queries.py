@@ -87,6 +87,7 @@ def _mean_margin(evidence: Evidence) -> Evidence:
         shadows=_with_margin(shadows),
         labels=first,
         exposure="logits",
+        grid=None,  # a mean of margins lies on none
         views=(),
     )
 

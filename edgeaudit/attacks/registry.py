@@ -15,6 +15,7 @@ from edgeaudit.attacks.base import Attack, AttackSpec
 from edgeaudit.attacks.cm_mia import CmMia
 from edgeaudit.attacks.gap import Gap
 from edgeaudit.attacks.info_rmia import InfoRmia
+from edgeaudit.attacks.label_only import LabelOnly
 from edgeaudit.attacks.lira import Lira
 from edgeaudit.attacks.ml_leaks import MlLeaks
 from edgeaudit.attacks.quantile_regression import QuantileRegression
@@ -37,7 +38,7 @@ _OWN: dict[str, type[Attack]] = {
     attack.spec.name: attack
     for attack in (
         CmMia, Lira, Rmia, InfoRmia, Watson, AttackR, AttackP, SongMittal, Shokri, MlLeaks,
-        QuantileRegression, Yeom, Gap,
+        QuantileRegression, Yeom, LabelOnly, Gap,
     )
 }  # fmt: skip
 

@@ -39,3 +39,16 @@ def test_views_that_do_not_fit_the_records_are_refused(shared_bench: Workbench) 
     done = shared_bench.audit("tall", formats=[STATIC], threat={"views": ["shift-8"]})
     assert done.code == 2
     assert "threat.views: 'shift-8' moves images of 8 by 8 pixels out of sight" in done.stderr
+
+
+def test_a_class_alone_gives_records_away(shared_bench: Workbench) -> None:
+    done = shared_bench.audit(
+        "labels", formats=[STATIC], attacks=["label-only"], threat={"views": ["shift", "noise-2"]}
+    )
+    assert done.code == 0, done.stdout + done.stderr
+    rows = {r["metric"]: r for r in done.audit["leakage"] if r["subset"] == "all"}
+    assert {r["variant"] for r in rows.values()} == {"augmentation"}
+    assert rows["auc"]["note"] == "6 queries a record"
+    # 200 records and seven different scores: the interval is wide, and whether it holds .5 is chance.
+    assert rows["auc"]["low"] < rows["auc"]["value"] < rows["auc"]["high"]
+    assert rows["balanced_accuracy"]["value"] is not None
