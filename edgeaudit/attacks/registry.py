@@ -20,6 +20,7 @@ from edgeaudit.attacks.lira import Lira
 from edgeaudit.attacks.ml_leaks import MlLeaks
 from edgeaudit.attacks.quantile_regression import QuantileRegression
 from edgeaudit.attacks.rmia import Rmia
+from edgeaudit.attacks.samia import Samia
 from edgeaudit.attacks.shokri import Shokri
 from edgeaudit.attacks.song_mittal import SongMittal
 from edgeaudit.attacks.watson import Watson
@@ -37,7 +38,7 @@ ENTRY_POINT_GROUP = "edgeaudit.attacks"
 _OWN: dict[str, type[Attack]] = {
     attack.spec.name: attack
     for attack in (
-        CmMia, Lira, Rmia, InfoRmia, Watson, AttackR, AttackP, SongMittal, Shokri, MlLeaks,
+        CmMia, Lira, Rmia, InfoRmia, Watson, AttackR, AttackP, SongMittal, Shokri, MlLeaks, Samia,
         QuantileRegression, Yeom, LabelOnly, Gap,
     )
 }  # fmt: skip

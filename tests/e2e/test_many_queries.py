@@ -42,12 +42,15 @@ def test_views_that_do_not_fit_the_records_are_refused(shared_bench: Workbench) 
 
 
 def test_a_class_alone_gives_records_away(shared_bench: Workbench) -> None:
-    done = shared_bench.audit(
-        "labels", formats=[STATIC], attacks=["label-only"], threat={"views": ["shift", "noise-2"]}
-    )
+    attacks = ["label-only", "samia"]
+    done = shared_bench.audit("labels", formats=[STATIC], attacks=attacks, threat={"views": ["shift", "noise-2"]})
     assert done.code == 0, done.stdout + done.stderr
-    rows = {r["metric"]: r for r in done.audit["leakage"] if r["subset"] == "all"}
-    assert {r["variant"] for r in rows.values()} == {"augmentation"}
+    found = [r for r in done.audit["leakage"] if r["subset"] == "all"]
+    assert {(r["attack"], r["variant"]) for r in found} == {("label-only", "augmentation"), ("samia", "attention")}
+    samia = next(r for r in found if (r["attack"], r["metric"]) == ("samia", "auc"))
+    assert samia["note"] == "2 queries a record"  # it reads no shift
+    assert samia["value"] is not None
+    rows = {r["metric"]: r for r in found if r["attack"] == "label-only"}
     assert rows["auc"]["note"] == "6 queries a record"
     # 200 records and seven different scores: the interval is wide, and whether it holds .5 is chance.
     assert rows["auc"]["low"] < rows["auc"]["value"] < rows["auc"]["high"]
