@@ -14,7 +14,7 @@ from edgeaudit.store import Store
 
 __all__ = ["Rates", "StageEstimate", "estimate", "probe_job"]
 
-_STAGES = ("control", "train", "compress", "query", "measure")
+_STAGES = ("control", "train", "compress", "query", "view", "measure")
 
 
 class Rates:
@@ -51,6 +51,7 @@ def _job_class(job: Job) -> str:
         "train": lambda: (inputs["population"], inputs["recipe"]),
         "compress": lambda: (inputs["population"], inputs["pass"], inputs["params"]),
         "query": lambda: (inputs["population"], inputs["runtime"], inputs["options"], job.hints.get("format")),
+        "view": lambda: (inputs["population"], inputs["view"], job.hints.get("format")),
         "measure": lambda: (inputs["population"], len(inputs["shadows"])),
     }
     return f"{job.kind}:{json.dumps(told[job.kind](), sort_keys=True)}" if job.kind in told else job.kind
@@ -62,7 +63,9 @@ def typical_seconds(job: Job, recipe_seconds: float = 10.0) -> float:
         spec = find_pass(str(job.inputs["pass"])).spec
         share = 0.2 if spec.trains else 0.0  # a fine-tune runs a few of the recipe's epochs
         return spec.typical_seconds + share * recipe_seconds
-    return {"train": recipe_seconds, "query": 0.15 + 0.04 * recipe_seconds}.get(job.kind, 5.0)
+    return {"train": recipe_seconds, "query": 0.15 + 0.04 * recipe_seconds, "view": 0.2 + 0.04 * recipe_seconds}.get(
+        job.kind, 5.0
+    )
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ def estimate(plan: Plan, store: Store, recipe_seconds: float | None) -> list[Sta
     rows = []
     for stage in _STAGES:
         jobs = [job for job in plan.jobs.values() if job.kind == stage]
+        if not jobs:
+            continue
         todo = [job for job in jobs if job.ref not in stored]
         rows.append(StageEstimate(stage, len(jobs), len(jobs) - len(todo), _sum(todo, rates, recipe_seconds)))
     return rows

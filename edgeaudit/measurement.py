@@ -37,7 +37,11 @@ def measurement_inputs(spec: AuditSpec) -> dict[str, Any]:
         "attacks": list(names),
         "cm_mia": settings | {"cutoffs": list(spec.cm_mia.cutoffs or DEFAULT_CUTOFFS)},
         "code": source_digest(
-            "edgeaudit.attacks", "edgeaudit.leakage", "edgeaudit.jobs.measure", "edgeaudit.jobs.answers"
+            "edgeaudit.attacks",
+            "edgeaudit.leakage",
+            "edgeaudit.jobs.measure",
+            "edgeaudit.jobs.answers",
+            "edgeaudit.views",
         ),
         "versions": {package: metadata.version(package) for package in ("numpy", "scipy", "scikit-learn")},
     }

@@ -22,12 +22,14 @@ from edgeaudit.recipes.base import Recipe, Training, source_digest
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.spec import AuditSpec, FormatUse, ModelSpec
 from edgeaudit.store import content_key
+from edgeaudit.views import require_views_fit
 
 __all__ = ["FormatPlan", "Plan", "find_format", "make_plan", "nonce", "population_job", "preflight"]
 
 FLOOR = 1 / 512
 """Probability floor of every format that is compared: half the step of an int8 softmax output, 1/256."""
 
+_VIEW_CODE = ("edgeaudit.jobs.view", "edgeaudit.jobs.transforms", "edgeaudit.jobs.ask", "edgeaudit.views")
 _TORCH_PACKAGES = ("torch", "safetensors", "numpy")
 
 
@@ -148,6 +150,7 @@ class _Planner:
         # Every model's torch answers on its calibration records, against which its artifacts are checked.
         self.check = dict.fromkeys(sorted(policies), calibration.records)
         self._require_pool()
+        require_views_fit(spec.threat.views, population.input_shape)
 
     def _require_pool(self) -> None:
         # Drawing the ids of one shadow and of the targets raises the error that names what is missing.
@@ -269,6 +272,19 @@ class _Planner:
         hints = {"runtime": name, "format": use.id, "role": role}
         return self.result.add(Job("query", inputs, (source,), f"query {use.id} {role}", hints))
 
+    def _view(self, query: JobRef, view: str) -> JobRef:
+        """Ask what `query` asked about the records as a view shows them."""
+        asked = self.result.jobs[query]
+        inputs = {
+            "population": self.population_ref[1],
+            "query": list(query),  # with it artifact, runtime, options, versions and device
+            "view": view,
+            "seed": self.spec.seed,
+            "format": asked.inputs["format"],
+            "code": self._once("view code", lambda: source_digest(*_VIEW_CODE)),
+        }
+        return self.result.add(Job("view", inputs, (query,), f"{view} {asked.label}", asked.hints))
+
     def _measure(
         self,
         use: FormatUse,
@@ -277,6 +293,9 @@ class _Planner:
         match: str,
         measure: Mapping[str, Any],
     ) -> JobRef:
+        queries = tuple(dict.fromkeys((*asked.values(), *shadows)))
+        # By view and by the query that asked the same artifact about the records as they are.
+        views = {view: {query: self._view(query, view) for query in queries} for view in self.spec.threat.views}
         inputs = {
             "population": self.population_ref[1],
             "targets": [[role, list(asked[role])] for role in self.targets],
@@ -291,9 +310,10 @@ class _Planner:
             "format": use.id,
             "device": "local",
             "shadow_match": match,
+            "views": [[view, [[q[1], list(ref)] for q, ref in refs.items()]] for view, refs in views.items()],
             **measure,
         }
-        needs = (*asked.values(), *shadows)
+        needs = (*queries, *(ref for refs in views.values() for ref in refs.values()))
         return self.result.add(Job("measure", inputs, needs, f"attack {use.id} ({match} shadows)", {"format": use.id}))
 
 

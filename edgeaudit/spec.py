@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edgeaudit.errors import SpecError
+from edgeaudit.views import parse_view
 
 __all__ = [
     "AuditSpec",
@@ -86,6 +87,7 @@ class ThreatSpec(_Spec):
 
     mode: `adversary`, whose shadows never saw an audited record; `auditor`, the worst case: shadows train on random
     halves of the audited records, so that the online attacks run.
+    views: how else each record is shown to every model (flip, shift-<pixels>, noise-<input steps>); none by default.
     """
 
     mode: Literal["adversary", "auditor"] = "adversary"
@@ -94,6 +96,16 @@ class ThreatSpec(_Spec):
     shadow_match: Annotated[tuple[Literal["matched", "fp32"], ...], BeforeValidator(_as_list), Field(min_length=1)] = (
         "matched",
     )
+    views: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
+
+    @field_validator("views")
+    @classmethod
+    def _known_views(cls, views: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(parse_view(name).name for name in views)
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"'{twice[0]}' appears twice")
+        return names
 
 
 class FormatUse(_Spec):

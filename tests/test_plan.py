@@ -166,3 +166,15 @@ def test_cutoffs_that_shadows_cannot_resolve_are_refused() -> None:
     with pytest.raises(AttackError, match="needs at least 99 shadows"):
         measurement_inputs(_spec(**{"cm-mia": {"cutoffs": [0.01]}, "threat": {"shadows": 98}}))
     measurement_inputs(_spec(**{"cm-mia": {"cutoffs": [0.01]}, "threat": {"shadows": 99}}))
+
+
+def test_views_ask_again_and_train_nothing(population: Population) -> None:
+    plain, views = _plan(population), _plan(population, threat={"shadows": 3, "views": ["flip", "noise-1"]})
+    assert {ref for ref in plain.jobs if ref[0] != "measure"} <= set(views.jobs)
+    assert _count(views, "view") == 2 * _count(plain, "query")
+    assert _count(plain, "view") == 0
+    louder = _plan(population, threat={"shadows": 3, "views": ["flip", "noise-2"]})
+    shared = {ref for ref in views.jobs if ref[0] == "view"} & set(louder.jobs)
+    assert len(shared) == _count(plain, "query")  # the flips
+    with pytest.raises(SpecError, match=r"threat\.views: 'shift-9' moves images of 8 by 8 pixels out of sight"):
+        _plan(population, threat={"shadows": 3, "views": ["shift-9"]})

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, final
 import numpy as np
 import numpy.typing as npt
 
+from edgeaudit.attacks.views import View
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.outputs import OutputGrid
 
@@ -91,6 +92,7 @@ class Evidence:
     inputs: floating [records, d], the records as the model is given them, flattened; None where an attacker holds
         answers only.
     grid: the steps of integer outputs; None where the target's answers are continuous.
+    views: answers on the same records, transformed; one entry a query. Empty where every model was asked once.
     """
 
     target: FloatArray
@@ -101,6 +103,7 @@ class Evidence:
     floor: float = 1 / 512
     inputs: InputArray | None = None
     grid: Grid | None = None
+    views: tuple[View, ...] = ()
 
     def __post_init__(self) -> None:
         if self.target.ndim != 2 or self.target.shape[1] < 2:
@@ -130,9 +133,10 @@ class Evidence:
         if not (np.isfinite(self.target).all() and np.isfinite(self.shadows).all()):
             bad = int((~np.isfinite(self.target).all(axis=1) | ~np.isfinite(self.shadows).all(axis=(0, 2))).sum())
             raise AttackError(f"{bad} of {n} records have answers that are not finite; no record is dropped silently")
-
         self._require_inputs(n)
         self._require_grid()
+        for view in self.views:
+            view.require_fit(self.target.shape, len(self.shadows))
 
     def _require_inputs(self, n: int) -> None:
         if self.inputs is None:
@@ -165,6 +169,7 @@ class Evidence:
             out=self.out[:, records],
             labels=self.labels[records],
             inputs=None if self.inputs is None else self.inputs[records],
+            views=tuple(view.take(records) for view in self.views),
         )
 
     def keep(self, shadows: IntArray) -> Evidence:
@@ -175,6 +180,7 @@ class Evidence:
             shadows=self.shadows[shadows],
             out=self.out[shadows],
             grid=None if self.grid is None else self.grid.keep(models),
+            views=tuple(view.keep(shadows) for view in self.views),
         )
 
     def play(self, shadow: int) -> tuple[Evidence, BoolArray]:
@@ -186,7 +192,12 @@ class Evidence:
         others = np.delete(np.arange(len(self.shadows)), shadow)
         grid = None if self.grid is None else self.grid.keep(np.concatenate(([shadow], others)) + 1)
         played = replace(
-            self, target=self.shadows[shadow], shadows=self.shadows[others], out=self.out[others], grid=grid
+            self,
+            target=self.shadows[shadow],
+            shadows=self.shadows[others],
+            out=self.out[others],
+            grid=grid,
+            views=tuple(view.play(shadow, others) for view in self.views),
         )
         return played, ~self.out[shadow]
 
@@ -214,6 +225,8 @@ class Needs:
         record, and as many in which it did not.
     inputs: the records themselves, audited and (where `reference` is above 0) reference ones.
     grid: answers on the grid of an integer output.
+    views: answers on transformed records: `any`, or of the one kind that is named. Reference records, too, where
+        `reference` or `examples` is above 0.
     """
 
     shadows: int = 0
@@ -224,6 +237,7 @@ class Needs:
     examples: int = 0
     inputs: bool = False
     grid: bool = False
+    views: Literal["", "any", "noise"] = ""
 
 
 @dataclass(frozen=True)
@@ -237,6 +251,8 @@ class AttackSpec:
     threshold: the natural a-priori threshold (member where score >= threshold) of an attack that has one.
     variant_thresholds: those of single variants, which go before it.
     headline: variants that may stand for the attack, the first that could be run going first; all, where not told.
+    reads_margins: the variants that read nothing of an answer but the true class's margin, so that the mean margin of
+        several answers can stand in for one.
     """
 
     name: str
@@ -250,6 +266,7 @@ class AttackSpec:
     variant_thresholds: Mapping[str, float] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     headline: tuple[str, ...] = ()
+    reads_margins: tuple[str, ...] = ()
 
     @property
     def headlines(self) -> tuple[str, ...]:
@@ -334,15 +351,30 @@ def _require_one_world(evidence: Evidence, reference: Evidence) -> None:
         one, two = evidence.inputs.shape[1], reference.inputs.shape[1]
         if one != two:
             raise AttackError(f"evidence and reference do not belong together: inputs of {one} and {two} values")
+    shown = [tuple(view.name for view in e.views) for e in (evidence, reference)]
+    if shown[0] != shown[1]:
+        raise AttackError(f"evidence and reference do not belong together: views are {shown[0]} and {shown[1]}")
 
 
 def _missing(needs: Needs, evidence: Evidence, reference: Evidence) -> Iterator[str]:
     """What is missing, one phrase at a time."""
-    k, n = evidence.out.shape
+    yield from _missing_answers(needs, evidence, reference)
+    yield from _missing_shadows(needs, evidence, reference)
+
+
+def _missing_answers(needs: Needs, evidence: Evidence, reference: Evidence) -> Iterator[str]:
     if needs.grid and evidence.grid is None:
         yield "needs answers on the grid of an integer output, and these are continuous"
     if needs.inputs and (evidence.inputs is None or (needs.reference and reference.inputs is None)):
         yield "reads the records themselves, and only answers are at hand"
+    if needs.views == "any" and not evidence.views:
+        yield "needs answers on transformed records, which cost queries: set threat.views"
+    if needs.views not in {"", "any"} and not any(view.is_of(needs.views) for view in evidence.views):
+        yield f"needs answers on records with {needs.views}, which cost queries: set threat.views: [{needs.views}-1]"
+
+
+def _missing_shadows(needs: Needs, evidence: Evidence, reference: Evidence) -> Iterator[str]:
+    k, n = evidence.out.shape
     if k < needs.shadows:
         yield f"needs at least {needs.shadows} shadows and has {k}"
     outside = evidence.out.sum(axis=0)

@@ -50,6 +50,7 @@ class CmMia(Attack):
         variant_thresholds={"calibrated": 0.0},
         defaults={"d0": None},
         headline=("calibrated", "t", "ecdf"),
+        reads_margins=("t", "ecdf", "pchip"),
     )
 
     def __init__(self, d0: float | None = None) -> None:

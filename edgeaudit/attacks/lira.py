@@ -50,6 +50,7 @@ class Lira(Attack):
         paper="Carlini et al., S&P 2022",
         needs=_OFFLINE,
         variant_needs={"online-global": _ONLINE, "online-per-record": _ONLINE},
+        reads_margins=("offline-global", "offline-per-record", "online-global", "online-per-record"),
     )
 
     def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:  # noqa: ARG002

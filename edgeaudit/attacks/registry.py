@@ -15,10 +15,12 @@ from edgeaudit.attacks.base import Attack, AttackSpec
 from edgeaudit.attacks.cm_mia import CmMia
 from edgeaudit.attacks.gap import Gap
 from edgeaudit.attacks.info_rmia import InfoRmia
+from edgeaudit.attacks.label_only import LabelOnly
 from edgeaudit.attacks.lira import Lira
 from edgeaudit.attacks.ml_leaks import MlLeaks
 from edgeaudit.attacks.quantile_regression import QuantileRegression
 from edgeaudit.attacks.rmia import Rmia
+from edgeaudit.attacks.samia import Samia
 from edgeaudit.attacks.shokri import Shokri
 from edgeaudit.attacks.song_mittal import SongMittal
 from edgeaudit.attacks.watson import Watson
@@ -36,8 +38,8 @@ ENTRY_POINT_GROUP = "edgeaudit.attacks"
 _OWN: dict[str, type[Attack]] = {
     attack.spec.name: attack
     for attack in (
-        CmMia, Lira, Rmia, InfoRmia, Watson, AttackR, AttackP, SongMittal, Shokri, MlLeaks,
-        QuantileRegression, Yeom, Gap,
+        CmMia, Lira, Rmia, InfoRmia, Watson, AttackR, AttackP, SongMittal, Shokri, MlLeaks, Samia,
+        QuantileRegression, Yeom, LabelOnly, Gap,
     )
 }  # fmt: skip
 

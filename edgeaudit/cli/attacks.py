@@ -12,7 +12,8 @@ __all__ = ["attacks"]
 
 _LEGEND = (
     "\nIN shadows: shadows that trained on the audited record. reference answers: the target's, on records it did not "
-    "train on. shadows' own answers: on reference records each did and did not train on."
+    "train on. shadows' own answers: on reference records each did and did not train on. views: "
+    "answers on transformed records (threat.views)."
 )
 
 
@@ -43,5 +44,6 @@ def _words(needs: Needs) -> str:
         "IN shadows": needs.inside,
         "reference answers": needs.reference,
         "shadows' own answers": needs.examples,
+        "noise views" if needs.views == "noise" else "views": needs.views,
     }
     return ", ".join(word for word, needed in said.items() if needed) or "nothing"

@@ -16,7 +16,10 @@ from edgeaudit.jobs.base import JobRef
 
 __all__ = ["ProgressView", "clock"]
 
-_STAGES = {"control": "control", "train": "train", "compress": "compress", "query": "query", "measure": "attack"}
+_STAGES = {
+    "control": "control", "train": "train", "compress": "compress", "query": "query", "view": "ask again",
+    "measure": "attack",
+}  # fmt: skip
 _WIDTH = 24
 _LINE_EVERY = 15.0
 

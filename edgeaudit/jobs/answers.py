@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,14 @@ import numpy.typing as npt
 from edgeaudit.artifact import Artifact
 from edgeaudit.attacks.base import Evidence, Grid
 from edgeaudit.attacks.signals import probabilities
+from edgeaudit.attacks.views import View
 from edgeaudit.errors import AttackError
 from edgeaudit.jobs.base import JobContext
 from edgeaudit.jobs.query import RESPONSES
+from edgeaudit.jobs.view import VIEWS
 from edgeaudit.leakage.outputs import OutputGrid, output_grid
 from edgeaudit.population import NULL, Population, Role
+from edgeaudit.views import parse_view
 
 __all__ = ["Answers", "Case", "accuracy"]
 
@@ -63,6 +67,8 @@ class Answers:
         self._shadows = np.stack([answers for answers, _ in asked])
         self._shadow_grids = [grid for _, grid in asked]
         self._out = np.stack([~self._trained(role) for role in self._inputs["shadow_roles"]])
+        shown = [self._shown(ref) for ref in self._inputs["shadows"]]
+        self._shown_shadows = [np.stack(one) for one in zip(*shown, strict=True)]
 
     @property
     def records(self) -> IntArray:
@@ -72,19 +78,23 @@ class Answers:
     def case(self, role: Role, query: list[str]) -> Case:
         """The evidence on one target, from its query job."""
         (answers, own), trained = self._responses(query), self._trained(role)
+        shown = self._shown(query)
         inside = self._artifact(query).manifest.softmax_inside
         grid = Grid.joined("probabilities" if inside else "logits", [own, *self._shadow_grids])
-        whole = self._evidence(answers, grid, slice(None))
+        whole = self._evidence(answers, shown, grid, slice(None))
         outside = np.flatnonzero(~trained[self.n_audited :]) + self.n_audited
         everything = len(outside) == len(self.queried) - self.n_audited
         # A slice is a view: only a null target, which trained on some of them, needs a copy of the shadows' answers.
-        reference = self._evidence(answers, grid, slice(self.n_audited, None) if everything else outside)
+        reference = self._evidence(answers, shown, grid, slice(self.n_audited, None) if everything else outside)
         sides = self._trained("target") if role.startswith(NULL) else trained
         calibration = np.array(self._artifact(query).manifest.calibration_ids, np.int64)
-        audited = self._evidence(answers, grid, slice(0, self.n_audited))
+        audited = self._evidence(answers, shown, grid, slice(0, self.n_audited))
         return Case(role, whole, audited, reference, sides[: self.n_audited], trained, calibration)
 
-    def _evidence(self, answers: FloatArray, grid: Grid | None, where: slice | IntArray) -> Evidence:
+    def _evidence(
+        self, answers: FloatArray, shown: list[FloatArray], grid: Grid | None, where: slice | IntArray
+    ) -> Evidence:
+        named = zip(self._view_names, shown, self._shown_shadows, strict=True)
         return Evidence(
             answers[where],
             self._shadows[:, where],
@@ -94,6 +104,7 @@ class Answers:
             self._inputs["floor"],
             self._records[where],
             grid,
+            views=tuple(View(name, target[where], shadows[:, where]) for name, target, shadows in named),
         )
 
     def _trained(self, role: Role) -> BoolArray:
@@ -107,14 +118,31 @@ class Answers:
     def _responses(self, query: list[str]) -> tuple[FloatArray, OutputGrid]:
         """float64 [records, classes] at the audit's exposure, and the grid of what the artifact itself answered."""
         raw = np.load(self._context.store.entry(*query).folder / RESPONSES)
-        answers: FloatArray = raw.astype(np.float64)
-        grid = output_grid(raw)
-        artifact, exposure = self._artifact(query), self._inputs["exposure"]
+        return self._exposed(raw, query), output_grid(raw)
+
+    def _shown(self, query: list[str]) -> list[FloatArray]:
+        """Answers of the artifact that `query` asked to each query of each view, float64 [records, classes]."""
+        folders = [self._context.store.entry(*refs[query[1]]).folder for _, refs in self._views]
+        return [self._exposed(one, query) for folder in folders for one in np.load(folder / VIEWS)]
+
+    @cached_property
+    def _views(self) -> list[tuple[str, dict[str, list[str]]]]:
+        """View -> the key of a query -> the job that asked the same artifact about the view's records."""
+        return [(view, dict(refs)) for view, refs in self._inputs["views"]]
+
+    @property
+    def _view_names(self) -> list[str]:
+        """The view of each query, in the order of `_shown`."""
+        return [view for view, _ in self._views for _ in range(parse_view(view).queries)]
+
+    def _exposed(self, stored: npt.NDArray[np.float32], query: list[str]) -> FloatArray:
+        """Stored answers of the artifact that `query` asked, float64 at the audit's exposure."""
+        answers, artifact, exposure = stored.astype(np.float64), self._artifact(query), self._inputs["exposure"]
         if artifact.manifest.softmax_inside:
             if exposure == "logits":
                 raise AttackError(f"{artifact.path.name} answers probabilities; threat.exposure cannot be logits")
-            return answers, grid
-        return (answers if exposure == "logits" else probabilities(answers, "logits")), grid
+            return answers
+        return answers if exposure == "logits" else probabilities(answers, "logits")
 
 
 def accuracy(case: Case, n_audited: int) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgeaudit.attacks.base import Attack, Scores
 from edgeaudit.attacks.calibrated import set_aside
 from edgeaudit.attacks.cm_mia import CmMia, check_cutoff, decide
+from edgeaudit.attacks.many_queries import queries_of, with_views
 from edgeaudit.attacks.registry import find_attack
 from edgeaudit.attacks.selection import SelectionRule, select
 from edgeaudit.attacks.signals import probabilities
@@ -70,9 +71,9 @@ def measure(context: JobContext) -> Mapping[str, Any]:
     arrays = {case.role: _about(case, answers, subsets) for case in (first, *others)}
     found = _Found()
     for name in inputs["attacks"]:
-        attack = _attack(name, inputs["cm_mia"])
-        for variant in attack.spec.variants:
-            _run(attack, variant, (first, *others), subsets, inputs, found, arrays)
+        for attack in with_views(_attack(name, inputs["cm_mia"]), first.audited):
+            for variant in attack.spec.variants:
+                _run(attack, variant, (first, *others), subsets, inputs, found, arrays)
     found.exposed = _exposed(first, answers, inputs, arrays[first.role])
     true_class = probabilities(first.audited.target, inputs["exposure"])
     facts = {
@@ -120,7 +121,8 @@ def _run(
             rows += _guarantees(case, scores, head, inputs)
             if scores.p_value is not None and variant in attack.spec.calibrated_p:
                 rows += _claims(case, scores.p_value, head)
-        _keep(found, case, rows)
+        queries = queries_of(attack.spec.needs_of(variant), case.audited)
+        _keep(found, case, [_with_queries(row, queries) for row in rows])
         if case is cases[0]:
             found.curves += _curves(case, scores, head)
             if isinstance(attack, CmMia) and scores.p_value is not None:
@@ -242,6 +244,14 @@ def _leakage(
             continue
         for figure in figures(scores.score[mask], members, threshold.value, threshold.note):
             yield {**head, "subset": subset, **asdict(figure)}
+
+
+def _with_queries(row: dict[str, Any], queries: int) -> dict[str, Any]:
+    """The row with the queries a record in its note, where there is more than one."""
+    if queries == 1:
+        return row
+    said = f"{queries} queries a record"
+    return row | {"note": said if row["note"] is None else f"{row['note']}; {said}"}
 
 
 def _unresolved(metric: str, members: BoolArray, note: str) -> Figure:

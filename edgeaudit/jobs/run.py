@@ -32,6 +32,7 @@ _WORK: Mapping[JobKind, tuple[str, str]] = {
     "train": ("edgeaudit.jobs.train", "train_model"),
     "compress": ("edgeaudit.jobs.compress", "compress"),
     "query": ("edgeaudit.jobs.query", "query"),
+    "view": ("edgeaudit.jobs.view", "view"),
     "measure": ("edgeaudit.jobs.measure", "measure"),
     "compare": ("edgeaudit.jobs.compare", "compare_measurements"),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,11 @@ import pytest
 
 from edgeaudit.attacks.base import BoolArray, Evidence, Exposure, FloatArray, Grid
 from edgeaudit.attacks.signals import softmax
+from edgeaudit.attacks.views import View
 
 MakeEvidence = Callable[..., tuple[Evidence, BoolArray]]
 MakeWorld = Callable[..., "World"]
+Change = Callable[[FloatArray], FloatArray]
 
 
 def logits_with_margins(margins: FloatArray, rest: FloatArray) -> FloatArray:
@@ -40,6 +42,7 @@ def simulate(  # noqa: PLR0917  # settings of a simulation, given by name
     member_share: float = 0.5,
     balanced: bool = False,
     integer: bool = True,
+    views: tuple[str, ...] = (),
 ) -> tuple[Evidence, BoolArray]:
     """Evidence, and the target's memberships. Margin = difficulty (sd `spread`) + N(0, 1) + `shift` if trained on.
 
@@ -47,7 +50,8 @@ def simulate(  # noqa: PLR0917  # settings of a simulation, given by name
     are too small to need rounding here).
 
     `halves`: each shadow trained on a random half; `balanced`: and each record is in the training sets of exactly
-    half the shadows (the auditor's mask); neither: all shadows are OUT.
+    half the shadows (the auditor's mask); neither: all shadows are OUT. `views`: of these names, one query each, whose
+    margins are drawn anew around the same difficulty.
     """
     rng = np.random.default_rng(seed)
     members: BoolArray = rng.permutation(n) < int(member_share * n)
@@ -55,17 +59,27 @@ def simulate(  # noqa: PLR0917  # settings of a simulation, given by name
     if balanced:
         trained = rng.permuted(np.repeat(np.arange(k)[:, None] < k // 2, n, axis=1), axis=0)
     difficulty = spread * rng.normal(size=n)
-    target = difficulty + rng.normal(size=n) + shift * members
-    shadows = difficulty + rng.normal(size=(k, n)) + shift * trained
-    answers = logits_with_margins(target, rng.normal(size=(n, 3)))
-    others = logits_with_margins(shadows, rng.normal(size=(k, n, 3)))
+
+    def ask() -> tuple[FloatArray, FloatArray]:
+        target = difficulty + rng.normal(size=n) + shift * members
+        shadows = difficulty + rng.normal(size=(k, n)) + shift * trained
+        answers = logits_with_margins(target, rng.normal(size=(n, 3)))
+        others = logits_with_margins(shadows, rng.normal(size=(k, n, 3)))
+        return (softmax(answers), softmax(others)) if exposure == "probabilities" else (answers, others)
+
     labels: npt.NDArray[np.int64] = np.zeros(n, dtype=np.int64)
-    if exposure == "probabilities":
-        answers, others = softmax(answers), softmax(others)
+    asked = ask()
     inputs = rng.normal(size=(n, 5))
     inputs[:, 0] += difficulty
     grid = grid_of(k) if integer else None
-    return Evidence(answers, others, ~trained, labels, exposure, floor, inputs, grid), members
+    shown = tuple(View(name, *ask()) for name in views)
+    return Evidence(*asked, ~trained, labels, exposure, floor, inputs, grid, shown), members
+
+
+def changed(part: Evidence, target: Change, shadows: Change) -> Evidence:
+    """The evidence with the answers changed, those to views as well."""
+    views = tuple(View(v.name, target(v.target), shadows(v.shadows)) for v in part.views)
+    return replace(part, target=target(part.target), shadows=shadows(part.shadows), views=views)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,14 +14,20 @@ from edgeaudit.attacks.registry import attack_specs, find_attack
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.roc import auc
 
-from .conftest import MakeWorld
+from .conftest import MakeWorld, changed
 
 ALL = [(spec.name, variant) for spec in attack_specs() for variant in spec.variants]
 EXPOSURES: tuple[Exposure, ...] = ("logits", "probabilities")
 # What blunter attacks see of a shift of 2: see test_higher_means_member.
-LEAST_AUC = {"gap": 0.55, "ml-leaks": 0.7}
+LEAST_AUC = {"gap": 0.55, "ml-leaks": 0.7, "label-only": 0.6}
 
 pytestmark = pytest.mark.parametrize(("name", "variant"), ALL)
+
+
+def settings_for(name: str, variant: str) -> dict[str, Any]:
+    """What the variant needs of a simulation: IN shadows of the audited records, views."""
+    views = ("noise-1", "noise-1") if find_attack(name).spec.needs_of(variant).views else ()
+    return {"balanced": online(name, variant), "views": views}
 
 
 def online(name: str, variant: str) -> bool:
@@ -33,14 +41,14 @@ def test_higher_means_member(world_of: MakeWorld, name: str, variant: str, expos
     # difference) or more: Phi(2 / sqrt(2 + 2)) = .84, sd .02; the gap attack sees only the sign of a margin: about
     # P[phi > 0 | member] = Phi(2 / sqrt 2) = .92 but argmax is kinder to nonmembers, .5 + (.98 - .72) / 2 = .63.
     # ML-Leaks has no label, and takes a confident mistake for a member: less than Yeom, and far more than gap.
-    world = world_of(0, n=600, shift=2.0, exposure=exposure, balanced=online(name, variant))
+    world = world_of(0, n=600, shift=2.0, exposure=exposure, **settings_for(name, variant))
     area = auc(find_attack(name)().score(world.evidence, variant, world.reference).score, world.members)
     assert area > LEAST_AUC.get(name, 0.78)
 
 
 def test_no_leak_gives_an_auc_of_a_half(world_of: MakeWorld, name: str, variant: str) -> None:
     # Standard error of the AUC under H0: sqrt((m + n + 1) / (12 m n)) = sqrt(1201 / (12 * 600^2)) = .0167.
-    world = world_of(1, n=1200, shift=0.0, balanced=online(name, variant))
+    world = world_of(1, n=1200, shift=0.0, **settings_for(name, variant))
     area = auc(find_attack(name)().score(world.evidence, variant, world.reference).score, world.members)
     assert abs(area - 0.5) < 4 * 0.0167
 
@@ -49,7 +57,7 @@ def test_no_leak_gives_an_auc_of_a_half(world_of: MakeWorld, name: str, variant:
 def test_equivariant_to_the_order_of_records_and_shadows(
     world_of: MakeWorld, name: str, variant: str, halves: bool
 ) -> None:
-    world = world_of(2, n=80, k=20, halves=halves, balanced=online(name, variant))
+    world = world_of(2, n=80, k=20, halves=halves, **settings_for(name, variant))
     rng = np.random.default_rng(3)
     records, others, shadows = rng.permutation(80), rng.permutation(300), rng.permutation(20)
     attack = find_attack(name)()
@@ -61,19 +69,19 @@ def test_equivariant_to_the_order_of_records_and_shadows(
 
 
 def test_a_constant_on_a_record_s_logits_changes_nothing(world_of: MakeWorld, name: str, variant: str) -> None:
-    world = world_of(4, n=60, balanced=online(name, variant))
+    world = world_of(4, n=60, **settings_for(name, variant))
     rng = np.random.default_rng(5)
     parts = []
     for part in (world.evidence, world.reference):
         constants = rng.normal(scale=30, size=(len(part.labels), 1))
-        parts.append(replace(part, target=part.target + constants, shadows=part.shadows - 2 * constants))
+        parts.append(changed(part, partial(np.add, constants), partial(np.add, -2 * constants)))
     attack = find_attack(name)()
     plain = attack.score(world.evidence, variant, world.reference).score
     np.testing.assert_allclose(attack.score(parts[0], variant, parts[1]).score, plain, atol=1e-9)
 
 
 def test_in_shadows_are_read_online_only(world_of: MakeWorld, name: str, variant: str) -> None:
-    world = world_of(6, n=60, balanced=True)
+    world = world_of(6, n=60, **{**settings_for(name, variant), "balanced": True})
     garbled = world.evidence.shadows.copy()
     garbled[~world.evidence.out] = -77.0
     attack = find_attack(name)()
@@ -83,7 +91,7 @@ def test_in_shadows_are_read_online_only(world_of: MakeWorld, name: str, variant
 
 
 def test_scoring_changes_no_input_and_repeats(world_of: MakeWorld, name: str, variant: str) -> None:
-    world = world_of(7, n=50, balanced=online(name, variant))
+    world = world_of(7, n=50, **settings_for(name, variant))
     for part in (world.evidence, world.reference):
         assert part.inputs is not None
         assert part.grid is not None
@@ -95,7 +103,7 @@ def test_scoring_changes_no_input_and_repeats(world_of: MakeWorld, name: str, va
 
 
 def test_p_values_fall_as_scores_rise(world_of: MakeWorld, name: str, variant: str) -> None:
-    world = world_of(8, n=300, balanced=online(name, variant))
+    world = world_of(8, n=300, **settings_for(name, variant))
     scores = find_attack(name)().score(world.evidence, variant, world.reference)
     assert (scores.p_value is not None) == (
         name in {"cm-mia", "attack-p"} or (name, variant[:7]) == ("lira", "offline")
@@ -107,21 +115,18 @@ def test_p_values_fall_as_scores_rise(world_of: MakeWorld, name: str, variant: s
 
 def test_saturated_integer_answers_get_finite_scores(world_of: MakeWorld, name: str, variant: str) -> None:
     # A uint8 softmax puts most records of an overfit model on one value, in the target and in all shadows.
-    world = world_of(9, n=100, exposure="probabilities", balanced=online(name, variant))
-    one, two = (
-        replace(part, target=np.round(part.target), shadows=np.round(part.shadows))
-        for part in (world.evidence, world.reference)
-    )
+    world = world_of(9, n=100, exposure="probabilities", **settings_for(name, variant))
+    one, two = (changed(part, np.round, np.round) for part in (world.evidence, world.reference))
     assert len(np.unique(one.target)) == 2
     assert np.isfinite(find_attack(name)().score(one, variant, two).score).all()
-    quarters = np.full((100, 4), 0.25), np.full(one.shadows.shape, 0.25)
-    constant = replace(one, target=quarters[0], shadows=quarters[1], inputs=np.zeros((100, 5)))
+    constant = changed(one, lambda x: np.full_like(x, 0.25), lambda x: np.full_like(x, 0.25))
+    constant = replace(constant, inputs=np.zeros((100, 5)))
     assert np.ptp(find_attack(name)().score(constant, variant, two).score) == 0
 
 
 def test_what_is_missing_is_said_and_refused(world_of: MakeWorld, name: str, variant: str) -> None:
     # Every need that the spec declares, taken away: one reason each, and the same words when it is run all the same.
-    world = world_of(10, n=40, balanced=True)
+    world = world_of(10, n=40, **{**settings_for(name, variant), "balanced": True})
     attack, needs = find_attack(name)(), find_attack(name).spec.needs_of(variant)
     assert attack.inapplicable(world.evidence, world.reference, variant) is None
     closed = replace(world.evidence, out=np.zeros_like(world.evidence.out))
@@ -129,6 +134,7 @@ def test_what_is_missing_is_said_and_refused(world_of: MakeWorld, name: str, var
     untrained = replace(world.reference, out=np.ones_like(world.reference.out))
     one = replace(world.evidence.keep(np.array([0])), out=np.ones((1, 40), dtype=np.bool_))
     blind, continuous = replace(world.evidence, inputs=None), replace(world.evidence, grid=None)
+    plain, unseen = (replace(part, views=()) for part in (world.evidence, world.reference))
     cases = {
         "OUT shadows per record; 40 of 40": (needs.out > 0, closed, world.reference),
         "IN shadows per record; 40 of 40": (needs.inside > 0, opened, world.reference),
@@ -137,6 +143,7 @@ def test_what_is_missing_is_said_and_refused(world_of: MakeWorld, name: str, var
         "shadows and has 1": (needs.shadows > 1, one, None),
         "reads the records themselves": (needs.inputs, blind, world.reference),
         "these are continuous": (needs.grid, continuous, replace(world.reference, grid=None)),
+        "which cost queries: set threat.views": (bool(needs.views), plain, unseen),
     }
     for words, (needed, evidence, reference) in cases.items():
         reason = attack.inapplicable(evidence, reference, variant)
@@ -149,7 +156,7 @@ def test_what_is_missing_is_said_and_refused(world_of: MakeWorld, name: str, var
 
 def test_records_are_scored_one_by_one(world_of: MakeWorld, name: str, variant: str) -> None:
     # No record's score depends on which others are audited, but through a variance that is pooled over them.
-    world = world_of(11, n=90, balanced=online(name, variant))
+    world = world_of(11, n=90, **settings_for(name, variant))
     attack, rows = find_attack(name)(), np.array([3, 14, 15, 80])
     if find_attack(name).spec.needs_of(variant).variance:
         return

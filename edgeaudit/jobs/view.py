@@ -1,0 +1,46 @@
+"""artifact + runtime + transformed records -> more responses, for attacks that ask about a record more than once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from edgeaudit.errors import ArtifactError
+from edgeaudit.jobs.ask import open_runtime
+from edgeaudit.jobs.base import JobContext
+from edgeaudit.jobs.transforms import input_range, shown
+from edgeaudit.views import parse_view
+
+__all__ = ["VIEWS", "view"]
+
+VIEWS = "views.npy"
+_BLOCK = 1024
+
+
+def view(context: JobContext) -> Mapping[str, Any]:
+    """Ask about every record as the view shows it; write float32 [queries, records, classes].
+
+    Records stand in the order of Population.queried. The query job that the inputs name asked the same artifact in the
+    same runtime about the records as they are.
+    """
+    population, runtime = context.population(), open_runtime(context, context.inputs["query"])
+    how, seed = parse_view(context.inputs["view"]), context.inputs["seed"]
+    limits, queried = input_range(population), population.queried
+    answers = [
+        [
+            runtime.query(shown(how, copy, population.take(queried[start : start + _BLOCK]), limits, seed, number))
+            for number, start in enumerate(range(0, len(queried), _BLOCK))
+        ]
+        for copy in range(how.queries)
+    ]
+    responses = np.stack([np.concatenate(blocks) for blocks in answers])
+    finite = np.isfinite(responses).all(axis=(0, 2))
+    if not finite.all():
+        bad = int(queried[~finite][0])
+        raise ArtifactError(
+            f"{context.inputs['format']} answered record {bad}, seen as {how.name}, with a value that is not finite"
+        )
+    np.save(context.draft / VIEWS, responses.astype(np.float32))
+    return {"queries": how.queries * len(queried), "queries_per_record": how.queries}

@@ -1,0 +1,57 @@
+"""Audits whose attacks ask about a record more than once."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.conftest import Workbench, jobs_run
+
+pytestmark = [pytest.mark.e2e, pytest.mark.toolchain]
+
+STATIC = "onnx-int8-static"
+
+
+def test_views_are_more_rows_and_more_queries(shared_bench: Workbench) -> None:
+    plain = shared_bench.audit("plain", formats=[STATIC], attacks=["lira", "yeom"])
+    assert plain.code == 0, plain.stdout + plain.stderr
+    views = shared_bench.audit(
+        "views", formats=[STATIC], attacks=["lira", "yeom"], threat={"views": ["shift", "noise-2"]}
+    )
+    assert views.code == 0, views.stdout + views.stderr
+    # Two views of a target, a null target and four shadows, and one measurement: no model is trained again.
+    assert jobs_run(views.stdout)[0] == 2 * 6 + 1
+    rows = {r["variant"]: r for r in views.audit["leakage"] if (r["subset"], r["metric"]) == ("all", "auc")}
+    old = {r["variant"]: r for r in plain.audit["leakage"] if (r["subset"], r["metric"]) == ("all", "auc")}
+    assert {v.partition("+")[0] for v in rows} == set(old)
+    assert {v.partition("+")[2] for v in rows} == {"", "shift-1+noise-2"}
+    assert all(rows[variant] == row for variant, row in old.items())
+    many = rows["offline-global+shift-1+noise-2"]
+    assert many["note"] == "6 queries a record"
+    assert many["value"] != old["offline-global"]["value"]
+    assert many["low"] > 0.5
+    again = shared_bench.audit(
+        "views", formats=[STATIC], attacks=["lira", "yeom"], threat={"views": ["shift", "noise-2"]}
+    )
+    assert jobs_run(again.stdout)[0] == 0
+
+
+def test_views_that_do_not_fit_the_records_are_refused(shared_bench: Workbench) -> None:
+    done = shared_bench.audit("tall", formats=[STATIC], threat={"views": ["shift-8"]})
+    assert done.code == 2
+    assert "threat.views: 'shift-8' moves images of 8 by 8 pixels out of sight" in done.stderr
+
+
+def test_a_class_alone_gives_records_away(shared_bench: Workbench) -> None:
+    attacks = ["label-only", "samia"]
+    done = shared_bench.audit("labels", formats=[STATIC], attacks=attacks, threat={"views": ["shift", "noise-2"]})
+    assert done.code == 0, done.stdout + done.stderr
+    found = [r for r in done.audit["leakage"] if r["subset"] == "all"]
+    assert {(r["attack"], r["variant"]) for r in found} == {("label-only", "augmentation"), ("samia", "attention")}
+    samia = next(r for r in found if (r["attack"], r["metric"]) == ("samia", "auc"))
+    assert samia["note"] == "2 queries a record"  # it reads no shift
+    assert samia["value"] is not None
+    rows = {r["metric"]: r for r in found if r["attack"] == "label-only"}
+    assert rows["auc"]["note"] == "6 queries a record"
+    # 200 records and seven different scores: the interval is wide, and whether it holds .5 is chance.
+    assert rows["auc"]["low"] < rows["auc"]["value"] < rows["auc"]["high"]
+    assert rows["balanced_accuracy"]["value"] is not None
