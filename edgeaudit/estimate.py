@@ -14,7 +14,7 @@ from edgeaudit.store import Store
 
 __all__ = ["Rates", "StageEstimate", "estimate", "probe_job"]
 
-_STAGES = ("control", "train", "compress", "query", "view", "measure")
+_STAGES = ("control", "train", "compress", "query", "view", "boundary", "measure")
 
 
 class Rates:
@@ -52,6 +52,7 @@ def _job_class(job: Job) -> str:
         "compress": lambda: (inputs["population"], inputs["pass"], inputs["params"]),
         "query": lambda: (inputs["population"], inputs["runtime"], inputs["options"], job.hints.get("format")),
         "view": lambda: (inputs["population"], inputs["view"], job.hints.get("format")),
+        "boundary": lambda: (inputs["population"], inputs["budget"], inputs["records"], job.hints.get("format")),
         "measure": lambda: (inputs["population"], len(inputs["shadows"])),
     }
     return f"{job.kind}:{json.dumps(told[job.kind](), sort_keys=True)}" if job.kind in told else job.kind

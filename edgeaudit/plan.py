@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from edgeaudit.exporters import Pass, find_pass
 from edgeaudit.formats import FORMATS, Format, PassUse
 from edgeaudit.jobs import Job
 from edgeaudit.jobs.base import JobRef
+from edgeaudit.jobs.hop_skip_jump import least_queries
 from edgeaudit.plugins import package_versions
 from edgeaudit.population import HALF, NULL, SHADOW, TARGET, Population, Role, numbered
 from edgeaudit.recipes.base import Recipe, Training, source_digest
@@ -29,6 +31,9 @@ __all__ = ["FormatPlan", "Plan", "find_format", "make_plan", "nonce", "populatio
 FLOOR = 1 / 512
 """Probability floor of every format that is compared: half the step of an int8 softmax output, 1/256."""
 
+_BOUNDARY_CODE = (
+    "edgeaudit.jobs.boundary", "edgeaudit.jobs.hop_skip_jump", "edgeaudit.jobs.transforms", "edgeaudit.jobs.ask",
+)  # fmt: skip
 _VIEW_CODE = ("edgeaudit.jobs.view", "edgeaudit.jobs.transforms", "edgeaudit.jobs.ask", "edgeaudit.views")
 _TORCH_PACKAGES = ("torch", "safetensors", "numpy")
 
@@ -285,6 +290,34 @@ class _Planner:
         }
         return self.result.add(Job("view", inputs, (query,), f"{view} {asked.label}", asked.hints))
 
+    def _traces(self, asked: Mapping[Role, JobRef], shadows: tuple[JobRef, ...]) -> dict[str, dict[JobRef, JobRef]]:
+        """Name -> the query that asked the same artifact -> the job; of the attacks that audit.yaml chose by name."""
+        if "label-only" not in self.spec.attacks or self.spec.threat.mode == "auditor":
+            return {}
+        found = {query: self._boundary(role, query) for role, query in asked.items()}
+        some = list(zip(self.shadows, shadows, strict=True))[: self.spec.label_only.shadows]
+        return {"boundary": found | {query: self._boundary(role, query) for role, query in some}}
+
+    def _boundary(self, role: str, query: JobRef) -> JobRef:
+        """Search the decision boundary of what `query` asked."""
+        settings, values = self.spec.label_only, math.prod(self.population.input_shape)
+        if settings.queries < least_queries(values):
+            raise SpecError(
+                f"label-only.queries: {settings.queries} are too few for records of {values} values; the search needs "
+                f"{least_queries(values)} or more"
+            )
+        inputs = {
+            "population": self.population_ref[1],
+            "query": list(query),
+            "role": role,
+            "records": settings.records,
+            "budget": settings.queries,
+            "seed": self.spec.seed,
+            "code": self._once("boundary code", lambda: source_digest(*_BOUNDARY_CODE)),
+        }
+        asked = self.result.jobs[query]
+        return self.result.add(Job("boundary", inputs, (query,), f"boundary of {asked.label}", asked.hints))
+
     def _measure(
         self,
         use: FormatUse,
@@ -296,6 +329,7 @@ class _Planner:
         queries = tuple(dict.fromkeys((*asked.values(), *shadows)))
         # By view and by the query that asked the same artifact about the records as they are.
         views = {view: {query: self._view(query, view) for query in queries} for view in self.spec.threat.views}
+        traces = self._traces(asked, shadows)
         inputs = {
             "population": self.population_ref[1],
             "targets": [[role, list(asked[role])] for role in self.targets],
@@ -311,9 +345,11 @@ class _Planner:
             "device": "local",
             "shadow_match": match,
             "views": [[view, [[q[1], list(ref)] for q, ref in refs.items()]] for view, refs in views.items()],
+            "traces": [[trace, [[q[1], list(ref)] for q, ref in refs.items()]] for trace, refs in traces.items()],
             **measure,
         }
-        needs = (*queries, *(ref for refs in views.values() for ref in refs.values()))
+        more = (ref for refs in (*views.values(), *traces.values()) for ref in refs.values())
+        needs = (*queries, *more)
         return self.result.add(Job("measure", inputs, needs, f"attack {use.id} ({match} shadows)", {"format": use.id}))
 
 

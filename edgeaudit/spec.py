@@ -21,6 +21,7 @@ __all__ = [
     "ControlsSpec",
     "DataSpec",
     "FormatUse",
+    "LabelOnlySpec",
     "ModelSpec",
     "ThreatSpec",
     "load_spec",
@@ -140,6 +141,18 @@ class CmMiaSpec(_Spec):
     cutoffs: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
 
 
+class LabelOnlySpec(_Spec):
+    """The boundary search of the attack `label-only`, which runs where `attacks` names it; see its page.
+
+    records: how many audited records are searched for, evenly spaced. queries: at most, a record. shadows: how many of
+    them are searched, too, on as many reference records.
+    """
+
+    records: int = Field(200, ge=20)
+    queries: int = Field(1000, ge=50)
+    shadows: int = Field(1, ge=1)
+
+
 class BudgetSpec(_Spec):
     """The leakage a format may have. Exactly one of `max` and `max-increase` (with `against`) is given.
 
@@ -216,6 +229,7 @@ class AuditSpec(_Spec):
         default=("cm-mia", "lira", "yeom", "gap"), min_length=1
     )
     cm_mia: CmMiaSpec = Field(default=CmMiaSpec(), alias="cm-mia")
+    label_only: LabelOnlySpec = Field(default=LabelOnlySpec(), alias="label-only")
     budgets: Annotated[dict[str, tuple[BudgetSpec, ...]], BeforeValidator(_as_budgets)] = Field(default_factory=dict)
 
     @field_validator("formats")
@@ -290,6 +304,7 @@ def load_spec(path: Path) -> AuditSpec:
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "model": ModelSpec, "data": DataSpec, "threat": ThreatSpec, "formats": FormatUse, "cm-mia": CmMiaSpec,
+    "label-only": LabelOnlySpec,
     "budgets": BudgetSpec, "calibration": CalibrationSpec, "controls": ControlsSpec,
 }  # fmt: skip
 

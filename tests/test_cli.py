@@ -87,9 +87,19 @@ def test_every_yaml_of_the_repository_is_valid(root_folder: Path) -> None:
 
 
 def test_every_key_is_documented(root_folder: Path) -> None:
-    from edgeaudit.spec import AuditSpec, BudgetSpec, CmMiaSpec, ControlsSpec, DataSpec, ModelSpec, ThreatSpec
+    from edgeaudit.spec import (
+        AuditSpec,
+        BudgetSpec,
+        CmMiaSpec,
+        ControlsSpec,
+        DataSpec,
+        LabelOnlySpec,
+        ModelSpec,
+        ThreatSpec,
+    )
 
     text = (root_folder / "docs" / "audit-yaml.md").read_text(encoding="utf-8")
-    for model in (AuditSpec, BudgetSpec, CmMiaSpec, ControlsSpec, DataSpec, ModelSpec, ThreatSpec):
+    specs = (AuditSpec, BudgetSpec, CmMiaSpec, ControlsSpec, DataSpec, LabelOnlySpec, ModelSpec, ThreatSpec)
+    for model in specs:
         for name, field in model.model_fields.items():
             assert (field.alias or name) in text, f"{model.__name__}.{name}"

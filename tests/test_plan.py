@@ -178,3 +178,12 @@ def test_views_ask_again_and_train_nothing(population: Population) -> None:
     assert len(shared) == _count(plain, "query")  # the flips
     with pytest.raises(SpecError, match=r"threat\.views: 'shift-9' moves images of 8 by 8 pixels out of sight"):
         _plan(population, threat={"shadows": 3, "views": ["shift-9"]})
+
+
+def test_the_boundary_is_searched_only_where_it_is_named(population: Population) -> None:
+    assert _count(_plan(population, attacks=["all"]), "boundary") == 0
+    plan = _plan(population, attacks=["label-only"])
+    # The target, the null target and one shadow, in each format.
+    assert _count(plan, "boundary") == 3 * len(FORMATS)
+    auditor = {"shadows": 4, "mode": "auditor"}
+    assert _count(_plan(population, attacks=["label-only"], threat=auditor), "boundary") == 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeaudit.attacks.base import BoolArray, FloatArray, IntArray
+from edgeaudit.attacks.kept_models import kept
 from edgeaudit.errors import AttackError, MissingToolchain
 
 if TYPE_CHECKING:
@@ -56,11 +57,9 @@ def attention_log_odds(
     true, inside = torch.from_numpy(labels[order]), torch.from_numpy(members[order])
     flat = np.column_stack((asked_labels, unknown.reshape(len(unknown), -1)))
     distinct, place = np.unique(flat, axis=0, return_inverse=True)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = _network(known.shape[2])
-        _train(network, rows, true, inside)
-    network.eval()
+    network: torch.nn.Module = kept(
+        "attention", (rows.numpy(), labels[order], members[order]), lambda: _trained(rows, true, inside)
+    )
     with torch.no_grad():
         new = torch.from_numpy((distinct[:, 1:].reshape(-1, *unknown.shape[1:]) - mean) / scale)
         read = torch.from_numpy(distinct[:, 0].astype(np.int64))
@@ -84,9 +83,12 @@ def _odds(network: torch.nn.Module, rows: torch.Tensor, labels: torch.Tensor) ->
     return answers.gather(1, labels[:, None])[:, 0]
 
 
-def _train(network: torch.nn.Module, rows: torch.Tensor, labels: torch.Tensor, members: torch.Tensor) -> None:
+def _trained(rows: torch.Tensor, labels: torch.Tensor, members: torch.Tensor) -> torch.nn.Module:
     import torch
 
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = _network(rows.shape[2])
     optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _STEPS)
     generator = torch.Generator().manual_seed(0)
@@ -102,3 +104,4 @@ def _train(network: torch.nn.Module, rows: torch.Tensor, labels: torch.Tensor, m
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
+    return network.eval()

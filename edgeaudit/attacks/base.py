@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, final
 import numpy as np
 import numpy.typing as npt
 
+from edgeaudit.attacks.traces import Trace
 from edgeaudit.attacks.views import View
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.outputs import OutputGrid
@@ -23,6 +24,11 @@ Exposure = Literal["logits", "probabilities"]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
+_LEAST_TRACED = 10
+_TRACES = {
+    "boundary": "distances to the decision boundary, which cost hundreds of queries a record: name 'label-only' in "
+    "attacks (in threat.mode: adversary)"
+}
 InputArray = npt.NDArray[np.floating[Any]]
 
 
@@ -93,6 +99,7 @@ class Evidence:
         answers only.
     grid: the steps of integer outputs; None where the target's answers are continuous.
     views: answers on the same records, transformed; one entry a query. Empty where every model was asked once.
+    traces: what else was found out about the records, by name: `boundary`, the distance to the decision boundary.
     """
 
     target: FloatArray
@@ -104,6 +111,7 @@ class Evidence:
     inputs: InputArray | None = None
     grid: Grid | None = None
     views: tuple[View, ...] = ()
+    traces: Mapping[str, Trace] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.target.ndim != 2 or self.target.shape[1] < 2:
@@ -137,6 +145,8 @@ class Evidence:
         self._require_grid()
         for view in self.views:
             view.require_fit(self.target.shape, len(self.shadows))
+        for trace in self.traces.values():
+            trace.require_fit(n, len(self.shadows))
 
     def _require_inputs(self, n: int) -> None:
         if self.inputs is None:
@@ -170,6 +180,7 @@ class Evidence:
             labels=self.labels[records],
             inputs=None if self.inputs is None else self.inputs[records],
             views=tuple(view.take(records) for view in self.views),
+            traces={name: trace.take(records) for name, trace in self.traces.items()},
         )
 
     def keep(self, shadows: IntArray) -> Evidence:
@@ -181,6 +192,7 @@ class Evidence:
             out=self.out[shadows],
             grid=None if self.grid is None else self.grid.keep(models),
             views=tuple(view.keep(shadows) for view in self.views),
+            traces={name: trace.keep(shadows) for name, trace in self.traces.items()},
         )
 
     def play(self, shadow: int) -> tuple[Evidence, BoolArray]:
@@ -198,6 +210,7 @@ class Evidence:
             out=self.out[others],
             grid=grid,
             views=tuple(view.play(shadow, others) for view in self.views),
+            traces={name: trace.play(shadow, others) for name, trace in self.traces.items()},
         )
         return played, ~self.out[shadow]
 
@@ -227,6 +240,8 @@ class Needs:
     grid: answers on the grid of an integer output.
     views: answers on transformed records: `any`, or of the one kind that is named. Reference records, too, where
         `reference` or `examples` is above 0.
+    trace: the trace of every scored record, of ten or more pairs of a shadow and a reference record that it trained
+        on, and of ten others.
     """
 
     shadows: int = 0
@@ -238,6 +253,7 @@ class Needs:
     inputs: bool = False
     grid: bool = False
     views: Literal["", "any", "noise"] = ""
+    trace: Literal["", "boundary"] = ""
 
 
 @dataclass(frozen=True)
@@ -358,22 +374,7 @@ def _require_one_world(evidence: Evidence, reference: Evidence) -> None:
 
 def _missing(needs: Needs, evidence: Evidence, reference: Evidence) -> Iterator[str]:
     """What is missing, one phrase at a time."""
-    yield from _missing_answers(needs, evidence, reference)
-    yield from _missing_shadows(needs, evidence, reference)
-
-
-def _missing_answers(needs: Needs, evidence: Evidence, reference: Evidence) -> Iterator[str]:
-    if needs.grid and evidence.grid is None:
-        yield "needs answers on the grid of an integer output, and these are continuous"
-    if needs.inputs and (evidence.inputs is None or (needs.reference and reference.inputs is None)):
-        yield "reads the records themselves, and only answers are at hand"
-    if needs.views == "any" and not evidence.views:
-        yield "needs answers on transformed records, which cost queries: set threat.views"
-    if needs.views not in {"", "any"} and not any(view.is_of(needs.views) for view in evidence.views):
-        yield f"needs answers on records with {needs.views}, which cost queries: set threat.views: [{needs.views}-1]"
-
-
-def _missing_shadows(needs: Needs, evidence: Evidence, reference: Evidence) -> Iterator[str]:
+    yield from _missing_kinds(needs, evidence, reference)
     k, n = evidence.out.shape
     if k < needs.shadows:
         yield f"needs at least {needs.shadows} shadows and has {k}"
@@ -398,3 +399,31 @@ def _missing_shadows(needs: Needs, evidence: Evidence, reference: Evidence) -> I
             f"learns from shadows' answers on reference records: {needs.examples} or more on records they trained on "
             f"and as many on others; there are {inside} and {reference.out.size - inside}"
         )
+
+
+def _missing_kinds(needs: Needs, evidence: Evidence, reference: Evidence) -> Iterator[str]:
+    """What the evidence has nothing of."""
+    if needs.grid and evidence.grid is None:
+        yield "needs answers on the grid of an integer output, and these are continuous"
+    if needs.inputs and (evidence.inputs is None or (needs.reference and reference.inputs is None)):
+        yield "reads the records themselves, and only answers are at hand"
+    if needs.views == "any" and not evidence.views:
+        yield "needs answers on transformed records, which cost queries: set threat.views"
+    if needs.views not in {"", "any"} and not any(view.is_of(needs.views) for view in evidence.views):
+        yield f"needs answers on records with {needs.views}, which cost queries: set threat.views: [{needs.views}-1]"
+    if needs.trace:
+        yield from _missing_trace(needs, evidence, reference)
+
+
+def _missing_trace(needs: Needs, evidence: Evidence, reference: Evidence) -> Iterator[str]:
+    found, known = evidence.traces.get(needs.trace), reference.traces.get(needs.trace)
+    if found is None or not found.taken.all():
+        yield f"needs {_TRACES[needs.trace]}"
+    else:
+        taken = np.zeros_like(reference.out) if known is None else known.taken_of_shadows
+        inside, outside = int((taken & ~reference.out).sum()), int((taken & reference.out).sum())
+        if min(inside, outside) < _LEAST_TRACED:
+            yield (
+                f"learns from shadows' traces on reference records: {_LEAST_TRACED} or more on records they trained on "
+                f"and as many on others; there are {inside} and {outside}"
+            )

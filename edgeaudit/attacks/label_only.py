@@ -8,6 +8,7 @@ import numpy as np
 
 from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, Needs, Scores
 from edgeaudit.attacks.many_queries import as_shown
+from edgeaudit.attacks.threshold import youden_threshold
 
 __all__ = ["LabelOnly"]
 
@@ -20,19 +21,30 @@ class LabelOnly(Attack):
     share the largest answer the first counts, as in deployment. Its threshold is learned like every other, from
     shadows that play the target.
 
-    Source: Choquette-Choo et al., "Label-Only Membership Inference Attacks" (ICML 2021), section 4.2. We deviate:
-    they train a network on which of the queries were answered correctly; we count them, which needs no shadow and,
-    with as few queries as an audit asks, ranks about as well.
+    Variant `boundary`: the L2 distance to the decision boundary that HopSkipJump found, 0 for a misclassified record,
+    less the threshold that tells apart the shadows' distances on reference records they did and did not train on; so
+    its natural threshold is 0.
+
+    Source: Choquette-Choo et al., "Label-Only Membership Inference Attacks" (ICML 2021), sections 4.2 and 4.3. We
+    deviate for `augmentation`: they train a network on which of the queries were answered correctly; we count them,
+    which needs no shadow to score.
     """
 
     spec: ClassVar[AttackSpec] = AttackSpec(
         name="label-only",
-        variants=("augmentation",),
+        variants=("augmentation", "boundary"),
         summary="how robust the predicted class is around the record",
         paper="Choquette-Choo et al., ICML 2021",
         needs=Needs(views="any"),
+        variant_needs={"boundary": Needs(shadows=1, trace="boundary")},
+        variant_thresholds={"boundary": 0.0},
     )
 
-    def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:  # noqa: ARG002
+    def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:
+        if variant == "boundary":
+            known = reference.traces["boundary"]
+            taken = known.taken_of_shadows
+            threshold = youden_threshold(known.shadows[taken][:, 0], ~reference.out[taken])
+            return Scores(evidence.traces["boundary"].target[:, 0] - threshold)
         right = [shown.target.argmax(axis=1) == shown.labels for shown in as_shown(evidence)]
         return Scores(np.sum(right, axis=0, dtype=np.float64))

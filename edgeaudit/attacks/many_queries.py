@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import ClassVar
 
@@ -15,14 +16,17 @@ __all__ = ["as_shown", "over_views", "queries_of", "with_views"]
 
 def with_views(attack: Attack, evidence: Evidence) -> tuple[Attack, ...]:
     """The attack as it is and, where the evidence has views and the attack reads none itself, `over_views`."""
-    reads_them = any(attack.spec.needs_of(variant).views for variant in attack.spec.variants)
+    needs = [attack.spec.needs_of(variant) for variant in attack.spec.variants]
+    reads_them = any(need.views or need.trace for need in needs)
     if not evidence.views or reads_them:
         return (attack,)
     return attack, over_views(attack, tuple(view.name for view in evidence.views))
 
 
 def queries_of(needs: Needs, evidence: Evidence) -> int:
-    """How often a variant with these needs asks about a record."""
+    """How often a variant with these needs asks about a record; rounded up, where records cost differently."""
+    if needs.trace:
+        return 1 + math.ceil(float(evidence.traces[needs.trace].queries.mean()))
     if not needs.views:
         return 1
     return 1 + sum(needs.views == "any" or view.is_of(needs.views) for view in evidence.views)

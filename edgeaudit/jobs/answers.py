@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,9 +13,11 @@ import numpy.typing as npt
 from edgeaudit.artifact import Artifact
 from edgeaudit.attacks.base import Evidence, Grid
 from edgeaudit.attacks.signals import probabilities
+from edgeaudit.attacks.traces import Trace
 from edgeaudit.attacks.views import View
 from edgeaudit.errors import AttackError
 from edgeaudit.jobs.base import JobContext
+from edgeaudit.jobs.boundary import TRACE
 from edgeaudit.jobs.query import RESPONSES
 from edgeaudit.jobs.view import VIEWS
 from edgeaudit.leakage.outputs import OutputGrid, output_grid
@@ -51,6 +53,14 @@ class Case:
         """Whether the target trained on none of the audited records."""
         return self.role.startswith(NULL)
 
+    def traced(self, trace: str) -> tuple[Case, BoolArray]:
+        """The case on the audited records that have this trace, and which they are; all where `trace` is empty."""
+        rows = np.ones(len(self.members), dtype=np.bool_)
+        if trace not in self.audited.traces:
+            return self, rows
+        rows = self.audited.traces[trace].taken
+        return replace(self, audited=self.audited.take(rows), members=self.members[rows]), rows
+
 
 class Answers:
     """What one format's models answered, at the audit's exposure. The shadows' answers are held once."""
@@ -78,22 +88,28 @@ class Answers:
     def case(self, role: Role, query: list[str]) -> Case:
         """The evidence on one target, from its query job."""
         (answers, own), trained = self._responses(query), self._trained(role)
-        shown = self._shown(query)
+        shown, traces = self._shown(query), self._traces(query)
         inside = self._artifact(query).manifest.softmax_inside
         grid = Grid.joined("probabilities" if inside else "logits", [own, *self._shadow_grids])
-        whole = self._evidence(answers, shown, grid, slice(None))
+        whole = self._evidence(answers, shown, traces, grid, slice(None))
         outside = np.flatnonzero(~trained[self.n_audited :]) + self.n_audited
         everything = len(outside) == len(self.queried) - self.n_audited
         # A slice is a view: only a null target, which trained on some of them, needs a copy of the shadows' answers.
-        reference = self._evidence(answers, shown, grid, slice(self.n_audited, None) if everything else outside)
+        reference = self._evidence(answers, shown, traces, grid, slice(self.n_audited, None) if everything else outside)
         sides = self._trained("target") if role.startswith(NULL) else trained
         calibration = np.array(self._artifact(query).manifest.calibration_ids, np.int64)
-        audited = self._evidence(answers, shown, grid, slice(0, self.n_audited))
+        audited = self._evidence(answers, shown, traces, grid, slice(0, self.n_audited))
         return Case(role, whole, audited, reference, sides[: self.n_audited], trained, calibration)
 
     def _evidence(
-        self, answers: FloatArray, shown: list[FloatArray], grid: Grid | None, where: slice | IntArray
+        self,
+        answers: FloatArray,
+        shown: list[FloatArray],
+        traces: Mapping[str, Trace],
+        grid: Grid | None,
+        where: slice | IntArray,
     ) -> Evidence:
+        places = np.arange(len(self.queried))[where]
         named = zip(self._view_names, shown, self._shown_shadows, strict=True)
         return Evidence(
             answers[where],
@@ -105,6 +121,7 @@ class Answers:
             self._records[where],
             grid,
             views=tuple(View(name, target[where], shadows[:, where]) for name, target, shadows in named),
+            traces={name: trace.take(places) for name, trace in traces.items()},
         )
 
     def _trained(self, role: Role) -> BoolArray:
@@ -134,6 +151,25 @@ class Answers:
     def _view_names(self) -> list[str]:
         """The view of each query, in the order of `_shown`."""
         return [view for view, _ in self._views for _ in range(parse_view(view).queries)]
+
+    def _traces(self, query: list[str]) -> dict[str, Trace]:
+        """What else was found out about every record by the target that `query` asked, and by its shadows."""
+        found = {}
+        for name, pairs in self._inputs["traces"]:
+            refs = dict(pairs)
+            (own, queries), *others = (self._trace(refs.get(key)) for _, key in (query, *self._inputs["shadows"]))
+            found[name] = Trace(own, np.stack([np.broadcast_to(one, own.shape) for one, _ in others]), queries)
+        return found
+
+    def _trace(self, ref: list[str] | None) -> tuple[FloatArray, FloatArray]:
+        """Values [queried, d] and their queries [queried] from a job; NaN and 0 where it did not look."""
+        n = len(self.queried)
+        if ref is None:
+            return np.full((n, 1), np.nan), np.zeros(n)
+        with np.load(self._context.store.entry(*ref).folder / TRACE) as arrays:
+            values, queries = np.full((n, arrays["values"].shape[1]), np.nan), np.zeros(n)
+            values[arrays["places"]], queries[arrays["places"]] = arrays["values"], arrays["queries"]
+        return values, queries
 
     def _exposed(self, stored: npt.NDArray[np.float32], query: list[str]) -> FloatArray:
         """Stored answers of the artifact that `query` asked, float64 at the audit's exposure."""

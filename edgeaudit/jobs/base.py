@@ -15,7 +15,9 @@ from edgeaudit.store import Store, content_key
 
 __all__ = ["Job", "JobContext", "JobKind", "JobRef", "Outcome"]
 
-JobKind = Literal["population", "control", "probe", "train", "compress", "query", "view", "measure", "compare"]
+JobKind = Literal[
+    "population", "control", "probe", "train", "compress", "query", "view", "boundary", "measure", "compare"
+]
 JobRef = tuple[str, str]
 """(kind, key)."""
 

@@ -99,14 +99,16 @@ def _run(
     """One variant on every target; adds to `found` and to each role's `arrays`."""
     head = _head(inputs, attack.spec.name, variant)
     threshold: Threshold | None = None
-    for case in cases:
+    needs = attack.spec.needs_of(variant)
+    for whole in cases:
+        case, rows_asked = whole.traced(needs.trace)
         missing = attack.inapplicable(case.audited, case.reference, variant)
         if missing is not None:
             unresolved = _unresolved("auc", case.members, f"not applicable: {missing}")
             _keep(found, case, [{**head, "subset": "all", **asdict(unresolved)}])
             continue
         scores = attack.score(case.audited, variant, case.reference)
-        arrays[case.role].update(_score_arrays(head, scores))
+        arrays[case.role].update(_score_arrays(head, scores, rows_asked))
         if case.is_null:
             found.null_control.append(_null_row(case, scores, head))
             continue
@@ -114,16 +116,17 @@ def _run(
             # Learned from shadows alone, so it is every target's; a fallback is the target's own.
             playground = case.audited if inputs["mode"] == "auditor" else case.reference
             threshold = learn_threshold(attack, variant, playground, seed=inputs["seed"])
-        rows = list(_leakage(case, subsets, threshold, scores, head))
+        asked = {name: mask[rows_asked] for name, mask in subsets.items()}
+        rows = list(_leakage(case, asked, threshold, scores, head))
         if isinstance(attack, CmMia) and scores.p_value is not None:
             rows += _verdicts(case, subsets, variant, scores.p_value, inputs["cm_mia"]["cutoffs"], head)
-        if case is cases[0]:
+        if whole is cases[0]:
             rows += _guarantees(case, scores, head, inputs)
             if scores.p_value is not None and variant in attack.spec.calibrated_p:
                 rows += _claims(case, scores.p_value, head)
-        queries = queries_of(attack.spec.needs_of(variant), case.audited)
+        queries = queries_of(needs, case.audited)
         _keep(found, case, [_with_queries(row, queries) for row in rows])
-        if case is cases[0]:
+        if whole is cases[0]:
             found.curves += _curves(case, scores, head)
             if isinstance(attack, CmMia) and scores.p_value is not None:
                 found.null_p_values.append(_null_histogram(case, variant, scores.p_value, head))
@@ -176,7 +179,12 @@ def _about(case: Case, answers: Answers, subsets: Mapping[str, BoolArray]) -> Ar
     return arrays | {name: mask for name, mask in subsets.items() if name != "all"}
 
 
-def _score_arrays(head: Mapping[str, Any], scores: Scores) -> Arrays:
+def _score_arrays(head: Mapping[str, Any], scores: Scores, asked: BoolArray) -> Arrays:
+    """Scores by `attack/variant`; where only some records were asked about, by `attack.variant`, with NaN elsewhere."""
+    if not asked.all():
+        partial = np.full(len(asked), np.nan)
+        partial[asked] = scores.score
+        return {f"{head['attack']}.{head['variant']}": partial}
     arrays: Arrays = {f"{head['attack']}/{head['variant']}": scores.score}
     if scores.p_value is not None:
         arrays[f"p_value.{head['attack']}.{head['variant']}"] = scores.p_value

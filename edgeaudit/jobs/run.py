@@ -33,6 +33,7 @@ _WORK: Mapping[JobKind, tuple[str, str]] = {
     "compress": ("edgeaudit.jobs.compress", "compress"),
     "query": ("edgeaudit.jobs.query", "query"),
     "view": ("edgeaudit.jobs.view", "view"),
+    "boundary": ("edgeaudit.jobs.boundary", "boundary"),
     "measure": ("edgeaudit.jobs.measure", "measure"),
     "compare": ("edgeaudit.jobs.compare", "compare_measurements"),
 }

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pytest
 
 from edgeaudit.attacks.base import BoolArray, Evidence, Exposure, FloatArray, Grid
-from edgeaudit.attacks.signals import softmax
+from edgeaudit.attacks.signals import shadow_margins, softmax, target_margins
+from edgeaudit.attacks.traces import Trace
 from edgeaudit.attacks.views import View
 
 MakeEvidence = Callable[..., tuple[Evidence, BoolArray]]
@@ -43,6 +44,7 @@ def simulate(  # noqa: PLR0917  # settings of a simulation, given by name
     balanced: bool = False,
     integer: bool = True,
     views: tuple[str, ...] = (),
+    traces: tuple[str, ...] = (),
 ) -> tuple[Evidence, BoolArray]:
     """Evidence, and the target's memberships. Margin = difficulty (sd `spread`) + N(0, 1) + `shift` if trained on.
 
@@ -51,7 +53,7 @@ def simulate(  # noqa: PLR0917  # settings of a simulation, given by name
 
     `halves`: each shadow trained on a random half; `balanced`: and each record is in the training sets of exactly
     half the shadows (the auditor's mask); neither: all shadows are OUT. `views`: of these names, one query each, whose
-    margins are drawn anew around the same difficulty.
+    margins are drawn anew around the same difficulty. `traces`: of these names, every model's margins, where positive.
     """
     rng = np.random.default_rng(seed)
     members: BoolArray = rng.permutation(n) < int(member_share * n)
@@ -73,7 +75,10 @@ def simulate(  # noqa: PLR0917  # settings of a simulation, given by name
     inputs[:, 0] += difficulty
     grid = grid_of(k) if integer else None
     shown = tuple(View(name, *ask()) for name in views)
-    return Evidence(*asked, ~trained, labels, exposure, floor, inputs, grid, shown), members
+    evidence = Evidence(*asked, ~trained, labels, exposure, floor, inputs, grid, shown)
+    heights = [np.maximum(margins(evidence), 0)[..., None] for margins in (target_margins, shadow_margins)]
+    found = {name: Trace(heights[0], heights[1], np.full(n, 100.0)) for name in traces}
+    return replace(evidence, traces=found), members
 
 
 def changed(part: Evidence, target: Change, shadows: Change) -> Evidence:

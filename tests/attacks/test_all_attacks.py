@@ -25,9 +25,10 @@ pytestmark = pytest.mark.parametrize(("name", "variant"), ALL)
 
 
 def settings_for(name: str, variant: str) -> dict[str, Any]:
-    """What the variant needs of a simulation: IN shadows of the audited records, views."""
-    views = ("noise-1", "noise-1") if find_attack(name).spec.needs_of(variant).views else ()
-    return {"balanced": online(name, variant), "views": views}
+    """What the variant needs of a simulation: IN shadows of the audited records, views, traces."""
+    needs = find_attack(name).spec.needs_of(variant)
+    views = ("noise-1", "noise-1") if needs.views else ()
+    return {"balanced": online(name, variant), "views": views, "traces": (needs.trace,) if needs.trace else ()}
 
 
 def online(name: str, variant: str) -> bool:
@@ -121,6 +122,7 @@ def test_saturated_integer_answers_get_finite_scores(world_of: MakeWorld, name: 
     assert np.isfinite(find_attack(name)().score(one, variant, two).score).all()
     constant = changed(one, lambda x: np.full_like(x, 0.25), lambda x: np.full_like(x, 0.25))
     constant = replace(constant, inputs=np.zeros((100, 5)))
+    constant = replace(constant, traces={k: replace(t, target=t.target * 0) for k, t in one.traces.items()})
     assert np.ptp(find_attack(name)().score(constant, variant, two).score) == 0
 
 
@@ -144,6 +146,8 @@ def test_what_is_missing_is_said_and_refused(world_of: MakeWorld, name: str, var
         "reads the records themselves": (needs.inputs, blind, world.reference),
         "these are continuous": (needs.grid, continuous, replace(world.reference, grid=None)),
         "which cost queries: set threat.views": (bool(needs.views), plain, unseen),
+        "queries a record: name 'label-only' in attacks": (bool(needs.trace), replace(plain, traces={}), unseen),
+        "learns from shadows' traces": (bool(needs.trace), world.evidence, replace(world.reference, traces={})),
     }
     for words, (needed, evidence, reference) in cases.items():
         reason = attack.inapplicable(evidence, reference, variant)

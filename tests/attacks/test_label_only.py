@@ -6,7 +6,9 @@ import numpy as np
 
 from edgeaudit.attacks.base import Evidence
 from edgeaudit.attacks.label_only import LabelOnly
+from edgeaudit.attacks.many_queries import queries_of, with_views
 from edgeaudit.attacks.threshold import learn_threshold
+from edgeaudit.attacks.traces import Trace
 from edgeaudit.attacks.views import View
 from edgeaudit.leakage.roc import auc
 
@@ -41,3 +43,35 @@ def test_its_threshold_is_learned_from_shadows(world_of: MakeWorld) -> None:
     assert threshold.note is None
     assert threshold.value is not None
     assert 0 < threshold.value < 4
+
+
+def _traced(target: list[float], shadows: list[list[float]], out: list[list[bool]]) -> Evidence:
+    """Evidence of which only the distances matter."""
+    n, k = len(target), len(shadows)
+    heights = np.array(target)[:, None], np.array(shadows)[..., None]
+    trace = Trace(heights[0], heights[1], np.linspace(90, 91, n))
+    answers = np.zeros((n, 2)), np.zeros((k, n, 2))
+    return Evidence(*answers, np.array(out), np.zeros(n, dtype=np.int64), "logits", traces={"boundary": trace})
+
+
+def test_distances_are_judged_by_what_shadows_showed() -> None:
+    # One shadow was looked at, on twenty records: 2 and 3 away where it trained, 0 and 1 where it did not. The
+    # threshold that tells them apart lies half-way, at 1.5; the other shadow's NaN plays no part.
+    nan = float("nan")
+    seen, unseen = [2.0, 3.0] * 5, [0.0, 1.0] * 5
+    reference = _traced([nan] * 20, [seen + unseen, [nan] * 20], [[False] * 10 + [True] * 10, [True] * 20])
+    audited = _traced([0.0, 1.5, 4.0], [[nan] * 3] * 2, [[True] * 3] * 2)
+    assert LabelOnly().score(audited, "boundary", reference).score.tolist() == [-1.5, 0.0, 2.5]
+    assert LabelOnly.spec.threshold_of("boundary") == 0.0
+    # 1 for the record as it is and 90.5 on average for the search, rounded up.
+    assert queries_of(LabelOnly.spec.needs_of("boundary"), audited) == 1 + 91
+    assert len(with_views(LabelOnly(), audited)) == 1
+
+
+def test_a_search_that_was_not_made_is_not_made_up() -> None:
+    nan = float("nan")
+    some = _traced([1.0, nan], [[nan] * 2], [[True] * 2])
+    reason = LabelOnly().inapplicable(some, some, "boundary")
+    assert reason is not None
+    assert "name 'label-only' in attacks" in reason
+    assert some.take(np.array([0])).traces["boundary"].taken.all()

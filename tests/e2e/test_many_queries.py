@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tests.e2e.conftest import Workbench, jobs_run
@@ -55,3 +56,25 @@ def test_a_class_alone_gives_records_away(shared_bench: Workbench) -> None:
     # 200 records and seven different scores: the interval is wide, and whether it holds .5 is chance.
     assert rows["auc"]["low"] < rows["auc"]["value"] < rows["auc"]["high"]
     assert rows["balanced_accuracy"]["value"] is not None
+
+
+def test_the_boundary_is_searched_where_label_only_is_named(shared_bench: Workbench) -> None:
+    settings = {"records": 60, "queries": 150}
+    done = shared_bench.audit("edge", formats=[STATIC], attacks=["gap", "label-only"], **{"label-only": settings})
+    assert done.code == 0, done.stdout + done.stderr
+    rows = {r["metric"]: r for r in done.audit["leakage"] if (r["variant"], r["subset"]) == ("boundary", "all")}
+    area = rows["auc"]
+    assert (area["n_members"], area["n_nonmembers"]) == (30, 30)
+    queries = int(area["note"].removesuffix(" queries a record"))
+    assert 75 < queries <= 151
+    assert rows["balanced_accuracy"]["value"] is not None
+    with np.load(done.out / "scores" / f"{STATIC}.npz") as scores:
+        assert np.isfinite(scores["label-only.boundary"]).sum() == 60
+    votes = next(r for r in done.audit["leakage"] if r["variant"] == "augmentation")
+    assert "set threat.views" in votes["note"]
+
+
+def test_too_few_queries_are_refused(shared_bench: Workbench) -> None:
+    done = shared_bench.audit("few", formats=[STATIC], attacks=["label-only"], **{"label-only": {"queries": 49}})
+    assert done.code == 2
+    assert "label-only.queries" in done.stderr
