@@ -128,9 +128,12 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=DATA_SETS, help=f"of: {', '.join(DATA_SETS)}")
     parser.add_argument("--store", type=Path, default=Path(".edgeaudit"))
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--again", action="store_true", help="also those whose results are there")
     chosen = parser.parse_args()
     (HERE / "results").mkdir(exist_ok=True)
     for name in chosen.names:
+        if (HERE / "results" / f"{name}.json").exists() and not chosen.again:
+            continue
         found = run(name, Store(chosen.store.resolve()), chosen.workers, Console())
         text = json.dumps(_rounded(found), indent=None, separators=(",", ":"), allow_nan=False)
         (HERE / "results" / f"{name}.json").write_text(text + "\n", encoding="utf-8")
