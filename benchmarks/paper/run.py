@@ -28,13 +28,15 @@ from edgeaudit.store import Store
 HERE = Path(__file__).resolve().parent
 DATA_SETS = ("location30", "letter", "uci-har", "fashion-mnist", "mnist", "cifar10")
 PILOT = ("onnx-int8-static", "litert-int8", "nncf-pruned-70-int8")
+MAIN = "matched-64"
 COMPARED = ("cm-mia", "lira", "rmia")
 COVERAGES = (0.01, 0.05, 0.1)
+KEPT = ("auc", "tpr@fpr=0.01", "tpr@fpr=0.001", "balanced_accuracy", "forced_accuracy@0.05", "recall@0.05")
 
 
 def runs(spec: AuditSpec) -> Iterator[tuple[str, AuditSpec]]:
     """The audit and its ablations, by name."""
-    yield "matched-64", spec
+    yield MAIN, spec
     compressed = tuple(use for use in spec.formats if use.format != "torch-fp32")
     yield "fp32-64", _ablation(spec, 64, "fp32", compressed)
     yield "matched-32", _ablation(spec, 32, "matched", tuple(FormatUse(format=f) for f in PILOT))
@@ -62,11 +64,10 @@ def run(name: str, store: Store, workers: int, console: Console) -> dict[str, An
         failed = [f"{f.id}: {f.error}" for f in audit.formats if f.status != "ok"]
         if failed:
             raise SystemExit(f"{name} {label}: {failed[0]}")
-        found["runs"][label] = {
-            "formats": dict(_formats(prepared.plan, store)),
-            "p_calibration": [row.model_dump(mode="json") for row in audit.p_calibration],
-        }
-        if label == "matched-64":
+        values = dict(_formats(prepared.plan, store))
+        found["runs"][label] = {"formats": values if label == MAIN else _all_records(values)}
+        if label == MAIN:
+            found["p_calibration"] = [row.model_dump(mode="json", exclude={"note"}) for row in audit.p_calibration]
             about = audit.model_dump(mode="json", include={"population", "environment", "seed", "threat", "timings"})
             controls = [row.model_dump(mode="json") for row in audit.controls]
             accuracy = {f.id: f.accuracy.model_dump() for f in audit.formats if f.accuracy}
@@ -93,11 +94,19 @@ def _values(targets: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     for index, rows in enumerate(targets):
         for row in rows:
             key = f"{row['attack']}/{row['variant']}", row["subset"], row["metric"]
-            if key[2].startswith(("epsilon", "claimed", "fdp@", "recall@b", "ppv@prior")):
+            if key[2] not in KEPT:
                 continue
             values = found.setdefault(key[0], {}).setdefault(key[1], {}).setdefault(key[2], [None] * len(targets))
             values[index] = row["value"]
     return found
+
+
+def _all_records(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without subsets, which only the main run is asked about."""
+    return {
+        form: {series: {"all": subsets["all"]} for series, subsets in found.items() if "all" in subsets}
+        for form, found in values.items()
+    }
 
 
 def _at_coverage(folder: Path, roles: Sequence[str]) -> dict[str, Any]:
@@ -141,7 +150,7 @@ def main() -> None:
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return float(f"{value:.6g}")
+        return float(f"{value:.5g}")
     if isinstance(value, dict):
         return {key: _rounded(entry) for key, entry in value.items()}
     return [_rounded(entry) for entry in value] if isinstance(value, list | tuple) else value

@@ -33,6 +33,7 @@ NAMES = {
 REFERENCE = "torch-fp32"
 PILOT = ("onnx-int8-static", "litert-int8", "nncf-pruned-70-int8")
 OURS = ("cm-mia/calibrated", "cm-mia/t")
+PAPER = ("cm-mia/pchip", "cm-mia/ecdf")
 PAPER_ERA = (
     "yeom/loss", "song-mittal/per-class", "shokri/classifier", "ml-leaks/top-3", "watson/loss", "gap/label",
 )  # fmt: skip
@@ -177,7 +178,7 @@ def success(results: Results) -> Iterator[str]:
         "record. On the abnormal tenth (distance) every attack answers for the same records. Averaged over "
         "the formats.\n"
     )
-    series = {**dict.fromkeys(OURS), LIRA[0]: None, RMIA[1]: None, **dict.fromkeys(PAPER_ERA)}
+    series = {**dict.fromkeys((*OURS, *PAPER)), LIRA[0]: None, RMIA[1]: None, **dict.fromkeys(PAPER_ERA)}
     for subset, title in (("all", "all records"), ("abnormal:fraction", "abnormal tenth")):
         rows = []
         for name, data in results.items():
@@ -215,7 +216,7 @@ def coverage(results: Results) -> Iterator[str]:
         "Share of members among the records that an attack is surest of, as many records for each attack; averaged "
         "over the formats.\n"
     )
-    shown = (*OURS, "lira/offline-global", "rmia/offline-0.3", *PAPER_ERA)
+    shown = (*OURS, *PAPER, "lira/offline-global", "rmia/offline-0.3", *PAPER_ERA)
     for level in ("0.01", "0.05"):
         rows = []
         for name, data in results.items():
@@ -363,7 +364,7 @@ def cost(results: Results) -> Iterator[str]:
         per_query = time["query"] / data["queries"] * 1000
         rows.append([
             NAMES[name], f"{audited:,} to {round(audited / 10):,}", f"{per_query:.2f} ms", *recalls,
-            f"{work / (0.9 * audited * targets):.2f} s",
+            f"{1000 * work / (0.9 * audited * targets):.0f} ms",
         ])  # fmt: skip
     yield table(
         [
@@ -396,7 +397,7 @@ def p_values(results: Results) -> Iterator[str]:
     for variant in tests:
         rows = []
         for name, data in results.items():
-            found = data["runs"]["matched-64"]["p_calibration"]
+            found = data["p_calibration"]
             own = [
                 r for r in found if r["variant"] == variant and r["attack"] == "cm-mia" and r["source"] == "null target"
             ]
@@ -418,7 +419,7 @@ def p_values(results: Results) -> Iterator[str]:
     for name, data in results.items():
         for variant in tests:
             own = [
-                r for r in data["runs"]["matched-64"]["p_calibration"]
+                r for r in data["p_calibration"]
                 if (r["variant"], r["attack"], r["source"], r["nominal"]) == (variant, "cm-mia", "nonmembers", 0.05)
             ]  # fmt: skip
             if own:
