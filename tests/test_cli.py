@@ -74,13 +74,14 @@ def test_plan_counts_and_estimates(tmp_path: Path) -> None:
     output = _invoke("plan", str(spec), "--store", str(tmp_path / "store"))
     assert "digits: 100 members, 100 nonmembers, 1597 reference records, 10 classes, 0 exact duplicates" in output
     rows = {line.split()[0]: line.split()[1:4] for line in output.splitlines() if line.split()[3:4]}
-    assert rows["train"] == ["5", "0", "5"]
-    assert rows["query"] == ["10", "0", "10"]
+    assert rows["control"] == ["1", "0", "1"]
+    assert rows["train"] == ["6", "0", "6"]  # the target, a null target and four shadows
+    assert rows["query"] == ["12", "0", "12"]
     assert "workers of one thread" in output
 
 
 def test_every_yaml_of_the_repository_is_valid(root_folder: Path) -> None:
-    found = [*(root_folder / "examples").rglob("*.yaml"), *(root_folder / "benchmarks").glob("*.yaml")]
+    found = [*(root_folder / "examples").rglob("*.yaml"), *(root_folder / "benchmarks").rglob("*.yaml")]
     assert len(found) >= 4
     for path in found:
         load_spec(path)
