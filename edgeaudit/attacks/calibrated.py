@@ -42,8 +42,9 @@ def calibrated(evidence: Evidence, reference: Evidence) -> Scores:
 
     - Two parts train one classifier each. Every shadow plays the target against the others, as in `Evidence.play`;
       a row is a (shadow, record) pair, its label whether the shadow trained on the record, its columns are
-      `calibrated_features`. A play of an IN record does without one OUT shadow (see `_spared`). A play's alignment is fitted to the other part's records that the shadow did not train
-      on, so members and nonmembers are equally new to it; the target's own to both parts.
+      `calibrated_features`. A play of an IN record does without one OUT shadow (see `_spared`). A play's alignment is
+      fitted to the other part's records that the shadow did not train on, so members and nonmembers are equally new
+      to it; the target's own to both parts.
     - The third calibrates: p = (1 + #{z: s(z) >= s(x)}) / (m + 1) over its m records z. Nothing was fitted to them,
       and audited records and z's go through the same function. With two parts only, a z would have the log odds of
       the one classifier that did not train on it, and an audited record the mean of two, which scatters less: the two
