@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from edgeaudit.report import origin, plots, sections
+from edgeaudit.report import compared, origin, plots, sections
 from edgeaudit.report.files import write_atomically
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, Series, unique
 from edgeaudit.report.model import Audit, Curve, NullHistogram
@@ -59,7 +59,14 @@ def _view(lookup: Lookup) -> dict[str, Any]:
         "further": sections.further_table(lookup),
         "attacks": sections.attack_tables(lookup),
         "not_applicable": sections.not_applicable(lookup),
-        "ablations": sections.ablation_tables(lookup),
+        "targets": lookup.targets,
+        "means": compared.mean_tables(lookup),
+        "differences": compared.format_tables(lookup),
+        "matches": compared.match_tables(lookup),
+        "rivals": compared.attack_comparison_tables(lookup),
+        "calibration": compared.calibration_tables(lookup),
+        # Without paired tests the two figures are at least put side by side.
+        "ablations": [] if compared.match_tables(lookup)[1] else sections.ablation_tables(lookup),
         "verdict": sections.verdict_tables(lookup)[0],
         "verdicts": sections.verdict_tables(lookup)[1],
         "roc_formats": _roc_formats(lookup),
@@ -150,9 +157,12 @@ def _value(lookup: Lookup, place: Place, series: Series) -> float:
 def _nulls(lookup: Lookup) -> list[tuple[str, list[Panel]]]:
     histograms = [h for h in lookup.audit.null_p_values if h.counts and sum(h.counts)]
     tests = unique((h.test, h.shadow_match) for h in histograms)
+    own = lookup.headline.variant if lookup.headline else ""
+    # Tests whose p-values are valid come first. A histogram's test is a variant of CM-MIA.
+    tests.sort(key=lambda test: (lookup.is_ranking("cm-mia", test[0]), test[1] != "matched", own != test[0]))
     return [
         (
-            test if match == "matched" else f"{test}, {match} shadows",
+            _test_name(lookup, test, match),
             [
                 _null_panel(lookup, f"null{n}-{k}", h)
                 for k, h in enumerate(histograms)
@@ -163,11 +173,18 @@ def _nulls(lookup: Lookup) -> list[tuple[str, list[Panel]]]:
     ]
 
 
+def _test_name(lookup: Lookup, test: str, match: str) -> str:
+    ranking = f" ({compared.RANKING})" if lookup.is_ranking("cm-mia", test) else ""
+    return f"cm-mia {test}{ranking}" + ("" if match == "matched" else f", {match} shadows")
+
+
 def _null_panel(lookup: Lookup, name: str, histogram: NullHistogram) -> Panel:
     title = lookup.label(Place(histogram.format, histogram.device))
     bins = len(histogram.counts)
     share, fair = histogram.counts[0] / sum(histogram.counts), 1 / bins
-    detail = f"{percent(share)} at p < {fair:.3g}"
-    label = f"Histogram of the {histogram.test} p-values of {title}'s nonmembers: {detail}, {percent(fair)} expected."
-    svg = plots.null_panel(histogram.counts, name, label)
+    ranking = lookup.is_ranking("cm-mia", histogram.test)
+    axis, symbol = ("nominal tail", "tail") if ranking else ("p-value", "p")
+    detail = f"{percent(share)} at {symbol} < {fair:.3g}"
+    label = f"Histogram of the {histogram.test} {axis}s of {title}'s nonmembers: {detail}, {percent(fair)} expected."
+    svg = plots.null_panel(histogram.counts, name, label, axis)
     return Panel(title, detail, Markup(svg))  # noqa: S704 - made by plots, which escapes the label

@@ -6,15 +6,17 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple, TypeVar
 
-from edgeaudit.report.model import Audit, Budget, Curve, FormatResult, LeakageRow
+from edgeaudit.report.model import AcrossTargets, Audit, Budget, Curve, FormatResult, LeakageRow
 
-__all__ = ["AUC", "TPR", "Lookup", "Place", "Series", "unique"]
+__all__ = ["AUC", "SMALL_TPR", "TPR", "Lookup", "Place", "Series", "series_label", "unique"]
 
 AUC = "auc"
 TPR = "tpr@fpr=0.01"
-_HEADLINES = (("cm-mia", "t"), ("cm-mia", "ecdf"))
+SMALL_TPR = "tpr@fpr=0.001"
+_HEADLINES = (("cm-mia", "calibrated"), ("cm-mia", "t"), ("cm-mia", "ecdf"))
 _VERDICT = re.compile(r"(coverage|ppv|recall|fpr|forced_accuracy)@(\d*\.?\d+)")
 _WITHOUT_SHADOWS = {"", "-", "none"}
+_WITHIN_0_1 = ("auc", "tpr", "balanced_accuracy")
 _T = TypeVar("_T")
 
 
@@ -37,12 +39,18 @@ class Series(NamedTuple):
     @property
     def label(self) -> str:
         """Attack and variant: cm-mia t, gap."""
-        return self.attack if self.variant in {"", "-", "default", self.attack} else f"{self.attack} {self.variant}"
+        return series_label(f"{self.attack}/{self.variant}")
 
     @property
     def is_main(self) -> bool:
         """Whether the shadows were made like the target, or the attack uses none: all that is not an ablation."""
         return self.shadow_match == "matched" or self.shadow_match in _WITHOUT_SHADOWS
+
+
+def series_label(name: str) -> str:
+    """A series as it is shown: cm-mia/t -> cm-mia t, gap/ -> gap."""
+    attack, _, variant = name.partition("/")
+    return attack if variant in {"", "-", "default", attack} else f"{attack} {variant}"
 
 
 def unique(items: Iterable[_T]) -> list[_T]:
@@ -61,16 +69,59 @@ class Lookup:
         for row in audit.leakage:
             self._rows.setdefault((Place(row.format, row.device), _series(row), row.metric), row)
         self.series = unique(series for _, series, _ in self._rows)
+        self._means: dict[tuple[Place, str, str], AcrossTargets] = {}
+        for mean in audit.across_targets:
+            if mean.subset == "all" and (mean.shadow_match == "matched" or mean.shadow_match in _WITHOUT_SHADOWS):
+                name = f"{mean.attack}/{mean.variant}"
+                self._means.setdefault((Place(mean.format, mean.device), name, mean.metric), _bounded(mean))
         self.headline = self._headline()
+        self.targets = max((mean.targets + mean.missing for mean in audit.across_targets), default=1)
 
     def _headline(self) -> Series | None:
-        """CM-MIA t on all records with matched shadows; where it was not run, the first attack with an AUC."""
+        """CM-MIA on all records with matched shadows: the first wanted variant that has an AUC on every format.
+
+        Else the first that has one on any; where CM-MIA was not run, the first attack that has one. A variant that is
+        not applicable has rows without values, which do not count.
+        """
         main = [s for s in self.series_with(AUC) if s.is_main and s.subset == "all"]
-        for wanted in _HEADLINES:
-            for series in main:
-                if (series.attack, series.variant) == wanted:
-                    return series
-        return main[0] if main else None
+        known = {s: sum(self._known(place, s) for place, _ in self.ok()) for s in main}
+        wanted = [s for name in _HEADLINES for s in main if (s.attack, s.variant) == name and known[s]]
+        everywhere = [s for s in wanted if known[s] == len(self.ok())]
+        return next(iter([*everywhere, *wanted, *(s for s in main if known[s]), *main]), None)
+
+    def _known(self, place: Place, series: Series) -> bool:
+        row = self.row(place, series, AUC)
+        return row is not None and row.value is not None
+
+    def is_ranking(self, attack: str, variant: str) -> bool:
+        """Whether the audit says that this test's p-values are no p-values; False where it says nothing."""
+        return any(
+            not row.is_p_value for row in self.audit.p_calibration if (row.attack, row.variant) == (attack, variant)
+        )
+
+    def valid_test(self, place: Place) -> str | None:
+        """The headline attack's first variant whose p-values are known to be valid on a format: cm-mia/ecdf."""
+        valid = {
+            (row.attack, row.variant)
+            for row in self.audit.p_calibration
+            if row.is_p_value and Place(row.format, row.device) == place
+        }
+        return next(("/".join(name) for name in _HEADLINES if name in valid), None)
+
+    def mean(self, place: Place, series: str, metric: str) -> AcrossTargets | None:
+        """A figure's mean over targets on all records; series: `cm-mia/t`."""
+        return self._means.get((place, series, metric))
+
+    def mean_series(self) -> list[str]:
+        """The series that have means over targets, the headline's first."""
+        names = unique(name for _, name, _ in self._means)
+        own = self.headline_name
+        return sorted(names, key=lambda name: name != own)
+
+    @property
+    def headline_name(self) -> str:
+        """The headline as comparisons name it: cm-mia/calibrated; empty where there is none."""
+        return f"{self.headline.attack}/{self.headline.variant}" if self.headline else ""
 
     def series_with(self, metric: str) -> list[Series]:
         """The series that have this metric in any format."""
@@ -113,15 +164,32 @@ class Lookup:
         return dict(sorted(found.items(), key=lambda item: float(item[0])))
 
     def most_leaking(self) -> Place | None:
-        """The format on which the headline attack has the largest AUC; the first of them where several tie."""
+        """The format on which the headline attack has the largest AUC; the first of them where several tie.
+
+        Over several targets it is the mean that counts.
+        """
         ranked = self.ranked()
         return ranked[0][0] if ranked else None
 
     def ranked(self) -> list[tuple[Place, LeakageRow]]:
-        """Audited formats with a headline AUC, the largest first."""
+        """Audited formats with a headline AUC, the largest first: of the mean over targets, where all have one."""
         rows = [(place, self.row(place, self.headline, AUC)) for place, _ in self.ok()]
         known = [(place, row) for place, row in rows if row is not None and row.value is not None]
-        return sorted(known, key=lambda item: -(item[1].value or 0.0))
+        means = self.mean_aucs([place for place, _ in known])
+        return sorted(known, key=lambda item: -((means[item[0]] if means else item[1]).value or 0.0))
+
+    def mean_aucs(self, places: Iterable[Place]) -> dict[Place, AcrossTargets]:
+        """The headline AUC's mean over targets of all these formats; empty where one has none."""
+        found = {place: self.mean(place, self.headline_name, AUC) for place in places}
+        known = {place: mean for place, mean in found.items() if mean is not None and mean.value is not None}
+        return known if len(known) == len(found) else {}
+
+
+def _bounded(mean: AcrossTargets) -> AcrossTargets:
+    """With its interval cut off at 0 and 1: a t interval knows no bounds, a share and an AUC do."""
+    if mean.low is None or mean.high is None or not mean.metric.startswith(_WITHIN_0_1):
+        return mean
+    return mean.model_copy(update={"low": max(mean.low, 0.0), "high": min(mean.high, 1.0)})
 
 
 def _series(row: LeakageRow) -> Series:

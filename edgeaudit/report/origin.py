@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from edgeaudit.report.lookup import Lookup, Place, unique
+from edgeaudit.report.lookup import Lookup, Place, series_label, unique
 from edgeaudit.report.model import ArtifactInfo, ExposedRecord, FormatResult, PopulationInfo
 from edgeaudit.report.tables import Cell, Head, Row, Table, labelled
 from edgeaudit.report.words import counted, figure, listed
@@ -26,13 +26,24 @@ def exposed_table(lookup: Lookup) -> Table | None:
     lists = len({Place(e.format, e.device) for e in lookup.audit.exposed})
     rows = tuple(_exposed_row(lookup, found, lists) for found in ordered[:RANKS])
     heads = ("Record", "Label", "In training set", "In the lists of", "Best rank", "with", "Smallest p-value")
-    aligned = tuple(Head(text, align="text" if n in {0, 5} else "num") for n, text in enumerate(heads))
+    tests = unique(lookup.valid_test(Place(e.format, e.device)) for e in lookup.audit.exposed)
+    whose = listed([series_label(test) for test in tests if test])
+    aligned = tuple(
+        Head(text, whose if n == len(heads) - 1 else "", align="text" if n in {0, 5} else "num")
+        for n, text in enumerate(heads)
+    )
     return Table("Records that most formats expose", aligned, rows)
+
+
+def _p_value(lookup: Lookup, entry: ExposedRecord) -> float | None:
+    """None where the audit judged tests and none of this format's is valid: a ranking's tail is not shown as a p."""
+    valid = not lookup.audit.p_calibration or lookup.valid_test(Place(entry.format, entry.device)) is not None
+    return entry.p_value if valid else None
 
 
 def _exposed_row(lookup: Lookup, found: list[ExposedRecord], lists: int) -> Row:
     best = min(found, key=lambda e: e.rank)
-    p_values = [e.p_value for e in found if e.p_value is not None]
+    p_values = [p for e in found if (p := _p_value(lookup, e)) is not None]
     return Row(
         Cell(str(best.record), code=True),
         (

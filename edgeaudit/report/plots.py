@@ -72,7 +72,7 @@ def roc_overlay(curves: Sequence[Curve], floor: float, name: str, label: str) ->
     return svg()
 
 
-def null_panel(counts: Sequence[int], name: str, label: str) -> str:
+def null_panel(counts: Sequence[int], name: str, label: str, axis: str = "p-value") -> str:
     """p-values of nonmembers in equal bins; dashed: the level of a calibrated test; band: 95% of its bins."""
     total, bins = sum(counts), len(counts)
     with _panel(name, label, (2.55, 1.75)) as (ax, svg):
@@ -88,7 +88,7 @@ def null_panel(counts: Sequence[int], name: str, label: str) -> str:
         ax.set_ylim(0, max(*counts, float(high), 1) * 1.08)
         ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         ax.locator_params(axis="y", nbins=4, integer=True)
-        ax.set_xlabel("p-value", labelpad=2)
+        ax.set_xlabel(axis, labelpad=2)
     return svg()
 
 

@@ -26,7 +26,7 @@ __all__ = [
 
 MAIN_CUTOFF = "0.05"
 _WIDE = 8
-_RANK_TESTS = {"ecdf", "pchip"}
+_RANK_TESTS = ("calibrated", "ecdf", "pchip")  # the one that is shown openly, by preference
 _BUDGET = {
     "fail": ("exceeded", "bad"),
     "warn": ("warning", "warn"),
@@ -238,19 +238,23 @@ def further_table(lookup: Lookup) -> Table | None:
 
 
 def verdict_tables(lookup: Lookup) -> tuple[Table | None, dict[str, list[Table]]]:
-    """The table to be shown openly, a rank test at .05 on all records, and all tables by test and subset."""
+    """The table to be shown openly, a test with valid p-values at .05 on all records, and all by test and subset."""
     found = [(s, cutoff, names) for s in lookup.series if s.is_main for cutoff, names in lookup.cutoffs(s).items()]
     if not found:
         return None, {}
-    best = max(found, key=lambda one: _prominence(*one[:2]))
+    best = max(found, key=lambda one: _prominence(lookup, *one))
     groups: dict[str, list[Table]] = {}
     for one in found:
         groups.setdefault(f"{one[0].label}, {one[0].subset} records", []).append(_verdict_table(lookup, *one))
     return _verdict_table(lookup, *best), groups
 
 
-def _prominence(series: Series, cutoff: str) -> tuple[bool, bool, bool]:
-    return series.subset == "all", series.variant in _RANK_TESTS, cutoff == MAIN_CUTOFF
+def _prominence(lookup: Lookup, series: Series, cutoff: str, names: list[str]) -> tuple[bool, bool, bool, int, bool]:
+    rows = [lookup.row(place, series, f"{name}@{cutoff}") for place, _ in lookup.ok() for name in names]
+    known = any(row is not None and row.value is not None for row in rows)
+    rank = -_RANK_TESTS.index(series.variant) if series.variant in _RANK_TESTS else -len(_RANK_TESTS)
+    is_p_value = not lookup.is_ranking(series.attack, series.variant)
+    return series.subset == "all", known, is_p_value, rank, cutoff == MAIN_CUTOFF
 
 
 def _verdict_table(lookup: Lookup, series: Series, cutoff: str, names: list[str]) -> Table:
@@ -264,7 +268,9 @@ def _verdict_table(lookup: Lookup, series: Series, cutoff: str, names: list[str]
             )
         )
     heads = (Head("Format", align="text"), *(Head(metric_name(name)) for name in names))
-    caption = f"{series.label}, p-value at most {cutoff}, {series.subset} records"
+    ranking = lookup.is_ranking(series.attack, series.variant)
+    tail = f"nominal tail at most {cutoff} (ranking, not a p-value)" if ranking else f"p-value at most {cutoff}"
+    caption = f"{series.label}, {tail}, {series.subset} records"
     return Table(caption, heads, tuple(rows), tuple(notes.texts))
 
 

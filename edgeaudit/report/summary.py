@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from edgeaudit.report.lookup import AUC, TPR, Lookup, Place
-from edgeaudit.report.model import Audit, Budget, LeakageRow
+from edgeaudit.report.compared import over, significant
+from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label
+from edgeaudit.report.model import AcrossTargets, Audit, Budget, Comparison, LeakageRow
 from edgeaudit.report.words import about, counted, interval, listed, printable
 
 __all__ = ["sentences", "verdict_line"]
@@ -20,7 +21,7 @@ def verdict_line(audit: Audit) -> str:
 def sentences(audit: Audit) -> tuple[str, ...]:
     """What the audit found: the leak, in how many formats it can be told from none, budgets, and what failed."""
     lookup = Lookup(audit)
-    return (*_invalid(audit), *_leak(lookup), *_budgets(lookup), *_failed(lookup))
+    return (*_invalid(audit), *_leak(lookup), *_differences(audit, lookup), *_budgets(lookup), *_failed(lookup))
 
 
 def _invalid(audit: Audit) -> list[str]:
@@ -40,13 +41,17 @@ def _leak(lookup: Lookup) -> list[str]:
     return [_most_and_least(lookup, ranked), _distinguishable(lookup, ranked), *_meaning(lookup, ranked[0][0])]
 
 
-def _auc(row: LeakageRow) -> str:
+def _auc(row: LeakageRow | AcrossTargets) -> str:
     return f"AUC {row.value or 0.0:.3f} {interval(AUC, row.low, row.high)}".rstrip()
 
 
 def _most_and_least(lookup: Lookup, ranked: list[tuple[Place, LeakageRow]]) -> str:
     attack = lookup.headline.label if lookup.headline else ""
-    (most, top), (least, bottom) = ranked[0], ranked[-1]
+    most, least = ranked[0][0], ranked[-1][0]
+    means = lookup.mean_aucs([place for place, _ in ranked])
+    top, bottom = (means[most], means[least]) if means else (ranked[0][1], ranked[-1][1])
+    if means:
+        attack += f", mean of {counted(lookup.targets, 'target')}"
     if len(ranked) == 1:
         return f"{lookup.label(most)} is the one format audited: {_auc(top)} under {attack}, where 0.5 is no leak."
     if top.value == bottom.value:
@@ -58,7 +63,7 @@ def _most_and_least(lookup: Lookup, ranked: list[tuple[Place, LeakageRow]]) -> s
     return f"{said} {_overlap(top, bottom)}".rstrip()
 
 
-def _overlap(top: LeakageRow, bottom: LeakageRow) -> str:
+def _overlap(top: LeakageRow | AcrossTargets, bottom: LeakageRow | AcrossTargets) -> str:
     if top.low is None or bottom.high is None:
         return ""
     if top.low <= bottom.high:
@@ -67,6 +72,11 @@ def _overlap(top: LeakageRow, bottom: LeakageRow) -> str:
 
 
 def _distinguishable(lookup: Lookup, ranked: list[tuple[Place, LeakageRow]]) -> str:
+    said = _told_from_none(lookup, ranked)
+    return f"On the first target: {said[:1].lower()}{said[1:]}" if lookup.targets > 1 else said
+
+
+def _told_from_none(lookup: Lookup, ranked: list[tuple[Place, LeakageRow]]) -> str:
     judged = [(lookup.label(p), r.low, r.high) for p, r in ranked if r.low is not None and r.high is not None]
     quiet = [name for name, low, high in judged if low <= 0.5 <= high]
     below = [name for name, _, high in judged if high < 0.5]
@@ -100,11 +110,38 @@ def _meaning(lookup: Lookup, most: Place) -> list[str]:
         why = f" ({printable(row.note)})" if row.note else ""
         return [f"What {name} gives away at 1 false alarm in 100 is not resolvable here{why}."]
     range_ = "" if row.low is None or row.high is None else f" (95% interval {about(row.low)} to {about(row.high)})"
+    where = " on the first target" if lookup.targets > 1 else ""
     said = (
-        f"An attacker who asks {name} and accepts 1 false alarm in 100 recognises {about(row.value)} of the "
+        f"An attacker who asks {name}{where} and accepts 1 false alarm in 100 recognises {about(row.value)} of the "
         f"training records{range_}; guessing recognises 1%."
     )
     return [said]
+
+
+def _differences(audit: Audit, lookup: Lookup) -> list[str]:
+    """The formats whose AUC differs from the reference's after Holm's adjustment, by the paired test."""
+    rows = [row for row in audit.comparisons if row.kind == "format" and row.metric == AUC]
+    tested = [row for row in rows if row.adjusted_p is not None]
+    if not tested:
+        return []
+    name = series_label(tested[0].series)
+    how = f"(AUC of {name}, paired {over(tested)}, Holm-adjusted p at most 0.05)"
+    more = [_compared(lookup, row) for row in tested if significant(row) and (row.value or 0.0) > 0]
+    less = [_compared(lookup, row) for row in tested if significant(row) and (row.value or 0.0) < 0]
+    if not more and not less:
+        return [f"No difference from {tested[0].second} was found in any other format {how}."]
+    parts = [f"{listed(names)} {_leaks(names)} {word}" for names, word in ((more, "more"), (less, "less")) if names]
+    rest = len(tested) - len(more) - len(less)
+    open_ = f"; in the other {rest} no difference was found" if rest else ""
+    return [f"Compared with {tested[0].second}, {' and '.join(parts)} {how}{open_}."]
+
+
+def _leaks(names: list[str]) -> str:
+    return "leaks" if len(names) == 1 else "leak"
+
+
+def _compared(lookup: Lookup, row: Comparison) -> str:
+    return lookup.label(Place(row.format, row.device))
 
 
 def _budgets(lookup: Lookup) -> list[str]:

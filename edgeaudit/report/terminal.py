@@ -12,10 +12,24 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from edgeaudit.report.compared import significant
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, unique
 from edgeaudit.report.model import Audit, Budget, FormatResult, LeakageRow
 from edgeaudit.report.summary import verdict_line
-from edgeaudit.report.words import NOT_RESOLVABLE, file_size, percent, printable, shown
+from edgeaudit.report.words import (
+    NOT_RESOLVABLE,
+    chance,
+    counted,
+    difference,
+    difference_interval,
+    figure,
+    file_size,
+    interval,
+    metric_name,
+    percent,
+    printable,
+    shown,
+)
 
 __all__ = ["budget_word", "render"]
 
@@ -40,9 +54,46 @@ class _Report:
         fits = Measurement.get(console, room, wide).maximum <= options.max_width
         yield wide if fits else _table(lookup, narrow=True)
         yield Text()
+        yield from _targets(lookup)
+        yield from _difference(lookup)
         yield from _controls(self.audit)
         yield from _failures(lookup)
         yield Text(verdict_line(self.audit), _OUTCOMES[self.audit.verdict.exit_code])
+
+
+def _targets(lookup: Lookup) -> Iterator[Text]:
+    """One line where there are several targets: the table above is the first one's."""
+    means = lookup.mean_aucs([place for place, _ in lookup.ranked()])
+    if lookup.targets < 2 or not means:
+        return
+    ordered = sorted(means.items(), key=lambda item: -(item[1].value or 0.0))
+    ends = ordered if len(ordered) < 2 else (ordered[0], ordered[-1])
+    said = [
+        f"{printable(lookup.label(p))} {figure(AUC, mean.value or 0.0)} {interval(AUC, mean.low, mean.high)}".rstrip()
+        for p, mean in ends
+    ]
+    yield Text(
+        f"mean AUC over {counted(lookup.targets, 'target')}: {' to '.join(said)}; the table is the first target's"
+    )
+
+
+def _difference(lookup: Lookup) -> Iterator[Text]:
+    """One line: the format that differs most from the reference after Holm's adjustment, if any does."""
+    rows = [row for row in lookup.audit.comparisons if row.kind == "format" and significant(row)]
+    for metric in (AUC, TPR):
+        found = [row for row in rows if row.metric == metric]
+        if found:
+            row = max(found, key=lambda row: abs(row.value or 0.0))
+            value = row.value or 0.0
+            size = f"{difference(metric, value)} {difference_interval(metric, row.low, row.high)}".rstrip()
+            name = printable(lookup.label(Place(row.format, row.device)))
+            word = "more" if value > 0 else "less"
+            p_value = chance(row.adjusted_p or 0.0)
+            p_text = p_value if p_value.startswith("<") else f"= {p_value}"
+            yield Text(
+                f"{name} leaks {word} than {printable(row.second)}: {metric_name(metric)} {size}, adjusted p {p_text}"
+            )
+            return
 
 
 def _controls(audit: Audit) -> Iterator[Text]:

@@ -9,7 +9,10 @@ from edgeaudit.report.model import LeakageRow
 __all__ = [
     "NOT_RESOLVABLE",
     "about",
+    "chance",
     "counted",
+    "difference",
+    "difference_interval",
     "figure",
     "file_size",
     "interval",
@@ -21,8 +24,9 @@ __all__ = [
 ]
 
 NOT_RESOLVABLE = "not resolvable"
+_PROCEDURES = {"bh": "BH", "by": "BY"}
 
-_SHARES = ("tpr", "fpr", "ppv", "recall", "coverage", "balanced_accuracy", "forced_accuracy")
+_SHARES = ("tpr", "fpr", "fdp", "claimed", "ppv", "recall", "coverage", "balanced_accuracy", "forced_accuracy")
 _NAMES = {
     "auc": "AUC",
     "tpr": "TPR",
@@ -30,6 +34,9 @@ _NAMES = {
     "ppv": "PPV",
     "balanced_accuracy": "balanced accuracy",
     "forced_accuracy": "forced-guess accuracy",
+    "fdp": "false discovery proportion",
+    "epsilon_lower": "epsilon, lower bound",
+    "epsilon_one_run": "epsilon, one-run lower bound",
 }
 
 
@@ -59,6 +66,25 @@ def interval(metric: str, low: float | None, high: float | None) -> str:
     return f"[{figure(metric, low)}, {figure(metric, high)}]".replace("%", "")
 
 
+def difference(metric: str, value: float) -> str:
+    """A difference of two figures: AUC +0.012, of shares in percentage points +1.2 pp."""
+    number, unit = (f"{value * 100:+.1f}", " pp") if metric.startswith(_SHARES) else (f"{value:+.3f}", "")
+    # What is zero as written has no sign.
+    return (number if number.strip("+-0.") else number[1:]) + unit
+
+
+def difference_interval(metric: str, low: float | None, high: float | None) -> str:
+    """The 95% interval of a difference in brackets, in its unit, or nothing where there is none."""
+    if low is None or high is None:
+        return ""
+    return f"[{difference(metric, low)}, {difference(metric, high)}]".replace(" pp", "")
+
+
+def chance(p_value: float) -> str:
+    """A p-value for a table: 0.0234 -> 0.023, tiny ones as < 0.001."""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.2g}" if p_value < 0.995 else "1"
+
+
 def shown(row: LeakageRow | None) -> str:
     """Value and interval of a row in one line; `not resolvable` where it has no value."""
     if row is None:
@@ -77,6 +103,8 @@ def metric_name(metric: str) -> str:
         return name
     if key == "fpr" and re.fullmatch(r"0?\.\d+", number):
         return f"{name} at {float(number) * 100:g}% FPR"
+    if key in _PROCEDURES:
+        return f"{name} at FDR {number} ({_PROCEDURES[key]})"
     return f"{name} at {f'{key} {number}'.strip()}"
 
 

@@ -1,4 +1,4 @@
-"""A made-up audit of realistic size: 13 formats, 6 attacks, 4 subsets, two shadow settings, one failed format."""
+"""A made-up audit of realistic size: 13 formats, 5 targets, 4 subsets, two shadow settings, one failed format."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy.stats import beta, norm
+from scipy.stats import t as student
 
+from edgeaudit.leakage.multiplicity import holm
+from edgeaudit.leakage.p_calibration import calibration_over_targets
 from edgeaudit.report.model import (
     Accuracy,
+    AcrossTargets,
     Agreement,
     ArtifactInfo,
     Audit,
     Budget,
+    Comparison,
     Control,
     Curve,
     Environment,
@@ -25,6 +30,7 @@ from edgeaudit.report.model import (
     NullHistogram,
     Outputs,
     PassInfo,
+    PCalibration,
     PopulationInfo,
     RuntimeInfo,
     ToolInfo,
@@ -67,12 +73,14 @@ FORMATS = {
     "nncf-pruned-70-int8": Shape(1.05, 98_231, 0.866, 0.027, "int8", "70% pruned, fine-tuned, then ONNX QDQ int8"),
 }
 ATTACKS = {  # (attack, variant): share of the separation that it gets
-    ("cm-mia", "t"): 1.0,
+    ("cm-mia", "t"): 0.98,
+    ("cm-mia", "calibrated"): 1.0,
     ("cm-mia", "ecdf"): 0.93,
     ("cm-mia", "pchip"): 0.92,
     ("gap", ""): 0.35,
     ("yeom", ""): 0.62,
     ("lira", "offline-global"): 0.97,
+    ("rmia", "offline-0.3"): 0.95,
 }
 SUBSETS = {  # share of the records, gain in separation
     "all": (1.0, 1.0),
@@ -83,6 +91,7 @@ SUBSETS = {  # share of the records, gain in separation
 CUTOFFS = (0.01, 0.02, 0.05, 0.1)
 FEW = "0 false positives in {n} nonmembers cannot bound this rate: at least 1 / {rate} nonmembers are needed"
 K = 64
+TARGETS = 5
 
 
 def audit(**changes: Any) -> Audit:
@@ -127,12 +136,15 @@ def _fields() -> dict[str, Any]:
             conflicting_labels=1,
             notes=("12 records repeat an earlier one; all copies were put on one side of the split",),
         ),
-        "threat": {"mode": "adversary", "exposure": "probabilities", "shadows": K, "targets": 1},
+        "threat": {"mode": "adversary", "exposure": "probabilities", "shadows": K, "targets": TARGETS},
         "controls": tuple(_controls()),
         "formats": tuple(_format(name, shape) for name, shape in FORMATS.items()),
         "leakage": tuple(_leakage()),
         "curves": tuple(_curves()),
         "null_p_values": tuple(_histograms()),
+        "p_calibration": _p_calibration(),
+        "across_targets": tuple(_across_targets()),
+        "comparisons": tuple(_comparisons()),
         "exposed": tuple(_exposed()),
         "verdict": verdict(),
         "timings": {"train": 812.4, "export": 96.1, "query": 143.9, "attack": 21.3},
@@ -153,7 +165,7 @@ def _controls() -> Iterator[Control]:
         yield Control(
             name="null target", status="holds", format=name, value=0.508, low=0.481, high=0.535, p_value=1.0,
             n=MEMBERS + NONMEMBERS, note="p-value after Holm over 12 tests",
-            statement="cm-mia t finds nothing in null-target, which trained on none of the audited records",
+            statement="cm-mia calibrated finds nothing in null-target, which trained on none of the audited records",
         )  # fmt: skip
     said = f"TPR at 0.1% FPR: {NONMEMBERS} nonmembers cannot resolve it, at least 1,000 are needed"
     yield Control(name="resolution", status="warning", statement=said, n=NONMEMBERS)
@@ -183,15 +195,16 @@ def _budgets() -> Iterator[Budget]:
         value, low, high = _rate(_tpr(FORMATS[name].separation, 0.01), MEMBERS)
         passed: Literal["pass", "fail"] = "pass" if high <= 0.12 else "fail"
         yield Budget(
-            metric=TPR, level="error", limit="max 0.12, upper end", format=name, attack="cm-mia t", subset="all",
-            verdict=passed if name != "litert-int8" else "inconclusive", value=value, low=low, high=high,
+            metric=TPR, level="error", limit="max 0.12, upper end", format=name, attack="cm-mia calibrated",
+            subset="all", verdict=passed if name != "litert-int8" else "inconclusive", value=value, low=low, high=high,
             note="tie mass 0.41: the threshold cannot be set finely enough" if name == "litert-int8" else None,
         )  # fmt: skip
     for name in _audited():
         gain = _auc(FORMATS[name].separation) - _auc(0.83)
         yield Budget(
-            metric="auc", level="warn", limit="max increase 0.02 against torch-fp32", format=name, attack="cm-mia t",
-            subset="all", verdict="fail" if gain > 0.02 else "pass", value=gain, low=gain - 0.012, high=gain + 0.012,
+            metric="auc", level="warn", limit="max increase 0.02 against torch-fp32", format=name,
+            attack="cm-mia calibrated", subset="all", verdict="fail" if gain > 0.02 else "pass",
+            value=gain, low=gain - 0.012, high=gain + 0.012,
         )  # fmt: skip
 
 
@@ -272,9 +285,8 @@ def _leakage() -> Iterator[LeakageRow]:
                 separation = FORMATS[name].separation * share * gain
                 common = {"format": name, "attack": attack, "variant": variant, "subset": subset, "n": n}
                 yield from _figures(common, "matched", separation)
-                if attack in {"cm-mia", "lira"} and subset == "all":
-                    loss = 0.8 if "pruned" in name else 0.99
-                    yield from _figures(common, "fp32", separation * loss)
+                if attack in {"cm-mia", "lira", "rmia"} and subset == "all":
+                    yield from _figures(common, "fp32", separation * _loss(name))
                 if attack == "cm-mia":
                     yield from _verdicts(common, separation)
 
@@ -314,7 +326,7 @@ def _figures(common: dict[str, Any], shadow_match: str, separation: float) -> It
 def _verdicts(common: dict[str, Any], separation: float) -> Iterator[LeakageRow]:
     n = common["n"]
     for cutoff in CUTOFFS:
-        if common["variant"] != "t" and cutoff < 1 / (K + 1):
+        if common["variant"] in {"ecdf", "pchip"} and cutoff < 1 / (K + 1):
             note = f"{K} shadows cannot resolve a cutoff of {cutoff}: the smallest p-value is 1/{K + 1}"
             for metric in ("coverage", "ppv", "recall", "fpr", "forced_accuracy"):
                 yield _null(common, "matched", f"{metric}@{cutoff}", note)
@@ -353,7 +365,8 @@ def _curves() -> Iterator[Curve]:
 def _histograms() -> Iterator[NullHistogram]:
     for n, name in enumerate(_audited()):
         rng = np.random.default_rng(n)
-        for test, p in (("ecdf", rng.uniform(size=NONMEMBERS)), ("t", rng.beta(0.8, 0.9, size=NONMEMBERS))):
+        tests = {"ecdf": rng.uniform(size=NONMEMBERS), "t": rng.beta(0.8, 0.9, size=NONMEMBERS)}
+        for test, p in (tests | {"calibrated": rng.uniform(size=NONMEMBERS)}).items():
             counts, _ = np.histogram(p, bins=20, range=(0, 1))
             yield NullHistogram(
                 format=name, device=DEVICE, test=test, shadow_match="matched", counts=tuple(counts.tolist())
@@ -369,3 +382,137 @@ def _exposed() -> Iterator[ExposedRecord]:
                 format=name, device=DEVICE, rank=rank, record=int(record), label=int(record) % 10,
                 score=6.2 - 0.31 * rank, p_value=1 / (K + 1), member=bool(record % 7),
             )  # fmt: skip
+
+
+def _drawn(*names: str) -> np.random.Generator:
+    """The same numbers for the same names, in every process."""
+    return np.random.default_rng(list(hashlib.sha256("/".join(names).encode()).digest()[:8]))
+
+
+def _per_target(separation: float, metric: str, *names: str, spread: float = 0.02) -> list[float]:
+    """A figure of every target."""
+    found = separation + _drawn("target", *names).normal(0, spread, TARGETS)
+    return [_figure(s, metric) for s in found]
+
+
+def _figure(separation: float, metric: str) -> float:
+    if metric == "auc":
+        return _auc(separation)
+    if metric == "balanced_accuracy":
+        return float(norm.cdf(separation / 2))
+    return _tpr(separation, float(metric.partition("=")[2]))
+
+
+def _t_interval(values: list[float]) -> tuple[float, float, float, float]:
+    """Mean, standard error and interval."""
+    mean, se = float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))
+    half = float(student.ppf(0.975, len(values) - 1)) * se
+    return mean, se, mean - half, mean + half
+
+
+def _across_targets() -> Iterator[AcrossTargets]:
+    few = f"0 of {TARGETS} targets have a value"
+    for name in _audited():
+        for (attack, variant), share in ATTACKS.items():
+            for metric in ("auc", TPR, "tpr@fpr=0.001", "balanced_accuracy"):
+                head = {"format": name, "device": DEVICE, "shadow_match": "matched", "attack": attack,
+                        "variant": variant, "subset": "all", "metric": metric}  # fmt: skip
+                if metric == "tpr@fpr=0.001" or (attack == "gap" and metric == TPR):
+                    nothing = dict.fromkeys(("value", "se", "low", "high"))
+                    yield AcrossTargets.model_validate(head | nothing | {"targets": 0, "missing": TARGETS, "note": few})
+                    continue
+                separation = FORMATS[name].separation * share
+                mean, se, low, high = _t_interval(_per_target(separation, metric, name, attack, variant))
+                yield AcrossTargets.model_validate(
+                    head | {"value": mean, "se": se, "low": low, "high": high, "targets": TARGETS, "missing": 0}
+                )
+
+
+class _Pair(NamedTuple):
+    """Two things to be compared: their names, and the separation of each."""
+
+    head: dict[str, str]
+    first: str
+    second: str
+    separations: tuple[float, float]
+
+
+def _family(pairs: list[_Pair], metric: str) -> Iterator[Comparison]:
+    """Paired over the targets: what the two share of a target's luck cancels."""
+    rows, p_values = [], []
+    for pair in pairs:
+        names = (*pair.head.values(), pair.second)
+        one, other = (np.array(_per_target(s, metric, *names)) for s in pair.separations)
+        noise = _drawn("noise", *names).normal(0, 0.004, TARGETS)
+        value, se, low, high = _t_interval(list(one - other + noise))
+        p_values.append(float(2 * student.sf(abs(value / se), TARGETS - 1)))
+        rows.append(
+            {**pair.head, "metric": metric, "first": pair.first, "second": pair.second}
+            | {"first_value": float(one.mean()), "second_value": float(other.mean())}
+            | {"value": value, "low": low, "high": high, "p_value": p_values[-1], "targets": TARGETS}
+        )
+    for row, adjusted in zip(rows, holm(np.array(p_values)).tolist(), strict=True):
+        yield Comparison.model_validate(row | {"adjusted_p": adjusted})
+
+
+def _comparisons() -> Iterator[Comparison]:
+    place = {"device": DEVICE, "shadow_match": "matched"}
+    own = "cm-mia/calibrated"
+    formats = [
+        _Pair({"kind": "format", "format": name, **place, "series": own}, name, "torch-fp32",
+              (FORMATS[name].separation, FORMATS["torch-fp32"].separation))
+        for name in _audited()[1:]
+    ]  # fmt: skip
+    for metric in ("auc", TPR):
+        yield from _family(formats, metric)
+    for pair in formats:
+        nothing = dict.fromkeys(("first_value", "second_value", "value", "low", "high", "p_value", "adjusted_p"))
+        head = {**pair.head, "first": pair.first, "second": pair.second, "metric": "tpr@fpr=0.001"}
+        note = f"{TARGETS} of {TARGETS} pairs have no value"
+        yield Comparison.model_validate(head | nothing | {"targets": 0, "note": note})
+    for (attack, variant), share in ATTACKS.items():
+        matches = [
+            _Pair({"kind": "shadow match", "format": name, "device": DEVICE, "shadow_match": "-",
+                   "series": f"{attack}/{variant}"}, "matched", "fp32",
+                  (FORMATS[name].separation * share, FORMATS[name].separation * share * _loss(name)))
+            for name in _audited()[1:]
+        ]  # fmt: skip
+        if attack in {"cm-mia", "lira", "rmia"}:
+            for metric in ("auc", TPR):
+                yield from _family(matches, metric)
+    for name in _audited():
+        rivals = [
+            _Pair({"kind": "attack", "format": name, **place, "series": own}, own, f"{attack}/{variant}",
+                  (FORMATS[name].separation, FORMATS[name].separation * share))
+            for (attack, variant), share in ATTACKS.items() if f"{attack}/{variant}" != own
+        ]  # fmt: skip
+        for metric in ("auc", TPR):
+            yield from _family(rivals, metric)
+
+
+def _loss(name: str) -> float:
+    """What is left of the separation with shadows that were not compressed."""
+    return 0.8 if "pruned" in name else 0.99
+
+
+def _p_calibration() -> tuple[PCalibration, ...]:
+    tests = {("cm-mia", "t"): False, ("cm-mia", "calibrated"): True, ("cm-mia", "ecdf"): True,
+             ("lira", "offline-global"): False}  # fmt: skip
+    sources = {"nonmembers": (TARGETS, NONMEMBERS), "null target": (1, MEMBERS + NONMEMBERS)}
+    found = []
+    for name in _audited():
+        for (attack, variant), valid in tests.items():
+            for source, (targets, n) in sources.items():
+                rng = _drawn("p", name, attack, variant, source)
+                p = rng.uniform(size=(targets, n)) if valid else rng.beta(0.75, 0.9, size=(targets, n))
+                if variant == "ecdf":
+                    p = np.ceil(p * (K + 1)) / (K + 1)
+                found += [
+                    PCalibration.model_validate(
+                        {"format": name, "device": DEVICE, "shadow_match": "matched", "attack": attack}
+                        | {"variant": variant, "source": source, "is_p_value": valid}
+                        | row.__dict__
+                    )
+                    for row in calibration_over_targets(list(p))
+                ]
+    return tuple(found)

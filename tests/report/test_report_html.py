@@ -89,8 +89,17 @@ def test_tables_and_plots_can_be_read_aloud(parsed: Page) -> None:
 
 
 def test_sections_in_order(page: str) -> None:
-    order = ["Budget exceeded", "Summary", "Controls", "Formats", "Leakage per attack", "CM-MIA verdicts", "ROC curves"]
-    order += ["p-values of nonmembers", "Most exposed records", "Budgets", "How it was made", "How to read", "Limits"]
+    order = ["Budget exceeded", "Summary", "Controls", "Formats", "Across 5 targets", "Formats compared"]
+    order += ["Leakage per attack", "What matching the shadows is worth", "Against other attacks", "CM-MIA verdicts"]
+    order += [
+        "ROC curves",
+        "Do the p-values hold?",
+        "Most exposed records",
+        "Budgets",
+        "How it was made",
+        "How to read",
+        "Limits",
+    ]
     headings = [re.sub(r"<.*?>", "", h).split(" exit")[0].strip() for h in re.findall(r"<h2.*?>(.*?)</h2>", page)]
     assert headings == order
 
@@ -100,7 +109,7 @@ def test_every_format_and_attack_is_shown(audit: Audit, parsed: Page) -> None:
         assert result.id in parsed.text
         if result.artifact:
             assert result.artifact.sha256 in parsed.text
-    for name in ("cm-mia t", "cm-mia ecdf", "cm-mia pchip", "gap", "yeom", "lira offline-global"):
+    for name in ("cm-mia calibrated", "cm-mia t", "cm-mia ecdf", "cm-mia pchip", "gap", "yeom", "lira offline-global"):
         assert name in parsed.text
 
 
@@ -122,7 +131,7 @@ def test_one_plot_per_format_and_test(audit: Audit, page: str) -> None:
     audited = sum(f.status == "ok" for f in audit.formats)
     assert page.count('aria-label="ROC curve of') == audited
     assert page.count('aria-label="Histogram of the ecdf') == audited
-    assert page.count('aria-label="ROC curves of 6 attacks on nncf-pruned-70') == 1
+    assert page.count('aria-label="ROC curves of 7 attacks on nncf-pruned-70') == 1
 
 
 def test_verdict_says_outcome_and_exit_code(parsed: Page) -> None:
@@ -148,7 +157,8 @@ def test_a_failed_control_of_a_format_comes_first(audit: Audit) -> None:
     assert "This audit has no controls." in html_text(audit.model_copy(update={"controls": ()}))
 
 
-def test_ablation_gives_the_difference(audit: Audit, parsed: Page) -> None:
+def test_ablation_gives_the_difference_where_it_was_not_tested(audit: Audit) -> None:
+    text = Page(html_text(audit.model_copy(update={"comparisons": ()}))).text
     figures = {
         r.shadow_match: r.value
         for r in audit.leakage
@@ -156,7 +166,7 @@ def test_ablation_gives_the_difference(audit: Audit, parsed: Page) -> None:
     }
     assert figures["matched"] is not None
     assert figures["fp32"] is not None
-    assert f"{figures['matched'] - figures['fp32']:+.3f}" in parsed.text
+    assert f"{figures['matched'] - figures['fp32']:+.3f}" in text
 
 
 def test_same_audit_same_bytes(audit: Audit, page: str, tmp_path: Path) -> None:
@@ -217,6 +227,7 @@ def test_an_audit_without_figures_is_still_a_report(audit: Audit, status: str) -
     })  # fmt: skip
     nothing = Verdict(outcome="error", exit_code=2, reasons=(), budgets=())
     fields = {"formats": (bare,), "leakage": (), "curves": (), "null_p_values": (), "exposed": (), "verdict": nothing}
+    fields |= dict.fromkeys(("p_calibration", "across_targets", "comparisons"), ())
     text = Page(html_text(audit.model_copy(update=fields))).text
     assert bare.id in text
     assert "No budget was set." in text

@@ -35,6 +35,9 @@ def made(
         curves=(),
         null_p_values=(),
         exposed=(),
+        p_calibration=(),
+        across_targets=(),
+        comparisons=(),
         verdict=verdict or Verdict(outcome="within budget", exit_code=0, reasons=("all well",), budgets=()),
     )
 
@@ -158,3 +161,24 @@ def test_another_headline_where_cm_mia_was_not_run() -> None:
     lira = row("a", "auc", (0.6, 0.58, 0.62)).model_copy(update={"attack": "lira", "variant": "offline-global"})
     audit = made({"a": None}).model_copy(update={"leakage": (lira,)})
     assert "under lira offline-global" in sentences(audit)[0]
+
+
+def test_several_targets_are_ranked_by_their_means() -> None:
+    several = sample.audit()
+    said = sentences(several)
+    assert said[0].startswith(
+        "Of 12 formats, nncf-pruned-70 leaks most and nncf-pruned-90 least under cm-mia calibrated, mean of 5 targets: "
+    )
+    assert said[1].startswith("On the first target: in nncf-pruned-90 the leak cannot be told from none")
+    assert said[2].startswith("An attacker who asks nncf-pruned-70 on the first target and accepts")
+
+
+def test_differences_between_formats_are_said_with_their_test() -> None:
+    several = sample.audit()
+    said = sentences(several)[3]
+    assert said.startswith("Compared with torch-fp32, nncf-pruned-50, nncf-pruned-70 and nncf-pruned-70-int8 leak more")
+    assert "(AUC of cm-mia calibrated, paired over 5 targets, Holm-adjusted p at most 0.05)" in said
+    rows = tuple(r.model_copy(update={"adjusted_p": 0.2}) for r in several.comparisons)
+    assert sentences(several.model_copy(update={"comparisons": rows}))[3].startswith(
+        "No difference from torch-fp32 was found in any other format (AUC of cm-mia calibrated"
+    )

@@ -89,3 +89,19 @@ def test_the_worst_budget_counts(audit: Audit, kinds: list[tuple[str, str]], wor
     one = audit.verdict.budgets[0]
     budgets = [Budget.model_validate(one.model_dump() | {"level": level, "verdict": v}) for level, v in kinds]
     assert budget_word(budgets) == word
+
+
+def test_several_targets_and_the_largest_difference_are_a_line_each(audit: Audit) -> None:
+    lines = printed(audit, 200)
+    (targets,) = [line for line in lines if line.startswith("mean AUC over 5 targets: nncf-pruned-70 0.7")]
+    assert targets.endswith("; the table is the first target's")
+    (difference,) = [line for line in lines if " than torch-fp32: " in line]
+    assert difference.startswith("nncf-pruned-90 leaks less than torch-fp32: AUC -0.2")
+    assert difference.endswith("adjusted p < 0.001")
+
+
+def test_one_target_and_no_difference_are_no_lines(audit: Audit) -> None:
+    rows = tuple(row.model_copy(update={"adjusted_p": 0.2}) for row in audit.comparisons)
+    text = "\n".join(printed(audit.model_copy(update={"across_targets": (), "comparisons": rows}), 200))
+    assert "targets" not in text
+    assert "than torch-fp32" not in text

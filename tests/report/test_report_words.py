@@ -5,7 +5,10 @@ import pytest
 from edgeaudit.report.model import LeakageRow
 from edgeaudit.report.words import (
     about,
+    chance,
     counted,
+    difference,
+    difference_interval,
     figure,
     file_size,
     interval,
@@ -55,6 +58,7 @@ def test_interval_is_in_the_unit_of_its_value() -> None:
         ("coverage@0.05", "coverage at 0.05"),
         ("balanced_accuracy", "balanced accuracy"),
         ("forced_accuracy", "forced-guess accuracy"),
+        ("claimed@by=0.05", "claimed at FDR 0.05 (BY)"),
         ("some_plugin_metric", "some plugin metric"),
     ],
 )
@@ -87,3 +91,19 @@ def test_a_null_value_is_not_resolvable() -> None:
     assert shown(row(None)) == "not resolvable"
     assert shown(None) == "-"
     assert shown(row(0.5)).startswith("0.500 [")
+
+
+def test_differences_carry_their_sign_and_unit() -> None:
+    assert difference("auc", 0.0123) == "+0.012"
+    assert difference("tpr@fpr=0.01", -0.0123) == "-1.2 pp"
+    assert difference("auc", -0.00001) == "0.000"
+    assert difference("tpr@fpr=0.01", 0.0) == "0.0 pp"
+    assert difference_interval("tpr@fpr=0.01", -0.01, 0.02) == "[-1.0, +2.0]"
+    assert not difference_interval("auc", None, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("p_value", "text"), [(0.0234, "0.023"), (0.0009, "< 0.001"), (1.0, "1"), (0.996, "1"), (0.5, "0.5")]
+)
+def test_chance(p_value: float, text: str) -> None:
+    assert chance(p_value) == text

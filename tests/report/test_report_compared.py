@@ -1,0 +1,182 @@
+"""The tables of differences, means over targets and p-values, as values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgeaudit.report.compared import (
+    RANKING,
+    attack_comparison_tables,
+    calibration_tables,
+    format_tables,
+    match_tables,
+    mean_tables,
+)
+from edgeaudit.report.lookup import Lookup
+from edgeaudit.report.model import Audit, PCalibration
+from edgeaudit.report.origin import exposed_table
+from edgeaudit.report.sections import verdict_tables
+from edgeaudit.report.tables import Row, Table
+from tests.report import sample
+
+
+@pytest.fixture(scope="module")
+def lookup(audit: Audit) -> Lookup:
+    return Lookup(audit)
+
+
+def row(table: Table | None, name: str) -> Row:
+    assert table is not None
+    return next(r for r in table.rows if r.head.text == name)
+
+
+def texts(found: Row) -> list[str]:
+    return [cell.text for cell in found.cells]
+
+
+def changed(audit: Audit, section: str, **fields: Any) -> Lookup:
+    """The audit with these fields in all rows of a section."""
+    rows = tuple(r.model_copy(update=fields) for r in getattr(audit, section))
+    return Lookup(audit.model_copy(update={section: rows}))
+
+
+def test_formats_are_compared_in_words(lookup: Lookup) -> None:
+    (table,) = format_tables(lookup)  # at 0.1% FPR nothing is resolvable, so there is no second table
+    assert table.caption == "AUC and TPR at 1% FPR minus torch-fp32's, by cm-mia calibrated, over 5 targets"
+    assert texts(row(table, "nncf-pruned-70"))[1] == "leaks more than torch-fp32"
+    assert texts(row(table, "nncf-pruned-90"))[1] == "leaks less than torch-fp32"
+    assert texts(row(table, "onnx-fp32"))[1] == "no difference found"
+    assert [r.head.text for r in table.rows] == [f.id for f in lookup.audit.formats[1:] if f.status == "ok"]
+
+
+def test_only_the_adjusted_p_counts(audit: Audit) -> None:
+    (table,) = format_tables(changed(audit, "comparisons", p_value=0.001, adjusted_p=0.051))
+    assert {texts(r)[1] for r in table.rows} == {"no difference found"}
+    (table,) = format_tables(changed(audit, "comparisons", p_value=0.001, adjusted_p=None))
+    assert {texts(r)[1] for r in table.rows} == {"not tested"}
+
+
+def test_one_target_is_said_to_be_one(audit: Audit) -> None:
+    (table,) = format_tables(changed(audit, "comparisons", targets=1))
+    assert table.caption.endswith("over the records of one target")
+
+
+def test_matching_shows_the_headline_and_yardsticks_and_folds_the_rest(lookup: Lookup) -> None:
+    table, full = match_tables(lookup)
+    assert table is not None
+    assert [g.text for g in table.groups] == ["", "cm-mia calibrated", "lira offline-global", "rmia offline-0.3"]
+    assert {c.tone for c in row(table, "nncf-pruned-70").cells} == {"sure"}
+    assert {c.tone for c in row(table, "onnx-fp32").cells} == {"muted"}
+    assert len(full) == 6
+    assert full[0].caption == "cm-mia t: matched shadows against fp32"
+
+
+def test_rivals_start_with_the_format_that_leaks_most_and_the_strongest_rival(lookup: Lookup) -> None:
+    tables = attack_comparison_tables(lookup)
+    assert tables[0][0] == "nncf-pruned-70"
+    assert len(tables) == 12
+    table = tables[0][1]
+    assert table.rows[-1].head.text == "gap"
+    assert texts(table.rows[-1])[1] == "cm-mia calibrated"
+    weaker = changed(lookup.audit, "comparisons", value=-0.1, adjusted_p=0.001)
+    assert texts(row(attack_comparison_tables(weaker)[0][1], "gap"))[1] == "gap"
+
+
+def test_valid_tests_come_first_and_rankings_are_labelled(lookup: Lookup) -> None:
+    overview, per_format = calibration_tables(lookup)
+    assert overview is not None
+    assert len(per_format) == 12
+    for table in (overview, per_format[0][1]):
+        heads = [(r.head.text, r.head.detail, r.cells[0].text) for r in table.rows]
+        assert [h[1] for h in heads] == ["valid p-value"] * 4 + [RANKING] * 4
+        assert [h[2] for h in heads] == ["nonmembers", "null target"] * 4
+        assert [h.text for h in table.heads[2:]] == [f"a = {a}" for a in ("0.001", "0.01", "0.02", "0.05", "0.1")]
+
+
+def test_a_ranking_is_never_said_to_hold(audit: Audit) -> None:
+    calm = changed(audit, "p_calibration", status="calibrated")
+    overview, _ = calibration_tables(calm)
+    assert overview is not None
+    rankings = [r.cells[1] for r in overview.rows if r.head.detail == RANKING]
+    assert {(c.text, c.detail, c.tone) for c in rankings} == {("anti-conservative", "in 0 of 12", "muted")}
+    assert {texts(r)[1] for r in overview.rows if r.head.detail != RANKING} == {"holds in 12 of 12"}
+
+
+def test_the_overview_counts_formats(audit: Audit) -> None:
+    def status(n: int, one: PCalibration) -> PCalibration:
+        word = {0: "anti-conservative", 1: "not resolvable"}.get(n, "conservative")
+        return one.model_copy(update={"status": word})
+
+    order = {f: n for n, f in enumerate(dict.fromkeys(r.format for r in audit.p_calibration))}
+    rows = tuple(status(order[r.format], r) for r in audit.p_calibration)
+    overview, _ = calibration_tables(Lookup(audit.model_copy(update={"p_calibration": rows})))
+    cell = row(overview, "cm-mia ecdf").cells[1]
+    assert (cell.text, cell.detail, cell.tone) == (
+        "holds in 10 of 11", "anti-conservative in 1, 1 not resolvable", "warn",
+    )  # fmt: skip
+
+
+def test_one_format_needs_no_overview(audit: Audit) -> None:
+    rows = tuple(r for r in audit.p_calibration if r.format == "onnx-fp32")
+    table, further = calibration_tables(Lookup(audit.model_copy(update={"p_calibration": rows})))
+    assert table is not None
+    assert table.caption.startswith("onnx-fp32: observed share")
+    assert further == []
+
+
+def test_means_are_the_headlines_and_their_intervals_stay_within_bounds(audit: Audit) -> None:
+    table, others = mean_tables(Lookup(audit))
+    assert table is not None
+    assert table.caption == "Mean over 5 targets, cm-mia calibrated, all records, 95% t intervals"
+    assert texts(row(table, "torch-fp32"))[2] == "not resolvable"
+    assert [h.text for h in others[0].heads[1:]] == [
+        "cm-mia calibrated", "gap", "yeom", "lira offline-global", "rmia offline-0.3",
+    ]  # fmt: skip
+    wide, _ = mean_tables(changed(audit, "across_targets", low=-0.2, high=1.2))
+    assert row(wide, "torch-fp32").cells[0].detail == "[0.000, 1.000]"
+
+
+def test_nothing_is_shown_of_empty_sections(audit: Audit) -> None:
+    bare = Lookup(audit.model_copy(update={"comparisons": (), "across_targets": (), "p_calibration": ()}))
+    assert format_tables(bare) == []
+    assert attack_comparison_tables(bare) == []
+    assert match_tables(bare) == mean_tables(bare) == (None, [])
+    assert calibration_tables(bare) == (None, [])
+    assert bare.targets == 1
+
+
+def test_the_headline_is_the_first_wanted_series_with_values(audit: Audit) -> None:
+    def without(*names: tuple[str, str]) -> str | None:
+        """The headline where (variant, format) are not applicable."""
+        gone = {"value": None, "low": None, "high": None, "note": "not applicable"}
+        rows = tuple(r.model_copy(update=gone) if (r.variant, r.format) in names else r for r in audit.leakage)
+        headline = Lookup(audit.model_copy(update={"leakage": rows})).headline
+        return headline.variant if headline else None
+
+    ids = [f.id for f in audit.formats]
+    assert without() == "calibrated"
+    assert without(*(("calibrated", name) for name in ids)) == "t"
+    assert without(("calibrated", ids[0])) == "t"  # not on every format
+    assert without(("calibrated", ids[0]), *((v, ids[1]) for v in ("t", "ecdf"))) == "calibrated"
+    assert without(*((v, name) for v in ("calibrated", "t", "ecdf") for name in ids)) == "pchip"
+
+
+def test_exposed_records_name_the_test_and_show_valid_p_values_only(audit: Audit) -> None:
+    table = exposed_table(Lookup(audit))
+    assert table is not None
+    assert table.heads[-1].detail == "cm-mia calibrated"
+    assert texts(table.rows[0])[-1] == f"{1 / (sample.K + 1):.3g}"
+    rankings = exposed_table(changed(audit, "p_calibration", is_p_value=False))
+    assert rankings is not None
+    assert {texts(r)[-1] for r in rankings.rows} == {"-"}
+    assert rankings.heads[-1].detail == ""
+
+
+def test_verdicts_shown_openly_rest_on_valid_p_values(lookup: Lookup) -> None:
+    shown, groups = verdict_tables(lookup)
+    assert shown is not None
+    assert shown.caption == "cm-mia calibrated, p-value at most 0.05, all records"
+    captions = {t.caption for t in groups["cm-mia t, all records"]}
+    assert all("ranking, not a p-value" in caption and "p-value at most" not in caption for caption in captions)
