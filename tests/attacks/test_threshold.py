@@ -68,6 +68,8 @@ def test_the_target_s_answers_do_not_matter(evidence_of: MakeEvidence) -> None:
     garbled = replace(reference, target=-reference.target)
     for spec in attack_specs():
         for variant in spec.variants:
+            if spec.needs_of(variant).views or spec.needs_of(variant).trace:
+                continue  # they read more than these answers
             attack = find_attack(spec.name)()
             learned = learn_threshold(attack, variant, reference, max_plays=3)
             assert learned.note is None
