@@ -60,7 +60,7 @@ def calibrated(evidence: Evidence, reference: Evidence) -> Scores:
 
     Trees are constant beyond their last split, and a TPR at a low FPR is decided beyond it: 0.5 t, t the moderated
     statistic among the features, keeps the order there. The weight was chosen on Letter (compressed, 16 targets: TPR at
-    1% FPR .037 to .071 on pruned INT8 files) and left alone on the other data sets of docs/benchmark.md.
+    1% FPR .037 to .071 on pruned INT8 files) and left alone on other data.
 
     Args:
         evidence: on the records to score; two or more OUT shadows each.

@@ -25,10 +25,10 @@ def _row(p: float | None, **changes: Any) -> dict[str, Any]:
     ("p_values", "statuses"),
     [
         ((0.2, 0.9), ("holds", "holds")),
-        ((0.004, 0.9), ("failed", "holds")),  # 2 x .004 < .01
-        ((0.006, 0.9), ("holds", "holds")),  # 2 x .006 > .01: one alone would have failed
-        ((0.006,), ("failed",)),
-        ((0.006, 0.004), ("failed", "failed")),  # Holm: the second has one test less to pay for
+        ((0.0004, 0.9), ("failed", "holds")),  # 2 x .0004 < .001
+        ((0.0006, 0.9), ("holds", "holds")),  # 2 x .0006 > .001: one alone would have failed
+        ((0.0006,), ("failed",)),
+        ((0.0006, 0.0004), ("failed", "failed")),  # Holm: the second has one test less to pay for
     ],
 )
 def test_holm_over_formats(p_values: tuple[float, ...], statuses: tuple[str, ...]) -> None:
@@ -47,7 +47,7 @@ def test_only_the_headline_attack_with_the_audits_own_shadows_is_judged() -> Non
 
 
 def test_without_cm_mia_the_first_attack_counts() -> None:
-    rows = [_row(0.001, attack="yeom", variant=""), _row(0.9, attack="gap", variant="")]
+    rows = [_row(0.0001, attack="yeom", variant=""), _row(0.9, attack="gap", variant="")]
     found = null_target(rows, 1, "matched")
     assert [f.status for f in found] == ["failed"]
     assert found[0].statement.startswith("yeom finds members of null-target")

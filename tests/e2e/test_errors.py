@@ -82,7 +82,7 @@ def test_ctrl_c_ends_at_once_and_says_what_is_kept(bench: Workbench) -> None:
         time.sleep(0.1)
     workers = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=10)
+    _, stderr = process.communicate(timeout=60)  # a loaded machine is slow to end processes, too
     assert process.returncode == 130
     assert "finished work is kept" in stderr
     assert "Traceback" not in stderr
