@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edgeaudit.devices.local import cpu_flags, cpu_name
+from edgeaudit.devices.local import cpu_flags, cpu_name, int8_sums_saturate
 from edgeaudit.environment import installed, version
 from edgeaudit.exporters import PassSpec, pass_specs
 from edgeaudit.runtimes.base import RuntimeSpec
@@ -24,6 +24,11 @@ def doctor() -> None:
     console.print(
         f"edgeaudit {version()} on {cpu_name()} ({' '.join(cpu_flags()) or 'no known flags'})", highlight=False
     )
+    if int8_sums_saturate():
+        console.print(
+            "this CPU has no VNNI: ONNX Runtime's int8 sums would saturate, so audits use its kernels that do not",
+            highlight=False,
+        )
     table = Table("needed by", "package", "version", box=None, pad_edge=False)
     missing: set[str] = set()
     usable = 0

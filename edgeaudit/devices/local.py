@@ -6,7 +6,7 @@ import platform
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["KERNEL_FLAGS", "cpu_flags", "cpu_name", "local_fingerprint"]
+__all__ = ["KERNEL_FLAGS", "cpu_flags", "cpu_name", "int8_sums_saturate", "local_fingerprint"]
 
 KERNEL_FLAGS = (
     "sse4_2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16",
@@ -40,6 +40,12 @@ def cpu_flags() -> tuple[str, ...]:
     """The flags of `KERNEL_FLAGS` that this CPU has."""
     present = set(_field("flags", "Features").split())
     return tuple(flag for flag in KERNEL_FLAGS if flag in present)
+
+
+def int8_sums_saturate() -> bool:
+    """Whether the CPU's own u8 x s8 kernels add in 16 bits: x86 without VNNI."""
+    x86 = platform.machine() in {"x86_64", "AMD64"}
+    return x86 and not {"avx512_vnni", "avx_vnni"} & set(cpu_flags())
 
 
 def local_fingerprint() -> dict[str, object]:

@@ -14,7 +14,15 @@ __all__ = ["OnnxRuntime"]
 
 
 class OnnxRuntime(Runtime):
-    """ONNX Runtime with its default graph optimisations, as a deployed application gets them."""
+    """ONNX Runtime with its default graph optimisations, as a deployed application gets them.
+
+    session: ONNX Runtime's own session configuration entries. x86 CPUs without VNNI add int8 products in 16 bits and
+    saturate, which ARM boards and newer x86 CPUs do not: on such a CPU ONNX Runtime 1.32 cut the logits of a static
+    u8s8 CNN to 81% of their reach and was off by 21% of their spread, at the same top class on 97% of records.
+    `session.x64quantprecision` makes it use kernels that do not saturate (answers then equal, bit for bit, those of
+    the QDQ graph computed in floats, at the same speed), so that this machine can stand for a device. CPUs with VNNI
+    and ARM ignore it.
+    """
 
     spec = RuntimeSpec(
         name="onnxruntime",
@@ -22,7 +30,7 @@ class OnnxRuntime(Runtime):
         packages=("onnxruntime",),
         serves="onnx",
         summary="ONNX Runtime, CPU execution provider, one thread",
-        defaults={"batch": 64},
+        defaults={"batch": 64, "session": {"session.x64quantprecision": "1"}},
     )
 
     def _open(self) -> None:
@@ -34,6 +42,8 @@ class OnnxRuntime(Runtime):
             options.inter_op_num_threads = 1
             options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
             options.log_severity_level = 3
+            for entry, value in self.options["session"].items():
+                options.add_session_config_entry(entry, value)
             self._session = onnxruntime.InferenceSession(
                 str(self.artifact.path), options, providers=["CPUExecutionProvider"]
             )

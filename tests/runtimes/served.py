@@ -41,6 +41,29 @@ def onnx_artifact(folder: Path, *, layout: str = "flat") -> Artifact:
     return seal(path, "onnx", source, TensorSpec("logits", (-1, 2), "float32"))
 
 
+def steep_int8_artifact(folder: Path) -> Artifact:
+    """Two equal answers: the sum of 8 whole numbers from 0 to 255, times 127, in steps of 1,295.4; u8 times s8."""
+    constants = {
+        "one": np.float32(1), "zero": np.uint8(0), "weights": np.full((8, 2), 127, np.int8), "weights zero": np.int8(0),
+        "step": np.float32(259_080 / 200),
+    }  # fmt: skip
+    product = ["codes", "one", "zero", "weights", "one", "weights zero", "step", "zero"]
+    graph = helper.make_graph(
+        [
+            helper.make_node("QuantizeLinear", ["input", "one", "zero"], ["codes"]),
+            helper.make_node("QLinearMatMul", product, ["sums"]),
+            helper.make_node("DequantizeLinear", ["sums", "step", "zero"], ["logits"]),
+        ],
+        "steep",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 8])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    path = folder / "steep.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
+    return seal(path, "onnx", TensorSpec("input", (-1, 8), "float32", "flat"), TensorSpec("logits", (-1, 2), "float32"))
+
+
 def linear() -> nn.Module:
     module = nn.Linear(2, 2, bias=False)
     with torch.no_grad():

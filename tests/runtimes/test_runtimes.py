@@ -17,7 +17,7 @@ from edgeaudit.artifact import Artifact, Manifest, TensorSpec
 from edgeaudit.errors import ArtifactError, MissingToolchain
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 from edgeaudit.runtimes.registry import find_runtime, runtime_specs
-from tests.runtimes.served import WEIGHTS, linear, onnx_artifact, seal, tflite_artifact
+from tests.runtimes.served import WEIGHTS, linear, onnx_artifact, seal, steep_int8_artifact, tflite_artifact
 
 RECORDS = np.array([[1, 0], [0, 1], [0.5, -0.5], [-1, 1], [0.25, 1]], np.float32)
 EXPECTED = np.array([[10, 0], [0, -1], [5, 0.5], [-10, -1], [2.5, -1]], np.float32)
@@ -160,6 +160,15 @@ def test_onnxruntime(tmp_path: Path, layout: str) -> None:
     runtime = find_runtime("onnxruntime")(onnx_artifact(tmp_path, layout=layout), {"batch": 2})
     records = RECORDS if layout == "flat" else RECORDS.reshape(-1, 2, 1, 1)
     np.testing.assert_array_equal(runtime.query(records), EXPECTED)
+
+
+@pytest.mark.toolchain
+def test_int8_products_do_not_saturate(tmp_path: Path) -> None:
+    # 8 products of 255 and 127 are 259,080: 200 steps of 1,295.4. Added in pairs in 16 bits, as x86 without VNNI does
+    # unless told not to, each pair is 32,767 instead of 64,770, and the answer 101 steps.
+    runtime = find_runtime("onnxruntime")(steep_int8_artifact(tmp_path), {})
+    answer = runtime.query(np.full((1, 8), 255, np.float32))
+    np.testing.assert_allclose(answer, np.full((1, 2), 259_080), rtol=1e-6)
 
 
 @pytest.mark.toolchain
