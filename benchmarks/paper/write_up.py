@@ -1,5 +1,4 @@
-"""results/*.json -> docs/benchmark.md and its plots: `python benchmarks/paper/write_up.py`. "
-"Computes nothing by chance"
+"""results/*.json -> docs/benchmark.md and its plots: `python benchmarks/paper/write_up.py`.
 
 What the results mean is written by hand in findings.md and put in front; every number below it comes from the results.
 """

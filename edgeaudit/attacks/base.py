@@ -235,7 +235,8 @@ class Needs:
     variance: two OUT shadows on at least one scored record; two IN shadows as well, where `inside` is above 0.
     reference: smallest number of reference records with `out` OUT shadows each, for which the target's answers are
         known. examples: smallest number of (shadow, reference record) pairs in which the shadow trained on the
-        record, and as many in which it did not.
+        record, and as many in which it did not; (shadow, audited record) pairs where the shadows trained on none of
+        the reference records (auditor mode) and the target's answers on those are not read (`reference` is 0).
     inputs: the records themselves, audited and (where `reference` is above 0) reference ones.
     grid: answers on the grid of an integer output.
     views: answers on transformed records: `any`, or of the one kind that is named. Reference records, too, where
@@ -322,7 +323,8 @@ class Attack(ABC):
         reason = self.inapplicable(evidence, reference, variant)
         if reason is not None:
             raise AttackError(reason)
-        scores = self._score(evidence, variant, _or_empty(reference, evidence))
+        known = _known(self.spec.needs_of(variant), evidence, _or_empty(reference, evidence))
+        scores = self._score(evidence, variant, known)
         name, shape = self.spec.name, evidence.labels.shape
         if scores.score.shape != shape or not np.isfinite(scores.score).all():
             raise AttackError(f"'{name}' did not give one finite score per record")
@@ -346,11 +348,25 @@ class Attack(ABC):
 
     @abstractmethod
     def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:
-        """Score every record of already validated evidence. reference has no records where none was given."""
+        """Score every record of already validated evidence.
+
+        reference has no records where none was given, and is `evidence` itself where shadows trained on audited
+        records and the variant learns from shadows alone (see `Needs.examples`).
+        """
 
 
 def _or_empty(reference: Evidence | None, evidence: Evidence) -> Evidence:
     return evidence.take(np.empty(0, dtype=np.int64)) if reference is None else reference
+
+
+def _known(needs: Needs, evidence: Evidence, reference: Evidence) -> Evidence:
+    """Where a variant finds its examples: the reference records, or else the audited ones.
+
+    Nothing of the target's memberships is in either: a shadow's mask says what the shadow trained on.
+    """
+    if needs.examples and not needs.reference and reference.out.all() and not evidence.out.all():
+        return evidence
+    return reference
 
 
 def _require_one_world(evidence: Evidence, reference: Evidence) -> None:
@@ -392,12 +408,13 @@ def _missing(needs: Needs, evidence: Evidence, reference: Evidence) -> Iterator[
     if served < needs.reference:
         which = f" with {needs.out} or more OUT shadows" if needs.out else ""
         yield f"needs the target's answers on {needs.reference} or more reference records{which}; there are {served}"
-    inside = int((~reference.out).sum())
-    fewest = min(inside, reference.out.size - inside)
+    known = _known(needs, evidence, reference)
+    inside = int((~known.out).sum())
+    fewest = min(inside, known.out.size - inside)
     if fewest < needs.examples:
         yield (
             f"learns from shadows' answers on reference records: {needs.examples} or more on records they trained on "
-            f"and as many on others; there are {inside} and {reference.out.size - inside}"
+            f"and as many on others; there are {inside} and {known.out.size - inside}"
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgeaudit.attacks.base import Evidence
+from edgeaudit.attacks.base import Attack, Evidence
 from edgeaudit.attacks.ml_leaks import MlLeaks
 from edgeaudit.attacks.shadow_examples import membership_log_odds, shadow_examples
 from edgeaudit.attacks.shokri import Shokri
@@ -146,3 +146,21 @@ def test_many_classes_are_a_number() -> None:
     rows = np.column_stack((labels.astype(np.float64), rng.random(400)))
     odds = membership_log_odds(rows, rows[:, 1] > 0.5, np.array([[299.0, 0.9], [3.0, 0.1]]), category=0)
     assert odds[0] > 0 > odds[1]
+
+
+@pytest.mark.parametrize(("attack", "variant"), CLASSIFIERS[:2])
+def test_in_auditor_mode_the_audited_records_teach(attack: Attack, variant: str) -> None:
+    # The auditor's shadows trained on halves of the audited records and on no reference record. Margins of members lie
+    # 2 nats higher at a spread of .5, so within a class the AUC is Phi(2 / sqrt .5) = .998.
+    audited, known, members = two_classes(0, 600)
+    untaught = replace(known, out=np.ones_like(known.out))
+    assert "learns from shadows' answers" in str(attack.inapplicable(audited, untaught, variant))
+    trained = np.random.default_rng(1).random(known.out.shape) < 0.5
+    halves = replace(audited, shadows=two_classes(2, 600)[1].shadows, out=two_classes(2, 600)[1].out)
+    assert attack.inapplicable(halves, untaught, variant) is None
+    easy = halves.labels == 0
+    score = attack.score(halves, variant, untaught).score
+    assert auc(score[easy], members[easy]) > 0.95
+    # A mask that has nothing to do with the answers teaches nothing: the target's own memberships are not read.
+    blind = attack.score(replace(halves, out=~trained), variant, untaught).score
+    assert abs(auc(blind, members) - 0.5) < 0.15
