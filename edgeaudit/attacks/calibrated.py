@@ -22,6 +22,7 @@ from edgeaudit.attacks.calibrated_features import (
 from edgeaudit.attacks.conformal import conformal_p, lent_masks
 from edgeaudit.attacks.kept_models import kept
 from edgeaudit.attacks.out_statistics import out_statistics
+from edgeaudit.attacks.threshold import youden_threshold
 from edgeaudit.attacks.variance_prior import pooled_variance
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.roc import allowed_false_positives
@@ -42,7 +43,7 @@ def set_aside(reference: Evidence) -> int:
 
 
 def calibrated(evidence: Evidence, reference: Evidence) -> Scores:
-    """Score: mean log odds of membership by two classifiers, plus a tail; 0 is even odds. p: split-conformal.
+    """Score: mean log odds of membership by two classifiers, plus a tail, less a threshold. p: split-conformal.
 
     The reference records, which the target did not train on and some shadows did, are drawn into three parts:
 
@@ -51,7 +52,8 @@ def calibrated(evidence: Evidence, reference: Evidence) -> Scores:
       `calibrated_features`. A play of an IN record does without one OUT shadow (see `_spared`). A play's alignment is
       fitted to the other part's records that the shadow did not train on, so members and nonmembers are equally new
       to it; the target's own to both parts. Each classifier is then tried on the other part's plays, which choose
-      the tail (see `_Tail`).
+      the tail (see `_Tail`) and the threshold: where TPR - FPR is largest (Youden 1950). A score of 0 or more says
+      member.
     - The third calibrates: p = (1 + #{z: s(z) >= s(x)}) / (m + 1) over its m records z. Nothing was fitted to them,
       and audited records and z's go through the same function. With two parts only, a z would have the log odds of
       the one classifier that did not train on it, and an audited record the mean of two, which scatters less: the two
@@ -117,16 +119,17 @@ class _Tail:
 
 @dataclass(frozen=True)
 class _Learned:
-    """Two classifiers, and what is added to their mean log odds."""
+    """Two classifiers, what is added to their mean log odds, and the sum at which plays are told apart best."""
 
     models: tuple[Any, ...]
     tail: _Tail
+    threshold: float
 
     def score(self, rows: FloatArray) -> FloatArray:
         """Float64 [n] of rows of `features`, which are rounded to float32 as the classifiers' own were."""
         asked = rows.astype(np.float32)
         odds = sum(model.decision_function(asked) for model in self.models) / len(self.models)
-        return np.asarray(odds + self.tail.of(asked), dtype=np.float64)
+        return np.asarray(odds + self.tail.of(asked) - self.threshold, dtype=np.float64)
 
 
 _Play = tuple[FloatArray, BoolArray]
@@ -147,7 +150,10 @@ def _learned(known: Signals, parts: list[IntArray], spread: SpreadModel, classes
             rows = learned[np.linspace(0, len(learned) - 1, min(len(learned), most)).astype(np.int64)]
             plays.append(list(_plays(known.take(rows), known.take(other), spread, classes)))
         models = tuple(_train(*_joined(part)) for part in plays)
-        return _Learned(models, _choose_tail(models, plays[::-1], _pooled_sd(known.take(np.concatenate(parts)))))
+        tried = list(_tried(models, plays[::-1]))
+        tail = _choose_tail(tried, _pooled_sd(known.take(np.concatenate(parts))))
+        scores = np.concatenate([odds + tail.of(rows) for odds, rows, _ in tried])
+        return _Learned(models, tail, youden_threshold(scores, np.concatenate([trained for *_, trained in tried])))
 
     read = (known.shadow_phi, known.shadow_log_p, known.shadow_entropy, known.out, known.labels)
     learned: _Learned = kept(f"calibrated, {classes} classes", read, learn)
@@ -159,20 +165,23 @@ def _pooled_sd(signals: Signals) -> float:
     return math.sqrt(pooled_variance(moments.variance, moments.count - 1))
 
 
-def _choose_tail(models: Sequence[Any], unseen: Sequence[Sequence[_Play]], sd: float) -> _Tail:
-    """The tail of the highest mean TPR at 1% FPR over plays, of equal ones the first; `unseen`: of each model."""
-    tried = [
-        (model.decision_function(rows), rows, trained)
-        for model, plays in zip(models, unseen, strict=True)
-        for rows, trained in plays
-        if trained.any() and not trained.all()
-    ]
-    tails = [_Tail(on_t, on_g, sd) for on_t, on_g in _TAILS]
+def _tried(
+    models: Sequence[Any], unseen: Sequence[Sequence[_Play]]
+) -> Iterator[tuple[FloatArray, FloatArray, BoolArray]]:
+    """Log odds, features and memberships of plays whose records a model has not seen, if both kinds are in them."""
+    for model, plays in zip(models, unseen, strict=True):
+        for rows, trained in plays:
+            if trained.any() and not trained.all():
+                yield model.decision_function(rows), rows, trained
+
+
+def _choose_tail(tried: Sequence[tuple[FloatArray, FloatArray, BoolArray]], sd: float) -> _Tail:
+    """The tail of the highest mean TPR at 1% FPR over plays, of equal ones the first."""
 
     def worth(tail: _Tail) -> float:
         return sum(_tpr(odds + tail.of(rows), trained) for odds, rows, trained in tried)
 
-    return max(tails, key=worth)
+    return max((_Tail(on_t, on_g, sd) for on_t, on_g in _TAILS), key=worth)
 
 
 def _tpr(scores: FloatArray, members: BoolArray) -> float:

@@ -72,6 +72,30 @@ def test_p_values_of_nonmembers_are_uniform(world_of: MakeWorld, exposure: str) 
     assert (np.abs(np.mean(rates, axis=0) - levels) < 3 * error).all()
 
 
+@pytest.mark.parametrize(("telling", "chosen"), [("t", (0.5, 0.0)), ("phi", (0.0, 0.5)), ("H", (0.0, 0.0))])
+def test_the_plays_choose_the_tail(telling: str, chosen: tuple[float, float]) -> None:
+    # Log odds that tie, and one column that tells members (2) from others (1). t is one of the tails and phi is in g.
+    # At equal worth the smaller weight is taken, and none where neither helps. At 1% of 100 one nonmember is allowed.
+    members = np.repeat([True, False], 100)
+    rows = np.zeros((200, len(COLUMNS)), dtype=np.float32)
+    rows[:, COLUMNS.index(telling)] = np.where(members, 2, 1)
+    tail = calibrated_module._choose_tail([(np.zeros(200), rows, members)], sd=0.5)
+    assert (tail.on_t, tail.on_g) == chosen
+    # g = (phi - mean phi) / sd, half of it added: 2 / .5 / 2.
+    np.testing.assert_allclose(tail.of(rows)[0], {"t": 1.0, "phi": 2.0, "H": 0.0}[telling])
+
+
+def test_all_shadows_rank_and_as_many_as_a_reference_record_has_give_p(world_of: MakeWorld) -> None:
+    world = world_of(3, n=2000, k=12, reference=900)
+    whole = calibrated(world.evidence, world.reference)
+    lent = calibrated_module._with_lent_masks(Signals.of(world.evidence), Signals.of(world.reference)).out
+    fewer = calibrated(replace(world.evidence, out=lent), world.reference)
+    assert whole.p_value is not None
+    assert fewer.p_value is not None
+    np.testing.assert_array_equal(whole.p_value, fewer.p_value)
+    assert auc(whole.score, world.members) > auc(fewer.score, world.members) + 0.005
+
+
 def test_conformal_p_by_hand() -> None:
     # Four nonmembers: 0, 1, 1, 2. At or above 3: none; 2: one; 1: three (ties count); -1: all.
     np.testing.assert_allclose(
