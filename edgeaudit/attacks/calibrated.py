@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeaudit.attacks.base import BoolArray, Evidence, FloatArray, IntArray, Scores
 from edgeaudit.attacks.calibrated_features import (
@@ -35,6 +36,10 @@ _PARTS = 3
 _PHI, _MEAN_PHI, _T = (COLUMNS.index(name) for name in ("phi", "mean phi", "t"))
 _TAILS = ((0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (0.0, 0.5), (0.0, 1.0))
 _TAIL_FPR = 0.01
+
+_Rows = npt.NDArray[np.float32]
+_Play = tuple[_Rows, BoolArray]
+"""Features [rows, d] of one shadow's play, and which records it trained on."""
 
 
 def set_aside(reference: Evidence) -> int:
@@ -111,7 +116,7 @@ class _Tail:
     on_g: float
     sd: float
 
-    def of(self, rows: FloatArray) -> FloatArray:
+    def of(self, rows: _Rows) -> FloatArray:
         """Float64 [n] of rows of `features`."""
         g = (rows[:, _PHI].astype(np.float64) - rows[:, _MEAN_PHI]) / self.sd
         return np.asarray(self.on_t * rows[:, _T].astype(np.float64) + self.on_g * g, dtype=np.float64)
@@ -130,10 +135,6 @@ class _Learned:
         asked = rows.astype(np.float32)
         odds = sum(model.decision_function(asked) for model in self.models) / len(self.models)
         return np.asarray(odds + self.tail.of(asked) - self.threshold, dtype=np.float64)
-
-
-_Play = tuple[FloatArray, BoolArray]
-"""Features float32 [rows, d] of one shadow's play, and which records it trained on."""
 
 
 def _learned(known: Signals, parts: list[IntArray], spread: SpreadModel, classes: int) -> _Learned:
@@ -165,9 +166,7 @@ def _pooled_sd(signals: Signals) -> float:
     return math.sqrt(pooled_variance(moments.variance, moments.count - 1))
 
 
-def _tried(
-    models: Sequence[Any], unseen: Sequence[Sequence[_Play]]
-) -> Iterator[tuple[FloatArray, FloatArray, BoolArray]]:
+def _tried(models: Sequence[Any], unseen: Sequence[Sequence[_Play]]) -> Iterator[tuple[FloatArray, _Rows, BoolArray]]:
     """Log odds, features and memberships of plays whose records a model has not seen, if both kinds are in them."""
     for model, plays in zip(models, unseen, strict=True):
         for rows, trained in plays:
@@ -175,7 +174,7 @@ def _tried(
                 yield model.decision_function(rows), rows, trained
 
 
-def _choose_tail(tried: Sequence[tuple[FloatArray, FloatArray, BoolArray]], sd: float) -> _Tail:
+def _choose_tail(tried: Sequence[tuple[FloatArray, _Rows, BoolArray]], sd: float) -> _Tail:
     """The tail of the highest mean TPR at 1% FPR over plays, of equal ones the first."""
 
     def worth(tail: _Tail) -> float:
@@ -261,7 +260,7 @@ def _joined(plays: Sequence[_Play]) -> _Play:
     return np.concatenate([rows for rows, _ in plays]), np.concatenate([trained for _, trained in plays])
 
 
-def _train(rows: FloatArray, members: BoolArray) -> Any:
+def _train(rows: _Rows, members: BoolArray) -> Any:
     """scikit-learn's histogram gradient boosting: 250 rounds, rate .06, 12 leaves, L2 5, monotone in `RISING`.
 
     Leaves hold 80 or more rows; a fortieth of the rows, but 10 or more, where there are fewer than 3,200. Both kinds

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from scipy import stats
 
@@ -234,7 +235,7 @@ class Trainings:
         monkeypatch.setattr(calibrated_module, "_train", self)
         forget()
 
-    def __call__(self, rows: FloatArray, members: BoolArray) -> Any:
+    def __call__(self, rows: npt.NDArray[np.float32], members: BoolArray) -> Any:
         self.count += 1
         return self if self.quick else self.train(rows, members)
 
