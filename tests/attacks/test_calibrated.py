@@ -73,10 +73,10 @@ def test_p_values_of_nonmembers_are_uniform(world_of: MakeWorld, exposure: str) 
     assert (np.abs(np.mean(rates, axis=0) - levels) < 3 * error).all()
 
 
-@pytest.mark.parametrize(("telling", "chosen"), [("t", (0.5, 0.0)), ("phi", (0.0, 0.5)), ("H", (0.0, 0.0))])
+@pytest.mark.parametrize(("telling", "chosen"), [("t", (0.5, 0.0)), ("phi", (0.0, 0.5)), ("H", (0.5, 0.0))])
 def test_the_plays_choose_the_tail(telling: str, chosen: tuple[float, float]) -> None:
     # Log odds that tie, and one column that tells members (2) from others (1). t is one of the tails and phi is in g.
-    # At equal worth the smaller weight is taken, and none where neither helps. At 1% of 100 one nonmember is allowed.
+    # At equal worth the smaller weight is taken, and of t where neither helps. At 1% of 100 one nonmember is allowed.
     members = np.repeat([True, False], 100)
     rows = np.zeros((200, len(COLUMNS)), dtype=np.float32)
     rows[:, COLUMNS.index(telling)] = np.where(members, 2, 1)
