@@ -14,7 +14,7 @@ from edgeaudit.store import Store
 
 __all__ = ["Rates", "StageEstimate", "estimate", "probe_job"]
 
-_STAGES = ("control", "train", "compress", "query", "view", "boundary", "measure")
+_STAGES = ("control", "train", "compress", "query", "view", "boundary", "trajectory", "measure")
 
 
 class Rates:
@@ -53,6 +53,10 @@ def _job_class(job: Job) -> str:
         "query": lambda: (inputs["population"], inputs["runtime"], inputs["options"], job.hints.get("format")),
         "view": lambda: (inputs["population"], inputs["view"], job.hints.get("format")),
         "boundary": lambda: (inputs["population"], inputs["budget"], inputs["records"], job.hints.get("format")),
+        "trajectory": lambda: (
+            *(inputs[name] for name in ("population", "recipe", "epochs", "records")),
+            job.hints.get("format"),
+        ),
         "measure": lambda: (inputs["population"], len(inputs["shadows"])),
     }
     return f"{job.kind}:{json.dumps(told[job.kind](), sort_keys=True)}" if job.kind in told else job.kind
@@ -64,6 +68,8 @@ def typical_seconds(job: Job, recipe_seconds: float = 10.0) -> float:
         spec = find_pass(str(job.inputs["pass"])).spec
         share = 0.2 if spec.trains else 0.0  # a fine-tune runs a few of the recipe's epochs
         return spec.typical_seconds + share * recipe_seconds
+    if job.kind == "trajectory":
+        return float(job.hints["trainings"]) * recipe_seconds
     return {"train": recipe_seconds, "query": 0.15 + 0.04 * recipe_seconds, "view": 0.2 + 0.04 * recipe_seconds}.get(
         job.kind, 5.0
     )

@@ -12,12 +12,13 @@ from typing import Any
 
 from edgeaudit.attacks.registry import find_attack
 from edgeaudit.devices.local import local_fingerprint
-from edgeaudit.errors import SpecError
+from edgeaudit.errors import SpecError, SplitError
 from edgeaudit.exporters import Pass, find_pass
 from edgeaudit.formats import FORMATS, Format, PassUse
 from edgeaudit.jobs import Job
 from edgeaudit.jobs.base import JobRef
 from edgeaudit.jobs.hop_skip_jump import least_queries
+from edgeaudit.jobs.trajectory import records_to_distil
 from edgeaudit.plugins import package_versions
 from edgeaudit.population import HALF, NULL, SHADOW, TARGET, Population, Role, numbered
 from edgeaudit.recipes.base import Recipe, Training, source_digest
@@ -33,7 +34,13 @@ FLOOR = 1 / 512
 
 _BOUNDARY_CODE = (
     "edgeaudit.jobs.boundary", "edgeaudit.jobs.hop_skip_jump", "edgeaudit.jobs.transforms", "edgeaudit.jobs.ask",
+    "edgeaudit.jobs.traces",
 )  # fmt: skip
+_TRAJECTORY_CODE = (
+    "edgeaudit.jobs.trajectory", "edgeaudit.jobs.traces", "edgeaudit.jobs.train", "edgeaudit.attacks.signals",
+    "edgeaudit.recipes",
+)  # fmt: skip
+_LEAST_DISTILLED = 20
 _VIEW_CODE = ("edgeaudit.jobs.view", "edgeaudit.jobs.transforms", "edgeaudit.jobs.ask", "edgeaudit.views")
 _TORCH_PACKAGES = ("torch", "safetensors", "numpy")
 
@@ -292,11 +299,18 @@ class _Planner:
 
     def _traces(self, asked: Mapping[Role, JobRef], shadows: tuple[JobRef, ...]) -> dict[str, dict[JobRef, JobRef]]:
         """Name -> the query that asked the same artifact -> the job; of the attacks that audit.yaml chose by name."""
-        if "label-only" not in self.spec.attacks or self.spec.threat.mode == "auditor":
+        if self.spec.threat.mode == "auditor":
             return {}
-        found = {query: self._boundary(role, query) for role, query in asked.items()}
-        some = list(zip(self.shadows, shadows, strict=True))[: self.spec.label_only.shadows]
-        return {"boundary": found | {query: self._boundary(role, query) for role, query in some}}
+        makers: dict[str, tuple[str, int, Callable[[Role, JobRef], JobRef]]] = {
+            "boundary": ("label-only", self.spec.label_only.shadows, self._boundary),
+            "trajectory": ("loss-trajectory", self.spec.loss_trajectory.shadows, self._trajectory),
+        }
+        known = list(zip(self.shadows, shadows, strict=True))
+        return {
+            name: {query: make(role, query) for role, query in (*asked.items(), *known[:count])}
+            for name, (attack, count, make) in makers.items()
+            if attack in self.spec.attacks
+        }
 
     def _boundary(self, role: str, query: JobRef) -> JobRef:
         """Search the decision boundary of what `query` asked."""
@@ -317,6 +331,34 @@ class _Planner:
         }
         asked = self.result.jobs[query]
         return self.result.add(Job("boundary", inputs, (query,), f"boundary of {asked.label}", asked.hints))
+
+    def _trajectory(self, role: Role, query: JobRef) -> JobRef:
+        """Distil a student from what `query` answered."""
+        settings, split = self.spec.loss_trajectory, self.population.split
+        n, pool = len(split.members), len(split.reference)
+        records = records_to_distil(pool, n, settings.records)
+        if records < _LEAST_DISTILLED:
+            raise SplitError(
+                f"data.reference: the attack 'loss-trajectory' distils students on reference records that shadows did "
+                f"not train on; shadows train on {n} of {pool}, which leaves {records} for a student, and "
+                f"{_LEAST_DISTILLED} are needed. Add reference records or leave the attack out"
+            )
+        inputs = {
+            "population": self.population_ref[1],
+            "query": list(query),
+            "role": role,
+            "recipe": self._once("recipe", self.recipe.to_dict),
+            "epochs": settings.epochs,
+            "records": records,
+            "seed": self.spec.seed,
+            "code": self._once("trajectory code", lambda: source_digest(*_TRAJECTORY_CODE)),
+            "versions": self._once("train versions", self._train_versions),
+        }
+        asked = self.result.jobs[query]
+        # A forward pass, one of each scored record an epoch, takes about a third of a training step.
+        passes = records + min(len(split.members) + len(split.nonmembers), pool) / 3
+        hints = {**asked.hints, "trainings": settings.epochs * passes / (self.recipe.training.epochs * n)}
+        return self.result.add(Job("trajectory", inputs, (query,), f"student of {asked.label}", hints))
 
     def _measure(
         self,

@@ -22,6 +22,7 @@ __all__ = [
     "DataSpec",
     "FormatUse",
     "LabelOnlySpec",
+    "LossTrajectorySpec",
     "ModelSpec",
     "ThreatSpec",
     "load_spec",
@@ -153,6 +154,18 @@ class LabelOnlySpec(_Spec):
     shadows: int = Field(1, ge=1)
 
 
+class LossTrajectorySpec(_Spec):
+    """The students of the attack `loss-trajectory`, which are trained where `attacks` names it; see its page.
+
+    epochs: of each student, and so the losses in a trajectory. records: reference records at most that one learns from.
+    shadows: how many of them get a student, too.
+    """
+
+    epochs: int = Field(30, ge=2)
+    records: int = Field(5000, ge=20)
+    shadows: int = Field(1, ge=1)
+
+
 class BudgetSpec(_Spec):
     """The leakage a format may have. Exactly one of `max` and `max-increase` (with `against`) is given.
 
@@ -230,6 +243,7 @@ class AuditSpec(_Spec):
     )
     cm_mia: CmMiaSpec = Field(default=CmMiaSpec(), alias="cm-mia")
     label_only: LabelOnlySpec = Field(default=LabelOnlySpec(), alias="label-only")
+    loss_trajectory: LossTrajectorySpec = Field(default=LossTrajectorySpec(), alias="loss-trajectory")
     budgets: Annotated[dict[str, tuple[BudgetSpec, ...]], BeforeValidator(_as_budgets)] = Field(default_factory=dict)
 
     @field_validator("formats")
@@ -304,7 +318,7 @@ def load_spec(path: Path) -> AuditSpec:
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "model": ModelSpec, "data": DataSpec, "threat": ThreatSpec, "formats": FormatUse, "cm-mia": CmMiaSpec,
-    "label-only": LabelOnlySpec,
+    "label-only": LabelOnlySpec, "loss-trajectory": LossTrajectorySpec,
     "budgets": BudgetSpec, "calibration": CalibrationSpec, "controls": ControlsSpec,
 }  # fmt: skip
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgeaudit.errors import AttackError, MissingToolchain, SpecError, SplitError
+from edgeaudit.estimate import estimate
 from edgeaudit.measurement import measurement_inputs
 from edgeaudit.plan import Plan, make_plan, preflight
 from edgeaudit.population import Population, build_population
 from edgeaudit.spec import AuditSpec
+from edgeaudit.store import Store
 
 FORMATS = ["torch-fp32", "onnx-int8-static", "litert-fp16", "litert-int8", "nncf-pruned-70", "nncf-pruned-70-int8"]
 
@@ -187,3 +190,46 @@ def test_the_boundary_is_searched_only_where_it_is_named(population: Population)
     assert _count(plan, "boundary") == 3 * len(FORMATS)
     auditor = {"shadows": 4, "mode": "auditor"}
     assert _count(_plan(population, attacks=["label-only"], threat=auditor), "boundary") == 0
+
+
+def test_students_are_distilled_only_where_loss_trajectory_is_named(population: Population) -> None:
+    assert _count(_plan(population, attacks=["all"]), "trajectory") == 0
+    named = {"attacks": ["loss-trajectory"], "targets": 2}
+    plan = _plan(population, **named)
+    # Two targets, the null target and one shadow, in each format.
+    assert _count(plan, "trajectory") == 4 * len(FORMATS)
+    assert _count(_plan(population, **named, **{"loss-trajectory": {"shadows": 9}}), "trajectory") == 6 * len(FORMATS)
+    auditor = {"shadows": 4, "mode": "auditor"}
+    assert _count(_plan(population, **named, threat=auditor), "trajectory") == 0
+    both = _plan(population, attacks=["label-only", "loss-trajectory"])
+    assert (_count(both, "boundary"), _count(both, "trajectory")) == (3 * len(FORMATS), 3 * len(FORMATS))
+
+
+def test_a_student_depends_on_its_own_settings_and_not_on_other_models(population: Population) -> None:
+    def students(**changes: Any) -> set[Any]:
+        jobs = _plan(population, attacks=["loss-trajectory"], **changes).jobs
+        return {ref for ref in jobs if ref[0] == "trajectory"}
+
+    plain = students()
+    assert plain.isdisjoint(students(**{"loss-trajectory": {"epochs": 31}}))
+    assert plain.isdisjoint(students(**{"loss-trajectory": {"records": 100}}))
+    assert plain.isdisjoint(students(seed=1))
+    assert plain == students(threat={"shadows": 3, "exposure": "logits"})
+    assert plain < students(targets=2, controls={"null-targets": 2}, **{"loss-trajectory": {"shadows": 2}})
+
+
+def test_students_take_time_by_their_records_and_epochs(population: Population, tmp_path: Path) -> None:
+    settings = {"loss-trajectory": {"epochs": 15, "records": 300}}
+    plan = _plan(population, attacks=["loss-trajectory"], formats=["torch-fp32"], **settings)
+    rows = {row.stage: row for row in estimate(plan, Store(tmp_path), recipe_seconds=6.0)}
+    # 15 epochs of 300 records, and of forward passes on 200 that cost a third, against 30 epochs of 100 for 6 seconds.
+    assert rows["trajectory"].jobs == 3
+    assert rows["trajectory"].seconds == pytest.approx(3 * 6.0 * (15 * (300 + 200 / 3)) / (30 * 100))
+
+
+def test_a_pool_that_cannot_spare_a_distillation_set_is_refused(tmp_path: Path) -> None:
+    data = {"members": 100, "nonmembers": 100, "reference": 130, "calibration": {"records": 8}}
+    build_population(_spec(data=data).data, 0, tmp_path)
+    # Half of the pool is 65, of which a shadow leaves 65 x 30 / 130 = 15 on average, and nine tenths of that are 13.
+    with pytest.raises(SplitError, match=r"data\.reference: .* 100 of 130, which leaves 13 for a student"):
+        _plan(Population(tmp_path), data=data, attacks=["loss-trajectory"])

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgeaudit.attacks.base import BoolArray, FloatArray, IntArray
 from edgeaudit.attacks.kept_models import kept
-from edgeaudit.errors import AttackError, MissingToolchain
+from edgeaudit.attacks.membership_network import fit, require_both_kinds, require_torch
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["attention_log_odds"]
 
 _WIDTH, _HEADS, _LAYERS = 16, 4, 2
-_BATCH, _STEPS, _RATE = 128, 400, 3e-3
+_STEPS, _RATE = 400, 3e-3
 _BLOCK = 1024
 
 
@@ -41,13 +41,10 @@ def attention_log_odds(
         AttackError: rows of one kind are missing.
         MissingToolchain: torch is not installed.
     """
-    try:
-        import torch
-    except ImportError:
-        raise MissingToolchain("the attack 'samia'", "torch", "torch") from None
+    require_torch("samia")
+    import torch
 
-    if members.all() or not members.any():
-        raise AttackError("a membership classifier needs answers of shadows that did and did not train on a record")
+    require_both_kinds(members)
     # Rounded first, so that a softmax that differs in the last bit of a double gives the same rows.
     known, unknown = (array.astype(np.float32).astype(np.float64) for array in (tokens, asked))
     mean, deviation = known.mean(axis=(0, 1)), known.std(axis=(0, 1))
@@ -89,19 +86,4 @@ def _trained(rows: torch.Tensor, labels: torch.Tensor, members: torch.Tensor) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = _network(rows.shape[2])
-    optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _STEPS)
-    generator = torch.Generator().manual_seed(0)
-    truth = members.double()
-    share = truth.mean()
-    weight = torch.where(members, 0.5 / share, 0.5 / (1 - share))
-    network.train()
-    for _ in range(_STEPS):
-        batch = torch.randint(len(rows), (min(_BATCH, len(rows)),), generator=generator)
-        optimizer.zero_grad(set_to_none=True)
-        odds = _odds(network, rows[batch], labels[batch])
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(odds, truth[batch], weight[batch])
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-    return network.eval()
+    return fit(network, lambda batch: _odds(network, rows[batch], labels[batch]), members, _STEPS, _RATE)

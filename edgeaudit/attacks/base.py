@@ -27,7 +27,9 @@ IntArray = npt.NDArray[np.int64]
 _LEAST_TRACED = 10
 _TRACES = {
     "boundary": "distances to the decision boundary, which cost hundreds of queries a record: name 'label-only' in "
-    "attacks (in threat.mode: adversary)"
+    "attacks (in threat.mode: adversary)",
+    "trajectory": "losses of a student distilled from each model, which cost a training: name 'loss-trajectory' in "
+    "attacks (in threat.mode: adversary)",
 }
 InputArray = npt.NDArray[np.floating[Any]]
 
@@ -99,7 +101,8 @@ class Evidence:
         answers only.
     grid: the steps of integer outputs; None where the target's answers are continuous.
     views: answers on the same records, transformed; one entry a query. Empty where every model was asked once.
-    traces: what else was found out about the records, by name: `boundary`, the distance to the decision boundary.
+    traces: what else was found out about the records, by name: `boundary`, the distance to the decision boundary;
+        `trajectory`, the losses of a student that was distilled from the model, epoch by epoch.
     """
 
     target: FloatArray
@@ -254,7 +257,7 @@ class Needs:
     inputs: bool = False
     grid: bool = False
     views: Literal["", "any", "noise"] = ""
-    trace: Literal["", "boundary"] = ""
+    trace: Literal["", "boundary", "trajectory"] = ""
 
 
 @dataclass(frozen=True)
@@ -437,8 +440,8 @@ def _missing_trace(needs: Needs, evidence: Evidence, reference: Evidence) -> Ite
     if found is None or not found.taken.all():
         yield f"needs {_TRACES[needs.trace]}"
     else:
-        taken = np.zeros_like(reference.out) if known is None else known.taken_of_shadows
-        inside, outside = int((taken & ~reference.out).sum()), int((taken & reference.out).sum())
+        _, members = (None, np.empty(0, dtype=np.bool_)) if known is None else known.examples(reference.out)
+        inside, outside = int(members.sum()), int((~members).sum())
         if min(inside, outside) < _LEAST_TRACED:
             yield (
                 f"learns from shadows' traces on reference records: {_LEAST_TRACED} or more on records they trained on "

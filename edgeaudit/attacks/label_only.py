@@ -42,9 +42,8 @@ class LabelOnly(Attack):
 
     def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:
         if variant == "boundary":
-            known = reference.traces["boundary"]
-            taken = known.taken_of_shadows
-            threshold = youden_threshold(known.shadows[taken][:, 0], ~reference.out[taken])
+            distances, members = reference.traces["boundary"].examples(reference.out)
+            threshold = youden_threshold(distances[:, 0], members)
             return Scores(evidence.traces["boundary"].target[:, 0] - threshold)
         right = [shown.target.argmax(axis=1) == shown.labels for shown in as_shown(evidence)]
         return Scores(np.sum(right, axis=0, dtype=np.float64))

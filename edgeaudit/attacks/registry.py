@@ -17,6 +17,7 @@ from edgeaudit.attacks.gap import Gap
 from edgeaudit.attacks.info_rmia import InfoRmia
 from edgeaudit.attacks.label_only import LabelOnly
 from edgeaudit.attacks.lira import Lira
+from edgeaudit.attacks.loss_trajectory import LossTrajectory
 from edgeaudit.attacks.ml_leaks import MlLeaks
 from edgeaudit.attacks.quantile_regression import QuantileRegression
 from edgeaudit.attacks.rmia import Rmia
@@ -39,7 +40,7 @@ _OWN: dict[str, type[Attack]] = {
     attack.spec.name: attack
     for attack in (
         CmMia, Lira, Rmia, InfoRmia, Watson, AttackR, AttackP, SongMittal, Shokri, MlLeaks, Samia,
-        QuantileRegression, Yeom, LabelOnly, Gap,
+        LossTrajectory, QuantileRegression, Yeom, LabelOnly, Gap,
     )
 }  # fmt: skip
 

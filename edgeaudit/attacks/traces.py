@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,42 +15,61 @@ __all__ = ["Trace"]
 
 @dataclass(frozen=True)
 class Trace:
-    """target: float64 [records, d]; shadows: [K, records, d]. A row of NaN where it was not looked for.
+    """What was found out by looking at some models and some records; a row of NaN where a record was not looked at.
 
-    queries: float64 [records], what the target's rows cost.
+    target: float64 [records, d]. shadows: number of a shadow that was looked at -> float64 [records, d]; the others
+    are left out. queries: float64 [records], what the target's rows cost.
     """
 
     target: npt.NDArray[np.float64]
-    shadows: npt.NDArray[np.float64]
+    shadows: Mapping[int, npt.NDArray[np.float64]]
     queries: npt.NDArray[np.float64]
 
     def require_fit(self, records: int, k: int) -> None:
-        """Raise `AttackError` unless it is of so many records and shadows."""
+        """Raise `AttackError` unless it is of so many records, and its shadows are among `k`."""
         d = self.target.shape[-1]
-        if self.target.shape != (records, d) or self.shadows.shape != (k, records, d):
+        shapes = {self.target.shape, *(one.shape for one in self.shadows.values())}
+        if shapes != {(records, d)} or not all(0 <= number < k for number in self.shadows):
             raise AttackError(
-                f"a trace does not fit: target {self.target.shape}, shadows {self.shadows.shape}; there are {records} "
+                f"a trace does not fit: rows of {sorted(shapes)}, shadows {sorted(self.shadows)}; there are {records} "
                 f"records and {k} shadows"
             )
 
     @property
     def taken(self) -> npt.NDArray[np.bool_]:
         """Bool [records]: the target's rows that were looked for."""
-        return np.asarray(np.isfinite(self.target).all(axis=1), dtype=np.bool_)
+        return _looked_for(self.target)
 
-    @property
-    def taken_of_shadows(self) -> npt.NDArray[np.bool_]:
-        """Bool [K, records]: the shadows' rows that were looked for."""
-        return np.asarray(np.isfinite(self.shadows).all(axis=2), dtype=np.bool_)
+    def examples(self, out: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """What was looked for of shadows, float64 [rows, d], and whether each row's shadow trained on its record.
 
-    def take(self, records: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Trace:
-        """The same on fewer records."""
-        return Trace(self.target[records], self.shadows[:, records], self.queries[records])
+        out: [K, records], True where a shadow did not.
+        """
+        values, members = [np.empty((0, self.target.shape[1]))], [np.empty(0, dtype=np.bool_)]
+        for number, found in sorted(self.shadows.items()):
+            rows = _looked_for(found)
+            values.append(found[rows])
+            members.append(~out[number, rows])
+        return np.concatenate(values), np.concatenate(members)
+
+    def take(self, records: npt.NDArray[np.int64] | npt.NDArray[np.bool_] | slice) -> Trace:
+        """The same on fewer records; a view where they are a slice."""
+        return Trace(
+            self.target[records], {n: found[records] for n, found in self.shadows.items()}, self.queries[records]
+        )
 
     def keep(self, shadows: npt.NDArray[np.int64]) -> Trace:
         """The same with these shadows, in this order."""
-        return Trace(self.target, self.shadows[shadows], self.queries)
+        return Trace(self.target, self._kept(shadows), self.queries)
 
     def play(self, shadow: int, others: npt.NDArray[np.int64]) -> Trace:
         """The same with `shadow` as the target and these `others` as shadows."""
-        return Trace(self.shadows[shadow], self.shadows[others], self.queries)
+        unseen = np.full_like(self.target, np.nan)
+        return Trace(self.shadows.get(shadow, unseen), self._kept(others), self.queries)
+
+    def _kept(self, shadows: npt.NDArray[np.int64]) -> dict[int, npt.NDArray[np.float64]]:
+        return {new: self.shadows[old] for new, old in enumerate(shadows.tolist()) if old in self.shadows}
+
+
+def _looked_for(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    return np.asarray(np.isfinite(values).all(axis=1), dtype=np.bool_)

@@ -17,8 +17,8 @@ from edgeaudit.attacks.traces import Trace
 from edgeaudit.attacks.views import View
 from edgeaudit.errors import AttackError
 from edgeaudit.jobs.base import JobContext
-from edgeaudit.jobs.boundary import TRACE
 from edgeaudit.jobs.query import RESPONSES
+from edgeaudit.jobs.traces import TRACE
 from edgeaudit.jobs.view import VIEWS
 from edgeaudit.leakage.outputs import OutputGrid, output_grid
 from edgeaudit.population import NULL, Population, Role
@@ -91,7 +91,7 @@ class Answers:
         shown, traces = self._shown(query), self._traces(query)
         inside = self._artifact(query).manifest.softmax_inside
         grid = Grid.joined("probabilities" if inside else "logits", [own, *self._shadow_grids])
-        whole = self._evidence(answers, shown, traces, grid, slice(None))
+        whole = self._evidence(answers, shown, {}, grid, slice(None))
         outside = np.flatnonzero(~trained[self.n_audited :]) + self.n_audited
         everything = len(outside) == len(self.queried) - self.n_audited
         # A slice is a view: only a null target, which trained on some of them, needs a copy of the shadows' answers.
@@ -109,7 +109,6 @@ class Answers:
         grid: Grid | None,
         where: slice | IntArray,
     ) -> Evidence:
-        places = np.arange(len(self.queried))[where]
         named = zip(self._view_names, shown, self._shown_shadows, strict=True)
         return Evidence(
             answers[where],
@@ -121,7 +120,7 @@ class Answers:
             self._records[where],
             grid,
             views=tuple(View(name, target[where], shadows[:, where]) for name, target, shadows in named),
-            traces={name: trace.take(places) for name, trace in traces.items()},
+            traces={name: trace.take(where) for name, trace in traces.items()},
         )
 
     def _trained(self, role: Role) -> BoolArray:
@@ -156,10 +155,18 @@ class Answers:
         """What else was found out about every record by the target that `query` asked, and by its shadows."""
         found = {}
         for name, pairs in self._inputs["traces"]:
-            refs = dict(pairs)
-            (own, queries), *others = (self._trace(refs.get(key)) for _, key in (query, *self._inputs["shadows"]))
-            found[name] = Trace(own, np.stack([np.broadcast_to(one, own.shape) for one, _ in others]), queries)
+            own, queries = self._trace(dict(pairs).get(query[1]))
+            found[name] = Trace(own, self._shadow_traces[name], queries)
         return found
+
+    @cached_property
+    def _shadow_traces(self) -> dict[str, dict[int, FloatArray]]:
+        """Name -> the number of a shadow that was looked at -> its rows. Held once, since they are every target's."""
+        numbers = {query[1]: number for number, query in enumerate(self._inputs["shadows"])}
+        return {
+            name: {numbers[key]: self._trace(ref)[0] for key, ref in pairs if key in numbers}
+            for name, pairs in self._inputs["traces"]
+        }
 
     def _trace(self, ref: list[str] | None) -> tuple[FloatArray, FloatArray]:
         """Values [queried, d] and their queries [queried] from a job; NaN and 0 where it did not look."""

@@ -12,14 +12,13 @@ from edgeaudit.jobs.ask import open_runtime
 from edgeaudit.jobs.base import JobContext
 from edgeaudit.jobs.hop_skip_jump import Boundary, hop_skip_jump
 from edgeaudit.jobs.query import RESPONSES
+from edgeaudit.jobs.traces import TRACE, spread
 from edgeaudit.jobs.transforms import input_range
 from edgeaudit.population import SHADOW, Population, stream
 
-__all__ = ["TRACE", "boundary"]
+__all__ = ["boundary"]
 
 IntArray = npt.NDArray[np.int64]
-TRACE = "trace.npz"
-"""places: int64 [m], positions in Population.queried; values: float64 [m, d]; queries: int64 [m]."""
 
 _CANDIDATES = 500
 _CELLS = 2**22
@@ -74,20 +73,16 @@ def _places(population: Population, role: str, seed: int, count: int) -> IntArra
     """Positions in `queried`: evenly spaced audited records; for a shadow, reference records it did and did not see."""
     n_audited, n = len(population.audited), len(population.queried)
     if not role.startswith(SHADOW):
-        return _spread(np.arange(n_audited), count)
+        return spread(np.arange(n_audited), count)
     pool = np.arange(n_audited, n)
     inside = np.isin(population.queried[pool], population.training_ids(role, seed))
-    return np.sort(np.concatenate([_spread(pool[inside], count // 2), _spread(pool[~inside], count // 2)]))
-
-
-def _spread(places: IntArray, count: int) -> IntArray:
-    return places[np.linspace(0, len(places) - 1, min(count, len(places))).astype(np.int64)]
+    return np.sort(np.concatenate([spread(pool[inside], count // 2), spread(pool[~inside], count // 2)]))
 
 
 def _candidates(population: Population) -> IntArray:
     """Positions of reference records that a search may start from; of nonmembers where there is no pool."""
     n_audited, n = len(population.audited), len(population.queried)
-    return _spread(np.arange(n_audited, n) if n > n_audited else np.arange(n), _CANDIDATES)
+    return spread(np.arange(n_audited, n) if n > n_audited else np.arange(n), _CANDIDATES)
 
 
 def _starts(

@@ -34,6 +34,7 @@ _WORK: Mapping[JobKind, tuple[str, str]] = {
     "query": ("edgeaudit.jobs.query", "query"),
     "view": ("edgeaudit.jobs.view", "view"),
     "boundary": ("edgeaudit.jobs.boundary", "boundary"),
+    "trajectory": ("edgeaudit.jobs.trajectory", "trajectory"),
     "measure": ("edgeaudit.jobs.measure", "measure"),
     "compare": ("edgeaudit.jobs.compare", "compare_measurements"),
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +14,7 @@ from torch import nn
 from edgeaudit.errors import TrainingError
 from edgeaudit.recipes.base import Recipe, Training, import_function
 
-__all__ = ["logits", "train"]
+__all__ = ["distil", "logits", "train"]
 
 _SHIFT = 4
 
@@ -42,11 +44,54 @@ def train(
             lr = setting.lr if epochs is None else setting.lr / 10
             loss = _loop(module, torch.from_numpy(x), torch.from_numpy(y), setting, n_epochs, lr, seed)
     module.eval()
+    _require_finite(module, recipe, "training")
+    return loss
+
+
+def distil(
+    student: nn.Module,
+    x: npt.NDArray[np.float32],
+    answers: npt.NDArray[np.float32],
+    recipe: Recipe,
+    seed: int,
+    epochs: int,
+    after_epoch: Callable[[nn.Module], None],
+) -> float:
+    """Train a student in place on a teacher's answers; returns the mean loss of the last epoch.
+
+    The built-in loop with the recipe's batch, learning rate, optimiser and precision, also where the recipe brings a
+    training function of its own, since that takes labels and not answers. No augmentation, because the teacher answered
+    about the records as they are, and no label smoothing, because its answers are smooth already.
+
+    Args:
+        student: untrained.
+        x: float32 [n, *input_shape].
+        answers: float32 [n, classes], rows that sum to 1; the loss is the cross-entropy of the student's softmax with
+            them, the same as Kullback-Leibler but for the teacher's entropy, and takes exact zeros.
+        recipe: of the student.
+        seed: of the order of records.
+        epochs: how many; the learning rate falls to 0 over them.
+        after_epoch: called with the student in eval mode after each; it must not change it.
+
+    Raises:
+        TrainingError: the loss or a weight is no longer finite.
+    """
+    setting = replace(recipe.training, label_smoothing=0.0, augment="none")
+    torch.use_deterministic_algorithms(mode=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        targets = torch.from_numpy(answers)
+        loss = _loop(student, torch.from_numpy(x), targets, setting, epochs, setting.lr, seed, after_epoch)
+    student.eval()
+    _require_finite(student, recipe, "distillation")
+    return loss
+
+
+def _require_finite(module: nn.Module, recipe: Recipe, what: str) -> None:
     if not all(bool(torch.isfinite(value).all()) for value in module.state_dict().values()):
         raise TrainingError(
-            f"{recipe.name}: a weight is not finite after training; lower model.lr (it is {setting.lr})"
+            f"{recipe.name}: a weight is not finite after {what}; lower model.lr (it is {recipe.training.lr})"
         )
-    return loss
 
 
 def _optimizer(module: nn.Module, setting: Training, lr: float) -> torch.optim.Optimizer:
@@ -58,8 +103,16 @@ def _optimizer(module: nn.Module, setting: Training, lr: float) -> torch.optim.O
 
 
 def _loop(
-    module: nn.Module, x: torch.Tensor, y: torch.Tensor, setting: Training, epochs: int, lr: float, seed: int
+    module: nn.Module,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    setting: Training,
+    epochs: int,
+    lr: float,
+    seed: int,
+    after_epoch: Callable[[nn.Module], None] | None = None,
 ) -> float:
+    """y: int64 [n], classes, or float32 [n, classes], probabilities."""
     generator = torch.Generator().manual_seed(seed)
     batch = min(setting.batch, len(x))
     steps = len(x) // batch  # BatchNorm cannot take a last batch of one, so the rest of each epoch waits for the next
@@ -69,9 +122,9 @@ def _loop(
     if x.ndim == 4:
         x = x.contiguous(memory_format=torch.channels_last)
         module.to(memory_format=torch.channels_last)
-    module.train()
     mean = math.nan
     for epoch in range(epochs):
+        module.train()
         order = torch.randperm(len(x), generator=generator)
         total = 0.0
         for step in range(steps):
@@ -90,6 +143,9 @@ def _loop(
             raise TrainingError(
                 f"the loss is {mean} in epoch {epoch + 1} of {epochs}; lower model.lr (it is {setting.lr})"
             )
+        if after_epoch is not None:
+            module.eval()
+            after_epoch(module)
     module.to(memory_format=torch.contiguous_format)
     return mean
 

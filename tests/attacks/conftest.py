@@ -77,7 +77,7 @@ def simulate(  # noqa: PLR0917  # settings of a simulation, given by name
     shown = tuple(View(name, *ask()) for name in views)
     evidence = Evidence(*asked, ~trained, labels, exposure, floor, inputs, grid, shown)
     heights = [np.maximum(margins(evidence), 0)[..., None] for margins in (target_margins, shadow_margins)]
-    found = {name: Trace(heights[0], heights[1], np.full(n, 100.0)) for name in traces}
+    found = {name: Trace(heights[0], dict(enumerate(heights[1])), np.full(n, 100.0)) for name in traces}
     return replace(evidence, traces=found), members
 
 

@@ -146,7 +146,11 @@ def test_what_is_missing_is_said_and_refused(world_of: MakeWorld, name: str, var
         "reads the records themselves": (needs.inputs, blind, world.reference),
         "these are continuous": (needs.grid, continuous, replace(world.reference, grid=None)),
         "which cost queries: set threat.views": (bool(needs.views), plain, unseen),
-        "queries a record: name 'label-only' in attacks": (bool(needs.trace), replace(plain, traces={}), unseen),
+        f"which cost {'a training' if name == 'loss-trajectory' else 'hundreds of queries a record'}: name '{name}'": (
+            bool(needs.trace),
+            replace(plain, traces={}),
+            unseen,
+        ),
         "learns from shadows' traces": (bool(needs.trace), world.evidence, replace(world.reference, traces={})),
     }
     for words, (needed, evidence, reference) in cases.items():

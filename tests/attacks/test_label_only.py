@@ -48,15 +48,15 @@ def test_its_threshold_is_learned_from_shadows(world_of: MakeWorld) -> None:
 def _traced(target: list[float], shadows: list[list[float]], out: list[list[bool]]) -> Evidence:
     """Evidence of which only the distances matter."""
     n, k = len(target), len(shadows)
-    heights = np.array(target)[:, None], np.array(shadows)[..., None]
-    trace = Trace(heights[0], heights[1], np.linspace(90, 91, n))
+    looked = {number: np.array(one)[:, None] for number, one in enumerate(shadows) if not np.isnan(one).all()}
+    trace = Trace(np.array(target)[:, None], looked, np.linspace(90, 91, n))
     answers = np.zeros((n, 2)), np.zeros((k, n, 2))
     return Evidence(*answers, np.array(out), np.zeros(n, dtype=np.int64), "logits", traces={"boundary": trace})
 
 
 def test_distances_are_judged_by_what_shadows_showed() -> None:
     # One shadow was looked at, on twenty records: 2 and 3 away where it trained, 0 and 1 where it did not. The
-    # threshold that tells them apart lies half-way, at 1.5; the other shadow's NaN plays no part.
+    # threshold that tells them apart lies half-way, at 1.5; the other shadow was not.
     nan = float("nan")
     seen, unseen = [2.0, 3.0] * 5, [0.0, 1.0] * 5
     reference = _traced([nan] * 20, [seen + unseen, [nan] * 20], [[False] * 10 + [True] * 10, [True] * 20])

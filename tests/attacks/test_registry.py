@@ -17,7 +17,7 @@ from edgeaudit.errors import AttackError
 Offer = Callable[..., None]
 OWN = [
     "cm-mia", "lira", "rmia", "info-rmia", "watson", "attack-r", "attack-p", "song-mittal", "shokri", "ml-leaks",
-    "samia", "quantile-regression", "yeom", "label-only", "gap",
+    "samia", "loss-trajectory", "quantile-regression", "yeom", "label-only", "gap",
 ]  # fmt: skip
 
 

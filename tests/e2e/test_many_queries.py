@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -77,3 +79,38 @@ def test_too_few_queries_are_refused(shared_bench: Workbench) -> None:
     done = shared_bench.audit("few", **BARE, attacks=["label-only"], **{"label-only": {"queries": 49}})
     assert done.code == 2
     assert "label-only.queries" in done.stderr
+
+
+def test_a_student_s_losses_give_members_away(shared_bench: Workbench) -> None:
+    data = {"members": 150, "nonmembers": 150, "reference": 700}
+    settings: dict[str, Any] = {
+        "data": data,
+        "threat": {"shadows": 2},
+        "targets": 2,
+        "formats": [{"format": "litert-int8", "softmax": "inside"}],  # whose answers hold exact zeros
+        "attacks": ["yeom", "loss-trajectory"],
+        "loss-trajectory": {"epochs": 15},
+    }
+    done = shared_bench.audit("students", **settings)
+    assert done.code == 0, done.stdout + done.stderr
+    rows = [r for r in done.audit["leakage"] if (r["attack"], r["subset"]) == ("loss-trajectory", "all")]
+    figures = {r["metric"]: r for r in rows}
+    assert figures["auc"]["low"] > 0.5
+    assert figures["auc"]["note"] is None  # no query but the one that every attack asks
+    assert (figures["auc"]["n_members"], figures["auc"]["n_nonmembers"]) == (150, 150)
+    assert figures["balanced_accuracy"]["value"] > 0.5
+    over = [r for r in done.audit["across_targets"] if r["attack"] == "loss-trajectory"]
+    area = next(r for r in over if (r["subset"], r["metric"]) == ("all", "auc"))
+    assert (area["targets"], area["missing"]) == (2, 0)
+    with np.load(done.out / "scores" / "litert-int8+softmax.npz") as scores:
+        assert np.isfinite(scores["loss-trajectory/distilled"]).all()
+    assert done.audit["timings"]["trajectory"] > 0
+    again = shared_bench.audit("students", **settings)
+    assert jobs_run(again.stdout)[0] == 0
+    # The null target is judged by the first attack of an audit, so this one is judged alone; only the attack is new.
+    alone = shared_bench.audit("alone", **settings | {"attacks": "loss-trajectory"})
+    assert alone.code == 0, alone.stdout + alone.stderr
+    assert jobs_run(alone.stdout)[0] == 2
+    null = next(c for c in alone.audit["controls"] if c["name"] == "null target")
+    assert null["statement"].startswith("loss-trajectory distilled finds nothing in null-target")
+    assert null["low"] < 0.5 < null["high"]

@@ -12,7 +12,7 @@ import torch
 from edgeaudit.errors import RecipeError, TrainingError
 from edgeaudit.recipes import Recipe, Training, build
 from edgeaudit.recipes.architectures import ARCHITECTURES
-from edgeaudit.recipes.training import logits, train
+from edgeaudit.recipes.training import distil, logits, train
 
 X = np.random.default_rng(0).normal(size=(48, 1, 8, 8)).astype(np.float32)
 Y = np.arange(48) % 3
@@ -111,3 +111,27 @@ def test_finetuning_is_gentler_than_training() -> None:
     train(module, X, Y, recipe, 1, epochs=1)
     moved = max(float((value - before[name]).abs().max()) for name, value in module.state_dict().items())
     assert 0 < moved < 0.05
+
+
+def test_looking_at_a_student_does_not_change_it() -> None:
+    # A cnn has BatchNorm, whose running means a forward pass in training mode would move. A training function of the
+    # user's own takes labels, so it is not asked.
+    recipe, answers = _recipe(train_function="no_such_module:train"), np.eye(3, dtype=np.float32)[Y]
+    seen: list[np.ndarray[Any, Any]] = []
+    looked, blind = build(recipe, 1), build(recipe, 1)
+    assert distil(looked, X, answers, recipe, 1, 3, lambda module: seen.append(logits(module, X))) < 1.1
+    distil(blind, X, answers, recipe, 1, 3, lambda _: None)
+    assert _same(*({name: value.clone() for name, value in one.state_dict().items()} for one in (looked, blind)))
+    assert len(seen) == 3
+    np.testing.assert_allclose(seen[-1], logits(looked, X), atol=1e-5)
+    assert not np.allclose(seen[0], seen[1], atol=1e-3)
+
+
+def test_one_hot_answers_teach_what_labels_teach() -> None:
+    # Label smoothing and augmentation are for labels, so a student has neither.
+    recipe, noisy = _recipe(), replace(FEW, label_smoothing=0.3, augment="flip-shift")
+    taught, trained = build(recipe, 1), build(recipe, 1)
+    one_hot = np.eye(3, dtype=np.float32)[Y]
+    distil(taught, X, one_hot, replace(recipe, training=noisy), 1, FEW.epochs, lambda _: None)
+    train(trained, X, Y, recipe, 1)
+    np.testing.assert_allclose(logits(taught, X), logits(trained, X), atol=1e-4)

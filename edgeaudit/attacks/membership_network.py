@@ -1,0 +1,65 @@
+"""Networks that learn membership from shadows: the training that they share. Torch, imported where it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from edgeaudit.attacks.base import BoolArray
+from edgeaudit.errors import AttackError, MissingToolchain
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["fit", "require_both_kinds", "require_torch"]
+
+_BATCH = 128
+
+
+def require_torch(attack: str) -> None:
+    """Raise `MissingToolchain` unless torch can be imported."""
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise MissingToolchain(f"the attack '{attack}'", "torch", "torch") from None
+
+
+def require_both_kinds(members: BoolArray) -> None:
+    """Raise `AttackError` unless there are rows of records that a shadow trained on, and others."""
+    if members.all() or not members.any():
+        raise AttackError("a membership classifier needs answers of shadows that did and did not train on a record")
+
+
+def fit(
+    network: torch.nn.Module,
+    odds: Callable[[torch.Tensor], torch.Tensor],
+    members: torch.Tensor,
+    steps: int,
+    rate: float,
+) -> torch.nn.Module:
+    """Train in place with AdamW (weight decay .01, cosine decay) over batches of 128; both kinds weigh the same.
+
+    Args:
+        network: whose parameters are trained; returned in eval mode.
+        odds: rows of the training set, int64 [batch] -> the network's log odds of membership, [batch].
+        members: bool [rows].
+        steps: how many batches.
+        rate: learning rate at the start.
+    """
+    import torch
+
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    generator = torch.Generator().manual_seed(0)
+    truth = members.double()
+    share = truth.mean()
+    weight = torch.where(members, 0.5 / share, 0.5 / (1 - share))
+    network.train()
+    for _ in range(steps):
+        batch = torch.randint(len(members), (min(_BATCH, len(members)),), generator=generator)
+        optimizer.zero_grad(set_to_none=True)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(odds(batch), truth[batch], weight[batch])
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+    return network.eval()
