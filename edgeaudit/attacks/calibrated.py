@@ -18,11 +18,11 @@ from edgeaudit.attacks.calibrated_features import (
     context,
     features,
 )
+from edgeaudit.attacks.conformal import conformal_p, lent_masks
 from edgeaudit.attacks.kept_models import kept
-from edgeaudit.attacks.out_statistics import out_statistics
 from edgeaudit.errors import AttackError
 
-__all__ = ["calibrated", "conformal_p", "set_aside"]
+__all__ = ["calibrated", "set_aside"]
 
 _MOST_ROWS = 400_000
 _LEAST_PLAYED = 10
@@ -110,12 +110,6 @@ def _models(known: Signals, parts: list[IntArray], spread: SpreadModel, classes:
     return models
 
 
-def conformal_p(scores: FloatArray, nonmembers: FloatArray) -> FloatArray:
-    """(1 + #{nonmembers z: s(z) >= s}) / (m + 1), float64 [n]: valid under exchangeability, also where scores tie."""
-    below = np.searchsorted(np.sort(nonmembers), scores, side="left")
-    return np.asarray((1 + len(nonmembers) - below) / (len(nonmembers) + 1), dtype=np.float64)
-
-
 def _parts(known: Signals) -> list[IntArray]:
     """Three random parts of the records. Raises `AttackError` where one is empty.
 
@@ -133,17 +127,8 @@ def _parts(known: Signals) -> list[IntArray]:
 
 
 def _with_lent_masks(asked: Signals, known: Signals) -> Signals:
-    """Give every record that is OUT for all shadows the out mask of a known record; the others keep their own.
-
-    The lender is the first at or above the record in mean OUT phi. The choice stands for a draw: which shadows trained
-    on the lender has nothing to do with the record, and unlike a draw it depends neither on the order of records nor
-    on which others are asked.
-    """
-    keys = out_statistics(known.shadow_phi, known.out).mean
-    order = np.argsort(keys, kind="stable")
-    own = out_statistics(asked.shadow_phi, asked.out).mean
-    lender = order[np.minimum(np.searchsorted(keys[order], own), len(order) - 1)]
-    return replace(asked, out=np.where(asked.out.all(axis=0), known.out[:, lender], asked.out))
+    """The signals with `lent_masks`."""
+    return replace(asked, out=lent_masks(asked.shadow_phi, asked.out, known.shadow_phi, known.out))
 
 
 def _features(signals: Signals, spread: SpreadModel, alignment: Alignment) -> FloatArray:

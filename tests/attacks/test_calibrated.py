@@ -10,9 +10,10 @@ from scipy import stats
 
 from edgeaudit.attacks import calibrated as calibrated_module
 from edgeaudit.attacks.base import BoolArray, Evidence, FloatArray
-from edgeaudit.attacks.calibrated import calibrated, conformal_p, set_aside
+from edgeaudit.attacks.calibrated import calibrated, set_aside
 from edgeaudit.attacks.calibrated_features import COLUMNS, Alignment, Context, Signals, SpreadModel, context, features
 from edgeaudit.attacks.cm_mia import CmMia, check_cutoff
+from edgeaudit.attacks.conformal import conformal_p
 from edgeaudit.attacks.kept_models import forget
 from edgeaudit.attacks.lira import Lira
 from edgeaudit.attacks.threshold import learn_threshold
