@@ -46,7 +46,7 @@ from edgeaudit.store import Store
 
 __all__ = ["assemble", "load_scores"]
 
-SECTIONS = ("leakage", "curves", "null_p_values", "exposed")
+SECTIONS = ("leakage", "curves", "null_p_values", "p_calibration", "exposed")
 
 
 def assemble(
@@ -109,7 +109,7 @@ def assemble(
 def _comparisons(job: Job | None, store: Store) -> dict[str, Any]:
     """The sections that the comparison job wrote."""
     if job is None:
-        return {"across_targets": (), "comparisons": (), "p_calibration": ()}
+        return {"across_targets": (), "comparisons": ()}
     found: dict[str, Any] = json.loads((store.entry(*job.ref).folder / COMPARISONS).read_text(encoding="utf-8"))
     return found
 

@@ -41,6 +41,7 @@ def measurement_inputs(spec: AuditSpec) -> dict[str, Any]:
             "edgeaudit.leakage",
             "edgeaudit.jobs.measure",
             "edgeaudit.jobs.answers",
+            "edgeaudit.jobs.p_values",
             "edgeaudit.views",
         ),
         "versions": {package: metadata.version(package) for package in ("numpy", "scipy", "scikit-learn")},

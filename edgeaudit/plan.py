@@ -81,7 +81,6 @@ class Plan:
         inputs = {
             "measures": [[{head: self.jobs[ref].inputs[head] for head in heads}, list(ref)] for ref in made],
             "targets": [role for role, _ in first["targets"]],
-            "nulls": [role for role, _ in first["nulls"]],
             "headlines": [f"{name}/{v}" for name in first["attacks"] for v in find_attack(name).spec.headlines],
             **{key: first[key] for key in ("seed", "code", "versions")},
         }

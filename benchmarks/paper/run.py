@@ -31,7 +31,10 @@ PILOT = ("onnx-int8-static", "litert-int8", "nncf-pruned-70-int8")
 MAIN = "matched-64"
 COMPARED = ("cm-mia", "lira", "rmia")
 COVERAGES = (0.01, 0.05, 0.1)
-KEPT = ("auc", "tpr@fpr=0.01", "tpr@fpr=0.001", "balanced_accuracy", "forced_accuracy@0.05", "recall@0.05")
+KEPT = (
+    "auc", "tpr@fpr=0.01", "tpr@fpr=0.001", "balanced_accuracy", "forced_accuracy@0.05", "recall@0.05",
+    "forced_accuracy@nominal=0.05", "recall@nominal=0.05",
+)  # fmt: skip
 
 
 def runs(spec: AuditSpec) -> Iterator[tuple[str, AuditSpec]]:
@@ -67,7 +70,7 @@ def run(name: str, store: Store, workers: int, console: Console) -> dict[str, An
         values = dict(_formats(prepared.plan, store))
         found["runs"][label] = {"formats": values if label == MAIN else _all_records(values)}
         if label == MAIN:
-            found["p_calibration"] = [row.model_dump(mode="json", exclude={"note"}) for row in audit.p_calibration]
+            found["p_calibration"] = [row.model_dump(mode="json") for row in audit.p_calibration]
             about = audit.model_dump(mode="json", include={"population", "environment", "seed", "threat", "timings"})
             controls = [row.model_dump(mode="json") for row in audit.controls]
             accuracy = {f.id: f.accuracy.model_dump() for f in audit.formats if f.accuracy}

@@ -35,4 +35,4 @@ class AttackP(Attack):
         population = np.sort(target_losses(reference))
         as_small = np.searchsorted(population, target_losses(evidence), side="right")
         p_value = np.asarray((1 + as_small) / (len(population) + 1), dtype=np.float64)
-        return Scores(-p_value, p_value)
+        return Scores(-p_value, p_value, known=len(population))

@@ -223,11 +223,18 @@ class Scores:
     """What an attack answers.
 
     score: float64 [records], higher = member.
-    p_value: float64 [records] in [0, 1], one-sided under H0 "not a member", where the attack has one.
+    p_value: float64 [records] in [0, 1], one-sided under H0 "not a member": the rank of the score among those of
+        `known` records that the target did not train on (conformal), valid where audited nonmembers are drawn as they
+        are. None where there are none, or the attack has no p-value.
+    nominal: float64 [records] in [0, 1], what the test itself would call its p-value. It holds its level under the
+        test's own model of nonmembers, which real ones need not follow: a ranking.
+    known: the m of p_value, whose smallest is 1/(m + 1).
     """
 
     score: FloatArray
     p_value: FloatArray | None = None
+    nominal: FloatArray | None = None
+    known: int = 0
 
 
 @dataclass(frozen=True)
@@ -266,8 +273,8 @@ class AttackSpec:
 
     name, variants: rows of the report are named by both. paper: its source.
     needs: of every variant that `variant_needs` does not name.
-    calibrated_p: the variants whose p-values are valid under H0 by construction (rank tests, conformal ones); those
-        of the others are rankings.
+    calibrated_p: the variants whose `Scores.p_value` is conformal, and so valid for the nonmembers of real targets by
+        construction. A rank among shadows is not: shadows of one pool resemble each other more than the target.
     threshold: the natural a-priori threshold (member where score >= threshold) of an attack that has one.
     variant_thresholds: those of single variants, which go before it.
     headline: variants that may stand for the attack, the first that could be run going first; all, where not told.
@@ -331,10 +338,12 @@ class Attack(ABC):
         name, shape = self.spec.name, evidence.labels.shape
         if scores.score.shape != shape or not np.isfinite(scores.score).all():
             raise AttackError(f"'{name}' did not give one finite score per record")
-        p = scores.p_value
-        # The comparison is written so that NaN fails it.
-        if p is not None and (p.shape != shape or not ((p >= 0) & (p <= 1)).all()):
-            raise AttackError(f"'{name}' did not give one p-value in [0, 1] per record")
+        for p in (scores.p_value, scores.nominal):
+            # The comparison is written so that NaN fails it.
+            if p is not None and (p.shape != shape or not ((p >= 0) & (p <= 1)).all()):
+                raise AttackError(f"'{name}' did not give one p-value in [0, 1] per record")
+        if scores.p_value is not None and scores.known < 1:
+            raise AttackError(f"'{name}' gave p-values without saying among how many known nonmembers")
         return scores
 
     @final

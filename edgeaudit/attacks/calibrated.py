@@ -207,7 +207,7 @@ def _parts(known: Signals) -> list[IntArray]:
 
 def _with_lent_masks(asked: Signals, known: Signals) -> Signals:
     """The signals with `lent_masks`."""
-    return replace(asked, out=lent_masks(asked.shadow_phi, asked.out, known.shadow_phi, known.out))
+    return replace(asked, out=lent_masks(asked.shadow_phi, asked.out, known.shadow_phi, known.out, numbered=True))
 
 
 def _features(signals: Signals, spread: SpreadModel, alignment: Alignment) -> FloatArray:

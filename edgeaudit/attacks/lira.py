@@ -59,7 +59,7 @@ class Lira(Attack):
         outside = _side(margins, evidence.out, own=own)
         if variant.startswith("offline"):
             z = (phi - outside.mean) / np.sqrt(outside.variance)
-            return Scores(z, np.asarray(stats.norm.sf(z), dtype=np.float64))
+            return Scores(z, nominal=np.asarray(stats.norm.sf(z), dtype=np.float64))
         inside = _side(margins, ~evidence.out, own=own)
         return Scores(inside.log_density(phi) - outside.log_density(phi))
 

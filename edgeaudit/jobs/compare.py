@@ -1,4 +1,4 @@
-"""measurements of all formats -> what they say together: differences, means over targets, whether p-values hold."""
+"""measurements of all formats -> what they say together: differences, means over targets."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from edgeaudit.attacks.registry import find_attack
 from edgeaudit.jobs.base import JobContext
 from edgeaudit.jobs.measure import SCORES
 from edgeaudit.leakage.comparisons import METRICS, Compared, Scored, compare_family
-from edgeaudit.leakage.p_calibration import calibration_over_targets
-from edgeaudit.leakage.roc import BoolArray, FloatArray
 from edgeaudit.leakage.targets import mean_over_targets
 from edgeaudit.population import stream
 
@@ -24,25 +21,19 @@ __all__ = ["COMPARISONS", "compare_measurements"]
 
 COMPARISONS = "comparisons.json"
 _REFERENCE = "torch-fp32"
-_P_VALUE = "p_value."
 _FEW_METRICS = METRICS[:2]
 
 
 class _Measured:
     """One measurement: a format's scores against shadows of one kind."""
 
-    def __init__(self, folder: Path, head: Mapping[str, Any], targets: list[str], nulls: list[str]) -> None:
-        self.folder, self.head, self._targets, self._nulls = folder, head, targets, nulls
+    def __init__(self, folder: Path, head: Mapping[str, Any], targets: list[str]) -> None:
+        self.folder, self.head, self._targets = folder, head, targets
 
     @cached_property
     def targets(self) -> list[dict[str, Any]]:
         """Arrays of every target, the first one first."""
         return [self._arrays(role) for role in self._targets]
-
-    @cached_property
-    def nulls(self) -> list[dict[str, Any]]:
-        """Arrays of every null target."""
-        return [self._arrays(role) for role in self._nulls]
 
     def _arrays(self, role: str) -> dict[str, Any]:
         name = SCORES if role == self._targets[0] else f"{SCORES}-{role}"
@@ -65,11 +56,10 @@ class _Measured:
 
 
 def compare_measurements(context: JobContext) -> Mapping[str, Any]:
-    """Write comparisons.json: {across_targets, comparisons, p_calibration}, lists of rows."""
+    """Write comparisons.json: {across_targets, comparisons}, lists of rows."""
     inputs = context.inputs
     measured = [
-        _Measured(context.store.entry(*ref).folder, head, inputs["targets"], inputs["nulls"])
-        for head, ref in inputs["measures"]
+        _Measured(context.store.entry(*ref).folder, head, inputs["targets"]) for head, ref in inputs["measures"]
     ]
     found = {
         "across_targets": [row for m in measured for row in _across_targets(m)],
@@ -78,7 +68,6 @@ def compare_measurements(context: JobContext) -> Mapping[str, Any]:
             *_between_matches(measured, inputs["seed"]),
             *_between_attacks(measured, inputs["headlines"], inputs["seed"]),
         ],
-        "p_calibration": [row for m in measured for row in _p_calibration(m)],
     }
     (context.draft / COMPARISONS).write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
     return {name: len(rows) for name, rows in found.items()}
@@ -169,26 +158,3 @@ def _between_attacks(measured: list[_Measured], headlines: list[str], seed: int)
         )
         for (other, metric), found in rows.items():
             yield _row("attack", {**m.head, "series": name}, name, other, metric, found)
-
-
-def _p_calibration(measured: _Measured) -> Iterator[dict[str, Any]]:
-    """Observed against nominal rates on records that are known nonmembers."""
-    for key in (k for k in measured.targets[0] if k.startswith(_P_VALUE)):
-        attack, variant = key.removeprefix(_P_VALUE).split(".", 1)
-        sources: dict[str, list[FloatArray]] = {
-            "nonmembers": [_nonmembers(t[key], t["members"]) for t in measured.targets if key in t],
-            "null target": [t[key] for t in measured.nulls if key in t],
-        }
-        for source, p_values in sources.items():
-            if not p_values:
-                continue
-            for row in calibration_over_targets(p_values):
-                printed = variant in find_attack(attack).spec.calibrated_p
-                yield {
-                    **measured.head, "attack": attack, "variant": variant, "source": source, "is_p_value": printed,
-                    **asdict(row),
-                }  # fmt: skip
-
-
-def _nonmembers(p_values: FloatArray, members: BoolArray) -> FloatArray:
-    return p_values[~members]

@@ -11,25 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.attacks.base import Attack, Scores
-from edgeaudit.attacks.calibrated import set_aside
-from edgeaudit.attacks.cm_mia import CmMia, check_cutoff, decide
+from edgeaudit.attacks.cm_mia import CmMia
 from edgeaudit.attacks.many_queries import queries_of, with_views
 from edgeaudit.attacks.registry import find_attack
 from edgeaudit.attacks.selection import SelectionRule, select
 from edgeaudit.attacks.signals import probabilities
 from edgeaudit.attacks.threshold import Threshold, learn_threshold
-from edgeaudit.errors import AttackError
 from edgeaudit.jobs.answers import Answers, Case, accuracy
 from edgeaudit.jobs.base import JobContext
+from edgeaudit.jobs.p_values import calibrate, claims, histograms, verdicts
 from edgeaudit.leakage.epsilon import split_epsilon_bound
 from edgeaudit.leakage.intervals import delong
 from edgeaudit.leakage.metrics import Figure, figures
-from edgeaudit.leakage.multiplicity import ClaimMethod, claim_figures, claim_records
 from edgeaudit.leakage.one_run import one_run_pairs
 from edgeaudit.leakage.outputs import granularity
 from edgeaudit.leakage.paired import auc_difference
 from edgeaudit.leakage.roc import roc, thin
-from edgeaudit.leakage.verdicts import verdict_figures
 from edgeaudit.population import stream
 
 __all__ = ["SCORES", "measure"]
@@ -41,9 +38,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 SCORES = "scores"
 """scores.npz is the first target's; scores-<role>.npz another's."""
 
-_NULL_BINS = 20
 _MOST_EXPOSED = 20
-_FALSE_DISCOVERIES = 0.05
 _LEAST_ONE_RUN = 40
 _SELECTIONS = {"fraction": "fraction", "alpha-beta": "alpha_beta", "hardness": "hardness"}
 
@@ -55,6 +50,7 @@ class _Found:
     leakage: list[dict[str, Any]] = field(default_factory=list)
     curves: list[dict[str, Any]] = field(default_factory=list)
     null_p_values: list[dict[str, Any]] = field(default_factory=list)
+    p_calibration: list[dict[str, Any]] = field(default_factory=list)
     exposed: list[dict[str, Any]] = field(default_factory=list)
     targets: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     null_control: list[dict[str, Any]] = field(default_factory=list)
@@ -74,7 +70,7 @@ def measure(context: JobContext) -> Mapping[str, Any]:
         for attack in with_views(_attack(name, inputs["cm_mia"]), first.audited):
             for variant in attack.spec.variants:
                 _run(attack, variant, (first, *others), subsets, inputs, found, arrays)
-    found.exposed = _exposed(first, answers, inputs, arrays[first.role])
+    found.exposed = _exposed(first, answers, inputs, arrays[first.role], found.p_calibration)
     true_class = probabilities(first.audited.target, inputs["exposure"])
     facts = {
         "accuracy": accuracy(first, answers.n_audited),
@@ -98,17 +94,20 @@ def _run(
 ) -> None:
     """One variant on every target; adds to `found` and to each role's `arrays`."""
     head = _head(inputs, attack.spec.name, variant)
-    threshold: Threshold | None = None
     needs = attack.spec.needs_of(variant)
-    for whole in cases:
-        case, rows_asked = whole.traced(needs.trace)
-        missing = attack.inapplicable(case.audited, case.reference, variant)
-        if missing is not None:
-            unresolved = _unresolved("auc", case.members, f"not applicable: {missing}")
+    scored = [(case, asked, _scores(attack, variant, case)) for case, asked in (w.traced(needs.trace) for w in cases)]
+    for case, rows_asked, scores in scored:
+        if isinstance(scores, str):
+            unresolved = _unresolved("auc", case.members, f"not applicable: {scores}")
             _keep(found, case, [{**head, "subset": "all", **asdict(unresolved)}])
-            continue
-        scores = attack.score(case.audited, variant, case.reference)
-        arrays[case.role].update(_score_arrays(head, scores, rows_asked))
+        else:
+            arrays[case.role].update(_score_arrays(head, scores, rows_asked))
+    known = [(case, rows_asked, scores) for case, rows_asked, scores in scored if not isinstance(scores, str)]
+    # Every known nonmember of the audit is heard before a p-value is used.
+    calibration, ranking = calibrate(attack.spec, head, [(case, scores) for case, _, scores in known])
+    found.p_calibration += calibration
+    threshold: Threshold | None = None
+    for case, rows_asked, scores in known:
         if case.is_null:
             found.null_control.append(_null_row(case, scores, head))
             continue
@@ -118,18 +117,23 @@ def _run(
             threshold = learn_threshold(attack, variant, playground, seed=inputs["seed"])
         asked = {name: mask[rows_asked] for name, mask in subsets.items()}
         rows = list(_leakage(case, asked, threshold, scores, head))
-        if isinstance(attack, CmMia) and scores.p_value is not None:
-            rows += _verdicts(case, subsets, variant, scores.p_value, inputs["cm_mia"]["cutoffs"], head)
-        if whole is cases[0]:
+        if isinstance(attack, CmMia):
+            rows += verdicts(case, subsets, scores, ranking, inputs["cm_mia"]["cutoffs"], head)
+        if case.role == cases[0].role:
             rows += _guarantees(case, scores, head, inputs)
-            if scores.p_value is not None and variant in attack.spec.calibrated_p:
-                rows += _claims(case, scores.p_value, head)
+            rows += claims(case, scores, ranking, head)
         queries = queries_of(needs, case.audited)
         _keep(found, case, [_with_queries(row, queries) for row in rows])
-        if whole is cases[0]:
+        if case.role == cases[0].role:
             found.curves += _curves(case, scores, head)
-            if isinstance(attack, CmMia) and scores.p_value is not None:
-                found.null_p_values.append(_null_histogram(case, variant, scores.p_value, head))
+            if isinstance(attack, CmMia):
+                found.null_p_values += histograms(case, scores, head)
+
+
+def _scores(attack: Attack, variant: str, case: Case) -> Scores | str:
+    """What the attack answers, or why it cannot be run."""
+    missing = attack.inapplicable(case.audited, case.reference, variant)
+    return missing if missing is not None else attack.score(case.audited, variant, case.reference)
 
 
 def _guarantees(
@@ -156,14 +160,6 @@ def _rng(inputs: Mapping[str, Any], purpose: str) -> np.random.Generator:
     return stream(inputs["seed"], purpose)
 
 
-def _claims(case: Case, p_value: FloatArray, head: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Which records may be called members at a false discovery rate of 5%, and how often that is right."""
-    methods: tuple[ClaimMethod, ...] = ("bh", "by")
-    for method in methods:
-        for figure in claim_figures(claim_records(p_value, _FALSE_DISCOVERIES, method), case.members):
-            yield {**head, "subset": "all", **asdict(figure)}
-
-
 def _keep(found: _Found, case: Case, rows: list[dict[str, Any]]) -> None:
     if case.role == "target":
         found.leakage += rows
@@ -186,8 +182,9 @@ def _score_arrays(head: Mapping[str, Any], scores: Scores, asked: BoolArray) -> 
         partial[asked] = scores.score
         return {f"{head['attack']}.{head['variant']}": partial}
     arrays: Arrays = {f"{head['attack']}/{head['variant']}": scores.score}
-    if scores.p_value is not None:
-        arrays[f"p_value.{head['attack']}.{head['variant']}"] = scores.p_value
+    for kind, p_value in (("p_value", scores.p_value), ("nominal", scores.nominal)):
+        if p_value is not None:
+            arrays[f"{kind}.{head['attack']}.{head['variant']}"] = p_value
     return arrays
 
 
@@ -266,49 +263,26 @@ def _unresolved(metric: str, members: BoolArray, note: str) -> Figure:
     return Figure(metric, None, None, None, int(members.sum()), int((~members).sum()), None, note)
 
 
-def _verdicts(
-    case: Case,
-    subsets: Mapping[str, BoolArray],
-    variant: str,
-    p_value: FloatArray,
-    cutoffs: list[float],
-    head: Mapping[str, Any],
-) -> Iterator[dict[str, Any]]:
-    k, known = int(case.audited.out.sum(axis=0).min()), set_aside(case.reference)
-    for cutoff in cutoffs:
-        try:
-            check_cutoff(cutoff, k, variant, known)
-        except AttackError as exc:
-            yield {**head, "subset": "all", **asdict(_unresolved(f"coverage@{cutoff:g}", case.members, str(exc)))}
-            continue
-        for subset, mask in subsets.items():
-            for figure in verdict_figures(decide(p_value, mask, cutoff), case.members, cutoff):
-                yield {**head, "subset": subset, **asdict(figure)}
-
-
 def _curves(case: Case, scores: Scores, head: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     place = {key: value for key, value in head.items() if key != "exposure"}
     fpr, tpr = thin(roc(scores.score, case.members))
     yield {**place, "subset": "all", "fpr": fpr.tolist(), "tpr": tpr.tolist()}
 
 
-def _null_histogram(case: Case, test: str, p_value: FloatArray, head: Mapping[str, Any]) -> dict[str, Any]:
-    counts, _ = np.histogram(p_value[~case.members], bins=_NULL_BINS, range=(0.0, 1.0))
-    place = {key: head[key] for key in ("format", "device", "shadow_match")}
-    return {**place, "test": test, "counts": counts.tolist()}
-
-
-def _exposed(case: Case, answers: Answers, inputs: Mapping[str, Any], arrays: Arrays) -> list[dict[str, Any]]:
+def _exposed(
+    case: Case, answers: Answers, inputs: Mapping[str, Any], arrays: Arrays, calibration: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """The records ranked highest by the first headline variant that could be run, earlier record first on ties.
 
-    Their p-values are those of the first test whose p-values are valid; a ranking's are not shown.
+    Their p-values are those of the first test whose p-values are valid and hold here; a ranking's are not shown.
     """
     specs = [find_attack(name).spec for name in inputs["attacks"]]
     keys = [f"{spec.name}/{variant}" for spec in specs for variant in spec.headlines]
     key = next((key for key in keys if key in arrays), None)
     if key is None:
         return []
-    valid = (f"p_value.{spec.name}.{v}" for spec in specs for v in spec.headlines if v in spec.calibrated_p)
+    holds = {(row["attack"], row["variant"]) for row in calibration if row["is_p_value"]}
+    valid = (f"p_value.{spec.name}.{v}" for spec in specs for v in spec.headlines if (spec.name, v) in holds)
     score = arrays[key]
     p_value = next((arrays[name] for name in valid if name in arrays), None)
     order = np.argsort(-score, kind="stable")[:_MOST_EXPOSED]

@@ -10,8 +10,8 @@ from edgeaudit.leakage.roc import BoolArray
 __all__ = ["verdict_figures"]
 
 
-def verdict_figures(accused: BoolArray, members: BoolArray, cutoff: float) -> list[Figure]:
-    """Figures of one cutoff over ALL audited records, each with a Clopper-Pearson interval.
+def verdict_figures(accused: BoolArray, members: BoolArray, rule: str) -> list[Figure]:
+    """Figures of one decision rule over ALL audited records, each with a Clopper-Pearson interval.
 
     coverage: share of records with a verdict, i.e. accused; the others are abstentions. ppv: share of members among
     the accused, at the audit's own share of members; None if nobody is accused. recall: accused members of all
@@ -23,7 +23,7 @@ def verdict_figures(accused: BoolArray, members: BoolArray, cutoff: float) -> li
     Args:
         accused: bool [n], from `edgeaudit.attacks.cm_mia.decide`.
         members: bool [n].
-        cutoff: names the rows.
+        rule: names the rows: 0.05, the cutoff on p-values; nominal=0.05, that on what is no p-value.
 
     Raises:
         AttackError: shapes or dtypes do not fit, or one of the two kinds is missing.
@@ -45,9 +45,10 @@ def verdict_figures(accused: BoolArray, members: BoolArray, cutoff: float) -> li
     }
     rows = []
     for name, (count, trials) in counts.items():
-        metric = f"{name}@{cutoff:g}"
+        metric = f"{name}@{rule}"
         if trials == 0:
-            rows.append(Figure(metric, None, None, None, m, n, 0.0, f"no record is accused at cutoff {cutoff:g}"))
+            nobody = f"no record is accused at cutoff {rule.rpartition('=')[2]}"
+            rows.append(Figure(metric, None, None, None, m, n, 0.0, nobody))
             continue
         low, high = clopper_pearson(count, trials)
         rows.append(Figure(metric, count / trials, low, high, m, n, alarms / n, note))

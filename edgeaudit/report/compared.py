@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from edgeaudit.report.lookup import AUC, SMALL_TPR, TPR, Lookup, Place, series_label, unique
@@ -22,6 +23,7 @@ from edgeaudit.report.words import (
 )
 
 __all__ = [
+    "NOMINAL_TAIL",
     "RANKING",
     "SIGNIFICANT",
     "attack_comparison_tables",
@@ -35,6 +37,7 @@ __all__ = [
 
 SIGNIFICANT = 0.05
 RANKING = "ranking, not a p-value"
+NOMINAL_TAIL = "nominal tail: a ranking, not a p-value"
 _MAIN_METRICS = (AUC, TPR)
 _YARDSTICKS = ("lira", "rmia")
 _MOST_OTHERS = 8
@@ -233,9 +236,9 @@ def _rival(found: dict[str, Comparison]) -> tuple[bool, float]:
 
 
 class _Test(NamedTuple):
-    """One test asked of known nonmembers of one source; valid tests sort before rankings."""
+    """One test asked of known nonmembers of one source; conformal p-values sort before nominal tails."""
 
-    ranking: bool
+    nominal: bool
     attack: str
     variant: str
     shadow_match: str
@@ -246,13 +249,13 @@ class _Test(NamedTuple):
         match = "" if self.shadow_match in {"matched", "-"} else f", {self.shadow_match} shadows"
         return Cell(
             series_label(f"{self.attack}/{self.variant}") + match,
-            RANKING if self.ranking else "valid p-value",
+            NOMINAL_TAIL if self.nominal else "conformal p-value",
             code=True,
         )
 
 
 def _test(row: PCalibration) -> _Test:
-    return _Test(not row.is_p_value, row.attack, row.variant, row.shadow_match, row.source)
+    return _Test(row.kind == "nominal", row.attack, row.variant, row.shadow_match, row.source)
 
 
 def calibration_tables(lookup: Lookup) -> tuple[Table | None, list[tuple[str, Table]]]:
@@ -269,7 +272,7 @@ def calibration_tables(lookup: Lookup) -> tuple[Table | None, list[tuple[str, Ta
 
 
 def _tests(rows: Sequence[PCalibration]) -> list[_Test]:
-    """Valid tests first, else in the audit's order; the two sources of a test stand together."""
+    """Conformal p-values first, else in the audit's order; the two sources of a test stand together."""
     names = unique(_test(row)[:4] for row in rows)
     order = sorted(names, key=lambda name: (name[0], name[3] not in {"matched", "-"}))
     found = set(map(_test, rows))
@@ -301,7 +304,7 @@ def _calibration_heads(levels: list[float]) -> tuple[Head, ...]:
 
 
 def _overview_cell(rows: list[PCalibration]) -> Cell:
-    """In how many formats a test holds; of a ranking, in how many it would accuse too many."""
+    """In how many formats a test holds; of a nominal tail, in how many it would accuse too many."""
     if not rows:
         return EMPTY
     counts = Counter(row.status for row in rows)
@@ -310,7 +313,7 @@ def _overview_cell(rows: list[PCalibration]) -> Cell:
     further = [f"{unclear} not resolvable"] if unclear else []
     if not resolved:
         return Cell(NOT_RESOLVABLE, tone="muted")
-    if not rows[0].is_p_value:
+    if rows[0].kind == "nominal":
         detail = ", ".join([f"in {fires} of {resolved}", *further])
         return Cell("anti-conservative", detail, "warn" if fires else "muted")
     if fires:
@@ -320,8 +323,8 @@ def _overview_cell(rows: list[PCalibration]) -> Cell:
 
 
 def _status_tone(status: str, row: PCalibration) -> str:
-    """A ranking that fires too often is no fault of the audit, and one that does not is still no p-value."""
-    if row.is_p_value:
+    """A nominal tail that fires too often is no fault of the audit, and one that does not is still no p-value."""
+    if row.kind == "conformal":
         return _STATUS_TONES[status]
     return "warn" if status == "anti-conservative" else "muted"
 
@@ -335,7 +338,8 @@ def _calibration_table(name: str, rows: Sequence[PCalibration]) -> Table:
         found = [grid.get((test, level)) for level in levels]
         some = next(row for row in found if row is not None)
         asked = Cell(test.source, f"{some.n:,} over {counted(some.targets, 'target')}")
-        made.append(Row(test.head, (asked, *(_observed(row, notes) for row in found))))
+        head = test.head if test.nominal or some.is_p_value else replace(test.head, detail=f"{RANKING}: does not hold")
+        made.append(Row(head, (asked, *(_observed(row, notes) for row in found))))
     caption = f"{name}: observed share of known nonmembers at or below a"
     return Table(caption, _calibration_heads(levels), tuple(made), tuple(notes.texts), classes="levels")
 
@@ -345,7 +349,8 @@ def _observed(row: PCalibration | None, notes: Notes) -> Cell:
         return EMPTY
     number = notes.number(row.note) if row.note else None
     range_ = interval(TPR, row.low, row.high)
-    detail = f"{range_}\n{row.status}"
+    band = interval(TPR, row.band_low, row.band_high)
+    detail = "\n".join(part for part in (range_, f"valid: {band}" if band else "", row.status) if part)
     return Cell(percent(row.observed), detail, _status_tone(row.status, row), number, row.note or "")
 
 

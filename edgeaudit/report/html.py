@@ -156,34 +156,35 @@ def _value(lookup: Lookup, place: Place, series: Series) -> float:
 
 def _nulls(lookup: Lookup) -> list[tuple[str, list[Panel]]]:
     histograms = [h for h in lookup.audit.null_p_values if h.counts and sum(h.counts)]
-    tests = unique((h.test, h.shadow_match) for h in histograms)
+    tests = unique((h.test, h.shadow_match, h.kind) for h in histograms)
     own = lookup.headline.variant if lookup.headline else ""
-    # Tests whose p-values are valid come first. A histogram's test is a variant of CM-MIA.
-    tests.sort(key=lambda test: (lookup.is_ranking("cm-mia", test[0]), test[1] != "matched", own != test[0]))
+    # p-values come before nominal tails. A histogram's test is a variant of CM-MIA.
+    tests.sort(key=lambda test: (test[2] == "nominal", test[1] != "matched", own != test[0]))
     return [
         (
-            _test_name(lookup, test, match),
+            _test_name(test, match, kind),
             [
                 _null_panel(lookup, f"null{n}-{k}", h)
                 for k, h in enumerate(histograms)
-                if (h.test, h.shadow_match) == (test, match)
+                if (h.test, h.shadow_match, h.kind) == (test, match, kind)
             ],
         )
-        for n, (test, match) in enumerate(tests)
+        for n, (test, match, kind) in enumerate(tests)
     ]
 
 
-def _test_name(lookup: Lookup, test: str, match: str) -> str:
-    ranking = f" ({compared.RANKING})" if lookup.is_ranking("cm-mia", test) else ""
+def _test_name(test: str, match: str, kind: str) -> str:
+    ranking = f" ({compared.NOMINAL_TAIL})" if kind == "nominal" else ""
     return f"cm-mia {test}{ranking}" + ("" if match == "matched" else f", {match} shadows")
 
 
 def _null_panel(lookup: Lookup, name: str, histogram: NullHistogram) -> Panel:
-    title = lookup.label(Place(histogram.format, histogram.device))
+    place = Place(histogram.format, histogram.device)
+    title = lookup.label(place)
     bins = len(histogram.counts)
     share, fair = histogram.counts[0] / sum(histogram.counts), 1 / bins
-    ranking = lookup.is_ranking("cm-mia", histogram.test)
-    axis, symbol = ("nominal tail", "tail") if ranking else ("p-value", "p")
+    ranking = histogram.kind == "nominal" or f"cm-mia/{histogram.test}" in lookup.demoted(place)
+    axis, symbol = ("tail", "tail") if ranking else ("p-value", "p")
     detail = f"{percent(share)} at {symbol} < {fair:.3g}"
     label = f"Histogram of the {histogram.test} {axis}s of {title}'s nonmembers: {detail}, {percent(fair)} expected."
     svg = plots.null_panel(histogram.counts, name, label, axis)

@@ -8,13 +8,15 @@ from typing import NamedTuple, TypeVar
 
 from edgeaudit.report.model import AcrossTargets, Audit, Budget, Curve, FormatResult, LeakageRow
 
-__all__ = ["AUC", "SMALL_TPR", "TPR", "Lookup", "Place", "Series", "series_label", "unique"]
+__all__ = ["AUC", "NOMINAL", "SMALL_TPR", "TPR", "Lookup", "Place", "Series", "series_label", "unique"]
 
 AUC = "auc"
 TPR = "tpr@fpr=0.01"
 SMALL_TPR = "tpr@fpr=0.001"
 _HEADLINES = (("cm-mia", "calibrated"), ("cm-mia", "t"), ("cm-mia", "ecdf"))
-_VERDICT = re.compile(r"(coverage|ppv|recall|fpr|forced_accuracy)@(\d*\.?\d+)")
+NOMINAL = "nominal="
+"""How the cutoff of the paper's rule is written, on what is no p-value: fpr@nominal=0.05."""
+_VERDICT = re.compile(r"(coverage|ppv|recall|fpr|forced_accuracy)@((?:nominal=)?\d*\.?\d+)")
 _WITHOUT_SHADOWS = {"", "-", "none"}
 _WITHIN_0_1 = ("auc", "tpr", "balanced_accuracy")
 _T = TypeVar("_T")
@@ -93,10 +95,16 @@ class Lookup:
         row = self.row(place, series, AUC)
         return row is not None and row.value is not None
 
-    def is_ranking(self, attack: str, variant: str) -> bool:
-        """Whether the audit says that this test's p-values are no p-values; False where it says nothing."""
-        return any(
-            not row.is_p_value for row in self.audit.p_calibration if (row.attack, row.variant) == (attack, variant)
+    def demoted(self, place: Place) -> list[str]:
+        """The tests whose conformal p-values do not hold on a format, as series: cm-mia/ecdf. They are rankings there.
+
+        Of shadows made like the target only.
+        """
+        return unique(
+            f"{row.attack}/{row.variant}"
+            for row in self.audit.p_calibration
+            if (Place(row.format, row.device), row.kind, row.is_p_value) == (place, "conformal", False)
+            and (row.shadow_match == "matched" or row.shadow_match in _WITHOUT_SHADOWS)
         )
 
     def valid_test(self, place: Place) -> str | None:
@@ -104,7 +112,7 @@ class Lookup:
         valid = {
             (row.attack, row.variant)
             for row in self.audit.p_calibration
-            if row.is_p_value and Place(row.format, row.device) == place
+            if row.is_p_value and Place(row.format, row.device) == place and row.shadow_match != "fp32"
         }
         return next(("/".join(name) for name in _HEADLINES if name in valid), None)
 
@@ -156,12 +164,12 @@ class Lookup:
         )
 
     def cutoffs(self, series: Series) -> dict[str, list[str]]:
-        """The verdict metrics of a series by cutoff: {"0.05": ["coverage", "ppv", ...]}."""
+        """The verdict metrics of a series by cutoff: {"0.05": ["coverage", "ppv", ...], "nominal=0.05": [...]}."""
         found: dict[str, list[str]] = {}
         for metric in self.metrics(series):
             if match := _VERDICT.fullmatch(metric):
                 found.setdefault(match[2], []).append(match[1])
-        return dict(sorted(found.items(), key=lambda item: float(item[0])))
+        return dict(sorted(found.items(), key=lambda item: _by_rule_and_cutoff(item[0])))
 
     def most_leaking(self) -> Place | None:
         """The format on which the headline attack has the largest AUC; the first of them where several tie.
@@ -183,6 +191,10 @@ class Lookup:
         found = {place: self.mean(place, self.headline_name, AUC) for place in places}
         known = {place: mean for place, mean in found.items() if mean is not None and mean.value is not None}
         return known if len(known) == len(found) else {}
+
+
+def _by_rule_and_cutoff(cutoff: str) -> tuple[bool, float]:
+    return cutoff.startswith(NOMINAL), float(cutoff.removeprefix(NOMINAL))
 
 
 def _bounded(mean: AcrossTargets) -> AcrossTargets:

@@ -173,9 +173,10 @@ class LeakageRow(_Model):
     """One figure. `value` is null where the records or shadows cannot resolve it, and `note` says why.
 
     metric: auc, tpr@fpr=0.01, tpr@fpr=0.001, balanced_accuracy, advantage, ppv@prior=0.5 ...; for verdicts of
-    CM-MIA: coverage@0.05, ppv@0.05, recall@0.05, fpr@0.05, forced_accuracy@0.05 (number = cutoff on the p-value); for
-    claims at a false discovery rate: claimed@by=0.05, fdp@by=0.05, recall@by=0.05 (bh: Benjamini-Hochberg, by:
-    Benjamini-Yekutieli); epsilon_lower, epsilon_one_run: 95% lower bounds, which have no upper end.
+    CM-MIA: coverage@0.05, ppv@0.05, recall@0.05, fpr@0.05, forced_accuracy@0.05 (number = cutoff on the conformal
+    p-value), coverage@nominal=0.05 ... (the paper's rule: cutoff on what `ecdf` or `pchip` call a p-value); for claims
+    at a false discovery rate: claimed@by=0.05, fdp@by=0.05, recall@by=0.05 (bh: Benjamini-Hochberg, by: Benjamini-
+    Yekutieli); epsilon_lower, epsilon_one_run: 95% lower bounds, which have no upper end.
     low, high: 95% interval. realised_fpr: at the threshold that was used.
     subset: all, or abnormal:<selection>.
     """
@@ -249,9 +250,12 @@ class Comparison(_Model):
 class PCalibration(_Model):
     """How often a test says p <= nominal of records that are known nonmembers.
 
-    source: the targets' nonmembers, or the audited records asked of a null target. is_p_value: whether the test is
-    valid by construction; the others are rankings. count of n records; low, high: 95% interval of the observed rate.
-    attainable: the largest p <= nominal that was given.
+    kind: conformal, the rank of a record's score among those of `known` records that the target did not train on; or
+    nominal, what the test itself calls a p-value, which is a ranking. source: the targets' nonmembers, or the audited
+    records asked of a null target. is_p_value: whether p is used as a p-value: conformal, and nowhere
+    anti-conservative on this format. count of n records; low, high: 95% interval of the observed rate; band_low,
+    band_high: where a valid conformal test's observed rate lies with 95%. attainable: the largest p <= nominal that
+    was given.
     """
 
     format: str
@@ -259,6 +263,7 @@ class PCalibration(_Model):
     shadow_match: str
     attack: str
     variant: str
+    kind: Literal["conformal", "nominal"]
     source: Literal["nonmembers", "null target"]
     is_p_value: bool
     nominal: float
@@ -271,6 +276,9 @@ class PCalibration(_Model):
     status: Literal["calibrated", "conservative", "anti-conservative", "not resolvable"]
     targets: int
     note: str | None = None
+    band_low: float | None = None
+    band_high: float | None = None
+    known: int | None = None
 
 
 class Curve(_Model):
@@ -287,11 +295,12 @@ class Curve(_Model):
 
 
 class NullHistogram(_Model):
-    """p-values of the nonmembers in equal bins over [0, 1]; flat where the test is calibrated."""
+    """p-values of the nonmembers in equal bins over [0, 1]; flat where they hold. kind: see `PCalibration`."""
 
     format: str
     device: str
     test: str
+    kind: Literal["conformal", "nominal"]
     shadow_match: str
     counts: tuple[int, ...]
 

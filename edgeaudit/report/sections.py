@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, Series, unique
+from edgeaudit.report.lookup import AUC, NOMINAL, TPR, Lookup, Place, Series, unique
 from edgeaudit.report.model import Agreement, Budget, Control, FormatResult, LeakageRow
 from edgeaudit.report.tables import EMPTY, Cell, Head, Mark, Notes, Row, Table, figure_cell, labelled
 from edgeaudit.report.terminal import budget_word
@@ -253,7 +253,7 @@ def _prominence(lookup: Lookup, series: Series, cutoff: str, names: list[str]) -
     rows = [lookup.row(place, series, f"{name}@{cutoff}") for place, _ in lookup.ok() for name in names]
     known = any(row is not None and row.value is not None for row in rows)
     rank = -_RANK_TESTS.index(series.variant) if series.variant in _RANK_TESTS else -len(_RANK_TESTS)
-    is_p_value = not lookup.is_ranking(series.attack, series.variant)
+    is_p_value = not cutoff.startswith(NOMINAL)
     return series.subset == "all", known, is_p_value, rank, cutoff == MAIN_CUTOFF
 
 
@@ -268,16 +268,17 @@ def _verdict_table(lookup: Lookup, series: Series, cutoff: str, names: list[str]
             )
         )
     heads = (Head("Format", align="text"), *(Head(metric_name(name)) for name in names))
-    ranking = lookup.is_ranking(series.attack, series.variant)
-    tail = f"nominal tail at most {cutoff} (ranking, not a p-value)" if ranking else f"p-value at most {cutoff}"
+    tail = f"p-value at most {cutoff}"
+    if cutoff.startswith(NOMINAL):
+        tail = f"the paper's rule: nominal tail at most {cutoff.removeprefix(NOMINAL)} (no p-value)"
     caption = f"{series.label}, {tail}, {series.subset} records"
     return Table(caption, heads, tuple(rows), tuple(notes.texts))
 
 
 def _verdict_cell(row: LeakageRow | None, name: str, cutoff: str, notes: Notes) -> Cell:
     cell = figure_cell(row, notes)
-    if name == "fpr" and row is not None and row.low is not None and row.low > float(cutoff):
-        why = "the whole interval lies above the cutoff: the test fires too often, so its p-values are no probabilities"
+    if name == "fpr" and row is not None and row.low is not None and row.low > float(cutoff.removeprefix(NOMINAL)):
+        why = "the whole interval lies above the cutoff: the test accuses more nonmembers than it says"
         return Cell(cell.text, cell.detail, "warn", notes.number(why), why)
     return cell
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeaudit.report.compared import significant
-from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, unique
+from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label, unique
 from edgeaudit.report.model import Audit, Budget, FormatResult, LeakageRow
 from edgeaudit.report.summary import verdict_line
 from edgeaudit.report.words import (
@@ -25,6 +25,7 @@ from edgeaudit.report.words import (
     figure,
     file_size,
     interval,
+    listed,
     metric_name,
     percent,
     printable,
@@ -56,6 +57,7 @@ class _Report:
         yield Text()
         yield from _targets(lookup)
         yield from _difference(lookup)
+        yield from _p_values(lookup)
         yield from _controls(self.audit)
         yield from _failures(lookup)
         yield Text(verdict_line(self.audit), _OUTCOMES[self.audit.verdict.exit_code])
@@ -94,6 +96,17 @@ def _difference(lookup: Lookup) -> Iterator[Text]:
                 f"{name} leaks {word} than {printable(row.second)}: {metric_name(metric)} {size}, adjusted p {p_text}"
             )
             return
+
+
+def _p_values(lookup: Lookup) -> Iterator[Text]:
+    """One line where a test's p-values do not hold on known nonmembers: it is a ranking there."""
+    places: dict[str, list[str]] = {}
+    for place, _ in lookup.ok():
+        for name in lookup.demoted(place):
+            places.setdefault(series_label(name), []).append(printable(lookup.label(place)))
+    if places:
+        said = "; ".join(f"{name} on {listed(found)}" for name, found in places.items())
+        yield Text(f"p-values too small on known nonmembers, so a ranking and no p-value: {said}", "yellow")
 
 
 def _controls(audit: Audit) -> Iterator[Text]:

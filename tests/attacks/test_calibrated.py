@@ -13,7 +13,7 @@ from edgeaudit.attacks import calibrated as calibrated_module
 from edgeaudit.attacks.base import BoolArray, Evidence, FloatArray
 from edgeaudit.attacks.calibrated import calibrated, set_aside
 from edgeaudit.attacks.calibrated_features import COLUMNS, Alignment, Context, Signals, SpreadModel, context, features
-from edgeaudit.attacks.cm_mia import CmMia, check_cutoff
+from edgeaudit.attacks.cm_mia import CmMia, check_known
 from edgeaudit.attacks.conformal import conformal_p
 from edgeaudit.attacks.kept_models import forget
 from edgeaudit.attacks.lira import Lira
@@ -110,12 +110,12 @@ def test_p_is_bounded_by_the_records_set_aside(world_of: MakeWorld) -> None:
     p = CmMia().score(world.evidence, "calibrated", world.reference).p_value
     assert p is not None
     assert p.min() == 1 / (m + 1)
-    check_cutoff(1 / (m + 1), 1, "calibrated", m)
+    check_known(1 / (m + 1), m)
     with pytest.raises(AttackError) as caught:
-        check_cutoff(0.01, 1000, "calibrated", 98)
+        check_known(0.01, 98)
     assert str(caught.value) == (
-        "cutoff 0.01 needs at least 99 known nonmembers set aside for 'calibrated' (the smallest p-value is 1/(m+1)); "
-        "this audit has 98, a third of its reference records"
+        "cutoff 0.01 needs at least 99 known nonmembers for a conformal p-value (the smallest is 1/(m+1)); "
+        "this audit has 98. Add reference records ('calibrated' sets a third of them aside)"
     )
 
 

@@ -117,7 +117,7 @@ def test_only_evidence_with_views_has_variants_over_views(evidence_of: MakeEvide
     plain, many = with_views(CmMia(d0=16), shown_as_it_is(evidence))
     assert plain.spec.variants[0] == "t"
     assert many.spec.variants[:2] == ("t+flip+shift-1", "ecdf+flip+shift-1")
-    assert many.spec.calibrated_p == ("ecdf+flip+shift-1",)
+    assert many.spec.calibrated_p == ("t+flip+shift-1", "ecdf+flip+shift-1", "pchip+flip+shift-1")
     assert many.spec.threshold_of("calibrated+flip+shift-1") == 0.0
     assert queries_of(many.spec.needs_of("t+flip+shift-1"), shown_as_it_is(evidence)) == 4
     assert queries_of(plain.spec.needs_of("t"), shown_as_it_is(evidence)) == 1

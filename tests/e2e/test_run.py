@@ -92,15 +92,20 @@ def test_several_targets_are_compared_on_the_same_shadows(shared_bench: Workbenc
 
 def test_p_values_are_held_against_known_nonmembers(shared_bench: Workbench) -> None:
     rows = shared_bench.audit("calibration").audit["p_calibration"]
-    places = {(r["format"], r["variant"], r["source"]) for r in rows}
+    places = {(r["format"], r["variant"], r["source"]) for r in rows if r["kind"] == "conformal"}
     assert {v for _, v, _ in places} >= {"t", "ecdf", "pchip", "calibrated"}
     assert {s for _, _, s in places} == {"nonmembers", "null target"}
+    wrong = {(r["format"], r["shadow_match"], r["attack"], r["variant"]) for r in rows
+             if (r["kind"], r["status"]) == ("conformal", "anti-conservative")}  # fmt: skip
     for r in rows:
-        assert r["is_p_value"] == (r["variant"] in {"ecdf", "calibrated"})
+        demoted = (r["format"], r["shadow_match"], r["attack"], r["variant"]) in wrong
+        assert r["is_p_value"] == (r["kind"] == "conformal" and not demoted)
+        assert ("a ranking in this format" in (r["note"] or "")) == (r["kind"] == "conformal" and demoted)
+        assert (r["band_high"] is not None) == (r["kind"] == "conformal")
         assert r["observed"] == pytest.approx(r["count"] / r["n"])
         assert r["n"] == (200 if r["source"] == "null target" else 100)
     # Four shadows: no rank test can say 5%, and none does.
-    ecdf = [r for r in rows if r["variant"] == "ecdf" and r["nominal"] == 0.05]
+    ecdf = [r for r in rows if (r["variant"], r["kind"], r["nominal"]) == ("ecdf", "nominal", 0.05)]
     assert all(r["count"] == 0 and r["status"] in {"conservative", "not resolvable"} for r in ecdf)
 
 

@@ -6,7 +6,7 @@ from scipy import stats
 
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.intervals import clopper_pearson
-from edgeaudit.leakage.p_calibration import CalibrationRow, calibration, calibration_over_targets
+from edgeaudit.leakage.p_calibration import CalibrationRow, calibration, calibration_over_targets, conformal_band
 
 
 def by_level(rows: list[CalibrationRow]) -> dict[float, CalibrationRow]:
@@ -124,3 +124,85 @@ def test_what_is_refused() -> None:
         calibration(np.array([0.5]), [0.0])
     with pytest.raises(AttackError, match="not between 0 and 1"):
         calibration(np.array([0.5, np.nan]))
+
+
+def test_band_by_hand() -> None:
+    # m = 19, a = .1: k = 2, so the rate is Beta(2, 18), and of n = 1 nonmembers one is accused with probability .1.
+    assert conformal_band([1], [19], 0.1) == (0.0, 1.0)
+    # m = 1, a = .5: k = 1, Beta(1, 1) is uniform, so each count of 0 to 9 has probability .1: with 95%, all of them.
+    assert conformal_band([9], [1], 0.5) == (0.0, 1.0)
+    # With 99 nonmembers each count has .01: the 2.5% quantile is 2, the 97.5% quantile 97.
+    assert conformal_band([99], [1], 0.5) == pytest.approx((2 / 99, 97 / 99))
+    # A level below 1/(m + 1) accuses nobody.
+    assert conformal_band([1000], [99], 0.009) == (0.0, 0.0)
+    # 20 times .05 is 1, whatever floats say.
+    assert conformal_band([1000], [19], 0.05)[1] > 0.1
+
+
+def test_band_of_many_nonmembers_is_that_of_the_rate() -> None:
+    # n >> m: Beta(k, m + 1 - k) itself. m = 999, a = .05: sd sqrt(.05 .95 / 1001) = .0069.
+    low, high = conformal_band([10**6], [999], 0.05)
+    assert (low, high) == pytest.approx((stats.beta.ppf(0.025, 50, 950), stats.beta.ppf(0.975, 50, 950)), abs=1e-4)
+
+
+def test_valid_conformal_tests_lie_in_the_band() -> None:
+    # 800 draws of 400 z's and 400 nonmembers: standard error of the coverage .0077. Clopper-Pearson leaves out the z's:
+    # its interval has half the variance that the rate has, so it misses about 1 - P(|N| < 1.96 / sqrt 2) = 17%.
+    rng = np.random.default_rng(5)
+    rows = []
+    for _ in range(800):
+        z, x = rng.random(400), rng.random(400)
+        p_values = (1 + (z >= x[:, None]).sum(axis=1)) / 401
+        rows.append(calibration(p_values, [0.05], known=400)[0])
+    held = np.mean([row.status == "calibrated" for row in rows])
+    assert 0.95 - 4 * 0.0077 < held < 0.95 + 4 * 0.0077
+    assert np.mean([row.low <= 0.05 <= row.high for row in rows]) < 0.90
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
+def test_the_band_over_targets_holds_what_they_share(correlation: float) -> None:
+    # Six targets with the same z's and records; at correlation 1 they all have the same rate.
+    rng = np.random.default_rng(6)
+    own, shared = np.sqrt(1 - correlation), np.sqrt(correlation)
+    held, narrow = [], []
+    for _ in range(200):
+        z, x = rng.normal(size=(2, 300))
+        p_values = []
+        for _ in range(6):
+            ours = np.sort(shared * z + own * rng.normal(size=300))
+            asked = shared * x + own * rng.normal(size=300)
+            p_values.append((301 - np.searchsorted(ours, asked)) / 301)
+        row = calibration_over_targets(p_values, [0.05], known=[300] * 6)[0]
+        held.append(row.status == "calibrated")
+        assert row.band_low is not None
+        assert row.band_high is not None
+        narrow.append((row.band_high - row.band_low) / np.ptp(conformal_band([300], [300], 0.05)))
+    assert np.mean(held) > 0.95 - 3 * 0.0154
+    # What targets do not share, their mean averages out.
+    assert np.mean(narrow) == pytest.approx(1.0) if correlation == 1 else np.mean(narrow) < 0.95
+
+
+def test_conformal_rows_are_judged_by_the_band() -> None:
+    def row(count: int) -> CalibrationRow:
+        return calibration(np.repeat([0.05, 0.5], [count, 1000 - count]), [0.05], known=999)[0]
+
+    # scipy's own quantile: an independent way to the same number.
+    high = stats.betabinom.ppf(0.975, 1000, 50, 950)
+    assert row(int(high)).status == "calibrated"
+    assert row(int(high)).low > 0.05
+    above = row(int(high) + 1)
+    assert (above.status, above.known) == ("anti-conservative", 999)
+    assert "up to where a valid conformal test's rate is expected" in str(above.note)
+    few = calibration(np.full(1000, 0.5), [0.001], known=99)[0]
+    assert (few.status, few.band_high) == ("not resolvable", 0.0)
+
+
+def test_ties_of_conformal_p_values_are_told() -> None:
+    tied = calibration(np.repeat([0.031, 0.5], [31, 969]), [0.05, 0.02], known=999)
+    assert [r.status for r in tied] == ["conservative", "conservative"]
+    assert "ties: 0.031 is the largest p-value up to it, and its rate is observed" in str(tied[0].note)
+    assert "ties: 0.031 is the smallest p-value given" in str(tied[1].note)
+    loose = calibration(np.sqrt(np.arange(1, 2001) / 2000), [0.05], known=999)[0]
+    assert (loose.status, "beyond what ties explain" in str(loose.note)) == ("conservative", True)
+    with pytest.raises(AttackError, match="1 or more known nonmembers for each of 2"):
+        calibration_over_targets([np.array([0.5])] * 2, known=[5])

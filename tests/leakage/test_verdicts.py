@@ -14,7 +14,7 @@ def test_by_hand() -> None:
     # 40 members, 8 accused; 60 nonmembers, 2 accused.
     accused = np.zeros(100, dtype=np.bool_)
     accused[:8] = accused[98:] = True
-    rows = {row.metric: row for row in verdict_figures(accused, MEMBERS, 0.05)}
+    rows = {row.metric: row for row in verdict_figures(accused, MEMBERS, "0.05")}
     expected = {
         "coverage@0.05": (10, 100),
         "ppv@0.05": (8, 10),
@@ -32,7 +32,7 @@ def test_by_hand() -> None:
 
 
 def test_nobody_accused_leaves_no_ppv() -> None:
-    rows = {row.metric: row for row in verdict_figures(np.zeros(100, dtype=np.bool_), MEMBERS, 0.01)}
+    rows = {row.metric: row for row in verdict_figures(np.zeros(100, dtype=np.bool_), MEMBERS, "0.01")}
     assert rows["ppv@0.01"].value is None
     assert rows["ppv@0.01"].note == "no record is accused at cutoff 0.01"
     assert rows["coverage@0.01"].value == 0.0
@@ -42,8 +42,8 @@ def test_nobody_accused_leaves_no_ppv() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(AttackError, match="must be bool"):
-        verdict_figures(np.zeros(99, dtype=np.bool_), MEMBERS, 0.05)
+        verdict_figures(np.zeros(99, dtype=np.bool_), MEMBERS, "0.05")
     with pytest.raises(AttackError, match="must be bool"):
-        verdict_figures(np.zeros(100), MEMBERS, 0.05)  # type: ignore[arg-type]
+        verdict_figures(np.zeros(100), MEMBERS, "0.05")  # type: ignore[arg-type]
     with pytest.raises(AttackError, match="at least one member"):
-        verdict_figures(np.zeros(100, dtype=np.bool_), np.ones(100, dtype=np.bool_), 0.05)
+        verdict_figures(np.zeros(100, dtype=np.bool_), np.ones(100, dtype=np.bool_), "0.05")

@@ -324,14 +324,16 @@ def _figures(common: dict[str, Any], shadow_match: str, separation: float) -> It
 
 
 def _verdicts(common: dict[str, Any], separation: float) -> Iterator[LeakageRow]:
-    n = common["n"]
-    for cutoff in CUTOFFS:
-        if common["variant"] in {"ecdf", "pchip"} and cutoff < 1 / (K + 1):
+    n, ranks = common["n"], common["variant"] in {"ecdf", "pchip"}
+    rules = [f"{cutoff}" for cutoff in CUTOFFS] + ([f"nominal={cutoff}" for cutoff in CUTOFFS] if ranks else [])
+    for rule in rules:
+        cutoff = float(rule.removeprefix("nominal="))
+        if rule.startswith("nominal=") and cutoff < 1 / (K + 1):
             note = f"{K} shadows cannot resolve a cutoff of {cutoff}: the smallest p-value is 1/{K + 1}"
             for metric in ("coverage", "ppv", "recall", "fpr", "forced_accuracy"):
-                yield _null(common, "matched", f"{metric}@{cutoff}", note)
+                yield _null(common, "matched", f"{metric}@{rule}", note)
             continue
-        fpr = cutoff * (2.5 if common["variant"] == "t" else 1.0)
+        fpr = cutoff * (2.5 if rule.startswith("nominal=") else 1.0)
         tpr = _tpr(separation, fpr)
         rates = {
             "coverage": (tpr + fpr) / 2,
@@ -342,7 +344,7 @@ def _verdicts(common: dict[str, Any], separation: float) -> Iterator[LeakageRow]
         }
         for metric, rate in rates.items():
             value, low, high = _rate(rate, n)
-            yield _row(common, "matched", f"{metric}@{cutoff}", value=value, low=low, high=high)
+            yield _row(common, "matched", f"{metric}@{rule}", value=value, low=low, high=high)
 
 
 def _curves() -> Iterator[Curve]:
@@ -365,12 +367,12 @@ def _curves() -> Iterator[Curve]:
 def _histograms() -> Iterator[NullHistogram]:
     for n, name in enumerate(_audited()):
         rng = np.random.default_rng(n)
-        tests = {"ecdf": rng.uniform(size=NONMEMBERS), "t": rng.beta(0.8, 0.9, size=NONMEMBERS)}
-        for test, p in (tests | {"calibrated": rng.uniform(size=NONMEMBERS)}).items():
+        even = {(test, "conformal"): rng.uniform(size=NONMEMBERS) for test in ("t", "ecdf", "calibrated")}
+        tails = {(test, "nominal"): rng.beta(0.8, 0.9, size=NONMEMBERS) for test in ("t", "ecdf")}
+        for (test, kind), p in (even | tails).items():
             counts, _ = np.histogram(p, bins=20, range=(0, 1))
-            yield NullHistogram(
-                format=name, device=DEVICE, test=test, shadow_match="matched", counts=tuple(counts.tolist())
-            )
+            fields = {"format": name, "device": DEVICE, "shadow_match": "matched", "counts": tuple(counts.tolist())}
+            yield NullHistogram.model_validate({**fields, "test": test, "kind": kind})
 
 
 def _exposed() -> Iterator[ExposedRecord]:
@@ -496,23 +498,26 @@ def _loss(name: str) -> float:
 
 
 def _p_calibration() -> tuple[PCalibration, ...]:
-    tests = {("cm-mia", "t"): False, ("cm-mia", "calibrated"): True, ("cm-mia", "ecdf"): True,
-             ("lira", "offline-global"): False}  # fmt: skip
+    tests = {("cm-mia", "t", "nominal"), ("cm-mia", "calibrated", "conformal"), ("cm-mia", "ecdf", "conformal"),
+             ("lira", "offline-global", "nominal")}  # fmt: skip
     sources = {"nonmembers": (TARGETS, NONMEMBERS), "null target": (1, MEMBERS + NONMEMBERS)}
     found = []
     for name in _audited():
-        for (attack, variant), valid in tests.items():
+        for attack, variant, kind in sorted(tests):
+            valid = kind == "conformal"
             for source, (targets, n) in sources.items():
                 rng = _drawn("p", name, attack, variant, source)
                 p = rng.uniform(size=(targets, n)) if valid else rng.beta(0.75, 0.9, size=(targets, n))
-                if variant == "ecdf":
-                    p = np.ceil(p * (K + 1)) / (K + 1)
+                if valid:
+                    # Among 500 known nonmembers; of a rank among K shadows, whose ties leave K + 1 values.
+                    steps = K + 1 if variant == "ecdf" else 501
+                    p = np.ceil(p * steps) / steps
                 found += [
                     PCalibration.model_validate(
                         {"format": name, "device": DEVICE, "shadow_match": "matched", "attack": attack}
-                        | {"variant": variant, "source": source, "is_p_value": valid}
+                        | {"variant": variant, "kind": kind, "source": source, "is_p_value": valid}
                         | row.__dict__
                     )
-                    for row in calibration_over_targets(list(p))
+                    for row in calibration_over_targets(list(p), known=[500] * targets if valid else None)
                 ]
     return tuple(found)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from edgeaudit.report.compared import (
+    NOMINAL_TAIL,
     RANKING,
     attack_comparison_tables,
     calibration_tables,
@@ -19,6 +22,7 @@ from edgeaudit.report.model import Audit, PCalibration
 from edgeaudit.report.origin import exposed_table
 from edgeaudit.report.sections import verdict_tables
 from edgeaudit.report.tables import Row, Table
+from edgeaudit.report.terminal import render
 from tests.report import sample
 
 
@@ -90,7 +94,7 @@ def test_valid_tests_come_first_and_rankings_are_labelled(lookup: Lookup) -> Non
     assert len(per_format) == 12
     for table in (overview, per_format[0][1]):
         heads = [(r.head.text, r.head.detail, r.cells[0].text) for r in table.rows]
-        assert [h[1] for h in heads] == ["valid p-value"] * 4 + [RANKING] * 4
+        assert [h[1] for h in heads] == ["conformal p-value"] * 4 + [NOMINAL_TAIL] * 4
         assert [h[2] for h in heads] == ["nonmembers", "null target"] * 4
         assert [h.text for h in table.heads[2:]] == [f"a = {a}" for a in ("0.001", "0.01", "0.02", "0.05", "0.1")]
 
@@ -99,9 +103,9 @@ def test_a_ranking_is_never_said_to_hold(audit: Audit) -> None:
     calm = changed(audit, "p_calibration", status="calibrated")
     overview, _ = calibration_tables(calm)
     assert overview is not None
-    rankings = [r.cells[1] for r in overview.rows if r.head.detail == RANKING]
+    rankings = [r.cells[1] for r in overview.rows if r.head.detail == NOMINAL_TAIL]
     assert {(c.text, c.detail, c.tone) for c in rankings} == {("anti-conservative", "in 0 of 12", "muted")}
-    assert {texts(r)[1] for r in overview.rows if r.head.detail != RANKING} == {"holds in 12 of 12"}
+    assert {texts(r)[1] for r in overview.rows if r.head.detail != NOMINAL_TAIL} == {"holds in 12 of 12"}
 
 
 def test_the_overview_counts_formats(audit: Audit) -> None:
@@ -178,5 +182,29 @@ def test_verdicts_shown_openly_rest_on_valid_p_values(lookup: Lookup) -> None:
     shown, groups = verdict_tables(lookup)
     assert shown is not None
     assert shown.caption == "cm-mia calibrated, p-value at most 0.05, all records"
-    captions = {t.caption for t in groups["cm-mia t, all records"]}
-    assert all("ranking, not a p-value" in caption and "p-value at most" not in caption for caption in captions)
+    assert {t.caption for t in groups["cm-mia t, all records"]} == {
+        f"cm-mia t, p-value at most {a}, all records" for a in sample.CUTOFFS
+    }
+    # The paper's rule has tables of its own, after those by p-values.
+    captions = [t.caption for t in groups["cm-mia ecdf, all records"]]
+    assert captions[len(sample.CUTOFFS) :] == [
+        f"cm-mia ecdf, the paper's rule: nominal tail at most {a} (no p-value), all records" for a in sample.CUTOFFS
+    ]
+
+
+def test_a_test_that_does_not_hold_is_a_ranking_there(audit: Audit) -> None:
+    def broken(one: PCalibration) -> PCalibration:
+        hit = (one.format, one.variant) == ("onnx-fp32", "ecdf")
+        return one.model_copy(update={"is_p_value": False, "status": "anti-conservative"}) if hit else one
+
+    rows = tuple(broken(one) for one in audit.p_calibration)
+    lookup = Lookup(audit.model_copy(update={"p_calibration": rows}))
+    own, other = (next(p for p in lookup.places if p.format == name) for name in ("onnx-fp32", "torch-fp32"))
+    assert (lookup.demoted(own), lookup.demoted(other)) == (["cm-mia/ecdf"], [])
+    tables = dict(calibration_tables(lookup)[1])
+    assert row(tables["onnx-fp32"], "cm-mia ecdf").head.detail == f"{RANKING}: does not hold"
+    assert row(tables["torch-fp32"], "cm-mia ecdf").head.detail == "conformal p-value"
+    console = Console(width=200, file=StringIO())
+    console.print(render(lookup.audit))
+    assert isinstance(console.file, StringIO)
+    assert "so a ranking and no p-value: cm-mia ecdf on onnx-fp32" in console.file.getvalue()

@@ -130,7 +130,8 @@ def test_null_is_not_resolvable_with_its_reason(audit: Audit, parsed: Page) -> N
 def test_one_plot_per_format_and_test(audit: Audit, page: str) -> None:
     audited = sum(f.status == "ok" for f in audit.formats)
     assert page.count('aria-label="ROC curve of') == audited
-    assert page.count('aria-label="Histogram of the ecdf') == audited
+    assert page.count('aria-label="Histogram of the ecdf p-values') == audited
+    assert page.count('aria-label="Histogram of the ecdf tails') == audited
     assert page.count('aria-label="ROC curves of 7 attacks on nncf-pruned-70') == 1
 
 
