@@ -36,6 +36,12 @@ def _load(tmp_path: Path, text: str) -> AuditSpec:
         ("model: {checkpoint: m.pt}", "data.members and data.nonmembers must be files"),
         ("data: {path: '${EDGEAUDIT_NO_SUCH_VARIABLE}/x'}", "data.path: the environment variable"),
         ("[1, 2]", "must be a mapping"),
+        ("seed: 1\nseed: 2", "the key 'seed' is given twice"),
+        ("model: {epochs: 1, epochs: 2}", "the key 'epochs' is given twice"),
+        ("model:", "model: must be a mapping of keys; leave it out for its defaults"),
+        ("formats:", "formats: must be a list"),
+        ("formats: [{softmax: inside}]", "formats.0.format: is missing"),
+        ("formats: []", "formats: must have at least one entry"),
         ("a: [", "is not valid YAML"),
         (
             "threat: {exposure: logits}\nformats: [{format: litert-int8, softmax: inside}]",
