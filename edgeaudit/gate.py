@@ -127,7 +127,11 @@ def judge(
     if not budgets:
         said = ("no budget was set, so nothing says whether a format may ship", *control)
         return Verdict(outcome="not judged", exit_code=0, reasons=said, budgets=())
-    held = f"{len(errors)} budget checks hold" if errors else "budgets that only warn were set"
+    held = (
+        f"{len(errors)} budget check{'s hold' if len(errors) > 1 else ' holds'}"
+        if errors
+        else "budgets that only warn were set"
+    )
     return Verdict(outcome="within budget", exit_code=0, reasons=(held, *control, *warnings), budgets=kept)
 
 
