@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,7 @@ __all__ = [
     "ModelSpec",
     "ThreatSpec",
     "load_spec",
+    "recorded_spec",
 ]
 
 CalibrationPolicy = Literal["disjoint", "members", "nonmembers"]
@@ -316,6 +318,16 @@ def load_spec(path: Path) -> AuditSpec:
     except ValidationError as exc:
         raise SpecError(f"{path}: " + "; ".join(_sentences(exc))) from exc
     return _absolute(spec, path.resolve().parent)
+
+
+def recorded_spec(raw: Mapping[str, Any], path: Path) -> AuditSpec:
+    """The spec that an audit.json records, which another version may have written. Raises `SpecError` naming `path`."""
+    try:
+        return AuditSpec.model_validate(raw)
+    except ValidationError as exc:
+        raise SpecError(
+            f"{path}: its spec is not one that this edgeaudit reads: {'; '.join(_sentences(exc))}. Run the audit again"
+        ) from exc
 
 
 _SECTIONS: dict[str, type[BaseModel]] = {

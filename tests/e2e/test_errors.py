@@ -45,6 +45,14 @@ def test_one_clear_message_and_exit_2(shared_bench: Workbench, changes: dict[str
     assert done.stderr.count("error:") == 1
 
 
+def test_an_output_folder_that_cannot_be_is_found_before_the_work(bench: Workbench) -> None:
+    (bench.folder / "taken").touch()
+    done = bench.run("run", bench.write("a"), "--out", "taken/out")
+    assert done.code == 2
+    assert "the output folder taken/out: Not a directory" in done.stderr
+    assert not list((bench.folder / ".edgeaudit").glob("train/*"))
+
+
 def test_a_missing_run_folder(bench: Workbench) -> None:
     done = bench.run("check", "nowhere")
     assert done.code == 2
