@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edgeaudit.devices.local import cpu_flags, cpu_name, saturates
+from edgeaudit.devices.local import cpu_flags, cpu_name
 from edgeaudit.environment import installed, version
 from edgeaudit.exporters import PassSpec, pass_specs
 from edgeaudit.runtimes.base import RuntimeSpec
@@ -38,12 +38,6 @@ def doctor() -> None:
     console.print(table)
     for extra in sorted(missing):
         console.print(f"missing: pip install 'edgeaudit[{extra}]'", markup=False, highlight=False)
-    if saturates(cpu_flags()):
-        console.print(
-            "note: this CPU has AVX2 and no VNNI: static INT8 in ONNX Runtime may saturate on it, and then answers "
-            "otherwise than on ARM or on newer x86",
-            highlight=False,
-        )
     if not missing:
         console.print("every toolchain and runtime is installed", highlight=False)
     raise typer.Exit(0 if usable else 2)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["KERNEL_FLAGS", "cpu_flags", "cpu_name", "local_fingerprint", "saturates"]
+__all__ = ["KERNEL_FLAGS", "cpu_flags", "cpu_name", "local_fingerprint"]
 
 KERNEL_FLAGS = (
     "sse4_2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16",
@@ -41,14 +40,6 @@ def cpu_flags() -> tuple[str, ...]:
     """The flags of `KERNEL_FLAGS` that this CPU has."""
     present = set(_field("flags", "Features").split())
     return tuple(flag for flag in KERNEL_FLAGS if flag in present)
-
-
-def saturates(flags: Collection[str]) -> bool:
-    """Whether a CPU with these flags sums 8-bit products in 16 bits, which ONNX Runtime's static INT8 overruns.
-
-    AVX2 has `vpmaddubsw` and no VNNI; answers are then far from those of every other CPU, on many records.
-    """
-    return "avx2" in flags and not {"avx512_vnni", "avx_vnni"} & set(flags)
 
 
 def local_fingerprint() -> dict[str, object]:
