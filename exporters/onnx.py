@@ -97,7 +97,7 @@ class StaticInt8(Pass):
     """Weights and activations to int8, activation ranges from calibration records (their minimum and maximum).
 
     u8s8 (activations unsigned, weights signed) is ONNX Runtime's own advice for x86 and the fastest there. On
-    x86 without VNNI its 16-bit intermediate sums can saturate; the agreement check sees it if they do.
+    x86 without VNNI its 16-bit intermediate sums would saturate, which the runtime's x64quantprecision prevents.
     """
 
     spec = PassSpec(

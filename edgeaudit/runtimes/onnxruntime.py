@@ -14,7 +14,13 @@ __all__ = ["OnnxRuntime"]
 
 
 class OnnxRuntime(Runtime):
-    """ONNX Runtime with its default graph optimisations, as a deployed application gets them."""
+    """ONNX Runtime with its default graph optimisations, as a deployed application gets them.
+
+    x64quantprecision: ONNX Runtime's option `session.x64quantprecision`, on by default here and off there. It changes
+    nothing but on x86 with AVX2 and no VNNI, where 8-bit products (u8 x s8) are else summed in 16 bits and saturate:
+    measured there on seven small models, relative RMS .03 to .46 off torch without it and .004 to .010 with it. A file
+    that ships to ARM or to newer x86 is audited as it answers there, on whatever machine the audit runs.
+    """
 
     spec = RuntimeSpec(
         name="onnxruntime",
@@ -22,7 +28,7 @@ class OnnxRuntime(Runtime):
         packages=("onnxruntime",),
         serves="onnx",
         summary="ONNX Runtime, CPU execution provider, one thread",
-        defaults={"batch": 64},
+        defaults={"batch": 64, "x64quantprecision": True},
     )
 
     def _open(self) -> None:
@@ -34,6 +40,8 @@ class OnnxRuntime(Runtime):
             options.inter_op_num_threads = 1
             options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
             options.log_severity_level = 3
+            precise = "1" if self.options["x64quantprecision"] else "0"
+            options.add_session_config_entry("session.x64quantprecision", precise)
             self._session = onnxruntime.InferenceSession(
                 str(self.artifact.path), options, providers=["CPUExecutionProvider"]
             )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -48,21 +49,24 @@ def linear() -> nn.Module:
     return module.eval()
 
 
-def _passed(name: str, source: Path, folder: Path) -> tuple[Path, Product]:
+def passed(
+    name: str, source: Path, folder: Path, calibration: npt.NDArray[np.float32] | None = None
+) -> tuple[Path, Product]:
+    """A pass applied to a file; calibrated on values from -1 to 1 of two columns unless told otherwise."""
     workdir = folder / name
     workdir.mkdir()
     step = find_pass(name)
     ramp = np.linspace(-1, 1, 32, dtype=np.float32)
-    calibration = np.stack([ramp, -ramp], axis=1)
-    product = step.apply(ExportJob(source, workdir, step.parameters({}), (2,), 2, 0, calibration, linear))
+    shown = np.stack([ramp, -ramp], axis=1) if calibration is None else calibration
+    product = step.apply(ExportJob(source, workdir, step.parameters({}), shown.shape[1:], 2, 0, shown, linear))
     return workdir / product.file, product
 
 
 def tflite_artifact(folder: Path, *, int8: bool = False) -> Artifact:
     """records @ WEIGHTS, converted; int8 is calibrated on values from -1 to 1."""
-    source, product = _passed("litert.export", folder, folder)
+    source, product = passed("litert.export", folder, folder)
     if int8:
-        source, product = _passed("aeq.static-int8", source, folder)
+        source, product = passed("aeq.static-int8", source, folder)
     assert product.input is not None
     assert product.output is not None
     return seal(source, "tflite", product.input, product.output)

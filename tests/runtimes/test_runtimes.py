@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from edgeaudit.artifact import Artifact, Manifest, TensorSpec
 from edgeaudit.errors import ArtifactError, MissingToolchain
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 from edgeaudit.runtimes.registry import find_runtime, runtime_specs
-from tests.runtimes.served import WEIGHTS, linear, onnx_artifact, seal, tflite_artifact
+from tests.runtimes.served import WEIGHTS, linear, onnx_artifact, passed, seal, tflite_artifact
 
 RECORDS = np.array([[1, 0], [0, 1], [0.5, -0.5], [-1, 1], [0.25, 1]], np.float32)
 EXPECTED = np.array([[10, 0], [0, -1], [5, 0.5], [-10, -1], [2.5, -1]], np.float32)
@@ -160,6 +162,31 @@ def test_onnxruntime(tmp_path: Path, layout: str) -> None:
     runtime = find_runtime("onnxruntime")(onnx_artifact(tmp_path, layout=layout), {"batch": 2})
     records = RECORDS if layout == "flat" else RECORDS.reshape(-1, 2, 1, 1)
     np.testing.assert_array_equal(runtime.query(records), EXPECTED)
+
+
+@pytest.mark.toolchain
+def test_onnxruntime_does_not_saturate_on_any_cpu(tmp_path: Path) -> None:
+    """64 times 255 x 127 in units of (1/255) x (1/127) is 64.
+
+    Two such products are 64,770, which 16 bits cut to 32,767: AVX2 without VNNI would answer 32.4.
+    """
+    ones = np.ones((64, 2), np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["input", "weights"], ["logits"])],
+        "by hand",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 64])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
+        [numpy_helper.from_array(ones, "weights")],
+    )
+    source = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), source)
+    path, _ = passed("ort.static-int8", source, tmp_path, np.stack([0 * ones[:, 0], ones[:, 0]]))
+    answer = TensorSpec("logits", (-1, 2), "float32")
+    artifact = seal(path, "onnx", TensorSpec("input", (-1, 64), "float32"), answer)
+    runtime: Any = find_runtime("onnxruntime")(artifact)
+    assert runtime.query(ones.T)[0, 0] == pytest.approx(64, rel=0.01)
+    entry = runtime._session.get_session_options().get_session_config_entry("session.x64quantprecision")
+    assert entry == "1"  # on a CPU with VNNI the answer alone would not tell
 
 
 @pytest.mark.toolchain
