@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from edgeaudit.controls import Finding
 from edgeaudit.controls.null_target import null_target
 from edgeaudit.controls.resolution import Answers, resolution, tie_mass
 from edgeaudit.environment import current_environment, version
-from edgeaudit.errors import RunError, store_errors
+from edgeaudit.errors import RunError, StoreError, store_errors
 from edgeaudit.executors.base import RunResult
 from edgeaudit.gate import FormatScores, judge
 from edgeaudit.jobs.base import Job
@@ -44,7 +45,7 @@ from edgeaudit.report.schema import write_audit
 from edgeaudit.spec import AuditSpec
 from edgeaudit.store import Store
 
-__all__ = ["assemble", "load_scores"]
+__all__ = ["assemble", "load_scores", "require_folder"]
 
 SECTIONS = ("leakage", "curves", "null_p_values", "p_calibration", "exposed")
 
@@ -62,8 +63,7 @@ def assemble(
 
     comparison: the job that compared the formats; None where none could be measured.
     """
-    with store_errors(f"the output folder {out}"):
-        (out / "scores").mkdir(parents=True, exist_ok=True)
+    require_folder(out)
     formats: list[FormatResult] = []
     sections: dict[str, list[Any]] = {name: [] for name in SECTIONS}
     null_rows: list[Mapping[str, Any]] = []
@@ -104,6 +104,15 @@ def assemble(
         write_audit(audit, out / "audit.json")
         write_html(audit, out / "report.html")
     return audit
+
+
+def require_folder(out: Path) -> None:
+    """Make the output folder. Raises `StoreError` where nothing can be written: better now than after the work."""
+    with store_errors(f"the output folder {out}"):
+        (out / "scores").mkdir(parents=True, exist_ok=True)
+    for folder in (out, out / "scores"):
+        if not os.access(folder, os.W_OK):
+            raise StoreError(f"the output folder {folder}: it cannot be written to; give another one with --out")
 
 
 def _comparisons(job: Job | None, store: Store) -> dict[str, Any]:

@@ -24,8 +24,9 @@ prints it as it is and exits with 2; nothing else is caught there.
 
 from __future__ import annotations
 
+import difflib
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "ToolchainError",
     "TrainingError",
     "WorkerDied",
+    "did_you_mean",
     "store_errors",
     "toolchain_errors",
 ]
@@ -118,6 +120,12 @@ class WorkerDied(EdgeAuditError):
 
 class RunError(EdgeAuditError):
     """A run folder is missing, unfinished or unreadable."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The question ` Did you mean 'x'?` for an unknown name in a message, or nothing where no known one is alike."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 @contextmanager

@@ -10,16 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.attacks.registry import chosen_attacks, find_attack
-from edgeaudit.errors import BudgetError
+from edgeaudit.errors import BudgetError, did_you_mean
 from edgeaudit.leakage.paired import auc_difference, tpr_difference
 from edgeaudit.population import stream
 from edgeaudit.report.model import Budget, Control, FormatResult, LeakageRow, Verdict
 from edgeaudit.spec import AuditSpec, BudgetSpec
 
-__all__ = ["METRICS", "FormatScores", "judge", "require_budgets_exist"]
+__all__ = ["METRICS", "SUBSETS", "FormatScores", "judge", "require_budgets_exist"]
 
 METRICS = ("auc", "tpr@fpr=0.01", "tpr@fpr=0.001", "balanced_accuracy", "advantage")
 """Metrics a budget can limit; `max-increase` needs one with a paired test: auc or tpr@fpr."""
+
+SUBSETS = ("all", "abnormal:fraction", "abnormal:alpha-beta", "abnormal:hardness")
+"""Records a budget can be judged on: those for which every measurement has figures."""
 
 REFERENCE = "torch-fp32"
 
@@ -38,10 +41,16 @@ def require_budgets_exist(spec: AuditSpec) -> None:
     for metric, budget in _each(spec):
         where = f"budgets.{metric}"
         if metric not in METRICS:
-            raise BudgetError(f"{where}: not a metric that a budget can limit; it is one of: {', '.join(METRICS)}")
+            raise BudgetError(
+                f"{where}: not a metric that a budget can limit.{did_you_mean(metric, METRICS)} "
+                f"It is one of: {', '.join(METRICS)}"
+            )
         for name in (*(budget.formats or ()), *((budget.against,) if budget.against else ())):
             if name not in formats:
-                raise BudgetError(f"{where}: the format '{name}' is not in this audit; it has: {', '.join(formats)}")
+                raise BudgetError(
+                    f"{where}: the format '{name}' is not in this audit.{did_you_mean(name, formats)} "
+                    f"It has: {', '.join(formats)}"
+                )
         if budget.attack not in chosen_attacks(spec.attacks):
             raise BudgetError(f"{where}: the attack '{budget.attack}' is not in this audit's attacks")
         variants = find_attack(budget.attack).spec.variants
@@ -49,14 +58,21 @@ def require_budgets_exist(spec: AuditSpec) -> None:
             raise BudgetError(
                 f"{where}: '{budget.attack}' has no variant '{budget.variant}'; it has: {', '.join(variants)}"
             )
-        if budget.max_increase is not None and metric not in METRICS[:3]:
-            raise BudgetError(
-                f"{where}: max-increase needs a paired test, which there is for: {', '.join(METRICS[:3])}"
-            )
-        if budget.max_increase is not None and budget.subset != "all":
-            raise BudgetError(f"{where}: max-increase is judged on all records; leave 'subset' out")
+        _require_judgeable(where, metric, budget)
         if not _judged(budget, formats):
             raise BudgetError(f"{where}: it applies to no format (torch-fp32 ships nowhere; name it in 'formats')")
+
+
+def _require_judgeable(where: str, metric: str, budget: BudgetSpec) -> None:
+    if budget.subset not in SUBSETS:
+        raise BudgetError(
+            f"{where}: '{budget.subset}' is no subset of the records.{did_you_mean(budget.subset, SUBSETS)} "
+            f"It is one of: {', '.join(SUBSETS)}"
+        )
+    if budget.max_increase is not None and metric not in METRICS[:3]:
+        raise BudgetError(f"{where}: max-increase needs a paired test, which there is for: {', '.join(METRICS[:3])}")
+    if budget.max_increase is not None and budget.subset != "all":
+        raise BudgetError(f"{where}: max-increase is judged on all records; leave 'subset' out")
 
 
 def _each(spec: AuditSpec) -> Iterator[tuple[str, BudgetSpec]]:
@@ -111,7 +127,11 @@ def judge(
     if not budgets:
         said = ("no budget was set, so nothing says whether a format may ship", *control)
         return Verdict(outcome="not judged", exit_code=0, reasons=said, budgets=())
-    held = f"{len(errors)} budget checks hold" if errors else "budgets that only warn were set"
+    held = (
+        f"{len(errors)} budget check{'s hold' if len(errors) > 1 else ' holds'}"
+        if errors
+        else "budgets that only warn were set"
+    )
     return Verdict(outcome="within budget", exit_code=0, reasons=(held, *control, *warnings), budgets=kept)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgeaudit.attacks.registry import find_attack
 from edgeaudit.devices.local import local_fingerprint
-from edgeaudit.errors import SpecError, SplitError
+from edgeaudit.errors import SpecError, SplitError, did_you_mean
 from edgeaudit.exporters import Pass, find_pass
 from edgeaudit.formats import FORMATS, Format, PassUse
 from edgeaudit.jobs import Job
@@ -95,7 +95,10 @@ class Plan:
 def find_format(use: FormatUse) -> Format:
     """The preset that a format entry names, with `softmax: inside` applied to its export pass."""
     if use.format not in FORMATS:
-        raise SpecError(f"formats: '{use.format}' is not known. `edgeaudit formats` lists: {', '.join(FORMATS)}")
+        raise SpecError(
+            f"formats: '{use.format}' is not known.{did_you_mean(use.format, FORMATS)} "
+            f"`edgeaudit formats` lists: {', '.join(FORMATS)}"
+        )
     preset = FORMATS[use.format]
     if use.softmax == "outside":
         return preset

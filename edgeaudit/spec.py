@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +27,7 @@ __all__ = [
     "ModelSpec",
     "ThreatSpec",
     "load_spec",
+    "recorded_spec",
 ]
 
 CalibrationPolicy = Literal["disjoint", "members", "nonmembers"]
@@ -270,6 +272,22 @@ class AuditSpec(_Spec):
         return self
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key given twice: PyYAML keeps the last one and says nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge" or not isinstance(key_node, yaml.ScalarNode):
+                continue
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key_node.value}' is given twice", key_node.start_mark
+                )
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep=deep)
+
+
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -304,7 +322,7 @@ def load_spec(path: Path) -> AuditSpec:
     except UnicodeDecodeError as exc:
         raise SpecError(f"{path} is not UTF-8 text: {exc.reason} at byte {exc.start}") from exc
     try:
-        raw = yaml.safe_load(text)
+        raw = yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
     except yaml.YAMLError as exc:
         raise SpecError(f"{path} is not valid YAML: {' '.join(str(exc).split())}") from exc
     if not isinstance(raw, dict):
@@ -314,6 +332,16 @@ def load_spec(path: Path) -> AuditSpec:
     except ValidationError as exc:
         raise SpecError(f"{path}: " + "; ".join(_sentences(exc))) from exc
     return _absolute(spec, path.resolve().parent)
+
+
+def recorded_spec(raw: Mapping[str, Any], path: Path) -> AuditSpec:
+    """The spec that an audit.json records, which another version may have written. Raises `SpecError` naming `path`."""
+    try:
+        return AuditSpec.model_validate(raw)
+    except ValidationError as exc:
+        raise SpecError(
+            f"{path}: its spec is not one that this edgeaudit reads: {'; '.join(_sentences(exc))}. Run the audit again"
+        ) from exc
 
 
 _SECTIONS: dict[str, type[BaseModel]] = {
@@ -336,6 +364,16 @@ def _sentences(error: ValidationError) -> list[str]:
     return list(sentences.values())
 
 
+_PLAIN = {
+    "dict_type": "must be a mapping of keys",
+    "missing": "is missing",
+    "model_type": "must be a mapping of keys; leave it out for its defaults",
+    "too_short": "must have at least one entry",
+    "tuple_type": "must be a list",
+}
+"""Words of pydantic that speak of Python, and ours for a file of keys and lists."""
+
+
 def _is_key(part: str) -> bool:
     return not re.search(r"[\[(]|^(int|float|path|constrained-.*|literal.*|function-.*)$", part)
 
@@ -349,7 +387,7 @@ def _sentence(key: str, parts: list[str], error: dict[str, Any]) -> str:
         return f"'{key}' is not a known key; " + (
             f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
         )
-    message = str(error["msg"]).removeprefix("Value error, ")
+    message = _PLAIN.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
     shown = f" (it is {given!r})" if isinstance(given, (str, int, float, bool)) else ""
     return f"{key}: {message}{shown}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner
 
-from edgeaudit.attacks.registry import attack_names
+from edgeaudit.attacks.registry import attack_names, attack_specs
 from edgeaudit.cli import app, main
 from edgeaudit.formats import FORMATS
 from edgeaudit.spec import load_spec
@@ -104,3 +105,31 @@ def test_every_key_is_documented(root_folder: Path) -> None:
     for model in specs:
         for name, field in model.model_fields.items():
             assert (field.alias or name) in text, f"{model.__name__}.{name}"
+
+
+def test_names_and_commands_are_whole_on_a_narrow_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    output = _invoke("attacks")
+    assert "…" not in output
+    assert all(variant in output for spec in attack_specs() for variant in spec.variants)
+    assert "edgeaudit run audit.yaml --out out" in _invoke("init")
+
+
+def test_a_path_in_brackets_is_printed_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "a[/b]"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    np.savez("d[bold].npz", x=np.arange(240.0).reshape(60, 4), y=np.arange(60) % 2)
+    spec = {
+        "data": {
+            "source": "npz", "path": "d[bold].npz", "members": 9, "nonmembers": 9, "calibration": {"records": 8}
+        },
+        "threat": {"shadows": 2},
+        "formats": ["torch-fp32"],
+    }  # fmt: skip
+    Path("[red].yaml").write_text(yaml.safe_dump(spec))
+    output = _invoke("plan", "[red].yaml", "--workers", "1")
+    assert "npz:d[bold].npz: 9 members" in output
+    assert "on 1 worker of one thread" in output
+    assert "a[/b]/audit.yaml. Next" in _invoke("init", str(folder / "audit.yaml"))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from edgeaudit.errors import BudgetError
-from edgeaudit.gate import FormatScores, judge, require_budgets_exist
+from edgeaudit.gate import SUBSETS, FormatScores, judge, require_budgets_exist
+from edgeaudit.jobs.measure import _SELECTIONS
 from edgeaudit.report.model import Control, FormatResult, LeakageRow, Verdict
 from edgeaudit.spec import AuditSpec
 
@@ -166,7 +167,8 @@ def test_all_holds_every_attack() -> None:
     [
         ({"auc": ["error", {"max": 0.7, "formats": ["litert-int9"]}]}, "'litert-int9' is not in this audit"),
         ({"auc": ["error", {"max-increase": 0.1, "against": "onnx-fp32"}]}, "'onnx-fp32' is not in this audit"),
-        ({"aux": ["error", {"max": 0.7}]}, "not a metric that a budget can limit"),
+        ({"aux": ["error", {"max": 0.7}]}, "not a metric that a budget can limit. Did you mean 'auc'?"),
+        ({"auc": ["error", {"max": 0.7, "subset": "abnormal:fractoin"}]}, "Did you mean 'abnormal:fraction'?"),
         ({"auc": ["error", {"max": 0.7, "attack": "rmia"}]}, "'rmia' is not in this audit's attacks"),
         ({"auc": ["error", {"max": 0.7, "variant": "z"}]}, "no variant 'z'"),
         ({"advantage": ["error", {"max-increase": 0.1, "against": "torch-fp32"}]}, "paired test"),
@@ -175,6 +177,10 @@ def test_all_holds_every_attack() -> None:
 def test_a_budget_on_nothing_is_refused(budgets: dict[str, Any], message: str) -> None:
     with pytest.raises(BudgetError, match=message):
         require_budgets_exist(_spec(budgets))
+
+
+def test_the_subsets_of_budgets_are_those_that_are_measured() -> None:
+    assert {"all", *(f"abnormal:{name}" for name in _SELECTIONS)} == set(SUBSETS)
 
 
 def test_an_audit_of_the_reference_alone_has_nothing_to_judge() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeaudit.errors import SpecError
-from edgeaudit.spec import AuditSpec, load_spec
+from edgeaudit.spec import AuditSpec, load_spec, recorded_spec
 
 
 def _load(tmp_path: Path, text: str) -> AuditSpec:
@@ -36,6 +36,12 @@ def _load(tmp_path: Path, text: str) -> AuditSpec:
         ("model: {checkpoint: m.pt}", "data.members and data.nonmembers must be files"),
         ("data: {path: '${EDGEAUDIT_NO_SUCH_VARIABLE}/x'}", "data.path: the environment variable"),
         ("[1, 2]", "must be a mapping"),
+        ("seed: 1\nseed: 2", "the key 'seed' is given twice"),
+        ("model: {epochs: 1, epochs: 2}", "the key 'epochs' is given twice"),
+        ("model:", "model: must be a mapping of keys; leave it out for its defaults"),
+        ("formats:", "formats: must be a list"),
+        ("formats: [{softmax: inside}]", "formats.0.format: is missing"),
+        ("formats: []", "formats: must have at least one entry"),
         ("a: [", "is not valid YAML"),
         (
             "threat: {exposure: logits}\nformats: [{format: litert-int8, softmax: inside}]",
@@ -105,3 +111,11 @@ def test_one_attack_or_all_need_no_list(tmp_path: Path) -> None:
 def test_the_spec_survives_its_own_json(tmp_path: Path) -> None:
     spec = _load(tmp_path, "budgets: {auc: [error, {max-increase: 0.1, against: torch-fp32}]}\ntargets: 2")
     assert AuditSpec.model_validate(spec.model_dump(mode="json", by_alias=True)) == spec
+
+
+def test_a_recorded_spec_of_another_version_is_named(tmp_path: Path) -> None:
+    spec = _load(tmp_path, "seed: 1")
+    recorded = spec.model_dump(mode="json", by_alias=True)
+    assert recorded_spec(recorded, tmp_path / "audit.json") == spec
+    with pytest.raises(SpecError, match=r"audit\.json: its spec .* 'modle' is not a known key.* Run the audit again"):
+        recorded_spec({**recorded, "modle": {}}, tmp_path / "audit.json")

@@ -26,7 +26,7 @@ from edgeaudit.attacks.shokri import Shokri
 from edgeaudit.attacks.song_mittal import SongMittal
 from edgeaudit.attacks.watson import Watson
 from edgeaudit.attacks.yeom import Yeom
-from edgeaudit.errors import AttackError
+from edgeaudit.errors import AttackError, did_you_mean
 
 __all__ = ["ALL", "ENTRY_POINT_GROUP", "attack_names", "attack_specs", "chosen_attacks", "find_attack"]
 
@@ -84,7 +84,8 @@ def find_attack(name: str) -> type[Attack]:
         return _OWN[name]
     foreign = _foreign()
     if name not in foreign:
-        raise AttackError(f"there is no attack '{name}'; there are: {', '.join((*_OWN, *sorted(foreign)))}")
+        known = (*_OWN, *sorted(foreign))
+        raise AttackError(f"there is no attack '{name}'.{did_you_mean(name, known)} There are: {', '.join(known)}")
     value = foreign[name].value
     try:
         attack = foreign[name].load()

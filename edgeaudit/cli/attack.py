@@ -9,13 +9,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from edgeaudit.assemble import require_folder
+from edgeaudit.attacks.registry import ALL, find_attack
 from edgeaudit.audit import prepare, run_audit
 from edgeaudit.cli.options import DEFAULT_STORE, StoreOption, WorkersOption, executor_for
 from edgeaudit.cli.progress import ProgressView, clock
 from edgeaudit.errors import RunError
 from edgeaudit.report.schema import read_audit
 from edgeaudit.report.terminal import render
-from edgeaudit.spec import AuditSpec
+from edgeaudit.spec import recorded_spec
 
 __all__ = ["attack"]
 
@@ -26,14 +28,24 @@ def attack(
     store: StoreOption = DEFAULT_STORE,
     workers: WorkersOption = None,
 ) -> None:
-    """Run attacks on the answers of a finished run and write its files again; no model is trained, exported or asked.
+    """Run more attacks on the answers of a finished run and write its files again, beside those that it has.
+
+    No model is trained, exported or asked.
 
     A run whose model or data is a function of your own is attacked from the folder of its audit.yaml.
     """
     started = time.monotonic()
     console = Console()
-    names = ["all"] if attacks == "all" else [name.strip() for name in attacks.split(",")]
-    spec = AuditSpec.model_validate({**read_audit(run / "audit.json").spec, "attacks": names})
+    path = run / "audit.json"
+    found = recorded_spec(read_audit(path).spec, path)
+    asked = [name.strip() for name in attacks.split(",")]
+    for name in asked:
+        if name != ALL:
+            find_attack(name)
+    # The run's own attacks stay: its figures are not to be lost, and its budgets are judged on them. `all` comes first,
+    # since it has an order of its own.
+    names = sorted(dict.fromkeys((*found.attacks, *asked)), key=lambda name: name != ALL)
+    spec = found.model_copy(update={"attacks": tuple(names)})
     opened, executor = executor_for(Path("audit.yaml"), store, workers)
     with ProgressView(console, executor.workers) as view:
         prepared = prepare(spec, opened, executor, view)
@@ -44,12 +56,14 @@ def attack(
                 f"the store {opened.root} lacks {len(missing)} of this run's models and answers ({missing[0]}, ...): "
                 "name its store with --store, or run the audit again, since its data, code or toolchains changed"
             )
+        require_folder(run)
         view.begin(prepared.plan.jobs, set(prepared.plan.jobs) - set(todo))
         result, executed = run_audit(prepared, opened, executor, view, run)
     console.print(render(result))
     console.print(
         f"{executed} attack jobs in {clock(time.monotonic() - started)}, nothing else. Report: {run / 'report.html'}",
         soft_wrap=True,
+        markup=False,
         highlight=False,
     )
     raise typer.Exit(result.verdict.exit_code)

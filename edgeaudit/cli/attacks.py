@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from edgeaudit.attacks.base import AttackSpec, Needs
 from edgeaudit.attacks.registry import attack_specs
@@ -19,15 +19,17 @@ _LEGEND = (
 
 def attacks() -> None:
     """List the attacks: variants, what each needs, and the paper."""
-    table = Table("attack", "variants", "needs", "what it does", "paper", box=None, pad_edge=False)
-    table.caption, table.caption_justify = _LEGEND, "left"
-    for spec in attack_specs():
-        about = [spec.name, spec.summary, spec.paper]
+    console = Console()
+    specs = attack_specs()
+    # Names are what a user copies into audit.yaml, so they are never cut, however narrow the terminal.
+    width = max(len(spec.name) for spec in specs)
+    for spec in specs:
+        table = Table.grid(Column(width=width, no_wrap=True), Column(), padding=(0, 2))
+        table.add_row(spec.name, f"{spec.summary} ({spec.paper})")
         for needs, variants in _by_needs(spec).items():
-            name, summary, paper = about
-            table.add_row(name, ", ".join(variants), needs, summary, paper)
-            about = ["", "", ""]
-    Console().print(table)
+            table.add_row("", f"{', '.join(variants)}: needs {needs}")
+        console.print(table, markup=False, highlight=False)
+    console.print(_LEGEND, markup=False, highlight=False)
 
 
 def _by_needs(spec: AttackSpec) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ from edgeaudit.assemble import load_scores
 from edgeaudit.gate import judge, require_budgets_exist
 from edgeaudit.report.schema import read_audit
 from edgeaudit.report.terminal import render
-from edgeaudit.spec import AuditSpec, load_spec
+from edgeaudit.spec import load_spec, recorded_spec
 
 __all__ = ["check"]
 
@@ -27,8 +27,9 @@ def check(
 
     Exit codes: 0 within budget, 1 budget exceeded, 2 error, 3 inconclusive or invalid.
     """
-    audit = read_audit(run / "audit.json")
-    spec = AuditSpec.model_validate(audit.spec)
+    path = run / "audit.json"
+    audit = read_audit(path)
+    spec = recorded_spec(audit.spec, path)
     if budgets is not None:
         spec = spec.model_copy(update={"budgets": load_spec(budgets).budgets})
     require_budgets_exist(spec)

@@ -25,4 +25,5 @@ def init(
     text = resources.files("edgeaudit.cli").joinpath("starter.yaml").read_text(encoding="utf-8")
     with store_errors(str(path)):
         path.write_text(text, encoding="utf-8")
-    Console().print(f"wrote {path}. Next: edgeaudit plan {path}, then edgeaudit run {path} --out out", highlight=False)
+    said = f"wrote {path}. Next: edgeaudit plan {path}, then edgeaudit run {path} --out out"
+    Console().print(said, highlight=False, markup=False, soft_wrap=True)  # commands to copy, so no line is broken

@@ -10,6 +10,7 @@ from edgeaudit.cli.options import DEFAULT_STORE, AuditFile, StoreOption, Workers
 from edgeaudit.cli.progress import ProgressView, clock
 from edgeaudit.estimate import estimate, probe_job
 from edgeaudit.executors.base import raise_errors
+from edgeaudit.report.words import counted
 from edgeaudit.spec import load_spec
 
 __all__ = ["plan"]
@@ -37,7 +38,9 @@ def plan(audit: AuditFile, store: StoreOption = DEFAULT_STORE, workers: WorkersO
             recipe_seconds = float(opened.entry(*probe.ref).about["facts"]["recipe_seconds"])
     about = prepared.population.about
     counts = ", ".join(f"{about[key]} {name}" for key, name in _COUNTS.items())
-    console.print(f"{about['source']}: {counts}; records of shape {tuple(about['input_shape'])}", highlight=False)
+    console.print(
+        f"{about['source']}: {counts}; records of shape {tuple(about['input_shape'])}", markup=False, highlight=False
+    )
     table = Table("stage", "jobs", "stored", "to do", "about", box=None, pad_edge=False)
     total = 0.0
     for row in estimate(prepared.plan, opened, recipe_seconds):
@@ -45,7 +48,7 @@ def plan(audit: AuditFile, store: StoreOption = DEFAULT_STORE, workers: WorkersO
         total += row.seconds
     console.print(table)
     console.print(
-        f"about {clock(total / executor.workers)} on {executor.workers} workers of one thread "
+        f"about {clock(total / executor.workers)} on {counted(executor.workers, 'worker')} of one thread "
         f"({clock(total)} of one core)",
         highlight=False,
     )

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from edgeaudit.assemble import require_folder
 from edgeaudit.audit import prepare, run_audit
 from edgeaudit.cli.options import DEFAULT_STORE, AuditFile, StoreOption, WorkersOption, executor_for
 from edgeaudit.cli.progress import ProgressView, clock
@@ -35,6 +36,7 @@ def run(
     with ProgressView(console, executor.workers) as view:
         prepared = prepare(spec, opened, executor, view)
         todo = prepared.todo(opened)
+        require_folder(out)
         view.begin(prepared.plan.jobs, set(prepared.plan.jobs) - set(todo))
         result, executed = run_audit(prepared, opened, executor, view, out)
     console.print(render(result))
@@ -42,6 +44,7 @@ def run(
         f"{executed} of {len(prepared.plan.jobs)} jobs run in {clock(time.monotonic() - started)}. "
         f"Report: {out / 'report.html'}  Figures: {out / 'audit.json'}",
         soft_wrap=True,
+        markup=False,
         highlight=False,
     )
     raise typer.Exit(result.verdict.exit_code)

@@ -85,6 +85,8 @@ def _load_checkpoint(module: nn.Module, path: Path, recipe: Recipe) -> None:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError) as exc:
         first_line = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
+        if isinstance(exc, pickle.UnpicklingError):  # torch answers with pages on how to run the file's code
+            first_line = "it is no file of torch.save, or holds more than tensors, as a whole pickled model does"
         raise RecipeError(
             f"model.checkpoint: {path} cannot be read as a state_dict ({first_line}); "
             "save it with torch.save(model.state_dict(), ...) or as .safetensors"

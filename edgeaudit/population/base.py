@@ -27,6 +27,8 @@ adversary's), or `half-<k>` (the auditor's)."""
 
 
 _DRAWS = 100
+_LARGEST = 1e18
+"""The largest value of a record: its square, and sums of many, are finite in float32."""
 
 
 def numbered(kind: str, count: int) -> list[Role]:
@@ -50,25 +52,42 @@ def prepare_records(raw: Raw, layout: str) -> npt.NDArray[Any]:
     """X as [n, C, H, W] (images) or [n, d], in the source's dtype.
 
     layout: `auto` takes [n, h, w] as one channel and [n, h, w, 1|3|4] as channels last; HW, HWC, CHW, flat say so.
-    Raises `DataError` for an empty source, unequal lengths, values that are not finite.
+    Raises `DataError` for an empty source, unequal lengths, values that are no finite float32.
     """
     x = raw.x
+    if x.ndim < 2 or 0 in x.shape[1:]:
+        raise DataError(f"data: x has shape {x.shape}; it needs a first axis of records and values in each")
     if len(x) != len(raw.y):
         raise DataError(f"data: {len(x)} records and {len(raw.y)} labels")
     if len(x) == 0:
         raise DataError("data: the source has no records")
-    if not (np.issubdtype(x.dtype, np.number) or x.dtype == np.bool_):
-        raise DataError(f"data: records of dtype {x.dtype} are not numbers")
+    if not (np.issubdtype(x.dtype, np.integer) or np.issubdtype(x.dtype, np.floating) or x.dtype == np.bool_):
+        raise DataError(f"data: records of dtype {x.dtype} are not real numbers")
     if x.dtype == np.bool_:
         x = x.astype(np.uint8)
     if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
         bad = int(np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1))[0])
         raise DataError(f"data: record {bad} has values that are not finite; mend or remove it")
+    _require_range(x)
     if raw.y.min() < 0:
         raise DataError(f"data: label {raw.y.min()} is negative; labels count from 0")
     if layout == "auto":
         layout = _guess_layout(x.shape[1:])
     return _to_layout(x, layout)
+
+
+def _require_range(x: npt.NDArray[Any]) -> None:
+    # Models see float32, and a variance squares what it sums.
+    if not np.issubdtype(x.dtype, np.floating):
+        return
+    rows = x.reshape(len(x), -1)
+    size = np.maximum(rows.max(axis=1), -rows.min(axis=1))
+    if size.max() > _LARGEST:
+        worst = int(size.argmax())
+        raise DataError(
+            f"data: record {worst} has a value of {size[worst]:.3g}; float32 models need values within "
+            f"{_LARGEST:g} of 0: rescale the data"
+        )
 
 
 def _guess_layout(shape: tuple[int, ...]) -> str:

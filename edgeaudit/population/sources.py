@@ -5,13 +5,16 @@ A source also says what its content depends on, so that an unchanged source need
 
 from __future__ import annotations
 
+import difflib
 import hashlib
+import inspect
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import numpy.typing as npt
@@ -57,10 +60,14 @@ def find_source(name: str, path: Path | None, keys: Mapping[str, Any]) -> Source
         return Source(f"npz:{file.name}", lambda: _read_npz(file, keys), lambda: _sha256(file))
     if name == "folder":
         folder = _existing(name, path)
+        if not folder.is_dir():
+            raise DataError(f"data.path: {folder} is a file; the source 'folder' needs a folder with one a class")
         return Source(f"folder:{folder.name}", lambda: _read_folder(folder, keys), lambda: _tree_sha256(folder))
     if name.startswith("torchvision:"):
         root = _existing(name, path)
-        return Source(name, lambda: _read_torchvision(name, root, keys), lambda: _tree_sha256(root))
+        # What will be downloaded is not there to be hashed, so the records themselves must tell.
+        known = None if keys.get("download") else _tree_sha256
+        return Source(name, lambda: _read_torchvision(name, root, keys), lambda: known(root) if known else None)
     if ":" in name:
         return Source(name, lambda: _read_function(name, keys), lambda: None)
     raise DataError(
@@ -93,9 +100,19 @@ def _tree_sha256(folder: Path) -> str:
 
 def _labels(y: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
     y = np.asarray(y)
-    if y.ndim != 1 or not (np.issubdtype(y.dtype, np.integer) or np.array_equal(y, np.floor(y))):
+    whole = y.dtype == np.bool_ or np.issubdtype(y.dtype, np.integer)
+    if np.issubdtype(y.dtype, np.floating):
+        whole = bool(np.array_equal(y, np.floor(y)))
+    if y.ndim != 1 or not whole:
         raise DataError(f"{where}: labels must be one integer a record; got {y.dtype} of shape {y.shape}")
     return y.astype(np.int64)
+
+
+def _array(x: Any, where: str) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(x)
+    except ValueError as exc:
+        raise DataError(f"{where}: records must all be of one shape: {exc}") from exc
 
 
 def _read_digits() -> Raw:
@@ -110,11 +127,14 @@ def _read_npz(file: Path, keys: Mapping[str, Any]) -> Raw:
     x_key, y_key = str(keys.get("x", "x")), str(keys.get("y", "y"))
     try:
         # Opened here, because numpy 2.4 leaves a file it opened itself open when it is not a zip file.
-        with file.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
-            found = {key: arrays[key] for key in (x_key, y_key) if key in arrays.files}
-            names = ", ".join(arrays.files)
-    except (OSError, ValueError, EOFError, BadZipFile, AttributeError) as exc:
-        # AttributeError: numpy gives a bare array, which is no context, for an .npy file under this name.
+        with file.open("rb") as handle:
+            if not is_zipfile(handle):
+                raise DataError(f"data.path: {file} is not an .npz file, or was cut short; write it with numpy.savez")
+            handle.seek(0)
+            with np.load(handle, allow_pickle=False) as arrays:
+                found = {key: arrays[key] for key in (x_key, y_key) if key in arrays.files}
+                names = ", ".join(arrays.files)
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as exc:
         raise DataError(f"data.path: {file} cannot be read as .npz: {exc}") from exc
     for key in (x_key, y_key):
         if key not in found:
@@ -157,19 +177,31 @@ def _read_torchvision(name: str, root: Path, keys: Mapping[str, Any]) -> Raw:
     except ImportError:
         raise MissingToolchain(f"data.source '{name}'", "torchvision", "torch") from None
 
-    factory = getattr(datasets, name.partition(":")[2], None)
-    if factory is None:
-        raise DataError(f"data.source: torchvision has no data set '{name.partition(':')[2]}'")
+    asked = name.partition(":")[2]
+    factory = getattr(datasets, asked, None)
+    if asked not in datasets.__all__ or factory is None:
+        near = difflib.get_close_matches(asked, datasets.__all__, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; it has: {', '.join(datasets.__all__)}"
+        raise DataError(f"data.source: torchvision has no data set '{asked}'{hint}")
+    # Not every data set can be downloaded, and those that cannot have no such argument.
+    own = {"download": False} if "download" in inspect.signature(factory).parameters else {}
     try:
-        data = factory(root=str(root), **{"download": False, **keys})
-    except (RuntimeError, OSError, TypeError) as exc:
-        raise DataError(f"data.source: {name} cannot be read from {root}: {exc}") from exc
+        data = factory(root=str(root), **{**own, **keys})
+    except (RuntimeError, OSError, TypeError, ValueError) as exc:
+        hint = ". To let torchvision fetch it: data.options: {download: true}" if own and "download" not in keys else ""
+        raise DataError(f"data.source: {name} cannot be read from {root}: {exc}{hint}") from exc
     images, labels = zip(*((np.asarray(image), label) for image, label in data), strict=True)
-    return Raw(np.stack(images), _labels(np.array(labels), name), tuple(getattr(data, "classes", ())))
+    shapes = sorted({image.shape for image in images})
+    if len(shapes) != 1:
+        raise DataError(
+            f"data.source: {name} has images of {len(shapes)} sizes, {shapes[0]} to {shapes[-1]}; read them by a "
+            "function of your own, or from a folder (data.source: folder, data.options: {size: 32})"
+        )
+    return Raw(np.stack(images), _labels(_array(labels, name), name), tuple(getattr(data, "classes", ())))
 
 
 def _read_function(name: str, keys: Mapping[str, Any]) -> Raw:
     result = import_function(name)(**keys)
     if not isinstance(result, tuple) or len(result) != 2:
         raise DataError(f"data.source: {name} must return (x, y); it returned {type(result).__name__}")
-    return Raw(np.asarray(result[0]), _labels(np.asarray(result[1]), name))
+    return Raw(_array(result[0], f"data.source: {name}"), _labels(_array(result[1], f"data.source: {name}"), name))

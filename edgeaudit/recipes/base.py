@@ -7,10 +7,11 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgeaudit.errors import RecipeError
+from edgeaudit.errors import RecipeError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
@@ -90,8 +91,8 @@ def build(recipe: Recipe, seed: int) -> nn.Module:
             else:
                 known = ", ".join(sorted(ARCHITECTURES))
                 raise RecipeError(
-                    f"model.recipe: '{recipe.name}' is not known. Built in: {known}; or torchvision:<name>, "
-                    "or module:function of your own"
+                    f"model.recipe: '{recipe.name}' is not known.{did_you_mean(recipe.name, ARCHITECTURES)} "
+                    f"Built in: {known}; or torchvision:<name>, or module:function of your own"
                 )
             _check_fit(module, recipe)
         except (TypeError, ValueError) as exc:
@@ -132,6 +133,8 @@ def module_from_manifest(recipe: Mapping[str, Any], state: Path) -> nn.Module:
 def import_function(reference: str) -> Callable[..., Any]:
     """The object that `module:function` names; the folder of audit.yaml is on the import path."""
     module_name, _, attribute = reference.partition(":")
+    if not _is_dotted(module_name) or not attribute.isidentifier():
+        raise RecipeError(f"'{reference}' is not of the form module:function, as in package.module:function")
     try:
         found = getattr(importlib.import_module(module_name), attribute)
     except ImportError as exc:
@@ -153,11 +156,26 @@ def source_digest(*module_names: str) -> str:
     """
     digest = hashlib.sha256()
     for name in module_names:
-        spec = importlib.util.find_spec(name)
+        spec = _found(name)
         if spec is None or spec.origin is None:
-            raise RecipeError(f"the module '{name}' cannot be found; its code is part of the audit's key")
+            raise RecipeError(
+                f"the module '{name}' cannot be found; write module:function, the module in audit.yaml's folder "
+                "or installed"
+            )
         origin = Path(spec.origin)
         files = sorted(origin.parent.glob("*.py")) if spec.submodule_search_locations else [origin]
         for file in files:
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
+
+
+def _is_dotted(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))
+
+
+def _found(name: str) -> ModuleSpec | None:
+    """The module's spec; None where there is no such module, or none of the packages that its name has."""
+    try:
+        return importlib.util.find_spec(name) if _is_dotted(name) else None
+    except ModuleNotFoundError:  # importing the package before the last dot
+        return None

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from edgeaudit.errors import RecipeError
+from edgeaudit.errors import RecipeError, did_you_mean
 
 __all__ = ["build_torchvision"]
 
@@ -18,7 +18,11 @@ def build_torchvision(name: str, n_classes: int, options: Mapping[str, Any]) -> 
 
     classifiers = models.list_models(module=models)
     if name not in classifiers:
-        near = [c for c in classifiers if name.split("_", maxsplit=1)[0] in c] or classifiers
-        raise RecipeError(f"torchvision has no classifier '{name}'. Among others it has: {', '.join(near[:12])}")
+        family = name.rstrip("0123456789").split("_", maxsplit=1)[0]
+        near = [c for c in classifiers if family in c] or classifiers
+        raise RecipeError(
+            f"torchvision has no classifier '{name}'.{did_you_mean(name, classifiers)} "
+            f"Among others it has: {', '.join(near[:12])}"
+        )
     module: nn.Module = models.get_model(name, weights=None, num_classes=n_classes, **options)
     return module

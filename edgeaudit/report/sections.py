@@ -332,13 +332,13 @@ def _control_table(caption: str, controls: list[Control]) -> Table:
     for c in controls:
         number = notes.number(c.note) if c.note else None
         range_ = interval(AUC, c.low, c.high)
-        value = EMPTY if c.value is None else Cell(figure(AUC, c.value), range_, note=number, why=c.note or "")
+        value = EMPTY if c.value is None else Cell(figure(AUC, c.value), range_)
+        # The footnote belongs to what every control has: many have no figure.
+        found = Cell(c.statement, note=number, why=c.note or "")
         chance = EMPTY if c.p_value is None else Cell(f"{c.p_value:.2g}")
         records = EMPTY if c.n is None else Cell(f"{c.n:,}")
         head = Cell(c.name, c.format or "")
-        rows.append(
-            Row(head, (Cell(c.status, tone=_CONTROL_TONES[c.status]), Cell(c.statement), value, chance, records))
-        )
+        rows.append(Row(head, (Cell(c.status, tone=_CONTROL_TONES[c.status]), found, value, chance, records)))
     heads = (
         Head("Control", align="text"), Head("Status", align="text"), Head("What was found", align="text"),
         Head("Figure", "95% interval"), Head("p-value"), Head("n"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgeaudit.report.compared import over, significant
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label
 from edgeaudit.report.model import AcrossTargets, Audit, Budget, Comparison, LeakageRow
-from edgeaudit.report.words import about, counted, interval, listed, printable
+from edgeaudit.report.words import about, counted, interval, listed, percent, printable
 
 __all__ = ["sentences", "verdict_line"]
 
@@ -133,7 +133,21 @@ def _differences(audit: Audit, lookup: Lookup) -> list[str]:
     parts = [f"{listed(names)} {_leaks(names)} {word}" for names, word in ((more, "more"), (less, "less")) if names]
     rest = len(tested) - len(more) - len(less)
     open_ = f"; in the other {rest} no difference was found" if rest else ""
-    return [f"Compared with {tested[0].second}, {' and '.join(parts)} {how}{open_}."]
+    said = f"Compared with {tested[0].second}, {' and '.join(parts)} {how}{open_}."
+    return [f"{said} {_price(lookup, tested[0].second, less)}".rstrip()]
+
+
+def _price(lookup: Lookup, reference: str, less: list[str]) -> str:
+    """What the formats that leak less cost: a leak can be had for accuracy, so one is not told without the other."""
+    accuracy = {
+        lookup.label(place): result.accuracy.test
+        for place, result in lookup.formats.items()
+        if result.accuracy is not None
+    }
+    costs = [f"{percent(accuracy[name])} with {name}" for name in less if name in accuracy]
+    if not costs or reference not in accuracy:
+        return ""
+    return f"Test accuracy is {listed(costs)}, against {percent(accuracy[reference])} with {reference}."
 
 
 def _leaks(names: list[str]) -> str:

@@ -128,7 +128,7 @@ def require_agreement(
     seen = f"same top class on {found.top1:.1%} of {found.records} records"
     if found.range_ratio < 1 - range_tolerance and found.top1 >= 0.5 and wrong[1][1] <= wrong[1][2]:
         raise AgreementError(
-            f"{what} clips the model's answers: they reach {found.range_ratio:.0%} as far as torch's, at least "
+            f"{what} clips the model's answers: they reach {found.range_ratio:.1%} as far as torch's, at least "
             f"{1 - range_tolerance:.0%} is required ({seen}). Calibrate with min-max ranges, on more records"
         )
     for name, figure, limit in wrong:

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.e2e
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"formats": ["onnx-int9"]}, "formats: 'onnx-int9' is not known. `edgeaudit formats` lists: torch-fp32"),
-        ({"attacks": ["cm-mia", "rmai"]}, "there is no attack 'rmai'"),
+        ({"formats": ["onnx-int8-statc"]}, "'onnx-int8-statc' is not known. Did you mean 'onnx-int8-static'?"),
+        ({"attacks": ["cm-mia", "rmai"]}, "there is no attack 'rmai'. Did you mean 'rmia'?"),
         ({"modle": {}}, "'modle' is not a known key; did you mean 'model'?"),
         ({"data": {"members": 900, "nonmembers": 900}}, "data: 900 members, 900 nonmembers and 400 reference"),
         ({"data": {"members": 500, "nonmembers": 500, "reference": 400}}, "at least 101 more are needed"),
@@ -29,10 +29,13 @@ pytestmark = pytest.mark.e2e
         ({"data": {"calibration": {"records": 380}}}, "80 are missing"),
         ({"model": {"recipe": "resnet9"}}, "model.recipe: 'resnet9' is not known"),
         ({"model": {"recipe": "nowhere:make"}}, "'nowhere' cannot be found"),
+        ({"model": {"recipe": "nowhere.models:make"}}, "'nowhere.models' cannot be found"),
+        ({"model": {"recipe": "./mine.py:make"}}, "'./mine.py' cannot be found; write module:function"),
         ({"model": {"recipe": "torchvision:resnet18", "options": {}}}, "cannot take records of shape (1, 8, 8)"),
         ({"model": {"lr": 1e20}}, "lower model.lr"),
         ({"cm-mia": {"cutoffs": [0.05]}}, "cutoff 0.05 needs at least 19 shadows"),
         ({"budgets": {"auc": ["error", {"max": 0.7, "formats": ["litert-int8"]}]}}, "'litert-int8' is not in this"),
+        ({"budgets": {"auc": ["error", {"max": 0.7, "subset": "abnormal"}]}}, "'abnormal' is no subset of the records"),
     ],
 )
 def test_one_clear_message_and_exit_2(shared_bench: Workbench, changes: dict[str, Any], message: str) -> None:
@@ -40,6 +43,14 @@ def test_one_clear_message_and_exit_2(shared_bench: Workbench, changes: dict[str
     assert done.code == 2
     assert message in done.stderr
     assert done.stderr.count("error:") == 1
+
+
+def test_an_output_folder_that_cannot_be_is_found_before_the_work(bench: Workbench) -> None:
+    (bench.folder / "taken").touch()
+    done = bench.run("run", bench.write("a"), "--out", "taken/out")
+    assert done.code == 2
+    assert "the output folder taken/out: Not a directory" in done.stderr
+    assert not list((bench.folder / ".edgeaudit").glob("train/*"))
 
 
 def test_a_missing_run_folder(bench: Workbench) -> None:

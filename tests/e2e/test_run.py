@@ -198,7 +198,15 @@ def test_an_auditor_runs_the_online_attacks(shared_bench: Workbench) -> None:
 
 
 def test_more_attacks_on_a_finished_run_ask_nothing(bench: Workbench) -> None:
-    first = bench.audit("first", attacks=["yeom"])
+    first = bench.audit("first", attacks=["yeom"], budgets={"auc": ["error", {"max": 1, "attack": "yeom"}]})
+    other = bench.run("attack", first.out, "--attacks", "gap", out="out-first")
+    # What the run had is kept, and its budgets are judged on it.
+    assert other.code == 0, other.stderr
+    assert {r["attack"] for r in other.audit["leakage"]} == {"yeom", "gap"}
+    assert len(other.audit["verdict"]["budgets"]) == 1
+    wrong = bench.run("attack", first.out, "--attacks", "yoem")
+    assert wrong.code == 2
+    assert "there is no attack 'yoem'. Did you mean 'yeom'?" in wrong.stderr
     before = {f["id"]: f["artifact"] for f in first.audit["formats"]}
     more = bench.run("attack", first.out, "--attacks", "all", out="out-first")
     assert more.code == 0, more.stderr

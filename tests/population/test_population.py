@@ -11,7 +11,7 @@ from PIL import Image
 from edgeaudit.errors import DataError, SplitError
 from edgeaudit.population import NULL, TARGET, Population, build_population, numbered, population_inputs
 from edgeaudit.population.base import prepare_records
-from edgeaudit.population.sources import Raw
+from edgeaudit.population.sources import Raw, find_source
 from edgeaudit.spec import DataSpec
 
 
@@ -100,6 +100,11 @@ def test_channels_move_with_their_values() -> None:
         (np.array([[0.0], [np.nan]]), np.zeros(2, np.int64), "record 1 has values that are not finite"),
         (np.zeros((2, 5, 5, 7)), np.zeros(2, np.int64), "data.layout"),
         (np.zeros((2, 1)), np.array([0, -1]), "negative"),
+        (np.zeros(3), np.zeros(3, np.int64), r"x has shape \(3,\); it needs a first axis of records"),
+        (np.array(1.0), np.zeros(3, np.int64), r"x has shape \(\)"),
+        (np.zeros((3, 0)), np.zeros(3, np.int64), "and values in each"),
+        (np.zeros((3, 2), complex), np.zeros(3, np.int64), "complex128 are not real numbers"),
+        (np.array([[0.0], [-1e30]]), np.zeros(2, np.int64), r"record 1 has a value of 1e\+30; .* rescale the data"),
     ],
 )
 def test_unusable_records_are_named(x: np.ndarray, y: np.ndarray, message: str) -> None:
@@ -118,8 +123,22 @@ def test_npz_by_array_name_and_its_errors(tmp_path: Path) -> None:
     assert Population(out).input_shape == (1, 4, 4)
     with pytest.raises(DataError, match="no array 'x'; it has: images, y"):
         build_population(spec.model_copy(update={"options": {}}), 0, out)
-    file.write_bytes(file.read_bytes()[:500])
-    with pytest.raises(DataError, match="cannot be read"):
+    whole = file.read_bytes()
+    file.write_bytes(whole[:500])
+    with pytest.raises(DataError, match="or was cut short"):
+        build_population(spec, 0, out)
+    file.write_bytes(whole[:300] + b"\0\0\0" + whole[303:])
+    with pytest.raises(DataError, match=r"cannot be read as \.npz: Bad CRC"):
+        build_population(spec, 0, out)
+    file.write_text("x, y")
+    with pytest.raises(DataError, match=r"d\.npz is not an \.npz file"):
+        build_population(spec, 0, out)
+    np.save(tmp_path / "d.npy", np.zeros((60, 4)))
+    (tmp_path / "d.npy").rename(file)
+    with pytest.raises(DataError, match=r"d\.npz is not an \.npz file"):
+        build_population(spec, 0, out)
+    np.savez(file, images=np.zeros((60, 4)), y=np.array(["cat", "dog"] * 30))
+    with pytest.raises(DataError, match=r"y: labels must be one integer a record; got <U3 of shape \(60,\)"):
         build_population(spec, 0, out)
     with pytest.raises(DataError, match="does not exist"):
         build_population(spec.model_copy(update={"path": tmp_path / "none.npz"}), 0, out)
@@ -141,6 +160,37 @@ def test_image_folders(tmp_path: Path) -> None:
     (tmp_path / "images" / "cat" / "bad.png").write_bytes(b"not an image")
     with pytest.raises(DataError, match=r"bad\.png cannot be read as an image"):
         build_population(spec, 0, out)
+
+
+def test_a_file_is_no_image_folder(tmp_path: Path) -> None:
+    (tmp_path / "d.npz").touch()
+    with pytest.raises(DataError, match=r"d\.npz is a file; the source 'folder' needs a folder"):
+        find_source("folder", tmp_path / "d.npz", {})
+
+
+def test_torchvision_data_sets_that_cannot_be_read(tmp_path: Path) -> None:
+    for name, keys, message in (
+        ("CIFAR11", {}, "no data set 'CIFAR11'; did you mean 'CIFAR10'?"),
+        ("vision", {}, "no data set 'vision'"),  # a module beside the data sets
+        ("CIFAR10", {}, "not found or corrupted.*data.options: {download: true}"),
+        ("FakeData", {}, "unexpected keyword argument 'root'"),
+        ("SVHN", {"split": "tset"}, "cannot be read from .*tset"),
+    ):
+        with pytest.raises(DataError, match=message):
+            find_source(f"torchvision:{name}", tmp_path, keys).read()
+
+
+def test_a_data_set_to_download_is_told_by_its_records(tmp_path: Path) -> None:
+    # The folder is empty before and full after, and the records are the same.
+    assert find_source("torchvision:CIFAR10", tmp_path, {"download": True}).fingerprint() is None
+    assert find_source("torchvision:CIFAR10", tmp_path, {}).fingerprint() is not None
+
+
+def test_records_of_a_function_that_differ_in_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ragged_source.py").write_text("def load():\n    return [[0.0], [1.0, 2.0]], [0, 1]\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(DataError, match="ragged_source:load: records must all be of one shape"):
+        find_source("ragged_source:load", None, {}).read()
 
 
 def test_a_changed_file_changes_the_population_key(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from edgeaudit.errors import RecipeError, TrainingError
 from edgeaudit.recipes import Recipe, Training, build
 from edgeaudit.recipes.architectures import ARCHITECTURES
+from edgeaudit.recipes.base import source_digest
 from edgeaudit.recipes.training import distil, logits, train
 
 X = np.random.default_rng(0).normal(size=(48, 1, 8, 8)).astype(np.float32)
@@ -82,12 +83,17 @@ def test_a_loss_that_explodes_names_the_remedy() -> None:
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        (_recipe("resnet9"), "'resnet9' is not known"),
+        (_recipe("resnet9"), "'resnet9' is not known. Did you mean 'resnet8'?"),
         (_recipe("cnn", input_shape=(12,)), "needs images"),
         (_recipe("mlp", options={"hiden": [3]}), "cannot be built"),
-        (_recipe("torchvision:resnet99"), "has no classifier 'resnet99'"),
+        (
+            _recipe("torchvision:resnet99"),
+            r"has no classifier 'resnet99'\. Did you mean 'resnet50'\? Among others it has: .*resnet101",
+        ),
         (_recipe("torchvision:resnet18"), r"cannot take records of shape \(1, 8, 8\)"),
         (_recipe("no_such_module:make"), "no_such_module"),
+        (_recipe("./mine.py:make"), "is not of the form module:function"),
+        (_recipe("math:"), "is not of the form module:function"),
         (_recipe("math:no_such_function"), "has no 'no_such_function'"),
         (_recipe("builtins:dict"), "cannot be built"),
         (_recipe("torch.nn:Identity"), "cannot be built|answers"),
@@ -135,3 +141,9 @@ def test_one_hot_answers_teach_what_labels_teach() -> None:
     distil(taught, X, one_hot, replace(recipe, training=noisy), 1, FEW.epochs, lambda _: None)
     train(trained, X, Y, recipe, 1)
     np.testing.assert_allclose(logits(taught, X), logits(trained, X), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["no_such_package.module", "./mine.py", ".mine", ""])
+def test_code_that_cannot_be_found_is_named(name: str) -> None:
+    with pytest.raises(RecipeError, match="cannot be found; write module:function"):
+        source_digest(name)

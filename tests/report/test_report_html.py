@@ -142,11 +142,24 @@ def test_verdict_says_outcome_and_exit_code(parsed: Page) -> None:
 def test_controls_say_what_was_found(audit: Audit, parsed: Page, page: str) -> None:
     for control in audit.controls:
         assert control.statement in parsed.text
-    assert "0.513 1 [0.475, 0.551]" in parsed.text  # the figure, its footnote and its interval
+    assert "0.513 [0.475, 0.551]" in parsed.text  # the figure and its interval
     # Twelve null targets that hold are folded away; what warns is not.
     folded = page[page.index("Per format: 12 controls that hold") : page.index('<section id="formats">')]
     assert folded.count("finds nothing in null-target") == 12
     assert "nonmembers cannot resolve it" not in folded
+
+
+def test_every_footnote_of_the_controls_is_referred_to(audit: Audit) -> None:
+    noted = audit.controls[0].model_copy(update={"value": None, "low": None, "high": None, "note": "of 7 tests"})
+    text = html_text(audit.model_copy(update={"controls": (noted,)}))
+    section = text[text.index('<section id="controls">') : text.index('<section id="formats">')]
+    assert "of 7 tests" in section
+    assert f"{noted.statement}<sup>1</sup>" in section
+
+
+def test_dark_colours_stay_on_the_screen(page: str) -> None:
+    assert "@media screen and (prefers-color-scheme: dark)" in page
+    assert "@media (prefers-color-scheme" not in page
 
 
 def test_a_failed_control_of_a_format_comes_first(audit: Audit) -> None:

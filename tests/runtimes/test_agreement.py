@@ -53,7 +53,9 @@ def test_clipping_is_called_clipping(low: float, high: float) -> None:
     assert found.top1 > 0.5
     assert found.rel_rms < 0.2  # the RMS alone would let it pass
     assert found.range_ratio == pytest.approx(7 / 10.66, abs=0.01)
-    with pytest.raises(AgreementError, match=r"^int8 clips the model's answers: they reach 66% as far as torch's, "):
+    with pytest.raises(
+        AgreementError, match=r"^int8 clips the model's answers: they reach 6[56]\.\d% as far as torch's, "
+    ):
         require_agreement(LOGITS, clipped, what="int8", tolerance=0.2)
 
 
