@@ -148,7 +148,7 @@ def test_what_is_missing_is_said_and_refused(world_of: MakeWorld, name: str, var
         "OUT shadows per record; 40 of 40": (needs.out > 0, closed, world.reference),
         "IN shadows per record; 40 of 40": (needs.inside > 0, opened, world.reference),
         "or more reference records": (needs.reference > 0, world.evidence, None),
-        "learns from shadows' answers": (needs.examples > 0, world.evidence, untrained),
+        "learns from shadows' answers": (needs.examples > 0, opened, untrained),
         "shadows and has 1": (needs.shadows > 1, one, None),
         "reads the records themselves": (needs.inputs, blind, world.reference),
         "these are continuous": (needs.grid, continuous, replace(world.reference, grid=None)),

@@ -14,7 +14,9 @@ from .conftest import MakeEvidence
 
 
 class Broken(Attack):
-    spec: ClassVar[AttackSpec] = AttackSpec("broken", ("short", "nan", "p", "fine"), "", "", Needs(shadows=2, out=1))
+    spec: ClassVar[AttackSpec] = AttackSpec(
+        "broken", ("short", "nan", "p", "unknown", "fine"), "", "", Needs(shadows=2, out=1)
+    )
 
     def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:
         n = len(evidence.labels)
@@ -22,7 +24,8 @@ class Broken(Attack):
             "short": Scores(np.zeros(n - 1)),
             "nan": Scores(np.full(n, np.nan)),
             "p": Scores(np.zeros(n), np.full(n, np.nan)),
-            "fine": Scores(np.zeros(n), np.zeros(n)),
+            "unknown": Scores(np.zeros(n), np.zeros(n)),
+            "fine": Scores(np.zeros(n), np.zeros(n), known=5),
         }
         return answers[variant]
 
@@ -73,7 +76,8 @@ def test_take_keeps_records_together(evidence_of: MakeEvidence) -> None:
 
 def test_attacks_must_answer_for_every_record(evidence_of: MakeEvidence) -> None:
     evidence, _ = evidence_of(0, n=10, k=3)
-    for variant, message in (("short", "finite score"), ("nan", "finite score"), ("p", "p-value"), ("x", "no variant")):
+    refused = {"short": "finite score", "nan": "finite score", "p": "p-value", "unknown": "how many", "x": "no variant"}
+    for variant, message in refused.items():
         with pytest.raises(AttackError, match=message):
             Broken().score(evidence, variant)
     assert Broken().score(evidence, "fine").score.shape == (10,)
