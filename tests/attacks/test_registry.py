@@ -74,7 +74,7 @@ def test_all_stands_for_every_attack() -> None:
 
 
 def test_unknown_names_list_the_known_ones() -> None:
-    with pytest.raises(AttackError, match="no attack 'lyra'; there are: cm-mia, lira, rmia, info-rmia"):
+    with pytest.raises(AttackError, match=r"no attack 'lyra'\. Did you mean 'lira'\? There are: cm-mia, lira, rmia"):
         registry.find_attack("lyra")
 
 
