@@ -98,13 +98,13 @@ class Lookup:
     def demoted(self, place: Place) -> list[str]:
         """The tests whose conformal p-values do not hold on a format, as series: cm-mia/ecdf. They are rankings there.
 
-        Of shadows made like the target only.
+        Of the shadows that audit.yaml names first; other ones are an ablation.
         """
+        own = [row for row in self.audit.p_calibration if Place(row.format, row.device) == place]
         return unique(
             f"{row.attack}/{row.variant}"
-            for row in self.audit.p_calibration
-            if (Place(row.format, row.device), row.kind, row.is_p_value) == (place, "conformal", False)
-            and (row.shadow_match == "matched" or row.shadow_match in _WITHOUT_SHADOWS)
+            for row in own
+            if (row.kind, row.is_p_value, row.shadow_match) == ("conformal", False, own[0].shadow_match)
         )
 
     def valid_test(self, place: Place) -> str | None:
@@ -112,7 +112,7 @@ class Lookup:
         valid = {
             (row.attack, row.variant)
             for row in self.audit.p_calibration
-            if row.is_p_value and Place(row.format, row.device) == place and row.shadow_match != "fp32"
+            if row.is_p_value and Place(row.format, row.device) == place
         }
         return next(("/".join(name) for name in _HEADLINES if name in valid), None)
 
