@@ -216,10 +216,10 @@ def _conformal_row(
     if status == "conservative":
         why = _conformal_cause(row, pooled, lambda a: conformal_band(sizes, known, a, rates, level))
     held = "the band holds the draw of the known nonmembers"
-    if len(targets) > 1:
+    if how is None:
         held = "the interval is over targets, which share known nonmembers and audited records; the band holds that too"
     return replace(
-        row, status=status, note=_joined(why, how or held), band_low=band[0], band_high=band[1], known=min(known)
+        row, status=status, note=_joined(why, how, held), band_low=band[0], band_high=band[1], known=min(known)
     )
 
 
