@@ -1,6 +1,6 @@
 """Kill an audit with SIGKILL at random moments, go on until it ends by itself, and compare with an undisturbed run.
 
-Rounds, each from an empty store, until the kills are used up.
+Rounds, each from an empty store, until the kills are used up; the last one then ends undisturbed.
 
     python benchmarks/kill_resume.py examples/digits.yaml --kills 20 --longest 20
 
@@ -47,7 +47,12 @@ def main() -> int:
         while kills < arguments.kills:
             rounds += 1
             name = f"round-{rounds}"
-            while not _ended_by_itself(arguments.audit, folder, name, moments.uniform(0.2, arguments.longest)):
+            while not _ended_by_itself(
+                arguments.audit,
+                folder,
+                name,
+                moments.uniform(0.2, arguments.longest) if kills < arguments.kills else None,
+            ):
                 kills += 1
                 entries = sum(1 for _ in (folder / f"store-{name}").glob("*/*/entry.json"))
                 print(f"{name}, kill {kills}: {entries} jobs in the store", flush=True)
@@ -56,8 +61,8 @@ def main() -> int:
     return 1 if differ else 0
 
 
-def _ended_by_itself(audit: Path, folder: Path, name: str, seconds: float) -> bool:
-    """Run the audit and kill it after `seconds`, unless it ends first."""
+def _ended_by_itself(audit: Path, folder: Path, name: str, seconds: float | None) -> bool:
+    """Run the audit and kill it after `seconds` (None: never), unless it ends first."""
     # The output goes nowhere: the interpreter's resource tracker, which survives, would talk about leaked semaphores.
     command = _command(audit, folder, name)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
