@@ -108,7 +108,7 @@ class _Tail:
     Trees are constant beyond their last split, and a TPR at a low FPR is decided there, where t or g still tell apart.
     Which of them does so better is different from one format to the next. So it is chosen, of four, by what the plays
     say: the mean over plays of the TPR at 1% FPR, each by a classifier that saw nothing of the play's records.
-    Developed on Letter, confirmed on UCI HAR and Location-30 (docs/attacks/cm-mia.md).
+    Settled with Letter and UCI HAR in view; Location-30 was looked at later (docs/attacks/cm-mia.md).
     """
 
     on_t: float
