@@ -392,8 +392,8 @@ def p_values(results: Results) -> Iterator[str]:
     yield "### Conformal p-values: every format, every test\n"
     yield (
         "The test's score ranked among those of reference records that the target did not train on. A test is printed "
-        "as a p-value in a format where no level is anti-conservative, on null targets and on the targets' own "
-        "nonmembers; elsewhere it is a ranking, and the last column says so.\n"
+        "as a p-value in a format where no level, on null targets or on the targets' own nonmembers, lies above the "
+        "band widened for all of them at once; elsewhere it is a ranking, and the last column says so.\n"
     )
     rows = []
     for name, data in results.items():

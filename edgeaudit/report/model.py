@@ -252,10 +252,10 @@ class PCalibration(_Model):
 
     kind: conformal, the rank of a record's score among those of `known` records that the target did not train on; or
     nominal, what the test itself calls a p-value, which is a ranking. source: the targets' nonmembers, or the audited
-    records asked of a null target. is_p_value: whether p is used as a p-value: conformal, and nowhere
-    anti-conservative on this format. count of n records; low, high: 95% interval of the observed rate; band_low,
-    band_high: where a valid conformal test's observed rate lies with 95%. attainable: the largest p <= nominal that
-    was given.
+    records asked of a null target. is_p_value: whether p is used as a p-value: conformal, and no row of this test and
+    format above the band that is widened for all of them at once (Bonferroni). count of n records; low, high: 95%
+    interval of the observed rate; band_low, band_high: where a valid conformal test's observed rate lies with 95%.
+    attainable: the largest p <= nominal that was given.
     """
 
     format: str
