@@ -73,9 +73,14 @@ class Answers:
         self.labels = self._population.labels[self.queried]
         self.n_audited = len(self._population.audited)
         self._records = self._population.take(self.queried).reshape(len(self.queried), -1)
-        asked = [self._responses(ref) for ref in self._inputs["shadows"]]
-        self._shadows = np.stack([answers for answers, _ in asked])
-        self._shadow_grids = [grid for _, grid in asked]
+        self._shadow_grids: list[OutputGrid] = []
+        for k, ref in enumerate(self._inputs["shadows"]):
+            answers, grid = self._responses(ref)
+            if k == 0:
+                # Filled in place: a list to stack would be the largest array of an audit twice.
+                self._shadows = np.empty((len(self._inputs["shadows"]), *answers.shape))
+            self._shadows[k] = answers
+            self._shadow_grids.append(grid)
         self._out = np.stack([~self._trained(role) for role in self._inputs["shadow_roles"]])
         shown = [self._shown(ref) for ref in self._inputs["shadows"]]
         self._shown_shadows = [np.stack(one) for one in zip(*shown, strict=True)]
