@@ -142,8 +142,13 @@ def setting(results: Results) -> Iterator[str]:
         ])  # fmt: skip
     yield table(
         ["data set", "members / nonmembers / reference", "targets", "train / test accuracy", "queries",
-         "CPU minutes: train + compress + query + attack"], rows,
+         "minutes of a worker: train + compress + query + attack"], rows,
     )  # fmt: skip
+    yield (
+        "Minutes are on the clock, of workers with one thread each on two cores that other work shared: they are upper "
+        "bounds, and so is what the section on H3 makes of them. Attack: the main run with all its variants and "
+        "targets, without ablations.\n"
+    )
 
 
 def baselines(results: Results) -> Iterator[str]:
@@ -395,6 +400,7 @@ def p_values(results: Results) -> Iterator[str]:
         "as a p-value in a format where no level, on null targets or on the targets' own nonmembers, lies above the "
         "band widened for all of them at once; elsewhere it is a ranking, and the last column says so.\n"
     )
+    yield _counted(results)
     rows = []
     for name, data in results.items():
         for form, variant, by_level in _null_rates(data, "conformal"):
@@ -436,6 +442,23 @@ def p_values(results: Results) -> Iterator[str]:
 
 
 TESTS = ("calibrated", "t", "ecdf", "pchip", "discrete")
+
+
+def _counted(results: Results) -> str:
+    """How many of the rates lie above where they should."""
+    cells = [by_level for data in results.values() for _, _, by_level in _null_rates(data, "conformal")]
+    said = []
+    for level in (0.05, 0.01):
+        rows = [by_level[level] for by_level in cells]
+        above = sum(row["status"] == "anti-conservative" for row in rows)
+        over = sum(row["low"] > level for row in rows)
+        said.append(f"at {level:g} {above} lie above the band and {over} have an interval above {level:g}")
+    count, printed = len(cells), sum(by_level[0.05]["is_p_value"] for by_level in cells)
+    return (
+        f"{count} pairs of format and test: {'; '.join(said)}. Of valid tests {0.025 * count:.1f} are expected above "
+        "the band, by chance and in clusters, since formats share records and shadows. "
+        f"{printed} of {count} are printed as p-values.\n"
+    )
 
 
 def _kind(row: dict[str, Any]) -> str:

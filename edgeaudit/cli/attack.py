@@ -21,6 +21,9 @@ from edgeaudit.spec import recorded_spec
 
 __all__ = ["attack"]
 
+_ASKING = {"label-only": "boundary", "loss-trajectory": "trajectory"}
+"""Attacks that ask or train once more where they are named, and the kind of job that does."""
+
 
 def attack(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
@@ -51,6 +54,13 @@ def attack(
         prepared = prepare(spec, opened, executor, view)
         todo = prepared.todo(opened)
         missing = [prepared.plan.jobs[ref].label for ref in todo if ref[0] not in ("measure", "control")]
+        asks = {ref[0] for ref in todo} & {"boundary", "trajectory"}
+        if missing and {ref[0] for ref in todo} <= {"measure", "control", *asks}:
+            new = ", ".join(name for name, kind in _ASKING.items() if kind in asks)
+            raise RunError(
+                f"{new} needs more than the answers of {run} ({len(missing)} jobs: {missing[0]}, ...): name it under "
+                "attacks in audit.yaml and run the audit again, which does no more than that"
+            )
         if missing:
             raise RunError(
                 f"the store {opened.root} lacks {len(missing)} of this run's models and answers ({missing[0]}, ...): "

@@ -81,6 +81,10 @@ def _explained(job: Job, root: Path, exc: Exception) -> EdgeAuditError:
     full = os.strerror(errno.ENOSPC) in str(exc) or shutil.disk_usage(root).free < _FULL
     if full and not isinstance(exc, StoreError):
         return StoreError(f"{job.label}: the disk is full; finished work is kept, free some space and run again")
+    lost = Path(exc.filename) if isinstance(exc, FileNotFoundError) and isinstance(exc.filename, str) else None
+    if lost is not None and root in lost.parents and lost.relative_to(root).parts[0] != ".tmp":
+        entry = root.joinpath(*lost.relative_to(root).parts[:2])
+        return StoreError(f"{job.label}: {lost.name} is gone from {entry}; remove that folder and run again")
     return exc if isinstance(exc, EdgeAuditError) else _unexpected(job, root, exc)
 
 

@@ -219,6 +219,9 @@ def test_more_attacks_on_a_finished_run_ask_nothing(bench: Workbench) -> None:
     }
     assert len(ran) >= 15
     assert {f["id"]: f["artifact"] for f in more.audit["formats"]} == before
+    asks = bench.run("attack", first.out, "--attacks", "loss-trajectory")
+    assert asks.code == 2
+    assert "loss-trajectory needs more than the answers of" in asks.stderr
     lost = bench.run("attack", first.out, "--store", "elsewhere")
     assert lost.code == 2
     assert "name its store with --store" in lost.stderr
