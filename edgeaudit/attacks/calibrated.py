@@ -26,7 +26,6 @@ from edgeaudit.attacks.out_statistics import out_statistics
 from edgeaudit.attacks.threshold import youden_threshold
 from edgeaudit.attacks.variance_prior import pooled_variance
 from edgeaudit.errors import AttackError
-from edgeaudit.leakage.roc import allowed_false_positives
 
 __all__ = ["calibrated", "set_aside"]
 
@@ -34,8 +33,7 @@ _MOST_ROWS = 400_000
 _LEAST_PLAYED = 10
 _PARTS = 3
 _PHI, _MEAN_PHI, _T = (COLUMNS.index(name) for name in ("phi", "mean phi", "t"))
-_TAILS = ((0.5, 0.0), (1.0, 0.0), (0.0, 0.5), (0.0, 1.0))
-_TAIL_FPR = 0.01
+_TAIL = 2.0
 
 _Rows = npt.NDArray[np.float32]
 _Play = tuple[_Rows, BoolArray]
@@ -56,9 +54,9 @@ def calibrated(evidence: Evidence, reference: Evidence) -> Scores:
       a row is a (shadow, record) pair, its label whether the shadow trained on the record, its columns are
       `calibrated_features`. A play of an IN record does without one OUT shadow (see `_spared`). A play's alignment is
       fitted to the other part's records that the shadow did not train on, so members and nonmembers are equally new
-      to it; the target's own to both parts. Each classifier is then tried on the other part's plays, which choose
-      the tail (see `_Tail`) and the threshold: where TPR - FPR is largest (Youden 1950). A score of 0 or more says
-      member.
+      to it; the target's own to both parts. Each classifier is then tried on the other part's plays, which choose the
+      threshold: where TPR - FPR is largest (Youden 1950). A score of 0 or more says member. The tail orders records
+      that hardly any nonmember resembles, see `_tail`.
     - The third calibrates: p = (1 + #{z: s(z) >= s(x)}) / (m + 1) over its m records z. Nothing was fitted to them,
       and audited records and z's go through the same function. With two parts only, a z would have the log odds of
       the one classifier that did not train on it, and an audited record the mean of two, which scatters less: the two
@@ -100,40 +98,32 @@ def calibrated(evidence: Evidence, reference: Evidence) -> Scores:
 
 
 @dataclass(frozen=True)
-class _Tail:
-    """What is added to the log odds: on_t * t + on_g * g, with g = (phi - mean phi) / sd.
-
-    t: moderated, each record by its own spread; g: by one for all, the pooled sd of OUT margins.
-
-    Trees are constant beyond their last split, and a TPR at a low FPR is decided there, where t or g still tell apart.
-    Which of them does so better is different from one format to the next. So it is chosen, of four, by what the plays
-    say: the mean over plays of the TPR at 1% FPR, each by a classifier that saw nothing of the play's records.
-    Settled with Letter and UCI HAR in view; Location-30 was looked at later (docs/attacks/cm-mia.md).
-    """
-
-    on_t: float
-    on_g: float
-    sd: float
-
-    def of(self, rows: _Rows) -> FloatArray:
-        """Float64 [n] of rows of `features`."""
-        g = (rows[:, _PHI].astype(np.float64) - rows[:, _MEAN_PHI]) / self.sd
-        return np.asarray(self.on_t * rows[:, _T].astype(np.float64) + self.on_g * g, dtype=np.float64)
-
-
-@dataclass(frozen=True)
 class _Learned:
-    """Two classifiers, what is added to their mean log odds, and the sum at which plays are told apart best."""
+    """Two classifiers, the pooled sd of OUT margins, and the score at which plays are told apart best."""
 
     models: tuple[Any, ...]
-    tail: _Tail
+    sd: float
     threshold: float
 
     def score(self, rows: FloatArray) -> FloatArray:
         """Float64 [n] of rows of `features`, which are rounded to float32 as the classifiers' own were."""
         asked = rows.astype(np.float32)
         odds = sum(model.decision_function(asked) for model in self.models) / len(self.models)
-        return np.asarray(odds + self.tail.of(asked) - self.threshold, dtype=np.float64)
+        return np.asarray(odds + _tail(asked, self.sd) - self.threshold, dtype=np.float64)
+
+
+def _tail(rows: _Rows, sd: float) -> FloatArray:
+    """max(t - 2, 0) + max(g - 2, 0) of rows of `features`, float64 [n], with g = (phi - mean phi) / sd.
+
+    t: moderated, each record by its own spread; g: by one for all. Trees are constant beyond their last split, and a
+    TPR at a low FPR is decided there, where t and g still tell apart. Which of the two does so better differs from one
+    format to the next, and plays cannot say: shadows resemble each other more than a target resembles them. So both
+    are added, and only where a nonmember seldom is, which leaves the order of all other records to the trees.
+    Settled on Letter (docs/attacks/cm-mia.md).
+    """
+    t = rows[:, _T].astype(np.float64)
+    g = (rows[:, _PHI].astype(np.float64) - rows[:, _MEAN_PHI]) / sd
+    return np.asarray(np.maximum(t - _TAIL, 0) + np.maximum(g - _TAIL, 0), dtype=np.float64)
 
 
 def _learned(known: Signals, parts: list[IntArray], spread: SpreadModel, classes: int) -> _Learned:
@@ -150,10 +140,9 @@ def _learned(known: Signals, parts: list[IntArray], spread: SpreadModel, classes
             rows = learned[np.linspace(0, len(learned) - 1, min(len(learned), most)).astype(np.int64)]
             plays.append(list(_plays(known.take(rows), known.take(other), spread, classes)))
         models = tuple(_train(*_joined(part)) for part in plays)
-        tried = list(_tried(models, plays[::-1]))
-        tail = _choose_tail(tried, _pooled_sd(known.take(np.concatenate(parts))))
-        scores = np.concatenate([odds + tail.of(rows) for odds, rows, _ in tried])
-        return _Learned(models, tail, youden_threshold(scores, np.concatenate([trained for *_, trained in tried])))
+        sd = _pooled_sd(known.take(np.concatenate(parts)))
+        scores, trained = zip(*_tried(models, plays[::-1], sd), strict=True)
+        return _Learned(models, sd, youden_threshold(np.concatenate(scores), np.concatenate(trained)))
 
     read = (known.shadow_phi, known.shadow_log_p, known.shadow_entropy, known.out, known.labels)
     learned: _Learned = kept(f"calibrated, {classes} classes", read, learn)
@@ -165,28 +154,13 @@ def _pooled_sd(signals: Signals) -> float:
     return math.sqrt(pooled_variance(moments.variance, moments.count - 1))
 
 
-def _tried(models: Sequence[Any], unseen: Sequence[Sequence[_Play]]) -> Iterator[tuple[FloatArray, _Rows, BoolArray]]:
-    """Log odds, features and memberships of plays whose records a model has not seen, if both kinds are in them."""
+def _tried(
+    models: Sequence[Any], unseen: Sequence[Sequence[_Play]], sd: float
+) -> Iterator[tuple[FloatArray, BoolArray]]:
+    """Scores, threshold aside, and memberships of plays whose records a model has not seen."""
     for model, plays in zip(models, unseen, strict=True):
         for rows, trained in plays:
-            if trained.any() and not trained.all():
-                yield model.decision_function(rows), rows, trained
-
-
-def _choose_tail(tried: Sequence[tuple[FloatArray, _Rows, BoolArray]], sd: float) -> _Tail:
-    """The tail of the highest mean TPR at 1% FPR over plays, of equal ones the first."""
-
-    def worth(tail: _Tail) -> float:
-        return sum(_tpr(odds + tail.of(rows), trained) for odds, rows, trained in tried)
-
-    return max((_Tail(on_t, on_g, sd) for on_t, on_g in _TAILS), key=worth)
-
-
-def _tpr(scores: FloatArray, members: BoolArray) -> float:
-    """The share of members above all nonmembers but 1%, which are as many as are allowed; ties count against it."""
-    outside = np.sort(scores[~members])
-    edge = outside[len(outside) - 1 - allowed_false_positives(_TAIL_FPR, len(outside))]
-    return float((scores[members] > edge).mean())
+            yield model.decision_function(rows) + _tail(rows, sd), trained
 
 
 def _parts(known: Signals) -> list[IntArray]:

@@ -73,17 +73,23 @@ def test_p_values_of_nonmembers_are_uniform(world_of: MakeWorld, exposure: str) 
     assert (np.abs(np.mean(rates, axis=0) - levels) < 3 * error).all()
 
 
-@pytest.mark.parametrize(("telling", "chosen"), [("t", (0.5, 0.0)), ("phi", (0.0, 0.5)), ("H", (0.5, 0.0))])
-def test_the_plays_choose_the_tail(telling: str, chosen: tuple[float, float]) -> None:
-    # Log odds that tie, and one column that tells members (2) from others (1). t is one of the tails and phi is in g.
-    # At equal worth the smaller weight is taken, and of t where neither helps. At 1% of 100 one nonmember is allowed.
-    members = np.repeat([True, False], 100)
-    rows = np.zeros((200, len(COLUMNS)), dtype=np.float32)
-    rows[:, COLUMNS.index(telling)] = np.where(members, 2, 1)
-    tail = calibrated_module._choose_tail([(np.zeros(200), rows, members)], sd=0.5)
-    assert (tail.on_t, tail.on_g) == chosen
-    # g = (phi - mean phi) / sd, half of it added: 2 / .5 / 2.
-    np.testing.assert_allclose(tail.of(rows)[0], {"t": 1.0, "phi": 2.0, "H": 0.0}[telling])
+def test_the_tail_begins_two_deviations_above_the_mean_and_adds_both_kinds() -> None:
+    # g = (phi - mean phi) / sd = (phi - 1) / .5. Beyond 2: t 3 gives 1, phi 3.5 gives g 5 and so 3 more.
+    rows = np.zeros((4, len(COLUMNS)), dtype=np.float32)
+    rows[:, COLUMNS.index("mean phi")] = 1.0
+    rows[:, COLUMNS.index("phi")] = [2.0, 3.5, 3.5, -9.0]
+    rows[:, COLUMNS.index("t")] = [2.0, 3.0, -5.0, -20.0]
+    np.testing.assert_allclose(calibrated_module._tail(rows, sd=0.5), [0.0, 4.0, 3.0, 0.0])
+
+
+def test_the_tail_tells_apart_what_trees_tie(world_of: MakeWorld) -> None:
+    # Margins far beyond any that were seen in plays fall into one leaf; with the tail their order is that of phi.
+    world = world_of(5, n=400, k=8, reference=900)
+    far = np.arange(20)
+    target = world.evidence.target.copy()
+    target[far, world.evidence.labels[far]] += 20 + far
+    scores = calibrated(replace(world.evidence, target=target), world.reference).score[far]
+    assert len(np.unique(scores)) == len(far)
 
 
 def test_all_shadows_rank_and_as_many_as_a_reference_record_has_give_p(world_of: MakeWorld) -> None:
