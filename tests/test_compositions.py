@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from edgeaudit.errors import SpecError
 from edgeaudit.exporters import find_pass
 from edgeaudit.formats import FORMATS, Format
 from edgeaudit.runtimes.registry import default_runtime, find_runtime, runtime_specs
-from edgeaudit.spec import FormatUse
+from edgeaudit.spec import FormatUse, load_spec
 
 
 def by_hand(found: Format) -> FormatUse:
@@ -154,3 +155,12 @@ def test_a_presets_name_is_taken() -> None:
         with pytest.raises(SpecError, match="is the name of a preset that is something else; take another 'name'"):
             find_format(use)
     assert find_format(FormatUse(name="litert-int8", format="litert-int8")) == FORMATS["litert-int8"]
+
+
+def test_the_documented_compositions_fit(root_folder: Path, tmp_path: Path) -> None:
+    text = (root_folder / "docs" / "compositions.md").read_text(encoding="utf-8")
+    (tmp_path / "audit.yaml").write_text(text.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+    found = [find_format(use) for use in load_spec(tmp_path / "audit.yaml").formats]
+    assert [step.name for step in found[1].passes] == ["nncf.prune", "onnx.export", "ort.static-int8"]
+    assert found[1].passes[0].params == {"ratio": 0.7, "epochs": 3}
+    assert found[2].runtime_options == {"batch": 1, "xnnpack": False}
