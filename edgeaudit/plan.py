@@ -6,13 +6,14 @@ import hashlib
 import math
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
 
 from edgeaudit.attacks.registry import find_attack
+from edgeaudit.compositions import find_format
 from edgeaudit.devices.local import local_fingerprint
-from edgeaudit.errors import SpecError, SplitError, did_you_mean
+from edgeaudit.errors import SpecError, SplitError
 from edgeaudit.exporters import Pass, find_pass
 from edgeaudit.formats import FORMATS, Format, PassUse
 from edgeaudit.jobs import Job
@@ -27,7 +28,7 @@ from edgeaudit.spec import AuditSpec, FormatUse, ModelSpec
 from edgeaudit.store import content_key
 from edgeaudit.views import require_views_fit
 
-__all__ = ["FormatPlan", "Plan", "find_format", "make_plan", "nonce", "population_job", "preflight"]
+__all__ = ["FormatPlan", "Plan", "make_plan", "nonce", "population_job", "preflight"]
 
 FLOOR = 1 / 512
 """Probability floor of every format that is compared: half the step of an int8 softmax output, 1/256."""
@@ -92,30 +93,14 @@ class Plan:
         return job.ref
 
 
-def find_format(use: FormatUse) -> Format:
-    """The preset that a format entry names, with `softmax: inside` applied to its export pass."""
-    if use.format not in FORMATS:
-        raise SpecError(
-            f"formats: '{use.format}' is not known.{did_you_mean(use.format, FORMATS)} "
-            f"`edgeaudit formats` lists: {', '.join(FORMATS)}"
-        )
-    preset = FORMATS[use.format]
-    if use.softmax == "outside":
-        return preset
-    exports = [p.name for p in preset.passes if p.name.endswith(".export")]
-    if not exports:
-        raise SpecError(f"formats: '{use.format}' exports no file, so it cannot have softmax: inside")
-    passes = tuple(
-        PassUse(p.name, {**p.params, "softmax": "inside"}) if p.name in exports else p for p in preset.passes
-    )
-    return replace(preset, passes=passes)
-
-
 def preflight(spec: AuditSpec) -> None:
-    """Refuse what cannot work before anything runs: unknown formats, missing toolchains (with their pip line)."""
+    """Refuse what cannot work before anything runs: formats that are none, missing toolchains (with their pip line)."""
     package_versions("training a model", _TORCH_PACKAGES, "torch")
-    for use in spec.formats:
-        found = find_format(use)
+    for use, found in [(use, find_format(use)) for use in spec.formats]:
+        if spec.threat.exposure == "logits" and any(p.params.get("softmax") == "inside" for p in found.passes):
+            raise SpecError(
+                f"formats: '{use.id}' answers with probabilities, from which threat.exposure: logits cannot be had"
+            )
         for step in found.passes:
             find_pass(step.name).spec.versions()
         find_runtime(found.runtime).spec.versions()
@@ -274,9 +259,9 @@ class _Planner:
         inputs = {
             "population": self.population_ref[1],
             "source": list(source),
-            "format": f"{use.id} ({role})",
+            "role": role,
             "runtime": name,
-            "options": self._once(f"options {found.id}", lambda: {**runtime.spec.defaults, **found.runtime_options}),
+            "options": self._once(f"options {use.id}", lambda: runtime.spec.options(found.runtime_options)),
             "tolerance": found.tolerance,
             "range_tolerance": found.range_tolerance,
             "versions": self._once(f"versions {name}", runtime.spec.versions),
@@ -294,7 +279,7 @@ class _Planner:
             "query": list(query),  # with it artifact, runtime, options, versions and device
             "view": view,
             "seed": self.spec.seed,
-            "format": asked.inputs["format"],
+            "role": asked.inputs["role"],
             "code": self._once("view code", lambda: source_digest(*_VIEW_CODE)),
         }
         return self.result.add(Job("view", inputs, (query,), f"{view} {asked.label}", asked.hints))

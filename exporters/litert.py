@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
 from edgeaudit.runtimes.quiet import quiet
 
-__all__ = ["PASSES", "DynamicInt8", "Export", "Float16", "StaticInt8"]
+__all__ = ["PASSES", "DynamicInt8", "Export", "Float16", "StaticInt8", "StaticInt16x8", "WeightOnlyInt8"]
 
 _FILE = "model.tflite"
 
@@ -32,11 +33,12 @@ class Export(Pass):
         produces="tflite",
         summary="TFLite float32 through litert-torch, channels last, BatchNorm folded",
         defaults={"softmax": "outside"},
+        choices={"softmax": ("outside", "inside")},
         typical_seconds=1.4,
     )
 
     def _apply(self, job: ExportJob) -> Product:
-        inside = job.choice("softmax", "outside", "inside") == "inside"
+        inside = job.params["softmax"] == "inside"
         module = job.torch_module()
         with quiet():
             import litert_torch
@@ -61,6 +63,8 @@ class _Quantise(Pass):
 
             source = job.source.read_bytes()
             recipe = self._recipe()
+            if job.params.get("interface") == "float":
+                recipe = _between_floats(recipe)
             ranges = self._ranges(source, recipe, job)
             result = quantizer.Quantizer(source, recipe).quantize(
                 ranges, enable_progress_bar=False, enable_progress_report=False
@@ -85,6 +89,7 @@ class Float16(_Quantise):
         consumes="tflite",
         produces="tflite",
         summary="AI Edge Quantizer, float16 weights",
+        precision="float16",
         typical_seconds=0.01,
     )
 
@@ -116,6 +121,7 @@ class DynamicInt8(_Quantise):
         consumes="tflite",
         produces="tflite",
         summary="AI Edge Quantizer, dynamic range int8",
+        precision="int8",
         typical_seconds=0.01,
     )
 
@@ -125,12 +131,33 @@ class DynamicInt8(_Quantise):
         return recipe.dynamic_wi8_afp32()
 
 
+class WeightOnlyInt8(_Quantise):
+    """Weights to int8, a scale for each channel; the file dequantises them, and computes in float32."""
+
+    spec = PassSpec(
+        name="aeq.weight-only-int8",
+        extra="litert",
+        packages=("ai-edge-quantizer", "ai-edge-litert"),
+        consumes="tflite",
+        produces="tflite",
+        summary="AI Edge Quantizer, int8 weights alone",
+        precision="int8",
+        typical_seconds=0.01,
+    )
+
+    def _recipe(self) -> Any:
+        from ai_edge_quantizer import recipe
+
+        return recipe.weight_only_wi8_afp32()
+
+
 class StaticInt8(_Quantise):
     """Weights, activations, input and output to int8, ranges from calibration records.
 
     calibration: `min-max`, or AEQ 0.10's own default, `moving-average` (over records, 0.95 of the old range each
-    time). The latter averages the extremes away: logits beyond the average are clipped while top-1 stays. It is
-    what a deployer gets who changes nothing, so it is offered, by name.
+        time). The latter averages the extremes away: logits beyond the average are clipped while top-1 stays. It is
+        what a deployer gets who changes nothing, so it is offered, by name.
+    interface: of the file, `integer`, or `float`: the file quantises its input and dequantises its output itself.
     """
 
     spec = PassSpec(
@@ -141,7 +168,9 @@ class StaticInt8(_Quantise):
         produces="tflite",
         summary="AI Edge Quantizer, full integer int8",
         calibrates=True,
-        defaults={"calibration": "min-max"},
+        defaults={"calibration": "min-max", "interface": "integer"},
+        choices={"calibration": ("min-max", "moving-average"), "interface": ("integer", "float")},
+        precision="int8",
         typical_seconds=0.14,
     )
 
@@ -154,7 +183,7 @@ class StaticInt8(_Quantise):
         from ai_edge_quantizer import calibrator, recipe_manager
         from ai_edge_quantizer.utils import qsv_utils
 
-        averaged = job.choice("calibration", "min-max", "moving-average") == "moving-average"
+        averaged = job.params["calibration"] == "moving-average"
         update = qsv_utils.moving_average_update if averaged else qsv_utils.min_max_update
         manager = recipe_manager.RecipeManager()
         manager.load_quantization_recipe(recipe)
@@ -163,7 +192,39 @@ class StaticInt8(_Quantise):
         return found.get_model_qsvs()
 
 
-PASSES: tuple[type[Pass], ...] = (Export, Float16, DynamicInt8, StaticInt8)
+class StaticInt16x8(StaticInt8):
+    """Weights to int8, activations, input and output to int16, symmetric about zero.
+
+    Operators that have no int16 kernel stay float32 between conversions (AEQ 0.10: HARD_SWISH). ai-edge-litert 2.3's
+    XNNPACK takes those alone: a network without any answers the same bit for bit with it and without. The fine steps
+    do not help against short calibration sets: what lies beyond the ranges is clipped as in int8.
+    """
+
+    spec = replace(
+        StaticInt8.spec,
+        name="aeq.static-int16x8",
+        summary="AI Edge Quantizer, full integer, int8 weights and int16 activations",
+    )
+
+    def _recipe(self) -> Any:
+        from ai_edge_quantizer import recipe
+
+        return recipe.static_wi8_ai16()
+
+
+PASSES: tuple[type[Pass], ...] = (Export, Float16, DynamicInt8, WeightOnlyInt8, StaticInt8, StaticInt16x8)
+
+
+def _between_floats(recipe: Any) -> Any:
+    """The recipe with the file's own input and output left float."""
+    from ai_edge_quantizer import qtyping, recipe_manager
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+
+    manager = recipe_manager.RecipeManager()
+    manager.load_quantization_recipe(recipe)
+    for end in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
+        manager.add_quantization_config(regex=".*", operation_name=end, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    return manager.get_quantization_recipe()
 
 
 def _channels_last(shape: tuple[int, ...]) -> tuple[int, ...]:

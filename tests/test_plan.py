@@ -139,6 +139,39 @@ def test_calibration_belongs_to_the_format(population: Population) -> None:
     assert _count(plan, "compress") == 5 * 3
 
 
+def test_a_preset_and_the_same_composition_are_the_same_jobs(population: Population) -> None:
+    plan = _plan(population, formats=["nncf-pruned-70-int8", "onnx-int8-dynamic"])
+    passes = [["nncf.prune(0.7)", "onnx.export", "ort.static_int8"], ["onnx.export", "ort.dynamic-int8"]]
+    named = [{"name": f"mine-{n}", "passes": steps} for n, steps in enumerate(passes)]
+    other = _plan(population, formats=named)
+    assert {ref for ref in plan.jobs if ref[0] != "measure"} == {ref for ref in other.jobs if ref[0] != "measure"}
+    # A measurement's rows bear the format's name. Side by side, everything else is done once.
+    both = _plan(population, formats=["nncf-pruned-70-int8", "onnx-int8-dynamic", *named])
+    assert _count(both, "measure") == 4
+    assert both.jobs.keys() == plan.jobs.keys() | other.jobs.keys()
+
+
+def test_another_parameter_runtime_or_limit_is_another_job(population: Population) -> None:
+    def jobs(kind: str, **changes: Any) -> set[Any]:
+        entry = {"name": "mine", "passes": ["onnx.export", "ort.static-int8"], **changes}
+        return {ref for ref in _plan(population, formats=[entry]).jobs if ref[0] == kind}
+
+    plain = jobs("query")
+    assert plain == jobs("query", name="other", runtime="onnxruntime(batch=64)", tolerance=0.2)
+    assert plain.isdisjoint(jobs("query", runtime="onnxruntime(batch=1)"))
+    assert plain.isdisjoint(jobs("query", tolerance=0.3))
+    assert plain.isdisjoint(jobs("query", **{"range-tolerance": 0.3}))
+    assert plain.isdisjoint(jobs("query", passes=["onnx.export", "ort.static-int8(reduce_range=true)"]))
+    assert jobs("compress") == jobs("compress", runtime="onnxruntime(batch=1)", tolerance=0.3)
+
+
+def test_logits_cannot_be_had_from_an_export_with_softmax() -> None:
+    entry = {"name": "mine", "passes": ["onnx.export(inside)"]}
+    preflight(_spec(formats=[entry]))
+    with pytest.raises(SpecError, match="'mine' answers with probabilities"):
+        preflight(_spec(formats=[entry], threat={"shadows": 3, "exposure": "logits"}))
+
+
 def test_fp32_shadows_need_the_reference_even_where_it_is_not_a_format(population: Population) -> None:
     plan = _plan(population, formats=["litert-int8"], threat={"shadows": 3, "shadow_match": "fp32"})
     runtimes = [job.inputs["runtime"] for job in plan.jobs.values() if job.kind == "query"]

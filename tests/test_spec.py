@@ -40,7 +40,17 @@ def _load(tmp_path: Path, text: str) -> AuditSpec:
         ("model: {epochs: 1, epochs: 2}", "the key 'epochs' is given twice"),
         ("model:", "model: must be a mapping of keys; leave it out for its defaults"),
         ("formats:", "formats: must be a list"),
-        ("formats: [{softmax: inside}]", "formats.0.format: is missing"),
+        ("formats: [{softmax: inside}]", "formats.0: give 'format' (an id of `edgeaudit formats`) or 'passes'"),
+        ("formats: [{format: onnx-fp32, passes: [onnx.export]}]", "one of them"),
+        ("formats: [{passes: [onnx.export]}]", "needs a 'name'"),
+        ("formats: [{format: onnx-fp32, runtime: onnxruntime(batch=1)}]", "needs a 'name'"),
+        ("formats: [{name: a, passes: []}]", "formats.0.passes: must have at least one entry"),
+        ("formats: [{name: a, passes: ['onnx.export(']}]", "formats.0.passes.0: 'onnx.export(' is not of the form"),
+        ("formats: [{name: a, passes: [{pas: onnx.export}]}]", "a mapping here needs its name under 'pass'"),
+        ("formats: [{name: a, passes: [onnx.export], runtime: 3}]", "formats.0.runtime: 3 is not of the form"),
+        ("formats: [{name: a, passes: [onnx.export], tolerance: 2}]", "formats.0.tolerance: Input should be less than"),
+        ("formats: [{name: a/b, format: onnx-fp32}]", "formats.0.name: String should match pattern"),
+        ("formats: [{name: a, pases: [onnx.export]}]", "did you mean 'passes'?"),
         ("formats: []", "formats: must have at least one entry"),
         ("a: [", "is not valid YAML"),
         (
@@ -100,6 +110,24 @@ budgets:
 def test_variants_of_a_format_have_names_of_their_own(tmp_path: Path) -> None:
     spec = _load(tmp_path, "formats: [litert-int8, {format: litert-int8, calibration: members}]")
     assert [f.id for f in spec.formats] == ["litert-int8", "litert-int8@members"]
+
+
+def test_a_composition_is_kept_as_text(tmp_path: Path) -> None:
+    text = """
+formats:
+  - name: mine
+    passes: [nncf.prune(0.7, epochs=3), {pass: onnx.export, softmax: inside}]
+    runtime: {name: onnxruntime, batch: 1}
+    tolerance: 0.3
+    range-tolerance: 0.5
+"""
+    spec = _load(tmp_path, text)
+    (use,) = spec.formats
+    assert use.id == "mine"
+    assert use.passes == ("nncf.prune(0.7, epochs=3)", "onnx.export(softmax=inside)")
+    assert use.runtime == "onnxruntime(batch=1)"
+    assert (use.tolerance, use.range_tolerance) == (0.3, 0.5)
+    assert AuditSpec.model_validate(spec.model_dump(mode="json", by_alias=True)) == spec
 
 
 def test_one_attack_or_all_need_no_list(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from edgeaudit.calls import Call
 from edgeaudit.environment import installed
 from edgeaudit.exporters import PassSpec, find_pass
 from edgeaudit.formats import FORMATS
@@ -15,13 +17,22 @@ __all__ = ["formats"]
 
 
 def formats() -> None:
-    """List the formats: what is done to the model, what serves the result, and whether it is installed here."""
-    table = Table("format", "precision", "passes", "runtime", "installed", box=None, pad_edge=False)
+    """List the formats: what is done to the model, what serves the result, what it needs, whether that is installed.
+
+    Each is a name for a composition: `passes` and `runtime` are what audit.yaml can say instead, with other parameters.
+    """
+    table = Table(box=None, pad_edge=False)
+    for head in ("format", "precision", "passes", "runtime", "needs", "installed"):
+        table.add_column(head, overflow="fold", no_wrap=head == "format")
     for found in FORMATS.values():
         specs: list[PassSpec | RuntimeSpec] = [find_pass(step.name).spec for step in found.passes]
         specs.append(find_runtime(found.runtime).spec)
-        lacking = sorted({spec.extra for spec in specs for package in spec.packages if installed(package) is None})
-        ready = "yes" if not lacking else f"no: edgeaudit\\[{','.join(lacking)}]"
-        steps = ", ".join(step.name for step in found.passes) or "-"
-        table.add_row(found.id, found.precision, steps, found.runtime, ready)
+        missing = {package for spec in specs for package in spec.packages if installed(package) is None}
+        steps = ", ".join(Call(step.name, (), step.params).text() for step in found.passes) or "-"
+        served = Call(found.runtime, (), found.runtime_options).text()
+        needs = ",".join(dict.fromkeys(spec.extra for spec in specs))
+        table.add_row(
+            *map(escape, (found.id, found.precision, steps, served, f"[{needs}]")),
+            f"no: {', '.join(sorted(missing))}" if missing else "yes",
+        )
     Console().print(table)

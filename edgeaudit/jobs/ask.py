@@ -10,7 +10,7 @@ from edgeaudit.jobs.base import JobContext
 from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
 
-__all__ = ["asked_artifact", "open_runtime"]
+__all__ = ["asked_artifact", "described", "open_runtime"]
 
 
 def asked_artifact(context: JobContext, query: Sequence[str]) -> Artifact:
@@ -18,6 +18,11 @@ def asked_artifact(context: JobContext, query: Sequence[str]) -> Artifact:
     kind, key = query
     source_kind, source_key = context.store.entry(kind, key).about["inputs"]["source"]
     return Artifact.load(context.store.entry(source_kind, source_key).folder)
+
+
+def described(artifact: Artifact, role: str) -> str:
+    """What was asked, for messages: `onnx.export + ort.static-int8 (target)`; several formats may share it."""
+    return f"{' + '.join(step.name for step in artifact.manifest.passes) or 'torch'} ({role})"
 
 
 def open_runtime(context: JobContext, query: Sequence[str]) -> Runtime:

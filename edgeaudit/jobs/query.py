@@ -10,6 +10,7 @@ import numpy as np
 
 from edgeaudit.artifact import file_sha256
 from edgeaudit.errors import ArtifactError, StoreError
+from edgeaudit.jobs.ask import described
 from edgeaudit.jobs.base import JobContext
 from edgeaudit.jobs.check import read_check
 from edgeaudit.runtimes.agreement import comparable, require_agreement
@@ -30,7 +31,7 @@ def query(context: JobContext) -> Mapping[str, Any]:
     agreement = require_agreement(
         comparable(logits, softmax_inside=artifact.manifest.softmax_inside),
         runtime.query(population.take(ids)),
-        what=context.inputs["format"],
+        what=described(artifact, context.inputs["role"]),
         tolerance=context.inputs["tolerance"],
         range_tolerance=context.inputs["range_tolerance"],
     )
@@ -40,7 +41,8 @@ def query(context: JobContext) -> Mapping[str, Any]:
     responses = np.concatenate(blocks)
     if not np.isfinite(responses).all():
         bad = int(queried[~np.isfinite(responses).all(axis=1)][0])
-        raise ArtifactError(f"{context.inputs['format']} answered record {bad} with a value that is not finite")
+        what = described(artifact, context.inputs["role"])
+        raise ArtifactError(f"{what} answered record {bad} with a value that is not finite")
     np.save(context.draft / RESPONSES, responses.astype(np.float32))
     return {
         "agreement": asdict(agreement),

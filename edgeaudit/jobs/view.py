@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgeaudit.errors import ArtifactError
-from edgeaudit.jobs.ask import open_runtime
+from edgeaudit.jobs.ask import described, open_runtime
 from edgeaudit.jobs.base import JobContext
 from edgeaudit.jobs.transforms import input_range, shown
 from edgeaudit.views import parse_view
@@ -40,7 +40,8 @@ def view(context: JobContext) -> Mapping[str, Any]:
     if not finite.all():
         bad = int(queried[~finite][0])
         raise ArtifactError(
-            f"{context.inputs['format']} answered record {bad}, seen as {how.name}, with a value that is not finite"
+            f"{described(runtime.artifact, context.inputs['role'])} answered record {bad}, seen as {how.name}, with a "
+            "value that is not finite"
         )
     np.save(context.draft / VIEWS, responses.astype(np.float32))
     return {"queries": how.queries * len(queried), "queries_per_record": how.queries}

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.artifact import Artifact, Kind, TensorSpec
-from edgeaudit.errors import ArtifactError, EdgeAuditError
+from edgeaudit.errors import ArtifactError, EdgeAuditError, did_you_mean
 from edgeaudit.plugins import package_versions
 
 __all__ = ["Runtime", "RuntimeSpec"]
@@ -33,6 +33,21 @@ class RuntimeSpec:
         """Installed version of each package; raises `MissingToolchain` with the pip line."""
         return package_versions(f"the runtime '{self.name}'", self.packages, self.extra)
 
+    def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Defaults overridden by `given`; `ArtifactError` for an unknown option and for a batch that is none."""
+        unknown = sorted(set(given) - set(self.defaults))
+        if unknown:
+            raise ArtifactError(
+                f"the runtime '{self.name}' has no option '{unknown[0]}'; it has: "
+                + ", ".join(sorted(self.defaults))
+                + f".{did_you_mean(unknown[0], self.defaults)}"
+            )
+        chosen = {**self.defaults, **given}
+        batch = chosen["batch"]
+        if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
+            raise ArtifactError(f"the option 'batch' of '{self.name}' is a whole number from 1, not {batch!r}")
+        return chosen
+
 
 class Runtime(ABC):
     """A loaded artifact that answers queries, one thread, a fixed batch size.
@@ -45,24 +60,14 @@ class Runtime(ABC):
 
     @final
     def __init__(self, artifact: Artifact, options: Mapping[str, Any] | None = None) -> None:
-        unknown = sorted(set(options or {}) - set(self.spec.defaults))
-        if unknown:
-            raise ArtifactError(
-                f"the runtime '{self.spec.name}' has no option '{unknown[0]}'; it has: "
-                + ", ".join(sorted(self.spec.defaults))
-            )
+        self.options = self.spec.options(options or {})
         if artifact.manifest.kind != self.spec.serves:
             raise ArtifactError(
                 f"the runtime '{self.spec.name}' serves {self.spec.serves} files, "
                 f"and {artifact.manifest.file} is {artifact.manifest.kind}"
             )
         self.artifact = artifact
-        self.options = {**self.spec.defaults, **(options or {})}
         self.batch = self.options["batch"]
-        if not isinstance(self.batch, int) or self.batch < 1:
-            raise ArtifactError(
-                f"the option 'batch' of '{self.spec.name}' is a whole number from 1, not {self.batch!r}"
-            )
         self.spec.versions()
         with _runtime_errors(f"{self.spec.name} cannot load {artifact.path}"):
             self._open()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
+from edgeaudit.artifact import Kind
 from edgeaudit.errors import ArtifactError
 from edgeaudit.plugins import with_entry_points
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
@@ -12,7 +13,7 @@ from edgeaudit.runtimes.litert import LiteRT
 from edgeaudit.runtimes.onnxruntime import OnnxRuntime
 from edgeaudit.runtimes.torch import TorchReference
 
-__all__ = ["GROUP", "find_runtime", "runtime_specs"]
+__all__ = ["GROUP", "default_runtime", "find_runtime", "runtime_specs"]
 
 GROUP = "edgeaudit.runtimes"
 
@@ -28,6 +29,14 @@ def find_runtime(name: str) -> type[Runtime]:
     if name not in known:
         raise ArtifactError(f"there is no runtime '{name}'; there are: {', '.join(sorted(known))}")
     return known[name]
+
+
+def default_runtime(kind: Kind) -> type[Runtime]:
+    """The runtime that serves files of a kind unless told otherwise: of those that do, the one registered first."""
+    for runtime in _runtimes().values():
+        if runtime.spec.serves == kind:
+            return runtime
+    raise ArtifactError(f"no runtime serves {kind} files")
 
 
 @cache

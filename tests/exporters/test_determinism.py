@@ -22,6 +22,7 @@ EXPORTS = {"onnx": PassUse("onnx.export"), "tflite": PassUse("litert.export")}
 PASSES = (
     *(PassUse(spec.name) for spec in pass_specs()),
     PassUse("ort.static-int8", {"quant_format": "QOperator", "per_channel": False}),
+    PassUse("ort.static-int8", {"calibration": "percentile", "percentile": 99.9}),
     PassUse("aeq.static-int8", {"calibration": "moving-average"}),
 )
 

@@ -20,8 +20,8 @@ from edgeaudit.formats import FORMATS, PassUse
 from tests.exporters.toys import Toy, artifact, pushed, toy
 
 NAMES = [
-    "aeq.dynamic-int8", "aeq.fp16", "aeq.static-int8", "litert.export", "nncf.prune", "onnx.export",
-    "ort.dynamic-int8", "ort.static-int8",
+    "aeq.dynamic-int8", "aeq.fp16", "aeq.static-int16x8", "aeq.static-int8", "aeq.weight-only-int8", "finetune",
+    "litert.export", "nncf.prune", "onnx.export", "ort.dynamic-int8", "ort.fp16", "ort.static-int8",
 ]  # fmt: skip
 
 
@@ -58,6 +58,34 @@ def test_an_unknown_pass_names_the_known_ones() -> None:
 def test_an_unknown_parameter_names_the_known_ones() -> None:
     with pytest.raises(ToolchainError, match=r"'nncf\.prune' has no parameter 'share'; it has: epochs, ratio"):
         find_pass("nncf.prune").parameters({"share": 0.5})
+    with pytest.raises(ToolchainError, match=r"no parameter 'epoch'; .* Did you mean 'epochs'\?"):
+        find_pass("nncf.prune").parameters({"epoch": 3})
+
+
+def test_a_whole_number_is_the_float_that_the_default_is() -> None:
+    params = find_pass("nncf.prune").parameters({"ratio": 1, "epochs": 2})
+    assert [(name, value, type(value)) for name, value in params.items()] == [("ratio", 1.0, float), ("epochs", 2, int)]
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "message"),
+    [
+        ("nncf.prune", {"ratio": "most"}, "'ratio' is 'most'; it must be a number"),
+        ("nncf.prune", {"ratio": True}, "'ratio' is True; it must be a number"),
+        ("nncf.prune", {"epochs": 2.5}, r"'epochs' is 2\.5; it must be a whole number"),
+        ("nncf.prune", {"epochs": None}, "'epochs' is None; it must be a whole number"),
+        ("ort.static-int8", {"per_channel": 1}, "'per_channel' is 1; it must be true or false"),
+        ("ort.static-int8", {"per_channel": "no"}, "'per_channel' is 'no'; it must be true or false"),
+    ],
+)
+def test_a_value_of_another_type(name: str, params: dict[str, Any], message: str) -> None:
+    with pytest.raises(ToolchainError, match=message):
+        find_pass(name).parameters(params)
+
+
+@pytest.mark.parametrize("spec", pass_specs(), ids=lambda spec: spec.name)
+def test_a_default_is_one_of_its_choices(spec: PassSpec) -> None:
+    assert all(spec.defaults[name] in allowed for name, allowed in spec.choices.items())
 
 
 class Copy(Pass):
@@ -134,7 +162,6 @@ def test_calibration_records_that_do_not_fit(tmp_path: Path, use: PassUse, recor
         find_pass(use.name).apply(job(subject, use, tmp_path, source, calibration=records))
 
 
-@pytest.mark.toolchain
 @pytest.mark.parametrize(
     ("use", "message"),
     [
@@ -144,16 +171,13 @@ def test_calibration_records_that_do_not_fit(tmp_path: Path, use: PassUse, recor
         (PassUse("ort.static-int8", {"quant_format": "qdq"}), "'quant_format' is 'qdq'; it can be: QDQ, QOperator"),
         (PassUse("ort.dynamic-int8", {"weight_type": "s4"}), "'weight_type' is 's4'; it can be: u8, s8"),
         (PassUse("aeq.static-int8", {"calibration": "max"}), "it can be: min-max, moving-average"),
+        (PassUse("aeq.static-int8", {"interface": "int"}), "'interface' is 'int'; it can be: integer, float"),
     ],
     ids=str,
 )
-def test_parameters_that_cannot_be_meant(tmp_path: Path, use: PassUse, message: str) -> None:
-    subject = toy("mlp")
-    source = subject.state
-    if find_pass(use.name).spec.consumes != "torch":
-        source, _ = pushed(subject, FORMATS["litert-fp32" if use.name.startswith("aeq") else "onnx-fp32"].passes)
+def test_parameters_that_cannot_be_meant(use: PassUse, message: str) -> None:
     with pytest.raises(ToolchainError, match=message):
-        find_pass(use.name).apply(job(subject, use, tmp_path, source))
+        find_pass(use.name).parameters(use.params)
 
 
 @pytest.mark.toolchain
