@@ -93,7 +93,7 @@ class Plan:
 
 
 def find_format(use: FormatUse) -> Format:
-    """The preset that a format entry names, with `softmax: inside` applied to its export pass."""
+    """The preset that a format entry names, with `softmax: inside` applied to the pass that exports from torch."""
     if use.format not in FORMATS:
         raise SpecError(
             f"formats: '{use.format}' is not known.{did_you_mean(use.format, FORMATS)} "
@@ -102,7 +102,7 @@ def find_format(use: FormatUse) -> Format:
     preset = FORMATS[use.format]
     if use.softmax == "outside":
         return preset
-    exports = [p.name for p in preset.passes if p.name.endswith(".export")]
+    exports = [p.name for p in preset.passes if "softmax" in find_pass(p.name).spec.defaults]
     if not exports:
         raise SpecError(f"formats: '{use.format}' exports no file, so it cannot have softmax: inside")
     passes = tuple(
@@ -257,7 +257,9 @@ class _Planner:
             "params": step.parameters(use.params),
             "calibration": self._calibration(step, format_use),
             "check": self.check,
-            "code": self._once(f"code {use.name}", lambda: source_digest(type(step).__module__, *code)),
+            "code": self._once(
+                f"code {use.name}", lambda: source_digest(type(step).__module__, *step.spec.code, *code)
+            ),
             "versions": self._once(f"versions {use.name}", step.spec.versions),
         }
         return self.result.add(Job("compress", inputs, (source,), f"{use.name} {role}", {"pass": use.name}))

@@ -35,6 +35,7 @@ class PassSpec:
     consumes, produces: artifact kinds.
     calibrates: reads calibration records. trains: changes weights with the model's own training records.
     defaults: every parameter with its default; an unknown parameter is refused.
+    code: modules beside the pass's own whose source decides the output; they enter the job's key.
     typical_seconds: CPU seconds on a small CNN once the toolchain is imported, for the estimate of `edgeaudit plan`;
         measured with 128 calibration records, and 5 epochs of fine-tuning on 300 records.
     """
@@ -48,6 +49,7 @@ class PassSpec:
     calibrates: bool = False
     trains: bool = False
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    code: tuple[str, ...] = ()
     typical_seconds: float = 0.1
 
     def versions(self) -> dict[str, str]:

@@ -13,7 +13,7 @@ from edgeaudit.runtimes.registry import find_runtime
 from tests.exporters.toys import RECIPES, Toy, artifact, pushed, toy
 
 COMPRESSED = [f for f in FORMATS.values() if f.passes]
-CHANNELS_LAST = {"tflite": "NHWC", "onnx": "NCHW"}
+CHANNELS_LAST = {"tflite": "NHWC", "onnx": "NCHW", "executorch": "NCHW"}
 
 every_format = pytest.mark.parametrize("fmt", COMPRESSED, ids=lambda f: f.id)
 every_toy = pytest.mark.parametrize("name", RECIPES)
@@ -71,7 +71,7 @@ def test_the_contract_is_the_files_own(fmt: Format, name: str) -> None:
     shape = channels_last if image and manifest.kind == "tflite" else subject.recipe.shape
     assert manifest.input.shape == (-1, *shape)
     assert manifest.output.shape == (-1, 10)
-    integer = fmt.id == "litert-int8"
+    integer = fmt.id in {"litert-int8", "litert-int8-pt2e"}
     assert (manifest.input.dtype, manifest.output.dtype) == (("int8", "int8") if integer else ("float32", "float32"))
     assert (manifest.input.scale is not None) == integer
     assert not manifest.softmax_inside
@@ -95,7 +95,9 @@ def test_smaller_weights_make_smaller_files() -> None:
     assert size["onnx-int8-dynamic"] < 0.6 * size["onnx-fp32"]
     assert size["litert-int8"] < 0.6 * size["litert-fp32"]
     assert size["litert-int8-dynamic"] < 0.6 * size["litert-fp32"]
+    assert size["litert-int8-pt2e"] < 0.6 * size["litert-fp32"]
     assert size["litert-fp16"] < 0.7 * size["litert-fp32"]
+    assert size["executorch-int8"] < 0.6 * size["executorch-fp32"]
 
 
 @pytest.mark.toolchain
@@ -113,6 +115,9 @@ def test_smaller_weights_make_smaller_files() -> None:
         ("litert", [PassUse("litert.export", {"softmax": "inside"}), PassUse("aeq.fp16")]),
         ("litert", [PassUse("litert.export", {"softmax": "inside"}), PassUse("aeq.dynamic-int8")]),
         ("litert", [PassUse("litert.export", {"softmax": "inside"}), PassUse("aeq.static-int8")]),
+        ("litert", [PassUse("litert.pt2e-int8", {"softmax": "inside"})]),
+        ("executorch", [PassUse("executorch.export", {"softmax": "inside"})]),
+        ("executorch", [PassUse("executorch.static-int8", {"softmax": "inside"})]),
     ],
     ids=lambda value: value if isinstance(value, str) else "+".join(use.name for use in value),
 )
