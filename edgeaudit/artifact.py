@@ -15,7 +15,7 @@ from edgeaudit.errors import ArtifactError
 
 __all__ = ["Artifact", "Kind", "Layout", "Manifest", "PassRecord", "TensorSpec", "file_sha256"]
 
-Kind = Literal["torch", "onnx", "tflite"]
+Kind = Literal["torch", "onnx", "tflite", "executorch"]
 Layout = Literal["NCHW", "NHWC", "flat"]
 
 

@@ -52,6 +52,10 @@ def _litert(*after: PassUse) -> tuple[PassUse, ...]:
     return (PassUse("litert.export"), *after)
 
 
+def _executorch(step: str, *before: PassUse) -> tuple[PassUse, ...]:
+    return (*before, PassUse(f"executorch.{step}"))
+
+
 def _pruned(ratio: float) -> PassUse:
     return PassUse("nncf.prune", {"ratio": ratio})
 
@@ -72,6 +76,7 @@ def tolerance_of(precision: str) -> float:
 _AVERAGED, _AVERAGED_RANGE = 0.45, 0.75
 _ORT = "onnxruntime"
 _LITERT = "litert"
+_EXECUTORCH = "executorch"
 _STATIC = PassUse("ort.static-int8")
 
 
@@ -140,6 +145,15 @@ FORMATS: Mapping[str, Format] = {
             _INT8,
         ),
         Format(
+            "litert-int8-pt2e",
+            (PassUse("litert.pt2e-int8"),),
+            _LITERT,
+            "LiteRT, int8 by PT2E, per channel",
+            "int8",
+            {},
+            _INT8,
+        ),
+        Format(
             "litert-int8-reference",
             _litert(PassUse("aeq.static-int8")),
             _LITERT,
@@ -167,6 +181,16 @@ FORMATS: Mapping[str, Format] = {
             {},
             _INT8,
         ),
+        Format("executorch-fp32", _executorch("export"), _EXECUTORCH, "ExecuTorch, XNNPACK", "float32"),
+        Format(
+            "executorch-int8",
+            _executorch("static-int8"),
+            _EXECUTORCH,
+            "ExecuTorch, XNNPACK, int8 by PT2E, per channel",
+            "int8",
+            {},
+            _INT8,
+        ),
         *(
             Format(
                 f"nncf-pruned-{percent}",
@@ -182,6 +206,15 @@ FORMATS: Mapping[str, Format] = {
             (_pruned(0.7), *_onnx(_STATIC)),
             _ORT,
             "70% pruned, fine-tuned, then ONNX QDQ int8",
+            "int8",
+            {},
+            _INT8,
+        ),
+        Format(
+            "nncf-pruned-70-executorch-int8",
+            _executorch("static-int8", _pruned(0.7)),
+            _EXECUTORCH,
+            "70% pruned, fine-tuned, then ExecuTorch int8",
             "int8",
             {},
             _INT8,

@@ -242,7 +242,9 @@ class _Planner:
             "params": step.parameters(use.params),
             "calibration": self._calibration(step, format_use),
             "check": self.check,
-            "code": self._once(f"code {use.name}", lambda: source_digest(type(step).__module__, *code)),
+            "code": self._once(
+                f"code {use.name}", lambda: source_digest(type(step).__module__, *step.spec.code, *code)
+            ),
             "versions": self._once(f"versions {use.name}", step.spec.versions),
         }
         return self.result.add(Job("compress", inputs, (source,), f"{use.name} {role}", {"pass": use.name}))

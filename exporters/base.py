@@ -41,6 +41,7 @@ class PassSpec:
     choices: the texts that a parameter can be, where it cannot be any.
     precision: of the weights in the file that it writes; None where it leaves them as they were.
     batch: how many records the file must be asked at a time, where its answers depend on that.
+    code: modules beside the pass's own whose source decides the output; they enter the job's key.
     typical_seconds: CPU seconds on a small CNN once the toolchain is imported, for the estimate of `edgeaudit plan`;
         measured with 128 calibration records, and 5 epochs of fine-tuning on 300 records.
     """
@@ -57,6 +58,7 @@ class PassSpec:
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     precision: str | None = None
     batch: int | None = None
+    code: tuple[str, ...] = ()
     typical_seconds: float = 0.1
 
     def versions(self) -> dict[str, str]:
@@ -93,13 +95,6 @@ class ExportJob:
         if self.module is None:
             raise ToolchainError(f"{self.source.name} is not a torch model")
         return self.module()
-
-    def choice(self, name: str, *allowed: str) -> str:
-        """The text parameter `name`, which must be one of `allowed`."""
-        value = self.params[name]
-        if value not in allowed:
-            raise ToolchainError(f"the parameter '{name}' is {value!r}; it can be: {', '.join(allowed)}")
-        return str(value)
 
     def calibration_records(self) -> npt.NDArray[np.float32]:
         """The calibration records, float32 [n, *input_shape]."""

@@ -1,20 +1,26 @@
-"""LiteRT (TFLite): export from torch, and Google's AI Edge Quantizer ("AEQ")."""
+"""LiteRT (TFLite): export from torch, in float32 or quantised by PT2E, and Google's AI Edge Quantizer ("AEQ")."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.artifact import Layout, TensorSpec
 from edgeaudit.errors import ToolchainError
+from edgeaudit.exporters import pt2e
 from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
 from edgeaudit.runtimes.quiet import quiet
 
-__all__ = ["PASSES", "DynamicInt8", "Export", "Float16", "StaticInt8", "StaticInt16x8", "WeightOnlyInt8"]
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = [
+    "PASSES", "DynamicInt8", "Export", "Float16", "Pt2eInt8", "StaticInt8", "StaticInt16x8", "WeightOnlyInt8",
+]  # fmt: skip
 
 _FILE = "model.tflite"
 
@@ -39,18 +45,63 @@ class Export(Pass):
 
     def _apply(self, job: ExportJob) -> Product:
         inside = job.params["softmax"] == "inside"
-        module = job.torch_module()
         with quiet():
-            import litert_torch
-            import torch
+            module, shape = _as_tflite_takes_it(job.torch_module(), job.input_shape, softmax=inside)
+            _convert(module, shape, job)
+        return _product(job)
 
-            if inside:
-                module = torch.nn.Sequential(module, torch.nn.Softmax(dim=1))
-            shape = job.input_shape
+
+class Pt2eInt8(Pass):
+    """torch -> TFLite with int8 weights (per channel) and activations, by PT2E and litert-torch's quantizer.
+
+    Input and output are int8, as the converter drops the steps at both ends. It can drop one too many (see
+    `pt2e._drop_dropout`), so every file is searched for biases in another scale than the products they are added to.
+
+    calibration: `min-max`, or litert-torch 0.10's own default, `histogram` (see `pt2e.with_ranges`).
+    activations, per_channel: only static and per channel. The others are refused by name, being what somebody
+    who knows litert-torch may ask for: its dynamic per-tensor files answer garbage that differs from run to run.
+    """
+
+    spec = PassSpec(
+        name="litert.pt2e-int8",
+        extra="litert",
+        packages=("torch", "torchao", "litert-torch", "litert-converter", "ai-edge-litert"),
+        consumes="torch",
+        produces="tflite",
+        summary="TFLite int8 by PT2E, per channel, channels last",
+        calibrates=True,
+        defaults={"softmax": "outside", "calibration": "min-max", "activations": "static", "per_channel": True},
+        choices={
+            "softmax": ("outside", "inside"),
+            "calibration": pt2e.CALIBRATIONS,
+            "activations": ("static", "dynamic"),
+        },
+        precision="int8",
+        code=("edgeaudit.exporters.pt2e",),
+        typical_seconds=2.7,
+    )
+
+    def _apply(self, job: ExportJob) -> Product:
+        inside, calibration = job.params["softmax"] == "inside", str(job.params["calibration"])
+        if job.params["activations"] == "dynamic" or not job.params["per_channel"]:
+            raise ToolchainError(
+                "litert-torch's PT2E files with dynamic activations or per-tensor weights cannot be trusted: dynamic "
+                "per-tensor ones answer garbage that differs from run to run. Leave 'activations' static and "
+                "'per_channel' true, or use 'aeq.dynamic-int8'"
+            )
+        records = job.calibration_records()
+        with quiet():
+            from litert_torch.quantize import pt2e_quantizer, quant_config
+
+            module, shape = _as_tflite_takes_it(job.torch_module(), job.input_shape, softmax=inside)
             if len(shape) == 3:
-                module = litert_torch.to_channel_last_io(module, args=[0])
-                shape = _channels_last(shape)
-            litert_torch.convert(module.eval(), (torch.zeros(1, *shape),)).export(str(job.workdir / _FILE))
+                records = np.ascontiguousarray(records.transpose(0, 2, 3, 1))
+            config = pt2e_quantizer.get_symmetric_quantization_config(is_per_channel=True)
+            quantizer = pt2e_quantizer.PT2EQuantizer().set_global(pt2e.with_ranges(config, calibration))
+            # One record at a time, as the file has batch 1; its converter wants weights as floats with their steps.
+            module = pt2e.quantised(module, records, quantizer, batch=1, fold=False)
+            _convert(module, shape, job, quant_config=quant_config.QuantConfig(pt2e_quantizer=quantizer))
+            _require_bias_scales((job.workdir / _FILE).read_bytes())
         return _product(job)
 
 
@@ -212,7 +263,7 @@ class StaticInt16x8(StaticInt8):
         return recipe.static_wi8_ai16()
 
 
-PASSES: tuple[type[Pass], ...] = (Export, Float16, DynamicInt8, WeightOnlyInt8, StaticInt8, StaticInt16x8)
+PASSES: tuple[type[Pass], ...] = (Export, Float16, DynamicInt8, WeightOnlyInt8, StaticInt8, StaticInt16x8, Pt2eInt8)
 
 
 def _between_floats(recipe: Any) -> Any:
@@ -225,6 +276,28 @@ def _between_floats(recipe: Any) -> Any:
     for end in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
         manager.add_quantization_config(regex=".*", operation_name=end, algorithm_key=AlgorithmName.NO_QUANTIZE)
     return manager.get_quantization_recipe()
+
+
+def _as_tflite_takes_it(
+    module: nn.Module, shape: tuple[int, ...], *, softmax: bool
+) -> tuple[nn.Module, tuple[int, ...]]:
+    """The module in eval mode, with a softmax behind it or not, images going in channels last; and a record's shape."""
+    import litert_torch
+    import torch
+
+    if softmax:
+        module = torch.nn.Sequential(module, torch.nn.Softmax(dim=1))
+    if len(shape) == 3:
+        module, shape = litert_torch.to_channel_last_io(module, args=[0]), _channels_last(shape)
+    return module.eval(), shape
+
+
+def _convert(module: nn.Module, shape: tuple[int, ...], job: ExportJob, **options: Any) -> None:
+    import litert_torch
+    import torch
+
+    converted = litert_torch.convert(module, (torch.zeros(1, *shape),), **options)
+    converted.export(str(job.workdir / _FILE))
 
 
 def _channels_last(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -305,6 +378,36 @@ def _ends_in_softmax(content: bytes) -> bool:
             return bool(code == codes.SOFTMAX)
         tensor = makers[tensor].Inputs(0)
     return False
+
+
+def _require_bias_scales(content: bytes) -> None:
+    """Raise `ToolchainError` where an int8 layer's bias has another scale than its products, input times weight.
+
+    Kernels take it for granted: they add the integers.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    codes = schema.BuiltinOperator
+    model = schema.Model.GetRootAs(content, 0)
+    graph = model.Subgraphs(0)
+    for op in _operators(graph):
+        code = model.OperatorCodes(op.OpcodeIndex()).BuiltinCode()
+        with_bias = op.InputsLength() > 2 and op.Inputs(2) >= 0
+        if code not in {codes.CONV_2D, codes.DEPTHWISE_CONV_2D, codes.FULLY_CONNECTED} or not with_bias:
+            continue
+        source, weight, bias = (graph.Tensors(op.Inputs(i)) for i in range(3))
+        if bias.Type() != schema.TensorType.INT32:
+            continue
+        has, needs = _scales(bias), _scales(source) * _scales(weight)
+        if not np.allclose(has, needs, rtol=0.01):
+            raise ToolchainError(
+                f"the converter gave the bias '{bias.Name().decode()}' the scale {has.ravel()[0]:.3g} and its products "
+                f"{needs.ravel()[0]:.3g}; the model has operators that do nothing before a layer, take them out"
+            )
+
+
+def _scales(tensor: Any) -> npt.NDArray[np.float64]:
+    return np.asarray(tensor.Quantization().ScaleAsNumpy(), np.float64)
 
 
 def _operators(graph: Any) -> Iterator[Any]:

@@ -11,9 +11,9 @@ import pytest
 from edgeaudit.errors import AttackError, MissingToolchain, SpecError, SplitError
 from edgeaudit.estimate import estimate
 from edgeaudit.measurement import measurement_inputs
-from edgeaudit.plan import Plan, make_plan, preflight
+from edgeaudit.plan import Plan, find_format, make_plan, preflight
 from edgeaudit.population import Population, build_population
-from edgeaudit.spec import AuditSpec
+from edgeaudit.spec import AuditSpec, FormatUse
 from edgeaudit.store import Store
 
 FORMATS = ["torch-fp32", "onnx-int8-static", "litert-fp16", "litert-int8", "nncf-pruned-70", "nncf-pruned-70-int8"]
@@ -266,3 +266,17 @@ def test_a_pool_that_cannot_spare_a_distillation_set_is_refused(tmp_path: Path) 
     # Half of the pool is 65, of which a shadow leaves 65 x 30 / 130 = 15 on average, and nine tenths of that are 13.
     with pytest.raises(SplitError, match=r"data\.reference: .* 100 of 130, which leaves 13 for a student"):
         _plan(Population(tmp_path), data=data, attacks=["loss-trajectory"])
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [("onnx-int8-static", "onnx.export"), ("nncf-pruned-70-executorch-int8", "executorch.static-int8")],
+)
+def test_softmax_inside_is_for_the_pass_that_leaves_torch(name: str, where: str) -> None:
+    found = find_format(FormatUse(format=name, softmax="inside"))
+    assert {use.name: use.params.get("softmax") for use in found.passes if "softmax" in use.params} == {where: "inside"}
+
+
+def test_torch_itself_has_no_softmax_inside() -> None:
+    with pytest.raises(SpecError, match="'torch-fp32' exports no file"):
+        find_format(FormatUse(format="torch-fp32", softmax="inside"))

@@ -1,1 +1,1 @@
-"""Runtimes: artifact + records -> raw answers, on the device. numpy and the runtime only, never torch."""
+"""Runtimes: artifact + records -> raw answers, on the device. numpy and the runtime only."""

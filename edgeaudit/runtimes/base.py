@@ -1,4 +1,4 @@
-"""What a runtime is: artifact + inputs -> raw outputs. Device side: numpy and the runtime's package, never torch."""
+"""What a runtime is: artifact + inputs -> raw outputs. Device side: numpy and the runtime's package."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from edgeaudit.artifact import Kind
 from edgeaudit.errors import ArtifactError
 from edgeaudit.plugins import with_entry_points
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
+from edgeaudit.runtimes.executorch import ExecuTorch
 from edgeaudit.runtimes.litert import LiteRT
 from edgeaudit.runtimes.onnxruntime import OnnxRuntime
 from edgeaudit.runtimes.torch import TorchReference
@@ -41,4 +42,4 @@ def default_runtime(kind: Kind) -> type[Runtime]:
 
 @cache
 def _runtimes() -> Mapping[str, type[Runtime]]:
-    return with_entry_points((OnnxRuntime, LiteRT, TorchReference), GROUP, Runtime, ArtifactError)
+    return with_entry_points((OnnxRuntime, LiteRT, ExecuTorch, TorchReference), GROUP, Runtime, ArtifactError)

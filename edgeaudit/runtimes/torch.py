@@ -1,4 +1,4 @@
-"""The reference: the trained torch module itself, in float32. The only runtime that imports torch."""
+"""The reference: the trained torch module itself, in float32. It needs torch itself."""
 
 from __future__ import annotations
 

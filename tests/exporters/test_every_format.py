@@ -13,9 +13,10 @@ from edgeaudit.runtimes.registry import find_runtime
 from tests.exporters.toys import RECIPES, Toy, artifact, pushed, toy
 
 COMPRESSED = [f for f in FORMATS.values() if f.passes]
-CHANNELS_LAST = {"tflite": "NHWC", "onnx": "NCHW"}
+CHANNELS_LAST = {"tflite": "NHWC", "onnx": "NCHW", "executorch": "NCHW"}
 INTEGERS = {
     "litert-int8": "int8", "litert-int8-reference": "int8", "litert-int8-averaged": "int8", "litert-int16x8": "int16",
+    "litert-int8-pt2e": "int8",
 }  # fmt: skip
 
 every_format = pytest.mark.parametrize("fmt", COMPRESSED, ids=lambda f: f.id)
@@ -98,10 +99,12 @@ def test_smaller_weights_make_smaller_files() -> None:
     assert size["onnx-int8-dynamic"] < 0.6 * size["onnx-fp32"]
     assert size["litert-int8"] < 0.6 * size["litert-fp32"]
     assert size["litert-int8-dynamic"] < 0.6 * size["litert-fp32"]
+    assert size["litert-int8-pt2e"] < 0.6 * size["litert-fp32"]
     assert size["litert-fp16"] < 0.7 * size["litert-fp32"]
     assert size["onnx-fp16"] < 0.7 * size["onnx-fp32"]
     assert size["litert-int8-weights"] < 0.6 * size["litert-fp32"]
     assert size["litert-int16x8"] < 0.6 * size["litert-fp32"]
+    assert size["executorch-int8"] < 0.6 * size["executorch-fp32"]
 
 
 @pytest.mark.toolchain
@@ -119,6 +122,9 @@ def test_smaller_weights_make_smaller_files() -> None:
         ("litert", [PassUse("litert.export", {"softmax": "inside"}), PassUse("aeq.fp16")]),
         ("litert", [PassUse("litert.export", {"softmax": "inside"}), PassUse("aeq.dynamic-int8")]),
         ("litert", [PassUse("litert.export", {"softmax": "inside"}), PassUse("aeq.static-int8")]),
+        ("litert", [PassUse("litert.pt2e-int8", {"softmax": "inside"})]),
+        ("executorch", [PassUse("executorch.export", {"softmax": "inside"})]),
+        ("executorch", [PassUse("executorch.static-int8", {"softmax": "inside"})]),
     ],
     ids=lambda value: value if isinstance(value, str) else "+".join(use.name for use in value),
 )

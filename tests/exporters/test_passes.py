@@ -20,8 +20,9 @@ from edgeaudit.formats import FORMATS, PassUse
 from tests.exporters.toys import Toy, artifact, pushed, toy
 
 NAMES = [
-    "aeq.dynamic-int8", "aeq.fp16", "aeq.static-int16x8", "aeq.static-int8", "aeq.weight-only-int8", "finetune",
-    "litert.export", "nncf.prune", "onnx.export", "ort.dynamic-int8", "ort.fp16", "ort.static-int8",
+    "aeq.dynamic-int8", "aeq.fp16", "aeq.static-int16x8", "aeq.static-int8", "aeq.weight-only-int8",
+    "executorch.export", "executorch.static-int8", "finetune", "litert.export", "litert.pt2e-int8", "nncf.prune", "onnx.export",
+    "ort.dynamic-int8", "ort.fp16", "ort.static-int8",
 ]  # fmt: skip
 
 
@@ -44,6 +45,7 @@ def test_listing_imports_no_toolchain() -> None:
         "import sys; from edgeaudit.exporters import pass_specs; from edgeaudit.runtimes.registry import runtime_specs;"
         "from edgeaudit.formats import FORMATS; pass_specs(); runtime_specs();"
         "heavy = {'torch', 'onnx', 'onnxruntime', 'litert_torch', 'ai_edge_quantizer', 'ai_edge_litert', 'nncf'};"
+        "heavy |= {'executorch', 'torchao'};"
         "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -144,7 +146,7 @@ def test_a_missing_toolchain_says_how_to_install_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.toolchain
-@pytest.mark.parametrize("use", [PassUse("ort.static-int8"), PassUse("aeq.static-int8")], ids=lambda use: use.name)
+@pytest.mark.parametrize("name", ["ort.static-int8", "aeq.static-int8", "litert.pt2e-int8", "executorch.static-int8"])
 @pytest.mark.parametrize(
     ("records", "message"),
     [
@@ -154,10 +156,10 @@ def test_a_missing_toolchain_says_how_to_install_it(tmp_path: Path) -> None:
     ],
     ids=["none", "empty", "other-shape"],
 )
-def test_calibration_records_that_do_not_fit(tmp_path: Path, use: PassUse, records: Any, message: str) -> None:
-    subject = toy("mlp")
-    export = {"onnx": "onnx.export", "tflite": "litert.export"}[find_pass(use.name).spec.consumes]
-    source, _ = pushed(subject, [PassUse(export)])
+def test_calibration_records_that_do_not_fit(tmp_path: Path, name: str, records: Any, message: str) -> None:
+    subject, use = toy("mlp"), PassUse(name)
+    exports = {"onnx": ["onnx.export"], "tflite": ["litert.export"], "torch": []}[find_pass(name).spec.consumes]
+    source, _ = pushed(subject, [PassUse(export) for export in exports])
     with pytest.raises(ToolchainError, match=message):
         find_pass(use.name).apply(job(subject, use, tmp_path, source, calibration=records))
 
@@ -172,6 +174,13 @@ def test_calibration_records_that_do_not_fit(tmp_path: Path, use: PassUse, recor
         (PassUse("ort.dynamic-int8", {"weight_type": "s4"}), "'weight_type' is 's4'; it can be: u8, s8"),
         (PassUse("aeq.static-int8", {"calibration": "max"}), "it can be: min-max, moving-average"),
         (PassUse("aeq.static-int8", {"interface": "int"}), "'interface' is 'int'; it can be: integer, float"),
+        (PassUse("executorch.static-int8", {"calibration": "max"}), "it can be: min-max, histogram"),
+        (PassUse("executorch.export", {"softmax": "yes"}), "'softmax' is 'yes'; it can be: outside, inside"),
+        (
+            PassUse("litert.pt2e-int8", {"activations": "dynamic"}),
+            "dynamic per-tensor ones answer garbage that differs",
+        ),
+        (PassUse("litert.pt2e-int8", {"per_channel": False}), "Leave 'activations' static and 'per_channel' true"),
     ],
     ids=str,
 )
@@ -181,7 +190,7 @@ def test_parameters_that_cannot_be_meant(use: PassUse, message: str) -> None:
 
 
 @pytest.mark.toolchain
-@pytest.mark.parametrize("name", ["onnx.export", "litert.export"])
+@pytest.mark.parametrize("name", ["onnx.export", "litert.export", "executorch.export"])
 def test_a_model_that_answers_something_else(tmp_path: Path, name: str) -> None:
     subject = toy("mlp")
     with pytest.raises(ToolchainError, match=r"answers shape \(-1, 10\), not \[n, 7\]"):
@@ -196,7 +205,7 @@ class Branching(nn.Module):
 
 
 @pytest.mark.toolchain
-@pytest.mark.parametrize("name", ["onnx.export", "litert.export", "nncf.prune"])
+@pytest.mark.parametrize("name", ["onnx.export", "litert.export", "nncf.prune", "executorch.export"])
 def test_what_the_toolchain_raises_is_told_with_the_name_of_the_pass(tmp_path: Path, name: str) -> None:
     subject = toy("mlp")
     broken = job(subject, PassUse(name), tmp_path, subject.state, module=Branching, finetune=subject.finetune)
@@ -220,3 +229,14 @@ def test_variants_of_static_int8_give_different_files(params: dict[str, Any]) ->
     usual = artifact(subject, FORMATS["onnx-int8-static"].passes).manifest
     variant = artifact(subject, [PassUse("onnx.export"), PassUse("ort.static-int8", params)]).manifest
     assert variant.sha256 != usual.sha256
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("name", ["executorch.static-int8", "litert.pt2e-int8"])
+def test_calibration_decides_the_ranges_of_pt2e(name: str) -> None:
+    subject = toy("mlp")
+    ranges, squares = (
+        artifact(subject, [PassUse(name, {"calibration": how})]).manifest for how in ("min-max", "histogram")
+    )
+    assert ranges.sha256 != squares.sha256
+    assert ranges.bytes == squares.bytes

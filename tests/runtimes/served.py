@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -16,6 +18,8 @@ from edgeaudit.exporters import ExportJob, Product, find_pass
 
 # answer = 10 * first value, -1 * second value
 WEIGHTS = np.array([[10, 0], [0, -1]], np.float32)
+# Records with values from -1 to 1.
+RAMP = np.stack([np.linspace(-1, 1, 32, dtype=np.float32), np.linspace(1, -1, 32, dtype=np.float32)], axis=1)
 
 
 def seal(path: Path, kind: Kind, source: TensorSpec, answer: TensorSpec, **more: Any) -> Artifact:
@@ -71,21 +75,39 @@ def linear() -> nn.Module:
     return module.eval()
 
 
-def _passed(name: str, source: Path, folder: Path) -> tuple[Path, Product]:
-    workdir = folder / name
-    workdir.mkdir()
-    step = find_pass(name)
-    ramp = np.linspace(-1, 1, 32, dtype=np.float32)
-    calibration = np.stack([ramp, -ramp], axis=1)
-    product = step.apply(ExportJob(source, workdir, step.parameters({}), (2,), 2, 0, calibration, linear))
-    return workdir / product.file, product
+def steep() -> nn.Module:
+    """Two equal answers: 127 times the sum of 8 values."""
+    module = nn.Linear(8, 2, bias=False)
+    with torch.no_grad():
+        module.weight.fill_(127)
+    return module.eval()
+
+
+def converted(
+    folder: Path,
+    passes: Sequence[str],
+    module: Callable[[], nn.Module] = linear,
+    calibration: npt.NDArray[np.float32] = RAMP,
+) -> Artifact:
+    """The module's answers to records shaped like those of `calibration`, through passes that start at torch."""
+    source, product = folder, Product("")
+    shape = calibration.shape[1:]
+    for name in passes:
+        workdir = folder / name
+        workdir.mkdir()
+        step = find_pass(name)
+        product = step.apply(ExportJob(source, workdir, step.parameters({}), shape, 2, 0, calibration, module))
+        source = workdir / product.file
+    assert product.input is not None
+    assert product.output is not None
+    return seal(source, find_pass(passes[-1]).spec.produces, product.input, product.output)
 
 
 def tflite_artifact(folder: Path, *, int8: bool = False) -> Artifact:
     """records @ WEIGHTS, converted; int8 is calibrated on values from -1 to 1."""
-    source, product = _passed("litert.export", folder, folder)
-    if int8:
-        source, product = _passed("aeq.static-int8", source, folder)
-    assert product.input is not None
-    assert product.output is not None
-    return seal(source, "tflite", product.input, product.output)
+    return converted(folder, ["litert.export", *(["aeq.static-int8"] if int8 else [])])
+
+
+def steep_artifact(folder: Path, passes: Sequence[str]) -> Artifact:
+    """`steep`, calibrated on records of 0 and of 255 throughout."""
+    return converted(folder, passes, steep, np.repeat(np.array([[0], [255]], np.float32), 8, axis=1))

@@ -29,11 +29,14 @@ def test_every_channel_is_silent(capfd: pytest.CaptureFixture[str], caplog: pyte
 
 def test_the_process_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "1")
+    monkeypatch.setenv("HOME", "/home/somebody")
     monkeypatch.delenv("LITERT_TORCH_SHOW_PROGRESS", raising=False)
     before = (dict(os.environ), logging.getLoggerClass(), list(logging.root.handlers), list(warnings.filters))
     with quiet({"EDGEAUDIT_TEST": "1"}):
         assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
         assert os.environ["EDGEAUDIT_TEST"] == "1"
+        os.environ["LEFT_BEHIND"] = "1"
+        del os.environ["HOME"]
         logging.setLoggerClass(OtherLogger)
         logging.root.addHandler(logging.NullHandler())
         warnings.simplefilter("error")

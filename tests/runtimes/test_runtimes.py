@@ -17,14 +17,23 @@ from edgeaudit.artifact import Artifact, Manifest, TensorSpec
 from edgeaudit.errors import ArtifactError, MissingToolchain
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 from edgeaudit.runtimes.registry import find_runtime, runtime_specs
-from tests.runtimes.served import WEIGHTS, linear, onnx_artifact, seal, steep_int8_artifact, tflite_artifact
+from tests.runtimes.served import (
+    WEIGHTS,
+    converted,
+    linear,
+    onnx_artifact,
+    seal,
+    steep_artifact,
+    steep_int8_artifact,
+    tflite_artifact,
+)
 
 RECORDS = np.array([[1, 0], [0, 1], [0.5, -0.5], [-1, 1], [0.25, 1]], np.float32)
 EXPECTED = np.array([[10, 0], [0, -1], [5, 0.5], [-10, -1], [2.5, -1]], np.float32)
 
 
 def test_all_runtimes_are_registered() -> None:
-    assert [spec.name for spec in runtime_specs()] == ["litert", "onnxruntime", "torch"]
+    assert [spec.name for spec in runtime_specs()] == ["executorch", "litert", "onnxruntime", "torch"]
 
 
 @pytest.mark.parametrize("spec", runtime_specs(), ids=lambda spec: spec.name)
@@ -36,7 +45,7 @@ def test_a_spec_says_everything(spec: RuntimeSpec) -> None:
 
 
 def test_an_unknown_runtime_names_the_known_ones() -> None:
-    with pytest.raises(ArtifactError, match="no runtime 'tvm'; there are: litert, onnxruntime, torch"):
+    with pytest.raises(ArtifactError, match="no runtime 'tvm'; there are: executorch, litert, onnxruntime, torch"):
         find_runtime("tvm")
 
 
@@ -172,6 +181,24 @@ def test_int8_products_do_not_saturate(tmp_path: Path) -> None:
 
 
 @pytest.mark.toolchain
+@pytest.mark.parametrize(
+    ("name", "passes"),
+    [
+        ("litert", ["litert.export", "aeq.static-int8"]),
+        ("litert", ["litert.pt2e-int8"]),
+        ("executorch", ["executorch.static-int8"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "+".join(value),
+)
+def test_int8_products_do_not_saturate_in_xnnpack(tmp_path: Path, name: str, passes: list[str]) -> None:
+    # As above, through the toolchain: records from 0 to 255 and weights of 127 have scale 1, answers from 0 to 259,080
+    # (at an input of 255 throughout, the last of 255 steps of 1,016). At 1 throughout 1,016, one step.
+    served = steep_artifact(tmp_path, passes)
+    answer = find_runtime(name)(served).query(np.array([[255] * 8, [1] * 8, [0] * 8], np.float32))
+    np.testing.assert_allclose(answer, [[259_080] * 2, [1_016] * 2, [0] * 2], rtol=1e-6)
+
+
+@pytest.mark.toolchain
 @pytest.mark.parametrize("xnnpack", [True, False])
 def test_litert(tmp_path: Path, xnnpack: bool) -> None:
     runtime = find_runtime("litert")(tflite_artifact(tmp_path), {"batch": 2, "xnnpack": xnnpack})
@@ -192,7 +219,87 @@ def test_litert_full_integer(tmp_path: Path) -> None:
 
 
 @pytest.mark.toolchain
-@pytest.mark.parametrize(("name", "kind"), [("onnxruntime", "onnx"), ("litert", "tflite")])
+def test_executorch(tmp_path: Path) -> None:
+    served = converted(tmp_path, ["executorch.export"])
+    runtime = find_runtime("executorch")(served, {"batch": 2})
+    np.testing.assert_allclose(runtime.query(RECORDS), EXPECTED, rtol=1e-6)
+    first = runtime.query(RECORDS[:2])
+    runtime.query(RECORDS[2:])
+    np.testing.assert_allclose(first, EXPECTED[:2], rtol=1e-6)  # an answer is no window on the runtime's memory
+    with pytest.raises(
+        ArtifactError, match=r"'batch' of 'executorch' is 65, and model\.pte was exported for at most 64"
+    ):
+        find_runtime("executorch")(served, {"batch": 65})
+    lying = replace(served.manifest, input=replace(served.manifest.input, dtype="int8"))
+    with pytest.raises(
+        ArtifactError, match=r"has a tensor 'input' of float32 \(2,\) where its manifest says int8 \(2,\)"
+    ):
+        find_runtime("executorch")(Artifact(served.folder, lying))
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("damage", ["cut by a byte", "cut in half", "overwritten"])
+def test_a_damaged_executorch_file(tmp_path: Path, damage: str) -> None:
+    """The runtime's own minimal verification ends the process on the last of these."""
+    served = converted(tmp_path, ["executorch.export"])
+    content = served.path.read_bytes()
+    middle = len(content) // 4
+    served.path.write_bytes(
+        {
+            "cut by a byte": content[:-1],
+            "cut in half": content[: len(content) // 2],
+            "overwritten": content[:100] + b"\xff" * middle + content[100 + middle :],
+        }[damage]
+    )
+    with pytest.raises(
+        ArtifactError, match=r"cannot load .*model\.pte: .* cut short, damaged .* make the artifact again"
+    ):
+        find_runtime("executorch")(served)
+
+
+@pytest.mark.toolchain
+def test_executorch_has_one_thread_says_nothing_and_leaves_the_environment(tmp_path: Path) -> None:
+    """In a process of its own; executorch 1.5.1 starts a thread for each core unless told not to."""
+    folder = str(converted(tmp_path, ["executorch.export"]).folder)
+    code = """
+import os
+import sys
+from pathlib import Path
+import numpy as np
+import torch
+torch.set_num_threads(1)
+from edgeaudit.artifact import Artifact
+from edgeaudit.errors import ArtifactError
+from edgeaudit.runtimes.registry import find_runtime
+before, environment = len(os.listdir("/proc/self/task")), dict(os.environ)
+served = Artifact.load(Path(sys.argv[1]))
+first, second = (find_runtime("executorch")(served) for _ in range(2))
+for runtime in (first, second, first):
+    answers = runtime.query(np.ones((100, 2), np.float32))
+    assert np.allclose(answers, [[10, -1]]), answers
+assert len(os.listdir("/proc/self/task")) == before
+assert dict(os.environ) == environment
+served.path.write_bytes(served.path.read_bytes()[:-1])
+try:
+    find_runtime("executorch")(served)
+except ArtifactError:
+    pass
+else:
+    raise AssertionError("a file without its last byte was loaded")
+from executorch.extension.pybindings import portable_lib
+assert portable_lib._threadpool_get_thread_count() == 1
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "default", "-c", code, folder], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout + done.stderr == ""
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize(
+    ("name", "kind"), [("onnxruntime", "onnx"), ("litert", "tflite"), ("executorch", "executorch")]
+)
 def test_a_file_that_is_none(tmp_path: Path, name: str, kind: Any) -> None:
     path = tmp_path / "model"
     path.write_bytes(b"not a model")

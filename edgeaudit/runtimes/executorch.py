@@ -1,0 +1,85 @@
+"""ExecuTorch files (.pte) in ExecuTorch's own runtime, on the CPU, one thread.
+
+The Python runtime of executorch 1.5.1 is linked against libtorch and takes torch's tensors, so it imports torch, which
+no other runtime for devices does. On a device the same C++ runtime and the same XNNPACK run without it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.errors import ArtifactError
+from edgeaudit.runtimes.base import Runtime, RuntimeSpec
+from edgeaudit.runtimes.quiet import quiet
+
+__all__ = ["ExecuTorch"]
+
+# c10::ScalarType, which is how a .pte file writes dtypes.
+_DTYPES = {0: "uint8", 1: "int8", 6: "float32"}
+
+
+class ExecuTorch(Runtime):
+    """The method `forward` of a program.
+
+    batch: at most what the file was exported for (64 in files of `executorch.export`).
+    """
+
+    spec = RuntimeSpec(
+        name="executorch",
+        extra="executorch",
+        packages=("executorch",),
+        serves="executorch",
+        summary="ExecuTorch runtime with XNNPACK, one thread",
+        defaults={"batch": 64},
+    )
+
+    def _open(self) -> None:
+        with quiet():
+            from executorch.extension.pybindings import portable_lib
+            from executorch.runtime import Runtime as Libraries
+            from executorch.runtime import Verification
+
+            # The thread pool belongs to the process and starts with one thread for each core. It must not be replaced
+            # under a loaded XNNPACK graph, which keeps a pointer to it ("unsafe"): the first artifact does it, for all.
+            if portable_lib._threadpool_get_thread_count() != 1:  # noqa: SLF001  # there is no public way
+                portable_lib._unsafe_reset_threadpool(1)  # noqa: SLF001
+            try:
+                # Minimal verification ends in a segmentation fault where the program's part of a file is damaged.
+                self._program = Libraries.get().load_program(
+                    self.artifact.path.read_bytes(), verification=Verification.InternalConsistency
+                )
+                self._method = self._program.load_method("forward")
+            except RuntimeError as exc:  # a bare number; what it means is said on the terminal
+                raise ArtifactError(
+                    f"executorch cannot load {self.artifact.path}: {exc}. The file is cut short, damaged or no .pte "
+                    "file; make the artifact again"
+                ) from exc
+            meta = self._method.metadata
+            self._check_contract(meta.input_tensor_meta(0), meta.output_tensor_meta(0))
+
+    def _check_contract(self, entry: Any, exit_: Any) -> None:
+        """The manifest's shapes and dtypes must be the file's, and the batch must have room in it."""
+        manifest, name = self.artifact.manifest, self.artifact.path.name
+        for found, spec in ((entry, manifest.input), (exit_, manifest.output)):
+            has = _DTYPES.get(found.dtype(), f"ScalarType {found.dtype()}"), tuple(found.sizes()[1:])
+            if has != (spec.dtype, spec.shape[1:]):
+                raise ArtifactError(
+                    f"{name} has a tensor '{spec.name}' of {has[0]} {has[1]} where its manifest says {spec.dtype} "
+                    f"{spec.shape[1:]}; make the artifact again"
+                )
+        largest = entry.sizes()[0]
+        if self.batch > largest:
+            raise ArtifactError(
+                f"the option 'batch' of 'executorch' is {self.batch}, and {name} was exported for at most {largest} "
+                "records at a time; lower it"
+            )
+
+    def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        import torch
+
+        with quiet():  # a refusal is written to the terminal from C++, and raised with a bare number
+            (answer,) = self._method.execute([torch.from_numpy(block)])
+        return np.asarray(answer.numpy())
