@@ -21,8 +21,8 @@ from tests.exporters.toys import Toy, artifact, pushed, toy
 
 NAMES = [
     "aeq.dynamic-int8", "aeq.fp16", "aeq.static-int16x8", "aeq.static-int8", "aeq.weight-only-int8",
-    "executorch.export", "executorch.static-int8", "finetune", "litert.export", "litert.pt2e-int8", "nncf.prune", "onnx.export",
-    "ort.dynamic-int8", "ort.fp16", "ort.static-int8",
+    "executorch.export", "executorch.static-int8", "finetune", "litert.export", "litert.pt2e-int8", "nncf.prune",
+    "onnx.export", "ort.dynamic-int8", "ort.fp16", "ort.static-int8",
 ]  # fmt: skip
 
 
