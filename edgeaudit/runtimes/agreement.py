@@ -22,7 +22,7 @@ two classes swapped (made up)        .59               1.3             .72      
 unrelated answers (made up)          1.4               1.6             -.15 .. .02     .10 .. .13
 ===================================  ================  ==============  ==============  ============
 
-PT2E, in LiteRT (torchao 0.18), was measured on the four networks of tests/exporters/toys.py, one to three seeds each; in
+PT2E was measured in LiteRT (torchao 0.18) on the four networks of tests/exporters/toys.py, one to three seeds each; in
 ExecuTorch 1.5.1 on five of these eight models, within .001 of LiteRT. ExecuTorch in float32 is as exact as the others.
 
 So rounding noise stays under .07 and keeps the range. Moving averages clip: they shorten the range by a third and
