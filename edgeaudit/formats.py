@@ -52,6 +52,10 @@ def _litert(*after: PassUse) -> tuple[PassUse, ...]:
     return (PassUse("litert.export"), *after)
 
 
+def _openvino(*after: PassUse, **params: str) -> tuple[PassUse, ...]:
+    return (PassUse("openvino.export", params), *after)
+
+
 def _pruned(ratio: float) -> PassUse:
     return PassUse("nncf.prune", {"ratio": ratio})
 
@@ -59,6 +63,7 @@ def _pruned(ratio: float) -> PassUse:
 _INT8, _FLOAT16 = 0.2, 0.02
 _ORT = "onnxruntime"
 _LITERT = "litert"
+_OPENVINO = "openvino"
 _STATIC = PassUse("ort.static-int8")
 
 FORMATS: Mapping[str, Format] = {
@@ -117,6 +122,26 @@ FORMATS: Mapping[str, Format] = {
             "int8",
             {},
             _INT8,
+        ),
+        Format("openvino-fp32", _openvino(), _OPENVINO, "OpenVINO IR, computed in float32", "float32"),
+        Format(
+            "openvino-fp16",
+            _openvino(weights="float16"),
+            _OPENVINO,
+            "OpenVINO IR, weights float16, computed in float32",
+            "float16",
+            {},
+            _FLOAT16,
+        ),
+        *(
+            Format(
+                f"openvino-nncf-pruned-{percent}",
+                (_pruned(percent / 100), *_openvino()),
+                _OPENVINO,
+                f"{percent}% of the weights pruned by global magnitude, fine-tuned, OpenVINO IR",
+                "float32",
+            )
+            for percent in (50, 70, 90)
         ),
     )
 }

@@ -105,13 +105,17 @@ class ExportJob:
 
 @dataclass(frozen=True)
 class Product:
-    """What a pass made: a file in `workdir`, and, for deployable kinds, its input and output as the file has them."""
+    """What a pass made: a file in `workdir`, and, for deployable kinds, its input and output as the file has them.
+
+    companions: names of further files in `workdir` that ship beside it.
+    """
 
     file: str
     input: TensorSpec | None = None
     output: TensorSpec | None = None
     softmax_inside: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict)
+    companions: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -159,10 +163,11 @@ class Pass(ABC):
             _random_states_kept(torch_comes=self.spec.consumes == "torch"),
         ):
             product = self._apply(job)
-        if not (job.workdir / product.file).is_file():
-            raise ToolchainError(f"the pass '{self.spec.name}' ended without writing {product.file}")
+        for name in (product.file, *product.companions):
+            if not (job.workdir / name).is_file():
+                raise ToolchainError(f"the pass '{self.spec.name}' ended without writing {name}")
         return product
 
     @abstractmethod
     def _apply(self, job: ExportJob) -> Product:
-        """Do the step: read `job.source`, write one file into `job.workdir`."""
+        """Do the step: read `job.source`, write one file (and its companions) into `job.workdir`."""

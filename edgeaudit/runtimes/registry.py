@@ -10,6 +10,7 @@ from edgeaudit.plugins import with_entry_points
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 from edgeaudit.runtimes.litert import LiteRT
 from edgeaudit.runtimes.onnxruntime import OnnxRuntime
+from edgeaudit.runtimes.openvino import OpenVino
 from edgeaudit.runtimes.torch import TorchReference
 
 __all__ = ["GROUP", "find_runtime", "runtime_specs"]
@@ -32,4 +33,4 @@ def find_runtime(name: str) -> type[Runtime]:
 
 @cache
 def _runtimes() -> Mapping[str, type[Runtime]]:
-    return with_entry_points((OnnxRuntime, LiteRT, TorchReference), GROUP, Runtime, ArtifactError)
+    return with_entry_points((OnnxRuntime, LiteRT, OpenVino, TorchReference), GROUP, Runtime, ArtifactError)

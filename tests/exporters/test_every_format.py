@@ -13,7 +13,7 @@ from edgeaudit.runtimes.registry import find_runtime
 from tests.exporters.toys import RECIPES, Toy, artifact, pushed, toy
 
 COMPRESSED = [f for f in FORMATS.values() if f.passes]
-CHANNELS_LAST = {"tflite": "NHWC", "onnx": "NCHW"}
+CHANNELS_LAST = {"tflite": "NHWC", "onnx": "NCHW", "openvino": "NCHW"}
 
 every_format = pytest.mark.parametrize("fmt", COMPRESSED, ids=lambda f: f.id)
 every_toy = pytest.mark.parametrize("name", RECIPES)
@@ -95,6 +95,7 @@ def test_smaller_weights_make_smaller_files() -> None:
     assert size["onnx-int8-dynamic"] < 0.6 * size["onnx-fp32"]
     assert size["litert-int8"] < 0.6 * size["litert-fp32"]
     assert size["litert-int8-dynamic"] < 0.6 * size["litert-fp32"]
+    assert size["openvino-fp16"] < 0.7 * size["openvino-fp32"]
     assert size["litert-fp16"] < 0.7 * size["litert-fp32"]
 
 
@@ -109,6 +110,7 @@ def test_smaller_weights_make_smaller_files() -> None:
             "onnxruntime",
             [PassUse("onnx.export", {"softmax": "inside"}), PassUse("ort.static-int8", {"quant_format": "QOperator"})],
         ),
+        ("openvino", [PassUse("openvino.export", {"softmax": "inside"})]),
         ("litert", [PassUse("litert.export", {"softmax": "inside"})]),
         ("litert", [PassUse("litert.export", {"softmax": "inside"}), PassUse("aeq.fp16")]),
         ("litert", [PassUse("litert.export", {"softmax": "inside"}), PassUse("aeq.dynamic-int8")]),

@@ -20,7 +20,7 @@ from edgeaudit.formats import FORMATS, PassUse
 from tests.exporters.toys import Toy, artifact, pushed, toy
 
 NAMES = [
-    "aeq.dynamic-int8", "aeq.fp16", "aeq.static-int8", "litert.export", "nncf.prune", "onnx.export",
+    "aeq.dynamic-int8", "aeq.fp16", "aeq.static-int8", "litert.export", "nncf.prune", "onnx.export", "openvino.export",
     "ort.dynamic-int8", "ort.static-int8",
 ]  # fmt: skip
 
@@ -44,6 +44,7 @@ def test_listing_imports_no_toolchain() -> None:
         "import sys; from edgeaudit.exporters import pass_specs; from edgeaudit.runtimes.registry import runtime_specs;"
         "from edgeaudit.formats import FORMATS; pass_specs(); runtime_specs();"
         "heavy = {'torch', 'onnx', 'onnxruntime', 'litert_torch', 'ai_edge_quantizer', 'ai_edge_litert', 'nncf'};"
+        "heavy.add('openvino');"
         "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -139,6 +140,7 @@ def test_calibration_records_that_do_not_fit(tmp_path: Path, use: PassUse, recor
     ("use", "message"),
     [
         (PassUse("onnx.export", {"softmax": "yes"}), "'softmax' is 'yes'; it can be: outside, inside"),
+        (PassUse("openvino.export", {"weights": "fp16"}), "'weights' is 'fp16'; it can be: float32, float16"),
         (PassUse("litert.export", {"softmax": 1}), "'softmax' is 1; it can be: outside, inside"),
         (PassUse("ort.static-int8", {"calibration": "entropy"}), "'calibration' is 'entropy'; it can be: min-max"),
         (PassUse("ort.static-int8", {"quant_format": "qdq"}), "'quant_format' is 'qdq'; it can be: QDQ, QOperator"),
@@ -157,7 +159,7 @@ def test_parameters_that_cannot_be_meant(tmp_path: Path, use: PassUse, message: 
 
 
 @pytest.mark.toolchain
-@pytest.mark.parametrize("name", ["onnx.export", "litert.export"])
+@pytest.mark.parametrize("name", ["onnx.export", "litert.export", "openvino.export"])
 def test_a_model_that_answers_something_else(tmp_path: Path, name: str) -> None:
     subject = toy("mlp")
     with pytest.raises(ToolchainError, match=r"answers shape \(-1, 10\), not \[n, 7\]"):
@@ -172,7 +174,7 @@ class Branching(nn.Module):
 
 
 @pytest.mark.toolchain
-@pytest.mark.parametrize("name", ["onnx.export", "litert.export", "nncf.prune"])
+@pytest.mark.parametrize("name", ["onnx.export", "litert.export", "nncf.prune", "openvino.export"])
 def test_what_the_toolchain_raises_is_told_with_the_name_of_the_pass(tmp_path: Path, name: str) -> None:
     subject = toy("mlp")
     broken = job(subject, PassUse(name), tmp_path, subject.state, module=Branching, finetune=subject.finetune)
