@@ -65,6 +65,7 @@ _ORT = "onnxruntime"
 _LITERT = "litert"
 _OPENVINO = "openvino"
 _STATIC = PassUse("ort.static-int8")
+_PTQ = PassUse("nncf.ptq-openvino")
 
 FORMATS: Mapping[str, Format] = {
     f.id: f
@@ -123,6 +124,15 @@ FORMATS: Mapping[str, Format] = {
             {},
             _INT8,
         ),
+        Format(
+            "onnx-int8-nncf",
+            _onnx(PassUse("nncf.ptq-onnx")),
+            _ORT,
+            "ONNX QDQ int8 by NNCF, min-max ranges",
+            "int8",
+            {},
+            _INT8,
+        ),
         Format("openvino-fp32", _openvino(), _OPENVINO, "OpenVINO IR, computed in float32", "float32"),
         Format(
             "openvino-fp16",
@@ -142,6 +152,24 @@ FORMATS: Mapping[str, Format] = {
                 "float32",
             )
             for percent in (50, 70, 90)
+        ),
+        Format(
+            "openvino-int8-nncf",
+            _openvino(_PTQ),
+            _OPENVINO,
+            "OpenVINO IR, int8 by NNCF, min-max ranges",
+            "int8",
+            {},
+            _INT8,
+        ),
+        Format(
+            "openvino-nncf-pruned-70-int8",
+            (_pruned(0.7), *_openvino(_PTQ)),
+            _OPENVINO,
+            "70% pruned, fine-tuned, then OpenVINO IR int8 by NNCF",
+            "int8",
+            {},
+            _INT8,
         ),
     )
 }

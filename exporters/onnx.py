@@ -17,9 +17,9 @@ from edgeaudit.runtimes.quiet import quiet
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["PASSES", "DynamicInt8", "Export", "StaticInt8"]
+__all__ = ["FILE", "PASSES", "DynamicInt8", "Export", "StaticInt8", "product"]
 
-_FILE = "model.onnx"
+FILE = "model.onnx"
 _CALIBRATION_BATCH = 64
 # Operators that leave the meaning of the last layer alone.
 _TRANSPARENT = {"Identity", "Cast", "QuantizeLinear", "DequantizeLinear"}
@@ -55,14 +55,14 @@ class Export(Pass):
             torch.onnx.export(
                 module,
                 (torch.zeros(2, *job.input_shape),),
-                str(job.workdir / _FILE),
+                str(job.workdir / FILE),
                 dynamo=False,
                 opset_version=17,
                 input_names=["input"],
                 output_names=[output],
                 dynamic_axes={"input": {0: "batch"}, output: {0: "batch"}},
             )
-        return _product(job)
+        return product(job)
 
 
 class DynamicInt8(Pass):
@@ -86,11 +86,11 @@ class DynamicInt8(Pass):
 
             quantize_dynamic(
                 _preprocessed(job),
-                job.workdir / _FILE,
+                job.workdir / FILE,
                 weight_type=_quant_type(weights),
                 per_channel=bool(job.params["per_channel"]),
             )
-        return _product(job)
+        return product(job)
 
 
 class StaticInt8(Pass):
@@ -130,7 +130,7 @@ class StaticInt8(Pass):
             source = _preprocessed(job)
             quantize_static(
                 source,
-                job.workdir / _FILE,
+                job.workdir / FILE,
                 _reader(records, _input_name(source)),
                 quant_format=QuantFormat[form],
                 per_channel=bool(job.params["per_channel"]),
@@ -138,7 +138,7 @@ class StaticInt8(Pass):
                 weight_type=_quant_type(weights),
                 calibrate_method=CalibrationMethod.MinMax,
             )
-        return _product(job)
+        return product(job)
 
 
 PASSES: tuple[type[Pass], ...] = (Export, DynamicInt8, StaticInt8)
@@ -177,16 +177,16 @@ def _reader(records: npt.NDArray[np.float32], name: str) -> Any:
     return Reader()
 
 
-def _product(job: ExportJob) -> Product:
+def product(job: ExportJob) -> Product:
     """What the file says of itself."""
     import onnx
 
-    model = onnx.load(job.workdir / _FILE)
+    model = onnx.load(job.workdir / FILE)
     (entry,), (exit_,) = model.graph.input, model.graph.output
     answer = _tensor_spec(exit_)
     if answer.shape[1:] != (job.n_classes,):
         raise ToolchainError(f"the model answers shape {answer.shape}, not [n, {job.n_classes}]")
-    return Product(_FILE, _tensor_spec(entry), answer, softmax_inside=_ends_in_softmax(model))
+    return Product(FILE, _tensor_spec(entry), answer, softmax_inside=_ends_in_softmax(model))
 
 
 def _input_name(path: Path) -> str:

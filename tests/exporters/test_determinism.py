@@ -23,6 +23,7 @@ PASSES = (
     *(PassUse(spec.name) for spec in pass_specs()),
     PassUse("ort.static-int8", {"quant_format": "QOperator", "per_channel": False}),
     PassUse("aeq.static-int8", {"calibration": "moving-average"}),
+    PassUse("nncf.ptq-openvino", {"bias_correction": "fast", "calibration": "nncf-default"}),
 )
 
 

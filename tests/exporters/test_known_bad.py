@@ -43,6 +43,30 @@ def test_moving_average_calibration_clips_while_top1_stays(name: str) -> None:
         require_agreement(subject.logits, clipped, what="litert-int8-averaged", tolerance=INT8.tolerance)
 
 
+@pytest.mark.parametrize(
+    ("runtime", "passes"),
+    [("openvino", ("openvino.export", "nncf.ptq-openvino")), ("onnxruntime", ("onnx.export", "nncf.ptq-onnx"))],
+    ids=["openvino", "onnx"],
+)
+def test_nncfs_default_ranges_shorten_the_reach(runtime: str, passes: tuple[str, str]) -> None:
+    """NNCF 3.4's own ranges, beside min-max ranges from the same records."""
+    subject = toy("separable-32x32x3")
+    export, quantise = passes
+    reach = {
+        calibration: agreement(
+            subject.logits,
+            answers(
+                runtime,
+                artifact(subject, [PassUse(export), PassUse(quantise, {"calibration": calibration})]),
+                subject,
+            ),
+        ).range_ratio
+        for calibration in ("min-max", "nncf-default")
+    }
+    assert reach["min-max"] > 0.95
+    assert reach["nncf-default"] < 0.9
+
+
 def corrupted(subject: Toy, folder: Path, at: int) -> Artifact:
     """The ONNX file with one tensor of weights shuffled."""
     path, product = pushed(subject, FLOAT.passes)

@@ -20,7 +20,8 @@ from edgeaudit.formats import FORMATS, PassUse
 from tests.exporters.toys import Toy, artifact, pushed, toy
 
 NAMES = [
-    "aeq.dynamic-int8", "aeq.fp16", "aeq.static-int8", "litert.export", "nncf.prune", "onnx.export", "openvino.export",
+    "aeq.dynamic-int8", "aeq.fp16", "aeq.static-int8", "litert.export", "nncf.prune", "nncf.ptq-onnx",
+    "nncf.ptq-openvino", "onnx.export", "openvino.export",
     "ort.dynamic-int8", "ort.static-int8",
 ]  # fmt: skip
 
@@ -117,7 +118,7 @@ def test_a_missing_toolchain_says_how_to_install_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.toolchain
-@pytest.mark.parametrize("use", [PassUse("ort.static-int8"), PassUse("aeq.static-int8")], ids=lambda use: use.name)
+@pytest.mark.parametrize("use", [PassUse(s.name) for s in pass_specs() if s.calibrates], ids=lambda use: use.name)
 @pytest.mark.parametrize(
     ("records", "message"),
     [
@@ -129,7 +130,9 @@ def test_a_missing_toolchain_says_how_to_install_it(tmp_path: Path) -> None:
 )
 def test_calibration_records_that_do_not_fit(tmp_path: Path, use: PassUse, records: Any, message: str) -> None:
     subject = toy("mlp")
-    export = {"onnx": "onnx.export", "tflite": "litert.export"}[find_pass(use.name).spec.consumes]
+    export = {"onnx": "onnx.export", "tflite": "litert.export", "openvino": "openvino.export"}[
+        find_pass(use.name).spec.consumes
+    ]
     source, _ = pushed(subject, [PassUse(export)])
     with pytest.raises(ToolchainError, match=message):
         find_pass(use.name).apply(job(subject, use, tmp_path, source, calibration=records))
@@ -145,6 +148,9 @@ def test_calibration_records_that_do_not_fit(tmp_path: Path, use: PassUse, recor
         (PassUse("ort.static-int8", {"calibration": "entropy"}), "'calibration' is 'entropy'; it can be: min-max"),
         (PassUse("ort.static-int8", {"quant_format": "qdq"}), "'quant_format' is 'qdq'; it can be: QDQ, QOperator"),
         (PassUse("ort.dynamic-int8", {"weight_type": "s4"}), "'weight_type' is 's4'; it can be: u8, s8"),
+        (PassUse("nncf.ptq-onnx", {"calibration": "mean"}), "it can be: min-max, nncf-default"),
+        (PassUse("nncf.ptq-openvino", {"preset": "MIXED"}), "'preset' is 'MIXED'; it can be: mixed, performance"),
+        (PassUse("nncf.ptq-openvino", {"bias_correction": True}), "it can be: none, fast"),
         (PassUse("aeq.static-int8", {"calibration": "max"}), "it can be: min-max, moving-average"),
     ],
     ids=str,
@@ -153,7 +159,8 @@ def test_parameters_that_cannot_be_meant(tmp_path: Path, use: PassUse, message: 
     subject = toy("mlp")
     source = subject.state
     if find_pass(use.name).spec.consumes != "torch":
-        source, _ = pushed(subject, FORMATS["litert-fp32" if use.name.startswith("aeq") else "onnx-fp32"].passes)
+        exported = {"tflite": "litert-fp32", "onnx": "onnx-fp32", "openvino": "openvino-fp32"}
+        source, _ = pushed(subject, FORMATS[exported[find_pass(use.name).spec.consumes]].passes)
     with pytest.raises(ToolchainError, match=message):
         find_pass(use.name).apply(job(subject, use, tmp_path, source))
 
