@@ -1,4 +1,4 @@
-"""The artifact: the file that would ship, and the manifest that says what it is.
+"""The artifact: the file (or files) that would ship, and the manifest that says what it is.
 
 A manifest is plain JSON, readable with the standard library alone, since the device side reads it too.
 """
@@ -15,7 +15,7 @@ from edgeaudit.errors import ArtifactError
 
 __all__ = ["Artifact", "Kind", "Layout", "Manifest", "PassRecord", "TensorSpec", "file_sha256"]
 
-Kind = Literal["torch", "onnx", "tflite", "executorch"]
+Kind = Literal["torch", "onnx", "tflite", "openvino", "executorch"]
 Layout = Literal["NCHW", "NHWC", "flat"]
 
 
@@ -48,7 +48,9 @@ class PassRecord:
 class Manifest:
     """What an artifact is and where it came from.
 
-    `calibration_ids` are the population's record ids that a quantiser saw (empty where none did).
+    `sha256` is of `file`; `companions` are the files that ship beside it (OpenVINO's weights), each with its SHA-256.
+    `bytes` counts all of them. `calibration_ids` are the population's record ids that a quantiser saw (empty where none
+    did).
     `softmax_inside` tells whether the file answers with probabilities (True) or logits (False).
     """
 
@@ -63,6 +65,7 @@ class Manifest:
     calibration_policy: str | None = None
     calibration_ids: tuple[int, ...] = ()
     recipe: dict[str, Any] = field(default_factory=dict)
+    companions: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """JSON text with sorted keys: the same manifest gives the same bytes."""
@@ -82,14 +85,14 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A folder with `manifest.json` and the file that the manifest names."""
+    """A folder with `manifest.json` and the files that the manifest names."""
 
     folder: Path
     manifest: Manifest
 
     @property
     def path(self) -> Path:
-        """The file that would ship."""
+        """The file that would ship, and that a runtime is given."""
         return self.folder / self.manifest.file
 
     @classmethod
@@ -101,12 +104,20 @@ class Artifact:
         """Write the manifest beside the file."""
         (self.folder / "manifest.json").write_text(self.manifest.to_json(), encoding="utf-8")
 
+    def changed(self) -> Path | None:
+        """The first file that is missing or not, byte for byte, the one that the manifest describes."""
+        described = {self.manifest.file: self.manifest.sha256, **self.manifest.companions}
+        for name, digest in described.items():
+            path = self.folder / name
+            if not path.is_file() or file_sha256(path) != digest:
+                return path
+        return None
+
     def verify(self) -> None:
-        """Raise `ArtifactError` unless the file is, byte for byte, the one that the manifest describes."""
-        if not self.path.is_file():
-            raise ArtifactError(f"{self.path} is missing; make the artifact again")
-        if file_sha256(self.path) != self.manifest.sha256:
-            raise ArtifactError(f"{self.path} is not the file that its manifest describes; make the artifact again")
+        """Raise `ArtifactError` unless every file is the one that the manifest describes (see `changed`)."""
+        if (path := self.changed()) is not None:
+            fault = "is not the file that its manifest describes" if path.is_file() else "is missing"
+            raise ArtifactError(f"{path} {fault}; make the artifact again")
 
 
 def file_sha256(path: Path) -> str:

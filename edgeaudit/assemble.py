@@ -164,6 +164,7 @@ def _format_result(
             calibration_policy=manifest.calibration_policy,
             calibration_records=len(manifest.calibration_ids),
             calibration_audited=int(np.isin(manifest.calibration_ids, audited).sum()),
+            companions=manifest.companions,
         ),
         accuracy=Accuracy.model_validate(first["accuracy"]),
         outputs=Outputs.model_validate(first["outputs"]),

@@ -51,8 +51,8 @@ def _composed(use: FormatUse, texts: tuple[str, ...]) -> Format:
     _require_chain([step.spec for step in steps], where)
     passes = tuple(_pass_use(step, call, where) for step, call in zip(steps, calls, strict=True))
     runtime = default_runtime(steps[-1].spec.produces).spec
-    precision = [step.spec.precision for step in steps if step.spec.precision is not None]
-    weights = precision[-1] if precision else "float32"
+    known = [step.precision(step.parameters(use.params)) for step, use in zip(steps, passes, strict=True)]
+    weights = next((precision for precision in reversed(known) if precision is not None), "float32")
     return Format(use.id, passes, runtime.name, ", ".join(texts), weights, _batch(passes), tolerance_of(weights))
 
 

@@ -56,6 +56,10 @@ def _executorch(step: str, *before: PassUse) -> tuple[PassUse, ...]:
     return (*before, PassUse(f"executorch.{step}"))
 
 
+def _openvino(*after: PassUse, **params: str) -> tuple[PassUse, ...]:
+    return (PassUse("openvino.export", params), *after)
+
+
 def _pruned(ratio: float) -> PassUse:
     return PassUse("nncf.prune", {"ratio": ratio})
 
@@ -77,7 +81,9 @@ _AVERAGED, _AVERAGED_RANGE = 0.45, 0.75
 _ORT = "onnxruntime"
 _LITERT = "litert"
 _EXECUTORCH = "executorch"
+_OPENVINO = "openvino"
 _STATIC = PassUse("ort.static-int8")
+_PTQ = PassUse("nncf.ptq-openvino")
 
 
 def _static(fid: str, summary: str, **params: object) -> Format:
@@ -215,6 +221,53 @@ FORMATS: Mapping[str, Format] = {
             _executorch("static-int8", _pruned(0.7)),
             _EXECUTORCH,
             "70% pruned, fine-tuned, then ExecuTorch int8",
+            "int8",
+            {},
+            _INT8,
+        ),
+        Format(
+            "onnx-int8-nncf",
+            _onnx(PassUse("nncf.ptq-onnx")),
+            _ORT,
+            "ONNX QDQ int8 by NNCF, min-max ranges",
+            "int8",
+            {},
+            _INT8,
+        ),
+        Format("openvino-fp32", _openvino(), _OPENVINO, "OpenVINO IR, computed in float32", "float32"),
+        Format(
+            "openvino-fp16",
+            _openvino(weights="float16"),
+            _OPENVINO,
+            "OpenVINO IR, weights float16, computed in float32",
+            "float16",
+            {},
+            _FLOAT16,
+        ),
+        *(
+            Format(
+                f"openvino-nncf-pruned-{percent}",
+                (_pruned(percent / 100), *_openvino()),
+                _OPENVINO,
+                f"{percent}% of the weights pruned by global magnitude, fine-tuned, OpenVINO IR",
+                "float32",
+            )
+            for percent in (50, 70, 90)
+        ),
+        Format(
+            "openvino-int8-nncf",
+            _openvino(_PTQ),
+            _OPENVINO,
+            "OpenVINO IR, int8 by NNCF, min-max ranges",
+            "int8",
+            {},
+            _INT8,
+        ),
+        Format(
+            "openvino-nncf-pruned-70-int8",
+            (_pruned(0.7), *_openvino(_PTQ)),
+            _OPENVINO,
+            "70% pruned, fine-tuned, then OpenVINO IR int8 by NNCF",
             "int8",
             {},
             _INT8,

@@ -109,13 +109,17 @@ class ExportJob:
 
 @dataclass(frozen=True)
 class Product:
-    """What a pass made: a file in `workdir`, and, for deployable kinds, its input and output as the file has them."""
+    """What a pass made: a file in `workdir`, and, for deployable kinds, its input and output as the file has them.
+
+    companions: names of further files in `workdir` that ship beside it.
+    """
 
     file: str
     input: TensorSpec | None = None
     output: TensorSpec | None = None
     softmax_inside: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict)
+    companions: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -154,6 +158,10 @@ class Pass(ABC):
             name: self._value(name, given[name]) if name in given else value for name, value in spec.defaults.items()
         }
 
+    def precision(self, params: Mapping[str, Any]) -> str | None:  # noqa: ARG002  # for those whose parameters decide
+        """Of the weights in the file that it writes with these (whole) parameters; None where they stay as they were."""
+        return self.spec.precision
+
     def _value(self, name: str, given: Any) -> Any:
         """The value if the parameter can have it; a whole number becomes the float that the default is."""
         default, allowed = self.spec.defaults[name], self.spec.choices.get(name)
@@ -180,10 +188,11 @@ class Pass(ABC):
             _random_states_kept(torch_comes=self.spec.consumes == "torch"),
         ):
             product = self._apply(job)
-        if not (job.workdir / product.file).is_file():
-            raise ToolchainError(f"the pass '{self.spec.name}' ended without writing {product.file}")
+        for name in (product.file, *product.companions):
+            if not (job.workdir / name).is_file():
+                raise ToolchainError(f"the pass '{self.spec.name}' ended without writing {name}")
         return product
 
     @abstractmethod
     def _apply(self, job: ExportJob) -> Product:
-        """Do the step: read `job.source`, write one file into `job.workdir`."""
+        """Do the step: read `job.source`, write one file (and its companions) into `job.workdir`."""

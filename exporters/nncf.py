@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
-from edgeaudit.runtimes.quiet import quiet
+from edgeaudit.runtimes.quiet import NO_TELEMETRY, quiet
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,8 +27,6 @@ __all__ = ["PASSES", "Prune"]
 
 _FILE = "model.safetensors"
 _SHELLED = "shelled_by_edgeaudit"
-# Read when nncf.telemetry and openvino_telemetry are imported, and never later.
-_NO_TELEMETRY = {"NNCF_CI": "1", "CI": "true", "NNCF_EXTENSION_LOAD_TIMEOUT": "0"}
 
 
 class Prune(Pass):
@@ -87,7 +85,7 @@ def _nncf() -> Any:
 
 def _prune(module: nn.Module, ratio: float, shape: tuple[int, ...]) -> tuple[nn.Module, list[str], Tensor]:
     """The module with masks in its forward, the names of the weights that have one, and the example input."""
-    with quiet(_NO_TELEMETRY):
+    with quiet(NO_TELEMETRY):
         import torch
 
         nncf = _nncf()
@@ -103,7 +101,7 @@ def _prune(module: nn.Module, ratio: float, shape: tuple[int, ...]) -> tuple[nn.
 
 def _strip(pruned: nn.Module, example: Tensor) -> None:
     """Multiply the masks into the weights, and drop them."""
-    with quiet(_NO_TELEMETRY):
+    with quiet(NO_TELEMETRY):
         nncf = _nncf()
         nncf.strip(pruned.eval(), do_copy=False, strip_format=nncf.StripFormat.IN_PLACE, example_input=example)
 

@@ -17,9 +17,9 @@ from edgeaudit.runtimes.quiet import quiet
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["PASSES", "DynamicInt8", "Export", "Float16", "StaticInt8"]
+__all__ = ["FILE", "PASSES", "DynamicInt8", "Export", "Float16", "StaticInt8", "product"]
 
-_FILE = "model.onnx"
+FILE = "model.onnx"
 _CALIBRATION_BATCH = 64
 # Operators that leave the meaning of the last layer alone.
 _TRANSPARENT = {"Identity", "Cast", "QuantizeLinear", "DequantizeLinear"}
@@ -56,14 +56,14 @@ class Export(Pass):
             torch.onnx.export(
                 module,
                 (torch.zeros(2, *job.input_shape),),
-                str(job.workdir / _FILE),
+                str(job.workdir / FILE),
                 dynamo=False,
                 opset_version=17,
                 input_names=["input"],
                 output_names=[output],
                 dynamic_axes={"input": {0: "batch"}, output: {0: "batch"}},
             )
-        return _product(job)
+        return product(job)
 
 
 class DynamicInt8(Pass):
@@ -89,11 +89,11 @@ class DynamicInt8(Pass):
 
             quantize_dynamic(
                 _preprocessed(job),
-                job.workdir / _FILE,
+                job.workdir / FILE,
                 weight_type=_quant_type(job.params["weight_type"]),
                 per_channel=job.params["per_channel"],
             )
-        return _product(job)
+        return product(job)
 
 
 class Float16(Pass):
@@ -120,8 +120,8 @@ class Float16(Pass):
             import onnx
             from onnxruntime.transformers.float16 import convert_float_to_float16
 
-            onnx.save(convert_float_to_float16(onnx.load(job.source), keep_io_types=True), job.workdir / _FILE)
-        return _product(job)
+            onnx.save(convert_float_to_float16(onnx.load(job.source), keep_io_types=True), job.workdir / FILE)
+        return product(job)
 
 
 class StaticInt8(Pass):
@@ -180,7 +180,7 @@ class StaticInt8(Pass):
             source = _preprocessed(job)
             quantize_static(
                 source,
-                job.workdir / _FILE,
+                job.workdir / FILE,
                 # Its histograms (1.32) cannot take batches of unequal length.
                 _reader(records, _input_name(source), 1 if clips else _CALIBRATION_BATCH),
                 quant_format=QuantFormat[params["quant_format"]],
@@ -191,7 +191,7 @@ class StaticInt8(Pass):
                 calibrate_method=CalibrationMethod.Percentile if clips else CalibrationMethod.MinMax,
                 extra_options={"CalibPercentile": params["percentile"]} if clips else {},
             )
-        return _product(job)
+        return product(job)
 
 
 PASSES: tuple[type[Pass], ...] = (Export, DynamicInt8, Float16, StaticInt8)
@@ -230,16 +230,16 @@ def _reader(records: npt.NDArray[np.float32], name: str, batch: int) -> Any:
     return Reader()
 
 
-def _product(job: ExportJob) -> Product:
+def product(job: ExportJob) -> Product:
     """What the file says of itself."""
     import onnx
 
-    model = onnx.load(job.workdir / _FILE)
+    model = onnx.load(job.workdir / FILE)
     (entry,), (exit_,) = model.graph.input, model.graph.output
     answer = _tensor_spec(exit_)
     if answer.shape[1:] != (job.n_classes,):
         raise ToolchainError(f"the model answers shape {answer.shape}, not [n, {job.n_classes}]")
-    return Product(_FILE, _tensor_spec(entry), answer, softmax_inside=_ends_in_softmax(model))
+    return Product(FILE, _tensor_spec(entry), answer, softmax_inside=_ends_in_softmax(model))
 
 
 def _input_name(path: Path) -> str:

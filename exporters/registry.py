@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from edgeaudit.errors import ToolchainError
-from edgeaudit.exporters import executorch, finetune, litert, nncf, onnx
+from edgeaudit.exporters import executorch, finetune, litert, nncf, nncf_ptq, onnx, openvino
 from edgeaudit.exporters.base import Pass, PassSpec
 from edgeaudit.plugins import with_entry_points
 
@@ -31,7 +31,15 @@ def find_pass(name: str) -> Pass:
 @cache
 def _passes() -> Mapping[str, type[Pass]]:
     return with_entry_points(
-        (*onnx.PASSES, *litert.PASSES, *nncf.PASSES, *executorch.PASSES, *finetune.PASSES),
+        (
+            *onnx.PASSES,
+            *litert.PASSES,
+            *nncf.PASSES,
+            *nncf_ptq.PASSES,
+            *openvino.PASSES,
+            *executorch.PASSES,
+            *finetune.PASSES,
+        ),  # fmt: skip
         GROUP,
         Pass,
         ToolchainError,

@@ -26,7 +26,8 @@ def doctor() -> None:
     )
     if int8_sums_saturate():
         console.print(
-            "this CPU has no VNNI: ONNX Runtime's int8 sums would saturate, so audits use its kernels that do not",
+            "this CPU has no VNNI: ONNX Runtime's and OpenVINO's int8 sums would saturate, so audits use kernels that "
+            "do not",
             highlight=False,
         )
     table = Table("needed by", "package", "version", box=None, pad_edge=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeaudit.artifact import Artifact, file_sha256
+from edgeaudit.artifact import Artifact
 from edgeaudit.errors import StoreError
 from edgeaudit.jobs.base import JobContext
 from edgeaudit.runtimes.base import Runtime
@@ -29,7 +29,7 @@ def open_runtime(context: JobContext, query: Sequence[str]) -> Runtime:
     """The runtime of a query job with its artifact loaded. That they agree with the torch model, the query job saw."""
     kind, key = query
     artifact = asked_artifact(context, query)
-    if file_sha256(artifact.path) != artifact.manifest.sha256:
-        raise StoreError(f"{artifact.path} is not the file that its manifest describes; remove that folder, run again")
+    if (changed := artifact.changed()) is not None:
+        raise StoreError(f"{changed} is not the file that its manifest describes; remove that folder, run again")
     inputs = context.store.entry(kind, key).about["inputs"]
     return find_runtime(inputs["runtime"])(artifact, inputs["options"])

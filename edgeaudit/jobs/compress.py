@@ -94,7 +94,7 @@ def _manifest(context: JobContext, step: Pass, source: Artifact, product: Produc
         kind=step.spec.produces,
         file=product.file,
         sha256=file_sha256(file),
-        bytes=file.stat().st_size,
+        bytes=sum((context.draft / name).stat().st_size for name in (product.file, *product.companions)),
         input=product.input,
         output=product.output,
         softmax_inside=product.softmax_inside,
@@ -104,4 +104,5 @@ def _manifest(context: JobContext, step: Pass, source: Artifact, product: Produc
         else source.manifest.calibration_policy,
         calibration_ids=ids if calibrates else source.manifest.calibration_ids,
         recipe=source.manifest.recipe,
+        companions={name: file_sha256(context.draft / name) for name in product.companions},
     )

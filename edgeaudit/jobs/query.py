@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from edgeaudit.artifact import file_sha256
 from edgeaudit.errors import ArtifactError, StoreError
 from edgeaudit.jobs.ask import described
 from edgeaudit.jobs.base import JobContext
@@ -24,8 +23,8 @@ RESPONSES = "responses.npy"
 def query(context: JobContext) -> Mapping[str, Any]:
     """Ask the artifact about every record; write float32 [records, classes] in the order of Population.queried."""
     artifact, population = context.artifact(), context.population()
-    if file_sha256(artifact.path) != artifact.manifest.sha256:
-        raise StoreError(f"{artifact.path} is not the file that its manifest describes; remove that folder, run again")
+    if (changed := artifact.changed()) is not None:
+        raise StoreError(f"{changed} is not the file that its manifest describes; remove that folder, run again")
     runtime = find_runtime(context.inputs["runtime"])(artifact, context.inputs["options"])
     ids, logits = read_check(artifact.folder, artifact.manifest.calibration_policy)
     agreement = require_agreement(

@@ -106,7 +106,11 @@ class RuntimeInfo(_Model):
 
 
 class ArtifactInfo(_Model):
-    """The target's file. calibration_audited: calibration records that are audited, too, which is a leak of its own."""
+    """The target's file.
+
+    companions: SHA-256 of the files that ship beside it, by name; bytes counts them. calibration_audited: calibration
+    records that are audited, too, which is a leak of its own.
+    """
 
     file: str
     sha256: str
@@ -115,6 +119,7 @@ class ArtifactInfo(_Model):
     calibration_policy: str | None
     calibration_records: int
     calibration_audited: int = 0
+    companions: dict[str, str] = {}
 
 
 class Accuracy(_Model):

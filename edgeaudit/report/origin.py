@@ -98,13 +98,17 @@ def _artifact_cells(result: FormatResult) -> list[Cell]:
     nothing = Cell("-", tone="muted")
     policy = artifact.calibration_policy if artifact else None
     return [
-        Cell(artifact.file, artifact.sha256, code=True) if artifact else nothing,
+        Cell(artifact.file, _digests(artifact), code=True) if artifact else nothing,
         Cell(f"{runtime.name} {runtime.version}", _pairs(runtime.options)) if runtime else nothing,
         Cell("inside" if artifact.softmax_inside else "outside") if artifact else nothing,
         Cell(policy, _calibrated(artifact)) if artifact and policy else nothing,
         Cell(f"{outputs.distinct:,}") if outputs else nothing,
         Cell(figure("auc", outputs.tie_mass)) if outputs else nothing,
     ]
+
+
+def _digests(artifact: ArtifactInfo) -> str:
+    return ", ".join((artifact.sha256, *(f"{name} {digest}" for name, digest in artifact.companions.items())))
 
 
 def _calibrated(artifact: ArtifactInfo) -> str:

@@ -10,7 +10,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-__all__ = ["quiet"]
+__all__ = ["NO_TELEMETRY", "quiet"]
+
+NO_TELEMETRY = {"NNCF_CI": "1", "CI": "true"}
+"""Switches off the usage statistics that importing or running nncf and openvino sends. Read on import, and by openvino
+2026.4 at every conversion, too; there is no other switch but a file in the user's home."""
 
 # litert-torch 0.10 prints a progress log, its converter announces oneDNN and operation counts.
 _ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "LITERT_TORCH_SHOW_PROGRESS": "n"}

@@ -12,6 +12,7 @@ from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 from edgeaudit.runtimes.executorch import ExecuTorch
 from edgeaudit.runtimes.litert import LiteRT
 from edgeaudit.runtimes.onnxruntime import OnnxRuntime
+from edgeaudit.runtimes.openvino import OpenVino
 from edgeaudit.runtimes.torch import TorchReference
 
 __all__ = ["GROUP", "default_runtime", "find_runtime", "runtime_specs"]
@@ -42,4 +43,4 @@ def default_runtime(kind: Kind) -> type[Runtime]:
 
 @cache
 def _runtimes() -> Mapping[str, type[Runtime]]:
-    return with_entry_points((OnnxRuntime, LiteRT, ExecuTorch, TorchReference), GROUP, Runtime, ArtifactError)
+    return with_entry_points((OnnxRuntime, LiteRT, OpenVino, ExecuTorch, TorchReference), GROUP, Runtime, ArtifactError)

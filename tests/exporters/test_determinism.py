@@ -12,18 +12,19 @@ from pathlib import Path
 import pytest
 
 from edgeaudit.artifact import file_sha256
-from edgeaudit.exporters import find_pass, pass_specs
+from edgeaudit.exporters import Product, find_pass, pass_specs
 from edgeaudit.formats import PassUse
 from tests.exporters.toys import Toy, apply, pushed, toy
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NETWORKS = ("mlp", "separable-32x32x3")
-EXPORTS = {"onnx": PassUse("onnx.export"), "tflite": PassUse("litert.export")}
+EXPORTS = {"onnx": PassUse("onnx.export"), "tflite": PassUse("litert.export"), "openvino": PassUse("openvino.export")}
 PASSES = (
     *(PassUse(spec.name) for spec in pass_specs()),
     PassUse("ort.static-int8", {"quant_format": "QOperator", "per_channel": False}),
     PassUse("ort.static-int8", {"calibration": "percentile", "percentile": 99.9}),
     PassUse("aeq.static-int8", {"calibration": "moving-average"}),
+    PassUse("nncf.ptq-openvino", {"bias_correction": "fast", "calibration": "nncf-default"}),
 )
 
 
@@ -33,11 +34,15 @@ def source(subject: Toy, use: PassUse) -> Path:
     return subject.state if kind == "torch" else pushed(subject, [EXPORTS[kind]])[0]
 
 
+def digest(made: tuple[Path, Product]) -> str:
+    """Of the file and of those that ship beside it."""
+    path, product = made
+    return " ".join(file_sha256(path.parent / name) for name in (path.name, *product.companions))
+
+
 def digests(passes: list[PassUse]) -> dict[str, str]:
     return {
-        f"{name} {use}": file_sha256(apply(toy(name), use, source(toy(name), use))[0])
-        for name in NETWORKS
-        for use in passes
+        f"{name} {use}": digest(apply(toy(name), use, source(toy(name), use))) for name in NETWORKS for use in passes
     }
 
 
@@ -45,15 +50,15 @@ def digests(passes: list[PassUse]) -> dict[str, str]:
 @pytest.mark.parametrize("use", PASSES, ids=str)
 def test_same_bytes_twice(use: PassUse) -> None:
     subject = toy("mlp")
-    first, second = (file_sha256(apply(subject, use, source(subject, use))[0]) for _ in range(2))
+    first, second = (digest(apply(subject, use, source(subject, use))) for _ in range(2))
     assert first == second
 
 
 @pytest.mark.toolchain
 def test_same_bytes_in_another_process_after_other_passes_and_without_a_word(tmp_path: Path) -> None:
     """The other process has another hash seed and runs the passes backwards; it also checks what training gives
-    before and after, and everything it writes to the terminal is looked at here, and that nncf's telemetry leaves no
-    client id in the home folder.
+    before and after, and everything it writes to the terminal is looked at here, and that the telemetry of nncf and
+    openvino leaves no client id in the home folder.
     """
     environment = {n: v for n, v in os.environ.items() if not n.startswith(("TF_", "LITERT_", "NNCF_", "CI"))}
     done = subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgeaudit.artifact import Artifact
+from edgeaudit.artifact import Artifact, Manifest
 from edgeaudit.errors import AgreementError, ArtifactError
 from edgeaudit.exporters import Product
 from edgeaudit.formats import FORMATS, PassUse
@@ -40,6 +41,30 @@ def test_moving_average_calibration_clips_while_top1_stays(name: str) -> None:
     assert honest.range_ratio > 0.95
     with pytest.raises(AgreementError, match=r"litert-int8-averaged clips .* Calibrate with min-max ranges"):
         require_agreement(subject.logits, clipped, what="litert-int8-averaged", tolerance=INT8.tolerance)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "passes"),
+    [("openvino", ("openvino.export", "nncf.ptq-openvino")), ("onnxruntime", ("onnx.export", "nncf.ptq-onnx"))],
+    ids=["openvino", "onnx"],
+)
+def test_nncfs_default_ranges_shorten_the_reach(runtime: str, passes: tuple[str, str]) -> None:
+    """NNCF 3.4's own ranges, beside min-max ranges from the same records."""
+    subject = toy("separable-32x32x3")
+    export, quantise = passes
+    reach = {
+        calibration: agreement(
+            subject.logits,
+            answers(
+                runtime,
+                artifact(subject, [PassUse(export), PassUse(quantise, {"calibration": calibration})]),
+                subject,
+            ),
+        ).range_ratio
+        for calibration in ("min-max", "nncf-default")
+    }
+    assert reach["min-max"] > 0.95
+    assert reach["nncf-default"] < 0.9
 
 
 def corrupted(subject: Toy, folder: Path, at: int) -> Artifact:
@@ -95,3 +120,33 @@ def test_a_file_changed_on_disk_is_found_by_its_digest(tmp_path: Path) -> None:
     (tmp_path / path.name).unlink()
     with pytest.raises(ArtifactError, match="is missing"):
         Artifact.load(tmp_path).verify()
+
+
+def test_a_changed_companion_is_found_by_its_digest(tmp_path: Path) -> None:
+    """The weights of an OpenVINO IR are in a file of their own."""
+    subject = toy("mlp")
+    path, product = pushed(subject, FORMATS["openvino-fp32"].passes)
+    for name in ("model.xml", "model.bin"):
+        (tmp_path / name).write_bytes((path.parent / name).read_bytes())
+    served = sealed((tmp_path / "model.xml", product), FORMATS["openvino-fp32"].passes)
+    served.save()
+    loaded = Artifact.load(tmp_path)
+    loaded.verify()
+    assert loaded.manifest.bytes == sum((tmp_path / name).stat().st_size for name in ("model.xml", "model.bin"))
+    weights = tmp_path / "model.bin"
+    content = bytearray(weights.read_bytes())
+    content[0] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"model\.bin is not the file that its manifest describes"):
+        loaded.verify()
+    weights.unlink()
+    with pytest.raises(ArtifactError, match=r"model\.bin is missing"):
+        loaded.verify()
+
+
+def test_manifests_without_companions_are_read(tmp_path: Path) -> None:
+    """As they were written before there were any."""
+    subject = toy("mlp")
+    written = json.loads(artifact(subject, FLOAT.passes).manifest.to_json())
+    assert written.pop("companions") == {}
+    assert Manifest.from_json(json.dumps(written)) == artifact(subject, FLOAT.passes).manifest

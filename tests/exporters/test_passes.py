@@ -22,7 +22,8 @@ from tests.exporters.toys import Toy, artifact, pushed, toy
 NAMES = [
     "aeq.dynamic-int8", "aeq.fp16", "aeq.static-int16x8", "aeq.static-int8", "aeq.weight-only-int8",
     "executorch.export", "executorch.static-int8", "finetune", "litert.export", "litert.pt2e-int8", "nncf.prune",
-    "onnx.export", "ort.dynamic-int8", "ort.fp16", "ort.static-int8",
+    "nncf.ptq-onnx", "nncf.ptq-openvino", "onnx.export", "openvino.export", "ort.dynamic-int8", "ort.fp16",
+    "ort.static-int8",
 ]  # fmt: skip
 
 
@@ -45,7 +46,7 @@ def test_listing_imports_no_toolchain() -> None:
         "import sys; from edgeaudit.exporters import pass_specs; from edgeaudit.runtimes.registry import runtime_specs;"
         "from edgeaudit.formats import FORMATS; pass_specs(); runtime_specs();"
         "heavy = {'torch', 'onnx', 'onnxruntime', 'litert_torch', 'ai_edge_quantizer', 'ai_edge_litert', 'nncf'};"
-        "heavy |= {'executorch', 'torchao'};"
+        "heavy |= {'openvino', 'executorch', 'torchao'};"
         "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -146,7 +147,7 @@ def test_a_missing_toolchain_says_how_to_install_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.toolchain
-@pytest.mark.parametrize("name", ["ort.static-int8", "aeq.static-int8", "litert.pt2e-int8", "executorch.static-int8"])
+@pytest.mark.parametrize("use", [PassUse(s.name) for s in pass_specs() if s.calibrates], ids=lambda use: use.name)
 @pytest.mark.parametrize(
     ("records", "message"),
     [
@@ -156,10 +157,10 @@ def test_a_missing_toolchain_says_how_to_install_it(tmp_path: Path) -> None:
     ],
     ids=["none", "empty", "other-shape"],
 )
-def test_calibration_records_that_do_not_fit(tmp_path: Path, name: str, records: Any, message: str) -> None:
-    subject, use = toy("mlp"), PassUse(name)
-    exports = {"onnx": ["onnx.export"], "tflite": ["litert.export"], "torch": []}[find_pass(name).spec.consumes]
-    source, _ = pushed(subject, [PassUse(export) for export in exports])
+def test_calibration_records_that_do_not_fit(tmp_path: Path, use: PassUse, records: Any, message: str) -> None:
+    subject, consumes = toy("mlp"), find_pass(use.name).spec.consumes
+    exports = {"onnx": ["onnx.export"], "tflite": ["litert.export"], "openvino": ["openvino.export"], "torch": []}
+    source, _ = pushed(subject, [PassUse(export) for export in exports[consumes]])
     with pytest.raises(ToolchainError, match=message):
         find_pass(use.name).apply(job(subject, use, tmp_path, source, calibration=records))
 
@@ -168,10 +169,14 @@ def test_calibration_records_that_do_not_fit(tmp_path: Path, name: str, records:
     ("use", "message"),
     [
         (PassUse("onnx.export", {"softmax": "yes"}), "'softmax' is 'yes'; it can be: outside, inside"),
+        (PassUse("openvino.export", {"weights": "fp16"}), "'weights' is 'fp16'; it can be: float32, float16"),
         (PassUse("litert.export", {"softmax": 1}), "'softmax' is 1; it can be: outside, inside"),
         (PassUse("ort.static-int8", {"calibration": "entropy"}), "'calibration' is 'entropy'; it can be: min-max"),
         (PassUse("ort.static-int8", {"quant_format": "qdq"}), "'quant_format' is 'qdq'; it can be: QDQ, QOperator"),
         (PassUse("ort.dynamic-int8", {"weight_type": "s4"}), "'weight_type' is 's4'; it can be: u8, s8"),
+        (PassUse("nncf.ptq-onnx", {"calibration": "mean"}), "it can be: min-max, nncf-default"),
+        (PassUse("nncf.ptq-openvino", {"preset": "MIXED"}), "'preset' is 'MIXED'; it can be: mixed, performance"),
+        (PassUse("nncf.ptq-openvino", {"bias_correction": True}), "it can be: none, fast"),
         (PassUse("aeq.static-int8", {"calibration": "max"}), "it can be: min-max, moving-average"),
         (PassUse("aeq.static-int8", {"interface": "int"}), "'interface' is 'int'; it can be: integer, float"),
         (PassUse("executorch.static-int8", {"calibration": "max"}), "it can be: min-max, histogram"),
@@ -190,7 +195,7 @@ def test_parameters_that_cannot_be_meant(use: PassUse, message: str) -> None:
 
 
 @pytest.mark.toolchain
-@pytest.mark.parametrize("name", ["onnx.export", "litert.export", "executorch.export"])
+@pytest.mark.parametrize("name", ["onnx.export", "litert.export", "openvino.export", "executorch.export"])
 def test_a_model_that_answers_something_else(tmp_path: Path, name: str) -> None:
     subject = toy("mlp")
     with pytest.raises(ToolchainError, match=r"answers shape \(-1, 10\), not \[n, 7\]"):
@@ -205,7 +210,7 @@ class Branching(nn.Module):
 
 
 @pytest.mark.toolchain
-@pytest.mark.parametrize("name", ["onnx.export", "litert.export", "nncf.prune", "executorch.export"])
+@pytest.mark.parametrize("name", ["onnx.export", "litert.export", "nncf.prune", "openvino.export", "executorch.export"])
 def test_what_the_toolchain_raises_is_told_with_the_name_of_the_pass(tmp_path: Path, name: str) -> None:
     subject = toy("mlp")
     broken = job(subject, PassUse(name), tmp_path, subject.state, module=Branching, finetune=subject.finetune)

@@ -213,11 +213,12 @@ def sealed(made: tuple[Path, Product], passes: Sequence[PassUse]) -> Artifact:
         kind=spec.produces,
         file=path.name,
         sha256=file_sha256(path),
-        bytes=path.stat().st_size,
+        bytes=sum((path.parent / name).stat().st_size for name in (path.name, *product.companions)),
         input=product.input,
         output=product.output,
         softmax_inside=product.softmax_inside,
         passes=tuple(PassRecord(use.name, dict(use.params), {}) for use in passes),
+        companions={name: file_sha256(path.parent / name) for name in product.companions},
     )
     return Artifact(path.parent, manifest)
 

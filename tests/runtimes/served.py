@@ -68,6 +68,23 @@ def steep_int8_artifact(folder: Path) -> Artifact:
     return seal(path, "onnx", TensorSpec("input", (-1, 8), "float32", "flat"), TensorSpec("logits", (-1, 2), "float32"))
 
 
+def steep_openvino_artifact(folder: Path, *, signed: bool) -> Artifact:
+    """Two equal answers: the sum of 8 whole numbers times 127. They are 8 bits, unsigned or signed; weights signed."""
+    import openvino
+    from openvino import opset13 as ops
+
+    low, high = (np.float32(-128), np.float32(127)) if signed else (np.float32(0), np.float32(255))
+    entry = ops.parameter([-1, 8], np.float32, name="input")
+    codes = ops.fake_quantize(entry, low, high, low, high, 256)
+    weights = ops.multiply(ops.convert(ops.constant(np.full((2, 8), 127, np.int8)), "f32"), np.float32(1))
+    model = openvino.Model([ops.matmul(codes, weights, False, True)], [entry], "steep")
+    path = folder / "steep.xml"
+    openvino.save_model(model, path, compress_to_fp16=False)
+    return seal(
+        path, "openvino", TensorSpec("input", (-1, 8), "float32", "flat"), TensorSpec("logits", (-1, 2), "float32")
+    )
+
+
 def linear() -> nn.Module:
     module = nn.Linear(2, 2, bias=False)
     with torch.no_grad():
@@ -100,7 +117,13 @@ def converted(
         source = workdir / product.file
     assert product.input is not None
     assert product.output is not None
-    return seal(source, find_pass(passes[-1]).spec.produces, product.input, product.output)
+    companions = {name: file_sha256(source.parent / name) for name in product.companions}
+    return seal(source, find_pass(passes[-1]).spec.produces, product.input, product.output, companions=companions)
+
+
+def openvino_artifact(folder: Path) -> Artifact:
+    """records @ WEIGHTS, converted."""
+    return converted(folder, ["openvino.export"])
 
 
 def tflite_artifact(folder: Path, *, int8: bool = False) -> Artifact:

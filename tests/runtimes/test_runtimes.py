@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from edgeaudit.artifact import Artifact, Manifest, TensorSpec
+from edgeaudit.devices.local import int8_sums_saturate
 from edgeaudit.errors import ArtifactError, MissingToolchain
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 from edgeaudit.runtimes.registry import find_runtime, runtime_specs
@@ -22,9 +23,11 @@ from tests.runtimes.served import (
     converted,
     linear,
     onnx_artifact,
+    openvino_artifact,
     seal,
     steep_artifact,
     steep_int8_artifact,
+    steep_openvino_artifact,
     tflite_artifact,
 )
 
@@ -33,7 +36,7 @@ EXPECTED = np.array([[10, 0], [0, -1], [5, 0.5], [-10, -1], [2.5, -1]], np.float
 
 
 def test_all_runtimes_are_registered() -> None:
-    assert [spec.name for spec in runtime_specs()] == ["executorch", "litert", "onnxruntime", "torch"]
+    assert [spec.name for spec in runtime_specs()] == ["executorch", "litert", "onnxruntime", "openvino", "torch"]
 
 
 @pytest.mark.parametrize("spec", runtime_specs(), ids=lambda spec: spec.name)
@@ -45,7 +48,9 @@ def test_a_spec_says_everything(spec: RuntimeSpec) -> None:
 
 
 def test_an_unknown_runtime_names_the_known_ones() -> None:
-    with pytest.raises(ArtifactError, match="no runtime 'tvm'; there are: executorch, litert, onnxruntime, torch"):
+    with pytest.raises(
+        ArtifactError, match="no runtime 'tvm'; there are: executorch, litert, onnxruntime, openvino, torch"
+    ):
         find_runtime("tvm")
 
 
@@ -298,7 +303,8 @@ assert portable_lib._threadpool_get_thread_count() == 1
 
 @pytest.mark.toolchain
 @pytest.mark.parametrize(
-    ("name", "kind"), [("onnxruntime", "onnx"), ("litert", "tflite"), ("executorch", "executorch")]
+    ("name", "kind"),
+    [("onnxruntime", "onnx"), ("litert", "tflite"), ("openvino", "openvino"), ("executorch", "executorch")],
 )
 def test_a_file_that_is_none(tmp_path: Path, name: str, kind: Any) -> None:
     path = tmp_path / "model"
@@ -309,6 +315,65 @@ def test_a_file_that_is_none(tmp_path: Path, name: str, kind: Any) -> None:
     path.unlink()
     with pytest.raises(ArtifactError, match=f"{name} cannot load .*model: "):
         find_runtime(name)(served)
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("batch", [1, 2])
+def test_openvino(tmp_path: Path, batch: int) -> None:
+    runtime = find_runtime("openvino")(openvino_artifact(tmp_path), {"batch": batch})
+    np.testing.assert_allclose(runtime.query(RECORDS), EXPECTED, rtol=1e-6)
+    assert runtime.options == {"batch": batch, "precision": "f32", "integer_kernels": not int8_sums_saturate()}
+
+
+# 8 products with 127: of 255, 259,080; of 127, 129,032. Added in pairs in 16 bits each pair is at most 32,767, so the
+# sum is 131,068. Signed numbers are shifted by 128 first, and 128 * 127 * 8 = 130,048 is taken away again: 1,020.
+STEEP = {False: (255, 259_080, 131_068), True: (127, 129_032, 1_020)}
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("signed", STEEP)
+def test_openvinos_int8_products_do_not_saturate(tmp_path: Path, signed: bool) -> None:
+    value, exact, _ = STEEP[signed]
+    runtime = find_runtime("openvino")(steep_openvino_artifact(tmp_path, signed=signed))
+    np.testing.assert_allclose(runtime.query(np.full((1, 8), value, np.float32)), np.full((1, 2), exact), rtol=1e-6)
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("signed", STEEP)
+def test_openvinos_integer_kernels_saturate_on_this_cpu_if_the_device_says_so(tmp_path: Path, signed: bool) -> None:
+    value, exact, cut = STEEP[signed]
+    served = steep_openvino_artifact(tmp_path, signed=signed)
+    answer = find_runtime("openvino")(served, {"integer_kernels": True}).query(np.full((1, 8), value, np.float32))
+    np.testing.assert_allclose(answer, np.full((1, 2), cut if int8_sums_saturate() else exact), rtol=1e-6)
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("precision", ["bf16", "f16"])
+def test_a_precision_that_the_cpu_lacks_is_refused(tmp_path: Path, precision: str) -> None:
+    """Which ones it has, the plugin's capabilities say, which the runtime does not look at."""
+    import openvino
+
+    has = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    served = openvino_artifact(tmp_path)
+    if {"bf16": "BF16", "f16": "FP16"}[precision] in has:
+        answers = find_runtime("openvino")(served, {"precision": precision}).query(RECORDS)
+        np.testing.assert_allclose(answers, EXPECTED, rtol=0.01)
+    else:
+        with pytest.raises(ArtifactError, match=f"cannot compute in {precision}, OpenVINO would take f32; set the opt"):
+            find_runtime("openvino")(served, {"precision": precision})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "int8"}, "'precision' of 'openvino' is 'int8'; it can be: f32, bf16, f16"),
+        ({"integer_kernels": "no"}, "'integer_kernels' of 'openvino' is 'no'; it can be: auto, true, false"),
+    ],
+    ids=str,
+)
+def test_openvinos_options_that_cannot_be_meant(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        find_runtime("openvino")(Artifact(Path(), replace(FLAT, kind="openvino")), options)
 
 
 @pytest.mark.toolchain
@@ -336,17 +401,20 @@ def test_torch_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.toolchain
 def test_the_device_side_never_imports_torch_and_says_nothing(tmp_path: Path) -> None:
-    """In a process of its own: load and query an ONNX and a TFLite artifact, then look at what was imported."""
-    for folder in ("onnx", "tflite"):
+    """In a process of its own: load and query an artifact of each kind, then look at what was imported."""
+    for folder in ("onnx", "tflite", "openvino"):
         (tmp_path / folder).mkdir()
-    folders = [str(onnx_artifact(tmp_path / "onnx").folder), str(tflite_artifact(tmp_path / "tflite").folder)]
+    served = (
+        onnx_artifact(tmp_path / "onnx"), tflite_artifact(tmp_path / "tflite"), openvino_artifact(tmp_path / "openvino")
+    )  # fmt: skip
+    folders = [str(artifact.folder) for artifact in served]
     code = """
 import sys
 from pathlib import Path
 import numpy as np
 from edgeaudit.artifact import Artifact
 from edgeaudit.runtimes.registry import find_runtime
-for name, folder in zip(("onnxruntime", "litert"), sys.argv[1:]):
+for name, folder in zip(("onnxruntime", "litert", "openvino"), sys.argv[1:]):
     answers = find_runtime(name)(Artifact.load(Path(folder))).query(np.array([[1, 1]], np.float32))
     assert np.allclose(answers, [[10, -1]]), answers
 heavy = {"torch", "onnx", "tensorflow", "litert_torch", "ai_edge_quantizer", "nncf"} & set(sys.modules)

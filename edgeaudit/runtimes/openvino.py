@@ -1,0 +1,79 @@
+"""OpenVINO IR in OpenVINO's CPU plugin, one thread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.devices.local import cpu_name, int8_sums_saturate
+from edgeaudit.errors import ArtifactError
+from edgeaudit.runtimes.base import Runtime, RuntimeSpec
+from edgeaudit.runtimes.quiet import NO_TELEMETRY, quiet
+
+__all__ = ["OpenVino"]
+
+_PRECISIONS = ("f32", "bf16", "f16")
+
+
+class OpenVino(Runtime):
+    """OpenVINO's CPU plugin, one thread and one stream.
+
+    batch: the model is reshaped to it, so nothing is dynamic.
+    precision: what it computes in where it is not int8. OpenVINO's own default is bf16 on x86 CPUs that have it and f16
+        on ARM, other answers on other CPUs, so it is always stated. A CPU that lacks one computes in float32 without a
+        word (openvino 2026.4); that is an error here.
+    integer_kernels: whether int8 models run in integers. `auto` says no on x86 CPUs without VNNI, where the plugin's
+        integer kernels add products in 16 bits and saturate: 131,068 for 259,080 with unsigned activations, 1,020 for
+        129,032 with signed ones (openvino 2026.4, AVX2). Without them the quantised graph is computed in floats,
+        rounding where it rounds on a device. `docs/decisions/0006` has the measurements.
+    """
+
+    spec = RuntimeSpec(
+        name="openvino",
+        extra="openvino",
+        packages=("openvino",),
+        serves="openvino",
+        summary="OpenVINO CPU plugin, one thread, float32 unless told otherwise",
+        defaults={"batch": 64, "precision": "f32", "integer_kernels": "auto"},
+    )
+
+    def _open(self) -> None:
+        precision, integers = self.options["precision"], self.options["integer_kernels"]
+        if precision not in _PRECISIONS:
+            raise ArtifactError(
+                f"the option 'precision' of 'openvino' is {precision!r}; it can be: {', '.join(_PRECISIONS)}"
+            )
+        if integers not in ("auto", True, False):
+            raise ArtifactError(
+                f"the option 'integer_kernels' of 'openvino' is {integers!r}; it can be: auto, true, false"
+            )
+        if integers == "auto":
+            integers = self.options["integer_kernels"] = not int8_sums_saturate()
+        with quiet(NO_TELEMETRY):
+            import openvino
+
+            core = openvino.Core()
+            model = core.read_model(self.artifact.path)
+            (entry,) = model.inputs
+            model.reshape([self.batch, *list(entry.get_partial_shape())[1:]])
+            settings: dict[str, Any] = {
+                "INFERENCE_PRECISION_HINT": precision,
+                "INFERENCE_NUM_THREADS": 1,
+                "NUM_STREAMS": 1,
+                "ENABLE_CPU_PINNING": False,  # every worker would be pinned to the same core
+            }
+            if not integers:
+                settings["LP_TRANSFORMS_MODE"] = False  # the CPU plugin's own property, in no list of them
+            compiled = core.compile_model(model, "CPU", settings)
+        given = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        if given != precision:
+            raise ArtifactError(
+                f"{cpu_name()} cannot compute in {precision}, OpenVINO would take {given}; set the option 'precision' "
+                f"to {given}, or audit on a device that can"
+            )
+        self._request = compiled.create_infer_request()
+
+    def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.array(self._request.infer([block])[0])

@@ -1,0 +1,102 @@
+"""OpenVINO: export from torch to its intermediate representation (IR), an .xml and a .bin.
+
+What openvino 2026.4 does that is undone or said here:
+
+* Nodes that its transformations make are named after a counter of the process (`Multiply_3359`), so the .xml differed
+  from one export to the next, in names and in nothing else; the .bin never did. `save` numbers them anew, in the
+  order of the graph, and the same module gives the same two files in every process.
+* Importing it, and every conversion, sends usage statistics and leaves a client id in ~/intel (`NO_TELEMETRY`).
+* `save_model` stores weights as float16 unless told otherwise; here that is a parameter, and off by default.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from edgeaudit.artifact import Layout, TensorSpec
+from edgeaudit.errors import ToolchainError
+from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
+from edgeaudit.runtimes.quiet import NO_TELEMETRY, quiet
+
+__all__ = ["PASSES", "Export", "save"]
+
+_FILE, _WEIGHTS = "model.xml", "model.bin"
+_COUNTED = re.compile(r"[A-Za-z]+_\d+")
+# Operations that leave the meaning of the last layer alone.
+_TRANSPARENT = {"Convert", "FakeQuantize"}
+
+
+class Export(Pass):
+    """torch -> IR, through the TorchScript graph.
+
+    weights: `float32`, or `float16` as `save_model` does by default: stored as float16, computed with as the runtime's
+        precision says.
+    """
+
+    spec = PassSpec(
+        name="openvino.export",
+        extra="openvino",
+        packages=("torch", "openvino"),
+        consumes="torch",
+        produces="openvino",
+        summary="OpenVINO IR, dynamic batch, BatchNorm folded",
+        defaults={"softmax": "outside", "weights": "float32"},
+        choices={"softmax": ("outside", "inside"), "weights": ("float32", "float16")},
+        typical_seconds=0.15,
+    )
+
+    def precision(self, params: Mapping[str, Any]) -> str | None:
+        """What `weights` says."""
+        return str(params["weights"])
+
+    def _apply(self, job: ExportJob) -> Product:
+        inside, half = job.params["softmax"] == "inside", job.params["weights"] == "float16"
+        module = job.torch_module()
+        with quiet(NO_TELEMETRY):
+            import openvino
+            import torch
+
+            if inside:
+                module = torch.nn.Sequential(module, torch.nn.Softmax(dim=1)).eval()
+            model = openvino.convert_model(
+                module, example_input=torch.zeros(2, *job.input_shape), input=[-1, *job.input_shape]
+            )
+            (entry,), (answer,) = model.inputs, model.outputs
+            entry.get_tensor().set_names({"input"})
+            answer.get_tensor().set_names({"probabilities" if inside else "logits"})
+            return save(model, job, half=half)
+
+
+PASSES: tuple[type[Pass], ...] = (Export,)
+
+
+def save(model: Any, job: ExportJob, *, half: bool = False) -> Product:
+    """Write an `openvino.Model` into the job's folder, the same bytes for the same model; say what it is."""
+    import openvino
+
+    model.set_friendly_name("model")
+    for i, node in enumerate(model.get_ordered_ops()):
+        if _COUNTED.fullmatch(node.get_friendly_name()):
+            node.set_friendly_name(f"{node.get_type_name()}_{i}")
+    openvino.save_model(model, job.workdir / _FILE, compress_to_fp16=half)
+    (entry,), (answer,) = model.inputs, model.outputs
+    source, result = _tensor_spec(entry), _tensor_spec(answer)
+    if result.shape[1:] != (job.n_classes,):
+        raise ToolchainError(f"the model answers shape {result.shape}, not [n, {job.n_classes}]")
+    softmax = _ends_in_softmax(answer.get_node())
+    return Product(_FILE, source, result, softmax_inside=softmax, companions=(_WEIGHTS,))
+
+
+def _tensor_spec(port: Any) -> TensorSpec:
+    shape = tuple(-1 if size.is_dynamic else size.get_length() for size in port.get_partial_shape())
+    layout: Layout = "NCHW" if len(shape) == 4 else "flat"
+    return TensorSpec(port.get_any_name(), shape, port.get_element_type().to_dtype().name, layout)
+
+
+def _ends_in_softmax(result: Any) -> bool:
+    """result: the model's Result node."""
+    node = result.input_value(0).get_node()
+    while node.get_type_name() in _TRANSPARENT:
+        node = node.input_value(0).get_node()
+    return bool(node.get_type_name() == "Softmax")
