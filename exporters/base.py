@@ -159,7 +159,7 @@ class Pass(ABC):
         }
 
     def precision(self, params: Mapping[str, Any]) -> str | None:  # noqa: ARG002  # for those whose parameters decide
-        """Of the weights in the file that it writes with these (whole) parameters; None where they stay as they were."""
+        """Of the weights in the file that it writes, given all parameters; None where they stay as they were."""
         return self.spec.precision
 
     def _value(self, name: str, given: Any) -> Any:

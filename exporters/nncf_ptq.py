@@ -16,6 +16,11 @@ from edgeaudit.runtimes.quiet import NO_TELEMETRY, quiet
 __all__ = ["PASSES", "OnnxInt8", "OpenVinoInt8"]
 
 _DEFAULTS: Mapping[str, Any] = {"calibration": "min-max", "preset": "mixed", "bias_correction": "none"}
+_CHOICES = {
+    "calibration": ("min-max", "nncf-default"),
+    "preset": ("mixed", "performance"),
+    "bias_correction": ("none", "fast"),
+}
 
 
 class OpenVinoInt8(Pass):

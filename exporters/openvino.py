@@ -12,6 +12,7 @@ What openvino 2026.4 does that is undone or said here:
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from edgeaudit.artifact import Layout, TensorSpec

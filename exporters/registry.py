@@ -30,17 +30,5 @@ def find_pass(name: str) -> Pass:
 
 @cache
 def _passes() -> Mapping[str, type[Pass]]:
-    return with_entry_points(
-        (
-            *onnx.PASSES,
-            *litert.PASSES,
-            *nncf.PASSES,
-            *nncf_ptq.PASSES,
-            *openvino.PASSES,
-            *executorch.PASSES,
-            *finetune.PASSES,
-        ),  # fmt: skip
-        GROUP,
-        Pass,
-        ToolchainError,
-    )
+    modules = (onnx, litert, nncf, nncf_ptq, openvino, executorch, finetune)
+    return with_entry_points(tuple(step for module in modules for step in module.PASSES), GROUP, Pass, ToolchainError)
