@@ -11,7 +11,7 @@ import pytest
 from edgeaudit.errors import AttackError, MissingToolchain, SpecError, SplitError
 from edgeaudit.estimate import estimate
 from edgeaudit.measurement import measurement_inputs
-from edgeaudit.plan import Plan, find_format, make_plan, preflight
+from edgeaudit.plan import Plan, make_plan, preflight
 from edgeaudit.population import Population, build_population
 from edgeaudit.spec import AuditSpec, FormatUse
 from edgeaudit.store import Store
