@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from edgeaudit.errors import ToolchainError
-from edgeaudit.exporters import litert, nncf, onnx
+from edgeaudit.exporters import distillation, litert, nncf, onnx, torch_pruning
 from edgeaudit.exporters.base import Pass, PassSpec
 from edgeaudit.plugins import with_entry_points
 
@@ -30,4 +30,5 @@ def find_pass(name: str) -> Pass:
 
 @cache
 def _passes() -> Mapping[str, type[Pass]]:
-    return with_entry_points((*onnx.PASSES, *litert.PASSES, *nncf.PASSES), GROUP, Pass, ToolchainError)
+    own = (*onnx.PASSES, *litert.PASSES, *nncf.PASSES, *torch_pruning.PASSES, *distillation.PASSES)
+    return with_entry_points(own, GROUP, Pass, ToolchainError)

@@ -71,7 +71,7 @@ def test_the_contract_is_the_files_own(fmt: Format, name: str) -> None:
     shape = channels_last if image and manifest.kind == "tflite" else subject.recipe.shape
     assert manifest.input.shape == (-1, *shape)
     assert manifest.output.shape == (-1, 10)
-    integer = fmt.id == "litert-int8"
+    integer = fmt.passes[-1].name == "aeq.static-int8"
     assert (manifest.input.dtype, manifest.output.dtype) == (("int8", "int8") if integer else ("float32", "float32"))
     assert (manifest.input.scale is not None) == integer
     assert not manifest.softmax_inside

@@ -20,8 +20,8 @@ from edgeaudit.formats import FORMATS, PassUse
 from tests.exporters.toys import Toy, artifact, pushed, toy
 
 NAMES = [
-    "aeq.dynamic-int8", "aeq.fp16", "aeq.static-int8", "litert.export", "nncf.prune", "onnx.export",
-    "ort.dynamic-int8", "ort.static-int8",
+    "aeq.dynamic-int8", "aeq.fp16", "aeq.static-int8", "distil", "litert.export", "nncf.prune", "onnx.export",
+    "ort.dynamic-int8", "ort.static-int8", "torch-pruning.structured",
 ]  # fmt: skip
 
 
@@ -43,7 +43,8 @@ def test_listing_imports_no_toolchain() -> None:
     code = (
         "import sys; from edgeaudit.exporters import pass_specs; from edgeaudit.runtimes.registry import runtime_specs;"
         "from edgeaudit.formats import FORMATS; pass_specs(); runtime_specs();"
-        "heavy = {'torch', 'onnx', 'onnxruntime', 'litert_torch', 'ai_edge_quantizer', 'ai_edge_litert', 'nncf'};"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'litert_torch', 'ai_edge_quantizer', 'ai_edge_litert', 'nncf',"
+        "'torch_pruning'};"
         "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -95,6 +96,7 @@ def job(subject: Toy, use: PassUse, folder: Path, source: Path, **changes: Any) 
             seed=0,
             calibration=subject.calibration,
             module=lambda: subject.module(subject.state),
+            recipe=subject.recipe.whole,
         ),
         **changes,
     )
@@ -144,6 +146,10 @@ def test_calibration_records_that_do_not_fit(tmp_path: Path, use: PassUse, recor
         (PassUse("ort.static-int8", {"quant_format": "qdq"}), "'quant_format' is 'qdq'; it can be: QDQ, QOperator"),
         (PassUse("ort.dynamic-int8", {"weight_type": "s4"}), "'weight_type' is 's4'; it can be: u8, s8"),
         (PassUse("aeq.static-int8", {"calibration": "max"}), "it can be: min-max, moving-average"),
+        (PassUse("torch-pruning.structured", {"ratio": 1}), r"'ratio' is 1\.0; it lies between 0 and 1"),
+        (PassUse("torch-pruning.structured", {"round_to": 0}), "'round_to' is 0; it is 1 or more"),
+        (PassUse("distil", {"temperature": 0}), r"'temperature' is 0\.0; it is above 0"),
+        (PassUse("distil", {"alpha": 1.5}), r"'alpha' is 1\.5; it lies from 0 to 1"),
     ],
     ids=str,
 )
@@ -172,7 +178,7 @@ class Branching(nn.Module):
 
 
 @pytest.mark.toolchain
-@pytest.mark.parametrize("name", ["onnx.export", "litert.export", "nncf.prune"])
+@pytest.mark.parametrize("name", ["onnx.export", "litert.export", "nncf.prune", "torch-pruning.structured"])
 def test_what_the_toolchain_raises_is_told_with_the_name_of_the_pass(tmp_path: Path, name: str) -> None:
     subject = toy("mlp")
     broken = job(subject, PassUse(name), tmp_path, subject.state, module=Branching, finetune=subject.finetune)
