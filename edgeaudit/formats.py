@@ -56,6 +56,23 @@ def _pruned(ratio: float) -> PassUse:
     return PassUse("nncf.prune", {"ratio": ratio})
 
 
+def _families(name: str, made: PassUse, how: str) -> tuple[Format, ...]:
+    """The files that ship from a model that was made smaller first; it is itself what they have to agree with."""
+    return (
+        Format(f"{name}-onnx", (made, *_onnx()), _ORT, f"{how}, ONNX", "float32"),
+        Format(f"{name}-onnx-int8", (made, *_onnx(_STATIC)), _ORT, f"{how}, then ONNX QDQ int8", "int8", {}, _INT8),
+        Format(
+            f"{name}-litert-int8",
+            (made, *_litert(PassUse("aeq.static-int8"))),
+            _LITERT,
+            f"{how}, then LiteRT full integer",
+            "int8",
+            {},
+            _INT8,
+        ),
+    )
+
+
 _INT8, _FLOAT16 = 0.2, 0.02
 _ORT = "onnxruntime"
 _LITERT = "litert"
@@ -118,5 +135,11 @@ FORMATS: Mapping[str, Format] = {
             {},
             _INT8,
         ),
+        *_families(
+            "channels-pruned-50",
+            PassUse("torch-pruning.structured", {"ratio": 0.5}),
+            "half of the channels of every layer pruned by magnitude, fine-tuned",
+        ),
+        *_families("distilled", PassUse("distil"), "a student of half the width, distilled from the trained model"),
     )
 }

@@ -113,12 +113,22 @@ class ThreatSpec(_Spec):
 
 
 class FormatUse(_Spec):
-    """A format as an audit uses it: a preset's id, or a variant of one under a name of its own."""
+    """A format as an audit uses it: a preset's id, or a variant of one under a name of its own.
+
+    passes: parameters of the preset's passes by the pass's name, in place of the preset's.
+    """
 
     format: str
     name: str | None = None
+    passes: dict[str, dict[str, Any]] = Field(default_factory=dict)
     calibration: CalibrationPolicy | None = None
     softmax: Literal["outside", "inside"] = "outside"
+
+    @model_validator(mode="after")
+    def _named_where_changed(self) -> FormatUse:
+        if self.passes and self.name is None:
+            raise ValueError(f"'{self.format}' with other passes is another format; give it a name of its own: name")
+        return self
 
     @property
     def id(self) -> str:
