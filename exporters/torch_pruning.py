@@ -9,6 +9,8 @@ What torch-pruning 1.6.1 does unasked, and is kept from doing here:
 * `in_channel_groups` and two more arguments have a dict as their default that all pruners of a process share and
   write into: it keeps every pruned module alive. Each pruner gets dicts of its own;
 * where rounding down to a multiple of `round_to` leaves nothing of a layer, the layer stays whole, silently;
+* what remains of n channels is `int(n * (1 - ratio))`, and 10 * (1 - 0.9) is a little less than 1: the layer would stay
+  whole. The ratio is given as a billionth less;
 * the channels of a LayerNorm that stay are taken in the order of a Python set (its `sort()` of a tensor sorts a copy),
   which is not theirs where few of many stay. Such a model is refused.
 """
@@ -32,6 +34,7 @@ __all__ = ["PASSES", "Structured"]
 
 _FILE = "model.safetensors"
 _PROBES = 4
+_ROUNDING = 1e-9
 
 
 class Structured(Pass):
@@ -105,7 +108,7 @@ def _prune(module: nn.Module, ratio: float, round_to: int, job: ExportJob) -> tu
         module,
         (torch.zeros(1, *job.input_shape),),
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
-        pruning_ratio=ratio,
+        pruning_ratio=ratio - _ROUNDING,
         round_to=round_to,
         in_channel_groups={},
         out_channel_groups={},

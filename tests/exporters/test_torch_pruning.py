@@ -175,6 +175,14 @@ def test_it_composes_with_pruning_of_weights_and_with_itself() -> None:
     assert subject.answers(twice).shape == subject.logits.shape
 
 
+@pytest.mark.parametrize(("ratio", "left"), [(0.9, 1), (0.8, 2), (0.7, 3), (0.3, 7)])
+def test_a_tenth_of_ten_channels_is_one(tmp_path: Path, ratio: float, left: int) -> None:
+    """10 * (1 - 0.9) is 0.9999999999999998 in floating point, of which the whole part is 0."""
+    module, product = pruned(Recipe("mlp", (5,), 3, {"hidden": [10]}), tmp_path, ratio=ratio, round_to=1)
+    assert product.notes["channels"] == left
+    assert module.state_dict()["1.weight"].shape == (left, 5)
+
+
 def test_layers_too_narrow_for_the_rounding_are_not_passed_over_in_silence(tmp_path: Path) -> None:
     """Half of 4 and 6 channels is 2 and 3: rounded down to multiples of 4 nothing remains, so both stay whole."""
     recipe = Recipe(f"{__name__}:chain", (1, 2, 2), 3)
