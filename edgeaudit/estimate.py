@@ -49,7 +49,8 @@ def _job_class(job: Job) -> str:
     inputs = job.inputs
     told: dict[str, Any] = {
         "train": lambda: (inputs["population"], inputs["recipe"]),
-        "compress": lambda: (inputs["population"], inputs["pass"], inputs["params"]),
+        # All passes so far: what is exported may be a smaller model than in another format.
+        "compress": lambda: (inputs["population"], job.hints["passes"]),
         "query": lambda: (inputs["population"], inputs["runtime"], inputs["options"], job.hints.get("format")),
         "view": lambda: (inputs["population"], inputs["view"], job.hints.get("format")),
         "boundary": lambda: (inputs["population"], inputs["budget"], inputs["records"], job.hints.get("format")),
@@ -66,8 +67,7 @@ def typical_seconds(job: Job, recipe_seconds: float = 10.0) -> float:
     """A first guess. recipe_seconds: of training one model of this audit."""
     if job.kind == "compress":
         spec = find_pass(str(job.inputs["pass"])).spec
-        share = 0.2 if spec.trains else 0.0  # a fine-tune runs a few of the recipe's epochs
-        return spec.typical_seconds + share * recipe_seconds
+        return spec.typical_seconds + (spec.trainings if spec.trains else 0.0) * recipe_seconds
     if job.kind == "trajectory":
         return float(job.hints["trainings"]) * recipe_seconds
     return {"train": recipe_seconds, "query": 0.15 + 0.04 * recipe_seconds, "view": 0.2 + 0.04 * recipe_seconds}.get(

@@ -78,6 +78,25 @@ def tolerance_of(precision: str) -> float:
 # conversions lost (runtimes/agreement.py), short of two classes swapped (.59) and unrelated answers (a reach near 0). A
 # dead class among ten (.30) they let through; `litert-int8`, the same converter with the usual limits, would show it.
 _AVERAGED, _AVERAGED_RANGE = 0.45, 0.75
+
+
+def _families(name: str, made: PassUse, how: str) -> tuple[Format, ...]:
+    """The files that ship from a model that was made smaller first; it is itself what they have to agree with."""
+    return (
+        Format(f"{name}-onnx", (made, *_onnx()), _ORT, f"{how}, ONNX", "float32"),
+        Format(f"{name}-onnx-int8", (made, *_onnx(_STATIC)), _ORT, f"{how}, then ONNX QDQ int8", "int8", {}, _INT8),
+        Format(
+            f"{name}-litert-int8",
+            (made, *_litert(PassUse("aeq.static-int8"))),
+            _LITERT,
+            f"{how}, then LiteRT full integer",
+            "int8",
+            {},
+            _INT8,
+        ),
+    )
+
+
 _ORT = "onnxruntime"
 _LITERT = "litert"
 _EXECUTORCH = "executorch"
@@ -272,5 +291,11 @@ FORMATS: Mapping[str, Format] = {
             {},
             _INT8,
         ),
+        *_families(
+            "channels-pruned-50",
+            PassUse("torch-pruning.structured", {"ratio": 0.5}),
+            "half of the channels of every layer pruned by magnitude, fine-tuned",
+        ),
+        *_families("distilled", PassUse("distil"), "a student of half the width, distilled from the trained model"),
     )
 }

@@ -222,32 +222,39 @@ class _Planner:
         return self.result.add(Job("train", inputs, (self.population_ref,), f"train {role}", {"role": role}))
 
     def _train_code(self) -> str:
-        functions = [f for f in (self.recipe.train_function, self.recipe.name) if f and ":" in f]
-        own = [f.partition(":")[0] for f in functions if not f.startswith("torchvision:")]
+        own = _own_modules(self.recipe.train_function, self.recipe.name)
         return source_digest("edgeaudit.recipes", "edgeaudit.jobs.train", "edgeaudit.population", *own)
 
     def _train_versions(self) -> dict[str, str]:
-        more = ("torchvision",) if self.recipe.name.startswith("torchvision:") else ()
-        return package_versions("training a model", (*_TORCH_PACKAGES, *more), "torch")
+        return {
+            **package_versions("training a model", _TORCH_PACKAGES, "torch"),
+            **_torchvision_version(self.recipe.name),
+        }
 
     def _compress(self, role: str, source: JobRef, use: PassUse, format_use: FormatUse) -> JobRef:
         step = self._once(f"pass {use.name}", lambda: find_pass(use.name))
-        code = ("edgeaudit.exporters.base", "edgeaudit.jobs.compress", "edgeaudit.recipes")
+        params = step.parameters(use.params)
+        made = params.get("student")  # a recipe that the source knows nothing of: its code and toolchain decide, too
+        code = ("edgeaudit.exporters.base", "edgeaudit.jobs.compress", "edgeaudit.recipes", *_own_modules(made))
+        passes = [*self.result.jobs[source].hints.get("passes", ()), [use.name, params]]
         inputs = {
             "population": self.population_ref[1],
             "role": role,
             "seed": self.spec.seed,
             "source": list(source),
             "pass": use.name,
-            "params": step.parameters(use.params),
+            "params": params,
             "calibration": self._calibration(step, format_use),
             "check": self.check,
             "code": self._once(
-                f"code {use.name}", lambda: source_digest(type(step).__module__, *step.spec.code, *code)
+                f"code {use.name} {made}", lambda: source_digest(type(step).__module__, *step.spec.code, *code)
             ),
-            "versions": self._once(f"versions {use.name}", step.spec.versions),
+            "versions": self._once(
+                f"versions {use.name} {made}", lambda: {**step.spec.versions(), **_torchvision_version(made)}
+            ),
         }
-        return self.result.add(Job("compress", inputs, (source,), f"{use.name} {role}", {"pass": use.name}))
+        hints = {"pass": use.name, "passes": passes}
+        return self.result.add(Job("compress", inputs, (source,), f"{use.name} {role}", hints))
 
     def _calibration(self, step: Pass, use: FormatUse) -> dict[str, Any] | None:
         if not step.spec.calibrates:
@@ -382,6 +389,18 @@ class _Planner:
         more = (ref for refs in (*views.values(), *traces.values()) for ref in refs.values())
         needs = (*queries, *more)
         return self.result.add(Job("measure", inputs, needs, f"attack {use.id} ({match} shadows)", {"format": use.id}))
+
+
+def _own_modules(*functions: str | None) -> list[str]:
+    """The user's modules among names of recipes and of training functions."""
+    own = (f.partition(":")[0] for f in functions if f and ":" in f)
+    return [name for name in own if name != "torchvision"]
+
+
+def _torchvision_version(recipe: str | None) -> dict[str, str]:
+    """The version of torchvision where `recipe` is one of its models."""
+    packages = ("torchvision",) if recipe and recipe.startswith("torchvision:") else ()
+    return package_versions("training a model", packages, "torch")
 
 
 def _file_digest(path: Any) -> str:

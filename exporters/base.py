@@ -18,6 +18,7 @@ import numpy.typing as npt
 from edgeaudit.artifact import Kind, TensorSpec
 from edgeaudit.errors import ToolchainError, did_you_mean, toolchain_errors
 from edgeaudit.plugins import package_versions
+from edgeaudit.recipes.base import Recipe
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,6 +37,7 @@ class PassSpec:
     packages: the distributions whose versions decide the output; they enter the job's key.
     consumes, produces: artifact kinds.
     calibrates: reads calibration records. trains: changes weights with the model's own training records.
+    trainings: of a pass that trains, about how much of one training of the recipe it costs.
     defaults: every parameter with its default, in the order in which a composition may give values without names; an
         unknown parameter, or a value of another type than the default's, is refused.
     choices: the texts that a parameter can be, where it cannot be any.
@@ -54,6 +56,7 @@ class PassSpec:
     summary: str
     calibrates: bool = False
     trains: bool = False
+    trainings: float = 0.2
     defaults: Mapping[str, Any] = field(default_factory=dict)
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     precision: str | None = None
@@ -78,6 +81,8 @@ class ExportJob:
     module: builds the torch module with the source's weights, in eval mode (torch sources only).
     finetune: (module, epochs) -> None; trains in place on the model's own training records with the recipe's
         own loop, seeded by the job.
+    recipe: of the source (torch sources only); it builds the module that the source's weights belong to.
+    training_records: -> the model's own training records, float32 [m, *input_shape] and int64 [m] (passes that train).
     """
 
     source: Path
@@ -89,12 +94,27 @@ class ExportJob:
     calibration: npt.NDArray[np.float32] | None = None
     module: Callable[[], nn.Module] | None = None
     finetune: Callable[[nn.Module, int], None] | None = None
+    recipe: Recipe | None = None
+    training_records: Callable[[], tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]] | None = None
 
     def torch_module(self) -> nn.Module:
         """The source as a torch module in eval mode."""
         if self.module is None:
             raise ToolchainError(f"{self.source.name} is not a torch model")
         return self.module()
+
+    def torch_recipe(self) -> Recipe:
+        """The recipe of the source."""
+        if self.recipe is None:
+            raise ToolchainError(f"{self.source.name} has no recipe that says how its module is built")
+        return self.recipe
+
+    def share(self, name: str) -> float:
+        """The number parameter `name`, which must lie between 0 and 1."""
+        value = float(self.params[name])
+        if not 0 < value < 1:
+            raise ToolchainError(f"the parameter '{name}' is {value}; it lies between 0 and 1")
+        return value
 
     def calibration_records(self) -> npt.NDArray[np.float32]:
         """The calibration records, float32 [n, *input_shape]."""
@@ -112,6 +132,7 @@ class Product:
     """What a pass made: a file in `workdir`, and, for deployable kinds, its input and output as the file has them.
 
     companions: names of further files in `workdir` that ship beside it.
+    recipe: of the module whose weights the file holds, where it is another one than the source's (torch only).
     """
 
     file: str
@@ -120,6 +141,7 @@ class Product:
     softmax_inside: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict)
     companions: tuple[str, ...] = ()
+    recipe: Recipe | None = None
 
 
 @contextmanager

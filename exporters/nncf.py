@@ -51,9 +51,7 @@ class Prune(Pass):
     )
 
     def _apply(self, job: ExportJob) -> Product:
-        ratio, epochs = float(job.params["ratio"]), int(job.params["epochs"])
-        if not 0 < ratio < 1:
-            raise ToolchainError(f"the parameter 'ratio' is {ratio}; it lies between 0 and 1")
+        ratio, epochs = job.share("ratio"), int(job.params["epochs"])
         if epochs > 0 and job.finetune is None:
             raise ToolchainError(f"{epochs} epochs of fine-tuning were asked for, and this recipe cannot fine-tune")
         module = job.torch_module()

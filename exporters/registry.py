@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from functools import cache
 
 from edgeaudit.errors import ToolchainError
-from edgeaudit.exporters import executorch, finetune, litert, nncf, nncf_ptq, onnx, openvino
+from edgeaudit.exporters import (
+    distillation,
+    executorch,
+    finetune,
+    litert,
+    nncf,
+    nncf_ptq,
+    onnx,
+    openvino,
+    torch_pruning,
+)
 from edgeaudit.exporters.base import Pass, PassSpec
 from edgeaudit.plugins import with_entry_points
 
@@ -30,5 +40,5 @@ def find_pass(name: str) -> Pass:
 
 @cache
 def _passes() -> Mapping[str, type[Pass]]:
-    modules = (onnx, litert, nncf, nncf_ptq, openvino, executorch, finetune)
+    modules = (onnx, litert, nncf, nncf_ptq, openvino, executorch, torch_pruning, distillation, finetune)
     return with_entry_points(tuple(step for module in modules for step in module.PASSES), GROUP, Pass, ToolchainError)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from edgeaudit.compositions import find_format
 from edgeaudit.errors import AttackError, MissingToolchain, SpecError, SplitError
-from edgeaudit.estimate import estimate
+from edgeaudit.estimate import Rates, estimate, typical_seconds
 from edgeaudit.measurement import measurement_inputs
 from edgeaudit.plan import Plan, make_plan, preflight
 from edgeaudit.population import Population, build_population
@@ -258,6 +259,46 @@ def test_students_take_time_by_their_records_and_epochs(population: Population, 
     # 15 epochs of 300 records, and of forward passes on 200 that cost a third, against 30 epochs of 100 for 6 seconds.
     assert rows["trajectory"].jobs == 3
     assert rows["trajectory"].seconds == pytest.approx(3 * 6.0 * (15 * (300 + 200 / 3)) / (30 * 100))
+
+
+def test_a_variant_of_a_pass_shares_what_comes_before_it(population: Population) -> None:
+    variant = {"name": "hard", "passes": ["distil(alpha=0.5)", "onnx.export"]}
+    plan = _plan(population, formats=["distilled-onnx", "distilled-onnx-int8", variant])
+    assert _count(plan, "train") == 5
+    # Two ways to distil, an export of each, and one of the exports quantised: five models each.
+    assert _count(plan, "compress") == 5 * 5
+    alphas = [job.inputs["params"]["alpha"] for job in plan.jobs.values() if job.inputs.get("pass") == "distil"]
+    assert sorted(alphas) == [0.5] * 5 + [0.9] * 5
+
+
+def test_the_code_of_a_student_is_part_of_the_key(
+    population: Population, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = {"name": "mine", "passes": ["distil(my_students:make)", "onnx.export"]}
+
+    def planned(code: str) -> dict[str, set[Any]]:
+        (tmp_path / "my_students.py").write_text(code, encoding="utf-8")
+        jobs = _plan(population, formats=[entry]).jobs
+        return {kind: {ref for ref in jobs if ref[0] == kind} for kind in ("train", "compress")}
+
+    before, after = planned("make = 1"), planned("make = 2")
+    assert before["train"] == after["train"]
+    assert before["compress"].isdisjoint(after["compress"])
+
+
+def test_what_an_export_takes_is_not_learned_from_a_model_of_another_size(population: Population) -> None:
+    plan = _plan(population, formats=["onnx-fp32", "distilled-onnx"])
+    exports = [job for job in plan.jobs.values() if job.inputs.get("pass") == "onnx.export"]
+    whole = [job for job in exports if job.inputs["source"][0] == "train"]
+    small = [job for job in exports if job not in whole]
+    assert len(whole) == len(small) == 5
+    rates = Rates()
+    rates.learn(whole[0], 7.0)
+    assert rates.seconds(whole[1]) == 7.0
+    assert rates.seconds(small[0]) is None
+    (distil, *_) = (job for job in plan.jobs.values() if job.inputs.get("pass") == "distil")
+    assert 10 < typical_seconds(distil, recipe_seconds=10.0) < 12  # about a training of its own
 
 
 def test_a_pool_that_cannot_spare_a_distillation_set_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from edgeaudit.artifact import Artifact, Manifest, PassRecord, file_sha256
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters import ExportJob, Pass, Product, find_pass
@@ -51,18 +54,20 @@ def _calibration_ids(context: JobContext, step: Pass, population: Population) ->
 def _export_job(
     context: JobContext, step: Pass, source: Artifact, population: Population, ids: tuple[int, ...]
 ) -> ExportJob:
-    import numpy as np
-
     recipe = Recipe.from_dict(source.manifest.recipe)
     role, audit_seed = context.inputs["role"], context.inputs["seed"]
     seed = model_seed(audit_seed, f"{role}/{step.spec.name}")
 
+    def training_records() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        # A checkpoint's own training records are the audited members: the same role, the same ids.
+        trained = population.training_ids(role, audit_seed)
+        return population.take(trained), population.labels[trained]
+
     def finetune(module: nn.Module, epochs: int) -> None:
         from edgeaudit.recipes.training import train
 
-        # A checkpoint's own training records are the audited members: the same role, the same ids.
-        trained = population.training_ids(role, audit_seed)
-        train(module, population.take(trained), population.labels[trained], recipe, seed, epochs)
+        x, y = training_records()
+        train(module, x, y, recipe, seed, epochs)
 
     return ExportJob(
         source=source.path,
@@ -76,6 +81,8 @@ def _export_job(
         if source.manifest.kind == "torch"
         else None,
         finetune=finetune if step.spec.trains else None,
+        recipe=recipe if source.manifest.kind == "torch" else None,
+        training_records=training_records if step.spec.trains else None,
     )
 
 
@@ -86,7 +93,8 @@ def _manifest(context: JobContext, step: Pass, source: Artifact, product: Produc
         PassRecord(step.spec.name, step.parameters(context.inputs["params"]), context.inputs["versions"]),
     )
     if step.spec.produces == "torch":
-        return replace(torch_manifest(Recipe.from_dict(source.manifest.recipe), file), passes=passes)
+        recipe = product.recipe or Recipe.from_dict(source.manifest.recipe)
+        return replace(torch_manifest(recipe, file), passes=passes)
     if product.input is None or product.output is None:
         raise ToolchainError(f"the pass '{step.spec.name}' did not say what {product.file} takes and answers")
     calibrates = step.spec.calibrates

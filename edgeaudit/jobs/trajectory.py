@@ -35,10 +35,11 @@ _MOST_EXAMPLES = 5_000
 def trajectory(context: JobContext) -> Mapping[str, Any]:
     """Distil a student from one model's answers and write its loss on the scored records after each epoch.
 
-    The student has the recipe's architecture and learns from the model's stored answers on reference records of the
-    distillation half that the model did not train on, `records` of them at most, drawn by the seed. Scored are all
-    audited records for a target; for a shadow the reference records of the other half, at most 5,000 that it trained on
-    and as many others, evenly spaced. So no student learns from a record that it is scored on, nor from a copy of one.
+    The student has the recipe's architecture, also where the format's file has a smaller one, and learns from the
+    model's stored answers on reference records of the distillation half that the model did not train on, `records` of
+    them at most, drawn by the seed. Scored are all audited records for a target; for a shadow the reference records of
+    the other half, at most 5,000 that it trained on and as many others, evenly spaced. So no student learns from a
+    record that it is scored on, nor from a copy of one.
 
     Answers that the artifact gives as logits become probabilities by the softmax, so the student is the same whether
     the audit exposes logits or probabilities. Those that are probabilities already are divided by their sum, which an

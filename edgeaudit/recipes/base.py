@@ -47,6 +47,8 @@ class Recipe:
     train_function: the user's `module:function`, called as function(module, x, y, *, seed, epochs) and training in
         place; None for the built-in loop.
     input_shape: of one record, (C, H, W) or (d,).
+    resized: the weights that belong to the recipe say how wide each layer is (channel pruning made them), so
+        `module_from_manifest` resizes what `build` makes.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict)
     training: Training = field(default_factory=Training)
     train_function: str | None = None
+    resized: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -125,8 +128,13 @@ def module_from_manifest(recipe: Mapping[str, Any], state: Path) -> nn.Module:
     """Build a manifest's recipe and load the weights in `state` (.safetensors); eval mode."""
     from safetensors.torch import load_file
 
-    module = build(Recipe.from_dict(recipe), seed=0)
-    module.load_state_dict(load_file(state))
+    from edgeaudit.recipes.resizing import resize
+
+    made, weights = Recipe.from_dict(recipe), load_file(state)
+    module = build(made, seed=0)
+    if made.resized:
+        resize(module, weights)
+    module.load_state_dict(weights)
     return module.eval()
 
 

@@ -14,9 +14,12 @@ from torch import nn
 from edgeaudit.errors import TrainingError
 from edgeaudit.recipes.base import Recipe, Training, import_function
 
-__all__ = ["distil", "logits", "train"]
+__all__ = ["distil", "distil_model", "distillation_loss", "logits", "train"]
 
 _SHIFT = 4
+
+_Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""(answers [n, classes], the inputs that were answered, their row numbers in the training records) -> scalar."""
 
 
 def train(
@@ -42,7 +45,8 @@ def train(
             loss = math.nan
         else:
             lr = setting.lr if epochs is None else setting.lr / 10
-            loss = _loop(module, torch.from_numpy(x), torch.from_numpy(y), setting, n_epochs, lr, seed)
+            criterion = _against(torch.from_numpy(y), setting)
+            loss = _loop(module, torch.from_numpy(x), setting, n_epochs, lr, seed, criterion)
     module.eval()
     _require_finite(module, recipe, "training")
     return loss
@@ -80,10 +84,104 @@ def distil(
     torch.use_deterministic_algorithms(mode=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        targets = torch.from_numpy(answers)
-        loss = _loop(student, torch.from_numpy(x), targets, setting, epochs, setting.lr, seed, after_epoch)
+        criterion = _against(torch.from_numpy(answers), setting)
+        loss = _loop(student, torch.from_numpy(x), setting, epochs, setting.lr, seed, criterion, after_epoch)
     student.eval()
     _require_finite(student, recipe, "distillation")
+    return loss
+
+
+def distil_model(
+    student: nn.Module,
+    teacher: nn.Module,
+    x: npt.NDArray[np.float32],
+    y: npt.NDArray[np.int64],
+    recipe: Recipe,
+    seed: int,
+    temperature: float,
+    alpha: float,
+) -> float:
+    """Train a student in place on records, their labels and what a teacher answers; returns the last epoch's mean loss.
+
+    The built-in loop with all of the recipe's settings and `distillation_loss`, also where the recipe brings a training
+    function of its own, since that takes labels and no teacher. Where images are augmented, the teacher answers the
+    images that the student sees.
+
+    Args:
+        student: untrained.
+        teacher: it is put in eval mode and not changed.
+        x: float32 [n, *input_shape].
+        y: int64 [n].
+        recipe: of the student.
+        seed: of the order of records, of augmentation and of dropout.
+        temperature: above 0.
+        alpha: weight of the teacher's answers, 0 to 1.
+
+    Raises:
+        TrainingError: the loss or a weight is no longer finite.
+    """
+    setting = recipe.training
+    torch.use_deterministic_algorithms(mode=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        taught, labels = _taught(teacher, x, setting), torch.from_numpy(y)
+
+        def criterion(answer: torch.Tensor, inputs: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+            known = taught(inputs, rows)
+            return distillation_loss(answer, known, labels[rows], temperature, alpha, setting.label_smoothing)
+
+        loss = _loop(student, torch.from_numpy(x), setting, setting.epochs, setting.lr, seed, criterion)
+    student.eval()
+    _require_finite(student, recipe, "distillation")
+    return loss
+
+
+def distillation_loss(
+    answer: torch.Tensor,
+    taught: torch.Tensor,
+    labels: torch.Tensor,
+    temperature: float,
+    alpha: float,
+    label_smoothing: float = 0.0,
+) -> torch.Tensor:
+    """Mean over records of alpha T^2 KL(teacher_T || student_T) + (1 - alpha) CE(student, labels), in nats.
+
+    answer, taught: logits [n, classes] of student and teacher; labels: int64 [n]. A model_T is its softmax after
+    division of the logits by the temperature T. The gradients of the first term shrink as 1/T^2, which T^2 undoes.
+
+    Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network" (2015), section 2.
+    """
+    soft, wanted = (nn.functional.log_softmax(logit / temperature, dim=1) for logit in (answer, taught))
+    divergence = nn.functional.kl_div(soft, wanted, reduction="batchmean", log_target=True)
+    hard = nn.functional.cross_entropy(answer, labels, label_smoothing=label_smoothing)
+    return alpha * temperature**2 * divergence + (1 - alpha) * hard
+
+
+def _taught(
+    teacher: nn.Module, x: npt.NDArray[np.float32], setting: Training
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """(inputs, row numbers) -> the teacher's logits; asked once where the inputs are the records themselves."""
+    teacher.eval()
+    if not _augments(setting, x.ndim):
+        known = torch.from_numpy(logits(teacher, x))
+        return lambda _, rows: known[rows]
+
+    def ask(inputs: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            answer: torch.Tensor = teacher(inputs).float()
+        return answer
+
+    return ask
+
+
+def _against(targets: torch.Tensor, setting: Training) -> _Loss:
+    """Cross-entropy with `targets`: int64 [n], classes, or float32 [n, classes], probabilities."""
+    criterion = nn.CrossEntropyLoss(label_smoothing=setting.label_smoothing)
+
+    def loss(answer: torch.Tensor, _: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = criterion(answer, targets[rows])
+        return found
+
     return loss
 
 
@@ -105,20 +203,19 @@ def _optimizer(module: nn.Module, setting: Training, lr: float) -> torch.optim.O
 def _loop(
     module: nn.Module,
     x: torch.Tensor,
-    y: torch.Tensor,
     setting: Training,
     epochs: int,
     lr: float,
     seed: int,
+    criterion: _Loss,
     after_epoch: Callable[[nn.Module], None] | None = None,
 ) -> float:
-    """y: int64 [n], classes, or float32 [n, classes], probabilities."""
+    """Every training runs through here; returns the mean loss of the last epoch."""
     generator = torch.Generator().manual_seed(seed)
     batch = min(setting.batch, len(x))
     steps = len(x) // batch  # BatchNorm cannot take a last batch of one, so the rest of each epoch waits for the next
     optimizer = _optimizer(module, setting, lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, epochs * steps))
-    criterion = nn.CrossEntropyLoss(label_smoothing=setting.label_smoothing)
     if x.ndim == 4:
         x = x.contiguous(memory_format=torch.channels_last)
         module.to(memory_format=torch.channels_last)
@@ -133,8 +230,8 @@ def _loop(
             optimizer.zero_grad(set_to_none=True)
             with torch.autocast("cpu", torch.bfloat16, enabled=setting.precision == "bfloat16"):
                 answer = module(inputs)
-            loss = criterion(answer.float(), y[rows])
-            loss.backward()
+            loss = criterion(answer.float(), inputs, rows)
+            loss.backward()  # type: ignore[no-untyped-call]  # torch 2.14
             optimizer.step()
             schedule.step()
             total += float(loss.detach())
@@ -150,8 +247,13 @@ def _loop(
     return mean
 
 
+def _augments(setting: Training, ndim: int) -> bool:
+    """Whether records of as many axes, the batch's among them, are changed before they are shown."""
+    return setting.augment != "none" and ndim == 4
+
+
 def _augmented(x: torch.Tensor, setting: Training, generator: torch.Generator) -> torch.Tensor:
-    if setting.augment == "none" or x.ndim != 4:
+    if not _augments(setting, x.ndim):
         return x
     mirrored = torch.rand(len(x), generator=generator) < 0.5
     x = torch.where(mirrored[:, None, None, None], x.flip(3), x)

@@ -28,10 +28,11 @@ def quiet(environment: dict[str, str] | None = None) -> Iterator[None]:
     torchao 0.18 (a warning about Enum subclasses on import), onnxruntime 1.32 (root-logger warnings while
     quantising), ai-edge-litert 2.3 ("INFO: Created TensorFlow Lite XNNPACK delegate", from C++, no switch; a
     UserWarning about preserve_all_tensors), litert-converter 0.5 (operation counts, from C++), nncf 3.4 (a logger
-    of its own), executorch 1.5.1 (an ExperimentalWarning on import; what it finds of the CPU, and why it refuses a
-    file, from C++). C++ can be silenced only at the file descriptors, so these point at a temporary file meanwhile. If
-    the block fails, the end of what was said becomes a note on the exception. `sys.stdout` and `sys.stderr` stay:
-    handlers made in the block (nncf's) would keep a stream that is closed after it.
+    of its own), torch-pruning 1.6 (warnings about parameters outside of known layers), executorch 1.5.1 (an
+    ExperimentalWarning on import; what it finds of the CPU, and why it refuses a file, from C++). C++ can be silenced
+    only at the file descriptors, so these point at a temporary file meanwhile. If the block fails, the end of what was
+    said becomes a note on the exception. `sys.stdout` and `sys.stderr` stay: handlers made in the block (nncf's) would
+    keep a stream that is closed after it.
 
     Logging is put back too, because toolchains change it for everybody: nncf sets the logger class on import,
     litert-torch's conversion adds a handler to the root logger. So is the environment: torch.export sets

@@ -90,7 +90,7 @@ def trained() -> str:
 
     torch.manual_seed(5)
     x = np.random.default_rng(5).normal(size=(60, 1, 8, 8)).astype(np.float32)
-    module = cnn(1)
+    module = cnn((1, 8, 8), 10)
     train(module, x, np.arange(60) % 10, 3)
     answer = module(torch.from_numpy(x))
     tensors = [*module.state_dict().values(), answer.detach()]

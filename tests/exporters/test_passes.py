@@ -20,10 +20,10 @@ from edgeaudit.formats import FORMATS, PassUse
 from tests.exporters.toys import Toy, artifact, pushed, toy
 
 NAMES = [
-    "aeq.dynamic-int8", "aeq.fp16", "aeq.static-int16x8", "aeq.static-int8", "aeq.weight-only-int8",
+    "aeq.dynamic-int8", "aeq.fp16", "aeq.static-int16x8", "aeq.static-int8", "aeq.weight-only-int8", "distil",
     "executorch.export", "executorch.static-int8", "finetune", "litert.export", "litert.pt2e-int8", "nncf.prune",
     "nncf.ptq-onnx", "nncf.ptq-openvino", "onnx.export", "openvino.export", "ort.dynamic-int8", "ort.fp16",
-    "ort.static-int8",
+    "ort.static-int8", "torch-pruning.structured",
 ]  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def test_listing_imports_no_toolchain() -> None:
         "import sys; from edgeaudit.exporters import pass_specs; from edgeaudit.runtimes.registry import runtime_specs;"
         "from edgeaudit.formats import FORMATS; pass_specs(); runtime_specs();"
         "heavy = {'torch', 'onnx', 'onnxruntime', 'litert_torch', 'ai_edge_quantizer', 'ai_edge_litert', 'nncf'};"
-        "heavy |= {'openvino', 'executorch', 'torchao'};"
+        "heavy |= {'openvino', 'executorch', 'torchao', 'torch_pruning'};"
         "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -126,6 +126,7 @@ def job(subject: Toy, use: PassUse, folder: Path, source: Path, **changes: Any) 
             seed=0,
             calibration=subject.calibration,
             module=lambda: subject.module(subject.state),
+            recipe=subject.recipe.whole,
         ),
         **changes,
     )
@@ -210,7 +211,10 @@ class Branching(nn.Module):
 
 
 @pytest.mark.toolchain
-@pytest.mark.parametrize("name", ["onnx.export", "litert.export", "nncf.prune", "openvino.export", "executorch.export"])
+@pytest.mark.parametrize(
+    "name",
+    ["onnx.export", "litert.export", "nncf.prune", "openvino.export", "executorch.export", "torch-pruning.structured"],
+)
 def test_what_the_toolchain_raises_is_told_with_the_name_of_the_pass(tmp_path: Path, name: str) -> None:
     subject = toy("mlp")
     broken = job(subject, PassUse(name), tmp_path, subject.state, module=Branching, finetune=subject.finetune)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from torch import nn
 
+from edgeaudit import recipes
 from edgeaudit.artifact import Artifact, Manifest, PassRecord, file_sha256
 from edgeaudit.exporters import ExportJob, Product, find_pass
 from edgeaudit.formats import PassUse
@@ -46,52 +47,68 @@ class Residual(nn.Module):
 class Pooled(nn.Module):
     """Convolutions, a global average, a linear layer."""
 
-    def __init__(self, body: nn.Sequential, width: int) -> None:
+    def __init__(self, body: nn.Sequential, width: int, n_classes: int) -> None:
         super().__init__()
         self.body = body
-        self.head = nn.Sequential(nn.Dropout(0.1), nn.Linear(width, 10))
+        self.head = nn.Sequential(nn.Dropout(0.1), nn.Linear(width, n_classes))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         answer: torch.Tensor = self.head(self.body(x).mean((2, 3)))
         return answer
 
 
-def mlp() -> nn.Module:
-    return nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+def mlp(shape: tuple[int, ...], n_classes: int, hidden: int = 128) -> nn.Module:
+    return nn.Sequential(nn.Linear(shape[0], hidden), nn.ReLU(), nn.Linear(hidden, n_classes))
 
 
-def cnn(channels: int) -> nn.Module:
-    return Pooled(nn.Sequential(conv(channels, 16), nn.ReLU(), conv(16, 32, stride=2), nn.ReLU()), 32)
+def cnn(shape: tuple[int, ...], n_classes: int, width: int = 16) -> nn.Module:
+    body = nn.Sequential(conv(shape[0], width), nn.ReLU(), conv(width, 2 * width, stride=2), nn.ReLU())
+    return Pooled(body, 2 * width, n_classes)
 
 
-def residual() -> nn.Module:
-    return Pooled(nn.Sequential(conv(3, 16, stride=2), nn.ReLU(), Residual(16, 24, 2), Residual(24, 32, 2)), 32)
+def residual(shape: tuple[int, ...], n_classes: int, width: int = 16) -> nn.Module:
+    widths = width, width * 3 // 2, 2 * width
+    blocks = Residual(widths[0], widths[1], 2), Residual(widths[1], widths[2], 2)
+    return Pooled(nn.Sequential(conv(shape[0], width, stride=2), nn.ReLU(), *blocks), 2 * width, n_classes)
 
 
-def separable() -> nn.Module:
+def separable(shape: tuple[int, ...], n_classes: int, width: int = 16) -> nn.Module:
     """Depthwise separable, with the activations of MobileNets."""
-    return Pooled(
-        nn.Sequential(
-            conv(3, 16, stride=2), nn.Hardswish(), conv(16, 16, groups=16), nn.ReLU6(), conv(16, 32, 1), nn.Hardswish(),
-            conv(32, 32, stride=2, groups=32), nn.ReLU6(), conv(32, 48, 1), nn.ReLU6(),
-        ),
-        48,
+    a, b, c = width, 2 * width, 3 * width
+    body = nn.Sequential(
+        conv(shape[0], a, stride=2), nn.Hardswish(), conv(a, a, groups=a), nn.ReLU6(), conv(a, b, 1), nn.Hardswish(),
+        conv(b, b, stride=2, groups=b), nn.ReLU6(), conv(b, c, 1), nn.ReLU6(),
     )  # fmt: skip
+    return Pooled(body, c, n_classes)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    build: Callable[[], nn.Module]
+    """builder: the function in this module that makes the network."""
+
+    builder: str
     shape: tuple[int, ...]
     epochs: int
 
+    @property
+    def whole(self) -> recipes.Recipe:
+        """As edgeaudit knows it; training as in `train`."""
+        training = recipes.Training(epochs=self.epochs, batch=30, weight_decay=0.0)
+        return recipes.Recipe(f"{__name__}:{self.builder}", self.shape, 10, training=training)
+
+    def build(self) -> nn.Module:
+        return recipes.build(self.whole, seed=1)
+
 
 RECIPES = {
-    "mlp": Recipe(mlp, (64,), 150),
-    "cnn-8x8x1": Recipe(lambda: cnn(1), (1, 8, 8), 60),
-    "residual-32x32x3": Recipe(residual, (3, 32, 32), 8),
-    "separable-32x32x3": Recipe(separable, (3, 32, 32), 15),
+    "mlp": Recipe("mlp", (64,), 150),
+    "cnn-8x8x1": Recipe("cnn", (1, 8, 8), 60),
+    "residual-32x32x3": Recipe("residual", (3, 32, 32), 8),
+    "separable-32x32x3": Recipe("separable", (3, 32, 32), 15),
 }
+
+_RESHAPED: dict[Path, recipes.Recipe] = {}
+"""State dict -> what builds its module, where a pass made another architecture."""
 
 
 def train(module: nn.Module, x: FloatArray, y: npt.NDArray[np.int64], epochs: int, lr: float = 0.05) -> None:
@@ -130,10 +147,14 @@ class Toy:
     def logits(self) -> FloatArray:
         return self.answers(self.state)
 
+    def recipe_of(self, state: Path) -> recipes.Recipe:
+        return _RESHAPED.get(state, self.recipe.whole)
+
     def module(self, state: Path) -> nn.Module:
-        module = self.recipe.build()
-        module.load_state_dict(load_file(state))
-        return module.eval()
+        return recipes.module_from_manifest(self.recipe_of(state).to_dict(), state)
+
+    def members(self) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+        return self.x[:MEMBERS], self.y[:MEMBERS]
 
     def answers(self, state: Path) -> FloatArray:
         """Torch's logits for `queries` with the weights in `state`."""
@@ -141,7 +162,7 @@ class Toy:
             return np.asarray(self.module(state)(torch.from_numpy(self.queries)).numpy())
 
     def finetune(self, module: nn.Module, epochs: int) -> None:
-        train(module, self.x[:MEMBERS], self.y[:MEMBERS], epochs, lr=0.01)
+        train(module, *self.members(), epochs, lr=0.01)
 
 
 def _records(shape: tuple[int, ...]) -> tuple[FloatArray, npt.NDArray[np.int64]]:
@@ -184,8 +205,12 @@ def apply(toy: Toy, use: PassUse, source: Path, seed: int = 0) -> tuple[Path, Pr
             calibration=toy.calibration if step.spec.calibrates else None,
             module=(lambda: toy.module(source)) if step.spec.consumes == "torch" else None,
             finetune=toy.finetune if step.spec.trains else None,
+            recipe=toy.recipe_of(source) if step.spec.consumes == "torch" else None,
+            training_records=toy.members if step.spec.trains else None,
         )
     )
+    if product.recipe is not None:
+        _RESHAPED[folder / product.file] = product.recipe
     return folder / product.file, product
 
 

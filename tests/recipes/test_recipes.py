@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from edgeaudit.errors import RecipeError, TrainingError
 from edgeaudit.recipes import Recipe, Training, build
 from edgeaudit.recipes.architectures import ARCHITECTURES
 from edgeaudit.recipes.base import source_digest
-from edgeaudit.recipes.training import distil, logits, train
+from edgeaudit.recipes.resizing import resize
+from edgeaudit.recipes.training import distil, distil_model, distillation_loss, logits, train
 
 X = np.random.default_rng(0).normal(size=(48, 1, 8, 8)).astype(np.float32)
 Y = np.arange(48) % 3
@@ -147,3 +149,80 @@ def test_one_hot_answers_teach_what_labels_teach() -> None:
 def test_code_that_cannot_be_found_is_named(name: str) -> None:
     with pytest.raises(RecipeError, match="cannot be found; write module:function"):
         source_digest(name)
+
+
+def test_the_distillation_loss_by_hand() -> None:
+    """Two classes, T = 2, alpha = 3/4, labels 0 and 1.
+
+    Record 1: the student's logits are (0, 0) and the teacher's (2 ln 3, 0), so at T = 2 the student says (1/2, 1/2) and
+    the teacher (3/4, 1/4): KL = 3/4 ln(3/2) + 1/4 ln(1/2). Its cross-entropy, at T = 1, is ln 2.
+    Record 2: both have (0, 0): KL = 0, cross-entropy ln 2. So the mean is 3/4 x 4 x KL / 2 + 1/4 ln 2.
+    """
+    student = torch.zeros(2, 2, dtype=torch.float64)
+    teacher = torch.tensor([[2 * np.log(3), 0], [0, 0]], dtype=torch.float64)
+    divergence = 0.75 * np.log(1.5) + 0.25 * np.log(0.5)
+    found = distillation_loss(student, teacher, torch.tensor([0, 1]), temperature=2.0, alpha=0.75)
+    assert float(found) == pytest.approx(0.75 * 4 * divergence / 2 + 0.25 * np.log(2), rel=1e-12)
+
+
+def test_the_distillation_loss_against_torchs_own_functions() -> None:
+    torch.manual_seed(0)
+    student, teacher, labels = torch.randn(5, 4) * 3, torch.randn(5, 4) * 3, torch.arange(5) % 4
+    soft = nn.KLDivLoss(reduction="sum")(nn.LogSoftmax(1)(student / 4), nn.Softmax(1)(teacher / 4)) / 5 * 16
+    hard = nn.CrossEntropyLoss(label_smoothing=0.1)(student, labels)
+    found = distillation_loss(student, teacher, labels, 4.0, 0.9, 0.1)
+    torch.testing.assert_close(found, 0.9 * soft + 0.1 * hard)
+    torch.testing.assert_close(
+        distillation_loss(student, teacher, labels, 4.0, 0.0), nn.CrossEntropyLoss()(student, labels)
+    )
+
+
+def test_without_weight_on_the_teacher_distilling_is_training() -> None:
+    recipe = _recipe(training=replace(FEW, augment="flip-shift", label_smoothing=0.1))
+    student, teacher = build(recipe, 1), build(recipe, 2)
+    distil_model(student, teacher, X, Y, recipe, 1, temperature=4.0, alpha=0.0)
+    assert _same(dict(student.state_dict()), _trained(recipe, 1))
+
+
+@pytest.mark.parametrize(("augment", "likeness"), [("none", 0.8), ("flip-shift", 0.4)])
+def test_a_student_comes_to_answer_like_its_teacher(augment: Any, likeness: float) -> None:
+    """Labels have no weight. An MLP that sees its 8x8 records shifted by up to half of them learns less about them."""
+    recipe = _recipe("mlp", training=Training(epochs=30, batch=16, augment=augment))
+    teacher, student = build(recipe, 5), build(recipe, 6)
+    with torch.no_grad():
+        for value in teacher.parameters():
+            value.mul_(3)  # an untrained network says nearly the same to all
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    taught = logits(teacher, X)
+    first = np.corrcoef(logits(student, X).ravel(), taught.ravel())[0, 1]
+    distil_model(student, teacher, X, Y, recipe, 1, temperature=4.0, alpha=1.0)
+    last = np.corrcoef(logits(student, X).ravel(), taught.ravel())[0, 1]
+    assert last > likeness > first
+    assert _same(before, dict(teacher.state_dict()))
+
+
+def test_layers_take_the_shapes_of_a_state_dict() -> None:
+    """Every kind of layer that keeps its size beside its tensors, made at 8 channels and resized to 4."""
+
+    def made(width: int) -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.PReLU(width),
+            nn.Conv2d(width, width, 3, groups=width), nn.BatchNorm2d(width, affine=False), nn.GroupNorm(2, width),
+            nn.Conv2d(width, 2 * width, 1, groups=2), nn.Flatten(), nn.LayerNorm(2 * width * 4),
+            nn.Linear(2 * width * 4, 3),
+        )  # fmt: skip
+
+    whole, narrow = made(8), made(4)
+    resize(whole, narrow.state_dict())
+    whole.load_state_dict(narrow.state_dict())
+    assert repr(whole) == repr(narrow)
+    x = torch.randn(2, 1, 6, 6)
+    assert torch.equal(whole.eval()(x), narrow.eval()(x))
+    assert all(parameter.requires_grad for parameter in whole.parameters())
+
+
+def test_a_state_that_lacks_a_tensor_is_not_made_to_fit() -> None:
+    module, state = nn.Linear(3, 2), {"weight": torch.zeros(2, 2)}
+    resize(module, state)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        module.load_state_dict(state)

@@ -1,0 +1,207 @@
+"""Structured pruning with Torch-Pruning (Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023).
+
+What torch-pruning 1.6.1 does unasked, and is kept from doing here:
+
+* an example input that is a tensor is first unpacked, `model(*x)`, so that the model meets one record without its
+  batch axis; only where that raises is it given the batch. A network that takes both (a bare MLP, a CNN without
+  BatchNorm) would be traced with its channels on another axis. A tuple of one tensor is unpacked to the tensor;
+* the layer that answers the classes is pruned like any other, unless it is named or skipped;
+* `in_channel_groups` and two more arguments have a dict as their default that all pruners of a process share and
+  write into: it keeps every pruned module alive. Each pruner gets dicts of its own;
+* where rounding down to a multiple of `round_to` leaves nothing of a layer, the layer stays whole, silently;
+* what remains of n channels is `int(n * (1 - ratio))`, and 10 * (1 - 0.9) is a little less than 1: the layer would stay
+  whole. The ratio is given as a billionth less;
+* the channels of a LayerNorm that stay are taken in the order of a Python set (its `sort()` of a tensor sorts a copy),
+  which is not theirs where few of many stay. Such a model is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeaudit.errors import ToolchainError
+from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
+from edgeaudit.recipes.base import Recipe
+from edgeaudit.runtimes.quiet import quiet
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["PASSES", "Structured"]
+
+_FILE = "model.safetensors"
+_PROBES = 4
+_ROUNDING = 1e-9
+
+
+class Structured(Pass):
+    """Whole channels of smallest magnitude go, in every layer the same share; then fine-tuning.
+
+    ratio: share of the output channels of each convolution and linear layer that goes. Layers that are added to or
+        multiplied with each other, and depthwise convolutions, lose the same channels; the classes stay.
+    round_to: what remains of a layer is rounded down to a multiple of this, as kernels like it. A layer of which
+        nothing would remain stays whole.
+    epochs: of fine-tuning afterwards, with the recipe's own loop.
+
+    A channel's magnitude is the sum of the squares of all weights that go with it, in every layer that is coupled,
+    divided by the number of those layers ("group L2 norm", p = 2).
+
+    The file has the names of the original architecture and smaller shapes, and the recipe is marked `resized`: whoever
+    builds it takes the widths from the file.
+
+    notes: `parameters` and `channels` (output channels of all layers but the last) that remain, and those before.
+    """
+
+    spec = PassSpec(
+        name="torch-pruning.structured",
+        extra="pruning",
+        packages=("torch-pruning", "torch"),
+        consumes="torch",
+        produces="torch",
+        summary="Torch-Pruning, whole channels by group magnitude, with fine-tuning",
+        trains=True,
+        defaults={"ratio": 0.5, "round_to": 4, "epochs": 5},
+        typical_seconds=0.3,
+    )
+
+    def _apply(self, job: ExportJob) -> Product:
+        ratio, epochs, round_to = job.share("ratio"), int(job.params["epochs"]), int(job.params["round_to"])
+        if round_to < 1:
+            raise ToolchainError(f"the parameter 'round_to' is {round_to}; it is 1 or more")
+        if epochs > 0 and job.finetune is None:
+            raise ToolchainError(f"{epochs} epochs of fine-tuning were asked for, and this recipe cannot fine-tune")
+        recipe, module = replace(job.torch_recipe(), resized=True), job.torch_module()
+        names, parameters = list(module.state_dict()), _parameters(module)
+        with quiet():
+            before, after = _prune(module, ratio, round_to, job)
+        notes = {"parameters": _parameters(module), "parameters_before": parameters}
+        notes |= {"channels": after, "channels_before": before}
+        _require_pruned(notes, ratio, round_to)
+        _answer(module, recipe)
+        if epochs > 0 and job.finetune is not None:
+            import torch
+
+            torch.manual_seed(job.seed)  # for dropout; the caller's random state is restored by `Pass.apply`
+            job.finetune(module, epochs)
+        state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
+        if list(state) != names:
+            raise ToolchainError("the pruned model has other tensors than the model it was made from")
+        from safetensors.torch import save_file
+
+        save_file(state, job.workdir / _FILE)
+        _require_rebuilt(module, recipe, job.workdir / _FILE)
+        return Product(_FILE, notes=notes, recipe=recipe)
+
+
+PASSES: tuple[type[Pass], ...] = (Structured,)
+
+
+def _prune(module: nn.Module, ratio: float, round_to: int, job: ExportJob) -> tuple[int, int]:
+    """Prune in place; the output channels of all layers but the last before and after."""
+    import torch
+    import torch_pruning
+
+    pruner = torch_pruning.pruner.MagnitudePruner(
+        module,
+        (torch.zeros(1, *job.input_shape),),
+        importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+        pruning_ratio=ratio - _ROUNDING,
+        round_to=round_to,
+        in_channel_groups={},
+        out_channel_groups={},
+        num_heads={},
+    )
+    layers = set(_prunable(pruner.DG))
+    before = _channels(pruner.DG, layers)
+    for group in pruner.step(interactive=True):
+        if not _answers(pruner.DG, group):
+            _require_order(group)
+            group.prune()
+    return before, _channels(pruner.DG, layers)
+
+
+def _require_order(group: Any) -> None:
+    """Refuse a group whose pruning would shuffle the channels of a LayerNorm."""
+    from torch import nn
+
+    for step, indices in group:
+        layer = step.target.module
+        if isinstance(layer, nn.LayerNorm):
+            kept = list(set(range(layer.normalized_shape[-1])) - set(indices))  # as torch-pruning 1.6.1 takes them
+            if kept != sorted(kept):
+                raise ToolchainError(
+                    f"torch-pruning would put the {len(kept)} channels that a LayerNorm keeps in another order; "
+                    "prune a smaller share of the channels, half of them at most"
+                )
+
+
+def _answers(graph: Any, group: Any) -> bool:
+    """Whether channels of `group` are the model's answers: put out by an operator that no other one reads."""
+    return any(not step.target.outputs and graph.is_out_channel_pruning_fn(step.handler) for step, _ in group)
+
+
+def _prunable(graph: Any) -> Iterator[nn.Module]:
+    """The layers whose output channels may go."""
+    from torch import nn
+
+    for group in graph.get_all_groups():
+        if not _answers(graph, group):
+            for step, _ in group:
+                layer = step.target.module
+                weighted = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+                if isinstance(layer, weighted) and graph.is_out_channel_pruning_fn(step.handler):
+                    yield layer
+
+
+def _channels(graph: Any, layers: set[nn.Module]) -> int:
+    return sum(int(graph.get_out_channels(layer)) for layer in layers)
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _require_pruned(notes: dict[str, int], ratio: float, round_to: int) -> None:
+    """A format is named for its ratio; layers that are too narrow for `round_to` stay whole and could belie it."""
+    left, channels = notes["channels"], notes["channels_before"]
+    if left > channels * (1 - ratio / 2):
+        raise ToolchainError(
+            f"pruning {ratio:.0%} of the channels left {left} of {channels}: where what remains is rounded to "
+            f"multiples of {round_to}, layers of fewer than {round_to / (1 - ratio):.0f} channels stay whole. "
+            "Give the model wider layers, or lower 'round_to'"
+        )
+
+
+def _answer(module: nn.Module, recipe: Recipe) -> Tensor:
+    """What the module answers to a few records of noise, [n, classes]; an error where pruning broke it."""
+    import torch
+
+    records = torch.randn(_PROBES, *recipe.input_shape, generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.no_grad():
+            answer: Tensor = module.eval()(records)
+    except RuntimeError as exc:
+        raise ToolchainError(
+            f"{recipe.name} cannot be pruned by channels, it fails at the pruned widths: {str(exc).splitlines()[0]}. "
+            "Its forward must take the numbers of channels from its tensors"
+        ) from exc
+    if answer.shape != (_PROBES, recipe.n_classes):
+        raise ToolchainError(
+            f"{recipe.name} cannot be pruned by channels: pruned it answers shape {tuple(answer.shape)} to {_PROBES} "
+            f"records. Its forward must take the numbers of channels from its tensors"
+        )
+    return answer
+
+
+def _require_rebuilt(module: nn.Module, recipe: Recipe, file: Path) -> None:
+    """What every later step will build from the file must be the module that was pruned."""
+    from edgeaudit.recipes.base import module_from_manifest
+
+    if not _answer(module, recipe).equal(_answer(module_from_manifest(recipe.to_dict(), file), recipe)):
+        raise ToolchainError(
+            f"{recipe.name} cannot be pruned by channels: built again at the pruned widths it answers something else. "
+            "All that it computes with must be in its parameters, its buffers and the options of its recipe"
+        )
