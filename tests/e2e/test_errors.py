@@ -85,9 +85,12 @@ def test_a_full_disk_keeps_finished_work(bench: Workbench) -> None:
 def test_ctrl_c_ends_at_once_and_says_what_is_kept(bench: Workbench) -> None:
     spec = bench.write("a", threat={"shadows": 30})
     command = [sys.executable, "-m", "edgeaudit", "run", str(spec), "--out", "out"]
+    # A shell's background jobs ignore SIGINT, and so would this one where the tests are such a job.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         command, cwd=bench.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
+    signal.signal(signal.SIGINT, before)
     while not list((bench.folder / ".edgeaudit").glob("query/*/entry.json")):
         assert process.poll() is None
         time.sleep(0.1)
