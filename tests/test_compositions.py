@@ -96,7 +96,7 @@ def test_softmax_goes_into_the_export() -> None:
 
 def test_each_kind_has_a_default_runtime() -> None:
     assert {spec.serves: default_runtime(spec.serves).spec.name for spec in runtime_specs()} == {
-        "torch": "torch", "onnx": "onnxruntime", "tflite": "litert",
+        "torch": "torch", "onnx": "onnxruntime", "tflite": "litert", "openvino": "openvino", "executorch": "executorch",
     }  # fmt: skip
 
 

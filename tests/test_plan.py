@@ -319,5 +319,5 @@ def test_softmax_inside_is_for_the_pass_that_leaves_torch(name: str, where: str)
 
 
 def test_torch_itself_has_no_softmax_inside() -> None:
-    with pytest.raises(SpecError, match="'torch-fp32' exports no file"):
+    with pytest.raises(SpecError, match=r"'torch-fp32\+softmax' exports no file"):
         find_format(FormatUse(format="torch-fp32", softmax="inside"))

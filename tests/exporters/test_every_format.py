@@ -14,10 +14,7 @@ from tests.exporters.toys import RECIPES, Toy, artifact, pushed, toy
 
 COMPRESSED = [f for f in FORMATS.values() if f.passes]
 CHANNELS_LAST = {"tflite": "NHWC", "onnx": "NCHW", "openvino": "NCHW", "executorch": "NCHW"}
-INTEGERS = {
-    "litert-int8": "int8", "litert-int8-reference": "int8", "litert-int8-averaged": "int8", "litert-int16x8": "int16",
-    "litert-int8-pt2e": "int8",
-}  # fmt: skip
+INTEGERS = {"aeq.static-int8": "int8", "aeq.static-int16x8": "int16", "litert.pt2e-int8": "int8"}
 
 every_format = pytest.mark.parametrize("fmt", COMPRESSED, ids=lambda f: f.id)
 every_toy = pytest.mark.parametrize("name", RECIPES)
@@ -75,9 +72,10 @@ def test_the_contract_is_the_files_own(fmt: Format, name: str) -> None:
     shape = channels_last if image and manifest.kind == "tflite" else subject.recipe.shape
     assert manifest.input.shape == (-1, *shape)
     assert manifest.output.shape == (-1, 10)
-    dtype = INTEGERS.get(fmt.id, "float32")
+    last = fmt.passes[-1]
+    dtype = "float32" if last.params.get("interface") == "float" else INTEGERS.get(last.name, "float32")
     assert (manifest.input.dtype, manifest.output.dtype) == (dtype, dtype)
-    assert (manifest.input.scale is not None) == (fmt.id in INTEGERS)
+    assert (manifest.input.scale is not None) == (dtype != "float32")
     assert not manifest.softmax_inside
 
 

@@ -182,17 +182,34 @@ def test_calibration_records_that_do_not_fit(tmp_path: Path, use: PassUse, recor
         (PassUse("aeq.static-int8", {"interface": "int"}), "'interface' is 'int'; it can be: integer, float"),
         (PassUse("executorch.static-int8", {"calibration": "max"}), "it can be: min-max, histogram"),
         (PassUse("executorch.export", {"softmax": "yes"}), "'softmax' is 'yes'; it can be: outside, inside"),
-        (
-            PassUse("litert.pt2e-int8", {"activations": "dynamic"}),
-            "dynamic per-tensor ones answer garbage that differs",
-        ),
-        (PassUse("litert.pt2e-int8", {"per_channel": False}), "Leave 'activations' static and 'per_channel' true"),
     ],
     ids=str,
 )
 def test_parameters_that_cannot_be_meant(use: PassUse, message: str) -> None:
     with pytest.raises(ToolchainError, match=message):
         find_pass(use.name).parameters(use.params)
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (
+            PassUse("litert.pt2e-int8", {"activations": "dynamic"}),
+            "dynamic per-tensor ones answer garbage that differs",
+        ),
+        (PassUse("litert.pt2e-int8", {"per_channel": False}), "Leave 'activations' static and 'per_channel' true"),
+        (PassUse("torch-pruning.structured", {"ratio": 1}), r"'ratio' is 1\.0; it lies between 0 and 1"),
+        (PassUse("torch-pruning.structured", {"round_to": 0}), "'round_to' is 0; it is 1 or more"),
+        (PassUse("distil", {"temperature": 0}), r"'temperature' is 0\.0; it is above 0"),
+        (PassUse("distil", {"alpha": 1.5}), r"'alpha' is 1\.5; it lies from 0 to 1"),
+    ],
+    ids=str,
+)
+def test_values_that_a_pass_refuses(tmp_path: Path, use: PassUse, message: str) -> None:
+    subject = toy("mlp")
+    with pytest.raises(ToolchainError, match=message):
+        find_pass(use.name).apply(job(subject, use, tmp_path, subject.state))
 
 
 @pytest.mark.toolchain
