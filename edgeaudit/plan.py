@@ -28,7 +28,10 @@ from edgeaudit.spec import AuditSpec, FormatUse, ModelSpec
 from edgeaudit.store import content_key
 from edgeaudit.views import require_views_fit
 
-__all__ = ["FormatPlan", "Plan", "make_plan", "nonce", "population_job", "preflight"]
+__all__ = ["TRACED", "FormatPlan", "Plan", "make_plan", "nonce", "population_job", "preflight"]
+
+TRACED = {"boundary": "label-only", "trajectory": "loss-trajectory"}
+"""A kind of job that asks or trains once more, and the attack that it is made for, where `attacks` names that."""
 
 FLOOR = 1 / 512
 """Probability floor of every format that is compared: half the step of an int8 softmax output, 1/256."""
@@ -297,15 +300,15 @@ class _Planner:
         """Name -> the query that asked the same artifact -> the job; of the attacks that audit.yaml chose by name."""
         if self.spec.threat.mode == "auditor":
             return {}
-        makers: dict[str, tuple[str, int, Callable[[Role, JobRef], JobRef]]] = {
-            "boundary": ("label-only", self.spec.label_only.shadows, self._boundary),
-            "trajectory": ("loss-trajectory", self.spec.loss_trajectory.shadows, self._trajectory),
+        makers: dict[str, tuple[int, Callable[[Role, JobRef], JobRef]]] = {
+            "boundary": (self.spec.label_only.shadows, self._boundary),
+            "trajectory": (self.spec.loss_trajectory.shadows, self._trajectory),
         }
         known = list(zip(self.shadows, shadows, strict=True))
         return {
             name: {query: make(role, query) for role, query in (*asked.items(), *known[:count])}
-            for name, (attack, count, make) in makers.items()
-            if attack in self.spec.attacks
+            for name, (count, make) in makers.items()
+            if TRACED[name] in self.spec.attacks
         }
 
     def _boundary(self, role: str, query: JobRef) -> JobRef:

@@ -21,10 +21,11 @@ from edgeaudit.plugins import package_versions
 from edgeaudit.recipes.base import Recipe
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 __all__ = ["ExportJob", "Pass", "PassSpec", "Product"]
 
+_WEIGHTS = "model.safetensors"
 _TYPES: Mapping[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
@@ -102,6 +103,34 @@ class ExportJob:
         if self.module is None:
             raise ToolchainError(f"{self.source.name} is not a torch model")
         return self.module()
+
+    def module_to_export(self) -> nn.Module:
+        """The source in eval mode, with a softmax behind it where the parameter `softmax` says `inside`."""
+        module = self.torch_module()
+        if self.params["softmax"] == "outside":
+            return module
+        from torch import nn
+
+        return nn.Sequential(module, nn.Softmax(dim=1)).eval()
+
+    def train_on(self, module: nn.Module, epochs: int) -> None:
+        """Fine-tune in place, see `finetune`; 0 epochs change nothing. `Pass.apply` restores torch's random state."""
+        if epochs == 0:
+            return
+        if self.finetune is None:
+            raise ToolchainError(f"{epochs} epochs of fine-tuning were asked for, and this recipe cannot fine-tune")
+        import torch
+
+        torch.manual_seed(self.seed)  # for dropout
+        self.finetune(module, epochs)
+
+    def save_weights(self, state: Mapping[str, Tensor]) -> str:
+        """Write a state dict into `workdir`, tensors of their own and contiguous; returns the file's name."""
+        from safetensors.torch import save_file
+
+        own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+        save_file(own, self.workdir / _WEIGHTS)
+        return _WEIGHTS
 
     def torch_recipe(self) -> Recipe:
         """The recipe of the source."""

@@ -13,7 +13,6 @@ from edgeaudit.recipes.base import Recipe, import_function
 
 __all__ = ["PASSES", "Distil", "student_recipe"]
 
-_FILE = "model.safetensors"
 _WIDTHS = ("width", "width_mult", "hidden")
 """Options that make an architecture narrower, by name."""
 
@@ -62,18 +61,14 @@ class Distil(Pass):
         if job.training_records is None:
             raise ToolchainError("distillation needs the model's own training records, and this job has none")
         recipe = student_recipe(job.torch_recipe(), job.params)
-        from safetensors.torch import save_file
-
         from edgeaudit.recipes.base import build
         from edgeaudit.recipes.training import distil_model
 
         student, teacher = build(recipe, job.seed), job.torch_module()
         loss = distil_model(student, teacher, *job.training_records(), recipe, job.seed, temperature, alpha)
-        state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in student.state_dict().items()}
-        save_file(state, job.workdir / _FILE)
         sizes = [sum(parameter.numel() for parameter in module.parameters()) for module in (student, teacher)]
         notes = {"parameters": sizes[0], "teacher_parameters": sizes[1], "loss": loss}
-        return Product(_FILE, notes=notes, recipe=recipe)
+        return Product(job.save_weights(student.state_dict()), notes=notes, recipe=recipe)
 
 
 PASSES: tuple[type[Pass], ...] = (Distil,)

@@ -46,7 +46,7 @@ class Export(Pass):
 
     def _apply(self, job: ExportJob) -> Product:
         with quiet():
-            return _lowered(_module(job), job)
+            return _lowered(job.module_to_export(), job)
 
 
 class StaticInt8(Pass):
@@ -85,20 +85,12 @@ class StaticInt8(Pass):
             config = pt2e.with_ranges(get_symmetric_quantization_config(is_per_channel=True), calibration)
             quantizer = XNNPACKQuantizer().set_global(config)
             module = pt2e.quantised(
-                _module(job), records, quantizer, batch=LARGEST_BATCH, dynamic_shapes=_dynamic_shapes()
+                job.module_to_export(), records, quantizer, batch=LARGEST_BATCH, dynamic_shapes=_dynamic_shapes()
             )
             return _lowered(module, job)
 
 
 PASSES: tuple[type[Pass], ...] = (Export, StaticInt8)
-
-
-def _module(job: ExportJob) -> nn.Module:
-    inside = job.params["softmax"] == "inside"
-    module = job.torch_module()
-    import torch
-
-    return torch.nn.Sequential(module, torch.nn.Softmax(dim=1)).eval() if inside else module.eval()
 
 
 def _dynamic_shapes() -> Any:

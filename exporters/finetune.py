@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PASSES", "Finetune"]
 
-_FILE = "model.safetensors"
-
 
 class Finetune(Pass):
     """Train on with the model's own training records, at a tenth of the recipe's learning rate; zeros stay zeros.
@@ -44,19 +42,13 @@ class Finetune(Pass):
         epochs = int(job.params["epochs"])
         if epochs < 1:
             raise ToolchainError(f"the parameter 'epochs' is {epochs}; it is a whole number from 1")
-        if job.finetune is None:
-            raise ToolchainError(f"{epochs} epochs of fine-tuning were asked for, and this recipe cannot fine-tune")
-        import torch
-        from safetensors.torch import save_file
-
         module = job.torch_module()
         zeros = _zeros(module)
         holds = [
             parameter.register_hook(_held(zeros[name]))  # type: ignore[no-untyped-call]  # torch 2.14
             for name, parameter in _weights(module).items()
         ]
-        torch.manual_seed(job.seed)  # for dropout; the caller's random state is restored by `Pass.apply`
-        job.finetune(module, epochs)
+        job.train_on(module, epochs)
         for hold in holds:
             hold.remove()
         moved = sum(int((w[zeros[name]] != 0).sum()) for name, w in _weights(module).items())
@@ -65,10 +57,9 @@ class Finetune(Pass):
                 f"fine-tuning brought {moved} pruned weights back; the training loop must step along the gradients of "
                 "the module that it is given"
             )
-        state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
-        save_file(state, job.workdir / _FILE)
         weights = sum(w.numel() for w in _weights(module).values())
-        return Product(_FILE, notes={"zeros": sum(int(z.sum()) for z in zeros.values()), "weights": weights})
+        file = job.save_weights(module.state_dict())
+        return Product(file, notes={"zeros": sum(int(z.sum()) for z in zeros.values()), "weights": weights})
 
 
 PASSES: tuple[type[Pass], ...] = (Finetune,)

@@ -44,9 +44,8 @@ class Export(Pass):
     )
 
     def _apply(self, job: ExportJob) -> Product:
-        inside = job.params["softmax"] == "inside"
         with quiet():
-            module, shape = _as_tflite_takes_it(job.torch_module(), job.input_shape, softmax=inside)
+            module, shape = _as_tflite_takes_it(job.module_to_export(), job.input_shape)
             _convert(module, shape, job)
         return _product(job)
 
@@ -82,20 +81,18 @@ class Pt2eInt8(Pass):
     )
 
     def _apply(self, job: ExportJob) -> Product:
-        inside, calibration = job.params["softmax"] == "inside", str(job.params["calibration"])
+        calibration = str(job.params["calibration"])
         if job.params["activations"] == "dynamic" or not job.params["per_channel"]:
             raise ToolchainError(
                 "litert-torch's PT2E files with dynamic activations or per-tensor weights cannot be trusted: dynamic "
                 "per-tensor ones answer garbage that differs from run to run. Leave 'activations' static and "
                 "'per_channel' true, or use 'aeq.dynamic-int8'"
             )
-        records = job.calibration_records()
+        records = _records(job)
         with quiet():
             from litert_torch.quantize import pt2e_quantizer, quant_config
 
-            module, shape = _as_tflite_takes_it(job.torch_module(), job.input_shape, softmax=inside)
-            if len(shape) == 3:
-                records = np.ascontiguousarray(records.transpose(0, 2, 3, 1))
+            module, shape = _as_tflite_takes_it(job.module_to_export(), job.input_shape)
             config = pt2e_quantizer.get_symmetric_quantization_config(is_per_channel=True)
             quantizer = pt2e_quantizer.PT2EQuantizer().set_global(pt2e.with_ranges(config, calibration))
             # One record at a time, as the file has batch 1; its converter wants weights as floats with their steps.
@@ -278,15 +275,10 @@ def _between_floats(recipe: Any) -> Any:
     return manager.get_quantization_recipe()
 
 
-def _as_tflite_takes_it(
-    module: nn.Module, shape: tuple[int, ...], *, softmax: bool
-) -> tuple[nn.Module, tuple[int, ...]]:
-    """The module in eval mode, with a softmax behind it or not, images going in channels last; and a record's shape."""
+def _as_tflite_takes_it(module: nn.Module, shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
+    """The module in eval mode, images going in channels last; and a record's shape."""
     import litert_torch
-    import torch
 
-    if softmax:
-        module = torch.nn.Sequential(module, torch.nn.Softmax(dim=1))
     if len(shape) == 3:
         module, shape = litert_torch.to_channel_last_io(module, args=[0]), _channels_last(shape)
     return module.eval(), shape
@@ -304,14 +296,18 @@ def _channels_last(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*shape[1:], shape[0])
 
 
+def _records(job: ExportJob) -> npt.NDArray[np.float32]:
+    """The calibration records as the file takes them, images channels last."""
+    records = job.calibration_records()
+    return np.ascontiguousarray(records.transpose(0, 2, 3, 1)) if len(job.input_shape) == 3 else records
+
+
 def _dataset(source: bytes, job: ExportJob) -> dict[str, list[dict[str, npt.NDArray[np.float32]]]]:
     """The calibration records, one to a step, under the names of the file's own signature."""
     interpreter = _interpreter(source)
     ((signature, names),) = interpreter.get_signature_list().items()
     (name,) = names["inputs"]
-    records = job.calibration_records()
-    if len(job.input_shape) == 3:
-        records = np.ascontiguousarray(records.transpose(0, 2, 3, 1))
+    records = _records(job)
     return {signature: [{name: records[i : i + 1]} for i in range(len(records))]}
 
 

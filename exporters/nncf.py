@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PASSES", "Prune"]
 
-_FILE = "model.safetensors"
 _SHELLED = "shelled_by_edgeaudit"
 
 
@@ -52,22 +51,16 @@ class Prune(Pass):
 
     def _apply(self, job: ExportJob) -> Product:
         ratio, epochs = job.share("ratio"), int(job.params["epochs"])
-        if epochs > 0 and job.finetune is None:
-            raise ToolchainError(f"{epochs} epochs of fine-tuning were asked for, and this recipe cannot fine-tune")
         module = job.torch_module()
         names = list(module.state_dict())
         pruned, masked, example = _prune(_shelled(module), ratio, job.input_shape)
-        if epochs > 0 and job.finetune is not None:
-            import torch
-
-            torch.manual_seed(job.seed)  # for dropout; the caller's random state is restored by `Pass.apply`
-            job.finetune(pruned, epochs)
+        job.train_on(pruned, epochs)
         _strip(pruned, example)
-        state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in _bare_state(pruned).items()}
+        state = _bare_state(pruned)
         if list(state) != names:
             raise ToolchainError("the pruned model has other tensors than the model it was made from")
-        _save(state, job)
-        return Product(_FILE, notes=_verified_sparsity([state[name] for name in masked], ratio))
+        file = job.save_weights(state)
+        return Product(file, notes=_verified_sparsity([state[name] for name in masked], ratio))
 
 
 PASSES: tuple[type[Pass], ...] = (Prune,)
@@ -126,12 +119,6 @@ def _shelled(module: nn.Module) -> nn.Module:
 def _bare_state(pruned: nn.Module) -> dict[str, Tensor]:
     """The state dict under the architecture's own names."""
     return {name.removeprefix(f"{_SHELLED}."): tensor for name, tensor in pruned.state_dict().items()}
-
-
-def _save(state: dict[str, Tensor], job: ExportJob) -> None:
-    from safetensors.torch import save_file
-
-    save_file(state, job.workdir / _FILE)
 
 
 def _verified_sparsity(weights: list[Tensor], ratio: float) -> dict[str, float]:

@@ -46,12 +46,10 @@ class Export(Pass):
 
     def _apply(self, job: ExportJob) -> Product:
         inside = job.params["softmax"] == "inside"
-        module = job.torch_module()
+        module = job.module_to_export()
         with quiet():
             import torch
 
-            if inside:
-                module = torch.nn.Sequential(module, torch.nn.Softmax(dim=1)).eval()
             output = "probabilities" if inside else "logits"
             torch.onnx.export(
                 module,

@@ -53,13 +53,11 @@ class Export(Pass):
 
     def _apply(self, job: ExportJob) -> Product:
         inside, half = job.params["softmax"] == "inside", job.params["weights"] == "float16"
-        module = job.torch_module()
+        module = job.module_to_export()
         with quiet(NO_TELEMETRY):
             import openvino
             import torch
 
-            if inside:
-                module = torch.nn.Sequential(module, torch.nn.Softmax(dim=1)).eval()
             model = openvino.convert_model(
                 module, example_input=torch.zeros(2, *job.input_shape), input=[-1, *job.input_shape]
             )

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PASSES", "Structured"]
 
-_FILE = "model.safetensors"
 _PROBES = 4
 _ROUNDING = 1e-9
 
@@ -71,8 +70,6 @@ class Structured(Pass):
         ratio, epochs, round_to = job.share("ratio"), int(job.params["epochs"]), int(job.params["round_to"])
         if round_to < 1:
             raise ToolchainError(f"the parameter 'round_to' is {round_to}; it is 1 or more")
-        if epochs > 0 and job.finetune is None:
-            raise ToolchainError(f"{epochs} epochs of fine-tuning were asked for, and this recipe cannot fine-tune")
         recipe, module = replace(job.torch_recipe(), resized=True), job.torch_module()
         names, parameters = list(module.state_dict()), _parameters(module)
         with quiet():
@@ -81,19 +78,12 @@ class Structured(Pass):
         notes |= {"channels": after, "channels_before": before}
         _require_pruned(notes, ratio, round_to)
         _answer(module, recipe)
-        if epochs > 0 and job.finetune is not None:
-            import torch
-
-            torch.manual_seed(job.seed)  # for dropout; the caller's random state is restored by `Pass.apply`
-            job.finetune(module, epochs)
-        state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
-        if list(state) != names:
+        job.train_on(module, epochs)
+        if list(module.state_dict()) != names:
             raise ToolchainError("the pruned model has other tensors than the model it was made from")
-        from safetensors.torch import save_file
-
-        save_file(state, job.workdir / _FILE)
-        _require_rebuilt(module, recipe, job.workdir / _FILE)
-        return Product(_FILE, notes=notes, recipe=recipe)
+        file = job.save_weights(module.state_dict())
+        _require_rebuilt(module, recipe, job.workdir / file)
+        return Product(file, notes=notes, recipe=recipe)
 
 
 PASSES: tuple[type[Pass], ...] = (Structured,)

@@ -89,13 +89,7 @@ def true_class_loss(answers: FloatArray, labels: IntArray, exposure: Exposure, f
 
 def true_class_probability(answers: FloatArray, labels: IntArray, exposure: Exposure, floor: float) -> FloatArray:
     """p_y of one model clipped to [floor, 1 - floor]; shapes as in `true_class_margin`."""
-    if exposure == "probabilities":
-        p = np.asarray(answers[np.arange(len(labels)), labels], dtype=np.float64)
-        return np.asarray(np.clip(p, floor, 1 - floor), dtype=np.float64)
-    # The same as exp(-loss), at half its cost: a probability has no digits to lose where a loss has.
-    logits = np.asarray(answers, dtype=np.float64)
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    p = powers[np.arange(len(labels)), labels] / powers.sum(axis=1)
+    p = probabilities(answers, exposure)[np.arange(len(labels)), labels]
     return np.asarray(np.clip(p, floor, 1 - floor), dtype=np.float64)
 
 

@@ -15,14 +15,12 @@ from edgeaudit.audit import prepare, run_audit
 from edgeaudit.cli.options import DEFAULT_STORE, StoreOption, WorkersOption, executor_for
 from edgeaudit.cli.progress import ProgressView, clock
 from edgeaudit.errors import RunError
+from edgeaudit.plan import TRACED
 from edgeaudit.report.schema import read_audit
 from edgeaudit.report.terminal import render
 from edgeaudit.spec import recorded_spec
 
 __all__ = ["attack"]
-
-_ASKING = {"label-only": "boundary", "loss-trajectory": "trajectory"}
-"""Attacks that ask or train once more where they are named, and the kind of job that does."""
 
 
 def attack(
@@ -54,9 +52,9 @@ def attack(
         prepared = prepare(spec, opened, executor, view)
         todo = prepared.todo(opened)
         missing = [prepared.plan.jobs[ref].label for ref in todo if ref[0] not in ("measure", "control")]
-        asks = {ref[0] for ref in todo} & {"boundary", "trajectory"}
+        asks = {ref[0] for ref in todo} & set(TRACED)
         if missing and {ref[0] for ref in todo} <= {"measure", "control", *asks}:
-            new = ", ".join(name for name, kind in _ASKING.items() if kind in asks)
+            new = ", ".join(name for kind, name in TRACED.items() if kind in asks)
             raise RunError(
                 f"{new} needs more than the answers of {run} ({len(missing)} jobs: {missing[0]}, ...): name it under "
                 "attacks in audit.yaml and run the audit again, which does no more than that"

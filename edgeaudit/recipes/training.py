@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -37,9 +38,7 @@ def train(
     """
     setting = recipe.training
     n_epochs = setting.epochs if epochs is None else epochs
-    torch.use_deterministic_algorithms(mode=True)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with _reproducible(module, recipe, seed, "training"):
         if recipe.train_function is not None:
             import_function(recipe.train_function)(module, x, y, seed=seed, epochs=n_epochs)
             loss = math.nan
@@ -47,8 +46,6 @@ def train(
             lr = setting.lr if epochs is None else setting.lr / 10
             criterion = _against(torch.from_numpy(y), setting)
             loss = _loop(module, torch.from_numpy(x), setting, n_epochs, lr, seed, criterion)
-    module.eval()
-    _require_finite(module, recipe, "training")
     return loss
 
 
@@ -81,14 +78,9 @@ def distil(
         TrainingError: the loss or a weight is no longer finite.
     """
     setting = replace(recipe.training, label_smoothing=0.0, augment="none")
-    torch.use_deterministic_algorithms(mode=True)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with _reproducible(student, recipe, seed, "distillation"):
         criterion = _against(torch.from_numpy(answers), setting)
-        loss = _loop(student, torch.from_numpy(x), setting, epochs, setting.lr, seed, criterion, after_epoch)
-    student.eval()
-    _require_finite(student, recipe, "distillation")
-    return loss
+        return _loop(student, torch.from_numpy(x), setting, epochs, setting.lr, seed, criterion, after_epoch)
 
 
 def distil_model(
@@ -121,19 +113,14 @@ def distil_model(
         TrainingError: the loss or a weight is no longer finite.
     """
     setting = recipe.training
-    torch.use_deterministic_algorithms(mode=True)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with _reproducible(student, recipe, seed, "distillation"):
         taught, labels = _taught(teacher, x, setting), torch.from_numpy(y)
 
         def criterion(answer: torch.Tensor, inputs: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
             known = taught(inputs, rows)
             return distillation_loss(answer, known, labels[rows], temperature, alpha, setting.label_smoothing)
 
-        loss = _loop(student, torch.from_numpy(x), setting, setting.epochs, setting.lr, seed, criterion)
-    student.eval()
-    _require_finite(student, recipe, "distillation")
-    return loss
+        return _loop(student, torch.from_numpy(x), setting, setting.epochs, setting.lr, seed, criterion)
 
 
 def distillation_loss(
@@ -185,7 +172,14 @@ def _against(targets: torch.Tensor, setting: Training) -> _Loss:
     return loss
 
 
-def _require_finite(module: nn.Module, recipe: Recipe, what: str) -> None:
+@contextmanager
+def _reproducible(module: nn.Module, recipe: Recipe, seed: int, what: str) -> Iterator[None]:
+    """Seeded and deterministic inside, and the process's random state as before; eval mode and finite weights after."""
+    torch.use_deterministic_algorithms(mode=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+    module.eval()
     if not all(bool(torch.isfinite(value).all()) for value in module.state_dict().values()):
         raise TrainingError(
             f"{recipe.name}: a weight is not finite after {what}; lower model.lr (it is {recipe.training.lr})"
