@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from edgeaudit.errors import ArtifactError
 
-__all__ = ["Artifact", "Kind", "Layout", "Manifest", "PassRecord", "TensorSpec", "file_sha256"]
+__all__ = ["KINDS", "Artifact", "Kind", "Layout", "Manifest", "PassRecord", "TensorSpec", "file_sha256"]
 
 Kind = Literal["torch", "onnx", "tflite", "openvino", "executorch"]
-Layout = Literal["NCHW", "NHWC", "flat"]
+Layout = Literal["NCHW", "NHWC", "HW", "flat"]
+"""Of a batch of records: images with channels first or last, images of one channel without an axis for it, vectors."""
+KINDS: Mapping[str, Kind] = {".onnx": "onnx", ".tflite": "tflite", ".xml": "openvino", ".pte": "executorch"}
+"""Kind of a file by its suffix."""
 
 
 @dataclass(frozen=True)
 class TensorSpec:
     """One input or output of an artifact, as the file itself declares it.
 
-    `shape` has -1 for the batch axis. `scale` and `zero_point` are set where the tensor is an integer:
+    `shape` has -1 for the batch axis, or the only batch that the file takes. `scale` and `zero_point` are set where the tensor is an integer:
     real = scale * (integer - zero_point).
     """
 
@@ -52,6 +56,8 @@ class Manifest:
     `bytes` counts all of them. `calibration_ids` are the population's record ids that a quantiser saw (empty where none
     did).
     `softmax_inside` tells whether the file answers with probabilities (True) or logits (False).
+    `outputs` are the places of the labels' scores among the file's outputs; None for all in the file's order.
+    `foreign`: the file was made elsewhere, so that no torch model is known whose answers it should have.
     """
 
     kind: Kind
@@ -66,6 +72,8 @@ class Manifest:
     calibration_ids: tuple[int, ...] = ()
     recipe: dict[str, Any] = field(default_factory=dict)
     companions: dict[str, str] = field(default_factory=dict)
+    outputs: tuple[int, ...] | None = None
+    foreign: bool = False
 
     def to_json(self) -> str:
         """JSON text with sorted keys: the same manifest gives the same bytes."""
@@ -80,6 +88,7 @@ class Manifest:
             raw[key] = TensorSpec(**raw[key])
         raw["passes"] = tuple(PassRecord(**p) for p in raw["passes"])
         raw["calibration_ids"] = tuple(raw["calibration_ids"])
+        raw["outputs"] = None if raw["outputs"] is None else tuple(raw["outputs"])
         return cls(**raw)
 
 

@@ -165,6 +165,7 @@ def _format_result(
             calibration_records=len(manifest.calibration_ids),
             calibration_audited=int(np.isin(manifest.calibration_ids, audited).sum()),
             companions=manifest.companions,
+            found=tuple(store.entry(*planned.artifact).about["facts"].get("found", ())),
         ),
         accuracy=Accuracy.model_validate(first["accuracy"]),
         outputs=Outputs.model_validate(first["outputs"]),
@@ -172,7 +173,9 @@ def _format_result(
     )
 
 
-def _agreement(planned: FormatPlan, target: Mapping[str, Any], store: Store) -> Agreement:
+def _agreement(planned: FormatPlan, target: Mapping[str, Any] | None, store: Store) -> Agreement | None:
+    if target is None:
+        return None
     shadows = [store.entry(*ref).about["facts"]["agreement"] for ref in planned.shadow_queries]
     return Agreement(
         **target,
@@ -206,6 +209,9 @@ def _population_info(population: Population) -> PopulationInfo:
         notes.append(f"{about['duplicates']} records repeat another exactly; each group was kept on one side")
     if about["moved"]:
         notes.append(f"{about['moved']} listed nonmembers repeat a member exactly and were taken out")
+    if about["files"]:
+        first = ", ".join(f"those of {side} ({name}) from {start}" for side, (name, start) in about["files"].items())
+        notes.append(f"records are counted through all files: {first}")
     names = ("source", "sha256", "records", "members", "nonmembers", "reference", "classes", "input_shape",
              "duplicates", "conflicting_labels")  # fmt: skip
     return PopulationInfo.model_validate({**{name: about[name] for name in names}, "notes": tuple(notes)})
@@ -216,7 +222,7 @@ def _threat(spec: AuditSpec, population: Population) -> dict[str, Any]:
         **spec.threat.model_dump(mode="json"),
         "targets": spec.targets,
         "controls": spec.controls.model_dump(mode="json", by_alias=True),
-        "records_per_model": len(population.split.members),
+        "records_per_model": population.about["shadow_records"] if spec.recipe_known else len(population.split.members),
         "probability_floor": FLOOR,
     }
 
@@ -239,7 +245,7 @@ def _model_controls(
     """Null targets, resolution and tie mass, from what was measured."""
     answers = {f.id: Answers(f.outputs.distinct, f.outputs.tie_mass) for f in formats if f.outputs is not None}
     findings: list[Finding] = [
-        *null_target(null_rows, spec.controls.null_targets, spec.threat.shadow_match[0]),
+        *null_target(null_rows, spec.null_targets, spec.threat.shadow_match[0], recipe_known=spec.recipe_known),
         *resolution(len(population.split.nonmembers), spec.threat.shadows),
         *tie_mass(answers, len(population.audited)),
     ]

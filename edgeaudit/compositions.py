@@ -5,27 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
-from edgeaudit.artifact import Kind
+from edgeaudit.artifact import KINDS, Kind
 from edgeaudit.calls import Call, alike, parse_call
 from edgeaudit.errors import ArtifactError, SpecError, ToolchainError, did_you_mean
 from edgeaudit.exporters import Pass, PassSpec, find_pass, pass_specs
 from edgeaudit.formats import FORMATS, Format, PassUse, tolerance_of
 from edgeaudit.runtimes.registry import default_runtime, find_runtime, runtime_specs
-from edgeaudit.spec import FormatUse
+from edgeaudit.spec import AS_SHIPPED, FormatUse
 
 __all__ = ["find_format"]
 
 
-def find_format(use: FormatUse) -> Format:
+def find_format(use: FormatUse, artifact: Path | None = None) -> Format:
     """The passes, runtime and limits that a format entry means.
+
+    artifact: the file that is its target where that was made elsewhere; the passes are then those of the shadows.
 
     Raises `SpecError` that names the entry and what is wrong with it: an unknown preset, pass, runtime, parameter or
     option, a value that it cannot have, or passes and a runtime that do not fit one another. No toolchain is imported.
     """
     if use.name in FORMATS and use != FormatUse(format=use.name, name=use.name):
         raise SpecError(f"formats: '{use.name}' is the name of a preset that is something else; take another 'name'")
-    found = _preset(use) if use.passes is None else _composed(use, use.passes)
+    if use.format == AS_SHIPPED:
+        found = _as_shipped(use, artifact)
+    else:
+        found = _preset(use) if use.passes is None else _composed(use, use.passes)
+        _require_kind(found, use, artifact)
     if use.runtime is not None:
         found = _served(found, use.runtime, f"formats: '{use.id}'")
     if use.tolerance is not None:
@@ -33,6 +40,35 @@ def find_format(use: FormatUse) -> Format:
     if use.range_tolerance is not None:
         found = replace(found, range_tolerance=use.range_tolerance)
     return found if use.softmax == "outside" else _with_softmax(found, use)
+
+
+def _as_shipped(use: FormatUse, artifact: Path | None) -> Format:
+    """The format of a file of which nothing is told: no passes, and the runtime that serves its kind."""
+    if artifact is None:
+        raise SpecError(f"formats: '{AS_SHIPPED}' is the format of a file that was made elsewhere: set target.artifact")
+    runtime = default_runtime(_kind(artifact)).spec
+    return Format(use.id, (), runtime.name, "as it was shipped", "not stated")
+
+
+def _kind(artifact: Path) -> Kind:
+    if artifact.suffix not in KINDS:
+        raise SpecError(
+            f"target.artifact: {artifact.name} ends in none of {', '.join(KINDS)} (TFLite, ONNX, OpenVINO IR, "
+            "ExecuTorch), so it is not known what serves it"
+        )
+    return KINDS[artifact.suffix]
+
+
+def _require_kind(found: Format, use: FormatUse, artifact: Path | None) -> None:
+    """A file that was made elsewhere is of the kind that the shadows' passes make."""
+    if artifact is None:
+        return
+    made = find_pass(found.passes[-1].name).spec.produces if found.passes else "torch"
+    if made != _kind(artifact):
+        raise SpecError(
+            f"target.artifact: {artifact.name} is {_kind(artifact)}, and the format '{use.id}' makes {made}; name the "
+            "format that the file is"
+        )
 
 
 def _preset(use: FormatUse) -> Format:
@@ -101,11 +137,11 @@ def _served(found: Format, text: str, where: str) -> Format:
             f"There are: {', '.join(known.values())}"
         )
     spec = find_runtime(known[alike(call.name)]).spec
-    made = find_pass(found.passes[-1].name).spec.produces if found.passes else "torch"
+    made = find_pass(found.passes[-1].name).spec.produces if found.passes else find_runtime(found.runtime).spec.serves
     if spec.serves != made:
         fitting = ", ".join(s.name for s in runtime_specs() if s.serves == made)
         raise SpecError(
-            f"{where}: the runtime '{spec.name}' serves {spec.serves}, and the passes make {made}. That is "
+            f"{where}: the runtime '{spec.name}' serves {spec.serves}, and this is {made}. That is "
             f"served by: {fitting or 'none'}"
         )
     with _named(where):

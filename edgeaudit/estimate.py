@@ -14,7 +14,7 @@ from edgeaudit.store import Store
 
 __all__ = ["Rates", "StageEstimate", "estimate", "probe_job"]
 
-_STAGES = ("control", "train", "compress", "query", "view", "boundary", "trajectory", "measure")
+_STAGES = ("control", "train", "compress", "adopt", "query", "view", "boundary", "trajectory", "measure")
 
 
 class Rates:

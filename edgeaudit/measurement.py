@@ -6,7 +6,7 @@ from importlib import metadata
 from typing import Any
 
 from edgeaudit.attacks.cm_mia import RANK_TESTS, check_cutoff
-from edgeaudit.attacks.registry import chosen_attacks, find_attack
+from edgeaudit.attacks.registry import ALL, chosen_attacks, find_attack
 from edgeaudit.errors import AttackError
 from edgeaudit.recipes.base import source_digest
 from edgeaudit.spec import AuditSpec
@@ -14,6 +14,11 @@ from edgeaudit.spec import AuditSpec
 __all__ = ["DEFAULT_CUTOFFS", "measurement_inputs"]
 
 DEFAULT_CUTOFFS = (0.01, 0.02, 0.05, 0.10)
+
+
+def _least_shadows(name: str) -> int:
+    about = find_attack(name).spec
+    return min(about.needs_of(variant).shadows for variant in about.variants)
 
 
 def measurement_inputs(spec: AuditSpec) -> dict[str, Any]:
@@ -24,12 +29,16 @@ def measurement_inputs(spec: AuditSpec) -> dict[str, Any]:
     reported as such, and so are variants that cannot be run.
     """
     k, names = spec.threat.shadows, chosen_attacks(spec.attacks)
+    needs = {name: _least_shadows(name) for name in names}
+    if ALL in spec.attacks and not spec.recipe_known:
+        names = tuple(name for name in names if needs[name] == 0)
     for name in names:
-        about = find_attack(name).spec
-        needs = min(about.needs_of(variant).shadows for variant in about.variants)
-        if k < needs:
-            raise AttackError(f"attacks: '{name}' needs at least {needs} shadows; threat.shadows is {k}")
-    for cutoff in spec.cm_mia.cutoffs or ():
+        if k < needs[name]:
+            remedy = "" if spec.recipe_known else "; name the recipe that trains them in model.recipe"
+            raise AttackError(
+                f"attacks: '{name}' needs at least {needs[name]} shadows; threat.shadows is {k}{remedy}"
+            )
+    for cutoff in (spec.cm_mia.cutoffs or ()) if spec.recipe_known else ():
         for test in sorted(RANK_TESTS):
             check_cutoff(cutoff, k, test)
     settings = spec.cm_mia.model_dump(mode="json")

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from edgeaudit.attacks.registry import find_attack
@@ -45,6 +46,9 @@ _TRAJECTORY_CODE = (
     "edgeaudit.recipes",
 )  # fmt: skip
 _LEAST_DISTILLED = 20
+_ADOPTION_CODE = (
+    "edgeaudit.jobs.adopt", "edgeaudit.runtimes.base", "edgeaudit.artifact", "edgeaudit.population.preprocessing",
+)  # fmt: skip
 _VIEW_CODE = ("edgeaudit.jobs.view", "edgeaudit.jobs.transforms", "edgeaudit.jobs.ask", "edgeaudit.views")
 _TORCH_PACKAGES = ("torch", "safetensors", "numpy")
 
@@ -98,8 +102,9 @@ class Plan:
 
 def preflight(spec: AuditSpec) -> None:
     """Refuse what cannot work before anything runs: formats that are none, missing toolchains (with their pip line)."""
-    package_versions("training a model", _TORCH_PACKAGES, "torch")
-    for use, found in [(use, find_format(use)) for use in spec.formats]:
+    if spec.recipe_known:
+        package_versions("training a model", _TORCH_PACKAGES, "torch")
+    for use, found in [(use, find_format(use, spec.artifact_of(use))) for use in spec.formats]:
         if spec.threat.exposure == "logits" and any(p.params.get("softmax") == "inside" for p in found.passes):
             raise SpecError(
                 f"formats: '{use.id}' answers with probabilities, from which threat.exposure: logits cannot be had"
@@ -143,7 +148,7 @@ class _Planner:
         kind = HALF if spec.threat.mode == "auditor" else SHADOW
         self.shadows = [f"{kind}-{k}" for k in range(spec.threat.shadows)]
         self.targets = numbered(TARGET, spec.targets)
-        self.nulls = numbered(NULL, spec.controls.null_targets)
+        self.nulls = numbered(NULL, spec.null_targets)
         self.result = Plan()
         # Shared by every job that says the same, so that the graph stays small at many shadows.
         self._shared: dict[str, Any] = {}
@@ -156,6 +161,8 @@ class _Planner:
 
     def _require_pool(self) -> None:
         # Drawing the ids of one shadow and of the targets raises the error that names what is missing.
+        if not self.spec.recipe_known:
+            return
         for role in (*self.targets, *self.nulls, self.shadows[0]):
             for policy, count in self.check.items():
                 self.population.calibration_ids(role, self.spec.seed, policy, count)
@@ -169,7 +176,7 @@ class _Planner:
     def plan(self, measure: Mapping[str, Any]) -> Plan:
         if self.spec.controls.shift:
             self.result.control = self._control()
-        uses = [(use, find_format(use)) for use in self.spec.formats]
+        uses = [(use, find_format(use, self.spec.artifact_of(use))) for use in self.spec.formats]
         queries: dict[tuple[str, str], JobRef] = {}
         artifacts: dict[str, JobRef] = {}
         for role in (*self.targets, *self.nulls, *self.shadows):
@@ -204,11 +211,42 @@ class _Planner:
         return self.result.add(Job("control", inputs, (self.population_ref,), "compare members with nonmembers"))
 
     def _serve(self, role: str, use: FormatUse, found: Format) -> tuple[JobRef, JobRef]:
-        """Train, compress, query: (artifact, query)."""
-        source = self._train(role)
-        for step in found.passes:
-            source = self._compress(role, source, step, use)
+        """Train, compress, query: (artifact, query). A file that was made elsewhere is adopted and queried."""
+        made_elsewhere = self.spec.artifact_of(use) if role == TARGET else None
+        if made_elsewhere is not None:
+            source = self._adopt(made_elsewhere, use, found)
+        else:
+            source = self._train(role)
+            for step in found.passes:
+                source = self._compress(role, source, step, use)
         return source, self._query(role, source, use, found)
+
+    def _adopt(self, path: Path, use: FormatUse, found: Format) -> JobRef:
+        target, runtime = self.spec.target, find_runtime(found.runtime)
+        if target is None:  # `artifact_of` found the file in it
+            raise SpecError("target.artifact is missing")
+        companions = {
+            name: _file_digest(path.parent / name, "target.artifact") for name in runtime.spec.companions(path)
+        }
+        inputs = {
+            "population": self.population_ref[1],
+            "file": {
+                "path": str(path),
+                "sha256": _file_digest(path, "target.artifact"),
+                "companions": companions,
+            },
+            "runtime": found.runtime,
+            "options": runtime.spec.options(found.runtime_options),
+            "batch_given": "batch" in found.runtime_options,
+            "softmax": target.softmax,
+            "outputs": None if target.outputs is None else list(target.outputs),
+            "accuracy": target.accuracy,
+            "versions": runtime.spec.versions(),
+            "device": self._once("device", local_fingerprint),
+            "code": source_digest(runtime.__module__, *_ADOPTION_CODE),
+        }
+        hints = {"runtime": found.runtime, "format": use.id}
+        return self.result.add(Job("adopt", inputs, (self.population_ref,), f"read {path.name}", hints))
 
     def _train(self, role: str) -> JobRef:
         checkpoint = self.spec.model.checkpoint if role == TARGET else None
@@ -274,7 +312,8 @@ class _Planner:
             "role": role,
             "runtime": name,
             "options": self._once(f"options {use.id}", lambda: runtime.spec.options(found.runtime_options)),
-            "tolerance": found.tolerance,
+            # None: nobody knows the torch model of a file that was made elsewhere.
+            "tolerance": None if source[0] == "adopt" else found.tolerance,
             "range_tolerance": found.range_tolerance,
             "versions": self._once(f"versions {name}", runtime.spec.versions),
             "device": self._once("device", local_fingerprint),
@@ -298,7 +337,7 @@ class _Planner:
 
     def _traces(self, asked: Mapping[Role, JobRef], shadows: tuple[JobRef, ...]) -> dict[str, dict[JobRef, JobRef]]:
         """Name -> the query that asked the same artifact -> the job; of the attacks that audit.yaml chose by name."""
-        if self.spec.threat.mode == "auditor":
+        if self.spec.threat.mode == "auditor" or not self.shadows:
             return {}
         makers: dict[str, tuple[int, Callable[[Role, JobRef], JobRef]]] = {
             "boundary": (self.spec.label_only.shadows, self._boundary),
@@ -406,12 +445,12 @@ def _torchvision_version(recipe: str | None) -> dict[str, str]:
     return package_versions("training a model", packages, "torch")
 
 
-def _file_digest(path: Any) -> str:
+def _file_digest(path: Path, key: str = "model.checkpoint") -> str:
     try:
         with path.open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError as exc:
-        raise SpecError(f"model.checkpoint: {path} cannot be read: {exc.strerror}") from exc
+        raise SpecError(f"{key}: {path} cannot be read: {exc.strerror}") from exc
 
 
 def nonce() -> str:

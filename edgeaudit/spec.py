@@ -17,6 +17,9 @@ from edgeaudit.errors import SpecError
 from edgeaudit.views import parse_view
 
 __all__ = [
+    "ALONE",
+    "AS_SHIPPED",
+    "LISTS",
     "AuditSpec",
     "BudgetSpec",
     "CalibrationSpec",
@@ -26,12 +29,22 @@ __all__ = [
     "LabelOnlySpec",
     "LossTrajectorySpec",
     "ModelSpec",
+    "PreprocessingSpec",
+    "SideSpec",
+    "TargetSpec",
     "ThreatSpec",
     "load_spec",
     "recorded_spec",
 ]
 
 CalibrationPolicy = Literal["disjoint", "members", "nonmembers"]
+
+AS_SHIPPED = "as-shipped"
+"""The format of a file whose making is not told: no shadow can be made like it."""
+ALONE = ("yeom", "gap", "attack-p", "quantile-regression")
+"""The attacks that need no shadows."""
+LISTS = (".txt", ".npy")
+"""Files that list records."""
 
 
 class _Spec(BaseModel):
@@ -63,23 +76,70 @@ class CalibrationSpec(_Spec):
     policy: CalibrationPolicy = "disjoint"
 
 
+class PreprocessingSpec(_Spec):
+    """What models are given for a value x of the data: (x * scale - mean) / std, a number or one for each channel."""
+
+    scale: float = Field(1.0, gt=0)
+    mean: float | tuple[float, ...] = 0.0
+    std: Annotated[float, Field(gt=0)] | tuple[Annotated[float, Field(gt=0)], ...] = 1.0
+
+
+class SideSpec(_Spec):
+    """A side of the audit that has a file or folder of its own, as the source reads it.
+
+    records: how many of them are drawn; None: all.
+    calibrated: which of them the target's quantiser saw: the name of an array of the .npz (booleans, or places in it),
+        or a file with their places (.txt, .npy).
+    """
+
+    path: Path
+    records: int | None = Field(None, ge=2)
+    options: dict[str, Any] = Field(default_factory=dict)
+    calibrated: str | None = None
+
+
 class DataSpec(_Spec):
-    """Records and their split. `members` and `nonmembers` are counts, or files with record ids (.txt, .npy)."""
+    """Records and their split.
+
+    members, nonmembers: counts; files with record ids (.txt, .npy); or sides with files of their own.
+    reference: a count, the rest, or a side. What is left of the members' own file is never in it.
+    preprocessing: of every record for every model; `standardise` (by channel or column) unless a name or figures are
+        given. calibrated: a file with the ids of the records that the target's quantiser saw.
+    shadow_records: how many records a shadow trains on; None for as many as there are members (or half of the
+        reference records, where that is less and sides have files of their own).
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
 
     source: str = "digits"
     path: Path | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     layout: Literal["auto", "HW", "HWC", "CHW", "flat"] = "auto"
     standardise: bool = True
-    members: Annotated[int, Field(ge=2)] | Path = 300
-    nonmembers: Annotated[int, Field(ge=2)] | Path = 300
-    reference: Annotated[int, Field(ge=0)] | Literal["rest"] = "rest"
+    preprocessing: Literal["standardise", "raw", "unit", "symmetric", "imagenet"] | PreprocessingSpec | None = None
+    members: Annotated[int, Field(ge=2)] | Path | SideSpec = 300
+    nonmembers: Annotated[int, Field(ge=2)] | Path | SideSpec = 300
+    reference: Annotated[int, Field(ge=0)] | Literal["rest"] | SideSpec = "rest"
+    calibrated: Path | None = None
+    shadow_records: int | None = Field(None, ge=2, alias="shadow-records")
     calibration: CalibrationSpec = CalibrationSpec()
 
+    @property
+    def sides(self) -> dict[str, SideSpec]:
+        """The sides that have files of their own, by name."""
+        named = {key: getattr(self, key) for key in ("members", "nonmembers", "reference")}
+        return {key: value for key, value in named.items() if isinstance(value, SideSpec)}
+
     @model_validator(mode="after")
-    def _both_listed_or_both_counted(self) -> DataSpec:
-        if isinstance(self.members, int) != isinstance(self.nonmembers, int):
-            raise ValueError("members and nonmembers must both be counts or both be files with record ids")
+    def _both_of_one_kind(self) -> DataSpec:
+        if type(self.members) is not type(self.nonmembers) and not all(
+            isinstance(side, Path) for side in (self.members, self.nonmembers)
+        ):
+            raise ValueError("members and nonmembers must both be counts, files with record ids, or {path: ...}")
+        if self.sides and "members" not in self.sides:
+            raise ValueError("a reference with a path of its own needs members and nonmembers that have one, too")
+        if self.sides and self.path is not None:
+            raise ValueError("leave 'path' out where members and nonmembers have paths of their own")
         return self
 
 
@@ -97,7 +157,7 @@ class ThreatSpec(_Spec):
 
     mode: Literal["adversary", "auditor"] = "adversary"
     exposure: Literal["logits", "probabilities"] = "probabilities"
-    shadows: int = Field(64, ge=2)
+    shadows: int = Field(64, ge=0)
     shadow_match: Annotated[tuple[Literal["matched", "fp32"], ...], BeforeValidator(_as_list), Field(min_length=1)] = (
         "matched",
     )
@@ -203,6 +263,26 @@ class LossTrajectorySpec(_Spec):
     shadows: int = Field(1, ge=1)
 
 
+class TargetSpec(_Spec):
+    """A file that was made elsewhere, and what is known of it.
+
+    artifact: the file; or format -> file, where several files of one model are audited.
+    softmax: whether the file answers with probabilities (`inside`); `detect` finds it out from its answers.
+    outputs: the place of each label's score among the file's outputs, in the order of the labels; None: the same order.
+    accuracy: on records that it did not train on, as its maker states it; checked where it is given.
+    """
+
+    artifact: Path | Annotated[dict[str, Path], Field(min_length=1)]
+    softmax: Literal["detect", "inside", "outside"] = "detect"
+    outputs: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=2)] | None = None
+    accuracy: float | None = Field(None, gt=0, le=1)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file, in the order of audit.yaml."""
+        return (self.artifact,) if isinstance(self.artifact, Path) else tuple(self.artifact.values())
+
+
 class BudgetSpec(_Spec):
     """The leakage a format may have. Exactly one of `max` and `max-increase` (with `against`) is given.
 
@@ -268,6 +348,7 @@ class AuditSpec(_Spec):
     name: str = "audit"
     seed: int = Field(0, ge=0)
     targets: int = Field(1, ge=1)
+    target: TargetSpec | None = None
     model: ModelSpec = ModelSpec()
     data: DataSpec = DataSpec()
     threat: ThreatSpec = ThreatSpec()
@@ -282,6 +363,41 @@ class AuditSpec(_Spec):
     label_only: LabelOnlySpec = Field(default=LabelOnlySpec(), alias="label-only")
     loss_trajectory: LossTrajectorySpec = Field(default=LossTrajectorySpec(), alias="loss-trajectory")
     budgets: Annotated[dict[str, tuple[BudgetSpec, ...]], BeforeValidator(_as_budgets)] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_shipped(cls, raw: object) -> object:
+        """A target made elsewhere: without a recipe there are no shadows, and without a format it is its own."""
+        if not isinstance(raw, dict) or not isinstance(raw.get("target"), dict):
+            return raw
+        raw = dict(raw)
+        if not raw.get("model"):
+            threat = raw.get("threat") or {}
+            if isinstance(threat, dict):
+                raw["threat"] = {"shadows": 0, **threat}
+            raw.setdefault("attacks", ALONE)
+        artifact = raw["target"].get("artifact")
+        if not raw.get("formats") and isinstance(artifact, str | Path):
+            raw["formats"] = [{"format": AS_SHIPPED, "name": Path(artifact).name}]
+        elif not raw.get("formats") and isinstance(artifact, dict):
+            raw["formats"] = [{"format": AS_SHIPPED, "name": name} for name in artifact]
+        return raw
+
+    @property
+    def recipe_known(self) -> bool:
+        """Whether models can be trained: always, but for a target made elsewhere for which no recipe is named."""
+        return self.target is None or self.threat.shadows > 0
+
+    @property
+    def null_targets(self) -> int:
+        """How many models that trained on none of the audited records there are."""
+        return self.controls.null_targets if self.recipe_known else 0
+
+    def artifact_of(self, use: FormatUse) -> Path | None:
+        """The file that is this format's target; None where the audit makes it."""
+        if self.target is None:
+            return None
+        return self.target.artifact if isinstance(self.target.artifact, Path) else self.target.artifact[use.id]
 
     @field_validator("formats")
     @classmethod
@@ -304,7 +420,48 @@ class AuditSpec(_Spec):
                 raise ValueError("model.checkpoint is one trained target; leave 'targets' out")
         if self.threat.exposure == "logits" and any(f.softmax == "inside" for f in self.formats):
             raise ValueError("threat.exposure: logits cannot be had from a format with softmax: inside")
+        if self.threat.shadows == 1 or (self.threat.shadows == 0 and self.target is None):
+            raise ValueError(f"threat.shadows: at least 2 are needed (it is {self.threat.shadows})")
+        if self.target is not None:
+            self._target_fits(self.target)
         return self
+
+    def _target_fits(self, target: TargetSpec) -> None:
+        shipped = [f.id for f in self.formats if f.format == AS_SHIPPED]
+        if self.model.checkpoint is not None or self.targets > 1:
+            raise ValueError("target.artifact is the one target; leave 'model.checkpoint' and 'targets' out")
+        if isinstance(self.data.members, int):
+            raise ValueError(
+                "target.artifact is a trained target: data.members and data.nonmembers must be files with the ids of "
+                "the records it was and was not trained on, or {path: ...}"
+            )
+        if self.data.preprocessing is None:
+            raise ValueError(
+                "data.preprocessing: say what target.artifact takes: raw (values as they are in the data), unit (0..1 "
+                "of 0..255), symmetric (-1..1 of 0..255), imagenet, standardise, or {scale: ..., mean: ..., std: ...}"
+            )
+        if isinstance(target.artifact, Path) and len(self.formats) > 1:
+            raise ValueError(
+                f"target.artifact is one file, and formats has {len(self.formats)} entries; name the one that the file "
+                "is, or give a file for each: target.artifact: {<format>: <file>}"
+            )
+        if isinstance(target.artifact, dict) and set(target.artifact) != {f.id for f in self.formats}:
+            raise ValueError(
+                f"target.artifact has files for {', '.join(target.artifact)}, and formats has "
+                f"{', '.join(f.id for f in self.formats)}; each format needs its file"
+            )
+        if shipped and self.threat.shadows:
+            raise ValueError(
+                f"formats: shadows go through the toolchain that the target went through; name the format that "
+                f"'{shipped[0]}' is (`edgeaudit formats` lists them), or leave 'model' and threat.shadows out to run "
+                "the attacks that need no shadows"
+            )
+        if "model" not in self.model_fields_set and self.threat.shadows:
+            raise ValueError(
+                "threat.shadows: shadows are trained by a recipe; name it in model.recipe, or leave threat.shadows out"
+            )
+        if not self.recipe_known and set(self.threat.shadow_match) != {"matched"}:
+            raise ValueError("threat.shadow_match: there are no shadows without model.recipe; leave it out")
 
 
 class _Loader(yaml.SafeLoader):
@@ -382,7 +539,8 @@ def recorded_spec(raw: Mapping[str, Any], path: Path) -> AuditSpec:
 _SECTIONS: dict[str, type[BaseModel]] = {
     "model": ModelSpec, "data": DataSpec, "threat": ThreatSpec, "formats": FormatUse, "cm-mia": CmMiaSpec,
     "label-only": LabelOnlySpec, "loss-trajectory": LossTrajectorySpec,
-    "budgets": BudgetSpec, "calibration": CalibrationSpec, "controls": ControlsSpec,
+    "budgets": BudgetSpec, "calibration": CalibrationSpec, "controls": ControlsSpec, "target": TargetSpec,
+    "preprocessing": PreprocessingSpec, "members": SideSpec, "nonmembers": SideSpec, "reference": SideSpec,
 }  # fmt: skip
 
 
@@ -428,13 +586,29 @@ def _sentence(key: str, parts: list[str], error: dict[str, Any]) -> str:
     return f"{key}: {message}{shown}"
 
 
+def _listed(side: SideSpec, folder: Path) -> str | None:
+    """`calibrated` with its path made absolute, where it is a file and no array's name."""
+    if side.calibrated is None or Path(side.calibrated).suffix not in LISTS:
+        return side.calibrated
+    return str((folder / Path(side.calibrated).expanduser()).resolve())
+
+
 def _absolute(spec: AuditSpec, folder: Path) -> AuditSpec:
     def resolved(path: Path | None) -> Path | None:
         return None if path is None else (folder / path.expanduser()).resolve()
 
-    lists = {
-        key: resolved(value) for key in ("members", "nonmembers") if isinstance(value := getattr(spec.data, key), Path)
+    lists: dict[str, Any] = {
+        key: resolved(value)
+        for key in ("path", "members", "nonmembers", "calibrated")
+        if isinstance(value := getattr(spec.data, key), Path)
     }
-    data = spec.data.model_copy(update={"path": resolved(spec.data.path), **lists})
+    for key, side in spec.data.sides.items():
+        lists[key] = side.model_copy(update={"path": resolved(side.path), "calibrated": _listed(side, folder)})
+    data = spec.data.model_copy(update=lists)
     model = spec.model.model_copy(update={"checkpoint": resolved(spec.model.checkpoint)})
-    return spec.model_copy(update={"data": data, "model": model})
+    target = spec.target
+    if target is not None:
+        named = target.artifact
+        files = resolved(named) if isinstance(named, Path) else {key: resolved(file) for key, file in named.items()}
+        target = target.model_copy(update={"artifact": files})
+    return spec.model_copy(update={"data": data, "model": model, "target": target})

@@ -18,7 +18,9 @@ NAME = "null target"
 _ALARM = 0.001
 
 
-def null_target(rows: Sequence[Mapping[str, Any]], null_targets: int, shadow_match: str) -> list[Finding]:
+def null_target(
+    rows: Sequence[Mapping[str, Any]], null_targets: int, shadow_match: str, *, recipe_known: bool = True
+) -> list[Finding]:
     """One finding a format and null target, of CM-MIA t, or of the audit's first attack that could be run.
 
     A null target fails where its AUC differs from 0.5 with p below 0.1%, two-sided, after Holm over formats and null
@@ -27,7 +29,10 @@ def null_target(rows: Sequence[Mapping[str, Any]], null_targets: int, shadow_mat
     rows: {format, attack, variant, shadow_match, target, value, low, high, p_value, n_members, n_nonmembers}, in the
         order of the audit's attacks; p_value: two-sided, of AUC = 0.5.
     shadow_match: the audit's own; rows of others are ablations.
+    recipe_known: whether models can be trained at all.
     """
+    if not recipe_known:
+        return [Finding(NAME, "not run", "no recipe is named that could train a model without the audited members")]
     if null_targets == 0:
         return [Finding(NAME, "not run", "controls.null-targets is 0, so no model without members was attacked")]
     own = [row for row in rows if row["shadow_match"] == shadow_match]

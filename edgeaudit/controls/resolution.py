@@ -12,6 +12,11 @@ __all__ = ["Answers", "resolution", "tie_mass"]
 RATES = (0.01, 0.001)
 BOUNDING = 3.0
 """-log(0.05): without any false positive among n nonmembers the rate is below 3 / n with 95% confidence."""
+_WITHOUT = (
+    "no shadows, since no recipe is named: CM-MIA, LiRA and RMIA, which say how surprising an answer is for its record, "
+    "could not be run, so what is reported is a lower bound of what an attacker with shadows finds; name the recipe in "
+    "model.recipe and the format of the file in formats. docs/foreign-artifacts.md says what that costs"
+)
 TIED = 0.05
 """Share of records with an answer that another has, too, above which it is a warning."""
 
@@ -45,6 +50,8 @@ def _rate(rate: float, n: int) -> Finding:
 
 
 def _shadows(k: int) -> Finding:
+    if k == 0:
+        return Finding("resolution", "warning", _WITHOUT, n=k)
     smallest = 1 / (k + 1)
     said = f"{k} shadows: the smallest p-value of a rank test is {smallest:.3g}"
     return Finding("resolution", "holds" if smallest <= 0.05 else "warning", said, smallest, n=k)

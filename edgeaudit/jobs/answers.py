@@ -74,6 +74,9 @@ class Answers:
         self.n_audited = len(self._population.audited)
         self._records = self._population.take(self.queried).reshape(len(self.queried), -1)
         self._shadow_grids: list[OutputGrid] = []
+        if not self._inputs["shadows"]:
+            _, first = self._inputs["targets"][0]
+            self._shadows = np.empty((0, *self._responses(first)[0].shape))
         for k, ref in enumerate(self._inputs["shadows"]):
             answers, grid = self._responses(ref)
             if k == 0:
@@ -81,7 +84,8 @@ class Answers:
                 self._shadows = np.empty((len(self._inputs["shadows"]), *answers.shape))
             self._shadows[k] = answers
             self._shadow_grids.append(grid)
-        self._out = np.stack([~self._trained(role) for role in self._inputs["shadow_roles"]])
+        outside = [~self._trained(role) for role in self._inputs["shadow_roles"]]
+        self._out = np.array(outside, np.bool_).reshape(len(outside), len(self.queried))
         shown = [self._shown(ref) for ref in self._inputs["shadows"]]
         self._shown_shadows = [np.stack(one) for one in zip(*shown, strict=True)]
 
@@ -198,10 +202,14 @@ def accuracy(case: Case, n_audited: int) -> Mapping[str, Any]:
     whole = case.whole
     audited = np.arange(len(case.trained)) < n_audited
     correct = whole.target.argmax(axis=1) == whole.labels
-    shadow_correct = whole.shadows.argmax(axis=2) == whole.labels
-    return {
+    found: dict[str, Any] = {
         "train": float(correct[case.trained].mean()),
         "test": float(correct[audited & ~case.trained].mean()),
+    }
+    if not len(whole.shadows):
+        return found
+    shadow_correct = whole.shadows.argmax(axis=2) == whole.labels
+    return found | {
         "shadow_train": float(np.mean([row[~out].mean() for row, out in zip(shadow_correct, whole.out, strict=True)])),
         "shadow_test": float(shadow_correct[:, audited][whole.out[:, audited]].mean()),
     }

@@ -16,7 +16,7 @@ from edgeaudit.store import Store, content_key
 __all__ = ["Job", "JobContext", "JobKind", "JobRef", "Outcome"]
 
 JobKind = Literal[
-    "population", "control", "probe", "train", "compress", "query", "view", "boundary", "trajectory", "measure",
+    "population", "control", "probe", "train", "compress", "adopt", "query", "view", "boundary", "trajectory", "measure",
     "compare",
 ]  # fmt: skip
 JobRef = tuple[str, str]

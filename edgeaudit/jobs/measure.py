@@ -217,6 +217,8 @@ def _subsets(case: Case, settings: Mapping[str, Any]) -> dict[str, BoolArray]:
     audited, n_target = case.audited, int(case.trained.sum())
     common = {key: settings[key] for key in ("fraction", "neighbours", "alpha", "beta")}
     subsets = {"all": np.ones(len(audited.labels), dtype=np.bool_)}
+    if not len(audited.shadows):
+        return subsets  # how hard a record is, shadows say
     for name, rule in _SELECTIONS.items():
         subsets[f"abnormal:{name}"] = select(
             SelectionRule(rule, **common),  # type: ignore[arg-type]

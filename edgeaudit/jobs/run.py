@@ -31,6 +31,7 @@ _WORK: Mapping[JobKind, tuple[str, str]] = {
     "probe": ("edgeaudit.jobs.probe", "probe"),
     "train": ("edgeaudit.jobs.train", "train_model"),
     "compress": ("edgeaudit.jobs.compress", "compress"),
+    "adopt": ("edgeaudit.jobs.adopt", "adopt"),
     "query": ("edgeaudit.jobs.query", "query"),
     "view": ("edgeaudit.jobs.view", "view"),
     "boundary": ("edgeaudit.jobs.boundary", "boundary"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,10 @@ from edgeaudit.errors import DataError, SplitError
 from edgeaudit.population.sources import Raw
 from edgeaudit.population.split import Duplicates, Split, content_groups, draw_split
 
-__all__ = ["HALF", "NULL", "SHADOW", "TARGET", "Population", "Role", "numbered", "prepare_records", "stream"]
+__all__ = [
+    "HALF", "NULL", "SHADOW", "TARGET", "Declared", "Population", "Role", "numbered", "prepare_records", "scale_only",
+    "standardised", "stream", "write_population",
+]  # fmt: skip
 
 IntArray = npt.NDArray[np.int64]
 HALF, NULL, SHADOW, TARGET = "half", "null-target", "shadow", "target"
@@ -114,6 +118,21 @@ def _to_layout(x: npt.NDArray[Any], layout: str) -> npt.NDArray[Any]:
 
 
 @dataclass(frozen=True)
+class Declared:
+    """What audit.yaml says of the records.
+
+    affine: mean and deviation of what models are given; None: the reference pool's own. calibrated: ids that the
+    target's quantiser saw. files: side -> the file it has of its own and the id of its first record. shadow_records:
+    what a shadow trains on; None for as many as there are members.
+    """
+
+    affine: tuple[list[float], list[float]] | None
+    calibrated: IntArray
+    files: Mapping[str, tuple[str, int]]
+    shadow_records: int | None
+
+
+@dataclass(frozen=True)
 class Population:
     """A stored population: a folder with x.npy, y.npy, split.npz and about.json."""
 
@@ -152,14 +171,24 @@ class Population:
         """Largest label + 1."""
         return int(self.about["classes"])
 
-    def take(self, ids: IntArray) -> npt.NDArray[np.float32]:
-        """Records as every model sees them: float32 [n, *input_shape], scaled and standardised."""
+    @cached_property
+    def calibrated(self) -> IntArray:
+        """Ids of the records that the maker of a target says its quantiser saw."""
+        with np.load(self.folder / "split.npz") as arrays:
+            return np.asarray(arrays["calibrated"], np.int64)
+
+    def take(self, ids: IntArray, affine: tuple[list[float], list[float]] | None = None) -> npt.NDArray[np.float32]:
+        """Records as every model sees them: float32 [n, *input_shape], (x - mean) / deviation.
+
+        affine: another mean and deviation than the population's.
+        """
         x = np.asarray(self._records[ids], np.float32)
         shape = (1, -1) + (1,) * (x.ndim - 2)
-        mean = np.array(self.about["mean"], np.float32).reshape(shape)
-        deviation = np.array(self.about["deviation"], np.float32).reshape(shape)
-        standardised: npt.NDArray[np.float32] = (x - mean) / deviation
-        return standardised
+        mean, deviation = affine or (self.about["mean"], self.about["deviation"])
+        given: npt.NDArray[np.float32] = (x - np.array(mean, np.float32).reshape(shape)) / np.array(
+            deviation, np.float32
+        ).reshape(shape)
+        return given
 
     @cached_property
     def queried(self) -> IntArray:
@@ -167,7 +196,9 @@ class Population:
         return np.concatenate([self.split.members, self.split.nonmembers, self.split.reference])
 
     def training_ids(self, role: Role, seed: int) -> IntArray:
-        """What a model trains on: the target its members, shadow k as many records of the reference pool.
+        """What a model trains on: the target its members, shadow k records of the reference pool.
+
+        They are as many as the members unless data.shadow-records says otherwise.
 
         A further target is another audit's target: as many members, drawn anew from the audited records. A null target
         is drawn as a shadow is, so it is exchangeable with them and every test must find nothing.
@@ -179,11 +210,11 @@ class Population:
             return self._members(number, seed)
         if kind == HALF:
             return self._half(number, seed)
-        n, pool = len(self.split.members), self.split.reference
+        n, pool = int(self.about["shadow_records"]), self.split.reference
         if n >= len(pool):
             raise SplitError(
                 f"data.reference: a shadow trains on {n} records of the reference pool, which has {len(pool)}: "
-                f"at least {n + 1 - len(pool)} more are needed"
+                f"at least {n + 1 - len(pool)} more are needed, or fewer data.shadow-records"
             )
         return np.sort(stream(seed, "training", role).choice(pool, n, replace=False))
 
@@ -242,11 +273,16 @@ class Population:
 
 
 def write_population(
-    folder: Path, source: str, raw: Raw, x: npt.NDArray[Any], split: Split, duplicates: Duplicates, *, standardise: bool
+    folder: Path,
+    source: str,
+    raw: Raw,
+    x: npt.NDArray[Any],
+    split: Split,
+    duplicates: Duplicates,
+    declared: Declared,
 ) -> None:
-    """Write a population's files. Mean and deviation come from the reference pool, which nobody's membership is in."""
-    base = split.reference if len(split.reference) else split.nonmembers
-    mean, deviation = _statistics(x[base]) if standardise else _scale_only(x)
+    """Write a population's files."""
+    mean, deviation = declared.affine or standardised(x, split)
     digest = hashlib.sha256(np.ascontiguousarray(x).data)
     digest.update(np.ascontiguousarray(raw.y).data)
     digest.update(json.dumps([str(x.dtype), x.shape, mean, deviation]).encode())
@@ -265,6 +301,8 @@ def write_population(
         "conflicting_labels": duplicates.conflicting,
         "mean": mean,
         "deviation": deviation,
+        "files": dict(declared.files),
+        "shadow_records": declared.shadow_records or len(split.members),
     }
     np.save(folder / "x.npy", x)
     np.save(folder / "y.npy", raw.y)
@@ -274,8 +312,14 @@ def write_population(
         nonmembers=split.nonmembers,
         reference=split.reference,
         moved=np.int64(split.moved),
+        calibrated=declared.calibrated,
     )
     (folder / "about.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def standardised(x: npt.NDArray[Any], split: Split) -> tuple[list[float], list[float]]:
+    """Mean and deviation of the reference pool, which nobody's membership is in."""
+    return _statistics(x[split.reference if len(split.reference) else split.nonmembers])
 
 
 def _statistics(x: npt.NDArray[Any]) -> tuple[list[float], list[float]]:
@@ -286,6 +330,6 @@ def _statistics(x: npt.NDArray[Any]) -> tuple[list[float], list[float]]:
     return mean.tolist(), np.where(deviation > 0, deviation, 1.0).tolist()
 
 
-def _scale_only(x: npt.NDArray[Any]) -> tuple[list[float], list[float]]:
+def scale_only(x: npt.NDArray[Any]) -> tuple[list[float], list[float]]:
     top = float(np.iinfo(x.dtype).max) if x.dtype == np.uint8 else 1.0
     return [0.0] * x.shape[1], [top] * x.shape[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,29 +10,48 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.errors import DataError, SplitError
-from edgeaudit.population.base import prepare_records, stream, write_population
-from edgeaudit.population.sources import Raw, find_source
+from edgeaudit.population.base import (
+    Declared,
+    prepare_records,
+    scale_only,
+    standardised,
+    stream,
+    write_population,
+)
+from edgeaudit.population.preprocessing import Affine, affine
+from edgeaudit.population.sources import Raw, Source, find_source, read_array
 from edgeaudit.population.split import Split, content_groups, draw_split, listed_split
 from edgeaudit.recipes.base import source_digest
-from edgeaudit.spec import DataSpec
+from edgeaudit.spec import LISTS, DataSpec, SideSpec
 
 __all__ = ["build_population", "population_inputs"]
+
+IntArray = npt.NDArray[np.int64]
+_UNKEYED = {"calibration", "path", "members", "nonmembers", "calibrated"}
+"""What is in the key by its content, or decides nothing of a population."""
 
 
 def population_inputs(spec: DataSpec, seed: int) -> dict[str, Any] | None:
     """What a population depends on, for its key; None where only reading the source can tell."""
-    fingerprint = find_source(spec.source, spec.path, spec.options).fingerprint()
-    if fingerprint is None:
+    fingerprints = [source.fingerprint() for source in _sources(spec).values()]
+    if any(fingerprint is None for fingerprint in fingerprints):
         return None
-    lists = {
-        key: [int(i) for i in _read_ids(value, key)]
-        for key in ("members", "nonmembers")
+    lists: dict[str, Any] = {
+        key: [int(i) for i in _read_ids(value, f"data.{key}")]
+        for key in ("members", "nonmembers", "calibrated")
         if isinstance(value := getattr(spec, key), Path)
     }
+    for key, side in spec.sides.items():
+        # What the array of an .npz says, its file's fingerprint covers.
+        seen = side.calibrated
+        if seen is not None and Path(seen).suffix in LISTS:
+            seen = [int(i) for i in _read_ids(Path(seen), f"data.{key}.calibrated")]  # type: ignore[assignment]
+        lists[key] = {**side.model_dump(mode="json", exclude={"path", "calibrated"}), "calibrated": seen}
+    sides = {key: value for key in ("members", "nonmembers") if isinstance(value := getattr(spec, key), int)}
     return {
-        "source": fingerprint,
-        "spec": spec.model_dump(mode="json", exclude={"calibration", "path", "members", "nonmembers"}),
-        "sides": lists or {"members": spec.members, "nonmembers": spec.nonmembers},
+        "source": fingerprints[0] if len(fingerprints) == 1 else fingerprints,
+        "spec": spec.model_dump(mode="json", exclude=_UNKEYED | ({"reference"} & set(spec.sides))),
+        "sides": {**sides, **lists},
         "seed": seed,
         "code": source_digest("edgeaudit.population"),
     }
@@ -39,41 +59,150 @@ def population_inputs(spec: DataSpec, seed: int) -> dict[str, Any] | None:
 
 def build_population(spec: DataSpec, seed: int, folder: Path) -> None:
     """Read the source, find duplicates, draw the split and write everything into `folder`."""
-    source = find_source(spec.source, spec.path, spec.options)
-    raw = source.read()
+    sources = _sources(spec)
+    parts = {key: source.read() for key, source in sources.items()}
+    raw = _joined(parts)
     x = prepare_records(raw, spec.layout)
     groups, duplicates = content_groups(x, raw.y)
-    split = _split(spec, groups, seed)
-    _require_classes(raw, split)
-    write_population(folder, source.name, raw, x, split, duplicates, standardise=spec.standardise)
-
-
-def _split(spec: DataSpec, groups: npt.NDArray[np.int64], seed: int) -> Split:
-    reference = None if spec.reference == "rest" else spec.reference
     rng = stream(seed, "split")
+    if spec.sides:
+        starts = dict(zip(parts, np.cumsum([0, *(len(part.y) for part in parts.values())]).tolist(), strict=False))
+        split, calibrated = _split_sides(spec, parts, starts, groups, rng)
+        files = {key: (side.path.name, int(starts[key])) for key, side in spec.sides.items()}
+        shadow_records = spec.shadow_records or min(len(split.members), len(split.reference) // 2) or None
+    else:
+        split, files, shadow_records = _split(spec, groups, rng), {}, spec.shadow_records
+        calibrated = _within(_read_ids(spec.calibrated, "data.calibrated"), len(raw.y)) if spec.calibrated else _none()
+    _require_classes(raw, split)
+    declared = Declared(_affine(spec, x, split), calibrated, files, shadow_records)
+    name = " + ".join(dict.fromkeys(source.name for source in sources.values()))
+    write_population(folder, name, raw, x, split, duplicates, declared)
+
+
+def _sources(spec: DataSpec) -> dict[str, Source]:
+    """By side where sides have files of their own; else one."""
+    if not spec.sides:
+        return {"all": find_source(spec.source, spec.path, spec.options)}
+    return {
+        key: find_source(spec.source, side.path, {**spec.options, **side.options}, f"data.{key}.path")
+        for key, side in spec.sides.items()
+    }
+
+
+def _joined(parts: Mapping[str, Raw]) -> Raw:
+    """The sides' records, one after the other."""
+    first, *others = parts.items()
+    for key, other in others:
+        if other.x.shape[1:] != first[1].x.shape[1:]:
+            raise DataError(
+                f"data.{key}: its records have shape {other.x.shape[1:]}, and those of {first[0]} "
+                f"{first[1].x.shape[1:]}; all sides need one shape"
+            )
+        if other.classes and first[1].classes and other.classes != first[1].classes:
+            raise DataError(f"data.{key}: its classes are not those of {first[0]}: labels would mean other things")
+    if not others:
+        return first[1]
+    return Raw(
+        np.concatenate([part.x for part in parts.values()]),
+        np.concatenate([part.y for part in parts.values()]),
+        first[1].classes,
+    )
+
+
+def _split_sides(
+    spec: DataSpec,
+    parts: Mapping[str, Raw],
+    starts: Mapping[str, int],
+    groups: IntArray,
+    rng: np.random.Generator,
+) -> tuple[Split, IntArray]:
+    """The split, and the ids that the target's quantiser saw.
+
+    All records of the members' file are taken as members, whether they are audited or not, so none is a reference.
+    """
+    drawn, calibrated = {}, [_none()]
+    for key, side in spec.sides.items():
+        n, start = len(parts[key].y), starts[key]
+        if side.records is not None and side.records > n:
+            raise SplitError(f"data.{key}: {side.records} records asked for, and {side.path.name} has {n}")
+        ids = np.arange(n) if side.records is None else rng.permutation(n)[: side.records]
+        drawn[key] = np.sort(ids) + start
+        calibrated.append(_calibrated(side, key, n) + start)
+    everyone = np.arange(len(parts["members"].y)) + starts["members"]
+    count = spec.reference if isinstance(spec.reference, int) else None
+    split = listed_split(groups, drawn["members"], drawn["nonmembers"], count, rng, everyone)
+    if "reference" in drawn:
+        reference = np.setdiff1d(drawn["reference"], _repeating(groups, split, everyone))
+        split = Split(split.members, split.nonmembers, reference, split.moved)
+    return split, np.concatenate(calibrated)
+
+
+def _repeating(groups: IntArray, split: Split, everyone: IntArray) -> IntArray:
+    """Ids of all records that repeat one which is audited or which the target trained on."""
+    return np.flatnonzero(np.isin(groups, groups[np.concatenate([everyone, split.nonmembers])]))
+
+
+def _calibrated(side: SideSpec, key: str, n: int) -> IntArray:
+    """Places in the side's file, int64."""
+    if side.calibrated is None:
+        return _none()
+    where = f"data.{key}.calibrated"
+    if Path(side.calibrated).suffix in LISTS:
+        return _within(_read_ids(Path(side.calibrated), where), n)
+    found = read_array(side.path, side.calibrated, where)
+    if found.dtype == np.bool_ and found.shape == (n,):
+        return np.flatnonzero(found)
+    if found.ndim == 1 and np.issubdtype(found.dtype, np.integer):
+        return _within(found.astype(np.int64), n)
+    raise DataError(
+        f"{where}: the array '{side.calibrated}' of {side.path} is {found.dtype} {found.shape}; it must have a boolean "
+        f"for each of its {n} records, or list places"
+    )
+
+
+def _within(ids: IntArray, n: int) -> IntArray:
+    if len(ids) and (ids.min() < 0 or ids.max() >= n):
+        raise SplitError(f"data: calibrated record {ids[(ids < 0) | (ids >= n)][0]} does not exist; there are {n}")
+    return np.unique(ids)
+
+
+def _none() -> IntArray:
+    return np.empty(0, np.int64)
+
+
+def _affine(spec: DataSpec, x: npt.NDArray[Any], split: Split) -> Affine:
+    wish = spec.preprocessing
+    if wish == "standardise" or (wish is None and spec.standardise):
+        return standardised(x, split)
+    return scale_only(x) if wish is None else affine(wish, x.shape[1])
+
+
+def _split(spec: DataSpec, groups: IntArray, rng: np.random.Generator) -> Split:
+    reference = spec.reference if isinstance(spec.reference, int) else None
     if isinstance(spec.members, int) and isinstance(spec.nonmembers, int):
         return draw_split(groups, spec.members, spec.nonmembers, reference, rng)
-    members, nonmembers = (_read_ids(Path(str(getattr(spec, k))), k) for k in ("members", "nonmembers"))
+    members, nonmembers = (_read_ids(Path(str(getattr(spec, k))), f"data.{k}") for k in ("members", "nonmembers"))
     return listed_split(groups, members, nonmembers, reference, rng)
 
 
-def _read_ids(path: Path, key: str) -> npt.NDArray[np.int64]:
+def _read_ids(path: Path, key: str) -> IntArray:
     """Record ids from .npy (integers) or a text file (one a line; # starts a comment)."""
     try:
         if path.suffix == ".npy":
             ids = np.load(path, allow_pickle=False)
             if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
-                raise SplitError(f"data.{key}: {path} must hold a list of integers; it holds {ids.dtype} {ids.shape}")
-            listed: npt.NDArray[np.int64] = ids.astype(np.int64)
+                raise SplitError(f"{key}: {path} must hold a list of integers; it holds {ids.dtype} {ids.shape}")
+            listed: IntArray = ids.astype(np.int64)
             return listed
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as exc:
-        raise SplitError(f"data.{key}: {path} cannot be read: {exc}") from exc
+        hint = f" (records themselves: {key}: {{path: {path.name}}})" if path.suffix == ".npz" else ""
+        raise SplitError(f"{key}: {path} cannot be read: {exc}{hint}") from exc
     numbers = []
     for line_number, line in enumerate(lines, 1):
         text = line.partition("#")[0].strip()
         if text and not text.isdecimal():
-            raise SplitError(f"data.{key}: {path}, line {line_number}: '{text}' is not a record id")
+            raise SplitError(f"{key}: {path}, line {line_number}: '{text}' is not a record id")
         if text:
             numbers.append(int(text))
     return np.array(numbers, np.int64)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from edgeaudit.errors import DataError, MissingToolchain
 from edgeaudit.recipes.base import import_function
 
-__all__ = ["Raw", "Source", "find_source"]
+__all__ = ["Raw", "Source", "find_source", "read_array"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
@@ -45,26 +45,27 @@ class Source:
     fingerprint: Callable[[], str | None]
 
 
-def find_source(name: str, path: Path | None, keys: Mapping[str, Any]) -> Source:
+def find_source(name: str, path: Path | None, keys: Mapping[str, Any], where: str = "data.path") -> Source:
     """The source that `data.source` names.
 
     name: digits | npz | folder | torchvision:<DataSet> | module:function.
     path: the file or folder (npz, folder, torchvision root).
     keys: `x` and `y`, the arrays' names in an .npz; other entries are arguments of a torchvision data set or of the
         user's function.
+    where: the key of audit.yaml that gave the path, for messages.
     """
     if name == "digits":
         return Source(name, _read_digits, lambda: f"scikit-learn {metadata.version('scikit-learn')}")
     if name == "npz":
-        file = _existing(name, path)
+        file = _existing(name, path, where)
         return Source(f"npz:{file.name}", lambda: _read_npz(file, keys), lambda: _sha256(file))
     if name == "folder":
-        folder = _existing(name, path)
+        folder = _existing(name, path, where)
         if not folder.is_dir():
             raise DataError(f"data.path: {folder} is a file; the source 'folder' needs a folder with one a class")
         return Source(f"folder:{folder.name}", lambda: _read_folder(folder, keys), lambda: _tree_sha256(folder))
     if name.startswith("torchvision:"):
-        root = _existing(name, path)
+        root = _existing(name, path, where)
         # What will be downloaded is not there to be hashed, so the records themselves must tell.
         known = None if keys.get("download") else _tree_sha256
         return Source(name, lambda: _read_torchvision(name, root, keys), lambda: known(root) if known else None)
@@ -75,11 +76,11 @@ def find_source(name: str, path: Path | None, keys: Mapping[str, Any]) -> Source
     )
 
 
-def _existing(name: str, path: Path | None) -> Path:
+def _existing(name: str, path: Path | None, where: str) -> Path:
     if path is None:
-        raise DataError(f"data.path: the source '{name}' needs a path")
+        raise DataError(f"{where}: the source '{name}' needs a path")
     if not path.exists():
-        raise DataError(f"data.path: {path} does not exist")
+        raise DataError(f"{where}: {path} does not exist")
     return path
 
 
@@ -125,24 +126,32 @@ def _read_digits() -> Raw:
 
 def _read_npz(file: Path, keys: Mapping[str, Any]) -> Raw:
     x_key, y_key = str(keys.get("x", "x")), str(keys.get("y", "y"))
+    hint = "Name the arrays in data.options: {x: ..., y: ...}"
+    found = _arrays(file, (x_key, y_key), "data.path", hint)
+    return Raw(found[x_key], _labels(found[y_key], f"{file}:{y_key}"))
+
+
+def read_array(file: Path, name: str, where: str) -> npt.NDArray[Any]:
+    """One array of an .npz. where: the key of audit.yaml that names it."""
+    return _arrays(file, (name,), where, "Name one of them, or a file (.txt, .npy)")[name]
+
+
+def _arrays(file: Path, wanted: tuple[str, ...], where: str, hint: str) -> dict[str, npt.NDArray[Any]]:
     try:
         # Opened here, because numpy 2.4 leaves a file it opened itself open when it is not a zip file.
         with file.open("rb") as handle:
             if not is_zipfile(handle):
-                raise DataError(f"data.path: {file} is not an .npz file, or was cut short; write it with numpy.savez")
+                raise DataError(f"{where}: {file} is not an .npz file, or was cut short; write it with numpy.savez")
             handle.seek(0)
             with np.load(handle, allow_pickle=False) as arrays:
-                found = {key: arrays[key] for key in (x_key, y_key) if key in arrays.files}
+                found = {key: arrays[key] for key in wanted if key in arrays.files}
                 names = ", ".join(arrays.files)
     except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as exc:
-        raise DataError(f"data.path: {file} cannot be read as .npz: {exc}") from exc
-    for key in (x_key, y_key):
+        raise DataError(f"{where}: {file} cannot be read as .npz: {exc}") from exc
+    for key in wanted:
         if key not in found:
-            raise DataError(
-                f"data.path: {file} has no array '{key}'; it has: {names}. "
-                "Name the arrays in data.options: {x: ..., y: ...}"
-            )
-    return Raw(found[x_key], _labels(found[y_key], f"{file}:{y_key}"))
+            raise DataError(f"{where}: {file} has no array '{key}'; it has: {names}. {hint}")
+    return found
 
 
 def _read_folder(folder: Path, keys: Mapping[str, Any]) -> Raw:

@@ -89,12 +89,19 @@ def draw_split(
 
 
 def listed_split(
-    groups: IntArray, members: IntArray, nonmembers: IntArray, n_reference: int | None, rng: np.random.Generator
+    groups: IntArray,
+    members: IntArray,
+    nonmembers: IntArray,
+    n_reference: int | None,
+    rng: np.random.Generator,
+    barred: IntArray | None = None,
 ) -> Split:
     """A split whose member and nonmember ids the user gave (a trained target's own lists).
 
-    The reference pool is drawn from what is left. A nonmember that repeats a member is taken out and counted.
+    The reference pool is drawn from what is left, without what repeats a `barred` record: one that the target trained
+    on and that is not audited. A nonmember that repeats a member, or a barred record, is taken out and counted.
     """
+    trained = members if barred is None else np.union1d(members, barred)
     for name, ids in (("members", members), ("nonmembers", nonmembers)):
         if len(ids) == 0:
             raise SplitError(f"data.{name}: the list is empty")
@@ -106,11 +113,11 @@ def listed_split(
     both = np.intersect1d(members, nonmembers)
     if len(both):
         raise SplitError(f"data: record {both[0]} is in members and in nonmembers ({len(both)} such records)")
-    copies = np.isin(groups[nonmembers], groups[members])
+    copies = np.isin(groups[nonmembers], groups[trained])
     kept = nonmembers[~copies]
     if len(kept) == 0:
         raise SplitError("data.nonmembers: every record repeats a member byte for byte")
-    free = np.flatnonzero(~np.isin(groups, groups[np.concatenate([members, kept])]))
+    free = np.flatnonzero(~np.isin(groups, groups[np.concatenate([trained, kept])]))
     if n_reference is not None and n_reference > len(free):
         raise SplitError(f"data.reference: {n_reference} records asked for, {len(free)} are left")
     reference = np.sort(rng.permutation(free)[: len(free) if n_reference is None else n_reference])

@@ -109,7 +109,8 @@ class ArtifactInfo(_Model):
     """The target's file.
 
     companions: SHA-256 of the files that ship beside it, by name; bytes counts them. calibration_audited: calibration
-    records that are audited, too, which is a leak of its own.
+    records that are audited, too, which is a leak of its own. found: what was read from a file that was made elsewhere,
+    and what its answers say of it.
     """
 
     file: str
@@ -120,6 +121,7 @@ class ArtifactInfo(_Model):
     calibration_records: int
     calibration_audited: int = 0
     companions: dict[str, str] = {}
+    found: tuple[str, ...] = ()
 
 
 class Accuracy(_Model):

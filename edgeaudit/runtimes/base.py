@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -15,7 +16,18 @@ from edgeaudit.artifact import Artifact, Kind, TensorSpec
 from edgeaudit.errors import ArtifactError, EdgeAuditError, did_you_mean
 from edgeaudit.plugins import package_versions
 
-__all__ = ["Runtime", "RuntimeSpec"]
+__all__ = ["Contract", "Runtime", "RuntimeSpec"]
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a file takes and answers, as the file itself says; layouts are not known to it.
+
+    shapes have -1 where the file leaves a size open, and on the batch axis where its runtime can be told another batch.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,10 @@ class RuntimeSpec:
     def versions(self) -> dict[str, str]:
         """Installed version of each package; raises `MissingToolchain` with the pip line."""
         return package_versions(f"the runtime '{self.name}'", self.packages, self.extra)
+
+    def companions(self, path: Path) -> tuple[str, ...]:
+        """Names of the files that have to lie beside `path`: an OpenVINO IR keeps its weights in a .bin."""
+        return (path.with_suffix(".bin").name,) if self.serves == "openvino" else ()
 
     def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Defaults overridden by `given`; `ArtifactError` for an unknown option and for a batch that is none."""
@@ -58,6 +74,19 @@ class Runtime(ABC):
 
     spec: ClassVar[RuntimeSpec]
 
+    @classmethod
+    @final
+    def contract(cls, path: Path) -> Contract:
+        """Read what a file takes and answers. `ArtifactError` names a file that the runtime cannot read."""
+        cls.spec.versions()
+        with _runtime_errors(f"{cls.spec.name} cannot read {path}: it is cut short, damaged or no such file"):
+            return cls._contract(path)
+
+    @classmethod
+    def _contract(cls, path: Path) -> Contract:
+        """Read `path`; a runtime that does not write it serves no files that were made elsewhere."""
+        raise ArtifactError(f"the runtime '{cls.spec.name}' cannot tell what {path.name} takes; use another runtime")
+
     @final
     def __init__(self, artifact: Artifact, options: Mapping[str, Any] | None = None) -> None:
         self.options = self.spec.options(options or {})
@@ -67,6 +96,9 @@ class Runtime(ABC):
                 f"and {artifact.manifest.file} is {artifact.manifest.kind}"
             )
         self.artifact = artifact
+        fixed = artifact.manifest.input.shape[0]
+        if fixed > 0:
+            self.options["batch"] = fixed
         self.batch = self.options["batch"]
         self.spec.versions()
         with _runtime_errors(f"{self.spec.name} cannot load {artifact.path}"):
@@ -83,8 +115,10 @@ class Runtime(ABC):
         expected = _record_shape(self.artifact.manifest.input)
         if records.shape[1:] != expected:
             raise ArtifactError(f"{self.artifact.path.name} takes records of shape {expected}, not {records.shape[1:]}")
+        outputs = self.artifact.manifest.outputs
         if len(records) == 0:
-            return np.empty((0, self.artifact.manifest.output.shape[-1]), np.float32)
+            classes = self.artifact.manifest.output.shape[-1] if outputs is None else len(outputs)
+            return np.empty((0, classes), np.float32)
         native = self._to_native(np.asarray(records, np.float32))
         answers = []
         for start in range(0, len(native), self.batch):
@@ -100,13 +134,16 @@ class Runtime(ABC):
             raise ArtifactError(
                 f"{self.artifact.path.name} answered shape {raw.shape}, not [records, {output.shape[-1]}]"
             )
-        return _dequantise(raw, output)
+        given = _dequantise(raw, output)
+        return given if outputs is None else np.ascontiguousarray(given[:, outputs])
 
     @final
     def _to_native(self, records: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         spec = self.artifact.manifest.input
         if spec.layout == "NHWC":
             records = np.transpose(records, (0, 2, 3, 1))
+        if spec.layout == "HW":
+            records = records[:, 0]
         return _quantise(records, spec)
 
     @abstractmethod
@@ -133,14 +170,17 @@ def _record_shape(spec: TensorSpec) -> tuple[int, ...]:
     if spec.layout == "NHWC":
         height, width, channels = spec.shape[1:]
         return channels, height, width
+    if spec.layout == "HW":
+        return 1, *spec.shape[1:]
     return spec.shape[1:]
 
 
 def _quantise(values: npt.NDArray[np.float32], spec: TensorSpec) -> npt.NDArray[Any]:
-    if spec.scale is None:
+    if not np.issubdtype(np.dtype(spec.dtype), np.integer):
         return values.astype(spec.dtype, copy=False)
+    # An integer input without a scale takes the values themselves.
     info = np.iinfo(spec.dtype)
-    codes = np.round(values / np.float32(spec.scale)) + (spec.zero_point or 0)
+    codes = np.round(values / np.float32(spec.scale or 1)) + (spec.zero_point or 0)
     quantised: npt.NDArray[Any] = np.clip(codes, info.min, info.max).astype(spec.dtype)
     return quantised
 

@@ -6,13 +6,15 @@ no other runtime for devices does. On a device the same C++ runtime and the same
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgeaudit.artifact import TensorSpec
 from edgeaudit.errors import ArtifactError
-from edgeaudit.runtimes.base import Runtime, RuntimeSpec
+from edgeaudit.runtimes.base import Contract, Runtime, RuntimeSpec
 from edgeaudit.runtimes.quiet import quiet
 
 __all__ = ["ExecuTorch"]
@@ -36,29 +38,26 @@ class ExecuTorch(Runtime):
         defaults={"batch": 64},
     )
 
-    def _open(self) -> None:
-        with quiet():
-            from executorch.extension.pybindings import portable_lib
-            from executorch.runtime import Runtime as Libraries
-            from executorch.runtime import Verification
+    @classmethod
+    def _contract(cls, path: Path) -> Contract:
+        _, method = _loaded(path)
+        meta = method.metadata
 
-            # The thread pool belongs to the process and starts with one thread for each core. It must not be replaced
-            # under a loaded XNNPACK graph, which keeps a pointer to it ("unsafe"): the first artifact does it, for all.
-            if portable_lib._threadpool_get_thread_count() != 1:  # noqa: SLF001  # there is no public way
-                portable_lib._unsafe_reset_threadpool(1)  # noqa: SLF001
-            try:
-                # Minimal verification ends in a segmentation fault where the program's part of a file is damaged.
-                self._program = Libraries.get().load_program(
-                    self.artifact.path.read_bytes(), verification=Verification.InternalConsistency
-                )
-                self._method = self._program.load_method("forward")
-            except RuntimeError as exc:  # a bare number; what it means is said on the terminal
-                raise ArtifactError(
-                    f"executorch cannot load {self.artifact.path}: {exc}. The file is cut short, damaged or no .pte "
-                    "file; make the artifact again"
-                ) from exc
-            meta = self._method.metadata
-            self._check_contract(meta.input_tensor_meta(0), meta.output_tensor_meta(0))
+        def declared(tensor: Any, name: str) -> TensorSpec:
+            kind = tensor.dtype()
+            # What a file declares is the largest batch that it takes, which may be the only one.
+            return TensorSpec(name, tuple(tensor.sizes()), _DTYPES.get(kind, f"ScalarType {kind}"))
+
+        return Contract(
+            tuple(declared(meta.input_tensor_meta(n), f"input {n}") for n in range(meta.num_inputs())),
+            tuple(declared(meta.output_tensor_meta(n), f"output {n}") for n in range(meta.num_outputs())),
+        )
+
+    def _open(self) -> None:
+        # The program is kept, since the method lives in it.
+        self._program, self._method = _loaded(self.artifact.path)
+        meta = self._method.metadata
+        self._check_contract(meta.input_tensor_meta(0), meta.output_tensor_meta(0))
 
     def _check_contract(self, entry: Any, exit_: Any) -> None:
         """The manifest's shapes and dtypes must be the file's, and the batch must have room in it."""
@@ -83,3 +82,27 @@ class ExecuTorch(Runtime):
         with quiet():  # a refusal is written to the terminal from C++, and raised with a bare number
             (answer,) = self._method.execute([torch.from_numpy(block)])
         return np.asarray(answer.numpy())
+
+
+def _loaded(path: Path) -> tuple[Any, Any]:
+    """The program in a file and its method `forward`."""
+    with quiet():
+        from executorch.extension.pybindings import portable_lib
+        from executorch.runtime import Runtime as Libraries
+        from executorch.runtime import Verification
+
+        # The thread pool belongs to the process and starts with one thread for each core. It must not be replaced
+        # under a loaded XNNPACK graph, which keeps a pointer to it ("unsafe"): the first artifact does it, for all.
+        if portable_lib._threadpool_get_thread_count() != 1:  # noqa: SLF001  # there is no public way
+            portable_lib._unsafe_reset_threadpool(1)  # noqa: SLF001
+        try:
+            # Minimal verification ends in a segmentation fault where the program's part of a file is damaged.
+            program = Libraries.get().load_program(
+                path.read_bytes(), verification=Verification.InternalConsistency
+            )
+            return program, program.load_method("forward")
+        except RuntimeError as exc:  # a bare number; what it means is said on the terminal
+            raise ArtifactError(
+                f"executorch cannot load {path}: {exc}. The file is cut short, damaged or no .pte file; make the "
+                "artifact again"
+            ) from exc

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgeaudit.artifact import TensorSpec
 from edgeaudit.errors import ArtifactError
-from edgeaudit.runtimes.base import Runtime, RuntimeSpec
+from edgeaudit.runtimes.base import Contract, Runtime, RuntimeSpec
 from edgeaudit.runtimes.quiet import quiet
 
 __all__ = ["LiteRT"]
@@ -29,6 +31,31 @@ class LiteRT(Runtime):
         summary="LiteRT (TFLite) interpreter, one thread, XNNPACK unless told otherwise",
         defaults={"batch": 64, "xnnpack": True},
     )
+
+    @classmethod
+    def _contract(cls, path: Path) -> Contract:
+        from ai_edge_litert.interpreter import Interpreter
+
+        with quiet():
+            interpreter = Interpreter(model_path=str(path), num_threads=1)
+
+        def declared(detail: dict[str, Any]) -> TensorSpec:
+            scales, points = (detail["quantization_parameters"][key] for key in ("scales", "zero_points"))
+            # The batch can be told anew, whatever the file has; other sizes that it leaves open are -1.
+            shape = (-1, *(int(size) for size in detail["shape_signature"][1:]))
+            quantised = len(scales) == 1
+            return TensorSpec(
+                detail["name"],
+                shape,
+                np.dtype(detail["dtype"]).name,
+                scale=float(scales[0]) if quantised else None,
+                zero_point=int(points[0]) if quantised else None,
+            )
+
+        return Contract(
+            tuple(declared(detail) for detail in interpreter.get_input_details()),
+            tuple(declared(detail) for detail in interpreter.get_output_details()),
+        )
 
     def _open(self) -> None:
         with quiet():

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.runtimes.base import Runtime, RuntimeSpec
+from edgeaudit.artifact import TensorSpec
+from edgeaudit.runtimes.base import Contract, Runtime, RuntimeSpec
 from edgeaudit.runtimes.quiet import quiet
 
 __all__ = ["OnnxRuntime"]
+
+
+_DTYPES = {"float": "float32", "double": "float64"}
+"""ONNX Runtime's names of types that numpy calls otherwise."""
 
 
 class OnnxRuntime(Runtime):
@@ -32,6 +38,27 @@ class OnnxRuntime(Runtime):
         summary="ONNX Runtime, CPU execution provider, one thread",
         defaults={"batch": 64, "session": {"session.x64quantprecision": "1"}},
     )
+
+    @classmethod
+    def _contract(cls, path: Path) -> Contract:
+        with quiet():
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 4
+            options.intra_op_num_threads = 1
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+        def declared(tensor: Any) -> TensorSpec:
+            # tensor(float); sizes that are left open have a name or none.
+            kind = tensor.type.removeprefix("tensor(").removesuffix(")")
+            shape = tuple(size if isinstance(size, int) else -1 for size in tensor.shape)
+            return TensorSpec(tensor.name, shape, _DTYPES.get(kind, kind))
+
+        return Contract(
+            tuple(declared(tensor) for tensor in session.get_inputs()),
+            tuple(declared(tensor) for tensor in session.get_outputs()),
+        )
 
     def _open(self) -> None:
         with quiet():
