@@ -27,8 +27,8 @@ KINDS: Mapping[str, Kind] = {".onnx": "onnx", ".tflite": "tflite", ".xml": "open
 class TensorSpec:
     """One input or output of an artifact, as the file itself declares it.
 
-    `shape` has -1 for the batch axis, or the only batch that the file takes. `scale` and `zero_point` are set where the tensor is an integer:
-    real = scale * (integer - zero_point).
+    `shape` has -1 for the batch axis, or the only batch that the file takes. `scale` and `zero_point` are set where the
+    tensor is a quantised one: real = scale * (integer - zero_point).
     """
 
     name: str

@@ -47,7 +47,7 @@ from edgeaudit.store import Store
 
 __all__ = ["assemble", "load_scores", "require_folder"]
 
-SECTIONS = ("leakage", "curves", "null_p_values", "p_calibration", "exposed")
+SECTIONS = ("leakage", "curves", "null_p_values", "p_calibration", "exposed", "calibration")
 
 
 def assemble(

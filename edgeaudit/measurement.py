@@ -35,9 +35,7 @@ def measurement_inputs(spec: AuditSpec) -> dict[str, Any]:
     for name in names:
         if k < needs[name]:
             remedy = "" if spec.recipe_known else "; name the recipe that trains them in model.recipe"
-            raise AttackError(
-                f"attacks: '{name}' needs at least {needs[name]} shadows; threat.shadows is {k}{remedy}"
-            )
+            raise AttackError(f"attacks: '{name}' needs at least {needs[name]} shadows; threat.shadows is {k}{remedy}")
     for cutoff in (spec.cm_mia.cutoffs or ()) if spec.recipe_known else ():
         for test in sorted(RANK_TESTS):
             check_cutoff(cutoff, k, test)
@@ -50,6 +48,7 @@ def measurement_inputs(spec: AuditSpec) -> dict[str, Any]:
             "edgeaudit.leakage",
             "edgeaudit.jobs.measure",
             "edgeaudit.jobs.answers",
+            "edgeaudit.jobs.calibration",
             "edgeaudit.jobs.p_values",
             "edgeaudit.views",
         ),

@@ -431,7 +431,7 @@ class AuditSpec(_Spec):
         if self.model.checkpoint is not None or self.targets > 1:
             raise ValueError("target.artifact is the one target; leave 'model.checkpoint' and 'targets' out")
         if isinstance(self.data.members, int):
-            raise ValueError(
+            raise ValueError(  # noqa: TRY004  pydantic collects ValueErrors alone
                 "target.artifact is a trained target: data.members and data.nonmembers must be files with the ids of "
                 "the records it was and was not trained on, or {path: ...}"
             )

@@ -128,9 +128,7 @@ def _fits(sizes: tuple[int, ...], record: tuple[int, ...], layout: Layout) -> bo
     return all(size in (-1, own) for size, own in zip(sizes, _native(record, layout), strict=True))
 
 
-def _require_classes(
-    exit_: TensorSpec, wish: Sequence[int] | None, labels: int, name: str
-) -> tuple[int, ...] | None:
+def _require_classes(exit_: TensorSpec, wish: Sequence[int] | None, labels: int, name: str) -> tuple[int, ...] | None:
     """The places of the labels' scores, where they are not all outputs in their order."""
     if len(exit_.shape) != 2 or exit_.shape[1] < 2:
         one = len(exit_.shape) == 1 or exit_.shape[1:] == (1,)
@@ -202,11 +200,11 @@ def _batched(
 
 
 def _finite(answers: FloatArray, sample: _Sample, name: str) -> FloatArray:
-    bad = ~np.isfinite(answers).all(axis=1)
+    bad = np.asarray(~np.isfinite(answers).all(axis=1))
     if bad.any():
         raise ArtifactError(
-            f"target.artifact: {name} answers {int(bad.sum())} of {len(bad)} records with values that are not finite, "
-            f"record {int(sample.ids[bad][0])} first; does data.preprocessing fit it?"
+            f"target.artifact: {name} answers {int(bad.sum())} of {len(answers)} records with values that are not "
+            f"finite, record {int(sample.ids[bad][0])} first; does data.preprocessing fit it?"
         )
     return answers
 
@@ -270,9 +268,7 @@ def _require_accuracy(
     return f"right on {accuracy:.1%} of {n:,} nonmembers, and no other usual preprocessing does better"
 
 
-def _best_preprocessing(
-    runtime: Runtime, population: Population, sample: _Sample
-) -> tuple[str, npt.NDArray[np.bool_]]:
+def _best_preprocessing(runtime: Runtime, population: Population, sample: _Sample) -> tuple[str, npt.NDArray[np.bool_]]:
     """The usual preprocessing with which the file is right most often, and on which records."""
     found: dict[str, npt.NDArray[np.bool_]] = {}
     for name in NAMED:

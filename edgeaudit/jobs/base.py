@@ -16,8 +16,8 @@ from edgeaudit.store import Store, content_key
 __all__ = ["Job", "JobContext", "JobKind", "JobRef", "Outcome"]
 
 JobKind = Literal[
-    "population", "control", "probe", "train", "compress", "adopt", "query", "view", "boundary", "trajectory", "measure",
-    "compare",
+    "population", "control", "probe", "train", "compress", "adopt", "query", "view", "boundary", "trajectory",
+    "measure", "compare",
 ]  # fmt: skip
 JobRef = tuple[str, str]
 """(kind, key)."""

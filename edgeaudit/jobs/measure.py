@@ -19,6 +19,7 @@ from edgeaudit.attacks.signals import probabilities
 from edgeaudit.attacks.threshold import Threshold, learn_threshold
 from edgeaudit.jobs.answers import Answers, Case, accuracy
 from edgeaudit.jobs.base import JobContext
+from edgeaudit.jobs.calibration import calibration_leaks, uncalibrated
 from edgeaudit.jobs.p_values import calibrate, claims, histograms, verdicts
 from edgeaudit.leakage.epsilon import split_epsilon_bound
 from edgeaudit.leakage.intervals import delong
@@ -52,6 +53,7 @@ class _Found:
     null_p_values: list[dict[str, Any]] = field(default_factory=list)
     p_calibration: list[dict[str, Any]] = field(default_factory=list)
     exposed: list[dict[str, Any]] = field(default_factory=list)
+    calibration: list[dict[str, Any]] = field(default_factory=list)
     targets: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     null_control: list[dict[str, Any]] = field(default_factory=list)
 
@@ -116,11 +118,14 @@ def _run(
             playground = case.audited if inputs["mode"] == "auditor" else case.reference
             threshold = learn_threshold(attack, variant, playground, seed=inputs["seed"])
         asked = {name: mask[rows_asked] for name, mask in subsets.items()}
+        records = arrays[case.role]["records"][rows_asked]
+        asked |= uncalibrated(case, records)
         rows = list(_leakage(case, asked, threshold, scores, head))
         if isinstance(attack, CmMia):
             rows += verdicts(case, subsets, scores, ranking, inputs["cm_mia"]["cutoffs"], head)
         if case.role == cases[0].role:
             rows += _guarantees(case, scores, head, inputs)
+            found.calibration += calibration_leaks(case, records, scores, head)
             rows += claims(case, scores, ranking, head)
         queries = queries_of(needs, case.audited)
         _keep(found, case, [_with_queries(row, queries) for row in rows])

@@ -153,8 +153,9 @@ def tpr_at_fpr(scores: FloatArray, members: BoolArray, alpha: float) -> Operatin
     point = int(np.searchsorted(curve.false_positives, allowed, side="right")) - 1
     if point == 0:
         note = (
-            f"not resolvable: {int(curve.true_positives[1])} members and {int(curve.false_positives[1])} nonmembers "
-            f"tie at the highest score, and {alpha:g} allows {allowed} of {n} nonmembers"
+            f"not resolvable: no threshold has an FPR of {alpha:g}, since {int(curve.true_positives[1])} members and "
+            f"{int(curve.false_positives[1])} nonmembers tie at the highest score, and {allowed} of {n} nonmembers are "
+            "allowed"
         )
         return OperatingPoint(None, None, 0, 0, m, n, None, note)
     hits, alarms = int(curve.true_positives[point]), int(curve.false_positives[point])

@@ -331,5 +331,6 @@ def _statistics(x: npt.NDArray[Any]) -> tuple[list[float], list[float]]:
 
 
 def scale_only(x: npt.NDArray[Any]) -> tuple[list[float], list[float]]:
+    """Mean 0, and the largest value of a byte where records are bytes."""
     top = float(np.iinfo(x.dtype).max) if x.dtype == np.uint8 else 1.0
     return [0.0] * x.shape[1], [top] * x.shape[1]

@@ -35,9 +35,9 @@ def affine(wish: str | PreprocessingSpec, channels: int) -> Affine:
     for key in ("mean", "std"):
         given = np.atleast_1d(np.asarray(getattr(spec, key), np.float64))
         if len(given) not in {1, channels}:
+            which = wish if isinstance(wish, str) else key
             raise DataError(
-                f"data.preprocessing: '{wish if isinstance(wish, str) else key}' has figures for {len(given)} channels, "
-                f"and records have {channels}"
+                f"data.preprocessing: '{which}' has figures for {len(given)} channels, and records have {channels}"
             )
         found.append((np.broadcast_to(given, channels) / spec.scale).tolist())
     return found[0], found[1]

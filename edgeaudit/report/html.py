@@ -11,6 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from edgeaudit.report import compared, origin, plots, sections
+from edgeaudit.report.calibration import calibration_leak_table, found_table
 from edgeaudit.report.files import write_atomically
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, Series, unique
 from edgeaudit.report.model import Audit, Curve, NullHistogram
@@ -79,6 +80,8 @@ def _view(lookup: Lookup) -> dict[str, Any]:
         "spec": origin.facts(audit.spec),
         "packages": origin.facts(audit.environment.packages),
         "timings": [(key, f"{seconds:,.1f} s") for key, seconds in audit.timings.items()],
+        "calibration_leaks": calibration_leak_table(lookup),
+        "found": found_table(lookup),
         "artifacts": origin.artifact_table(lookup),
         "passes": origin.pass_table(lookup),
         "toolchains": origin.toolchains(lookup),

@@ -17,6 +17,7 @@ __all__ = [
     "ArtifactInfo",
     "Audit",
     "Budget",
+    "CalibrationLeak",
     "Control",
     "Curve",
     "Environment",
@@ -329,6 +330,28 @@ class ExposedRecord(_Model):
     calibrated: bool = False
 
 
+class CalibrationLeak(_Model):
+    """Records of one side that the quantiser saw, against the others of that side: a leak of the calibration set.
+
+    value: AUC of the attack's score, above 0.5 where seen records look more like members; low, high: DeLong's 95%
+    interval. p_value: two-sided, of AUC = 0.5, not adjusted.
+    """
+
+    format: str
+    device: str
+    attack: str
+    variant: str
+    shadow_match: str
+    exposure: str
+    side: Literal["members", "nonmembers"]
+    value: float
+    low: float
+    high: float
+    p_value: float | None
+    n_seen: int
+    n_others: int
+
+
 class Control(_Model):
     """A check of the audit itself; one that failed makes it invalid.
 
@@ -396,5 +419,6 @@ class Audit(_Model):
     across_targets: tuple[AcrossTargets, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     exposed: tuple[ExposedRecord, ...]
+    calibration: tuple[CalibrationLeak, ...] = ()
     verdict: Verdict
     timings: _Seconds

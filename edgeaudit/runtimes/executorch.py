@@ -97,9 +97,7 @@ def _loaded(path: Path) -> tuple[Any, Any]:
             portable_lib._unsafe_reset_threadpool(1)  # noqa: SLF001
         try:
             # Minimal verification ends in a segmentation fault where the program's part of a file is damaged.
-            program = Libraries.get().load_program(
-                path.read_bytes(), verification=Verification.InternalConsistency
-            )
+            program = Libraries.get().load_program(path.read_bytes(), verification=Verification.InternalConsistency)
             return program, program.load_method("forward")
         except RuntimeError as exc:  # a bare number; what it means is said on the terminal
             raise ArtifactError(

@@ -127,7 +127,8 @@ def test_ties_that_leave_no_operating_point() -> None:
     point = tpr_at_fpr(scores, np.arange(2000) < 1000, 0.01)
     assert point.tpr is None
     assert point.note == (
-        "not resolvable: 100 members and 30 nonmembers tie at the highest score, and 0.01 allows 10 of 1000 nonmembers"
+        "not resolvable: no threshold has an FPR of 0.01, since 100 members and 30 nonmembers tie at the highest "
+        "score, and 10 of 1000 nonmembers are allowed"
     )
 
 
