@@ -16,6 +16,7 @@ import numpy as np
 from edgeaudit.artifact import Artifact
 from edgeaudit.controls import Finding
 from edgeaudit.controls.null_target import null_target
+from edgeaudit.controls.resemblance import Right, resemblance
 from edgeaudit.controls.resolution import Answers, resolution, tie_mass
 from edgeaudit.environment import current_environment, version
 from edgeaudit.errors import RunError, StoreError, store_errors
@@ -246,10 +247,17 @@ def _model_controls(
     answers = {f.id: Answers(f.outputs.distinct, f.outputs.tie_mass) for f in formats if f.outputs is not None}
     findings: list[Finding] = [
         *null_target(null_rows, spec.null_targets, spec.threat.shadow_match[0], recipe_known=spec.recipe_known),
+        *(resemblance(_rights(formats)) if spec.target or spec.model.checkpoint else []),
         *resolution(len(population.split.nonmembers), spec.threat.shadows),
         *tie_mass(answers, len(population.audited)),
     ]
     return [Control.model_validate(asdict(finding)) for finding in findings]
+
+
+def _rights(formats: Sequence[FormatResult]) -> dict[str, Right]:
+    """Accuracies of target and shadows, of the formats that have both."""
+    known = {f.id: f.accuracy.model_dump() for f in formats if f.accuracy is not None}
+    return {name: Right(**shares) for name, shares in known.items() if shares["shadow_train"] is not None}
 
 
 def _timings(plan: Plan, store: Store) -> dict[str, float]:

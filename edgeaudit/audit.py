@@ -53,12 +53,15 @@ def run_audit(prepared: Prepared, store: Store, executor: Executor, listener: Li
     """Do what the store lacks, then write audit.json, report.html and the scores into `out`.
 
     Returns the audit and how many jobs were run. A format that fails is reported as failed and the others go on;
-    raises where nothing can be said, since the target or a shadow cannot be trained.
+    raises where nothing can be said, since the target or a shadow cannot be trained, or no file of the target be read.
     """
     result = executor.run(prepared.plan.jobs, listener)
     for ref, error in result.errors.items():
         if ref[0] == "train":
             raise error
+    unread = [result.cause(planned.target_query) for planned in prepared.plan.formats if planned.artifact[0] == "adopt"]
+    if unread and all(unread):
+        raise unread[0]
     comparison = prepared.plan.comparison(lambda ref: result.cause(ref) is None)
     if comparison is not None:
         prepared.plan.add(comparison)

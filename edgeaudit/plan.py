@@ -174,8 +174,6 @@ class _Planner:
         return self._shared[name]
 
     def plan(self, measure: Mapping[str, Any]) -> Plan:
-        if self.spec.controls.shift:
-            self.result.control = self._control()
         uses = [(use, find_format(use, self.spec.artifact_of(use))) for use in self.spec.formats]
         queries: dict[tuple[str, str], JobRef] = {}
         artifacts: dict[str, JobRef] = {}
@@ -199,6 +197,8 @@ class _Planner:
             self.result.formats.append(
                 FormatPlan(use, found, artifacts[use.id], queries[TARGET, use.id], matched, measures)
             )
+        if self.spec.controls.shift:
+            self.result.control = self._control()
         return self.result
 
     def _control(self) -> JobRef:

@@ -24,7 +24,7 @@ def _load(tmp_path: Path, text: str) -> AuditSpec:
         ("data: {calibration: {recrods: 9}}", "'data.calibration.recrods' is not a known key; did you mean 'records'?"),
         ("formats: [{format: x, calibratoin: members}]", "did you mean 'calibration'?"),
         ("data: {members: -3}", "data.members: Input should be greater than or equal to 2 (it is -3)"),
-        ("data: {members: a.txt}", "members and nonmembers must both be counts or both be files"),
+        ("data: {members: a.txt}", "members and nonmembers must both be counts, files with record ids, or {path: ...}"),
         ("threat: {shadows: many}", "threat.shadows: Input should be a valid integer"),
         ("threat: {shadow_match: other}", "threat.shadow_match"),
         ("formats: []", "formats: "),

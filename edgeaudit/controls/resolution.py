@@ -14,8 +14,8 @@ BOUNDING = 3.0
 """-log(0.05): without any false positive among n nonmembers the rate is below 3 / n with 95% confidence."""
 _WITHOUT = (
     "no shadows, since no recipe is named: CM-MIA, LiRA and RMIA, which tell how surprising an answer is for its "
-    "record, could not run, so what is reported is a lower bound of what an attacker with shadows finds; name the recipe in "
-    "model.recipe and the format of the file in formats. docs/foreign-artifacts.md says what that costs"
+    "record, could not run, so what is reported is a lower bound of what an attacker with shadows finds; name the "
+    "recipe in model.recipe and the format of the file in formats. docs/foreign-artifacts.md says what that costs"
 )
 TIED = 0.05
 """Share of records with an answer that another has, too, above which it is a warning."""

@@ -79,8 +79,9 @@ def adopt(context: JobContext) -> Mapping[str, Any]:
     manifest, batch_said = _batched(manifest, runtime, inputs, context.draft, records)
     opened = runtime(Artifact(context.draft, manifest), inputs["options"])
     answers = _finite(opened.query(records), sample, given.name)
-    inside, softmax_said = _softmax(answers, exit_, inputs["softmax"], given.name)
+    # Accuracy first: with values that a file does not take, its answers say nothing of its softmax.
     accuracy_said = _require_accuracy(opened, population, sample, answers, inputs)
+    inside, softmax_said = _softmax(answers, exit_, inputs["softmax"], given.name)
     manifest = replace(manifest, softmax_inside=inside)
     Artifact(context.draft, manifest).save()
     found = (_told("input", entry), layout_said, _told("output", exit_), softmax_said, batch_said, accuracy_said)
