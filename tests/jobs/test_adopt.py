@@ -178,7 +178,7 @@ def test_outputs_put_labels_into_their_order(tmp_path: Path, store: Store) -> No
 
 def test_the_wrong_preprocessing_is_named_with_the_right_one(tmp_path: Path, store: Store) -> None:
     path = _onnx(tmp_path / "made.onnx", scale=1.0, bias=-100.0)  # takes 0..255: of 0..1 nothing is left
-    with pytest.raises(ArtifactError, match=r"data.preprocessing does not fit made.onnx: .* preprocessing: raw"):
+    with pytest.raises(ArtifactError, match=r"data.preprocessing does not fit made.onnx: .*preprocessing: raw"):
         _adopt(tmp_path, store, path, preprocessing="unit")
 
 
