@@ -1,0 +1,128 @@
+"""Files that were made elsewhere, audited as a user does it: here a file of another audit, whose figures are known."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.e2e.conftest import Workbench, jobs_run
+
+pytestmark = pytest.mark.e2e
+
+
+def _figure(audit: dict[str, Any], attack: str, subset: str = "all") -> float | None:
+    rows = audit["leakage"]
+    found = [r for r in rows if (r["attack"], r["metric"], r["subset"]) == (attack, "auc", subset)]
+    value: float | None = found[0]["value"] if found else None
+    return value
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workbench, dict[str, Any], dict[str, Any]]:
+    """An audit's target as a file, the audit, and the data section that has the same records in the same form."""
+    bench = Workbench(tmp_path_factory.mktemp("bench"))
+    done = bench.audit("native", formats=["onnx-int8-static"], attacks=["yeom", "gap"])
+    assert done.code == 0, done.stderr
+    store = bench.folder / ".edgeaudit"
+    entries = [json.loads((e / "entry.json").read_text("utf-8")) | {"folder": e} for e in store.glob("compress/*")]
+    made = next(e for e in entries if e["label"] == "ort.static-int8 target")
+    (model,) = made["folder"].glob("*.onnx")
+    shutil.copyfile(model, bench.folder / "model.onnx")
+    population = next(store.glob("population/*"))
+    about = json.loads((population / "about.json").read_text("utf-8"))
+    with np.load(population / "split.npz") as split:
+        for side in ("members", "nonmembers"):
+            np.save(bench.folder / f"{side}.npy", split[side])
+        np.save(bench.folder / "calibrated.npy", split["nonmembers"][:30])
+    data = {
+        "members": "members.npy",
+        "nonmembers": "nonmembers.npy",
+        "preprocessing": {"mean": about["mean"], "std": about["deviation"]},
+        "calibrated": "calibrated.npy",
+    }
+    return bench, done.audit, data
+
+
+def test_without_a_recipe(shipped: tuple[Workbench, dict[str, Any], dict[str, Any]]) -> None:
+    bench, native, data = shipped
+    spec = {"target": {"artifact": "model.onnx"}, "model": {}, "threat": {"shadows": 0}, "data": data}
+    done = bench.audit("alone", **spec, formats=[], attacks=["yeom", "gap"])
+    assert done.code == 0, done.stderr
+    assert jobs_run(done.stdout) == (6, 6)  # draw, control, adopt, query, measure, compare: nothing is trained
+    found = done.audit
+    assert found["formats"][0]["artifact"]["sha256"] == native["formats"][0]["artifact"]["sha256"]
+    # The same file, asked about the same records: the same answers.
+    for attack in ("yeom", "gap"):
+        assert _figure(found, attack) == _figure(native, attack)
+    assert found["formats"][0]["accuracy"]["train"] == native["formats"][0]["accuracy"]["train"]
+    assert found["formats"][0]["accuracy"]["shadow_train"] is None
+    said = [c["statement"] for c in found["controls"] if c["name"] == "resolution"]
+    assert any("no shadows, since no recipe is named" in statement for statement in said)
+
+
+def test_with_shadows_through_the_same_toolchain(shipped: tuple[Workbench, dict[str, Any], dict[str, Any]]) -> None:
+    bench, native, data = shipped
+    done = bench.audit("foreign", target={"artifact": "model.onnx"}, data=data, formats=["onnx-int8-static"])
+    assert done.code == 0, done.stderr
+    found = done.audit
+    assert _figure(found, "gap") == _figure(native, "gap")
+    assert _figure(found, "cm-mia") is not None
+    assert found["formats"][0]["accuracy"]["shadow_train"] > 0.8
+    assert [c["status"] for c in found["controls"] if c["name"] == "shadow resemblance"] == ["holds"]
+    assert found["formats"][0]["agreement"] is None
+
+
+def test_calibration_records_are_told_apart(shipped: tuple[Workbench, dict[str, Any], dict[str, Any]]) -> None:
+    bench, _, data = shipped
+    done = bench.audit("foreign", target={"artifact": "model.onnx"}, data=data, formats=["onnx-int8-static"])
+    rows = [row for row in done.audit["calibration"] if row["attack"] == "gap"]
+    assert [(row["side"], row["n_seen"], row["n_others"]) for row in rows] == [("nonmembers", 30, 70)]
+    assert done.audit["formats"][0]["artifact"]["calibration_audited"] == 30
+    # Without those records the figure is that of the others, and it has its row.
+    assert _figure(done.audit, "gap", "uncalibrated") is not None
+    assert "Calibration records" in (done.out / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"formats": ["litert-int8"]}, "model.onnx is onnx, and the format 'litert-int8' makes tflite"),
+        ({"formats": ["onnx-int8-static", "onnx-fp32"]}, "target.artifact is one file, and formats has 2 entries"),
+        ({"data": {"preprocessing": None}}, "data.preprocessing: say what target.artifact takes"),
+        ({"data": {"members": 100, "nonmembers": 100}}, "target.artifact is a trained target: data.members"),
+        ({"target": {"artifact": "none.onnx"}}, "none.onnx cannot be read: No such file"),
+        ({"target": {"artifact": "members.npy"}}, "members.npy ends in none of .onnx"),
+        ({"formats": []}, "name the format that 'model.onnx' is"),
+    ],
+)
+def test_mistakes_are_named(
+    shipped: tuple[Workbench, dict[str, Any], dict[str, Any]], changes: dict[str, Any], message: str
+) -> None:
+    bench, _, data = shipped
+    given = {"target": {"artifact": "model.onnx"}, "formats": ["onnx-int8-static"], **changes}
+    given["data"] = {**data, **changes.get("data", {})}
+    done = bench.audit("wrong", **given)
+    assert done.code == 2
+    assert message in " ".join(done.stderr.split())
+
+
+def test_a_file_that_cannot_be_read_is_one_error(shipped: tuple[Workbench, dict[str, Any], dict[str, Any]]) -> None:
+    bench, _, data = shipped
+    (bench.folder / "text.onnx").write_text("no model\n" * 50, encoding="utf-8")
+    done = bench.audit(
+        "text",
+        target={"artifact": "text.onnx"},
+        data=data,
+        model={},
+        threat={"shadows": 0},
+        formats=[],
+        attacks=["gap"],
+    )
+    assert done.code == 2
+    assert done.stderr.count("error:") == 1
+    assert "text.onnx" in done.stderr
+    assert not (done.out / "report.html").exists()
