@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from tests.e2e.conftest import Workbench, jobs_run
 
@@ -30,8 +31,8 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workbench, dict[s
     store = bench.folder / ".edgeaudit"
     entries = [json.loads((e / "entry.json").read_text("utf-8")) | {"folder": e} for e in store.glob("compress/*")]
     made = next(e for e in entries if e["label"] == "ort.static-int8 target")
-    (model,) = made["folder"].glob("*.onnx")
-    shutil.copyfile(model, bench.folder / "model.onnx")
+    manifest = json.loads((made["folder"] / "manifest.json").read_text("utf-8"))
+    shutil.copyfile(made["folder"] / manifest["file"], bench.folder / "model.onnx")
     population = next(store.glob("population/*"))
     about = json.loads((population / "about.json").read_text("utf-8"))
     with np.load(population / "split.npz") as split:
@@ -49,8 +50,9 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workbench, dict[s
 
 def test_without_a_recipe(shipped: tuple[Workbench, dict[str, Any], dict[str, Any]]) -> None:
     bench, native, data = shipped
-    spec = {"target": {"artifact": "model.onnx"}, "model": {}, "threat": {"shadows": 0}, "data": data}
-    done = bench.audit("alone", **spec, formats=[], attacks=["yeom", "gap"])
+    spec = {"target": {"artifact": "model.onnx"}, "data": {"source": "digits", "reference": 0, **data}}
+    (bench.folder / "alone.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
+    done = bench.run("run", "alone.yaml", "--out", "out-alone", out="out-alone")
     assert done.code == 0, done.stderr
     assert jobs_run(done.stdout) == (6, 6)  # draw, control, adopt, query, measure, compare: nothing is trained
     found = done.audit
