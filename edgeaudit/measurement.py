@@ -43,6 +43,7 @@ def measurement_inputs(spec: AuditSpec) -> dict[str, Any]:
             "edgeaudit.jobs.answers",
             "edgeaudit.jobs.p_values",
             "edgeaudit.views",
+            "edgeaudit.exposures",
         ),
         "versions": {package: metadata.version(package) for package in ("numpy", "scipy", "scikit-learn")},
     }
