@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
 from edgeaudit.assemble import require_folder
@@ -14,11 +15,11 @@ from edgeaudit.attacks.registry import ALL, find_attack
 from edgeaudit.audit import prepare, run_audit
 from edgeaudit.cli.options import DEFAULT_STORE, StoreOption, WorkersOption, executor_for
 from edgeaudit.cli.progress import ProgressView, clock
-from edgeaudit.errors import RunError
+from edgeaudit.errors import RunError, SpecError
 from edgeaudit.plan import TRACED
 from edgeaudit.report.schema import read_audit
 from edgeaudit.report.terminal import render
-from edgeaudit.spec import recorded_spec
+from edgeaudit.spec import ThreatSpec, recorded_spec
 
 __all__ = ["attack"]
 
@@ -28,11 +29,17 @@ _READS = frozenset({"measure", "control", "exposure"})
 
 def attack(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
-    attacks: Annotated[str, typer.Option("--attacks", help="Names, separated by commas, or 'all'.")] = "all",
+    attacks: Annotated[
+        str | None,
+        typer.Option("--attacks", help="Names, separated by commas, or 'all', which is meant without --weaker."),
+    ] = None,
+    weaker: Annotated[
+        str | None, typer.Option("--weaker", help="Weaker exposures, as in threat.weaker, separated by commas.")
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
     workers: WorkersOption = None,
 ) -> None:
-    """Run more attacks on the answers of a finished run and write its files again, beside those that it has.
+    """Run more attacks on the answers of a finished run, or at weaker exposures, and write its files again.
 
     No model is trained, exported or asked.
 
@@ -42,14 +49,15 @@ def attack(
     console = Console()
     path = run / "audit.json"
     found = recorded_spec(read_audit(path).spec, path)
-    asked = [name.strip() for name in attacks.split(",")]
+    asked = _names(attacks) if attacks is not None else [] if weaker else [ALL]
     for name in asked:
         if name != ALL:
             find_attack(name)
     # The run's own attacks stay: its figures are not to be lost, and its budgets are judged on them. `all` comes first,
     # since it has an order of its own.
     names = sorted(dict.fromkeys((*found.attacks, *asked)), key=lambda name: name != ALL)
-    spec = found.model_copy(update={"attacks": tuple(names)})
+    threat = found.threat if weaker is None else _exposed(found.threat, _names(weaker))
+    spec = found.model_copy(update={"attacks": tuple(names), "threat": threat})
     opened, executor = executor_for(Path("audit.yaml"), store, workers)
     with ProgressView(console, executor.workers) as view:
         prepared = prepare(spec, opened, executor, view)
@@ -78,3 +86,17 @@ def attack(
         highlight=False,
     )
     raise typer.Exit(result.verdict.exit_code)
+
+
+def _names(given: str) -> list[str]:
+    return [name.strip() for name in given.split(",")]
+
+
+def _exposed(threat: ThreatSpec, weaker: list[str]) -> ThreatSpec:
+    """The threat with more weaker exposures. Raises `SpecError` for one that is none."""
+    levels = list(dict.fromkeys((*threat.weaker, *weaker)))
+    try:
+        return ThreatSpec.model_validate(threat.model_dump() | {"weaker": levels})
+    except ValidationError as exc:
+        said = "; ".join(str(error["msg"]).removeprefix("Value error, ") for error in exc.errors())
+        raise SpecError(f"--weaker: {said}") from exc
