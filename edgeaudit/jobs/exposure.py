@@ -45,6 +45,7 @@ def expose(context: JobContext) -> Mapping[str, Any]:
     head = {**{name: inputs[name] for name in _PLACE}, "exposure": level.name, "subset": "all"}
     chosen, rows = _choose(inputs, case, level, head)
     rows += _score(chosen, case, context.draft / f"{SCORES}.npz", head)
+    rows.sort(key=lambda row: inputs["attacks"].index(row["attack"]))
     true_class = probabilities(case.audited.target, case.audited.exposure)
     outputs = granularity(true_class[np.arange(len(true_class)), case.audited.labels])
     for asked in others:

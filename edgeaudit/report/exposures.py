@@ -193,7 +193,7 @@ def _format_table(found: _Found, place: Place) -> Table:
     groups = (
         Head("", align="text"), Head(""), Head(""),
         *(Head(metric_name(metric), span=3, align="group") for metric in _METRICS),
-        Head("Values of the true class", span=2, align="group"),
+        Head("True class", span=2, align="group"),
     )  # fmt: skip
     rows = [row for (at, _, _), row in found.differences.items() if at == place]
     caption = f"{lookup.label(place)}: what each exposure leaves, differences from {found.own} {over(rows)}"
