@@ -25,6 +25,7 @@ from edgeaudit.gate import FormatScores, judge
 from edgeaudit.jobs.base import Job
 from edgeaudit.jobs.compare import COMPARISONS
 from edgeaudit.jobs.control import CONTROLS_FILE
+from edgeaudit.jobs.exposure import EXPOSED
 from edgeaudit.plan import FLOOR, FormatPlan, Plan
 from edgeaudit.population import Population
 from edgeaudit.report.html import write_html
@@ -95,6 +96,7 @@ def assemble(
             "formats": formats,
             **sections,
             **_comparisons(comparison, store),
+            **_weaker(plan, {f.id for f in formats if f.status == "ok"}, result, store),
             "verdict": {"outcome": "error", "exit_code": 2, "reasons": (), "budgets": ()},
             "timings": _timings(plan, store),
         }
@@ -122,6 +124,23 @@ def _comparisons(job: Job | None, store: Store) -> dict[str, Any]:
         return {"across_targets": (), "comparisons": ()}
     found: dict[str, Any] = json.loads((store.entry(*job.ref).folder / COMPARISONS).read_text(encoding="utf-8"))
     return found
+
+
+def _weaker(plan: Plan, audited: set[str], result: RunResult, store: Store) -> dict[str, Any]:
+    """What is left at weaker exposures of the formats that were audited; a level that broke says why."""
+    levels: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    for planned in plan.formats:
+        for level, ref in planned.exposures.items() if planned.use.id in audited else ():
+            about = {name: plan.jobs[ref].inputs[name] for name in ("format", "device", "shadow_match")}
+            error = result.cause(ref)
+            if error is not None:
+                levels.append({**about, "exposure": level, "error": str(error)})
+                continue
+            found = json.loads((store.entry(*ref).folder / EXPOSED).read_text(encoding="utf-8"))
+            levels.append({**about, "exposure": level, "outputs": found["outputs"]})
+            rows += found["leakage"]
+    return {"weaker_exposures": levels, "weaker_leakage": rows}
 
 
 def _measurements(planned: FormatPlan, result: RunResult, store: Store) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,9 @@ from edgeaudit.store import Store
 
 __all__ = ["Rates", "StageEstimate", "estimate", "probe_job"]
 
-_STAGES = ("control", "train", "compress", "adopt", "query", "view", "boundary", "trajectory", "measure")
+_STAGES = (
+    "control", "train", "compress", "adopt", "query", "view", "boundary", "trajectory", "measure", "exposure",
+)  # fmt: skip
 
 
 class Rates:
@@ -59,6 +61,7 @@ def _job_class(job: Job) -> str:
             job.hints.get("format"),
         ),
         "measure": lambda: (inputs["population"], len(inputs["shadows"])),
+        "exposure": lambda: (inputs["population"], len(inputs["shadows"]), inputs["level"]),
     }
     return f"{job.kind}:{json.dumps(told[job.kind](), sort_keys=True)}" if job.kind in told else job.kind
 

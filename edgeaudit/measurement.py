@@ -51,6 +51,7 @@ def measurement_inputs(spec: AuditSpec) -> dict[str, Any]:
             "edgeaudit.jobs.calibration",
             "edgeaudit.jobs.p_values",
             "edgeaudit.views",
+            "edgeaudit.exposures",
         ),
         "versions": {package: metadata.version(package) for package in ("numpy", "scipy", "scikit-learn")},
     }

@@ -16,6 +16,7 @@ from edgeaudit.compositions import find_format
 from edgeaudit.devices.local import local_fingerprint
 from edgeaudit.errors import SpecError, SplitError
 from edgeaudit.exporters import Pass, find_pass
+from edgeaudit.exposures import require_levels_fit
 from edgeaudit.formats import FORMATS, Format, PassUse
 from edgeaudit.jobs import Job
 from edgeaudit.jobs.base import JobRef
@@ -50,12 +51,16 @@ _ADOPTION_CODE = (
     "edgeaudit.jobs.adopt", "edgeaudit.runtimes.base", "edgeaudit.artifact", "edgeaudit.population.preprocessing",
 )  # fmt: skip
 _VIEW_CODE = ("edgeaudit.jobs.view", "edgeaudit.jobs.transforms", "edgeaudit.jobs.ask", "edgeaudit.views")
+_EXPOSURE_CODE = ("edgeaudit.jobs.exposure", "edgeaudit.exposures")
 _TORCH_PACKAGES = ("torch", "safetensors", "numpy")
 
 
 @dataclass(frozen=True)
 class FormatPlan:
-    """One format's jobs: the first target's artifact and query, the shadows' queries, a measurement a shadow match."""
+    """One format's jobs: the first target's artifact and query, the shadows' queries, a measurement a shadow match.
+
+    exposures: what the first measurement's answers tell at each weaker level, by its name.
+    """
 
     use: FormatUse
     format: Format
@@ -63,6 +68,7 @@ class FormatPlan:
     target_query: JobRef
     shadow_queries: tuple[JobRef, ...]
     measures: Mapping[str, JobRef]
+    exposures: Mapping[str, JobRef] = field(default_factory=dict)
 
 
 @dataclass
@@ -88,11 +94,20 @@ class Plan:
         heads = ("format", "device", "shadow_match")
         inputs = {
             "measures": [[{head: self.jobs[ref].inputs[head] for head in heads}, list(ref)] for ref in made],
+            "exposures": [
+                [{**{head: self.jobs[ref].inputs[head] for head in heads}, "level": level}, list(ref)]
+                for planned in self.formats
+                if next(iter(planned.measures.values())) in made
+                for level, ref in planned.exposures.items()
+                if done(ref)
+            ],
+            "exposure": first["exposure"],
             "targets": [role for role, _ in first["targets"]],
             "headlines": [f"{name}/{v}" for name in first["attacks"] for v in find_attack(name).spec.headlines],
             **{key: first[key] for key in ("seed", "code", "versions")},
         }
-        return Job("compare", inputs, tuple(made), "compare formats and attacks")
+        exposed = (tuple(ref) for _, ref in inputs["exposures"])
+        return Job("compare", inputs, (*made, *exposed), "compare formats and attacks")
 
     def add(self, job: Job) -> JobRef:
         """Add a job once; jobs with equal inputs are the same job."""
@@ -158,6 +173,7 @@ class _Planner:
         self.check = dict.fromkeys(sorted(policies), calibration.records)
         self._require_pool()
         require_views_fit(spec.threat.views, population.input_shape)
+        require_levels_fit(spec.threat.weaker, population.n_classes)
 
     def _require_pool(self) -> None:
         # Drawing the ids of one shadow and of the targets raises the error that names what is missing.
@@ -194,8 +210,11 @@ class _Planner:
                 else:
                     shadows = tuple(self._serve(r, reference, FORMATS["torch-fp32"])[1] for r in self.shadows)
                 measures[match] = self._measure(use, asked, shadows, match, measure)
+            # Other shadow matches are an ablation: what less of an answer is worth is said of the audit's own.
+            own = next(iter(measures.values()))
+            exposures = {level: self._exposure(own, level) for level in self.spec.threat.weaker}
             self.result.formats.append(
-                FormatPlan(use, found, artifacts[use.id], queries[TARGET, use.id], matched, measures)
+                FormatPlan(use, found, artifacts[use.id], queries[TARGET, use.id], matched, measures, exposures)
             )
         if self.spec.controls.shift:
             self.result.control = self._control()
@@ -431,6 +450,14 @@ class _Planner:
         more = (ref for refs in (*views.values(), *traces.values()) for ref in refs.values())
         needs = (*queries, *more)
         return self.result.add(Job("measure", inputs, needs, f"attack {use.id} ({match} shadows)", {"format": use.id}))
+
+    def _exposure(self, measure: JobRef, level: str) -> JobRef:
+        """Measure what a measurement's answers tell at a weaker level."""
+        own = self.result.jobs[measure]
+        code = self._once("exposure code", lambda: source_digest(*_EXPOSURE_CODE))
+        inputs = {**own.inputs, "level": level, "code": [own.inputs["code"], code]}
+        label = f"{level} of {own.inputs['format']}"
+        return self.result.add(Job("exposure", inputs, own.needs, label, own.hints))
 
 
 def _own_modules(*functions: str | None) -> list[str]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from edgeaudit.calls import parse_call, rejoined
 from edgeaudit.errors import SpecError
+from edgeaudit.exposures import parse_level
 from edgeaudit.views import parse_view
 
 __all__ = [
@@ -153,6 +154,8 @@ class ThreatSpec(_Spec):
     mode: `adversary`, whose shadows never saw an audited record; `auditor`, the worst case: shadows train on random
     halves of the audited records, so that the online attacks run.
     views: how else each record is shown to every model (flip, shift-<pixels>, noise-<input steps>); none by default.
+    weaker: what the same answers are measured at, too, as if less of them were returned (top-<classes>,
+        rounded-<decimals>, label; probabilities where the exposure is logits); none by default.
     """
 
     mode: Literal["adversary", "auditor"] = "adversary"
@@ -162,6 +165,7 @@ class ThreatSpec(_Spec):
         "matched",
     )
     views: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
+    weaker: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
 
     @field_validator("views")
     @classmethod
@@ -171,6 +175,23 @@ class ThreatSpec(_Spec):
         if twice:
             raise ValueError(f"'{twice[0]}' appears twice")
         return names
+
+    @field_validator("weaker")
+    @classmethod
+    def _known_levels(cls, weaker: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(parse_level(name).name for name in weaker)
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"'{twice[0]}' appears twice")
+        return names
+
+    @model_validator(mode="after")
+    def _weaker_than_the_exposure(self) -> ThreatSpec:
+        if self.exposure in self.weaker:
+            raise ValueError(
+                f"weaker: '{self.exposure}' is what threat.exposure gives; leave it out, or set exposure: logits"
+            )
+        return self
 
 
 def _as_pass(value: object) -> str:

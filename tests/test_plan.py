@@ -321,3 +321,38 @@ def test_softmax_inside_is_for_the_pass_that_leaves_torch(name: str, where: str)
 def test_torch_itself_has_no_softmax_inside() -> None:
     with pytest.raises(SpecError, match=r"'torch-fp32\+softmax' exports no file"):
         find_format(FormatUse(format="torch-fp32", softmax="inside"))
+
+
+def test_weaker_exposures_read_what_is_there(population: Population) -> None:
+    levels = ["top-3", "rounded-2", "label"]
+    threat = {"shadows": 3, "shadow_match": ["matched", "fp32"]}
+    plain, weaker = (_plan(population, threat=t) for t in (threat, threat | {"weaker": levels}))
+    # A job for each format and level, for the audit's own shadows alone; every other job is the same.
+    assert _count(weaker, "exposure") == len(FORMATS) * len(levels)
+    assert {ref for ref in weaker.jobs if ref[0] != "exposure"} == set(plain.jobs)
+    for planned in weaker.formats:
+        assert list(planned.exposures) == levels
+        measured = weaker.jobs[planned.measures["matched"]]
+        for level, ref in planned.exposures.items():
+            job = weaker.jobs[ref]
+            assert job.needs == measured.needs
+            assert {kind for kind, _ in job.needs} == {"query"}
+            assert (job.inputs["level"], job.inputs["format"]) == (level, planned.use.id)
+    one = _plan(population, threat=threat | {"weaker": "top-3"})
+    assert set(one.jobs) < set(weaker.jobs)
+
+
+def test_a_comparison_has_the_exposures_that_could_be_measured(population: Population) -> None:
+    plan = _plan(population, threat={"shadows": 3, "weaker": ["top-3", "label"]}, formats=FORMATS[:2])
+    first, second = plan.formats
+    lost = {second.exposures["label"], first.measures["matched"]}
+    comparison = plan.comparison(lambda ref: ref not in lost)
+    assert comparison is not None
+    # Without a measurement there is nothing to compare the first format's exposures with.
+    assert [(head["format"], head["level"]) for head, _ in comparison.inputs["exposures"]] == [(FORMATS[1], "top-3")]
+    assert set(comparison.needs) == {second.measures["matched"], second.exposures["top-3"]}
+
+
+def test_levels_that_answers_cannot_have_are_refused(population: Population) -> None:
+    with pytest.raises(SpecError, match=r"threat\.weaker: 'top-11' returns more classes than there are \(10\)"):
+        _plan(population, threat={"shadows": 3, "weaker": ["top-11"]})

@@ -280,6 +280,7 @@ class AttackSpec:
     headline: variants that may stand for the attack, the first that could be run going first; all, where not told.
     reads_margins: the variants that read nothing of an answer but the true class's margin, so that the mean margin of
         several answers can stand in for one.
+    reads_labels: the variants that also make something of an answer of which only the largest class is known.
     """
 
     name: str
@@ -294,6 +295,7 @@ class AttackSpec:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     headline: tuple[str, ...] = ()
     reads_margins: tuple[str, ...] = ()
+    reads_labels: tuple[str, ...] = ()
 
     @property
     def headlines(self) -> tuple[str, ...]:

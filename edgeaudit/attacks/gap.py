@@ -27,6 +27,7 @@ class Gap(Attack):
         summary="member where the model classifies the record correctly",
         paper="Yeom et al., CSF 2018; Choquette-Choo et al., ICML 2021",
         threshold=0.5,
+        reads_labels=("label",),
     )
 
     def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:  # noqa: ARG002

@@ -38,6 +38,7 @@ class LabelOnly(Attack):
         needs=Needs(views="any"),
         variant_needs={"boundary": Needs(shadows=1, trace="boundary")},
         variant_thresholds={"boundary": 0.0},
+        reads_labels=("augmentation", "boundary"),
     )
 
     def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:

@@ -15,7 +15,8 @@ class Watson(Attack):
     """Score mean OUT loss - loss of the target, in nats.
 
     Source: Watson et al., "On the Importance of Difficulty Calibration in Membership Inference Attacks" (ICLR 2022),
-    with the loss as the score that is calibrated.
+    with the loss as the score that is calibrated. Of a label alone the loss says whether it is right, so the score is
+    whether the target is right less how often the shadows are.
     """
 
     spec: ClassVar[AttackSpec] = AttackSpec(
@@ -24,6 +25,7 @@ class Watson(Attack):
         summary="mean loss of the OUT shadows less the target's",
         paper="Watson et al., ICLR 2022",
         needs=Needs(shadows=1, out=1),
+        reads_labels=("loss",),
     )
 
     def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:  # noqa: ARG002

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
 from edgeaudit.assemble import require_folder
@@ -14,22 +15,31 @@ from edgeaudit.attacks.registry import ALL, find_attack
 from edgeaudit.audit import prepare, run_audit
 from edgeaudit.cli.options import DEFAULT_STORE, StoreOption, WorkersOption, executor_for
 from edgeaudit.cli.progress import ProgressView, clock
-from edgeaudit.errors import RunError
+from edgeaudit.errors import RunError, SpecError
 from edgeaudit.plan import TRACED
 from edgeaudit.report.schema import read_audit
 from edgeaudit.report.terminal import render
-from edgeaudit.spec import recorded_spec
+from edgeaudit.spec import ThreatSpec, recorded_spec
 
 __all__ = ["attack"]
+
+_READS = frozenset({"measure", "control", "exposure"})
+"""Kinds of jobs that read what is there and ask nothing."""
 
 
 def attack(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
-    attacks: Annotated[str, typer.Option("--attacks", help="Names, separated by commas, or 'all'.")] = "all",
+    attacks: Annotated[
+        str | None,
+        typer.Option("--attacks", help="Names, separated by commas, or 'all', which is meant without --weaker."),
+    ] = None,
+    weaker: Annotated[
+        str | None, typer.Option("--weaker", help="Weaker exposures, as in threat.weaker, separated by commas.")
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
     workers: WorkersOption = None,
 ) -> None:
-    """Run more attacks on the answers of a finished run and write its files again, beside those that it has.
+    """Run more attacks on the answers of a finished run, or at weaker exposures, and write its files again.
 
     No model is trained, exported or asked.
 
@@ -39,21 +49,22 @@ def attack(
     console = Console()
     path = run / "audit.json"
     found = recorded_spec(read_audit(path).spec, path)
-    asked = [name.strip() for name in attacks.split(",")]
+    asked = _names(attacks) if attacks is not None else [] if weaker else [ALL]
     for name in asked:
         if name != ALL:
             find_attack(name)
     # The run's own attacks stay: its figures are not to be lost, and its budgets are judged on them. `all` comes first,
     # since it has an order of its own.
     names = sorted(dict.fromkeys((*found.attacks, *asked)), key=lambda name: name != ALL)
-    spec = found.model_copy(update={"attacks": tuple(names)})
+    threat = found.threat if weaker is None else _exposed(found.threat, _names(weaker))
+    spec = found.model_copy(update={"attacks": tuple(names), "threat": threat})
     opened, executor = executor_for(Path("audit.yaml"), store, workers)
     with ProgressView(console, executor.workers) as view:
         prepared = prepare(spec, opened, executor, view)
         todo = prepared.todo(opened)
-        missing = [prepared.plan.jobs[ref].label for ref in todo if ref[0] not in ("measure", "control")]
+        missing = [prepared.plan.jobs[ref].label for ref in todo if ref[0] not in _READS]
         asks = {ref[0] for ref in todo} & set(TRACED)
-        if missing and {ref[0] for ref in todo} <= {"measure", "control", *asks}:
+        if missing and {ref[0] for ref in todo} <= {*_READS, *asks}:
             new = ", ".join(name for kind, name in TRACED.items() if kind in asks)
             raise RunError(
                 f"{new} needs more than the answers of {run} ({len(missing)} jobs: {missing[0]}, ...): name it under "
@@ -75,3 +86,17 @@ def attack(
         highlight=False,
     )
     raise typer.Exit(result.verdict.exit_code)
+
+
+def _names(given: str) -> list[str]:
+    return [name.strip() for name in given.split(",")]
+
+
+def _exposed(threat: ThreatSpec, weaker: list[str]) -> ThreatSpec:
+    """The threat with more weaker exposures. Raises `SpecError` for one that is none."""
+    levels = list(dict.fromkeys((*threat.weaker, *weaker)))
+    try:
+        return ThreatSpec.model_validate(threat.model_dump() | {"weaker": levels})
+    except ValidationError as exc:
+        said = "; ".join(str(error["msg"]).removeprefix("Value error, ") for error in exc.errors())
+        raise SpecError(f"--weaker: {said}") from exc

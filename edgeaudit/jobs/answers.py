@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.artifact import Artifact
-from edgeaudit.attacks.base import Evidence, Grid
+from edgeaudit.attacks.base import Evidence, Exposure, Grid
+from edgeaudit.attacks.exposure import Seen
 from edgeaudit.attacks.signals import probabilities
 from edgeaudit.attacks.traces import Trace
 from edgeaudit.attacks.views import View
 from edgeaudit.errors import AttackError
+from edgeaudit.exposures import Level
 from edgeaudit.jobs.base import JobContext
 from edgeaudit.jobs.query import RESPONSES
 from edgeaudit.jobs.traces import TRACE
@@ -63,11 +65,12 @@ class Case:
 
 
 class Answers:
-    """What one format's models answered, at the audit's exposure. The shadows' answers are held once."""
+    """What one format's models answered, at the audit's exposure or a weaker level. The shadows' are held once."""
 
-    def __init__(self, context: JobContext) -> None:
+    def __init__(self, context: JobContext, level: Level | None = None) -> None:
         self._context = context
         self._inputs = context.inputs
+        self._level = level
         self._population: Population = context.population()
         self.queried = self._population.queried
         self.labels = self._population.labels[self.queried]
@@ -100,6 +103,7 @@ class Answers:
         shown, traces = self._shown(query), self._traces(query)
         inside = self._artifact(query).manifest.softmax_inside
         grid = Grid.joined("probabilities" if inside else "logits", [own, *self._shadow_grids])
+        grid = self._seen.grid(grid, 1 + len(self._shadow_grids), answers.shape[1])
         whole = self._evidence(answers, shown, {}, grid, slice(None))
         outside = np.flatnonzero(~trained[self.n_audited :]) + self.n_audited
         everything = len(outside) == len(self.queried) - self.n_audited
@@ -124,8 +128,8 @@ class Answers:
             self._shadows[:, where],
             self._out[:, where],
             self.labels[where],
-            self._inputs["exposure"],
-            self._inputs["floor"],
+            self._seen.read_as,
+            self._seen.floor(self._inputs["floor"]),
             self._records[where],
             grid,
             views=tuple(View(name, target[where], shadows[:, where]) for name, target, shadows in named),
@@ -187,14 +191,19 @@ class Answers:
             values[arrays["places"]], queries[arrays["places"]] = arrays["values"], arrays["queries"]
         return values, queries
 
+    @property
+    def _seen(self) -> Seen:
+        return Seen(self._inputs["exposure"], self._level)
+
     def _exposed(self, stored: npt.NDArray[np.float32], query: list[str]) -> FloatArray:
-        """Stored answers of the artifact that `query` asked, float64 at the audit's exposure."""
-        answers, artifact, exposure = stored.astype(np.float64), self._artifact(query), self._inputs["exposure"]
-        if artifact.manifest.softmax_inside:
-            if exposure == "logits":
-                raise AttackError(f"{artifact.path.name} answers probabilities; threat.exposure cannot be logits")
-            return answers
-        return answers if exposure == "logits" else probabilities(answers, "logits")
+        """Stored answers of the artifact that `query` asked, float64 as the attacker sees them."""
+        artifact, exposure = self._artifact(query), self._inputs["exposure"]
+        given: Exposure = "probabilities" if artifact.manifest.softmax_inside else "logits"
+        if given == "probabilities" and exposure == "logits":
+            raise AttackError(f"{artifact.path.name} answers probabilities; threat.exposure cannot be logits")
+        answers = stored.astype(np.float64)
+        exposed = answers if exposure == given else probabilities(answers, given)
+        return self._seen.of(exposed)
 
 
 def accuracy(case: Case, n_audited: int) -> Mapping[str, Any]:

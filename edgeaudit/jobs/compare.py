@@ -22,6 +22,7 @@ __all__ = ["COMPARISONS", "compare_measurements"]
 COMPARISONS = "comparisons.json"
 _REFERENCE = "torch-fp32"
 _FEW_METRICS = METRICS[:2]
+_PLACE = ("format", "device", "shadow_match")
 
 
 class _Measured:
@@ -67,6 +68,7 @@ def compare_measurements(context: JobContext) -> Mapping[str, Any]:
             *_between_formats(measured, inputs["headlines"], inputs["seed"]),
             *_between_matches(measured, inputs["seed"]),
             *_between_attacks(measured, inputs["headlines"], inputs["seed"]),
+            *_between_exposures(context, measured),
         ],
     }
     (context.draft / COMPARISONS).write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
@@ -158,3 +160,40 @@ def _between_attacks(measured: list[_Measured], headlines: list[str], seed: int)
         )
         for (other, metric), found in rows.items():
             yield _row("attack", {**m.head, "series": name}, name, other, metric, found)
+
+
+def _between_exposures(context: JobContext, measured: list[_Measured]) -> Iterator[dict[str, Any]]:
+    """Each weaker level against the audit's own exposure, by the headline attack; one family a format.
+
+    Where the headline attack can make nothing of a level, the first that can stands in for it: that is what the level
+    leaves an attacker with, and the note says so.
+    """
+    inputs = context.inputs
+    headlines, full = inputs["headlines"], inputs["exposure"]
+    weaker: dict[tuple[str, ...], list[tuple[str, _Measured]]] = {}
+    for head, ref in inputs["exposures"]:
+        one = _Measured(context.store.entry(*ref).folder, head, inputs["targets"])
+        weaker.setdefault(tuple(head[part] for part in _PLACE), []).append((head["level"], one))
+    own = [m for m in measured if tuple(m.head[part] for part in _PLACE) in weaker]
+    # What can be run on every format is the report's headline, so formats are told of by one attack where that can be.
+    common = next((h for h in headlines if all(h in m.series for m in own)), None)
+    for m in own:
+        name = common or _headline(m, headlines)
+        levels = weaker[tuple(m.head[part] for part in _PLACE)]
+        if name is None:
+            continue
+        reads = {level: name if name in one.series else _headline(one, headlines) for level, one in levels}
+        pairs = {
+            level: (one.scored(read), m.scored(name)) for level, one in levels if (read := reads[level]) is not None
+        }
+        rows = compare_family(
+            pairs,
+            _FEW_METRICS,
+            lambda level, metric, m=m: stream(inputs["seed"], "exposures", *m.head.values(), level, metric),  # type: ignore[misc]
+        )
+        for (level, metric), row in rows.items():
+            made = _row("exposure", {**m.head, "series": reads[level]}, level, full, metric, row)
+            if reads[level] != name:
+                stands_in = f"{reads[level]} reads {level}, {name} reads {full}".replace("/", " ")
+                made["note"] = "; ".join(part for part in (stands_in, row.note) if part)
+            yield made

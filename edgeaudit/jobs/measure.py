@@ -30,7 +30,7 @@ from edgeaudit.leakage.paired import auc_difference
 from edgeaudit.leakage.roc import roc, thin
 from edgeaudit.population import stream
 
-__all__ = ["SCORES", "measure"]
+__all__ = ["SCORES", "attack_of", "measure", "with_queries"]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -69,7 +69,7 @@ def measure(context: JobContext) -> Mapping[str, Any]:
     arrays = {case.role: _about(case, answers, subsets) for case in (first, *others)}
     found = _Found()
     for name in inputs["attacks"]:
-        for attack in with_views(_attack(name, inputs["cm_mia"]), first.audited):
+        for attack in with_views(attack_of(name, inputs["cm_mia"]), first.audited):
             for variant in attack.spec.variants:
                 _run(attack, variant, (first, *others), subsets, inputs, found, arrays)
     found.exposed = _exposed(first, answers, inputs, arrays[first.role], found.p_calibration)
@@ -128,7 +128,7 @@ def _run(
             found.calibration += calibration_leaks(case, records, scores, head)
             rows += claims(case, scores, ranking, head)
         queries = queries_of(needs, case.audited)
-        _keep(found, case, [_with_queries(row, queries) for row in rows])
+        _keep(found, case, [with_queries(row, queries) for row in rows])
         if case.role == cases[0].role:
             found.curves += _curves(case, scores, head)
             if isinstance(attack, CmMia):
@@ -210,7 +210,8 @@ def _null_row(case: Case, scores: Scores, head: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _attack(name: str, cm_mia: Mapping[str, Any]) -> Attack:
+def attack_of(name: str, cm_mia: Mapping[str, Any]) -> Attack:
+    """The attack of this name, with the settings that audit.yaml gives it."""
     kind = find_attack(name)
     if issubclass(kind, CmMia):
         return kind(d0=None if cm_mia["d0"] == "eb" else float(cm_mia["d0"]))
@@ -258,7 +259,7 @@ def _leakage(
             yield {**head, "subset": subset, **asdict(figure)}
 
 
-def _with_queries(row: dict[str, Any], queries: int) -> dict[str, Any]:
+def with_queries(row: dict[str, Any], queries: int) -> dict[str, Any]:
     """The row with the queries a record in its note, where there is more than one."""
     if queries == 1:
         return row

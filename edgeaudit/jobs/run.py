@@ -37,6 +37,7 @@ _WORK: Mapping[JobKind, tuple[str, str]] = {
     "boundary": ("edgeaudit.jobs.boundary", "boundary"),
     "trajectory": ("edgeaudit.jobs.trajectory", "trajectory"),
     "measure": ("edgeaudit.jobs.measure", "measure"),
+    "exposure": ("edgeaudit.jobs.exposure", "expose"),
     "compare": ("edgeaudit.jobs.compare", "compare_measurements"),
 }
 """Kind -> module, function in it."""

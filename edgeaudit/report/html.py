@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from edgeaudit.report import compared, origin, plots, sections
+from edgeaudit.report import compared, exposures, origin, plots, sections
 from edgeaudit.report.calibration import calibration_leak_table, found_table
 from edgeaudit.report.files import write_atomically
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, Series, unique
@@ -65,6 +65,9 @@ def _view(lookup: Lookup) -> dict[str, Any]:
         "differences": compared.format_tables(lookup),
         "matches": compared.match_tables(lookup),
         "rivals": compared.attack_comparison_tables(lookup),
+        "weaker": exposures.overview(lookup),
+        "weaker_formats": exposures.format_tables(lookup),
+        "weaker_attacks": exposures.attack_matrix(lookup),
         "calibration": compared.calibration_tables(lookup),
         # Without paired tests the two figures are at least put side by side.
         "ablations": [] if compared.match_tables(lookup)[1] else sections.ablation_tables(lookup),

@@ -32,6 +32,7 @@ __all__ = [
     "RuntimeInfo",
     "ToolInfo",
     "Verdict",
+    "WeakerExposure",
 ]
 
 SCHEMA_VERSION: Final = "1.0"
@@ -231,12 +232,14 @@ class AcrossTargets(_Model):
 class Comparison(_Model):
     """A figure of `first` less that of `second`, on the same records and memberships; positive = the first leaks more.
 
-    kind: `format` (formats, by the attack `series`), `shadow match` (matched against fp32 shadows, by `series`), or
-    `attack` (two attacks on `format`). targets: 1 = over the records of one target (paired DeLong, paired bootstrap),
-    more = over targets (paired t). adjusted_p: Holm's, in its family: one metric, and all formats or attacks compared.
+    kind: `format` (formats, by the attack `series`), `shadow match` (matched against fp32 shadows, by `series`),
+    `attack` (two attacks on `format`), or `exposure` (a weaker exposure of `format` against the audit's own, by
+    `series`; where another attack reads the audit's own, `note` names it). targets: 1 = over the records of one target
+    (paired DeLong, paired bootstrap), more = over targets (paired t). adjusted_p: Holm's, in its family: one metric,
+    and all formats, attacks or exposures compared.
     """
 
-    kind: Literal["format", "shadow match", "attack"]
+    kind: Literal["format", "shadow match", "attack", "exposure"]
     format: str
     device: str
     shadow_match: str
@@ -372,6 +375,21 @@ class Control(_Model):
     note: str | None = None
 
 
+class WeakerExposure(_Model):
+    """One format as a device would serve it that returns less of an answer.
+
+    exposure: top-<classes>, rounded-<decimals>, label, probabilities (of an audit of logits). outputs: of what is left
+    of the true class's probability. error: why the level could not be measured; it then has no figures.
+    """
+
+    format: str
+    device: str
+    shadow_match: str
+    exposure: str
+    outputs: Outputs | None = None
+    error: str | None = None
+
+
 class Budget(_Model):
     """One budget and how it came out; `low`/`high` is the interval it was judged on. device null: all devices."""
 
@@ -399,7 +417,10 @@ class Verdict(_Model):
 
 
 class Audit(_Model):
-    """The whole of audit.json. `created` and `timings` are the only parts that differ when an audit is repeated."""
+    """The whole of audit.json. `created` and `timings` are the only parts that differ when an audit is repeated.
+
+    weaker_leakage: figures of `weaker_exposures`, by their `exposure`; `leakage` has those of the audit's own.
+    """
 
     schema_version: Literal["1.0"] = SCHEMA_VERSION
     tool: ToolInfo
@@ -418,6 +439,8 @@ class Audit(_Model):
     p_calibration: tuple[PCalibration, ...] = ()
     across_targets: tuple[AcrossTargets, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
+    weaker_exposures: tuple[WeakerExposure, ...] = ()
+    weaker_leakage: tuple[LeakageRow, ...] = ()
     exposed: tuple[ExposedRecord, ...]
     calibration: tuple[CalibrationLeak, ...] = ()
     verdict: Verdict

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 from edgeaudit.report.lookup import AUC, NOMINAL, TPR, Lookup, Place, Series, unique
 from edgeaudit.report.model import Agreement, Budget, Control, FormatResult, LeakageRow
-from edgeaudit.report.tables import EMPTY, Cell, Head, Mark, Notes, Row, Table, figure_cell, labelled
+from edgeaudit.report.tables import EMPTY, Axis, Cell, Head, Notes, Row, Table, figure_cell, labelled
 from edgeaudit.report.terminal import budget_word
 from edgeaudit.report.words import counted, figure, file_size, interval, metric_name, percent
 
@@ -41,7 +40,7 @@ _FEW_CONTROLS = 3
 def formats_table(lookup: Lookup) -> Table:
     """One row per format: what it costs, what it leaks, whether it answers as the model does."""
     notes = Notes()
-    axis = _Axis.of([row for _, row in lookup.ranked()])
+    axis = Axis.of([row for _, row in lookup.ranked()])
     rows = [_format_row(lookup, place, result, notes, axis) for place, result in lookup.formats.items()]
     attack = lookup.headline.label if lookup.headline else "no attack"
     heads = (
@@ -68,31 +67,7 @@ def formats_table(lookup: Lookup) -> Table:
     return Table(caption, heads, tuple(rows), tuple(notes.texts), groups, "formats")
 
 
-class _Axis:
-    """The common scale of the strips in the AUC column; 0.5 is always on it."""
-
-    def __init__(self, low: float, high: float) -> None:
-        self.low, self.high = low, high
-
-    @classmethod
-    def of(cls, rows: list[LeakageRow]) -> _Axis:
-        ends = [x for row in rows for x in (row.low, row.value, row.high) if x is not None]
-        low, high = min([0.5, *ends]), max([0.55, *ends])
-        return cls(max(0.0, math.floor(low * 20) / 20), min(1.0, math.ceil(high * 20) / 20))
-
-    def at(self, value: float) -> float:
-        return round(100 * (value - self.low) / (self.high - self.low), 2)
-
-    def mark(self, row: LeakageRow | None) -> Cell:
-        if row is None or row.value is None:
-            return Cell("")
-        low = row.value if row.low is None else row.low
-        high = row.value if row.high is None else row.high
-        spoken = f"AUC {figure(AUC, row.value)} {interval(AUC, row.low, row.high)}".rstrip()
-        return Cell(spoken, mark=Mark(self.at(low), self.at(row.value), self.at(high), self.at(0.5)))
-
-
-def _format_row(lookup: Lookup, place: Place, result: FormatResult, notes: Notes, axis: _Axis) -> Row:
+def _format_row(lookup: Lookup, place: Place, result: FormatResult, notes: Notes, axis: Axis) -> Row:
     head = Cell(lookup.label(place), result.summary, code=True)
     if result.status == "failed":
         return Row(head, across=result.error or "no error was recorded")

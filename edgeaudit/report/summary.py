@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgeaudit.report.compared import over, significant
+from edgeaudit.report.exposures import gains
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label
 from edgeaudit.report.model import AcrossTargets, Audit, Budget, Comparison, LeakageRow
 from edgeaudit.report.words import about, counted, interval, listed, percent, printable
@@ -21,7 +22,8 @@ def verdict_line(audit: Audit) -> str:
 def sentences(audit: Audit) -> tuple[str, ...]:
     """What the audit found: the leak, in how many formats it can be told from none, budgets, and what failed."""
     lookup = Lookup(audit)
-    return (*_invalid(audit), *_leak(lookup), *_differences(audit, lookup), *_budgets(lookup), *_failed(lookup))
+    found = (*_leak(lookup), *_differences(audit, lookup), *gains(lookup))
+    return (*_invalid(audit), *found, *_budgets(lookup), *_failed(lookup))
 
 
 def _invalid(audit: Audit) -> list[str]:

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from edgeaudit.report.lookup import Lookup, Place
+from edgeaudit.report.lookup import AUC, Lookup, Place
 from edgeaudit.report.model import LeakageRow
 from edgeaudit.report.words import NOT_RESOLVABLE, figure, interval
 
-__all__ = ["EMPTY", "Cell", "Head", "Mark", "Notes", "Row", "Table", "figure_cell", "heat", "labelled"]
+__all__ = ["EMPTY", "Axis", "Cell", "Head", "Mark", "Notes", "Row", "Table", "figure_cell", "heat", "labelled"]
 
 
 @dataclass(frozen=True)
@@ -117,3 +117,30 @@ def figure_cell(row: LeakageRow | None, notes: Notes, *, tint: bool = False) -> 
 def labelled(lookup: Lookup, place: Place, cells: Sequence[Cell]) -> Row:
     """A format's row."""
     return Row(Cell(lookup.label(place), code=True), tuple(cells))
+
+
+class Axis:
+    """The common scale of the strips in the AUC column; 0.5 is always on it."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low, self.high = low, high
+
+    @classmethod
+    def of(cls, rows: list[LeakageRow]) -> Axis:
+        """A scale that holds all these AUCs and their intervals."""
+        ends = [x for row in rows for x in (row.low, row.value, row.high) if x is not None]
+        low, high = min([0.5, *ends]), max([0.55, *ends])
+        return cls(max(0.0, math.floor(low * 20) / 20), min(1.0, math.ceil(high * 20) / 20))
+
+    def at(self, value: float) -> float:
+        """The place of an AUC on a strip 100 wide."""
+        return round(100 * (value - self.low) / (self.high - self.low), 2)
+
+    def mark(self, row: LeakageRow | None) -> Cell:
+        """A row's AUC on its strip; nothing where it has none."""
+        if row is None or row.value is None:
+            return Cell("")
+        low = row.value if row.low is None else row.low
+        high = row.value if row.high is None else row.high
+        spoken = f"AUC {figure(AUC, row.value)} {interval(AUC, row.low, row.high)}".rstrip()
+        return Cell(spoken, mark=Mark(self.at(low), self.at(row.value), self.at(high), self.at(0.5)))

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeaudit.report.compared import significant
+from edgeaudit.report.exposures import largest_gain
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label, unique
 from edgeaudit.report.model import Audit, Budget, FormatResult, LeakageRow
 from edgeaudit.report.summary import verdict_line
@@ -57,6 +58,7 @@ class _Report:
         yield Text()
         yield from _targets(lookup)
         yield from _difference(lookup)
+        yield from _weaker(lookup)
         yield from _p_values(lookup)
         yield from _controls(self.audit)
         yield from _failures(lookup)
@@ -96,6 +98,20 @@ def _difference(lookup: Lookup) -> Iterator[Text]:
                 f"{name} leaks {word} than {printable(row.second)}: {metric_name(metric)} {size}, adjusted p {p_text}"
             )
             return
+
+
+def _weaker(lookup: Lookup) -> Iterator[Text]:
+    """One line where weaker exposures were measured: what they change in the format that leaks most."""
+    found = largest_gain(lookup)
+    if found is None:
+        return
+    place, rows = found
+    said = [
+        f"{row.first} {difference(AUC, row.value or 0.0)} {difference_interval(AUC, row.low, row.high)}".rstrip()
+        for row in rows
+    ]
+    changes = f"AUC with {', '.join(said)}" if said else "no exposure with another AUC was found"
+    yield Text(f"returning less of {printable(lookup.label(place))}: {changes}")
 
 
 def _p_values(lookup: Lookup) -> Iterator[Text]:

@@ -56,6 +56,7 @@ def test_own_attacks_are_listed_and_found() -> None:
         assert spec.paper
         assert set(spec.calibrated_p) <= set(spec.variants)
         assert set(spec.variant_needs) <= set(spec.variants)
+        assert set(spec.reads_labels) <= set(spec.variants)
 
 
 def test_every_attack_has_its_page(root_folder: Path) -> None:

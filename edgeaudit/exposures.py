@@ -1,0 +1,62 @@
+"""The levels of `threat.weaker` by name: how much of an answer is returned. `edgeaudit.attacks.exposure` derives them.
+
+A level costs no query: what a device would have returned is part of what it did return.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from edgeaudit.errors import SpecError
+
+__all__ = ["Level", "parse_level", "require_levels_fit"]
+
+_NAME = re.compile(r"(probabilities|label|top|rounded)(?:-(\d{1,9}))?")
+_MOST_DECIMALS = 6
+"""Answers are stored as float32, which has about seven digits."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level; what is returned of an answer.
+
+    probabilities: all of them, where the audit's own exposure is logits. top-<k>: the k largest probabilities and
+    their classes. rounded-<d>: all probabilities, each rounded to d decimals. label: the class of the largest.
+    """
+
+    kind: Literal["probabilities", "top", "rounded", "label"]
+    amount: int = 0
+
+    @property
+    def name(self) -> str:
+        """As audit.yaml and reports write it."""
+        return f"{self.kind}-{self.amount}" if self.amount else self.kind
+
+
+def parse_level(name: str) -> Level:
+    """The level that an entry of `threat.weaker` names. Raises `ValueError` that lists the forms."""
+    found = _NAME.fullmatch(name)
+    if found is not None:
+        kind, amount = found[1], int(found[2] or 0)
+        counts = kind in {"top", "rounded"}
+        if counts == (found[2] is not None) and (not counts or amount > 0):
+            if kind == "rounded" and amount > _MOST_DECIMALS:
+                raise ValueError(f"'{name}': answers are float32, of which at most {_MOST_DECIMALS} decimals are told")
+            return Level(kind, amount)  # type: ignore[arg-type]
+    raise ValueError(
+        f"'{name}' is not a weaker exposure; there are top-<classes>, rounded-<decimals> (whole numbers from 1), "
+        "label, and probabilities where threat.exposure is logits"
+    )
+
+
+def require_levels_fit(names: Sequence[str], classes: int) -> None:
+    """Raise `SpecError` for a level that answers of so many classes cannot have."""
+    for level in map(parse_level, names):
+        if level.kind == "top" and level.amount > classes:
+            raise SpecError(
+                f"threat.weaker: '{level.name}' returns more classes than there are ({classes}); leave it out, or use "
+                f"top-{max(1, classes // 2)}"
+            )
