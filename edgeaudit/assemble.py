@@ -15,7 +15,7 @@ import numpy as np
 
 from edgeaudit.artifact import Artifact
 from edgeaudit.controls import Finding
-from edgeaudit.controls.null_target import null_target
+from edgeaudit.controls.null_target import null_target, null_target_together
 from edgeaudit.controls.resolution import Answers, resolution, tie_mass
 from edgeaudit.environment import current_environment, version
 from edgeaudit.errors import RunError, StoreError, store_errors
@@ -24,6 +24,7 @@ from edgeaudit.gate import FormatScores, judge
 from edgeaudit.jobs.base import Job
 from edgeaudit.jobs.compare import COMPARISONS
 from edgeaudit.jobs.control import CONTROLS_FILE
+from edgeaudit.jobs.together import TOGETHER
 from edgeaudit.plan import FLOOR, FormatPlan, Plan
 from edgeaudit.population import Population
 from edgeaudit.report.html import write_html
@@ -58,10 +59,12 @@ def assemble(
     store: Store,
     out: Path,
     comparison: Job | None = None,
+    together: Job | None = None,
 ) -> Audit:
     """Collect what the jobs found and write audit.json, report.html and scores/ into `out`.
 
-    comparison: the job that compared the formats; None where none could be measured.
+    comparison: the job that compared the formats; None where none could be measured. together: the job that attacked
+    formats held together; None where audit.yaml names none, or none could be measured.
     """
     require_folder(out)
     formats: list[FormatResult] = []
@@ -76,6 +79,7 @@ def assemble(
                 for name in SECTIONS:
                     sections[name] += measurement[name]
                 null_rows += measurement["null_control"]
+    held = _together(together, store)
     audit = Audit.model_validate(
         {
             "schema_version": SCHEMA_VERSION,
@@ -89,11 +93,12 @@ def assemble(
             "threat": _threat(spec, population),
             "controls": [
                 *_population_controls(plan, result, store),
-                *_model_controls(spec, population, formats, null_rows),
+                *_model_controls(spec, population, formats, null_rows, held["together_null"]),
             ],
             "formats": formats,
             **sections,
             **_comparisons(comparison, store),
+            "together": held["together"],
             "verdict": {"outcome": "error", "exit_code": 2, "reasons": (), "budgets": ()},
             "timings": _timings(plan, store),
         }
@@ -120,6 +125,14 @@ def _comparisons(job: Job | None, store: Store) -> dict[str, Any]:
     if job is None:
         return {"across_targets": (), "comparisons": ()}
     found: dict[str, Any] = json.loads((store.entry(*job.ref).folder / COMPARISONS).read_text(encoding="utf-8"))
+    return found
+
+
+def _together(job: Job | None, store: Store) -> dict[str, Any]:
+    """The rows that the job on formats held together wrote, and those of its null targets."""
+    if job is None:
+        return {"together": (), "together_null": ()}
+    found: dict[str, Any] = json.loads((store.entry(*job.ref).folder / TOGETHER).read_text(encoding="utf-8"))
     return found
 
 
@@ -234,12 +247,17 @@ def _population_controls(plan: Plan, result: RunResult, store: Store) -> list[Co
 
 
 def _model_controls(
-    spec: AuditSpec, population: Population, formats: Sequence[FormatResult], null_rows: Sequence[Mapping[str, Any]]
+    spec: AuditSpec,
+    population: Population,
+    formats: Sequence[FormatResult],
+    null_rows: Sequence[Mapping[str, Any]],
+    together_null: Sequence[Mapping[str, Any]],
 ) -> list[Control]:
     """Null targets, resolution and tie mass, from what was measured."""
     answers = {f.id: Answers(f.outputs.distinct, f.outputs.tie_mass) for f in formats if f.outputs is not None}
     findings: list[Finding] = [
         *null_target(null_rows, spec.controls.null_targets, spec.threat.shadow_match[0]),
+        *null_target_together(together_null),
         *resolution(len(population.split.nonmembers), spec.threat.shadows),
         *tie_mass(answers, len(population.audited)),
     ]

@@ -37,6 +37,7 @@ _WORK: Mapping[JobKind, tuple[str, str]] = {
     "trajectory": ("edgeaudit.jobs.trajectory", "trajectory"),
     "measure": ("edgeaudit.jobs.measure", "measure"),
     "compare": ("edgeaudit.jobs.compare", "compare_measurements"),
+    "together": ("edgeaudit.jobs.together", "hold_together"),
 }
 """Kind -> module, function in it."""
 
