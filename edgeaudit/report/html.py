@@ -15,6 +15,7 @@ from edgeaudit.report.files import write_atomically
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, Series, unique
 from edgeaudit.report.model import Audit, Curve, NullHistogram
 from edgeaudit.report.summary import sentences
+from edgeaudit.report.together import together_tables
 from edgeaudit.report.words import counted, figure, percent, shown
 
 __all__ = ["html_text", "write_html"]
@@ -64,6 +65,7 @@ def _view(lookup: Lookup) -> dict[str, Any]:
         "differences": compared.format_tables(lookup),
         "matches": compared.match_tables(lookup),
         "rivals": compared.attack_comparison_tables(lookup),
+        "together": together_tables(lookup),
         "calibration": compared.calibration_tables(lookup),
         # Without paired tests the two figures are at least put side by side.
         "ablations": [] if compared.match_tables(lookup)[1] else sections.ablation_tables(lookup),

@@ -16,6 +16,7 @@ from edgeaudit.report.compared import significant
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label, unique
 from edgeaudit.report.model import Audit, Budget, FormatResult, LeakageRow
 from edgeaudit.report.summary import verdict_line
+from edgeaudit.report.together import together_sentences
 from edgeaudit.report.words import (
     NOT_RESOLVABLE,
     chance,
@@ -57,6 +58,7 @@ class _Report:
         yield Text()
         yield from _targets(lookup)
         yield from _difference(lookup)
+        yield from (Text(said) for said in together_sentences(self.audit))
         yield from _p_values(lookup)
         yield from _controls(self.audit)
         yield from _failures(lookup)
