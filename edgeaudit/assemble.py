@@ -15,7 +15,7 @@ import numpy as np
 
 from edgeaudit.artifact import Artifact
 from edgeaudit.controls import Finding
-from edgeaudit.controls.null_target import null_target
+from edgeaudit.controls.null_target import null_target, null_target_together
 from edgeaudit.controls.resemblance import Right, resemblance
 from edgeaudit.controls.resolution import Answers, resolution, tie_mass
 from edgeaudit.environment import current_environment, version
@@ -26,6 +26,7 @@ from edgeaudit.jobs.base import Job
 from edgeaudit.jobs.compare import COMPARISONS
 from edgeaudit.jobs.control import CONTROLS_FILE
 from edgeaudit.jobs.exposure import EXPOSED
+from edgeaudit.jobs.together import TOGETHER
 from edgeaudit.plan import FLOOR, FormatPlan, Plan
 from edgeaudit.population import Population
 from edgeaudit.report.html import write_html
@@ -60,10 +61,12 @@ def assemble(
     store: Store,
     out: Path,
     comparison: Job | None = None,
+    together: Job | None = None,
 ) -> Audit:
     """Collect what the jobs found and write audit.json, report.html and scores/ into `out`.
 
-    comparison: the job that compared the formats; None where none could be measured.
+    comparison: the job that compared the formats; None where none could be measured. together: the job that attacked
+    formats held together; None where audit.yaml names none, or none could be measured.
     """
     require_folder(out)
     formats: list[FormatResult] = []
@@ -78,6 +81,7 @@ def assemble(
                 for name in SECTIONS:
                     sections[name] += measurement[name]
                 null_rows += measurement["null_control"]
+    held = _together(together, store)
     audit = Audit.model_validate(
         {
             "schema_version": SCHEMA_VERSION,
@@ -91,12 +95,13 @@ def assemble(
             "threat": _threat(spec, population),
             "controls": [
                 *_population_controls(plan, result, store),
-                *_model_controls(spec, population, formats, null_rows),
+                *_model_controls(spec, population, formats, null_rows, held["together_null"]),
             ],
             "formats": formats,
             **sections,
             **_comparisons(comparison, store),
             **_weaker(plan, {f.id for f in formats if f.status == "ok"}, result, store),
+            "together": held["together"],
             "verdict": {"outcome": "error", "exit_code": 2, "reasons": (), "budgets": ()},
             "timings": _timings(plan, store),
         }
@@ -141,6 +146,14 @@ def _weaker(plan: Plan, audited: set[str], result: RunResult, store: Store) -> d
             levels.append({**about, "exposure": level, "outputs": found["outputs"]})
             rows += found["leakage"]
     return {"weaker_exposures": levels, "weaker_leakage": rows}
+
+
+def _together(job: Job | None, store: Store) -> dict[str, Any]:
+    """The rows that the job on formats held together wrote, and those of its null targets."""
+    if job is None:
+        return {"together": (), "together_null": ()}
+    found: dict[str, Any] = json.loads((store.entry(*job.ref).folder / TOGETHER).read_text(encoding="utf-8"))
+    return found
 
 
 def _measurements(planned: FormatPlan, result: RunResult, store: Store) -> dict[str, dict[str, Any]]:
@@ -260,12 +273,17 @@ def _population_controls(plan: Plan, result: RunResult, store: Store) -> list[Co
 
 
 def _model_controls(
-    spec: AuditSpec, population: Population, formats: Sequence[FormatResult], null_rows: Sequence[Mapping[str, Any]]
+    spec: AuditSpec,
+    population: Population,
+    formats: Sequence[FormatResult],
+    null_rows: Sequence[Mapping[str, Any]],
+    together_null: Sequence[Mapping[str, Any]],
 ) -> list[Control]:
     """Null targets, resolution and tie mass, from what was measured."""
     answers = {f.id: Answers(f.outputs.distinct, f.outputs.tie_mass) for f in formats if f.outputs is not None}
     findings: list[Finding] = [
         *null_target(null_rows, spec.null_targets, spec.threat.shadow_match[0], recipe_known=spec.recipe_known),
+        *null_target_together(together_null),
         *(resemblance(_rights(formats)) if spec.target or spec.model.checkpoint else []),
         *resolution(len(population.split.nonmembers), spec.threat.shadows),
         *tie_mass(answers, len(population.audited)),

@@ -15,6 +15,7 @@ from edgeaudit.population import Population, population_inputs
 from edgeaudit.report.model import Audit
 from edgeaudit.spec import AuditSpec
 from edgeaudit.store import Store, content_key
+from edgeaudit.together import together_job
 
 __all__ = ["Prepared", "prepare", "run_audit"]
 
@@ -62,11 +63,16 @@ def run_audit(prepared: Prepared, store: Store, executor: Executor, listener: Li
     unread = [result.cause(planned.target_query) for planned in prepared.plan.formats if planned.artifact[0] == "adopt"]
     if unread and all(unread):
         raise unread[0]
-    comparison = prepared.plan.comparison(lambda ref: result.cause(ref) is None)
-    if comparison is not None:
-        prepared.plan.add(comparison)
-        compared = executor.run({comparison.ref: comparison}, listener)
+    plan = prepared.plan
+
+    def done(ref: JobRef) -> bool:
+        return result.cause(ref) is None
+
+    comparison, together = plan.comparison(done), together_job(prepared.spec, plan, done)
+    last = [job for job in (comparison, together) if job is not None]
+    if last:
+        compared = executor.run({plan.add(job): job for job in last}, listener)
         raise_errors(compared)
         result.executed += compared.executed
-    audit = assemble(prepared.spec, prepared.population, prepared.plan, result, store, out, comparison)
+    audit = assemble(prepared.spec, prepared.population, plan, result, store, out, comparison, together)
     return audit, result.executed

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edgeaudit.calls import parse_call, rejoined
-from edgeaudit.errors import SpecError
+from edgeaudit.errors import SpecError, did_you_mean
 from edgeaudit.exposures import parse_level
 from edgeaudit.views import parse_view
 
@@ -304,6 +304,15 @@ class TargetSpec(_Spec):
         return (self.artifact,) if isinstance(self.artifact, Path) else tuple(self.artifact.values())
 
 
+def _as_sets(value: object) -> object:
+    """One set may stand without the outer list: [a, b] is [[a, b]]."""
+    flat = isinstance(value, list) and value and all(isinstance(one, str) for one in value)
+    return [value] if flat else value
+
+
+_Sets = tuple[tuple[str, ...], ...]
+
+
 class BudgetSpec(_Spec):
     """The leakage a format may have. Exactly one of `max` and `max-increase` (with `against`) is given.
 
@@ -364,6 +373,7 @@ class AuditSpec(_Spec):
     """The whole of audit.yaml.
 
     targets: how many models are audited; each trains on members of its own draw from the audited records.
+    together: sets of formats that one attacker holds, by their ids; `all` is one set of all of them.
     """
 
     name: str = "audit"
@@ -383,6 +393,7 @@ class AuditSpec(_Spec):
     cm_mia: CmMiaSpec = Field(default=CmMiaSpec(), alias="cm-mia")
     label_only: LabelOnlySpec = Field(default=LabelOnlySpec(), alias="label-only")
     loss_trajectory: LossTrajectorySpec = Field(default=LossTrajectorySpec(), alias="loss-trajectory")
+    together: Annotated[Literal["all"] | _Sets, BeforeValidator(_as_sets)] = ()
     budgets: Annotated[dict[str, tuple[BudgetSpec, ...]], BeforeValidator(_as_budgets)] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -428,6 +439,27 @@ class AuditSpec(_Spec):
         if twice:
             raise ValueError(f"'{twice[0]}' appears twice; give one of them a 'name'")
         return formats
+
+    @model_validator(mode="after")
+    def _sets_of_formats(self) -> AuditSpec:
+        ids = [use.id for use in self.formats]
+        if self.together == "all" and len(ids) < 2:
+            raise ValueError("together: all needs two or more formats, and there is one")
+        seen: list[set[str]] = []
+        for one in () if self.together == "all" else self.together:
+            for name in one:
+                if name not in ids:
+                    hint = did_you_mean(name, ids)
+                    raise ValueError(
+                        f"together: '{name}' is no format of this audit.{hint} There are: {', '.join(ids)}"
+                    )
+            names = ", ".join(one)
+            if len(set(one)) < 2 or len(set(one)) < len(one):
+                raise ValueError(f"together: a set names two or more different formats; one is [{names}]")
+            if set(one) in seen:
+                raise ValueError(f"together: the set [{names}] is given twice")
+            seen.append(set(one))
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> AuditSpec:

@@ -136,6 +136,41 @@ def test_one_attack_or_all_need_no_list(tmp_path: Path) -> None:
     assert _load(tmp_path, "seed: 1").attacks == ("cm-mia", "lira", "yeom", "gap")
 
 
+def test_one_set_of_formats_or_all_of_them_need_no_list(tmp_path: Path) -> None:
+    formats = "formats: [torch-fp32, litert-int8, onnx-fp32]\ntogether: "
+    assert _load(tmp_path, formats + "[litert-int8, torch-fp32]").together == (("litert-int8", "torch-fp32"),)
+    two = (("torch-fp32", "onnx-fp32"), ("torch-fp32", "onnx-fp32", "litert-int8"))
+    spec = _load(tmp_path, formats + "[[torch-fp32, onnx-fp32], [torch-fp32, onnx-fp32, litert-int8]]")
+    assert spec.together == two
+    assert AuditSpec.model_validate(spec.model_dump(mode="json", by_alias=True)) == spec
+    assert _load(tmp_path, formats + "all").together == "all"
+    assert _load(tmp_path, "seed: 1").together == ()
+
+
+@pytest.mark.parametrize(
+    ("together", "said"),
+    [
+        (
+            "[torch-fp32, litert-int]",
+            r"'litert-int' is no format of this audit\. Did you mean 'litert-int8'\? There are: ",
+        ),
+        ("[[torch-fp32]]", r"a set names two or more different formats; one is \[torch-fp32\]"),
+        ("[[torch-fp32, torch-fp32]]", "two or more different formats"),
+        ("[[]]", "two or more different formats"),
+        (
+            "[[torch-fp32, litert-int8], [litert-int8, torch-fp32]]",
+            r"the set \[litert-int8, torch-fp32\] is given twice",
+        ),
+        ("some", "together: "),
+    ],
+)
+def test_sets_that_are_none_are_refused(tmp_path: Path, together: str, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        _load(tmp_path, f"formats: [torch-fp32, litert-int8]\ntogether: {together}")
+    with pytest.raises(SpecError, match="together: all needs two or more formats"):
+        _load(tmp_path, "formats: [torch-fp32]\ntogether: all")
+
+
 def test_the_spec_survives_its_own_json(tmp_path: Path) -> None:
     spec = _load(tmp_path, "budgets: {auc: [error, {max-increase: 0.1, against: torch-fp32}]}\ntargets: 2")
     assert AuditSpec.model_validate(spec.model_dump(mode="json", by_alias=True)) == spec

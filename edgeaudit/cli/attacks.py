@@ -13,7 +13,9 @@ __all__ = ["attacks"]
 _LEGEND = (
     "\nIN shadows: shadows that trained on the audited record. reference answers: the target's, on records it did not "
     "train on. shadows' own answers: on reference records each did and did not train on. views: "
-    "answers on transformed records (threat.views)."
+    "answers on transformed records (threat.views).\n\n"
+    "Attacks on several formats at once (together: in audit.yaml): compleak-sr, compleak-mr, joint-offline, "
+    "joint-online, mean-score."
 )
 
 

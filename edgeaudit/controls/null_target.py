@@ -10,7 +10,7 @@ import numpy as np
 from edgeaudit.controls.base import Finding
 from edgeaudit.leakage.multiplicity import holm
 
-__all__ = ["NAME", "null_target"]
+__all__ = ["NAME", "null_target", "null_target_together"]
 
 NAME = "null target"
 
@@ -39,8 +39,22 @@ def null_target(
     judged = _headline(own)
     if not judged:
         return [Finding(NAME, "not run", "no attack could be run on a null target; the attacks' own rows say why")]
-    corrected = holm(np.array([row["p_value"] for row in judged], dtype=np.float64)).tolist()
-    return [_finding(row, p, len(judged)) for row, p in zip(judged, corrected, strict=True)]
+    return _judged(judged)
+
+
+def null_target_together(rows: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """One finding a set of formats, combined attack and null target; Holm over all of them, the level as above.
+
+    rows: as in `null_target`, `format` naming the whole set.
+    """
+    return _judged([row for row in rows if row["p_value"] is not None])
+
+
+def _judged(rows: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    if not rows:
+        return []
+    corrected = holm(np.array([row["p_value"] for row in rows], dtype=np.float64)).tolist()
+    return [_finding(row, p, len(rows)) for row, p in zip(rows, corrected, strict=True)]
 
 
 def _headline(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -17,7 +17,7 @@ __all__ = ["Job", "JobContext", "JobKind", "JobRef", "Outcome"]
 
 JobKind = Literal[
     "population", "control", "probe", "train", "compress", "adopt", "query", "view", "boundary", "trajectory",
-    "measure", "exposure", "compare",
+    "measure", "exposure", "compare", "together",
 ]  # fmt: skip
 JobRef = tuple[str, str]
 """(kind, key)."""

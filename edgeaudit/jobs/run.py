@@ -39,6 +39,7 @@ _WORK: Mapping[JobKind, tuple[str, str]] = {
     "measure": ("edgeaudit.jobs.measure", "measure"),
     "exposure": ("edgeaudit.jobs.exposure", "expose"),
     "compare": ("edgeaudit.jobs.compare", "compare_measurements"),
+    "together": ("edgeaudit.jobs.together", "hold_together"),
 }
 """Kind -> module, function in it."""
 

@@ -16,6 +16,7 @@ from edgeaudit.report.files import write_atomically
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, Series, unique
 from edgeaudit.report.model import Audit, Curve, NullHistogram
 from edgeaudit.report.summary import sentences
+from edgeaudit.report.together import together_tables
 from edgeaudit.report.words import counted, figure, percent, shown
 
 __all__ = ["html_text", "write_html"]
@@ -68,6 +69,7 @@ def _view(lookup: Lookup) -> dict[str, Any]:
         "weaker": exposures.overview(lookup),
         "weaker_formats": exposures.format_tables(lookup),
         "weaker_attacks": exposures.attack_matrix(lookup),
+        "together": together_tables(lookup),
         "calibration": compared.calibration_tables(lookup),
         # Without paired tests the two figures are at least put side by side.
         "ablations": [] if compared.match_tables(lookup)[1] else sections.ablation_tables(lookup),

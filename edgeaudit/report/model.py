@@ -30,6 +30,8 @@ __all__ = [
     "PassInfo",
     "PopulationInfo",
     "RuntimeInfo",
+    "TogetherRow",
+    "TogetherSingle",
     "ToolInfo",
     "Verdict",
     "WeakerExposure",
@@ -258,6 +260,52 @@ class Comparison(_Model):
     note: str | None = None
 
 
+class TogetherSingle(_Model):
+    """A combined attack's figure less that of the yardstick on one format alone; value is the yardstick's.
+
+    low, high, p_value: of the difference, paired; two-sided, unadjusted.
+    """
+
+    format: str
+    value: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    note: str | None = None
+
+
+class TogetherRow(_Model):
+    """An attacker who holds several formats of one model, against the yardstick attack on each of them alone.
+
+    method: compleak-sr, compleak-mr, joint-offline, joint-online, mean-score; `-` where the set was not run. value,
+    low, high: of the combination, over the records of one target or, with several, over targets. yardstick: the audit's
+    headline attack (cm-mia/calibrated), or an attack of the same kind (lira/offline-global, compleak-nr). best:
+    the format whose yardstick is largest; difference and its interval: combination less that. p_value: of "some format
+    alone is at least as good", the largest over the singles; two-sided. adjusted_p: Holm's, over all sets and methods
+    against one kind of yardstick, in one metric.
+    """
+
+    formats: tuple[str, ...]
+    device: str
+    shadow_match: str
+    method: str
+    metric: str
+    yardstick: str
+    value: float | None
+    low: float | None
+    high: float | None
+    best: str | None
+    difference: float | None
+    difference_low: float | None
+    difference_high: float | None
+    p_value: float | None
+    adjusted_p: float | None
+    singles: tuple[TogetherSingle, ...]
+    targets: int
+    note: str | None = None
+
+
 class PCalibration(_Model):
     """How often a test says p <= nominal of records that are known nonmembers.
 
@@ -441,6 +489,7 @@ class Audit(_Model):
     comparisons: tuple[Comparison, ...] = ()
     weaker_exposures: tuple[WeakerExposure, ...] = ()
     weaker_leakage: tuple[LeakageRow, ...] = ()
+    together: tuple[TogetherRow, ...] = ()
     exposed: tuple[ExposedRecord, ...]
     calibration: tuple[CalibrationLeak, ...] = ()
     verdict: Verdict

@@ -6,6 +6,7 @@ from edgeaudit.report.compared import over, significant
 from edgeaudit.report.exposures import gains
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label
 from edgeaudit.report.model import AcrossTargets, Audit, Budget, Comparison, LeakageRow
+from edgeaudit.report.together import together_sentences
 from edgeaudit.report.words import about, counted, interval, listed, percent, printable
 
 __all__ = ["sentences", "verdict_line"]
@@ -22,8 +23,8 @@ def verdict_line(audit: Audit) -> str:
 def sentences(audit: Audit) -> tuple[str, ...]:
     """What the audit found: the leak, in how many formats it can be told from none, budgets, and what failed."""
     lookup = Lookup(audit)
-    found = (*_leak(lookup), *_differences(audit, lookup), *gains(lookup))
-    return (*_invalid(audit), *found, *_budgets(lookup), *_failed(lookup))
+    compared = (*_differences(audit, lookup), *together_sentences(audit), *gains(lookup))
+    return (*_invalid(audit), *_leak(lookup), *compared, *_budgets(lookup), *_failed(lookup))
 
 
 def _invalid(audit: Audit) -> list[str]:

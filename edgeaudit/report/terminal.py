@@ -17,6 +17,7 @@ from edgeaudit.report.exposures import largest_gain
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label, unique
 from edgeaudit.report.model import Audit, Budget, FormatResult, LeakageRow
 from edgeaudit.report.summary import verdict_line
+from edgeaudit.report.together import together_sentences
 from edgeaudit.report.words import (
     NOT_RESOLVABLE,
     chance,
@@ -59,6 +60,7 @@ class _Report:
         yield from _targets(lookup)
         yield from _difference(lookup)
         yield from _weaker(lookup)
+        yield from (Text(said) for said in together_sentences(self.audit))
         yield from _p_values(lookup)
         yield from _controls(self.audit)
         yield from _failures(lookup)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeaudit.controls.null_target import null_target
+from edgeaudit.controls.null_target import null_target, null_target_together
 from edgeaudit.leakage.intervals import delong
 from edgeaudit.leakage.paired import auc_difference
 
@@ -57,6 +57,21 @@ def test_what_was_not_run_is_said_and_does_not_fail() -> None:
     for found in (null_target([], 0, "matched"), null_target([], 1, "matched")):
         assert [f.status for f in found] == ["not run"]
     assert "null-targets is 0" in null_target([], 0, "matched")[0].statement
+
+
+def test_every_combined_attack_is_judged() -> None:
+    rows = [
+        _row(p, format="torch-fp32 + litert-int8", attack=attack, variant="")
+        for p, attack in ((0.2, "compleak-sr"), (0.0004, "joint-offline"), (None, "mean-score"))
+    ]
+    found = null_target_together(rows)
+    # Two have a p-value: 2 x .0004 < .001.
+    assert [(f.status, f.format) for f in found] == [
+        ("holds", "torch-fp32 + litert-int8"),
+        ("failed", "torch-fp32 + litert-int8"),
+    ]
+    assert found[1].statement.startswith("joint-offline finds members of null-target")
+    assert null_target_together([]) == []
 
 
 def test_clean_audits_are_nearly_never_invalid() -> None:

@@ -1,0 +1,194 @@
+"""CompLeak: classifiers on the answers of one, two or more versions of one model, trained on shadows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeaudit.attacks.base import BoolArray, FloatArray, IntArray
+from edgeaudit.attacks.kept_models import kept
+from edgeaudit.attacks.membership_network import fit, require_torch
+from edgeaudit.attacks.versions import Asked, FloatRows, Shown, require_one_model
+from edgeaudit.errors import AttackError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["LEAST_EXAMPLES", "Classifier", "Stack"]
+
+LEAST_EXAMPLES = 50
+"""(shadow, record) pairs of members, and as many of others, below which nothing is learned."""
+
+_TREES, _LEAF = 100, 30
+_SOFT_ZERO = 1 / 512
+_BRANCH, _HEAD = (128, 64), (256, 128, 64)
+_STEPS, _RATE = 600, 3e-3
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """CompLeak NR (one version) and SR (two): a random forest on confidence vectors and the label.
+
+    Each version's probabilities and the one-hot label stand in the order in which the first version's rise, so that
+    the classes' names do not matter, and a class stands in the same place for all versions. SR's first version is the
+    original model. Score: the forest's probability of membership, both kinds weighing the same.
+
+    Source: Li et al., "CompLeak: Deep Learning Model Compression Exacerbates Privacy Leakage" (arXiv 2507.16872, USENIX
+    Security 2026) and the authors' code, which calls these features CompLeakSR2. docs/attacks/compleak.md has the
+    deviations.
+    """
+
+    model: Any
+
+    @classmethod
+    def learn(cls, shown: Sequence[Shown], seed: int, rows: BoolArray | None = None) -> Classifier:
+        """From the shadows' rows, or those in `rows`.
+
+        Raises:
+            AttackError: versions of different models, or too few rows of one kind.
+        """
+        require_one_model(shown)
+        kept_rows = np.ones(len(shown[0].row_members), dtype=np.bool_) if rows is None else rows
+        members = shown[0].row_members[kept_rows]
+        require_examples(members)
+        features = _features([one.row_answers[kept_rows] for one in shown], shown[0].row_labels[kept_rows])
+        return cls(kept(f"compleak forest {seed}", (features, members), lambda: _forest(features, members, seed)))
+
+    def score(self, asked: Sequence[Asked]) -> FloatArray:
+        """Probability of membership, float64 [n]; versions in the order that was learned."""
+        return self.of_answers([one.answers for one in asked], asked[0].labels)
+
+    def of_answers(self, answers: Sequence[FloatRows], labels: IntArray) -> FloatArray:
+        """The same, of answers [n, classes] of each version and their labels."""
+        found = self.model.predict_proba(_features(answers, labels))[:, 1]
+        return np.asarray(found, dtype=np.float64)
+
+
+def require_examples(members: BoolArray) -> None:
+    """Raise `AttackError` unless there are enough rows of both kinds to learn from."""
+    inside = int(members.sum())
+    if min(inside, len(members) - inside) < LEAST_EXAMPLES:
+        raise AttackError(
+            f"CompLeak learns from {LEAST_EXAMPLES} or more shadows' answers on records they trained on and as many on "
+            f"others; there are {inside} and {len(members) - inside}"
+        )
+
+
+def _features(answers: Sequence[FloatRows], labels: IntArray) -> FloatRows:
+    """Float32 [n, (versions + 1) classes]. Equal probabilities keep the order of classes."""
+    order = np.argsort(answers[0], axis=1, kind="stable")
+    true = (np.arange(answers[0].shape[1]) == labels[:, None]).astype(np.float32)
+    return np.concatenate([np.take_along_axis(one, order, axis=1) for one in (*answers, true)], axis=1)
+
+
+def _forest(features: FloatRows, members: BoolArray, seed: int) -> Any:
+    from sklearn.ensemble import RandomForestClassifier
+
+    forest = RandomForestClassifier(
+        n_estimators=_TREES, min_samples_leaf=_LEAF, class_weight="balanced", random_state=seed, n_jobs=1
+    )
+    return forest.fit(features, members)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """CompLeak MR: a network on what an SR classifier of each further version says, and on that version's loss.
+
+    The first version is the original model or, where the attacker has none, stands in for it. SR classifiers are
+    trained on one half of the known records and say what they think of the other, from which the network learns; of
+    the target the two halves' mean is taken. Score: the network's log odds, both kinds weighing the same.
+
+    Source: as `Classifier`; the authors' notebook CompLeakMR.
+    """
+
+    pairs: tuple[tuple[Classifier, Classifier], ...]
+    mean: FloatArray
+    scale: FloatArray
+    network: Any
+
+    @classmethod
+    def learn(cls, shown: Sequence[Shown], seed: int) -> Stack:
+        """From the shadows' rows; two or more versions, the original model first.
+
+        Raises:
+            AttackError: versions of different models, fewer than two, or too few rows of one kind.
+        """
+        if len(shown) < 2:
+            raise AttackError("CompLeak MR needs two or more versions of the model")
+        require_torch("CompLeak MR")
+        require_one_model(shown)
+        first, halves = shown[0], shown[0].row_halves
+        pairs, columns = [], []
+        for other in shown[1:]:
+            two = (first, other)
+            pair = tuple(Classifier.learn(two, seed, halves == half) for half in (0, 1))
+            said = np.empty(len(halves))
+            for half, classifier in enumerate(pair):
+                unseen = halves != half
+                said[unseen] = classifier.of_answers([v.row_answers[unseen] for v in two], first.row_labels[unseen])
+            pairs.append((pair[0], pair[1]))
+            columns.append(said)
+        rows = _inputs(columns, [other.row_margins for other in shown[1:]])
+        mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+        scale = np.where(deviation > 0, deviation, 1.0)
+        told = (rows - mean) / scale
+        network = kept(
+            f"compleak stack {seed}", (told, first.row_members), lambda: _train(told, first.row_members, seed)
+        )
+        return cls(tuple(pairs), mean, scale, network)
+
+    def score(self, asked: Sequence[Asked]) -> FloatArray:
+        """Log odds of membership, float64 [n]; versions in the order that was learned."""
+        import torch
+
+        said = [
+            np.mean([classifier.score((asked[0], other)) for classifier in pair], axis=0)
+            for pair, other in zip(self.pairs, asked[1:], strict=True)
+        ]
+        rows = _inputs(said, [other.margins for other in asked[1:]])
+        with torch.no_grad():
+            odds = self.network(torch.from_numpy((rows - self.mean) / self.scale))
+        return np.asarray(odds.numpy(), dtype=np.float64)
+
+
+def _inputs(said: Sequence[FloatArray], margins: Sequence[FloatArray]) -> FloatArray:
+    """What each classifier says and the log of each version's loss, float64 [n, 2 (versions - 1)].
+
+    A loss is softplus(-margin); members' and others' differ by factors, so its logarithm is read.
+    """
+    losses = [np.log(np.logaddexp(0.0, -phi) + _SOFT_ZERO) for phi in margins]
+    return np.column_stack((*said, *losses)).astype(np.float32).astype(np.float64)
+
+
+def _train(rows: FloatArray, members: BoolArray, seed: int) -> torch.nn.Module:
+    import torch
+
+    versions = rows.shape[1] // 2
+
+    def chain(width: int, sizes: Sequence[int], last: int) -> torch.nn.Sequential:
+        layers: list[torch.nn.Module] = []
+        for size in sizes:
+            layers += [torch.nn.Linear(width, size), torch.nn.ReLU()]
+            width = size
+        return torch.nn.Sequential(*layers, torch.nn.Linear(width, last))
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.said = chain(versions, _BRANCH[:1], _BRANCH[1])
+            self.losses = chain(versions, _BRANCH[:1], _BRANCH[1])
+            self.head = chain(2 * _BRANCH[1], _HEAD, 1)
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            both = torch.cat((self.said(inputs[:, :versions]), self.losses(inputs[:, versions:])), dim=1)
+            odds: torch.Tensor = self.head(both)[:, 0]
+            return odds
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = Network().double()
+    inputs = torch.from_numpy(rows)
+    return fit(network, lambda batch: network(inputs[batch]), torch.from_numpy(members), _STEPS, _RATE)
