@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -45,13 +46,19 @@ _TRAJECTORY_CODE = (
     "edgeaudit.recipes",
 )  # fmt: skip
 _LEAST_DISTILLED = 20
+_BATCHES = (1, 32)
+_INSPECT_CODE = ("edgeaudit.jobs.inspect", "edgeaudit.quality.size", "edgeaudit.quality.weights")
+_LATENCY_CODE = ("edgeaudit.jobs.latency", "edgeaudit.quality.latency")
 _VIEW_CODE = ("edgeaudit.jobs.view", "edgeaudit.jobs.transforms", "edgeaudit.jobs.ask", "edgeaudit.views")
 _TORCH_PACKAGES = ("torch", "safetensors", "numpy")
 
 
 @dataclass(frozen=True)
 class FormatPlan:
-    """One format's jobs: the first target's artifact and query, the shadows' queries, a measurement a shadow match."""
+    """One format's jobs: the first target's artifact and query, the shadows' queries, a measurement a shadow match.
+
+    inspect, latency: what the first target's artifact costs; latency is None where audit.yaml does not ask for it.
+    """
 
     use: FormatUse
     format: Format
@@ -59,6 +66,8 @@ class FormatPlan:
     target_query: JobRef
     shadow_queries: tuple[JobRef, ...]
     measures: Mapping[str, JobRef]
+    inspect: JobRef
+    latency: JobRef | None
 
 
 @dataclass
@@ -87,6 +96,7 @@ class Plan:
             "targets": [role for role, _ in first["targets"]],
             "headlines": [f"{name}/{v}" for name in first["attacks"] for v in find_attack(name).spec.headlines],
             **{key: first[key] for key in ("seed", "code", "versions")},
+            "own_code": source_digest("edgeaudit.jobs.compare"),
         }
         return Job("compare", inputs, tuple(made), "compare formats and attacks")
 
@@ -189,8 +199,9 @@ class _Planner:
                 else:
                     shadows = tuple(self._serve(r, reference, FORMATS["torch-fp32"])[1] for r in self.shadows)
                 measures[match] = self._measure(use, asked, shadows, match, measure)
+            own = artifacts[use.id], queries[TARGET, use.id]
             self.result.formats.append(
-                FormatPlan(use, found, artifacts[use.id], queries[TARGET, use.id], matched, measures)
+                FormatPlan(use, found, *own, matched, measures, *self._quality(use, found, *own))
             )
         return self.result
 
@@ -282,6 +293,28 @@ class _Planner:
         }
         hints = {"runtime": name, "format": use.id, "role": role}
         return self.result.add(Job("query", inputs, (source,), f"query {use.id} {role}", hints))
+
+    def _quality(self, use: FormatUse, found: Format, artifact: JobRef, query: JobRef) -> tuple[JobRef, JobRef | None]:
+        """Look into the first target's artifact; time it where audit.yaml asks for that."""
+        hints = {"format": use.id}
+        looked = {
+            "source": list(artifact),
+            "code": self._once("inspect code", lambda: source_digest(*_INSPECT_CODE)),
+            "versions": {"zlib": zlib.ZLIB_RUNTIME_VERSION},
+        }
+        inspect = self.result.add(Job("inspect", looked, (artifact,), f"look into {use.id}", hints))
+        if not self.spec.quality.latency:
+            return inspect, None
+        timed = {
+            "population": self.population_ref[1],
+            "query": list(query),  # with it artifact, runtime, options and versions
+            "device": self._once("device", local_fingerprint),
+            "batches": list(_BATCHES),
+            "fixed_batch": found.runtime_options.get("batch"),
+            "repetitions": self.spec.quality.repetitions,
+            "code": self._once("latency code", lambda: source_digest(*_LATENCY_CODE)),
+        }
+        return inspect, self.result.add(Job("latency", timed, (query,), f"time {use.id}", {**hints, "exclusive": True}))
 
     def _view(self, query: JobRef, view: str) -> JobRef:
         """Ask what `query` asked about the records as a view shows them."""

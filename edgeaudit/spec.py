@@ -26,6 +26,7 @@ __all__ = [
     "LabelOnlySpec",
     "LossTrajectorySpec",
     "ModelSpec",
+    "QualitySpec",
     "ThreatSpec",
     "load_spec",
     "recorded_spec",
@@ -259,6 +260,17 @@ class ControlsSpec(_Spec):
     shift: bool = True
 
 
+class QualitySpec(_Spec):
+    """What a format costs beside what it leaks.
+
+    latency: whether the first target's file is timed in each format, about a second a format, while nothing else runs.
+    repetitions: calls that are timed for a batch, at most.
+    """
+
+    latency: bool = True
+    repetitions: int = Field(200, ge=20)
+
+
 class AuditSpec(_Spec):
     """The whole of audit.yaml.
 
@@ -281,6 +293,7 @@ class AuditSpec(_Spec):
     cm_mia: CmMiaSpec = Field(default=CmMiaSpec(), alias="cm-mia")
     label_only: LabelOnlySpec = Field(default=LabelOnlySpec(), alias="label-only")
     loss_trajectory: LossTrajectorySpec = Field(default=LossTrajectorySpec(), alias="loss-trajectory")
+    quality: QualitySpec = QualitySpec()
     budgets: Annotated[dict[str, tuple[BudgetSpec, ...]], BeforeValidator(_as_budgets)] = Field(default_factory=dict)
 
     @field_validator("formats")
@@ -382,7 +395,7 @@ def recorded_spec(raw: Mapping[str, Any], path: Path) -> AuditSpec:
 _SECTIONS: dict[str, type[BaseModel]] = {
     "model": ModelSpec, "data": DataSpec, "threat": ThreatSpec, "formats": FormatUse, "cm-mia": CmMiaSpec,
     "label-only": LabelOnlySpec, "loss-trajectory": LossTrajectorySpec,
-    "budgets": BudgetSpec, "calibration": CalibrationSpec, "controls": ControlsSpec,
+    "budgets": BudgetSpec, "calibration": CalibrationSpec, "controls": ControlsSpec, "quality": QualitySpec,
 }  # fmt: skip
 
 

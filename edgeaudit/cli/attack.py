@@ -22,6 +22,8 @@ from edgeaudit.spec import recorded_spec
 
 __all__ = ["attack"]
 
+_CHEAP = ("measure", "control", "inspect", "latency")
+
 
 def attack(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
@@ -51,9 +53,9 @@ def attack(
     with ProgressView(console, executor.workers) as view:
         prepared = prepare(spec, opened, executor, view)
         todo = prepared.todo(opened)
-        missing = [prepared.plan.jobs[ref].label for ref in todo if ref[0] not in ("measure", "control")]
+        missing = [prepared.plan.jobs[ref].label for ref in todo if ref[0] not in _CHEAP]
         asks = {ref[0] for ref in todo} & set(TRACED)
-        if missing and {ref[0] for ref in todo} <= {"measure", "control", *asks}:
+        if missing and {ref[0] for ref in todo} <= {*_CHEAP, *asks}:
             new = ", ".join(name for kind, name in TRACED.items() if kind in asks)
             raise RunError(
                 f"{new} needs more than the answers of {run} ({len(missing)} jobs: {missing[0]}, ...): name it under "

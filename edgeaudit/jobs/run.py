@@ -37,6 +37,8 @@ _WORK: Mapping[JobKind, tuple[str, str]] = {
     "trajectory": ("edgeaudit.jobs.trajectory", "trajectory"),
     "measure": ("edgeaudit.jobs.measure", "measure"),
     "compare": ("edgeaudit.jobs.compare", "compare_measurements"),
+    "inspect": ("edgeaudit.jobs.inspect", "inspect_artifact"),
+    "latency": ("edgeaudit.jobs.latency", "latency"),
 }
 """Kind -> module, function in it."""
 

@@ -198,7 +198,8 @@ def _tflite_buffer(buffer: Any, content: bytes) -> npt.NDArray[np.uint8]:
 
 def _unpacked(raw: npt.NDArray[np.uint8], kind: str, shape: tuple[int, ...]) -> Array:
     if kind in _TFLITE_DTYPES:
-        return raw.view(_TFLITE_DTYPES[kind]).reshape(shape)
+        whole: Array = raw.view(_TFLITE_DTYPES[kind]).reshape(shape)
+        return whole
     bits = int(kind.removeprefix("INT"))
     # The first value lies in the lowest bits; the last byte is filled up.
     codes = np.stack([(raw >> shift) & (2**bits - 1) for shift in range(0, 8, bits)], axis=1).reshape(-1)

@@ -22,12 +22,14 @@ __all__ = [
     "Environment",
     "ExposedRecord",
     "FormatResult",
+    "Latency",
     "LeakageRow",
     "NullHistogram",
     "Outputs",
     "PCalibration",
     "PassInfo",
     "PopulationInfo",
+    "Quality",
     "RuntimeInfo",
     "ToolInfo",
     "Verdict",
@@ -157,6 +159,22 @@ class Agreement(_Model):
     worst_shadow_top1: float | None = None
 
 
+class Quality(_Model):
+    """What the target's file costs to ship, beside `ArtifactInfo.bytes` and `Accuracy.test`.
+
+    compressed_bytes: of the file and its companions, each by itself, as `compression` says. zeros of weights: entries
+    of its constants with more than one dimension; a weight that is an integer is zero at its zero point. sparsity:
+    zeros / weights. All three are null where the file's weights cannot be read, and `note` says why.
+    """
+
+    compressed_bytes: int
+    compression: str
+    weights: int | None
+    zeros: int | None
+    sparsity: float | None
+    note: str | None = None
+
+
 class FormatResult(_Model):
     """One format on one device. status `failed` carries the error and has no figures."""
 
@@ -171,6 +189,7 @@ class FormatResult(_Model):
     accuracy: Accuracy | None = None
     outputs: Outputs | None = None
     agreement: Agreement | None = None
+    quality: Quality | None = None
     error: str | None = None
 
 
@@ -203,6 +222,31 @@ class LeakageRow(_Model):
     note: str | None = None
 
 
+class Latency(_Model):
+    """How long the runtime took for one batch of `batch` records, in milliseconds, on the device of `format`.
+
+    median_ms, p95_ms: of `n` calls of the runtime itself, one after the other, on records in the file's own layout and
+    dtype, while no other job of the audit ran; ..._low, ..._high: 95% intervals by order statistics over these calls,
+    null where n cannot bound them. record_ms: median_ms / batch. cpu_share: CPU time over wall time of the calls; far
+    below 1 where other programs took the processor. All null where the format cannot take the batch; note says why.
+    """
+
+    format: str
+    device: str
+    batch: int
+    threads: int
+    n: int = 0
+    median_ms: float | None = None
+    median_low: float | None = None
+    median_high: float | None = None
+    p95_ms: float | None = None
+    p95_low: float | None = None
+    p95_high: float | None = None
+    record_ms: float | None = None
+    cpu_share: float | None = None
+    note: str | None = None
+
+
 class AcrossTargets(_Model):
     """A figure's mean over targets, its standard error and t interval; targets without a figure are `missing`.
 
@@ -228,12 +272,13 @@ class AcrossTargets(_Model):
 class Comparison(_Model):
     """A figure of `first` less that of `second`, on the same records and memberships; positive = the first leaks more.
 
-    kind: `format` (formats, by the attack `series`), `shadow match` (matched against fp32 shadows, by `series`), or
-    `attack` (two attacks on `format`). targets: 1 = over the records of one target (paired DeLong, paired bootstrap),
-    more = over targets (paired t). adjusted_p: Holm's, in its family: one metric, and all formats or attacks compared.
+    kind: `format` (a format and the reference, by the attack `series`), `format pair` (any two formats but the
+    reference), `shadow match` (matched against fp32 shadows, by `series`), or `attack` (two attacks on `format`).
+    targets: 1 = over the records of one target (paired DeLong, paired bootstrap), more = over targets (paired t).
+    adjusted_p: Holm's, in its family: one metric, and all formats, pairs or attacks compared.
     """
 
-    kind: Literal["format", "shadow match", "attack"]
+    kind: Literal["format", "format pair", "shadow match", "attack"]
     format: str
     device: str
     shadow_match: str
@@ -374,7 +419,7 @@ class Verdict(_Model):
 
 
 class Audit(_Model):
-    """The whole of audit.json. `created` and `timings` are the only parts that differ when an audit is repeated."""
+    """The whole of audit.json. `created`, `latency` and `timings` alone differ when an audit is repeated elsewhere."""
 
     schema_version: Literal["1.0"] = SCHEMA_VERSION
     tool: ToolInfo
@@ -394,5 +439,6 @@ class Audit(_Model):
     across_targets: tuple[AcrossTargets, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     exposed: tuple[ExposedRecord, ...]
+    latency: tuple[Latency, ...] = ()
     verdict: Verdict
     timings: _Seconds

@@ -110,8 +110,8 @@ def test_integer_operators_have_zero_points_too(tmp_path: Path, op: str, inputs:
 
 def test_shapes_and_scales_are_no_weights(tmp_path: Path) -> None:
     constants = {
-        "pads": np.zeros((4, 2), np.int64), "scale": np.zeros((16, 1, 1, 1), np.float32), "bias": np.zeros(8, np.float32),
-        "mask": np.zeros((2, 2), bool), "w": np.array([[0, 1], [2, 3]], np.float32),
+        "pads": np.zeros((4, 2), np.int64), "scale": np.zeros((16, 1, 1, 1), np.float32),
+        "bias": np.zeros(8, np.float32), "mask": np.zeros((2, 2), bool), "w": np.array([[0, 1], [2, 3]], np.float32),
     }  # fmt: skip
     inner = helper.make_node("Constant", [], ["inner"], value=numpy_helper.from_array(np.eye(2, dtype=np.float32)))
     # w has one zero of 4, the identity two of 4.
