@@ -97,7 +97,7 @@ def quantile_interval(ordered: Sequence[float], q: float, level: float = 0.95) -
 
 
 def order_statistics(n: int, q: float, level: float = 0.95) -> tuple[int | None, int | None]:
-    """The ranks, from 1, of the values between which the q-quantile of n lies; each end misses half of 1 - level at most.
+    """The ranks, from 1, of the values between which the q-quantile of n lies; an end misses (1 - level)/2 at most.
 
     The number of values below the quantile is binomial (n, q): the quantile is at least x_(r) unless fewer than r
     values lie below it. Source: David and Nagaraja, Order Statistics, 7.1.
