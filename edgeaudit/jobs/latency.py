@@ -10,7 +10,7 @@ from edgeaudit.artifact import Artifact
 from edgeaudit.errors import ArtifactError
 from edgeaudit.jobs.ask import asked_artifact
 from edgeaudit.jobs.base import JobContext
-from edgeaudit.quality.latency import time_calls
+from edgeaudit.quality.latency import time_calls, undisturbed
 from edgeaudit.runtimes.quiet import quiet
 from edgeaudit.runtimes.registry import find_runtime
 
@@ -44,7 +44,7 @@ def _timed(context: JobContext, asked: Mapping[str, Any], artifact: Artifact, ba
         return _none(batch, f"the file takes {runtime.batch} at a time")
     call = runtime.native_call(population.take(population.queried[:batch]))
     with quiet():
-        timed = time_calls(call, context.inputs["repetitions"], _SECONDS)
+        timed = undisturbed(lambda: time_calls(call, context.inputs["repetitions"], _SECONDS))
     return {"batch": batch, "note": None, **asdict(timed)}
 
 

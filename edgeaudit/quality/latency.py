@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Timed", "order_statistics", "quantile_interval", "time_calls"]
+__all__ = ["BUSY", "Timed", "order_statistics", "quantile_interval", "time_calls", "undisturbed"]
+
+BUSY = 0.9
+"""The share of CPU time in wall time below which other programs have taken too much of the processor."""
 
 _WARM_UP_CALLS, _WARM_UP_SECONDS = 5, 0.1
 _LEAST_CALLS = 20
@@ -79,6 +82,16 @@ def time_calls(
         *quantile_interval(ordered, 0.95),
         cpu_share=cpu / wall if wall > 0 else 1.0,
     )
+
+
+def undisturbed(measure: Callable[[], Timed], attempts: int = 3) -> Timed:
+    """The first measurement that other programs did not disturb, or the least disturbed of `attempts`."""
+    best = measure()
+    for _ in range(attempts - 1):
+        if best.cpu_share >= BUSY:
+            break
+        best = max(best, measure(), key=lambda timed: timed.cpu_share)
+    return best
 
 
 def quantile_interval(ordered: Sequence[float], q: float, level: float = 0.95) -> tuple[float | None, float | None]:

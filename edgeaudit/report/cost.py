@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from edgeaudit.quality.latency import BUSY
 from edgeaudit.report import plots
 from edgeaudit.report.lookup import Lookup, Place
 from edgeaudit.report.model import FormatResult, Latency, Quality
@@ -17,8 +18,13 @@ from edgeaudit.report.words import file_size, listed, milliseconds, percent
 __all__ = ["Cost", "cost_view"]
 
 _MANY = 32
-_BUSY = 0.9
 _SHOWN = 2
+_DISTURBED = (
+    "other programs took the processor for part of the time. To time again: remove the folder latency from the store "
+    "and run the audit again on an idle machine"
+)
+_NOT_JUDGED = "its latency is not known, so it beats no format and none beats it"
+_SOME_NOT_JUDGED = "some formats' latency is not known, so they were not held against this one"
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def _table(lookup: Lookup, pareto: Pareto, numbers: dict[Place, int]) -> Table:
     caption = "Cost and quality of the first target's file"
     if pareto.timed:
         caption += f", {threads} thread{'' if threads == 1 else 's'}"
-    return Table(caption, heads, tuple(rows), tuple(notes.texts), groups, "levels")
+    return Table(caption, heads, tuple(rows), tuple(notes.texts), groups, "levels cost")
 
 
 def _row(
@@ -87,7 +93,7 @@ def _row(
         _size(result),
         _zeros(result.quality, notes),
         *timed,
-        _beaten(lookup, pareto, place),
+        _beaten(lookup, pareto, place, notes),
     )
     return Row(Cell(f"{numbers[place]} {lookup.label(place)}", code=True), cells)
 
@@ -120,8 +126,8 @@ def _timed(row: Latency | None, notes: Notes) -> tuple[Cell, Cell]:
     if row.median_ms is None or row.p95_ms is None:
         why = row.note or ""
         return Cell("n/a", tone="muted", note=notes.number(why) if why else None, why=why), EMPTY
-    busy = row.cpu_share is not None and row.cpu_share < _BUSY
-    why = "other programs took the processor for part of the time; time again on an idle machine" if busy else ""
+    busy = row.cpu_share is not None and row.cpu_share < BUSY
+    why = _DISTURBED if busy else ""
     number = notes.number(why) if busy else None
     return (
         Cell(milliseconds(row.median_ms), _bounds(row.median_low, row.median_high), note=number, why=why),
@@ -139,10 +145,14 @@ def _bounds(low: float | None, high: float | None) -> str:
     return f"[{milliseconds(low)}, {milliseconds(high)}]"
 
 
-def _beaten(lookup: Lookup, pareto: Pareto, place: Place) -> Cell:
+def _beaten(lookup: Lookup, pareto: Pareto, place: Place, notes: Notes) -> Cell:
     if not pareto.takes_part(place):
         return Cell("the reference", tone="muted")
     by = pareto.dominated[place]
+    if not by and pareto.untimed:
+        judged = place not in pareto.untimed
+        why = _SOME_NOT_JUDGED if judged else _NOT_JUDGED
+        return Cell("none known" if judged else "not known", tone="muted", note=notes.number(why), why=why)
     if not by:
         return Cell("none", tone="good")
     shown = by[:_SHOWN]

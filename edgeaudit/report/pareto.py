@@ -6,13 +6,14 @@ noise is neither a win, nor may it hide a loss:
 - test accuracy: no worse where at least as many records are right; better where the 95% intervals of the two do not
   touch (the records are the same, so this asks for more than it must).
 - size, compressed size: exact.
-- latency (median, one record a call): no worse up to 10% more, which two measurements of one file may differ by
-  whatever their intervals say; better where the other takes over 10% more and the intervals do not touch.
+- latency (median, one record a call): no worse up to 10% more, since the intervals hold over one run of
+  calls and say nothing of the next; better where the other takes over 10% more and the intervals do not touch.
 - leakage (AUC of the headline attack, paired over the same records or targets): no worse where the upper end of the
   difference's 95% interval is at most .02, so that "no difference found" is not enough; better where the difference is
   significant after Holm's adjustment over all pairs.
 
-What is not known of one of the two is not claimed: then neither dominates. Latency counts unless no format has one.
+What is not known of one of the two is not claimed: then neither dominates. Latency counts unless no format has one, and
+is not known where other programs took the processor while it was measured.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from edgeaudit.leakage.intervals import clopper_pearson
+from edgeaudit.quality.latency import BUSY
 from edgeaudit.report.compared import significant
 from edgeaudit.report.lookup import AUC, Lookup, Place
 from edgeaudit.report.model import Comparison, FormatResult, Latency
@@ -56,6 +58,17 @@ class Pareto:
     def timed(self) -> bool:
         """Whether latency counts: any format has one."""
         return any(row.median_ms is not None for (_, batch), row in self._latency.items() if batch == _BATCH)
+
+    @cached_property
+    def untimed(self) -> list[Place]:
+        """Formats that take part and whose latency counts and is not known: none of them beats, or is beaten."""
+        return [
+            place for place in self._lookup.places if self.timed and self.takes_part(place) and not self._known(place)
+        ]
+
+    def _known(self, place: Place) -> bool:
+        row = self.latency(place)
+        return row is not None and row.median_ms is not None and (row.cpu_share is None or row.cpu_share >= BUSY)
 
     def latency(self, place: Place, batch: int = _BATCH) -> Latency | None:
         """The row of a format and batch."""
@@ -99,6 +112,8 @@ class Pareto:
 
     def _faster(self, one: Place, other: Place) -> str | None:
         a, b = self.latency(one), self.latency(other)
+        if not (self._known(one) and self._known(other)):
+            return None
         if a is None or b is None or a.median_ms is None or b.median_ms is None:
             return None
         if a.median_ms > b.median_ms * (1 + LATENCY_MARGIN):

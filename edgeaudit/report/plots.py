@@ -178,7 +178,8 @@ def _number(ax: Axes, points: Sequence[Point]) -> None:
         if np.hypot(*(at - dot)) > 10:
             ax.plot(*np.array([dot, at]).T / scale[:, None], color=_LINE, linewidth=0.5, transform=ax.transAxes)
         color = _ACCENT if point.kind == "kept" else _INK
-        ax.text(*(at / scale), point.number, color=color, fontsize=8, ha="center", va="center", transform=ax.transAxes)
+        x, y = at / scale
+        ax.text(x, y, point.number, color=color, fontsize=8, ha="center", va="center", transform=ax.transAxes)
 
 
 def _room(at: FloatArray, taken: Sequence[tuple[FloatArray, float]], scale: FloatArray) -> float:

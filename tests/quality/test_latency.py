@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from edgeaudit.quality.latency import order_statistics, quantile_interval, time_calls
+from edgeaudit.quality.latency import Timed, order_statistics, quantile_interval, time_calls, undisturbed
 
 
 class Clock:
@@ -87,3 +87,17 @@ def test_intervals_cover_the_quantile(q: float) -> None:
         missed["above"] += low > true
     # At most .025 a side: 50 of 2,000, with three standard deviations (7 each) of room; and not wildly fewer.
     assert all(15 <= count <= 71 for count in missed.values())
+
+
+def shared(cpu_share: float) -> Timed:
+    return Timed(20, 1.0, None, None, 1.0, None, None, cpu_share)
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected", "made"),
+    [([0.95, 0.99], 0.95, 1), ([0.3, 0.92, 0.99], 0.92, 2), ([0.3, 0.6, 0.5, 0.99], 0.6, 3)],
+)
+def test_a_disturbed_measurement_is_made_again_twice_at_most(shares: list[float], expected: float, made: int) -> None:
+    left = [shared(share) for share in shares]
+    assert undisturbed(lambda: left.pop(0)).cpu_share == expected
+    assert len(shares) - len(left) == made
