@@ -4,7 +4,7 @@ Rounds, each from an empty store, until the kills are used up; the last one then
 
     python benchmarks/kill_resume.py examples/digits.yaml --kills 20 --longest 20
 
-Exit code 0 if audit.json is the same but for `created` and `timings`.
+Exit code 0 if audit.json is the same but for `created`, `latency` and `timings`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _command(audit: Path, folder: Path, name: str) -> list[str]:
 
 def _audit(folder: Path, name: str) -> dict[str, Any]:
     found = json.loads((folder / name / "audit.json").read_text(encoding="utf-8"))
-    return {key: value for key, value in found.items() if key not in {"created", "timings"}}
+    return {key: value for key, value in found.items() if key not in {"created", "latency", "timings"}}
 
 
 def main() -> int:

@@ -38,9 +38,11 @@ from edgeaudit.report.model import (
     Audit,
     Control,
     FormatResult,
+    Latency,
     Outputs,
     PassInfo,
     PopulationInfo,
+    Quality,
     RuntimeInfo,
     ToolInfo,
 )
@@ -72,11 +74,13 @@ def assemble(
     formats: list[FormatResult] = []
     sections: dict[str, list[Any]] = {name: [] for name in SECTIONS}
     null_rows: list[Mapping[str, Any]] = []
+    latency: list[Latency] = []
     for planned in plan.formats:
         found = _measurements(planned, result, store)
         formats.append(_format_result(planned, found, result, store, population))
         if formats[-1].status == "ok":
             _copy_scores(planned, store, out)
+            latency += _latency(planned, result, store)
             for measurement in found.values():
                 for name in SECTIONS:
                     sections[name] += measurement[name]
@@ -102,6 +106,7 @@ def assemble(
             **_comparisons(comparison, store),
             **_weaker(plan, {f.id for f in formats if f.status == "ok"}, result, store),
             "together": held["together"],
+            "latency": latency,
             "verdict": {"outcome": "error", "exit_code": 2, "reasons": (), "budgets": ()},
             "timings": _timings(plan, store),
         }
@@ -203,7 +208,39 @@ def _format_result(
         accuracy=Accuracy.model_validate(first["accuracy"]),
         outputs=Outputs.model_validate(first["outputs"]),
         agreement=_agreement(planned, query["facts"]["agreement"], store),
+        quality=_quality(planned, result, store),
     )
+
+
+def _quality(planned: FormatPlan, result: RunResult, store: Store) -> Quality | None:
+    """What the artifact's inspection found; none where it broke, which the run has said."""
+    if result.cause(planned.inspect) is not None:
+        return None
+    found = store.entry(*planned.inspect).about["facts"]
+    share = found["zeros"] / found["weights"] if found["weights"] else None
+    return Quality(**found, sparsity=share)
+
+
+def _latency(planned: FormatPlan, result: RunResult, store: Store) -> list[Latency]:
+    """A row for each batch that was timed or cannot be; one that says why where timing broke."""
+    place = {"format": planned.use.id, "device": "local"}
+    if planned.latency is None:
+        return []
+    if (cause := result.cause(planned.latency)) is not None:
+        return [Latency(**place, batch=1, threads=1, note=str(cause))]
+    found = store.entry(*planned.latency).about["facts"]
+    names = {"median": "median_ms", "p95": "p95_ms"}
+    return [
+        Latency.model_validate(
+            {
+                **place,
+                "threads": found["threads"],
+                "record_ms": row["median"] / row["batch"] if "median" in row else None,
+            }
+            | {names.get(key, key): value for key, value in row.items()}
+        )
+        for row in found["batches"]
+    ]
 
 
 def _agreement(planned: FormatPlan, target: Mapping[str, Any] | None, store: Store) -> Agreement | None:

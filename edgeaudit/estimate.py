@@ -16,7 +16,10 @@ __all__ = ["Rates", "StageEstimate", "estimate", "probe_job"]
 
 _STAGES = (
     "control", "train", "compress", "adopt", "query", "view", "boundary", "trajectory", "measure", "exposure",
+    "inspect", "latency",
 )  # fmt: skip
+
+_SECONDS = {"inspect": 0.5, "latency": 1.2}
 
 
 class Rates:
@@ -73,6 +76,8 @@ def typical_seconds(job: Job, recipe_seconds: float = 10.0) -> float:
         return spec.typical_seconds + (spec.trainings if spec.trains else 0.0) * recipe_seconds
     if job.kind == "trajectory":
         return float(job.hints["trainings"]) * recipe_seconds
+    if job.kind in _SECONDS:
+        return _SECONDS[job.kind]
     return {"train": recipe_seconds, "query": 0.15 + 0.04 * recipe_seconds, "view": 0.2 + 0.04 * recipe_seconds}.get(
         job.kind, 5.0
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -50,6 +51,9 @@ _LEAST_DISTILLED = 20
 _ADOPTION_CODE = (
     "edgeaudit.jobs.adopt", "edgeaudit.runtimes.base", "edgeaudit.artifact", "edgeaudit.population.preprocessing",
 )  # fmt: skip
+_BATCHES = (1, 32)
+_INSPECT_CODE = ("edgeaudit.jobs.inspect", "edgeaudit.quality.size", "edgeaudit.quality.weights")
+_LATENCY_CODE = ("edgeaudit.jobs.latency", "edgeaudit.quality.latency")
 _VIEW_CODE = ("edgeaudit.jobs.view", "edgeaudit.jobs.transforms", "edgeaudit.jobs.ask", "edgeaudit.views")
 _EXPOSURE_CODE = ("edgeaudit.jobs.exposure", "edgeaudit.exposures")
 _TORCH_PACKAGES = ("torch", "safetensors", "numpy")
@@ -60,6 +64,7 @@ class FormatPlan:
     """One format's jobs: the first target's artifact and query, the shadows' queries, a measurement a shadow match.
 
     exposures: what the first measurement's answers tell at each weaker level, by its name.
+    inspect, latency: what the first target's artifact costs; latency is None where audit.yaml does not ask for it.
     """
 
     use: FormatUse
@@ -68,6 +73,8 @@ class FormatPlan:
     target_query: JobRef
     shadow_queries: tuple[JobRef, ...]
     measures: Mapping[str, JobRef]
+    inspect: JobRef
+    latency: JobRef | None
     exposures: Mapping[str, JobRef] = field(default_factory=dict)
 
 
@@ -105,6 +112,7 @@ class Plan:
             "targets": [role for role, _ in first["targets"]],
             "headlines": [f"{name}/{v}" for name in first["attacks"] for v in find_attack(name).spec.headlines],
             **{key: first[key] for key in ("seed", "code", "versions")},
+            "own_code": source_digest("edgeaudit.jobs.compare"),
         }
         exposed = (tuple(ref) for _, ref in inputs["exposures"])
         return Job("compare", inputs, (*made, *exposed), "compare formats and attacks")
@@ -211,10 +219,11 @@ class _Planner:
                     shadows = tuple(self._serve(r, reference, FORMATS["torch-fp32"])[1] for r in self.shadows)
                 measures[match] = self._measure(use, asked, shadows, match, measure)
             # Other shadow matches are an ablation: what less of an answer is worth is said of the audit's own.
-            own = next(iter(measures.values()))
-            exposures = {level: self._exposure(own, level) for level in self.spec.threat.weaker}
+            first = next(iter(measures.values()))
+            exposures = {level: self._exposure(first, level) for level in self.spec.threat.weaker}
+            own = artifacts[use.id], queries[TARGET, use.id]
             self.result.formats.append(
-                FormatPlan(use, found, artifacts[use.id], queries[TARGET, use.id], matched, measures, exposures)
+                FormatPlan(use, found, *own, matched, measures, *self._quality(use, found, *own), exposures)
             )
         if self.spec.controls.shift:
             self.result.control = self._control()
@@ -340,6 +349,28 @@ class _Planner:
         }
         hints = {"runtime": name, "format": use.id, "role": role}
         return self.result.add(Job("query", inputs, (source,), f"query {use.id} {role}", hints))
+
+    def _quality(self, use: FormatUse, found: Format, artifact: JobRef, query: JobRef) -> tuple[JobRef, JobRef | None]:
+        """Look into the first target's artifact; time it where audit.yaml asks for that."""
+        hints = {"format": use.id}
+        looked = {
+            "source": list(artifact),
+            "code": self._once("inspect code", lambda: source_digest(*_INSPECT_CODE)),
+            "versions": {"zlib": zlib.ZLIB_RUNTIME_VERSION},
+        }
+        inspect = self.result.add(Job("inspect", looked, (artifact,), f"look into {use.id}", hints))
+        if not self.spec.quality.latency:
+            return inspect, None
+        timed = {
+            "population": self.population_ref[1],
+            "query": list(query),  # with it artifact, runtime, options and versions
+            "device": self._once("device", local_fingerprint),
+            "batches": list(_BATCHES),
+            "fixed_batch": found.runtime_options.get("batch"),
+            "repetitions": self.spec.quality.repetitions,
+            "code": self._once("latency code", lambda: source_digest(*_LATENCY_CODE)),
+        }
+        return inspect, self.result.add(Job("latency", timed, (query,), f"time {use.id}", {**hints, "exclusive": True}))
 
     def _view(self, query: JobRef, view: str) -> JobRef:
         """Ask what `query` asked about the records as a view shows them."""

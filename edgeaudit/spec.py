@@ -31,6 +31,7 @@ __all__ = [
     "LossTrajectorySpec",
     "ModelSpec",
     "PreprocessingSpec",
+    "QualitySpec",
     "SideSpec",
     "TargetSpec",
     "ThreatSpec",
@@ -369,6 +370,17 @@ class ControlsSpec(_Spec):
     shift: bool = True
 
 
+class QualitySpec(_Spec):
+    """What a format costs beside what it leaks.
+
+    latency: whether the first target's file is timed in each format, about a second a format, while nothing else runs.
+    repetitions: calls that are timed for a batch, at most.
+    """
+
+    latency: bool = True
+    repetitions: int = Field(200, ge=20)
+
+
 class AuditSpec(_Spec):
     """The whole of audit.yaml.
 
@@ -394,6 +406,7 @@ class AuditSpec(_Spec):
     label_only: LabelOnlySpec = Field(default=LabelOnlySpec(), alias="label-only")
     loss_trajectory: LossTrajectorySpec = Field(default=LossTrajectorySpec(), alias="loss-trajectory")
     together: Annotated[Literal["all"] | _Sets, BeforeValidator(_as_sets)] = ()
+    quality: QualitySpec = QualitySpec()
     budgets: Annotated[dict[str, tuple[BudgetSpec, ...]], BeforeValidator(_as_budgets)] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -594,6 +607,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "label-only": LabelOnlySpec, "loss-trajectory": LossTrajectorySpec,
     "budgets": BudgetSpec, "calibration": CalibrationSpec, "controls": ControlsSpec, "target": TargetSpec,
     "preprocessing": PreprocessingSpec, "members": SideSpec, "nonmembers": SideSpec, "reference": SideSpec,
+    "quality": QualitySpec,
 }  # fmt: skip
 
 

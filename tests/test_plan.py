@@ -63,6 +63,28 @@ def test_further_targets_share_the_shadows(population: Population) -> None:
     assert {ref for ref in one.jobs if ref[0] != "measure"} <= set(many.jobs)
 
 
+def test_only_the_first_targets_files_are_looked_into_and_timed_alone(population: Population) -> None:
+    plan = _plan(population, targets=2)
+    assert _count(plan, "inspect") == _count(plan, "latency") == len(FORMATS)
+    jobs = [plan.jobs[f.latency] for f in plan.formats if f.latency is not None]
+    assert all(job.exclusive and job.needs == (f.target_query,) for job, f in zip(jobs, plan.formats, strict=True))
+    assert all(plan.jobs[f.inspect].needs == (f.artifact,) for f in plan.formats)
+    assert {ref[0] for ref, job in plan.jobs.items() if job.exclusive} == {"latency"}
+    # Another machine or number of calls is another measurement, and nothing else is done again for it.
+    assert jobs[0].inputs["device"] == plan.jobs[plan.formats[0].target_query].inputs["device"]
+    longer = _plan(population, targets=2, quality={"repetitions": 500})
+    assert {ref[0] for ref in longer.jobs.keys() - plan.jobs.keys()} == {"latency"}
+    without = _plan(population, targets=2, quality={"latency": False})
+    assert [f.latency for f in without.formats] == [None] * len(FORMATS)
+    assert without.jobs.keys() < plan.jobs.keys()
+
+
+def test_a_format_of_a_fixed_batch_is_timed_with_no_larger_one(population: Population) -> None:
+    plan = _plan(population, formats=["onnx-int8-dynamic", "onnx-int8-static"])
+    fixed = [plan.jobs[f.latency].inputs["fixed_batch"] for f in plan.formats if f.latency is not None]
+    assert fixed == [1, None]
+
+
 def test_records_are_compared_once_before_anything_is_trained(population: Population) -> None:
     plan = _plan(population, targets=2, controls={"null-targets": 2})
     assert plan.control == next(iter(plan.jobs))

@@ -23,8 +23,8 @@ from edgeaudit.spec import ThreatSpec, recorded_spec
 
 __all__ = ["attack"]
 
-_READS = frozenset({"measure", "control", "exposure"})
-"""Kinds of jobs that read what is there and ask nothing."""
+_READS = frozenset({"measure", "control", "exposure", "inspect", "latency"})
+"""Kinds of jobs that read what is there and ask about no record."""
 
 
 def attack(

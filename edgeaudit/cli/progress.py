@@ -19,6 +19,7 @@ __all__ = ["ProgressView", "clock"]
 _STAGES = {
     "control": "control", "train": "train", "compress": "compress", "query": "query", "view": "ask again",
     "boundary": "boundary", "trajectory": "distil", "measure": "attack", "exposure": "expose",
+    "inspect": "look into", "latency": "time", "adopt": "read",
 }  # fmt: skip
 _WIDTH = 24
 _LINE_EVERY = 15.0

@@ -41,7 +41,7 @@ class RunResult:
 
 
 class Executor(Protocol):
-    """Runs jobs whose needs are met until none is left."""
+    """Runs jobs whose needs are met until none is left; an exclusive one alone, and once no other can be run."""
 
     def run(self, jobs: Mapping[JobRef, Job], listener: Listener) -> RunResult:
         """Run what the store lacks. Job errors are values in the result; a dying worker raises `WorkerDied`."""

@@ -77,7 +77,7 @@ class LocalProcesses:
         self, pool: ProcessPoolExecutor, state: _Graph, running: dict[Future[Outcome], Job], listener: Listener
     ) -> None:
         while state.pending or running:
-            for job in state.take_ready(self.workers - len(running)):
+            for job in state.take_ready(self.workers - len(running), alone=not running):
                 running[pool.submit(execute, job, self.store.root)] = job
                 listener.started(job)
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -103,10 +103,16 @@ class _Graph:
         self._ready = [ref for ref in self.pending if not self._missing[ref]]
         self._order = {ref: index for index, ref in enumerate(self.pending)}
 
-    def take_ready(self, count: int) -> Iterator[Job]:
-        """Up to `count` jobs that can run now, in plan order."""
-        self._ready.sort(key=self._order.__getitem__)
-        for _ in range(min(count, len(self._ready))):
+    def take_ready(self, count: int, *, alone: bool) -> Iterator[Job]:
+        """Up to `count` jobs that can run now, in plan order.
+
+        alone: whether nothing runs. Then one exclusive job is given where there is no other that could run; the loop
+        waits for it before it asks again, so nothing runs beside it.
+        """
+        self._ready.sort(key=lambda ref: (self.pending[ref].exclusive, self._order[ref]))
+        shared = sum(not self.pending[ref].exclusive for ref in self._ready)
+        take = min(count, shared) if shared else min(count, len(self._ready), int(alone))
+        for _ in range(take):
             yield self.pending.pop(self._ready.pop(0))
 
     def finish(self, job: Job, outcome: Outcome) -> list[Job]:

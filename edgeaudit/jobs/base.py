@@ -17,7 +17,7 @@ __all__ = ["Job", "JobContext", "JobKind", "JobRef", "Outcome"]
 
 JobKind = Literal[
     "population", "control", "probe", "train", "compress", "adopt", "query", "view", "boundary", "trajectory",
-    "measure", "exposure", "compare", "together",
+    "measure", "exposure", "compare", "together", "inspect", "latency",
 ]  # fmt: skip
 JobRef = tuple[str, str]
 """(kind, key)."""
@@ -29,7 +29,8 @@ class Job:
 
     inputs: canonical JSON; everything that the output depends on, and all that the worker is told.
     needs: jobs whose outputs this one reads; their keys are inputs, too.
-    label: for people. hints: for people and schedulers; never part of the key.
+    label: for people. hints: for people and schedulers; never part of the key. `exclusive`: it runs when nothing else
+        does, and after all that can.
     """
 
     kind: JobKind
@@ -47,6 +48,11 @@ class Job:
     def ref(self) -> JobRef:
         """(kind, key)."""
         return self.kind, self.key
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether no other job may run beside this one: it measures the machine."""
+        return bool(self.hints.get("exclusive", False))
 
 
 @dataclass(frozen=True)

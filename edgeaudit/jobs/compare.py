@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def compare_measurements(context: JobContext) -> Mapping[str, Any]:
         "across_targets": [row for m in measured for row in _across_targets(m)],
         "comparisons": [
             *_between_formats(measured, inputs["headlines"], inputs["seed"]),
+            *_between_pairs(measured, inputs["headlines"], inputs["seed"]),
             *_between_matches(measured, inputs["seed"]),
             *_between_attacks(measured, inputs["headlines"], inputs["seed"]),
             *_between_exposures(context, measured),
@@ -110,22 +112,44 @@ def _headline(measured: _Measured, headlines: list[str]) -> str | None:
     return next((name for name in headlines if name in measured.series), None)
 
 
+def _own(measured: list[_Measured]) -> dict[str, _Measured]:
+    """By format, against the audit's own shadows: those that it names first."""
+    match = measured[0].head["shadow_match"] if measured else ""
+    return {m.head["format"]: m for m in measured if m.head["shadow_match"] == match}
+
+
+def _common(headlines: list[str], own: Mapping[str, _Measured]) -> str | None:
+    """The headline attack that could be run on all formats."""
+    return next((h for h in headlines if all(h in m.series for m in own.values())), None)
+
+
 def _between_formats(measured: list[_Measured], headlines: list[str], seed: int) -> Iterator[dict[str, Any]]:
     """Each format against the reference, by the headline attack with the audit's own shadows."""
-    match = measured[0].head["shadow_match"] if measured else ""
-    own = {m.head["format"]: m for m in measured if m.head["shadow_match"] == match}
+    own = _own(measured)
     reference = own.get(_REFERENCE) or next(iter(own.values()), None)
-    if reference is None or len(own) < 2:
-        return
-    name = next((h for h in headlines if all(h in m.series for m in own.values())), None)
-    if name is None:
+    name = _common(headlines, own)
+    if reference is None or len(own) < 2 or name is None:
         return
     base = reference.head["format"]
     pairs = {f: (m.scored(name), reference.scored(name)) for f, m in own.items() if f != base}
     rows = compare_family(pairs, METRICS, lambda f, metric: stream(seed, "formats", f, base, metric))
     for (format_id, metric), found in rows.items():
-        place = {"format": format_id, "device": own[format_id].head["device"], "shadow_match": match}
-        yield _row("format", {**place, "series": name}, format_id, base, metric, found)
+        place = {key: own[format_id].head[key] for key in ("device", "shadow_match")}
+        yield _row("format", {"format": format_id, **place, "series": name}, format_id, base, metric, found)
+
+
+def _between_pairs(measured: list[_Measured], headlines: list[str], seed: int) -> Iterator[dict[str, Any]]:
+    """Every two formats that ship, by the AUC of the headline attack: one family. What dominates what rests on it."""
+    own = {f: m for f, m in _own(measured).items() if f != _REFERENCE}
+    name = _common(headlines, own)
+    if name is None:
+        return
+    pairs = {json.dumps([a, b]): (own[a].scored(name), own[b].scored(name)) for a, b in combinations(own, 2)}
+    rows = compare_family(pairs, METRICS[:1], lambda pair, metric: stream(seed, "pairs", pair, metric))
+    for (pair, metric), found in rows.items():
+        first, second = json.loads(pair)
+        place = {key: own[first].head[key] for key in ("device", "shadow_match")}
+        yield _row("format pair", {"format": first, **place, "series": name}, first, second, metric, found)
 
 
 def _between_matches(measured: list[_Measured], seed: int) -> Iterator[dict[str, Any]]:

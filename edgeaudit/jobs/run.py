@@ -40,6 +40,8 @@ _WORK: Mapping[JobKind, tuple[str, str]] = {
     "exposure": ("edgeaudit.jobs.exposure", "expose"),
     "compare": ("edgeaudit.jobs.compare", "compare_measurements"),
     "together": ("edgeaudit.jobs.together", "hold_together"),
+    "inspect": ("edgeaudit.jobs.inspect", "inspect_artifact"),
+    "latency": ("edgeaudit.jobs.latency", "latency"),
 }
 """Kind -> module, function in it."""
 

@@ -23,12 +23,14 @@ __all__ = [
     "Environment",
     "ExposedRecord",
     "FormatResult",
+    "Latency",
     "LeakageRow",
     "NullHistogram",
     "Outputs",
     "PCalibration",
     "PassInfo",
     "PopulationInfo",
+    "Quality",
     "RuntimeInfo",
     "TogetherRow",
     "TogetherSingle",
@@ -163,6 +165,22 @@ class Agreement(_Model):
     worst_shadow_top1: float | None = None
 
 
+class Quality(_Model):
+    """What the target's file costs to ship, beside `ArtifactInfo.bytes` and `Accuracy.test`.
+
+    compressed_bytes: of the file and its companions, each by itself, as `compression` says. zeros of weights: entries
+    of its constants with more than one dimension; a weight that is an integer is zero at its zero point. sparsity:
+    zeros / weights. All three are null where the file's weights cannot be read, and `note` says why.
+    """
+
+    compressed_bytes: int
+    compression: str
+    weights: int | None
+    zeros: int | None
+    sparsity: float | None
+    note: str | None = None
+
+
 class FormatResult(_Model):
     """One format on one device. status `failed` carries the error and has no figures."""
 
@@ -177,6 +195,7 @@ class FormatResult(_Model):
     accuracy: Accuracy | None = None
     outputs: Outputs | None = None
     agreement: Agreement | None = None
+    quality: Quality | None = None
     error: str | None = None
 
 
@@ -209,6 +228,31 @@ class LeakageRow(_Model):
     note: str | None = None
 
 
+class Latency(_Model):
+    """How long the runtime took for one batch of `batch` records, in milliseconds, on the device of `format`.
+
+    median_ms, p95_ms: of `n` calls of the runtime itself, one after the other, on records in the file's own layout and
+    dtype, while no other job of the audit ran; ..._low, ..._high: 95% intervals by order statistics over these calls,
+    null where n cannot bound them. record_ms: median_ms / batch. cpu_share: CPU time over wall time of the calls; far
+    below 1 where other programs took the processor. All null where the format cannot take the batch; note says why.
+    """
+
+    format: str
+    device: str
+    batch: int
+    threads: int
+    n: int = 0
+    median_ms: float | None = None
+    median_low: float | None = None
+    median_high: float | None = None
+    p95_ms: float | None = None
+    p95_low: float | None = None
+    p95_high: float | None = None
+    record_ms: float | None = None
+    cpu_share: float | None = None
+    note: str | None = None
+
+
 class AcrossTargets(_Model):
     """A figure's mean over targets, its standard error and t interval; targets without a figure are `missing`.
 
@@ -234,14 +278,15 @@ class AcrossTargets(_Model):
 class Comparison(_Model):
     """A figure of `first` less that of `second`, on the same records and memberships; positive = the first leaks more.
 
-    kind: `format` (formats, by the attack `series`), `shadow match` (matched against fp32 shadows, by `series`),
-    `attack` (two attacks on `format`), or `exposure` (a weaker exposure of `format` against the audit's own, by
-    `series`; where another attack reads the audit's own, `note` names it). targets: 1 = over the records of one target
-    (paired DeLong, paired bootstrap), more = over targets (paired t). adjusted_p: Holm's, in its family: one metric,
-    and all formats, attacks or exposures compared.
+    kind: `format` (a format and the reference, by the attack `series`), `format pair` (any two formats but the
+    reference), `shadow match` (matched against fp32 shadows, by `series`), `attack` (two attacks on `format`), or
+    `exposure` (a weaker exposure of `format` against the audit's own, by `series`; where another attack reads the
+    audit's own, `note` names it). targets: 1 = over the records of one target (paired DeLong, paired bootstrap), more =
+    over targets (paired t). adjusted_p: Holm's, in its family: one metric, and all formats, pairs, attacks or exposures
+    compared.
     """
 
-    kind: Literal["format", "shadow match", "attack", "exposure"]
+    kind: Literal["format", "format pair", "shadow match", "attack", "exposure"]
     format: str
     device: str
     shadow_match: str
@@ -465,7 +510,8 @@ class Verdict(_Model):
 
 
 class Audit(_Model):
-    """The whole of audit.json. `created` and `timings` are the only parts that differ when an audit is repeated.
+    """The whole of audit.json. `created`, `latency` and `timings` alone differ when an audit is repeated
+    elsewhere.
 
     weaker_leakage: figures of `weaker_exposures`, by their `exposure`; `leakage` has those of the audit's own.
     """
@@ -492,5 +538,6 @@ class Audit(_Model):
     together: tuple[TogetherRow, ...] = ()
     exposed: tuple[ExposedRecord, ...]
     calibration: tuple[CalibrationLeak, ...] = ()
+    latency: tuple[Latency, ...] = ()
     verdict: Verdict
     timings: _Seconds

@@ -12,7 +12,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
-from typing import Any
+from itertools import product
+from typing import Any, Literal, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -23,7 +24,11 @@ from scipy.stats import binom
 
 from edgeaudit.report.model import Curve
 
-__all__ = ["DASHES", "SERIES", "null_panel", "roc_floor", "roc_overlay", "roc_panel"]
+__all__ = [
+    "DASHES", "SERIES", "Point", "PointKind", "null_panel", "pareto_panel", "roc_floor", "roc_overlay", "roc_panel",
+]  # fmt: skip
+
+PointKind = Literal["kept", "dominated", "reference"]
 
 # Stand-ins that matplotlib draws with; each becomes a CSS variable that falls back on Okabe-Ito or a mid grey.
 _INK, _LINE, _ACCENT, _BAND, _BAR = "#010203", "#010204", "#010205", "#010206", "#010207"
@@ -43,6 +48,17 @@ _VARIABLES = {
     },
 }
 FloatArray = npt.NDArray[np.float64]
+
+
+class Point(NamedTuple):
+    """A format in a plot of what it leaks (with an interval) against what it costs."""
+
+    x: float
+    low: float
+    value: float
+    high: float
+    number: str
+    kind: PointKind
 
 
 def roc_floor(nonmembers: int) -> float:
@@ -90,6 +106,87 @@ def null_panel(counts: Sequence[int], name: str, label: str, axis: str = "p-valu
         ax.locator_params(axis="y", nbins=4, integer=True)
         ax.set_xlabel(axis, labelpad=2)
     return svg()
+
+
+def pareto_panel(points: Sequence[Point], cost: str, name: str, label: str, *, log: bool) -> str:
+    """AUC against a cost. Filled: kept; hollow: dominated; square: the reference. log: of the cost's axis."""
+    with _panel(name, label, _PARETO_INCHES) as (ax, svg):
+        ax.set_position((0.15, 0.165, 0.82, 0.81))
+        xs = np.array([p.x for p in points])
+        if log:
+            ax.set_xscale("log")
+        ax.set_xlim(*_spread(xs, log=log))
+        ax.set_ylim(*_spread(np.array([[p.low, p.high] for p in points]).ravel(), log=False))
+        _cost_ticks(ax, share=not log)
+        ax.grid(color=_LINE, linewidth=0.4)
+        for point in sorted(points, key=lambda p: p.kind == "kept"):
+            _draw_point(ax, point)
+        _number(ax, points)
+        ax.set_xlabel(cost, labelpad=2)
+        ax.set_ylabel("AUC", labelpad=2)
+    return svg()
+
+
+_PARETO_INCHES = (3.7, 3.0)
+
+
+def _spread(values: FloatArray, *, log: bool) -> tuple[float, float]:
+    """The values' range with room at both ends."""
+    found = np.log10(values) if log else values
+    low, high = float(found.min()), float(found.max())
+    room = 0.09 * (high - low) or (0.1 if log else 0.02)
+    return (10 ** (low - room), 10 ** (high + room)) if log else (low - room, high + room)
+
+
+def _cost_ticks(ax: Axes, *, share: bool) -> None:
+    if share:
+        ax.locator_params(axis="x", nbins=5)
+        ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
+    else:
+        low, high = ax.get_xlim()
+        decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+        steps = (1, 2, 5) if high / low < 100 else (1,)
+        ticks = [k * 10.0**d for d in decades for k in steps if low <= k * 10.0**d <= high]
+        if len(ticks) < 2:
+            ticks = [float(f"{t:.2g}") for t in np.geomspace(low, high, 5)[1:-1]]
+        ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.minorticks_off()
+    ax.locator_params(axis="y", nbins=6)
+
+
+def _draw_point(ax: Axes, point: Point) -> None:
+    color = {"kept": _ACCENT, "dominated": _BAR, "reference": _INK}[point.kind]
+    ax.plot([point.x, point.x], [point.low, point.high], color=color, linewidth=0.9, alpha=0.65)
+    ax.plot(
+        [point.x], [point.value], color=color, markersize=5.5, markeredgewidth=1.2, linestyle="",
+        marker="s" if point.kind == "reference" else "o",
+        markerfacecolor=color if point.kind == "kept" else "none", markeredgecolor=color,
+    )  # fmt: skip
+
+
+def _number(ax: Axes, points: Sequence[Point]) -> None:
+    """Write each point's number where it hides no point and no other number, or as near to that as there is room."""
+    box = ax.get_position()
+    scale = np.array([_PARETO_INCHES[0] * box.width, _PARETO_INCHES[1] * box.height]) * 72
+    to_points = ax.transData + ax.transAxes.inverted()
+    dots = np.array([to_points.transform((p.x, p.value)) for p in points]) * scale
+    taken = [(dot, 4.0) for dot in dots]
+    offsets = [(r * np.cos(a), r * np.sin(a)) for r, a in product((9, 14, 19, 25), np.arange(8) * np.pi / 4 + 0.5)]
+    for dot, point in zip(dots, points, strict=True):
+        at = max((dot + o for o in offsets), key=lambda p: _room(p, taken, scale))
+        taken.append((at, 5.5))
+        if np.hypot(*(at - dot)) > 10:
+            ax.plot(*np.array([dot, at]).T / scale[:, None], color=_LINE, linewidth=0.5, transform=ax.transAxes)
+        color = _ACCENT if point.kind == "kept" else _INK
+        x, y = at / scale
+        ax.text(x, y, point.number, color=color, fontsize=8, ha="center", va="center", transform=ax.transAxes)
+
+
+def _room(at: FloatArray, taken: Sequence[tuple[FloatArray, float]], scale: FloatArray) -> float:
+    """Points of free space around a number, as far as it matters: one that is free enough is as good as any."""
+    inside = float(min(*at, *(scale - at)))
+    free = min(float(np.hypot(*(at - other))) - radius - 5.0 for other, radius in taken)
+    return min(free, inside - 4, 0.0)
 
 
 def _tpr_at(curve: Curve, fpr: FloatArray) -> FloatArray:

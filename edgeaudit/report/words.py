@@ -18,6 +18,7 @@ __all__ = [
     "interval",
     "listed",
     "metric_name",
+    "milliseconds",
     "percent",
     "printable",
     "shown",
@@ -114,6 +115,13 @@ def file_size(count: int) -> str:
         return f"{count} B"
     kilo = count / 1e3
     return f"{kilo:.1f} kB" if kilo < 999.95 else f"{kilo / 1e3:.1f} MB"
+
+
+def milliseconds(value: float) -> str:
+    """Three digits, without a unit: 0.01234 -> 0.0123, 12.34 -> 12.3, 1234.5 -> 1,234."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}"
 
 
 def counted(count: int, noun: str) -> str:

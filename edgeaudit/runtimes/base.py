@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,9 +112,7 @@ class Runtime(ABC):
         Returns float32 [n, classes]: what the artifact answers, dequantised where its output is an integer.
         The last batch is padded by repeating its last record, so that every call has the same shape.
         """
-        expected = _record_shape(self.artifact.manifest.input)
-        if records.shape[1:] != expected:
-            raise ArtifactError(f"{self.artifact.path.name} takes records of shape {expected}, not {records.shape[1:]}")
+        self._require_shape(records)
         outputs = self.artifact.manifest.outputs
         if len(records) == 0:
             classes = self.artifact.manifest.output.shape[-1] if outputs is None else len(outputs)
@@ -138,6 +136,27 @@ class Runtime(ABC):
         return given if outputs is None else np.ascontiguousarray(given[:, outputs])
 
     @final
+    def native_call(self, records: npt.NDArray[np.float32]) -> Callable[[], object]:
+        """What a device does for one batch, to be called over and over: the runtime's own call on a native block.
+
+        records: float32 [batch, ...], as for `query`. They are transposed and quantised here, once: a device's sensor
+        gives the file's own layout and dtype. The call takes the block in, computes, and hands the answers out as they
+        are in the file.
+        """
+        self._require_shape(records)
+        if len(records) != self.batch:
+            raise ArtifactError(
+                f"{self.spec.name} was opened for {self.batch} records at a time, and {len(records)} were given"
+            )
+        return self._bare_call(np.ascontiguousarray(self._to_native(np.asarray(records, np.float32))))
+
+    @final
+    def _require_shape(self, records: npt.NDArray[np.float32]) -> None:
+        expected = _record_shape(self.artifact.manifest.input)
+        if records.shape[1:] != expected:
+            raise ArtifactError(f"{self.artifact.path.name} takes records of shape {expected}, not {records.shape[1:]}")
+
+    @final
     def _to_native(self, records: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         spec = self.artifact.manifest.input
         if spec.layout == "NHWC":
@@ -153,6 +172,10 @@ class Runtime(ABC):
     @abstractmethod
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Answer one batch in the artifact's own layout and dtype."""
+
+    def _bare_call(self, block: npt.NDArray[Any]) -> Callable[[], object]:
+        """`_answer` of one block, without what only this Python process needs around it."""
+        return lambda: self._answer(block)
 
 
 @contextmanager

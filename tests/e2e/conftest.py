@@ -99,6 +99,6 @@ def without_times() -> Callable[[dict[str, Any]], dict[str, Any]]:
     """audit.json less its times."""
 
     def strip(audit: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in audit.items() if key not in {"created", "timings"}}
+        return {key: value for key, value in audit.items() if key not in {"created", "latency", "timings"}}
 
     return strip

@@ -22,8 +22,13 @@ class _Log:
         self.begun: list[str] = []
         self.ended: list[str] = []
         self.left_out: list[str] = []
+        self.beside: dict[str, list[str]] = {}
 
     def started(self, job: Job) -> None:
+        running = [label for label in self.begun if label not in self.ended]
+        self.beside[job.label] = running
+        for label in running:
+            self.beside[label].append(job.label)
         self.begun.append(job.label)
 
     def finished(self, job: Job, outcome: Outcome) -> None:
@@ -33,9 +38,14 @@ class _Log:
         self.left_out.append(job.label)
 
 
-def _population(label: str, needs: tuple[tuple[str, str], ...] = (), **data: object) -> Job:
+def _population(
+    label: str, needs: tuple[tuple[str, str], ...] = (), hints: dict[str, bool] | None = None, **data: object
+) -> Job:
     settings = {"source": "digits", "members": 50, "nonmembers": 50, **data}
-    return Job("population", {"data": settings, "seed": 0, "depends": {"test": label}}, needs, label)
+    return Job("population", {"data": settings, "seed": 0, "depends": {"test": label}}, needs, label, hints or {})
+
+
+ALONE = {"exclusive": True}
 
 
 def _graph(*jobs: Job) -> dict[tuple[str, str], Job]:
@@ -68,11 +78,35 @@ def test_jobs_that_only_a_failed_one_would_use_are_abandoned(tmp_path: Path) -> 
     bad, feeder = _population("bad"), _population("feeder")
     both = _population("both", (bad.ref, feeder.ref))
     graph = _Graph(Store(tmp_path), _graph(bad, feeder, both))
-    taken = list(graph.take_ready(1))
+    taken = list(graph.take_ready(1, alone=True))
     assert [job.label for job in taken] == ["bad"]
     dropped = graph.finish(bad, Outcome(bad.ref, 0.1, DataError("no")))
     assert [job.label for job in dropped] == ["both", "feeder"]
-    assert not list(graph.take_ready(5))
+    assert not list(graph.take_ready(5, alone=True))
+
+
+def test_an_exclusive_job_runs_alone_and_after_all_that_can(tmp_path: Path) -> None:
+    log = _Log()
+    first, second = _population("time one", hints=ALONE), _population("time two", hints=ALONE)
+    others = [_population(f"job {n}") for n in range(5)]
+    last = _population("last", (others[-1].ref,))
+    result = LocalProcesses(Store(tmp_path), 3).run(_graph(first, second, *others, last), log)
+    assert result.executed == 8
+    assert log.begun[-2:] == ["time one", "time two"]
+    assert log.beside["time one"] == log.beside["time two"] == []
+    assert any(log.beside[job.label] for job in others)  # or the test could not tell
+
+
+def test_what_needs_an_exclusive_job_runs_after_it_and_others_do_not_wait(tmp_path: Path) -> None:
+    alone = _population("alone", hints=ALONE)
+    after, beside = _population("after", (alone.ref,)), _population("beside")
+    graph = _Graph(Store(tmp_path), _graph(alone, after, beside))
+    assert [job.label for job in graph.take_ready(4, alone=True)] == ["beside"]
+    assert list(graph.take_ready(3, alone=False)) == []  # "beside" still runs
+    graph.finish(beside, Outcome(beside.ref, 0.1))
+    assert [job.label for job in graph.take_ready(4, alone=True)] == ["alone"]
+    graph.finish(alone, Outcome(alone.ref, 0.1))
+    assert [job.label for job in graph.take_ready(4, alone=True)] == ["after"]
 
 
 def test_a_killed_worker_is_one_clear_error_and_finished_work_is_kept(tmp_path: Path) -> None:

@@ -90,7 +90,13 @@ def test_tables_and_plots_can_be_read_aloud(parsed: Page) -> None:
 
 def test_sections_in_order(page: str) -> None:
     order = ["Budget exceeded", "Summary", "Controls", "Formats", "Across 5 targets", "Formats compared"]
-    order += ["Leakage per attack", "What matching the shadows is worth", "Against other attacks", "CM-MIA verdicts"]
+    order += [
+        "Cost and quality",
+        "Leakage per attack",
+        "What matching the shadows is worth",
+        "Against other attacks",
+        "CM-MIA verdicts",
+    ]
     order += [
         "ROC curves",
         "Do the p-values hold?",

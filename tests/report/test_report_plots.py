@@ -10,7 +10,7 @@ import pytest
 
 from edgeaudit.report import plots
 from edgeaudit.report.model import Audit, Curve
-from edgeaudit.report.plots import DASHES, SERIES, null_panel, roc_floor, roc_overlay, roc_panel
+from edgeaudit.report.plots import DASHES, SERIES, Point, null_panel, pareto_panel, roc_floor, roc_overlay, roc_panel
 
 
 def curve(fpr: tuple[float, ...] = (0.0, 0.1, 1.0), tpr: tuple[float, ...] = (0.0, 0.4, 1.0)) -> Curve:
@@ -96,3 +96,25 @@ def test_plot_text_is_text_and_numbers_are_short(audit: Audit) -> None:
     assert not re.search(r"\d\.\d{3,}", svg)
     assert len(svg) < 20_000
     assert np.isfinite([float(x) for x in re.findall(r"-?\d+(?:\.\d+)?", svg)]).all()
+
+
+def test_numbers_of_a_pareto_panel_are_all_there_and_apart() -> None:
+    # Nine formats of the same size and nearly the same AUC: their numbers must not lie on one another.
+    crowd = [Point(100.0, 0.7, 0.75 + n / 500, 0.8, str(n), "kept" if n else "dominated") for n in range(9)]
+    svg = pareto_panel([*crowd, Point(900.0, 0.5, 0.55, 0.6, "99", "reference")], "size, kB", "p", "l", log=True)
+    root = ET.fromstring(svg)  # noqa: S314 - our own output
+    texts = {"".join(e.itertext()): e for e in root.iter() if e.tag.endswith("text")}
+    assert {str(n) for n in range(9)} | {"99"} <= set(texts)
+    places = []
+    for n in range(9):
+        style = texts[str(n)].attrib
+        found = re.search(r"translate\(([-\d.]+) ([-\d.]+)\)", style.get("transform", ""))
+        places.append((float(found[1]), float(found[2])) if found else (float(style["x"]), float(style["y"])))
+    gaps = [np.hypot(a[0] - b[0], a[1] - b[1]) for i, a in enumerate(places) for b in places[:i]]
+    assert min(gaps) > 8
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_a_pareto_panel_of_equal_points_draws(log: bool) -> None:
+    points = [Point(0.5, 0.5, 0.5, 0.5, str(n), "kept") for n in range(3)]
+    assert pareto_panel(points, "x", "p", "l", log=log).startswith("<svg")

@@ -65,7 +65,7 @@ def test_order_of_free_tables_does_not_matter() -> None:
 def test_a_row_is_a_line(audit: Audit) -> None:
     rows = [line for line in audit_text(audit).splitlines() if line.startswith(' {"format"')]
     sections = (audit.leakage, audit.curves, audit.null_p_values, audit.exposed)
-    assert len(rows) == sum(map(len, (*sections, audit.p_calibration, audit.across_targets)))
+    assert len(rows) == sum(map(len, (*sections, audit.p_calibration, audit.across_targets, audit.latency)))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -1,0 +1,103 @@
+"""Timing: what is counted, what is reported, and intervals that hold."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from edgeaudit.quality.latency import Timed, order_statistics, quantile_interval, time_calls, undisturbed
+
+
+class Clock:
+    """Advances when a call is made, by what the call takes."""
+
+    def __init__(self, takes: Callable[[int], float]) -> None:
+        self.now, self.calls, self._takes = 0.0, 0, takes
+
+    def __call__(self) -> float:
+        return self.now
+
+    def call(self) -> None:
+        self.now += self._takes(self.calls)
+        self.calls += 1
+
+
+def test_median_and_p95_are_of_the_calls_after_the_warm_up() -> None:
+    # 5 calls of .05 s warm up: .1 s are over after 2, and 5 are made at least. Then 1, 2, ..., 100 ms.
+    clock = Clock(lambda n: 0.05 if n < 5 else (n - 4) / 1e3)
+    found = time_calls(clock.call, 100, 1000.0, clock=clock, cpu_clock=lambda: clock.now / 2)
+    assert clock.calls == 105
+    assert found.n == 100
+    # The median of 1..100 is 50.5; 95% of the way from 1 to 100 is 95.05.
+    assert found.median == pytest.approx(50.5)
+    assert found.p95 == pytest.approx(95.05)
+    # The textbook's 95% interval of the median of 100: the 40th and the 61st.
+    assert (found.median_low, found.median_high) == pytest.approx((40, 61))
+    assert found.cpu_share == pytest.approx(0.5)
+    assert gc.isenabled()
+
+
+def test_slow_calls_end_by_the_clock_but_not_before_twenty() -> None:
+    clock = Clock(lambda _: 0.1)
+    found = time_calls(clock.call, 200, 0.4, clock=clock, cpu_clock=clock)
+    assert found.n == 20
+    assert found.median == pytest.approx(100)
+    # .95**20 = .36 > .025: twenty calls have no upper end of a 95th percentile.
+    assert found.p95_high is None
+    assert time_calls(clock.call, 200, 2.95, clock=clock, cpu_clock=clock).n == 30
+
+
+def test_a_failing_call_leaves_the_collector_on() -> None:
+    answers: Iterator[int] = iter(range(8))
+    with pytest.raises(StopIteration):
+        time_calls(lambda: next(answers), 200, 1.0)
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize(
+    ("n", "q", "expected"),
+    [
+        # Binomial(10, .5): P[B <= 1] = 11/1024 = .011, P[B <= 2] = 56/1024 = .055: the 2nd and, by symmetry, the 9th.
+        (10, 0.5, (2, 9)),
+        # Five values: P[B = 0] = 1/32 = .031 > .025, so not even all of them.
+        (5, 0.5, (None, None)),
+        (6, 0.5, (1, 6)),  # 1/64 = .016
+        # P[B = n] = .95**n <= .025 from n = 72 on.
+        (71, 0.95, (63, None)),
+        (72, 0.95, (64, 72)),
+    ],
+)
+def test_ranks_by_hand(n: int, q: float, expected: tuple[int | None, int | None]) -> None:
+    assert order_statistics(n, q) == expected
+
+
+@pytest.mark.parametrize("q", [0.5, 0.95])
+def test_intervals_cover_the_quantile(q: float) -> None:
+    rng = np.random.default_rng(5)
+    true = -np.log(1 - q)  # of the exponential distribution
+    missed = {"below": 0, "above": 0}
+    for _ in range(2000):
+        low, high = quantile_interval(np.sort(rng.exponential(size=200)).tolist(), q)
+        assert low is not None
+        assert high is not None
+        missed["below"] += high < true
+        missed["above"] += low > true
+    # At most .025 a side: 50 of 2,000, with three standard deviations (7 each) of room; and not wildly fewer.
+    assert all(15 <= count <= 71 for count in missed.values())
+
+
+def shared(cpu_share: float) -> Timed:
+    return Timed(20, 1.0, None, None, 1.0, None, None, cpu_share)
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected", "made"),
+    [([0.95, 0.99], 0.95, 1), ([0.3, 0.92, 0.99], 0.92, 2), ([0.3, 0.6, 0.5, 0.99], 0.6, 3)],
+)
+def test_a_disturbed_measurement_is_made_again_twice_at_most(shares: list[float], expected: float, made: int) -> None:
+    left = [shared(share) for share in shares]
+    assert undisturbed(lambda: left.pop(0)).cpu_share == expected
+    assert len(shares) - len(left) == made
