@@ -510,8 +510,7 @@ class Verdict(_Model):
 
 
 class Audit(_Model):
-    """The whole of audit.json. `created`, `latency` and `timings` alone differ when an audit is repeated
-    elsewhere.
+    """The whole of audit.json. `created`, `latency` and `timings` alone differ when an audit is repeated elsewhere.
 
     weaker_leakage: figures of `weaker_exposures`, by their `exposure`; `leakage` has those of the audit's own.
     """
