@@ -15,7 +15,7 @@ from edgeaudit.errors import ArtifactError
 
 __all__ = ["Artifact", "Kind", "Layout", "Manifest", "PassRecord", "TensorSpec", "file_sha256"]
 
-Kind = Literal["torch", "onnx", "tflite", "openvino", "executorch"]
+Kind = Literal["torch", "keras", "onnx", "tflite", "openvino", "executorch"]
 Layout = Literal["NCHW", "NHWC", "flat"]
 
 

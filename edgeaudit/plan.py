@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import secrets
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from edgeaudit.compositions import find_format
 from edgeaudit.devices.local import local_fingerprint
 from edgeaudit.errors import SpecError, SplitError
 from edgeaudit.exporters import Pass, find_pass
-from edgeaudit.formats import FORMATS, Format, PassUse
+from edgeaudit.formats import FORMATS, REFERENCES, Format, PassUse
 from edgeaudit.jobs import Job
 from edgeaudit.jobs.base import JobRef
 from edgeaudit.jobs.hop_skip_jump import least_queries
@@ -23,6 +22,9 @@ from edgeaudit.jobs.trajectory import records_to_distil
 from edgeaudit.plugins import package_versions
 from edgeaudit.population import HALF, NULL, SHADOW, TARGET, Population, Role, numbered
 from edgeaudit.recipes.base import Recipe, Training, source_digest
+from edgeaudit.recipes.frameworks import framework_of
+from edgeaudit.recipes.keras_checkpoint import checkpoint_digest, checkpoint_options, require_checkpoint_fits
+from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.spec import AuditSpec, FormatUse, ModelSpec
 from edgeaudit.store import content_key
@@ -46,7 +48,6 @@ _TRAJECTORY_CODE = (
 )  # fmt: skip
 _LEAST_DISTILLED = 20
 _VIEW_CODE = ("edgeaudit.jobs.view", "edgeaudit.jobs.transforms", "edgeaudit.jobs.ask", "edgeaudit.views")
-_TORCH_PACKAGES = ("torch", "safetensors", "numpy")
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,12 @@ class Plan:
 
 def preflight(spec: AuditSpec) -> None:
     """Refuse what cannot work before anything runs: formats that are none, missing toolchains (with their pip line)."""
-    package_versions("training a model", _TORCH_PACKAGES, "torch")
-    for use, found in [(use, find_format(use)) for use in spec.formats]:
+    framework = framework_of(spec.model.recipe)
+    require_checkpoint_fits(spec.model.recipe, spec.model.checkpoint)
+    if framework.kind == "keras" and spec.model.precision != "float32":
+        raise SpecError(f"model.precision: {spec.model.precision} is for torch recipes; Keras ones train in float32")
+    framework.versions()
+    for use, found in [(use, find_format(use, framework.kind)) for use in spec.formats]:
         if spec.threat.exposure == "logits" and any(p.params.get("softmax") == "inside" for p in found.passes):
             raise SpecError(
                 f"formats: '{use.id}' answers with probabilities, from which threat.exposure: logits cannot be had"
@@ -119,8 +124,9 @@ def population_job(spec: AuditSpec, inputs: Mapping[str, Any] | None, nonce: str
 def recipe_of(model: ModelSpec, population: Population) -> Recipe:
     """The recipe that audit.yaml describes, for this population's records."""
     settings = {name: getattr(model, name) for name in Training.__dataclass_fields__}
+    options = {**model.options, **checkpoint_options(model.recipe, model.checkpoint)}
     return Recipe(
-        model.recipe, population.input_shape, population.n_classes, model.options, Training(**settings), model.train
+        model.recipe, population.input_shape, population.n_classes, options, Training(**settings), model.train
     )
 
 
@@ -140,6 +146,7 @@ class _Planner:
         self.population = population
         self.population_ref = population_ref
         self.recipe = recipe_of(spec.model, population)
+        self.framework = framework_of(self.recipe.name)
         kind = HALF if spec.threat.mode == "auditor" else SHADOW
         self.shadows = [f"{kind}-{k}" for k in range(spec.threat.shadows)]
         self.targets = numbered(TARGET, spec.targets)
@@ -149,7 +156,7 @@ class _Planner:
         self._shared: dict[str, Any] = {}
         calibration = spec.data.calibration
         policies = {"disjoint", *(use.calibration or calibration.policy for use in spec.formats)}
-        # Every model's torch answers on its calibration records, against which its artifacts are checked.
+        # Every trained model's answers on its calibration records, against which its artifacts are checked.
         self.check = dict.fromkeys(sorted(policies), calibration.records)
         self._require_pool()
         require_views_fit(spec.threat.views, population.input_shape)
@@ -169,7 +176,7 @@ class _Planner:
     def plan(self, measure: Mapping[str, Any]) -> Plan:
         if self.spec.controls.shift:
             self.result.control = self._control()
-        uses = [(use, find_format(use)) for use in self.spec.formats]
+        uses = [(use, find_format(use, self.framework.kind)) for use in self.spec.formats]
         queries: dict[tuple[str, str], JobRef] = {}
         artifacts: dict[str, JobRef] = {}
         for role in (*self.targets, *self.nulls, *self.shadows):
@@ -178,7 +185,7 @@ class _Planner:
                 queries[role, use.id] = query
                 if role == TARGET:
                     artifacts[use.id] = artifact
-        reference = FormatUse(format="torch-fp32")
+        reference = FormatUse(format=REFERENCES[self.framework.kind])
         for use, found in uses:
             matched = tuple(queries[role, use.id] for role in self.shadows)
             asked = {role: queries[role, use.id] for role in (*self.targets, *self.nulls)}
@@ -187,7 +194,7 @@ class _Planner:
                 if match == "matched":
                     shadows = matched
                 else:
-                    shadows = tuple(self._serve(r, reference, FORMATS["torch-fp32"])[1] for r in self.shadows)
+                    shadows = tuple(self._serve(r, reference, FORMATS[reference.id])[1] for r in self.shadows)
                 measures[match] = self._measure(use, asked, shadows, match, measure)
             self.result.formats.append(
                 FormatPlan(use, found, artifacts[use.id], queries[TARGET, use.id], matched, measures)
@@ -217,20 +224,24 @@ class _Planner:
             "role": role,
             "seed": self.spec.seed,
             "recipe": self._once("recipe", self.recipe.to_dict),
-            "checkpoint": None if checkpoint is None else {"path": str(checkpoint), "sha256": _file_digest(checkpoint)},
+            "checkpoint": None
+            if checkpoint is None
+            else {"path": str(checkpoint), "sha256": checkpoint_digest(checkpoint)},
             "check": self.check,
             "code": self._once("train code", self._train_code),
             "versions": self._once("train versions", self._train_versions),
         }
-        return self.result.add(Job("train", inputs, (self.population_ref,), f"train {role}", {"role": role}))
+        hints = {"role": role, "house": self.framework.house}
+        return self.result.add(Job("train", inputs, (self.population_ref,), f"train {role}", hints))
 
     def _train_code(self) -> str:
         own = _own_modules(self.recipe.train_function, self.recipe.name)
-        return source_digest("edgeaudit.recipes", "edgeaudit.jobs.train", "edgeaudit.population", *own)
+        jobs = ("edgeaudit.jobs.train", "edgeaudit.jobs.train_keras")
+        return source_digest("edgeaudit.recipes", *jobs, "edgeaudit.population", *own)
 
     def _train_versions(self) -> dict[str, str]:
         return {
-            **package_versions("training a model", _TORCH_PACKAGES, "torch"),
+            **self.framework.versions(),
             **_torchvision_version(self.recipe.name),
         }
 
@@ -247,7 +258,7 @@ class _Planner:
             "source": list(source),
             "pass": use.name,
             "params": params,
-            "calibration": self._calibration(step, format_use),
+            "calibration": self._calibration(step, params, format_use),
             "check": self.check,
             "code": self._once(
                 f"code {use.name} {made}", lambda: source_digest(type(step).__module__, *step.spec.code, *code)
@@ -256,11 +267,11 @@ class _Planner:
                 f"versions {use.name} {made}", lambda: {**step.spec.versions(), **_torchvision_version(made)}
             ),
         }
-        hints = {"pass": use.name, "passes": passes}
+        hints = {"pass": use.name, "passes": passes, "house": step.spec.house}
         return self.result.add(Job("compress", inputs, (source,), f"{use.name} {role}", hints))
 
-    def _calibration(self, step: Pass, use: FormatUse) -> dict[str, Any] | None:
-        if not step.spec.calibrates:
+    def _calibration(self, step: Pass, params: Mapping[str, Any], use: FormatUse) -> dict[str, Any] | None:
+        if not step.calibrates(params):
             return None
         default = self.spec.data.calibration
         return {"policy": use.calibration or default.policy, "records": default.records}
@@ -278,9 +289,9 @@ class _Planner:
             "range_tolerance": found.range_tolerance,
             "versions": self._once(f"versions {name}", runtime.spec.versions),
             "device": self._once("device", local_fingerprint),
-            "code": self._once(f"code {name}", lambda: source_digest(runtime.__module__, *code)),
+            "code": self._once(f"code {name}", lambda: source_digest(*_modules_of(runtime), *code)),
         }
-        hints = {"runtime": name, "format": use.id, "role": role}
+        hints = {"runtime": name, "format": use.id, "role": role, "house": runtime.spec.house}
         return self.result.add(Job("query", inputs, (source,), f"query {use.id} {role}", hints))
 
     def _view(self, query: JobRef, view: str) -> JobRef:
@@ -356,7 +367,11 @@ class _Planner:
         asked = self.result.jobs[query]
         # A forward pass, one of each scored record an epoch, takes about a third of a training step.
         passes = records + min(len(split.members) + len(split.nonmembers), pool) / 3
-        hints = {**asked.hints, "trainings": settings.epochs * passes / (self.recipe.training.epochs * n)}
+        hints = {
+            **asked.hints,
+            "house": self.framework.house,
+            "trainings": settings.epochs * passes / (self.recipe.training.epochs * n),
+        }
         return self.result.add(Job("trajectory", inputs, (query,), f"student of {asked.label}", hints))
 
     def _measure(
@@ -396,22 +411,20 @@ class _Planner:
 
 def _own_modules(*functions: str | None) -> list[str]:
     """The user's modules among names of recipes and of training functions."""
-    own = (f.partition(":")[0] for f in functions if f and ":" in f)
+    named = (f.removeprefix("keras:") for f in functions if f)
+    own = (f.partition(":")[0] for f in named if ":" in f)
     return [name for name in own if name != "torchvision"]
+
+
+def _modules_of(runtime: type[Runtime]) -> list[str]:
+    """The modules of a runtime and of those that it is derived from."""
+    return [c.__module__ for c in runtime.__mro__ if issubclass(c, Runtime) and c is not Runtime]
 
 
 def _torchvision_version(recipe: str | None) -> dict[str, str]:
     """The version of torchvision where `recipe` is one of its models."""
     packages = ("torchvision",) if recipe and recipe.startswith("torchvision:") else ()
     return package_versions("training a model", packages, "torch")
-
-
-def _file_digest(path: Any) -> str:
-    try:
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as exc:
-        raise SpecError(f"model.checkpoint: {path} cannot be read: {exc.strerror}") from exc
 
 
 def nonce() -> str:

@@ -22,7 +22,7 @@ def asked_artifact(context: JobContext, query: Sequence[str]) -> Artifact:
 
 def described(artifact: Artifact, role: str) -> str:
     """What was asked, for messages: `onnx.export + ort.static-int8 (target)`; several formats may share it."""
-    return f"{' + '.join(step.name for step in artifact.manifest.passes) or 'torch'} ({role})"
+    return f"{' + '.join(step.name for step in artifact.manifest.passes) or artifact.manifest.kind} ({role})"
 
 
 def open_runtime(context: JobContext, query: Sequence[str]) -> Runtime:

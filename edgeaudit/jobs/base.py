@@ -29,7 +29,7 @@ class Job:
 
     inputs: canonical JSON; everything that the output depends on, and all that the worker is told.
     needs: jobs whose outputs this one reads; their keys are inputs, too.
-    label: for people. hints: for people and schedulers; never part of the key.
+    label: for people. hints: for people and schedulers (`house`: of the worker); never part of the key.
     """
 
     kind: JobKind

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeaudit.formats import REFERENCES
 from edgeaudit.jobs.base import JobContext
 from edgeaudit.jobs.measure import SCORES
 from edgeaudit.leakage.comparisons import METRICS, Compared, Scored, compare_family
@@ -20,7 +21,6 @@ from edgeaudit.population import stream
 __all__ = ["COMPARISONS", "compare_measurements"]
 
 COMPARISONS = "comparisons.json"
-_REFERENCE = "torch-fp32"
 _FEW_METRICS = METRICS[:2]
 
 
@@ -112,7 +112,8 @@ def _between_formats(measured: list[_Measured], headlines: list[str], seed: int)
     """Each format against the reference, by the headline attack with the audit's own shadows."""
     match = measured[0].head["shadow_match"] if measured else ""
     own = {m.head["format"]: m for m in measured if m.head["shadow_match"] == match}
-    reference = own.get(_REFERENCE) or next(iter(own.values()), None)
+    references = (own[name] for name in REFERENCES.values() if name in own)
+    reference = next(references, None) or next(iter(own.values()), None)
     if reference is None or len(own) < 2:
         return
     name = next((h for h in headlines if all(h in m.series for m in own.values())), None)
@@ -132,7 +133,7 @@ def _between_matches(measured: list[_Measured], seed: int) -> Iterator[dict[str,
     places = {(m.head["format"], m.head["shadow_match"]): m for m in measured}
     for (format_id, match), matched in places.items():
         other = places.get((format_id, "fp32"))
-        if match != "matched" or other is None or format_id == _REFERENCE:
+        if match != "matched" or other is None or format_id in REFERENCES.values():
             continue
         for name in matched.series:
             if name in other.series:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from edgeaudit.artifact import Artifact, Kind, TensorSpec
 from edgeaudit.errors import ArtifactError, EdgeAuditError, did_you_mean
+from edgeaudit.houses import House
 from edgeaudit.plugins import package_versions
 
 __all__ = ["Runtime", "RuntimeSpec"]
@@ -20,7 +21,10 @@ __all__ = ["Runtime", "RuntimeSpec"]
 
 @dataclass(frozen=True)
 class RuntimeSpec:
-    """What a runtime serves and needs; readable without importing it. `defaults` lists every option."""
+    """What a runtime serves and needs; readable without importing it.
+
+    `defaults` lists every option. `house`: of the worker processes that can import it.
+    """
 
     name: str
     extra: str
@@ -28,6 +32,7 @@ class RuntimeSpec:
     serves: Kind
     summary: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    house: House = "torch"
 
     def versions(self) -> dict[str, str]:
         """Installed version of each package; raises `MissingToolchain` with the pip line."""
