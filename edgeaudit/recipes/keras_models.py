@@ -203,7 +203,7 @@ def without_softmax(model: Any) -> tuple[Any, bool]:
         last.activation = keras().activations.linear
         return model, True
     if isinstance(last, keras().layers.Softmax) and last in model.layers:
-        return keras().Model(model.inputs, last.input, name=model.name), True
+        return keras().Model(model.input, last.input, name=model.name), True
     return model, False
 
 

@@ -158,9 +158,9 @@ def scales_of_weights(folder: Path) -> set[int]:
     from ai_edge_litert.interpreter import Interpreter
 
     details = Interpreter(model_path=str(folder / "model.tflite")).get_tensor_details()
-    constant = [d for d in details if d["dtype"] is np.int8 and len(d["shape"]) in (2, 4) and "Conv" in d["name"]]
-    assert constant
-    return {len(d["quantization_parameters"]["scales"]) for d in constant}
+    weights = [d for d in details if d["name"].endswith(("/convolution", "/MatMul"))]  # names of fused results go on
+    assert len(weights) == 10  # of ResNet-8: nine convolutions and a matrix
+    return {len(d["quantization_parameters"]["scales"]) for d in weights}
 
 
 @pytest.mark.toolchain
@@ -168,7 +168,7 @@ def test_per_channel_is_a_scale_for_each_filter(bench: Bench) -> None:
     several, one = (
         bench.made("resnet8", FORMATS[name].passes[0].params) for name in ("tflite-int8", "tflite-int8-per-tensor")
     )
-    assert {16, 32, 64} <= scales_of_weights(several)
+    assert scales_of_weights(several) == {16, 32, 64, 10}
     assert scales_of_weights(one) == {1}
 
 
