@@ -236,8 +236,7 @@ class _Planner:
 
     def _train_code(self) -> str:
         own = _own_modules(self.recipe.train_function, self.recipe.name)
-        jobs = ("edgeaudit.jobs.train", "edgeaudit.jobs.train_keras")
-        return source_digest("edgeaudit.recipes", *jobs, "edgeaudit.population", *own)
+        return source_digest("edgeaudit.recipes", *self.framework.code, "edgeaudit.population", *own)
 
     def _train_versions(self) -> dict[str, str]:
         return {

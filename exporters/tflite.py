@@ -50,7 +50,7 @@ class Convert(Pass):
             "softmax": ("outside", "inside"),
             "interface": ("integer", "uint8", "float"),
         },
-        code=("edgeaudit.exporters.litert",),
+        code=("edgeaudit.exporters.litert", "edgeaudit.runtimes.tensorflow"),
         typical_seconds=1.5,
         house="tensorflow",
     )

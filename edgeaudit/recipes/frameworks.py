@@ -33,13 +33,18 @@ class Loop(Protocol):
 
 @dataclass(frozen=True)
 class Framework:
-    """kind: of the trained model's artifact. house: of the workers that train it. extra, packages: what that needs."""
+    """What trains models of one kind.
+
+    kind: of the trained model's artifact. house: of the workers that train it. extra, packages: what that needs.
+    training: the module that trains. code: modules beside it and the recipes whose source decides the model.
+    """
 
     kind: Kind
     house: House
     extra: str
     packages: tuple[str, ...]
     training: str
+    code: tuple[str, ...]
 
     def loop(self) -> Loop:
         """The module that trains; importing it imports the framework."""
@@ -53,13 +58,21 @@ class Framework:
 FRAMEWORKS: Mapping[str, Framework] = {
     f.kind: f
     for f in (
-        Framework("torch", "torch", "torch", ("torch", "safetensors", "numpy"), "edgeaudit.recipes.training"),
+        Framework(
+            "torch",
+            "torch",
+            "torch",
+            ("torch", "safetensors", "numpy"),
+            "edgeaudit.recipes.training",
+            ("edgeaudit.jobs.train",),
+        ),
         Framework(
             "keras",
             "tensorflow",
             "tensorflow",
             ("tensorflow-cpu", "keras", "numpy"),
             "edgeaudit.recipes.keras_training",
+            ("edgeaudit.jobs.train", "edgeaudit.jobs.train_keras", "edgeaudit.runtimes.tensorflow"),
         ),
     )
 }
