@@ -118,7 +118,10 @@ def population_job(spec: AuditSpec, inputs: Mapping[str, Any] | None, nonce: str
     """The job that draws the population. A source whose content cannot be known beforehand is read in every run."""
     data = spec.data.model_dump(mode="json")
     key = dict(inputs) if inputs is not None else {"read": nonce}
-    return Job("population", {"data": data, "seed": spec.seed, "depends": key}, label="population")
+    # A user's function may read its records with the framework of his recipe; torchvision needs torch.
+    house = "torch" if spec.data.source.startswith("torchvision:") else framework_of(spec.model.recipe).house
+    inputs = {"data": data, "seed": spec.seed, "depends": key}
+    return Job("population", inputs, label="population", hints={"house": house})
 
 
 def recipe_of(model: ModelSpec, population: Population) -> Recipe:

@@ -43,6 +43,7 @@ def read_checkpoint(path: Path, recipe: Recipe, records: FloatArray) -> tuple[An
     Raises `RecipeError` where the file cannot be read, does not fit the recipe or the records, or answers otherwise.
     """
     what = f"model.checkpoint: {path}"
+    keras()  # before the user's module imports it with settings of its own
     try:
         with quiet():
             model, taken = _read(path, recipe, records, what)

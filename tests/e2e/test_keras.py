@@ -29,6 +29,7 @@ def test_a_keras_recipe_is_audited_like_any_other(bench: Workbench) -> None:
     changes = {
         **TINY,
         "threat": {"shadows": 2, "shadow_match": ["matched", "fp32"]},
+        "controls": {"null-targets": 0},
         "formats": ["keras-fp32", "tflite-int8", MIXED],
         "attacks": ["lira", "gap", "loss-trajectory"],
         "loss-trajectory": {"epochs": 3},
