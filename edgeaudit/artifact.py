@@ -16,7 +16,7 @@ from edgeaudit.errors import ArtifactError
 
 __all__ = ["KINDS", "Artifact", "Kind", "Layout", "Manifest", "PassRecord", "TensorSpec", "file_sha256"]
 
-Kind = Literal["torch", "onnx", "tflite", "openvino", "executorch"]
+Kind = Literal["torch", "keras", "onnx", "tflite", "openvino", "executorch"]
 Layout = Literal["NCHW", "NHWC", "HW", "flat"]
 """Of a batch of records: images with channels first or last, images of one channel without an axis for it, vectors."""
 KINDS: Mapping[str, Kind] = {".onnx": "onnx", ".tflite": "tflite", ".xml": "openvino", ".pte": "executorch"}

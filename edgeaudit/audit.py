@@ -60,8 +60,9 @@ def run_audit(prepared: Prepared, store: Store, executor: Executor, listener: Li
     for ref, error in result.errors.items():
         if ref[0] == "train":
             raise error
-    unread = [result.cause(planned.target_query) for planned in prepared.plan.formats if planned.artifact[0] == "adopt"]
-    if unread and all(unread):
+    read = [result.cause(planned.target_query) for planned in prepared.plan.formats if planned.artifact[0] == "adopt"]
+    unread = [error for error in read if error is not None]
+    if unread and len(unread) == len(read):
         raise unread[0]
     plan = prepared.plan
 

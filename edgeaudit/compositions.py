@@ -15,23 +15,25 @@ from edgeaudit.formats import FORMATS, Format, PassUse, tolerance_of
 from edgeaudit.runtimes.registry import default_runtime, find_runtime, runtime_specs
 from edgeaudit.spec import AS_SHIPPED, FormatUse
 
-__all__ = ["find_format"]
+__all__ = ["find_format", "starts_from"]
 
 
-def find_format(use: FormatUse, artifact: Path | None = None) -> Format:
+def find_format(use: FormatUse, trained: Kind = "torch", artifact: Path | None = None) -> Format:
     """The passes, runtime and limits that a format entry means.
 
+    trained: the kind of the trained model that the passes start from, which the recipe decides.
     artifact: the file that is its target where that was made elsewhere; the passes are then those of the shadows.
 
     Raises `SpecError` that names the entry and what is wrong with it: an unknown preset, pass, runtime, parameter or
-    option, a value that it cannot have, or passes and a runtime that do not fit one another. No toolchain is imported.
+    option, a value that it cannot have, or passes and a runtime that do not fit one another or the trained model. No
+    toolchain is imported.
     """
     if use.name in FORMATS and use != FormatUse(format=use.name, name=use.name):
         raise SpecError(f"formats: '{use.name}' is the name of a preset that is something else; take another 'name'")
     if use.format == AS_SHIPPED:
         found = _as_shipped(use, artifact)
     else:
-        found = _preset(use) if use.passes is None else _composed(use, use.passes)
+        found = _preset(use, trained) if use.passes is None else _composed(use, use.passes, trained)
         _require_kind(found, use, artifact)
     if use.runtime is not None:
         found = _served(found, use.runtime, f"formats: '{use.id}'")
@@ -63,7 +65,7 @@ def _require_kind(found: Format, use: FormatUse, artifact: Path | None) -> None:
     """A file that was made elsewhere is of the kind that the shadows' passes make."""
     if artifact is None:
         return
-    made = find_pass(found.passes[-1].name).spec.produces if found.passes else "torch"
+    made = find_pass(found.passes[-1].name).spec.produces if found.passes else starts_from(found)
     if made != _kind(artifact):
         raise SpecError(
             f"target.artifact: {artifact.name} is {_kind(artifact)}, and the format '{use.id}' makes {made}; name the "
@@ -71,20 +73,34 @@ def _require_kind(found: Format, use: FormatUse, artifact: Path | None) -> None:
         )
 
 
-def _preset(use: FormatUse) -> Format:
+def starts_from(found: Format) -> Kind:
+    """The kind of trained model that a format is made from."""
+    if found.passes:
+        return find_pass(found.passes[0].name).spec.consumes
+    return find_runtime(found.runtime).spec.serves
+
+
+def _preset(use: FormatUse, trained: Kind) -> Format:
     if use.format is None or use.format not in FORMATS:
         raise SpecError(
             f"formats: '{use.format}' is not known.{did_you_mean(str(use.format), FORMATS)} "
             f"`edgeaudit formats` lists: {', '.join(FORMATS)}"
         )
-    return FORMATS[use.format]
+    found = FORMATS[use.format]
+    if starts_from(found) != trained:
+        fitting = ", ".join(preset.id for preset in FORMATS.values() if starts_from(preset) == trained)
+        raise SpecError(
+            f"formats: '{use.id}' is made from a {starts_from(found)} model, and model.recipe makes a {trained} one. "
+            f"Formats that fit: {fitting}"
+        )
+    return found
 
 
-def _composed(use: FormatUse, texts: tuple[str, ...]) -> Format:
+def _composed(use: FormatUse, texts: tuple[str, ...], trained: Kind) -> Format:
     where = f"formats: '{use.id}'"
     calls = [parse_call(text, "pass") for text in texts]
     steps = [_find_pass(call.name, where) for call in calls]
-    _require_chain([step.spec for step in steps], where)
+    _require_chain([step.spec for step in steps], where, trained)
     passes = tuple(_pass_use(step, call, where) for step, call in zip(steps, calls, strict=True))
     runtime = default_runtime(steps[-1].spec.produces).spec
     known = [step.precision(step.parameters(use.params)) for step, use in zip(steps, passes, strict=True)]
@@ -108,14 +124,15 @@ def _find_pass(name: str, where: str) -> Pass:
     return find_pass(known[alike(name)])
 
 
-def _require_chain(specs: list[PassSpec], where: str) -> None:
-    """Each pass takes what the one before it makes; the first takes the trained torch model."""
-    kind: Kind = "torch"
+def _require_chain(specs: list[PassSpec], where: str, kind: Kind) -> None:
+    """Each pass takes what the one before it makes; the first takes the trained model, which is of `kind`."""
     before = "the trained model is"
     for spec in specs:
         if spec.consumes != kind:
             between = [s.name for s in pass_specs() if (s.consumes, s.produces) == (kind, spec.consumes)]
             near = f" Did you mean to put '{between[0]}' before it?" if between else ""
+            if not near and spec is specs[0]:
+                near = f" Passes that take {kind}: {', '.join(s.name for s in pass_specs() if s.consumes == kind)}"
             raise SpecError(f"{where}: the pass '{spec.name}' takes {spec.consumes}, and {before} {kind}.{near}")
         kind, before = spec.produces, f"'{spec.name}' makes"
 
@@ -137,7 +154,7 @@ def _served(found: Format, text: str, where: str) -> Format:
             f"There are: {', '.join(known.values())}"
         )
     spec = find_runtime(known[alike(call.name)]).spec
-    made = find_pass(found.passes[-1].name).spec.produces if found.passes else find_runtime(found.runtime).spec.serves
+    made = find_pass(found.passes[-1].name).spec.produces if found.passes else starts_from(found)
     if spec.serves != made:
         fitting = ", ".join(s.name for s in runtime_specs() if s.serves == made)
         raise SpecError(

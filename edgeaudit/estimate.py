@@ -96,7 +96,7 @@ class StageEstimate:
 def probe_job(plan: Plan) -> Job:
     """A job that trains the audit's recipe for moments and reports the seconds of a whole training."""
     train = next(job for job in plan.jobs.values() if job.kind == "train")
-    return Job("probe", train.inputs, train.needs, "measure the recipe's speed")
+    return Job("probe", train.inputs, train.needs, "measure the recipe's speed", train.hints)
 
 
 def estimate(plan: Plan, store: Store, recipe_seconds: float | None) -> list[StageEstimate]:

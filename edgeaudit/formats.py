@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeaudit.runtimes.agreement import RANGE_TOLERANCE
 
-__all__ = ["FORMATS", "Format", "PassUse", "tolerance_of"]
+__all__ = ["FORMATS", "REFERENCES", "Format", "PassUse", "tolerance_of"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class PassUse:
 class Format:
     """A deployment format.
 
-    passes: applied in order to the trained torch model; empty for the torch reference.
+    passes: applied in order to the trained model; empty for a reference, the trained model itself.
     runtime, runtime_options: what serves the result. Options that change answers (batch, delegates) belong to
         the format.
     precision: of the weights in the file.
@@ -95,6 +95,12 @@ def _families(name: str, made: PassUse, how: str) -> tuple[Format, ...]:
             _INT8,
         ),
     )
+
+
+def _tflite(fid: str, summary: str, precision: str, weights: str, **params: object) -> Format:
+    """What the TensorFlow Lite Converter makes of a Keras model."""
+    step = PassUse("tflite.convert", {"precision": precision, **params})
+    return Format(fid, (step,), _LITERT, f"TFLite from Keras, {summary}", weights, {}, tolerance_of(weights))
 
 
 _ORT = "onnxruntime"
@@ -296,6 +302,19 @@ FORMATS: Mapping[str, Format] = {
             PassUse("torch-pruning.structured", {"ratio": 0.5}),
             "half of the channels of every layer pruned by magnitude, fine-tuned",
         ),
+        Format("keras-fp32", (), "keras", "the trained Keras model itself, the reference", "float32"),
+        _tflite("tflite-fp32", "XNNPACK", "float32", "float32"),
+        _tflite("tflite-fp16", "weights float16", "float16", "float16"),
+        _tflite("tflite-int8-dynamic", "weights int8, activations quantised per query", "dynamic-int8", "int8"),
+        _tflite("tflite-int8", "full integer", "int8", "int8"),
+        _tflite(
+            "tflite-int8-float-io", "full integer between float input and output", "int8", "int8", interface="float"
+        ),
+        _tflite("tflite-int8-per-tensor", "full integer, one scale a tensor", "int8", "int8", per_channel=False),
+        _tflite("tflite-int16x8", "full integer, weights int8, activations int16", "int16x8", "int8"),
         *_families("distilled", PassUse("distil"), "a student of half the width, distilled from the trained model"),
     )
 }
+
+REFERENCES: Mapping[str, str] = {"torch": "torch-fp32", "keras": "keras-fp32"}
+"""Kind of trained model -> the format that is the trained model itself, which ships nowhere."""

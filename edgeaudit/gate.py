@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edgeaudit.attacks.registry import chosen_attacks, find_attack
 from edgeaudit.errors import BudgetError, did_you_mean
+from edgeaudit.formats import REFERENCES
 from edgeaudit.leakage.paired import auc_difference, tpr_difference
 from edgeaudit.population import stream
 from edgeaudit.report.model import Budget, Control, FormatResult, LeakageRow, Verdict
@@ -23,8 +24,6 @@ METRICS = ("auc", "tpr@fpr=0.01", "tpr@fpr=0.001", "balanced_accuracy", "advanta
 
 SUBSETS = ("all", "abnormal:fraction", "abnormal:alpha-beta", "abnormal:hardness")
 """Records a budget can be judged on: those for which every measurement has figures."""
-
-REFERENCE = "torch-fp32"
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,8 @@ def require_budgets_exist(spec: AuditSpec) -> None:
             )
         _require_judgeable(where, metric, budget)
         if not _judged(budget, formats):
-            raise BudgetError(f"{where}: it applies to no format (torch-fp32 ships nowhere; name it in 'formats')")
+            unshipped = " and ".join(REFERENCES.values())
+            raise BudgetError(f"{where}: it applies to no format ({unshipped} ship nowhere; name one in 'formats')")
 
 
 def _require_judgeable(where: str, metric: str, budget: BudgetSpec) -> None:
@@ -85,7 +85,7 @@ def _judged(budget: BudgetSpec, formats: Sequence[str]) -> list[str]:
     """The formats that a budget limits: those it names, else every format that ships."""
     if budget.formats is not None:
         return list(budget.formats)
-    return [f for f in formats if f not in (REFERENCE, budget.against)]
+    return [f for f in formats if f not in (*REFERENCES.values(), budget.against)]
 
 
 def judge(

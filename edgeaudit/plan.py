@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import secrets
 import zlib
@@ -12,13 +11,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from edgeaudit.artifact import file_sha256
 from edgeaudit.attacks.registry import find_attack
 from edgeaudit.compositions import find_format
 from edgeaudit.devices.local import local_fingerprint
 from edgeaudit.errors import SpecError, SplitError
 from edgeaudit.exporters import Pass, find_pass
 from edgeaudit.exposures import require_levels_fit
-from edgeaudit.formats import FORMATS, Format, PassUse
+from edgeaudit.formats import FORMATS, REFERENCES, Format, PassUse
 from edgeaudit.jobs import Job
 from edgeaudit.jobs.base import JobRef
 from edgeaudit.jobs.hop_skip_jump import least_queries
@@ -26,6 +26,9 @@ from edgeaudit.jobs.trajectory import records_to_distil
 from edgeaudit.plugins import package_versions
 from edgeaudit.population import HALF, NULL, SHADOW, TARGET, Population, Role, numbered
 from edgeaudit.recipes.base import Recipe, Training, source_digest
+from edgeaudit.recipes.frameworks import framework_of
+from edgeaudit.recipes.keras_checkpoint import checkpoint_digest, checkpoint_options, require_checkpoint_fits
+from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.spec import AuditSpec, FormatUse, ModelSpec
 from edgeaudit.store import content_key
@@ -56,7 +59,6 @@ _INSPECT_CODE = ("edgeaudit.jobs.inspect", "edgeaudit.quality.size", "edgeaudit.
 _LATENCY_CODE = ("edgeaudit.jobs.latency", "edgeaudit.quality.latency")
 _VIEW_CODE = ("edgeaudit.jobs.view", "edgeaudit.jobs.transforms", "edgeaudit.jobs.ask", "edgeaudit.views")
 _EXPOSURE_CODE = ("edgeaudit.jobs.exposure", "edgeaudit.exposures")
-_TORCH_PACKAGES = ("torch", "safetensors", "numpy")
 
 
 @dataclass(frozen=True)
@@ -125,9 +127,15 @@ class Plan:
 
 def preflight(spec: AuditSpec) -> None:
     """Refuse what cannot work before anything runs: formats that are none, missing toolchains (with their pip line)."""
+    framework = framework_of(spec.model.recipe)
     if spec.recipe_known:
-        package_versions("training a model", _TORCH_PACKAGES, "torch")
-    for use, found in [(use, find_format(use, spec.artifact_of(use))) for use in spec.formats]:
+        require_checkpoint_fits(spec.model.recipe, spec.model.checkpoint)
+        if framework.kind == "keras" and spec.model.precision != "float32":
+            raise SpecError(
+                f"model.precision: {spec.model.precision} is for torch recipes; Keras ones train in float32"
+            )
+        framework.versions()
+    for use, found in [(use, find_format(use, framework.kind, spec.artifact_of(use))) for use in spec.formats]:
         if spec.threat.exposure == "logits" and any(p.params.get("softmax") == "inside" for p in found.passes):
             raise SpecError(
                 f"formats: '{use.id}' answers with probabilities, from which threat.exposure: logits cannot be had"
@@ -141,14 +149,18 @@ def population_job(spec: AuditSpec, inputs: Mapping[str, Any] | None, nonce: str
     """The job that draws the population. A source whose content cannot be known beforehand is read in every run."""
     data = spec.data.model_dump(mode="json")
     key = dict(inputs) if inputs is not None else {"read": nonce}
-    return Job("population", {"data": data, "seed": spec.seed, "depends": key}, label="population")
+    # A user's function may read its records with the framework of his recipe; torchvision needs torch.
+    house = "torch" if spec.data.source.startswith("torchvision:") else framework_of(spec.model.recipe).house
+    inputs = {"data": data, "seed": spec.seed, "depends": key}
+    return Job("population", inputs, label="population", hints={"house": house})
 
 
 def recipe_of(model: ModelSpec, population: Population) -> Recipe:
     """The recipe that audit.yaml describes, for this population's records."""
     settings = {name: getattr(model, name) for name in Training.__dataclass_fields__}
+    options = {**model.options, **checkpoint_options(model.recipe, model.checkpoint)}
     return Recipe(
-        model.recipe, population.input_shape, population.n_classes, model.options, Training(**settings), model.train
+        model.recipe, population.input_shape, population.n_classes, options, Training(**settings), model.train
     )
 
 
@@ -168,6 +180,7 @@ class _Planner:
         self.population = population
         self.population_ref = population_ref
         self.recipe = recipe_of(spec.model, population)
+        self.framework = framework_of(self.recipe.name)
         kind = HALF if spec.threat.mode == "auditor" else SHADOW
         self.shadows = [f"{kind}-{k}" for k in range(spec.threat.shadows)]
         self.targets = numbered(TARGET, spec.targets)
@@ -177,7 +190,7 @@ class _Planner:
         self._shared: dict[str, Any] = {}
         calibration = spec.data.calibration
         policies = {"disjoint", *(use.calibration or calibration.policy for use in spec.formats)}
-        # Every model's torch answers on its calibration records, against which its artifacts are checked.
+        # Every trained model's answers on its calibration records, against which its artifacts are checked.
         self.check = dict.fromkeys(sorted(policies), calibration.records)
         self._require_pool()
         require_views_fit(spec.threat.views, population.input_shape)
@@ -198,7 +211,7 @@ class _Planner:
         return self._shared[name]
 
     def plan(self, measure: Mapping[str, Any]) -> Plan:
-        uses = [(use, find_format(use, self.spec.artifact_of(use))) for use in self.spec.formats]
+        uses = [(use, find_format(use, self.framework.kind, self.spec.artifact_of(use))) for use in self.spec.formats]
         queries: dict[tuple[str, str], JobRef] = {}
         artifacts: dict[str, JobRef] = {}
         for role in (*self.targets, *self.nulls, *self.shadows):
@@ -207,7 +220,7 @@ class _Planner:
                 queries[role, use.id] = query
                 if role == TARGET:
                     artifacts[use.id] = artifact
-        reference = FormatUse(format="torch-fp32")
+        reference = FormatUse(format=REFERENCES[self.framework.kind])
         for use, found in uses:
             matched = tuple(queries[role, use.id] for role in self.shadows)
             asked = {role: queries[role, use.id] for role in (*self.targets, *self.nulls)}
@@ -216,7 +229,7 @@ class _Planner:
                 if match == "matched":
                     shadows = matched
                 else:
-                    shadows = tuple(self._serve(r, reference, FORMATS["torch-fp32"])[1] for r in self.shadows)
+                    shadows = tuple(self._serve(r, reference, FORMATS[reference.id])[1] for r in self.shadows)
                 measures[match] = self._measure(use, asked, shadows, match, measure)
             # Other shadow matches are an ablation: what less of an answer is worth is said of the audit's own.
             first = next(iter(measures.values()))
@@ -253,14 +266,12 @@ class _Planner:
         target, runtime = self.spec.target, find_runtime(found.runtime)
         if target is None:  # `artifact_of` found the file in it
             raise SpecError("target.artifact is missing")
-        companions = {
-            name: _file_digest(path.parent / name, "target.artifact") for name in runtime.spec.companions(path)
-        }
+        companions = {name: _target_digest(path.parent / name) for name in runtime.spec.companions(path)}
         inputs = {
             "population": self.population_ref[1],
             "file": {
                 "path": str(path),
-                "sha256": _file_digest(path, "target.artifact"),
+                "sha256": _target_digest(path),
                 "companions": companions,
             },
             "runtime": found.runtime,
@@ -271,9 +282,9 @@ class _Planner:
             "accuracy": target.accuracy,
             "versions": runtime.spec.versions(),
             "device": self._once("device", local_fingerprint),
-            "code": source_digest(runtime.__module__, *_ADOPTION_CODE),
+            "code": source_digest(*_modules_of(runtime), *_ADOPTION_CODE),
         }
-        hints = {"runtime": found.runtime, "format": use.id}
+        hints = {"runtime": found.runtime, "format": use.id, "house": runtime.spec.house}
         return self.result.add(Job("adopt", inputs, (self.population_ref,), f"read {path.name}", hints))
 
     def _train(self, role: str) -> JobRef:
@@ -283,20 +294,23 @@ class _Planner:
             "role": role,
             "seed": self.spec.seed,
             "recipe": self._once("recipe", self.recipe.to_dict),
-            "checkpoint": None if checkpoint is None else {"path": str(checkpoint), "sha256": _file_digest(checkpoint)},
+            "checkpoint": None
+            if checkpoint is None
+            else {"path": str(checkpoint), "sha256": checkpoint_digest(checkpoint)},
             "check": self.check,
             "code": self._once("train code", self._train_code),
             "versions": self._once("train versions", self._train_versions),
         }
-        return self.result.add(Job("train", inputs, (self.population_ref,), f"train {role}", {"role": role}))
+        hints = {"role": role, "house": self.framework.house}
+        return self.result.add(Job("train", inputs, (self.population_ref,), f"train {role}", hints))
 
     def _train_code(self) -> str:
         own = _own_modules(self.recipe.train_function, self.recipe.name)
-        return source_digest("edgeaudit.recipes", "edgeaudit.jobs.train", "edgeaudit.population", *own)
+        return source_digest("edgeaudit.recipes", *self.framework.code, "edgeaudit.population", *own)
 
     def _train_versions(self) -> dict[str, str]:
         return {
-            **package_versions("training a model", _TORCH_PACKAGES, "torch"),
+            **self.framework.versions(),
             **_torchvision_version(self.recipe.name),
         }
 
@@ -313,7 +327,7 @@ class _Planner:
             "source": list(source),
             "pass": use.name,
             "params": params,
-            "calibration": self._calibration(step, format_use),
+            "calibration": self._calibration(step, params, format_use),
             "check": self.check,
             "code": self._once(
                 f"code {use.name} {made}", lambda: source_digest(type(step).__module__, *step.spec.code, *code)
@@ -322,11 +336,11 @@ class _Planner:
                 f"versions {use.name} {made}", lambda: {**step.spec.versions(), **_torchvision_version(made)}
             ),
         }
-        hints = {"pass": use.name, "passes": passes}
+        hints = {"pass": use.name, "passes": passes, "house": step.spec.house}
         return self.result.add(Job("compress", inputs, (source,), f"{use.name} {role}", hints))
 
-    def _calibration(self, step: Pass, use: FormatUse) -> dict[str, Any] | None:
-        if not step.spec.calibrates:
+    def _calibration(self, step: Pass, params: Mapping[str, Any], use: FormatUse) -> dict[str, Any] | None:
+        if not step.calibrates(params):
             return None
         default = self.spec.data.calibration
         return {"policy": use.calibration or default.policy, "records": default.records}
@@ -345,9 +359,9 @@ class _Planner:
             "range_tolerance": found.range_tolerance,
             "versions": self._once(f"versions {name}", runtime.spec.versions),
             "device": self._once("device", local_fingerprint),
-            "code": self._once(f"code {name}", lambda: source_digest(runtime.__module__, *code)),
+            "code": self._once(f"code {name}", lambda: source_digest(*_modules_of(runtime), *code)),
         }
-        hints = {"runtime": name, "format": use.id, "role": role}
+        hints = {"runtime": name, "format": use.id, "role": role, "house": runtime.spec.house}
         return self.result.add(Job("query", inputs, (source,), f"query {use.id} {role}", hints))
 
     def _quality(self, use: FormatUse, found: Format, artifact: JobRef, query: JobRef) -> tuple[JobRef, JobRef | None]:
@@ -370,7 +384,8 @@ class _Planner:
             "repetitions": self.spec.quality.repetitions,
             "code": self._once("latency code", lambda: source_digest(*_LATENCY_CODE)),
         }
-        return inspect, self.result.add(Job("latency", timed, (query,), f"time {use.id}", {**hints, "exclusive": True}))
+        more = {"exclusive": True, "house": find_runtime(found.runtime).spec.house}
+        return inspect, self.result.add(Job("latency", timed, (query,), f"time {use.id}", {**hints, **more}))
 
     def _view(self, query: JobRef, view: str) -> JobRef:
         """Ask what `query` asked about the records as a view shows them."""
@@ -445,7 +460,11 @@ class _Planner:
         asked = self.result.jobs[query]
         # A forward pass, one of each scored record an epoch, takes about a third of a training step.
         passes = records + min(len(split.members) + len(split.nonmembers), pool) / 3
-        hints = {**asked.hints, "trainings": settings.epochs * passes / (self.recipe.training.epochs * n)}
+        hints = {
+            **asked.hints,
+            "house": self.framework.house,
+            "trainings": settings.epochs * passes / (self.recipe.training.epochs * n),
+        }
         return self.result.add(Job("trajectory", inputs, (query,), f"student of {asked.label}", hints))
 
     def _measure(
@@ -493,8 +512,14 @@ class _Planner:
 
 def _own_modules(*functions: str | None) -> list[str]:
     """The user's modules among names of recipes and of training functions."""
-    own = (f.partition(":")[0] for f in functions if f and ":" in f)
+    named = (f.removeprefix("keras:") for f in functions if f)
+    own = (f.partition(":")[0] for f in named if ":" in f)
     return [name for name in own if name != "torchvision"]
+
+
+def _modules_of(runtime: type[Runtime]) -> list[str]:
+    """The modules of a runtime and of those that it is derived from."""
+    return [c.__module__ for c in runtime.__mro__ if issubclass(c, Runtime) and c is not Runtime]
 
 
 def _torchvision_version(recipe: str | None) -> dict[str, str]:
@@ -503,12 +528,11 @@ def _torchvision_version(recipe: str | None) -> dict[str, str]:
     return package_versions("training a model", packages, "torch")
 
 
-def _file_digest(path: Path, key: str = "model.checkpoint") -> str:
+def _target_digest(path: Path) -> str:
     try:
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as exc:
-        raise SpecError(f"{key}: {path} cannot be read: {exc.strerror}") from exc
+        raise SpecError(f"target.artifact: {path} cannot be read: {exc.strerror}") from exc
 
 
 def nonce() -> str:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from edgeaudit.artifact import Kind, TensorSpec
 from edgeaudit.errors import ToolchainError, did_you_mean, toolchain_errors
+from edgeaudit.houses import House
 from edgeaudit.plugins import package_versions
 from edgeaudit.recipes.base import Recipe
 
@@ -47,6 +48,7 @@ class PassSpec:
     code: modules beside the pass's own whose source decides the output; they enter the job's key.
     typical_seconds: CPU seconds on a small CNN once the toolchain is imported, for the estimate of `edgeaudit plan`;
         measured with 128 calibration records, and 5 epochs of fine-tuning on 300 records.
+    house: of the worker processes that can import the toolchain.
     """
 
     name: str
@@ -64,6 +66,7 @@ class PassSpec:
     batch: int | None = None
     code: tuple[str, ...] = ()
     typical_seconds: float = 0.1
+    house: House = "torch"
 
     def versions(self) -> dict[str, str]:
         """Installed version of each package; raises `MissingToolchain` with the pip line."""
@@ -82,7 +85,7 @@ class ExportJob:
     module: builds the torch module with the source's weights, in eval mode (torch sources only).
     finetune: (module, epochs) -> None; trains in place on the model's own training records with the recipe's
         own loop, seeded by the job.
-    recipe: of the source (torch sources only); it builds the module that the source's weights belong to.
+    recipe: of the source (trained models only); it builds the module that the source's weights belong to.
     training_records: -> the model's own training records, float32 [m, *input_shape] and int64 [m] (passes that train).
     """
 
@@ -134,6 +137,10 @@ class ExportJob:
 
     def torch_recipe(self) -> Recipe:
         """The recipe of the source."""
+        return self.model_recipe()
+
+    def model_recipe(self) -> Recipe:
+        """The recipe of the source, of whatever framework."""
         if self.recipe is None:
             raise ToolchainError(f"{self.source.name} has no recipe that says how its module is built")
         return self.recipe
@@ -212,6 +219,10 @@ class Pass(ABC):
     def precision(self, params: Mapping[str, Any]) -> str | None:  # noqa: ARG002  # for those whose parameters decide
         """Of the weights in the file that it writes, given all parameters; None where they stay as they were."""
         return self.spec.precision
+
+    def calibrates(self, params: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for those whose parameters decide
+        """Whether it reads calibration records, given all parameters."""
+        return self.spec.calibrates
 
     def _value(self, name: str, given: Any) -> Any:
         """The value if the parameter can have it; a whole number becomes the float that the default is."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PASSES", "DynamicInt8", "Export", "Float16", "Pt2eInt8", "StaticInt8", "StaticInt16x8", "WeightOnlyInt8",
+    "tflite_product",
 ]  # fmt: skip
 
 _FILE = "model.tflite"
@@ -329,10 +330,17 @@ def _product(job: ExportJob) -> Product:
         (entry,) = interpreter.get_input_details()
         (exit_,) = interpreter.get_output_details()
         softmax = _ends_in_softmax(content)
+    return tflite_product(_FILE, entry, exit_, job, softmax_inside=softmax)
+
+
+def tflite_product(
+    file: str, entry: dict[str, Any], exit_: dict[str, Any], job: ExportJob, *, softmax_inside: bool
+) -> Product:
+    """A .tflite file with its input and output as an interpreter's `get_..._details` tell."""
     source, answer = _tensor_spec(entry, _layout(entry, job)), _tensor_spec(exit_, "flat")
     if answer.shape[1:] != (job.n_classes,):
         raise ToolchainError(f"the model answers shape {answer.shape}, not [n, {job.n_classes}]")
-    return Product(_FILE, source, answer, softmax_inside=softmax)
+    return Product(file, source, answer, softmax_inside=softmax_inside)
 
 
 def _layout(entry: dict[str, Any], job: ExportJob) -> Layout:

@@ -15,6 +15,7 @@ from edgeaudit.exporters import (
     nncf_ptq,
     onnx,
     openvino,
+    tflite,
     torch_pruning,
 )
 from edgeaudit.exporters.base import Pass, PassSpec
@@ -40,5 +41,5 @@ def find_pass(name: str) -> Pass:
 
 @cache
 def _passes() -> Mapping[str, type[Pass]]:
-    modules = (onnx, litert, nncf, nncf_ptq, openvino, executorch, torch_pruning, distillation, finetune)
+    modules = (onnx, litert, nncf, nncf_ptq, openvino, executorch, torch_pruning, distillation, finetune, tflite)
     return with_entry_points(tuple(step for module in modules for step in module.PASSES), GROUP, Pass, ToolchainError)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from edgeaudit.artifact import Kind
 from edgeaudit.calls import Call
-from edgeaudit.compositions import find_format
+from edgeaudit.compositions import find_format, starts_from
 from edgeaudit.errors import SpecError
 from edgeaudit.exporters import find_pass
 from edgeaudit.formats import FORMATS, Format
@@ -41,7 +42,7 @@ def test_a_preset_is_a_name_for_its_composition(preset: Format) -> None:
     use = by_hand(preset)
     if preset.id == "litert-int8-averaged":  # whose limits are its own
         use = use.model_copy(update={"tolerance": preset.tolerance, "range_tolerance": preset.range_tolerance})
-    assert plain(find_format(use)) == plain(preset)
+    assert plain(find_format(use, starts_from(preset))) == plain(preset)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,8 @@ def test_a_preset_is_a_name_for_its_composition(preset: Format) -> None:
 )
 def test_the_runtime_may_be_left_out(preset: Format) -> None:
     """Also where answers depend on the batch: the pass says so."""
-    assert plain(find_format(by_hand(preset).model_copy(update={"runtime": None}))) == plain(preset)
+    use = by_hand(preset).model_copy(update={"runtime": None})
+    assert plain(find_format(use, starts_from(preset))) == plain(preset)
 
 
 def test_every_way_to_write_a_pass() -> None:
@@ -97,6 +99,7 @@ def test_softmax_goes_into_the_export() -> None:
 def test_each_kind_has_a_default_runtime() -> None:
     assert {spec.serves: default_runtime(spec.serves).spec.name for spec in runtime_specs()} == {
         "torch": "torch", "onnx": "onnxruntime", "tflite": "litert", "openvino": "openvino", "executorch": "executorch",
+        "keras": "keras",
     }  # fmt: skip
 
 
@@ -144,6 +147,47 @@ def test_passes_that_do_not_fit(passes: list[str], message: str) -> None:
 def test_runtimes_that_do_not_fit(runtime: str, message: str) -> None:
     with pytest.raises(SpecError, match=f"formats: 'mine': .*{message}"):
         composed("onnx.export", runtime=runtime)
+
+
+@pytest.mark.parametrize(
+    ("entry", "trained", "message"),
+    [
+        (
+            {"format": "onnx-int8-static"},
+            "keras",
+            r"from a torch model, and model\.recipe makes a keras one\. Formats that fit: keras-fp32, tflite-fp32",
+        ),
+        ({"format": "torch-fp32"}, "keras", r"is made from a torch model"),
+        (
+            {"format": "tflite-int8"},
+            "torch",
+            r"is made from a keras model, and model\.recipe makes a torch one\. Formats that fit: torch-fp32",
+        ),
+        (
+            {"name": "mine", "passes": ["onnx.export"]},
+            "keras",
+            r"'onnx\.export' takes torch, and the trained model is keras\. Passes that take keras: tflite\.convert$",
+        ),
+        (
+            {"name": "mine", "passes": ["aeq.fp16"]},
+            "keras",
+            r"takes tflite, and the trained model is keras\. Did you mean to put 'tflite\.convert' before it",
+        ),
+        ({"name": "mine", "passes": ["tflite.convert"]}, "torch", r"takes keras, and the trained model is torch\."),
+    ],
+)
+def test_formats_of_the_other_framework(entry: dict[str, Any], trained: Kind, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        find_format(FormatUse.model_validate(entry), trained)
+
+
+def test_the_converters_precision_may_be_given_without_its_name() -> None:
+    use = FormatUse.model_validate({"name": "mine", "passes": ["tflite.convert(int8)"], "softmax": "inside"})
+    found = find_format(use, "keras")
+    assert (found.passes[0].params, found.runtime) == ({"precision": "int8", "softmax": "inside"}, "litert")
+    assert (found.precision, found.tolerance) == ("int8", FORMATS["tflite-int8"].tolerance)
+    quantised_after = FormatUse.model_validate({"name": "mine", "passes": ["tflite.convert", "aeq.static-int8"]})
+    assert [step.name for step in find_format(quantised_after, "keras").passes] == ["tflite.convert", "aeq.static-int8"]
 
 
 def test_a_presets_name_is_taken() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edgeaudit.errors import WorkerDied
 from edgeaudit.executors.base import Listener, RunResult
+from edgeaudit.houses import House, enter
 from edgeaudit.jobs import Job, Outcome, execute
 from edgeaudit.jobs.base import JobRef
 from edgeaudit.store import Store
@@ -34,30 +35,33 @@ _WORKER_ENVIRONMENT = {
 
 
 class LocalProcesses:
-    """`workers` spawned processes. import_path: folder of audit.yaml, for `module:function` references."""
+    """`workers` jobs at a time in spawned processes.
+
+    import_path: folder of audit.yaml, for `module:function` references.
+
+    A job runs in a process of its house (`Job.hints`, see edgeaudit/houses.py). Processes of a house are started when
+    its first job comes and wait for more, so with two houses there may be twice as many processes as `workers`; that
+    many run a job.
+    """
 
     def __init__(self, store: Store, workers: int, import_path: Path | None = None) -> None:
         self.store = store
         self.workers = workers
         self.import_path = import_path
+        self._logs = store.root / "logs"
 
     def run(self, jobs: Mapping[JobRef, Job], listener: Listener) -> RunResult:
         """See `Executor.run`."""
         state = _Graph(self.store, jobs)
         if not state.pending:
             return state.result
-        logs = self.store.root / "logs"
+        logs = self._logs
         logs.mkdir(parents=True, exist_ok=True)
         with _environment(_WORKER_ENVIRONMENT):
-            pool = ProcessPoolExecutor(
-                min(self.workers, len(state.pending)),
-                mp_context=get_context("spawn"),
-                initializer=_start_worker,
-                initargs=(str(logs), str(self.import_path) if self.import_path else None),
-            )
+            pools: dict[House, ProcessPoolExecutor] = {}
             running: dict[Future[Outcome], Job] = {}
             try:
-                self._loop(pool, state, running, listener)
+                self._loop(pools, state, running, listener)
             except BrokenProcessPool as exc:
                 busy = ", ".join(sorted(job.label for job in running.values())) or "start-up"
                 raise WorkerDied(
@@ -70,15 +74,32 @@ class LocalProcesses:
                     worker.terminate()
                 raise
             finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+                for pool in pools.values():
+                    pool.shutdown(wait=True, cancel_futures=True)
         return state.result
 
+    def _pool(self, house: House) -> ProcessPoolExecutor:
+        """Processes of one house; each is spawned when a job comes and none is idle."""
+        return ProcessPoolExecutor(
+            self.workers,
+            mp_context=get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(str(self._logs), str(self.import_path) if self.import_path else None, house),
+        )
+
     def _loop(
-        self, pool: ProcessPoolExecutor, state: _Graph, running: dict[Future[Outcome], Job], listener: Listener
+        self,
+        pools: dict[House, ProcessPoolExecutor],
+        state: _Graph,
+        running: dict[Future[Outcome], Job],
+        listener: Listener,
     ) -> None:
         while state.pending or running:
             for job in state.take_ready(self.workers - len(running), alone=not running):
-                running[pool.submit(execute, job, self.store.root)] = job
+                house: House = job.hints.get("house", "torch")
+                if house not in pools:
+                    pools[house] = self._pool(house)
+                running[pools[house].submit(execute, job, self.store.root)] = job
                 listener.started(job)
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
@@ -165,13 +186,14 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _start_worker(logs: str, import_path: str | None) -> None:
+def _start_worker(logs: str, import_path: str | None, house: House) -> None:
     """Set up a worker: converters' chatter goes to a log, and the worker ends when the main process does."""
     log = Path(logs) / f"worker-{os.getpid()}.log"
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+    enter(house)
     if import_path:
         sys.path.insert(0, import_path)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -24,7 +24,7 @@ def described(artifact: Artifact, role: str) -> str:
     """What was asked, for messages: `onnx.export + ort.static-int8 (target)`; several formats may share it."""
     if artifact.manifest.foreign:
         return f"{artifact.manifest.file} ({role})"
-    return f"{' + '.join(step.name for step in artifact.manifest.passes) or 'torch'} ({role})"
+    return f"{' + '.join(step.name for step in artifact.manifest.passes) or artifact.manifest.kind} ({role})"
 
 
 def open_runtime(context: JobContext, query: Sequence[str]) -> Runtime:

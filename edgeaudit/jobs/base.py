@@ -29,8 +29,8 @@ class Job:
 
     inputs: canonical JSON; everything that the output depends on, and all that the worker is told.
     needs: jobs whose outputs this one reads; their keys are inputs, too.
-    label: for people. hints: for people and schedulers; never part of the key. `exclusive`: it runs when nothing else
-        does, and after all that can.
+    label: for people. hints: for people and schedulers; never part of the key. `house`: of the worker; `exclusive`: it
+        runs when nothing else does, and after all that can.
     """
 
     kind: JobKind

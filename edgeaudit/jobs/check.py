@@ -1,4 +1,4 @@
-"""Check logits: what the torch model answers on its calibration records.
+"""Check logits: what the trained model answers on its calibration records.
 
 Every artifact carries them, so the job that serves it needs no torch. They are the very records that a quantiser saw:
 on those, min-max ranges clip nothing, so clipping there is a fault of the toolchain and not a small calibration set.
@@ -6,6 +6,7 @@ on those, min-max ranges clip nothing, so clipping there is a fault of the toolc
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from edgeaudit.population import Population
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["CHECK", "read_check", "write_check"]
+__all__ = ["CHECK", "read_check", "write_answers", "write_check"]
 
 CHECK = "check.npz"
 DEFAULT_POLICY = "disjoint"
@@ -29,15 +30,27 @@ def write_check(
     """Answer the calibration records of every policy (policy -> how many) and store ids and logits in `folder`."""
     from edgeaudit.recipes.training import logits
 
+    write_answers(lambda x: logits(module, x), population, role, audit_seed, calibration, folder)
+
+
+def write_answers(
+    answer: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]],
+    population: Population,
+    role: str,
+    audit_seed: int,
+    calibration: Mapping[str, int],
+    folder: Path,
+) -> None:
+    """`write_check` of whatever answers: float32 [n, *input_shape] -> logits, float32 [n, classes]."""
     arrays: dict[str, npt.NDArray[np.generic]] = {}
     for policy, count in calibration.items():
         ids = population.calibration_ids(role, audit_seed, policy, count)
         arrays[f"ids_{policy}"] = ids
-        arrays[f"logits_{policy}"] = logits(module, population.take(ids))
+        arrays[f"logits_{policy}"] = answer(population.take(ids))
     np.savez(folder / CHECK, **arrays)  # type: ignore[arg-type]
 
 
 def read_check(folder: Path, policy: str | None) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Record ids and the torch model's logits on them; `policy` None for an artifact that nothing calibrated."""
+    """Record ids and the trained model's logits on them; `policy` None for an artifact that nothing calibrated."""
     with np.load(folder / CHECK) as arrays:
         return arrays[f"ids_{policy or DEFAULT_POLICY}"], arrays[f"logits_{policy or DEFAULT_POLICY}"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeaudit.formats import REFERENCES
 from edgeaudit.jobs.base import JobContext
 from edgeaudit.jobs.measure import SCORES
 from edgeaudit.leakage.comparisons import METRICS, Compared, Scored, compare_family
@@ -21,7 +22,6 @@ from edgeaudit.population import stream
 __all__ = ["COMPARISONS", "compare_measurements"]
 
 COMPARISONS = "comparisons.json"
-_REFERENCE = "torch-fp32"
 _FEW_METRICS = METRICS[:2]
 _PLACE = ("format", "device", "shadow_match")
 
@@ -126,7 +126,8 @@ def _common(headlines: list[str], own: Mapping[str, _Measured]) -> str | None:
 def _between_formats(measured: list[_Measured], headlines: list[str], seed: int) -> Iterator[dict[str, Any]]:
     """Each format against the reference, by the headline attack with the audit's own shadows."""
     own = _own(measured)
-    reference = own.get(_REFERENCE) or next(iter(own.values()), None)
+    references = (own[name] for name in REFERENCES.values() if name in own)
+    reference = next(references, None) or next(iter(own.values()), None)
     name = _common(headlines, own)
     if reference is None or len(own) < 2 or name is None:
         return
@@ -140,7 +141,7 @@ def _between_formats(measured: list[_Measured], headlines: list[str], seed: int)
 
 def _between_pairs(measured: list[_Measured], headlines: list[str], seed: int) -> Iterator[dict[str, Any]]:
     """Every two formats that ship, by the AUC of the headline attack: one family. What dominates what rests on it."""
-    own = {f: m for f, m in _own(measured).items() if f != _REFERENCE}
+    own = {f: m for f, m in _own(measured).items() if f not in REFERENCES.values()}
     name = _common(headlines, own)
     if name is None:
         return
@@ -158,7 +159,7 @@ def _between_matches(measured: list[_Measured], seed: int) -> Iterator[dict[str,
     places = {(m.head["format"], m.head["shadow_match"]): m for m in measured}
     for (format_id, match), matched in places.items():
         other = places.get((format_id, "fp32"))
-        if match != "matched" or other is None or format_id == _REFERENCE:
+        if match != "matched" or other is None or format_id in REFERENCES.values():
             continue
         for name in matched.series:
             if name in other.series:

@@ -18,6 +18,7 @@ from edgeaudit.jobs.check import CHECK, write_check
 from edgeaudit.jobs.train import model_seed, torch_manifest
 from edgeaudit.population import Population
 from edgeaudit.recipes import Recipe, module_from_manifest
+from edgeaudit.recipes.frameworks import FRAMEWORKS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,7 +45,7 @@ def compress(context: JobContext) -> Mapping[str, Any]:
 
 
 def _calibration_ids(context: JobContext, step: Pass, population: Population) -> tuple[int, ...]:
-    if not step.spec.calibrates:
+    if not step.calibrates(step.parameters(context.inputs["params"])):
         return ()
     wish = context.inputs["calibration"]
     ids = population.calibration_ids(context.inputs["role"], context.inputs["seed"], wish["policy"], wish["records"])
@@ -81,7 +82,7 @@ def _export_job(
         if source.manifest.kind == "torch"
         else None,
         finetune=finetune if step.spec.trains else None,
-        recipe=recipe if source.manifest.kind == "torch" else None,
+        recipe=recipe if source.manifest.kind in FRAMEWORKS else None,
         training_records=training_records if step.spec.trains else None,
     )
 
@@ -97,7 +98,7 @@ def _manifest(context: JobContext, step: Pass, source: Artifact, product: Produc
         return replace(torch_manifest(recipe, file), passes=passes)
     if product.input is None or product.output is None:
         raise ToolchainError(f"the pass '{step.spec.name}' did not say what {product.file} takes and answers")
-    calibrates = step.spec.calibrates
+    calibrates = step.calibrates(step.parameters(context.inputs["params"]))
     return Manifest(
         kind=step.spec.produces,
         file=product.file,

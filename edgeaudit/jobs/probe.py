@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeaudit.jobs.base import JobContext
-from edgeaudit.recipes import Recipe, build
+from edgeaudit.recipes import Recipe
+from edgeaudit.recipes.frameworks import framework_of
 
 __all__ = ["probe"]
 
@@ -16,16 +17,15 @@ _RECORDS = 512
 
 def probe(context: JobContext) -> Mapping[str, Any]:
     """Train one epoch on a few records twice (the first warms up) and scale by records and epochs."""
-    from edgeaudit.recipes.training import train
-
     recipe = Recipe.from_dict(context.inputs["recipe"])
+    loop = framework_of(recipe.name).loop()
     population = context.population()
     ids = population.training_ids(context.inputs["role"], context.inputs["seed"])
     few = ids[:_RECORDS]
     x, y = population.take(few), population.labels[few]
-    module = build(recipe, 0)
-    train(module, x, y, recipe, 0, epochs=1)
+    module = loop.build(recipe, 0)
+    loop.train(module, x, y, recipe, 0, epochs=1)
     started = time.perf_counter()
-    train(module, x, y, recipe, 0, epochs=1)
+    loop.train(module, x, y, recipe, 0, epochs=1)
     seconds = (time.perf_counter() - started) * len(ids) / len(few) * recipe.training.epochs
     return {"recipe_seconds": seconds}

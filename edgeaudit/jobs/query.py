@@ -1,4 +1,4 @@
-"""artifact + runtime + records -> responses, refused where the artifact does not agree with its torch model."""
+"""artifact + runtime + records -> responses, refused where the artifact does not agree with its trained model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""(records, seed, recipe) -> trained model, stored as the `torch` artifact that every pass starts from."""
+"""(records, seed, recipe) -> trained model, stored as the artifact that passes start from."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from edgeaudit.artifact import Artifact, Manifest, TensorSpec, file_sha256
 from edgeaudit.errors import RecipeError
 from edgeaudit.jobs.base import JobContext
 from edgeaudit.jobs.check import write_check
+from edgeaudit.jobs.train_keras import train_keras
 from edgeaudit.population import stream
 from edgeaudit.recipes import Recipe, build
+from edgeaudit.recipes.frameworks import framework_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,13 +32,18 @@ def model_seed(audit_seed: int, role: str) -> int:
 
 def train_model(context: JobContext) -> Mapping[str, Any]:
     """Train one model, or read the user's checkpoint; write weights, manifest and check logits."""
+    recipe = Recipe.from_dict(context.inputs["recipe"])
+    seed = model_seed(context.inputs["seed"], context.inputs["role"])
+    train_in = train_keras if framework_of(recipe.name).kind == "keras" else _train_torch
+    return train_in(context, recipe, seed)
+
+
+def _train_torch(context: JobContext, recipe: Recipe, seed: int) -> Mapping[str, Any]:
     from safetensors.torch import save_file
 
     from edgeaudit.recipes.training import train
 
-    recipe = Recipe.from_dict(context.inputs["recipe"])
     role, audit_seed = context.inputs["role"], context.inputs["seed"]
-    seed = model_seed(audit_seed, role)
     population = context.population()
     module = build(recipe, seed)
     checkpoint = context.inputs["checkpoint"]

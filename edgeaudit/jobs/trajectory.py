@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,8 @@ from edgeaudit.jobs.query import RESPONSES
 from edgeaudit.jobs.traces import TRACE, spread
 from edgeaudit.jobs.train import model_seed
 from edgeaudit.population import SHADOW, Population, stream
-from edgeaudit.recipes import Recipe, build
-
-if TYPE_CHECKING:
-    from torch import nn
+from edgeaudit.recipes import Recipe
+from edgeaudit.recipes.frameworks import Loop, framework_of
 
 __all__ = ["as_labels", "distillation_half", "records_to_distil", "trajectory"]
 
@@ -53,22 +51,21 @@ def trajectory(context: JobContext) -> Mapping[str, Any]:
     trace.npz: values float64 [m, epochs], cross-entropy in nats from the student's logits, not clipped; queries 0;
     taught int64 [records], positions in Population.queried.
     """
-    from edgeaudit.recipes.training import distil
-
     inputs, population = context.inputs, context.population()
     role, seed = inputs["role"], inputs["seed"]
     taught, scored = _places(population, role, seed, inputs["records"])
     answers = _soft_answers(context)[taught].astype(np.float32)
     recipe = Recipe.from_dict(inputs["recipe"])
     student_seed = model_seed(seed, f"student of {role}")
-    student, losses = build(recipe, student_seed), np.empty((inputs["epochs"], len(scored)))
+    loop = framework_of(recipe.name).loop()
+    student, losses = loop.build(recipe, student_seed), np.empty((inputs["epochs"], len(scored)))
     epochs = iter(losses)
 
-    def after_epoch(module: nn.Module) -> None:
-        next(epochs)[:] = _losses(module, population, population.queried[scored])
+    def after_epoch(model: Any) -> None:
+        next(epochs)[:] = _losses(loop, model, population, population.queried[scored])
 
     records = population.take(population.queried[taught])
-    last = distil(student, records, answers, recipe, student_seed, inputs["epochs"], after_epoch)
+    last = loop.distil(student, records, answers, recipe, student_seed, inputs["epochs"], after_epoch)
     queries = np.zeros(len(scored), dtype=np.int64)
     np.savez(context.draft / TRACE, places=scored, values=losses.T, queries=queries, taught=taught)
     return {"distilled": len(taught), "scored": len(scored), "loss": last}
@@ -130,14 +127,12 @@ def as_labels(stored: FloatArray, *, softmax_inside: bool) -> FloatArray:
     return np.asarray(np.divide(stored, total, out=uniform, where=total > 0), dtype=np.float64)
 
 
-def _losses(module: nn.Module, population: Population, ids: IntArray) -> FloatArray:
+def _losses(loop: Loop, model: Any, population: Population, ids: IntArray) -> FloatArray:
     """Cross-entropy of each record's label, float64 [n], in nats."""
-    from edgeaudit.recipes.training import logits
-
     losses = np.empty(len(ids))
     for start in range(0, len(ids), _BLOCK):
         block = ids[start : start + _BLOCK]
-        answers = logits(module, population.take(block)).astype(np.float64)
+        answers = loop.logits(model, population.take(block)).astype(np.float64)
         losses[start : start + _BLOCK] = true_class_loss(answers, population.labels[block], "logits", floor=0.0)
     if not np.isfinite(losses).all():
         bad = int(ids[~np.isfinite(losses)][0])

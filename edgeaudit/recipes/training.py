@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from edgeaudit.errors import TrainingError
-from edgeaudit.recipes.base import Recipe, Training, import_function
+from edgeaudit.recipes.base import Recipe, Training, build, import_function
 
-__all__ = ["distil", "distil_model", "distillation_loss", "logits", "train"]
+__all__ = ["build", "distil", "distil_model", "distillation_loss", "logits", "train"]
 
 _SHIFT = 4
 

@@ -153,7 +153,7 @@ class Outputs(_Model):
 
 
 class Agreement(_Model):
-    """Artifact against the torch model it came from, on check records: the target's figures, and the worst shadow's."""
+    """Artifact against its trained model, on check records: the target's figures, and the worst shadow's."""
 
     records: int
     max_abs: float

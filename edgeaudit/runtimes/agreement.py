@@ -91,7 +91,9 @@ def agreement(reference: FloatArray, answers: FloatArray) -> Agreement:
     first to be clipped. Answers that are not finite raise `AgreementError`.
     """
     if reference.shape != answers.shape or reference.ndim != 2 or reference.size == 0:
-        raise AgreementError(f"answers of shape {answers.shape} cannot be compared with torch's, {reference.shape}")
+        raise AgreementError(
+            f"answers of shape {answers.shape} cannot be compared with the trained model's, {reference.shape}"
+        )
     if bad := int((~np.isfinite(answers)).any(axis=1).sum()):
         raise AgreementError(f"the answers to {bad} of {len(answers)} records are not finite")
     torch, given = reference.astype(np.float64), answers.astype(np.float64)
@@ -123,7 +125,7 @@ def require_agreement(
     try:
         found = agreement(reference, answers)
     except AgreementError as exc:
-        raise AgreementError(f"{what} does not answer like the torch model: {exc}. {_CONVERT}") from exc
+        raise AgreementError(f"{what} does not answer like the trained model: {exc}. {_CONVERT}") from exc
     wrong = (
         ("relative RMS error", found.rel_rms, tolerance),
         ("relative RMS error of the worst class", found.worst_class, _CLASS_FACTOR * tolerance),
@@ -132,14 +134,14 @@ def require_agreement(
     seen = f"same top class on {found.top1:.1%} of {found.records} records"
     if found.range_ratio < 1 - range_tolerance and found.top1 >= 0.5 and wrong[1][1] <= wrong[1][2]:
         raise AgreementError(
-            f"{what} clips the model's answers: they reach {found.range_ratio:.1%} as far as torch's, at least "
-            f"{1 - range_tolerance:.0%} is required ({seen}). Calibrate with min-max ranges, on more records"
+            f"{what} clips the model's answers: they reach {found.range_ratio:.1%} as far as the trained one's, at "
+            f"least {1 - range_tolerance:.0%} is required ({seen}). Calibrate with min-max ranges, on more records"
         )
     for name, figure, limit in wrong:
         if figure > limit:
             raise AgreementError(
-                f"{what} does not answer like the torch model: {name} {figure:.3g}, the limit is {limit:.3g} ({seen}). "
-                + _CONVERT
+                f"{what} does not answer like the trained model: {name} {figure:.3g}, the limit is {limit:.3g} "
+                f"({seen}). " + _CONVERT
             )
     return found
 

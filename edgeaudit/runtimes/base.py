@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from edgeaudit.artifact import Artifact, Kind, TensorSpec
 from edgeaudit.errors import ArtifactError, EdgeAuditError, did_you_mean
+from edgeaudit.houses import House
 from edgeaudit.plugins import package_versions
 
 __all__ = ["Contract", "Runtime", "RuntimeSpec"]
@@ -32,7 +33,10 @@ class Contract:
 
 @dataclass(frozen=True)
 class RuntimeSpec:
-    """What a runtime serves and needs; readable without importing it. `defaults` lists every option."""
+    """What a runtime serves and needs; readable without importing it.
+
+    `defaults` lists every option. `house`: of the worker processes that can import it.
+    """
 
     name: str
     extra: str
@@ -40,6 +44,7 @@ class RuntimeSpec:
     serves: Kind
     summary: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    house: House = "torch"
 
     def versions(self) -> dict[str, str]:
         """Installed version of each package; raises `MissingToolchain` with the pip line."""

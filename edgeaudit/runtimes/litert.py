@@ -59,14 +59,11 @@ class LiteRT(Runtime):
 
     def _open(self) -> None:
         with quiet():
-            from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-            kernels = (
-                OpResolverType.AUTO if self.options["xnnpack"] else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-            )
+            interpreter_class, resolvers = self._package()
+            kernels = resolvers.AUTO if self.options["xnnpack"] else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 
             def opened(batch: int) -> Any:
-                interpreter = Interpreter(
+                interpreter = interpreter_class(
                     model_path=str(self.artifact.path), num_threads=1, experimental_op_resolver_type=kernels
                 )
                 (entry,) = interpreter.get_input_details()
@@ -86,6 +83,12 @@ class LiteRT(Runtime):
         (exit_,) = self._interpreter.get_output_details()
         self._check_contract(entry, exit_)
         self._in, self._out = entry["index"], exit_["index"]
+
+    def _package(self) -> tuple[Any, Any]:
+        """The interpreter's class and its enumeration of kernels; other packages have the same ones."""
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        return Interpreter, OpResolverType
 
     def _check_contract(self, entry: dict[str, Any], exit_: dict[str, Any]) -> None:
         """The manifest's dtypes must be the file's: numbers quantised for another file would be nonsense."""

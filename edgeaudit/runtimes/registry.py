@@ -10,9 +10,11 @@ from edgeaudit.errors import ArtifactError
 from edgeaudit.plugins import with_entry_points
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 from edgeaudit.runtimes.executorch import ExecuTorch
+from edgeaudit.runtimes.keras import KerasReference
 from edgeaudit.runtimes.litert import LiteRT
 from edgeaudit.runtimes.onnxruntime import OnnxRuntime
 from edgeaudit.runtimes.openvino import OpenVino
+from edgeaudit.runtimes.tf_lite import TfLite
 from edgeaudit.runtimes.torch import TorchReference
 
 __all__ = ["GROUP", "default_runtime", "find_runtime", "runtime_specs"]
@@ -43,4 +45,5 @@ def default_runtime(kind: Kind) -> type[Runtime]:
 
 @cache
 def _runtimes() -> Mapping[str, type[Runtime]]:
-    return with_entry_points((OnnxRuntime, LiteRT, OpenVino, ExecuTorch, TorchReference), GROUP, Runtime, ArtifactError)
+    own = (OnnxRuntime, LiteRT, OpenVino, ExecuTorch, TorchReference, KerasReference, TfLite)
+    return with_entry_points(own, GROUP, Runtime, ArtifactError)

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 NETWORKS = ("mlp", "separable-32x32x3")
 EXPORTS = {"onnx": PassUse("onnx.export"), "tflite": PassUse("litert.export"), "openvino": PassUse("openvino.export")}
 PASSES = (
-    *(PassUse(spec.name) for spec in pass_specs()),
+    *(PassUse(spec.name) for spec in pass_specs() if spec.consumes != "keras"),  # which no process with torch can run
     PassUse("ort.static-int8", {"quant_format": "QOperator", "per_channel": False}),
     PassUse("ort.static-int8", {"calibration": "percentile", "percentile": 99.9}),
     PassUse("aeq.static-int8", {"calibration": "moving-average"}),

@@ -23,7 +23,7 @@ NAMES = [
     "aeq.dynamic-int8", "aeq.fp16", "aeq.static-int16x8", "aeq.static-int8", "aeq.weight-only-int8", "distil",
     "executorch.export", "executorch.static-int8", "finetune", "litert.export", "litert.pt2e-int8", "nncf.prune",
     "nncf.ptq-onnx", "nncf.ptq-openvino", "onnx.export", "openvino.export", "ort.dynamic-int8", "ort.fp16",
-    "ort.static-int8", "torch-pruning.structured",
+    "ort.static-int8", "tflite.convert", "torch-pruning.structured",
 ]  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def test_listing_imports_no_toolchain() -> None:
         "import sys; from edgeaudit.exporters import pass_specs; from edgeaudit.runtimes.registry import runtime_specs;"
         "from edgeaudit.formats import FORMATS; pass_specs(); runtime_specs();"
         "heavy = {'torch', 'onnx', 'onnxruntime', 'litert_torch', 'ai_edge_quantizer', 'ai_edge_litert', 'nncf'};"
-        "heavy |= {'openvino', 'executorch', 'torchao', 'torch_pruning'};"
+        "heavy |= {'openvino', 'executorch', 'torchao', 'torch_pruning', 'tensorflow', 'keras'};"
         "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -148,7 +148,11 @@ def test_a_missing_toolchain_says_how_to_install_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.toolchain
-@pytest.mark.parametrize("use", [PassUse(s.name) for s in pass_specs() if s.calibrates], ids=lambda use: use.name)
+@pytest.mark.parametrize(
+    "use",
+    [PassUse(s.name) for s in pass_specs() if s.calibrates and s.consumes != "keras"],  # not in a process with torch
+    ids=lambda use: use.name,
+)
 @pytest.mark.parametrize(
     ("records", "message"),
     [

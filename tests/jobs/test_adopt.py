@@ -47,7 +47,7 @@ def _onnx(
     scale: float = 1 / 64,
     bias: float = 0.0,
     softmax: bool = False,
-    shape: tuple[object, ...] = ("n", 1, SIDE, SIDE),
+    shape: tuple[int | str, ...] = ("n", 1, SIDE, SIDE),
     outputs: int = 1,
 ) -> Path:
     """(records * scale + bias) @ weights, by hand; `bias` spoils it where values are not what the file takes."""
@@ -70,8 +70,8 @@ def _onnx(
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, list(shape))],
         answers,
         [
-            numpy_helper.from_array(np.float32(scale), "scale"),
-            numpy_helper.from_array(np.float32(bias), "bias"),
+            numpy_helper.from_array(np.array(scale, np.float32), "scale"),
+            numpy_helper.from_array(np.array(bias, np.float32), "bias"),
             numpy_helper.from_array(weights.astype(np.float32), "weights"),
         ],
     )

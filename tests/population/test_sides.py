@@ -22,7 +22,8 @@ def _images(n: int, seed: int) -> npt.NDArray[np.uint8]:
 
 
 def _file(folder: Path, name: str, x: npt.NDArray[Any], **more: npt.NDArray[Any]) -> Path:
-    np.savez(folder / name, x=x, y=np.arange(len(x)) % 3, **more)
+    arrays: dict[str, Any] = {"x": x, "y": np.arange(len(x)) % 3, **more}
+    np.savez(folder / name, **arrays)
     return folder / name
 
 

@@ -54,7 +54,7 @@ def test_clipping_is_called_clipping(low: float, high: float) -> None:
     assert found.rel_rms < 0.2  # the RMS alone would let it pass
     assert found.range_ratio == pytest.approx(7 / 10.66, abs=0.01)
     with pytest.raises(
-        AgreementError, match=r"^int8 clips the model's answers: they reach 6[56]\.\d% as far as torch's, "
+        AgreementError, match=r"^int8 clips the model's answers: they reach 6[56]\.\d% as far as the trained one's, "
     ):
         require_agreement(LOGITS, clipped, what="int8", tolerance=0.2)
 
@@ -93,7 +93,7 @@ def test_answers_that_are_not_finite(bad: float) -> None:
 
 @pytest.mark.parametrize("answers", [LOGITS[:-1], LOGITS[:, :-1], LOGITS[0]], ids=["records", "classes", "rank"])
 def test_answers_of_another_shape(answers: np.ndarray) -> None:
-    with pytest.raises(AgreementError, match="cannot be compared with torch's"):
+    with pytest.raises(AgreementError, match="cannot be compared with the trained model's"):
         agreement(LOGITS, answers)
 
 

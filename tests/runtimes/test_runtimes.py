@@ -36,7 +36,8 @@ EXPECTED = np.array([[10, 0], [0, -1], [5, 0.5], [-10, -1], [2.5, -1]], np.float
 
 
 def test_all_runtimes_are_registered() -> None:
-    assert [spec.name for spec in runtime_specs()] == ["executorch", "litert", "onnxruntime", "openvino", "torch"]
+    names = ["executorch", "keras", "litert", "onnxruntime", "openvino", "tf-lite", "torch"]
+    assert [spec.name for spec in runtime_specs()] == names
 
 
 @pytest.mark.parametrize("spec", runtime_specs(), ids=lambda spec: spec.name)
@@ -49,7 +50,8 @@ def test_a_spec_says_everything(spec: RuntimeSpec) -> None:
 
 def test_an_unknown_runtime_names_the_known_ones() -> None:
     with pytest.raises(
-        ArtifactError, match="no runtime 'tvm'; there are: executorch, litert, onnxruntime, openvino, torch"
+        ArtifactError,
+        match="no runtime 'tvm'; there are: executorch, keras, litert, onnxruntime, openvino, tf-lite, torch",
     ):
         find_runtime("tvm")
 

@@ -1,0 +1,83 @@
+"""Which framework a recipe's models are of: what trains them, where that may run, what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol, cast
+
+from edgeaudit.artifact import Kind
+from edgeaudit.houses import House
+from edgeaudit.plugins import package_versions
+from edgeaudit.recipes.base import Recipe
+
+__all__ = ["FRAMEWORKS", "Framework", "Loop", "framework_of"]
+
+
+class Loop(Protocol):
+    """What a framework's training module offers; models are whatever it builds."""
+
+    def build(self, recipe: Recipe, seed: int) -> Any:
+        """An untrained model that answers logits."""
+
+    def train(self, *arguments: Any, **named: Any) -> float:
+        """Train in place on records and labels; see `recipes/training.py`."""
+
+    def distil(self, *arguments: Any, **named: Any) -> float:
+        """Train in place on another model's answers; see `recipes/training.py`."""
+
+    def logits(self, model: Any, x: Any, batch: int = 256) -> Any:
+        """What the model answers."""
+
+
+@dataclass(frozen=True)
+class Framework:
+    """What trains models of one kind.
+
+    kind: of the trained model's artifact. house: of the workers that train it. extra, packages: what that needs.
+    training: the module that trains. code: modules beside it and the recipes whose source decides the model.
+    """
+
+    kind: Kind
+    house: House
+    extra: str
+    packages: tuple[str, ...]
+    training: str
+    code: tuple[str, ...]
+
+    def loop(self) -> Loop:
+        """The module that trains; importing it imports the framework."""
+        return cast("Loop", import_module(self.training))
+
+    def versions(self) -> dict[str, str]:
+        """Installed version of each package; raises `MissingToolchain` with the pip line."""
+        return package_versions("training a model", self.packages, self.extra)
+
+
+FRAMEWORKS: Mapping[str, Framework] = {
+    f.kind: f
+    for f in (
+        Framework(
+            "torch",
+            "torch",
+            "torch",
+            ("torch", "safetensors", "numpy"),
+            "edgeaudit.recipes.training",
+            ("edgeaudit.jobs.train",),
+        ),
+        Framework(
+            "keras",
+            "tensorflow",
+            "tensorflow",
+            ("tensorflow-cpu", "keras", "numpy"),
+            "edgeaudit.recipes.keras_training",
+            ("edgeaudit.jobs.train", "edgeaudit.jobs.train_keras", "edgeaudit.runtimes.tensorflow"),
+        ),
+    )
+}
+
+
+def framework_of(recipe: str) -> Framework:
+    """The framework of a recipe by its name: Keras where it begins with `keras:`, else torch."""
+    return FRAMEWORKS["keras" if recipe.startswith("keras:") else "torch"]

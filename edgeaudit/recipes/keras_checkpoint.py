@@ -1,0 +1,106 @@
+"""What is known of a Keras checkpoint without TensorFlow: its kind, its digest, the architecture in a .keras file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from edgeaudit.errors import SpecError
+
+__all__ = [
+    "ARCHITECTURE",
+    "CHECKPOINT",
+    "checkpoint_digest",
+    "checkpoint_options",
+    "is_keras_checkpoint",
+    "require_checkpoint_fits",
+]
+
+CHECKPOINT = "keras:checkpoint"
+"""The recipe of models that have the checkpoint's own architecture."""
+
+ARCHITECTURE = "architecture"
+_TORCH_SUFFIXES = (".pt", ".pth", ".safetensors")
+
+
+def is_keras_checkpoint(path: Path) -> bool:
+    """Whether the path is a .keras or .h5 file or a SavedModel's folder, by its looks."""
+    return path.suffix in {".keras", ".h5", ".hdf5"} or (path / "saved_model.pb").is_file()
+
+
+def require_checkpoint_fits(recipe: str, checkpoint: Path | None) -> None:
+    """Raise `SpecError` where a recipe and a checkpoint are of different frameworks, or one needs another kind."""
+    keras_recipe = recipe.startswith("keras:")
+    if checkpoint is None:
+        if recipe == CHECKPOINT:
+            raise SpecError(
+                f"model.recipe: {CHECKPOINT} makes models of the checkpoint's architecture; give model.checkpoint, a "
+                ".keras file"
+            )
+        return
+    if keras_recipe and checkpoint.suffix in _TORCH_SUFFIXES:
+        raise SpecError(
+            f"model.checkpoint: {checkpoint} holds torch weights, and model.recipe '{recipe}' is a Keras one; give the "
+            ".keras file, or the torch recipe of these weights"
+        )
+    if keras_recipe and checkpoint.exists() and not is_keras_checkpoint(checkpoint):
+        raise SpecError(f"model.checkpoint: {checkpoint} is no .keras file, no .h5 file and no folder of a SavedModel")
+    if not keras_recipe and is_keras_checkpoint(checkpoint):
+        raise SpecError(
+            f"model.checkpoint: {checkpoint} is a Keras model, and model.recipe '{recipe}' is a torch one; "
+            + (f"write recipe: {CHECKPOINT}, or keras:module:function" if checkpoint.suffix == ".keras" else _NAMED)
+        )
+    if recipe == CHECKPOINT and checkpoint.suffix != ".keras":
+        raise SpecError(
+            f"model.recipe: {CHECKPOINT} reads the architecture from a .keras file, and {checkpoint} is none. "
+            + ("Save it as one: keras.models.load_model('x.h5').save('x.keras')" if checkpoint.is_file() else _NAMED)
+        )
+
+
+_NAMED = "name the function that builds its model: recipe: keras:module:function"
+
+
+def checkpoint_options(recipe: str, checkpoint: Path | None) -> dict[str, Any]:
+    """What the recipe needs to know of the checkpoint: for `keras:checkpoint`, its architecture, and nothing else.
+
+    So shadows depend on the architecture and not on the trained weights or on where the file lies.
+    """
+    if recipe != CHECKPOINT or checkpoint is None:
+        return {}
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            config: dict[str, Any] = json.loads(archive.read("config.json"))
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as exc:
+        raise SpecError(
+            f"model.checkpoint: {checkpoint} cannot be read as a .keras file ({exc}); save it with "
+            "model.save('x.keras') of Keras 3"
+        ) from exc
+    config.pop("compile_config", None)
+    return {ARCHITECTURE: _numbered(config, {})}
+
+
+def _numbered(value: Any, seen: dict[int, int]) -> Any:
+    """The architecture with shared objects numbered in the order of appearance; Keras 3.15 writes their addresses."""
+    if isinstance(value, dict):
+        return {
+            key: seen.setdefault(one, len(seen)) if key == "shared_object_id" else _numbered(one, seen)
+            for key, one in value.items()
+        }
+    return [_numbered(one, seen) for one in value] if isinstance(value, list) else value
+
+
+def checkpoint_digest(path: Path) -> str:
+    """SHA-256 of a file, or of all files of a folder with their names. Raises `SpecError` naming the key."""
+    try:
+        if not path.is_dir():
+            with path.open("rb") as handle:
+                return hashlib.file_digest(handle, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        for file in sorted(one for one in path.rglob("*") if one.is_file()):
+            digest.update(f"{file.relative_to(path)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+        return digest.hexdigest()
+    except OSError as exc:
+        raise SpecError(f"model.checkpoint: {path} cannot be read: {exc.strerror}") from exc

@@ -1,0 +1,153 @@
+"""The training loop of Keras models: one thread, deterministic, a pure function of (records, seed, recipe).
+
+It has the settings of the torch loop. Where the two differ, Keras's own way is kept: SGD's velocity holds the learning
+rate of its time, Adam's epsilon is 1e-7, initial weights are Glorot's. Losses that a model of the user's adds itself
+(regularisers) are added here, too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.errors import TrainingError
+from edgeaudit.recipes.base import Recipe, Training, import_function
+from edgeaudit.recipes.keras_models import answers as logits
+from edgeaudit.recipes.keras_models import as_keras_takes_them, build, keras, seeded
+from edgeaudit.runtimes.tensorflow import tensorflow
+
+__all__ = ["build", "distil", "logits", "train"]
+
+FloatArray = npt.NDArray[np.float32]
+
+_SHIFT = 4
+
+
+def train(
+    model: Any, x: FloatArray, y: npt.NDArray[np.int64], recipe: Recipe, seed: int, epochs: int | None = None
+) -> float:
+    """Train in place; returns the mean loss of the last epoch (NaN for a user's own loop).
+
+    x: float32 [n, *input_shape], images channels first; y: int64 [n]. A user's own loop is given images channels last,
+    as his model takes them. `epochs` overrides the recipe's (fine-tuning), and the learning rate is then a tenth.
+    Raises `TrainingError` where the loss or a weight is no longer finite.
+    """
+    setting = recipe.training
+    n_epochs = setting.epochs if epochs is None else epochs
+    with _reproducible(model, recipe, seed, "training"):
+        if recipe.train_function is not None:
+            native = as_keras_takes_them(x)
+            import_function(recipe.train_function)(model, native, y, seed=seed, epochs=n_epochs)
+            return math.nan
+        lr = setting.lr if epochs is None else setting.lr / 10
+        return _loop(model, x, np.eye(recipe.n_classes, dtype=np.float32)[y], setting, n_epochs, lr, seed)
+
+
+def distil(
+    student: Any,
+    x: FloatArray,
+    answers: FloatArray,
+    recipe: Recipe,
+    seed: int,
+    epochs: int,
+    after_epoch: Callable[[Any], None],
+) -> float:
+    """Train a student in place on a teacher's answers; returns the mean loss of the last epoch.
+
+    answers: float32 [n, classes], rows that sum to 1. after_epoch: called with the student after each epoch; it must
+    not change it. As the torch loop's `distil`: no augmentation and no label smoothing.
+    """
+    setting = replace(recipe.training, label_smoothing=0.0, augment="none")
+    with _reproducible(student, recipe, seed, "distillation"):
+        return _loop(student, x, answers, setting, epochs, setting.lr, seed, after_epoch)
+
+
+@contextmanager
+def _reproducible(model: Any, recipe: Recipe, seed: int, what: str) -> Iterator[None]:
+    with seeded(seed):
+        yield
+    if not all(bool(np.isfinite(value).all()) for value in model.get_weights()):
+        raise TrainingError(
+            f"{recipe.name}: a weight is not finite after {what}; lower model.lr (it is {recipe.training.lr})"
+        )
+
+
+def _optimizer(setting: Training, lr: float, steps: int) -> Any:
+    schedule = keras().optimizers.schedules.CosineDecay(lr, max(1, steps))
+    if setting.optimizer == "adam":
+        return keras().optimizers.AdamW(schedule, weight_decay=setting.weight_decay)
+    return keras().optimizers.SGD(schedule, momentum=setting.momentum, nesterov=setting.momentum > 0)
+
+
+def _step(model: Any, setting: Training, lr: float, steps: int) -> Callable[[Any, Any], Any]:
+    """(records, wanted probabilities) -> mean cross-entropy, one step of the optimiser later."""
+    tf = tensorflow()
+    optimizer = _optimizer(setting, lr, steps)
+    variables = model.trainable_variables
+    optimizer.build(variables)
+    criterion = keras().losses.CategoricalCrossentropy(from_logits=True, label_smoothing=setting.label_smoothing)
+    # As torch has it: with SGD the decay is part of the gradient, so momentum sees it; AdamW's is apart.
+    decay = setting.weight_decay if setting.optimizer == "sgd" else 0.0
+
+    def step(records: Any, wanted: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = criterion(wanted, model(records, training=True))
+            total = tf.add_n([loss, *model.losses])
+        pairs = [(g, v) for g, v in zip(tape.gradient(total, variables), variables, strict=True) if g is not None]
+        optimizer.apply_gradients([(g + decay * v if decay else g, v) for g, v in pairs])
+        return loss
+
+    compiled: Callable[[Any, Any], Any] = tf.function(step, reduce_retracing=True)
+    return compiled
+
+
+def _loop(
+    model: Any,
+    x: FloatArray,
+    wanted: FloatArray,
+    setting: Training,
+    epochs: int,
+    lr: float,
+    seed: int,
+    after_epoch: Callable[[Any], None] | None = None,
+) -> float:
+    """Every training runs through here; wanted: float32 [n, classes]. Returns the mean loss of the last epoch."""
+    tf = tensorflow()
+    generator = np.random.default_rng(seed)
+    native = as_keras_takes_them(x)
+    batch = min(setting.batch, len(native))
+    steps = len(native) // batch  # as in the torch loop: the rest of each epoch waits for the next
+    step = _step(model, setting, lr, epochs * steps)
+    mean = math.nan
+    for epoch in range(epochs):
+        order = generator.permutation(len(native))
+        total = 0.0
+        for at in range(steps):
+            rows = order[at * batch : (at + 1) * batch]
+            records = _augmented(native[rows], setting, generator)
+            total += float(step(tf.constant(records), tf.constant(wanted[rows])))
+        mean = total / steps
+        if not math.isfinite(mean):
+            raise TrainingError(
+                f"the loss is {mean} in epoch {epoch + 1} of {epochs}; lower model.lr (it is {setting.lr})"
+            )
+        if after_epoch is not None:
+            after_epoch(model)
+    return mean
+
+
+def _augmented(x: FloatArray, setting: Training, generator: np.random.Generator) -> FloatArray:
+    """Half of the images mirrored, all moved by the same up to 4 pixels, zeros moving in; [n, H, W, C]."""
+    if setting.augment == "none" or x.ndim != 4:
+        return x
+    mirrored = generator.random(len(x)) < 0.5
+    x = np.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
+    down, right = (int(n) for n in generator.integers(-_SHIFT, _SHIFT + 1, size=2))
+    padded = np.pad(x, ((0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT), (0, 0)))
+    return np.ascontiguousarray(np.roll(padded, (down, right), (1, 2))[:, _SHIFT:-_SHIFT, _SHIFT:-_SHIFT])

@@ -1,0 +1,33 @@
+"""TFLite files in TensorFlow's own interpreter, `tf.lite`: the runtime of applications that still install TensorFlow.
+
+It is deprecated: TensorFlow 2.21 warns at every use that it goes away and points to LiteRT, whose code it is. The
+kernels are those of another release, though, and may answer otherwise, so it is a runtime of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgeaudit.runtimes.base import RuntimeSpec
+from edgeaudit.runtimes.litert import LiteRT
+from edgeaudit.runtimes.tensorflow import tensorflow
+
+__all__ = ["TfLite"]
+
+
+class TfLite(LiteRT):
+    """TensorFlow's TFLite interpreter; `batch` and `xnnpack` as of `litert`."""
+
+    spec = RuntimeSpec(
+        name="tf-lite",
+        extra="tensorflow",
+        packages=("tensorflow-cpu",),
+        serves="tflite",
+        summary="TensorFlow's TFLite interpreter (tf.lite, deprecated), one thread, XNNPACK unless told otherwise",
+        defaults={"batch": 64, "xnnpack": True},
+        house="tensorflow",
+    )
+
+    def _package(self) -> tuple[Any, Any]:
+        tf = tensorflow()
+        return tf.lite.Interpreter, tf.lite.experimental.OpResolverType

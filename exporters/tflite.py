@@ -1,0 +1,125 @@
+"""TensorFlow Lite Converter: Keras models to TFLite, in float or quantised after training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.errors import ToolchainError
+from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
+from edgeaudit.exporters.litert import tflite_product
+from edgeaudit.runtimes.quiet import quiet
+
+__all__ = ["PASSES", "Convert"]
+
+_FILE = "model.tflite"
+_STATIC = ("int8", "int16x8")
+_WEIGHTS = {"float32": None, "float16": "float16", "dynamic-int8": "int8", "int8": "int8", "int16x8": "int8"}
+
+
+class Convert(Pass):
+    """keras -> TFLite, by tf.lite.TFLiteConverter.
+
+    precision: `float32`; `float16` (weights); `dynamic-int8` (weights; activations are quantised in each query, record
+        by record); `int8` and `int16x8` (weights int8, activations int8 or int16, by min-max ranges of the calibration
+        records, which is the only way that the converter has). The last two are strict: an operator without an integer
+        kernel is an error and not left float.
+    softmax: `inside` puts a softmax behind the logits.
+    interface: of a full-integer file: `integer` (int8 or int16), `uint8` (int8 files alone), or `float`, where the file
+        quantises its input and dequantises its output itself. Other precisions have float interfaces whatever it says.
+    per_channel: a weight scale for each output channel, also of fully connected layers, as is the converter's default;
+        or one for each tensor, which old interpreters and some accelerators need.
+
+    The batch stays dynamic in the file. TensorFlow 2.21 gives the same bytes for the same model.
+    """
+
+    spec = PassSpec(
+        name="tflite.convert",
+        extra="tensorflow",
+        packages=("tensorflow-cpu", "keras"),
+        consumes="keras",
+        produces="tflite",
+        summary="TensorFlow Lite Converter: float32, float16, dynamic range, full integer int8 or int16x8",
+        calibrates=True,
+        defaults={"precision": "float32", "softmax": "outside", "interface": "integer", "per_channel": True},
+        choices={
+            "precision": tuple(_WEIGHTS),
+            "softmax": ("outside", "inside"),
+            "interface": ("integer", "uint8", "float"),
+        },
+        code=("edgeaudit.exporters.litert", "edgeaudit.runtimes.tensorflow"),
+        typical_seconds=1.5,
+        house="tensorflow",
+    )
+
+    def precision(self, params: Mapping[str, Any]) -> str | None:
+        """Of the weights in the file."""
+        return _WEIGHTS[params["precision"]]
+
+    def calibrates(self, params: Mapping[str, Any]) -> bool:
+        """Only full-integer files have ranges."""
+        return params["precision"] in _STATIC
+
+    def _apply(self, job: ExportJob) -> Product:
+        from edgeaudit.recipes.keras_models import keras, load_keras
+        from edgeaudit.runtimes.tensorflow import tensorflow
+
+        inside = job.params["softmax"] == "inside"
+        if job.params["interface"] == "uint8" and job.params["precision"] == "int16x8":
+            raise ToolchainError(
+                "an int16x8 file has an int16 or a float interface; leave 'interface' integer or float"
+            )
+        model = load_keras(job.source, job.model_recipe())
+        with quiet():
+            if inside:
+                model = keras().Sequential([keras().Input(model.input_shape[1:]), model, keras().layers.Softmax()])
+            content = _converted(tensorflow(), model, job, self.calibrates(job.params))
+            (job.workdir / _FILE).write_bytes(content)
+            interpreter = tensorflow().lite.Interpreter(model_content=content, num_threads=1)
+            (entry,) = interpreter.get_input_details()
+            (exit_,) = interpreter.get_output_details()
+        return tflite_product(_FILE, entry, exit_, job, softmax_inside=inside)
+
+
+PASSES: tuple[type[Pass], ...] = (Convert,)
+
+
+def _converted(tf: Any, model: Any, job: ExportJob, calibrates: bool) -> bytes:  # noqa: FBT001
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    precision, sets = job.params["precision"], tf.lite.OpsSet
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if not job.params["per_channel"]:
+        # The converter has no other switch for it (2.21); the second is for fully connected layers.
+        converter._experimental_disable_per_channel = True  # noqa: SLF001
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # noqa: SLF001
+    if calibrates:
+        integers = {
+            "int8": sets.TFLITE_BUILTINS_INT8,
+            "int16x8": sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+        }
+        integer = tf.int8 if precision == "int8" else tf.int16
+        interface = {"integer": integer, "uint8": tf.uint8, "float": tf.float32}[job.params["interface"]]
+        converter.target_spec.supported_ops = [integers[precision]]
+        converter.inference_input_type = converter.inference_output_type = interface
+        converter.representative_dataset = _one_by_one(job)
+    content: bytes = converter.convert()
+    return content
+
+
+def _one_by_one(job: ExportJob) -> Callable[[], Iterator[list[npt.NDArray[np.float32]]]]:
+    """The calibration records as the converter asks for them, one to a step, images channels last."""
+    from edgeaudit.recipes.keras_models import as_keras_takes_them
+
+    records = as_keras_takes_them(job.calibration_records())
+
+    def steps() -> Iterator[list[npt.NDArray[np.float32]]]:
+        for i in range(len(records)):
+            yield [records[i : i + 1]]
+
+    return steps
