@@ -103,6 +103,7 @@ _EXECUTORCH = "executorch"
 _OPENVINO = "openvino"
 _STATIC = PassUse("ort.static-int8")
 _PTQ = PassUse("nncf.ptq-openvino")
+_QAT = PassUse("nncf.qat")
 
 
 def _static(fid: str, summary: str, **params: object) -> Format:
@@ -249,6 +250,24 @@ FORMATS: Mapping[str, Format] = {
             _onnx(PassUse("nncf.ptq-onnx")),
             _ORT,
             "ONNX QDQ int8 by NNCF, min-max ranges",
+            "int8",
+            {},
+            _INT8,
+        ),
+        Format(
+            "onnx-int8-qat",
+            (_QAT, *_onnx()),
+            _ORT,
+            "ONNX QDQ int8, trained with its rounding by NNCF",
+            "int8",
+            {},
+            _INT8,
+        ),
+        Format(
+            "openvino-int8-qat",
+            (_QAT, *_openvino()),
+            _OPENVINO,
+            "OpenVINO IR, int8, trained with its rounding by NNCF",
             "int8",
             {},
             _INT8,

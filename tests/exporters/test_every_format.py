@@ -97,6 +97,8 @@ def test_smaller_weights_make_smaller_files() -> None:
     assert size["onnx-int8-dynamic"] < 0.6 * size["onnx-fp32"]
     assert size["openvino-int8-nncf"] < 0.7 * size["openvino-fp32"]  # .66: the .xml is 35 kB and grows
     assert size["onnx-int8-nncf"] < 0.6 * size["onnx-fp32"]
+    assert size["onnx-int8-qat"] < 0.6 * size["onnx-fp32"]
+    assert size["openvino-int8-qat"] < 0.7 * size["openvino-fp32"]
     assert size["litert-int8"] < 0.6 * size["litert-fp32"]
     assert size["litert-int8-dynamic"] < 0.6 * size["litert-fp32"]
     assert size["litert-int8-pt2e"] < 0.6 * size["litert-fp32"]
@@ -123,6 +125,8 @@ def test_smaller_weights_make_smaller_files() -> None:
         ("openvino", [PassUse("openvino.export", {"softmax": "inside"}), PassUse("nncf.ptq-openvino")]),
         ("onnxruntime", [PassUse("onnx.export", {"softmax": "inside"}), PassUse("nncf.ptq-onnx")]),
         ("litert", [PassUse("litert.export", {"softmax": "inside"})]),
+        ("onnxruntime", [PassUse("nncf.qat"), PassUse("onnx.export", {"softmax": "inside"})]),
+        ("openvino", [PassUse("nncf.qat"), PassUse("openvino.export", {"softmax": "inside"})]),
         ("litert", [PassUse("litert.export", {"softmax": "inside"}), PassUse("aeq.fp16")]),
         ("litert", [PassUse("litert.export", {"softmax": "inside"}), PassUse("aeq.dynamic-int8")]),
         ("litert", [PassUse("litert.export", {"softmax": "inside"}), PassUse("aeq.static-int8")]),
@@ -138,7 +142,8 @@ def test_softmax_inside(runtime: str, passes: list[PassUse]) -> None:
     assert probable.manifest.softmax_inside
     answers = find_runtime(runtime)(probable).query(subject.queries)
     np.testing.assert_allclose(answers.sum(axis=1), 1, atol=0.03)
-    expected = comparable(subject.logits, softmax_inside=True)
+    trained = [use for use in passes if find_pass(use.name).spec.produces == "torch"]
+    expected = comparable(subject.answers(pushed(subject, trained)[0]), softmax_inside=True)
     require_agreement(expected, answers, what="softmax inside", tolerance=0.2)
 
 
