@@ -11,6 +11,7 @@ from edgeaudit.calls import Call, alike, parse_call
 from edgeaudit.errors import ArtifactError, SpecError, ToolchainError, did_you_mean
 from edgeaudit.exporters import Pass, PassSpec, find_pass, pass_specs
 from edgeaudit.formats import FORMATS, Format, PassUse, tolerance_of
+from edgeaudit.known_bad import refusal
 from edgeaudit.runtimes.registry import default_runtime, find_runtime, runtime_specs
 from edgeaudit.spec import FormatUse
 
@@ -32,6 +33,8 @@ def find_format(use: FormatUse) -> Format:
         found = replace(found, tolerance=use.tolerance)
     if use.range_tolerance is not None:
         found = replace(found, range_tolerance=use.range_tolerance)
+    if (reason := refusal(found)) is not None:
+        raise SpecError(f"formats: '{use.id}': {reason}")
     return found if use.softmax == "outside" else _with_softmax(found, use)
 
 
