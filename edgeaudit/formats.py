@@ -217,6 +217,15 @@ FORMATS: Mapping[str, Format] = {
             {},
             _INT8,
         ),
+        Format(
+            "executorch-int8-dynamic",
+            _executorch("dynamic-int8"),
+            _EXECUTORCH,
+            "ExecuTorch, XNNPACK, linear layers int8, activations quantised per query",
+            "int8",
+            {},
+            _INT8,
+        ),
         *(
             Format(
                 f"nncf-pruned-{percent}",

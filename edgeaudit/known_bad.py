@@ -81,6 +81,7 @@ KNOWN_BAD: tuple[KnownBad, ...] = (
             "litert.pt2e-int8",
             "executorch.export",
             "executorch.static-int8",
+            "executorch.dynamic-int8",
         ),
     ),
     KnownBad(
