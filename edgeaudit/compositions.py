@@ -17,6 +17,9 @@ from edgeaudit.spec import FormatUse
 
 __all__ = ["find_format"]
 
+_COMPUTED = {"bf16": "bfloat16", "f16": "float16"}
+"""What a runtime's option `precision` makes of the answers, beside the weights' own precision."""
+
 
 def find_format(use: FormatUse) -> Format:
     """The passes, runtime and limits that a format entry means.
@@ -116,7 +119,9 @@ def _served(found: Format, text: str, where: str) -> Format:
         # What the format's own runtime is told holds for another one only as far as the passes ask for it.
         kept = found.runtime_options if spec.name == found.runtime else _batch(found.passes)
         spec.options({**kept, **options})
-    return replace(found, runtime=spec.name, runtime_options={**kept, **options})
+    computed = _COMPUTED.get(str(options.get("precision")), "float32")
+    tolerance = max(found.tolerance, tolerance_of(computed))
+    return replace(found, runtime=spec.name, runtime_options={**kept, **options}, tolerance=tolerance)
 
 
 def _with_softmax(found: Format, use: FormatUse) -> Format:

@@ -64,12 +64,12 @@ def _pruned(ratio: float) -> PassUse:
     return PassUse("nncf.prune", {"ratio": ratio})
 
 
-_FLOAT32, _FLOAT16, _INT8 = 1e-3, 0.02, 0.2
+_FLOAT32, _FLOAT16, _BFLOAT16, _INT8 = 1e-3, 0.02, 0.1, 0.2
 
 
 def tolerance_of(precision: str) -> float:
     """The tolerance of a format of that precision that names none; integers of any width have that of int8."""
-    return {"float32": _FLOAT32, "float16": _FLOAT16}.get(precision, _INT8)
+    return {"float32": _FLOAT32, "float16": _FLOAT16, "bfloat16": _BFLOAT16}.get(precision, _INT8)
 
 
 # Moving averages clip: the limits of other int8 formats refuse what they give, and rightly where nobody meant it. Yet
@@ -290,6 +290,15 @@ FORMATS: Mapping[str, Format] = {
             "float16",
             {},
             _FLOAT16,
+        ),
+        Format(
+            "openvino-bf16",
+            _openvino(),
+            _OPENVINO,
+            "OpenVINO IR, computed in bfloat16 as OpenVINO does by default on x86 CPUs that have it",
+            "float32",
+            {"precision": "bf16"},
+            tolerance_of("bfloat16"),
         ),
         *(
             Format(

@@ -16,6 +16,10 @@ from edgeaudit.known_bad import KNOWN_BAD, refusal
 from edgeaudit.runtimes.registry import default_runtime, find_runtime, runtime_specs
 from edgeaudit.spec import FormatUse, load_spec
 
+OTHERWISE = {"litert-int8-reference", "litert-int8-averaged", "openvino-bf16"}
+"""Presets whose runtime is told something, or whose limits are their own."""
+
+
 def by_hand(found: Format) -> FormatUse:
     """The preset as a user would write it."""
     return FormatUse(
@@ -46,7 +50,7 @@ def test_a_preset_is_a_name_for_its_composition(preset: Format) -> None:
 
 @pytest.mark.parametrize(
     "preset",
-    [f for f in FORMATS.values() if f.passes and f.id not in {"litert-int8-reference", "litert-int8-averaged"}],
+    [f for f in FORMATS.values() if f.passes and f.id not in OTHERWISE],
     ids=lambda f: f.id,
 )
 def test_the_runtime_may_be_left_out(preset: Format) -> None:
@@ -155,6 +159,14 @@ def test_a_presets_name_is_taken() -> None:
         with pytest.raises(SpecError, match="is the name of a preset that is something else; take another 'name'"):
             find_format(use)
     assert find_format(FormatUse(name="litert-int8", format="litert-int8")) == FORMATS["litert-int8"]
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.1), ("f16", 0.02), ("f32", 0.001)])
+def test_what_is_computed_in_less_has_the_limits_of_that(precision: str, tolerance: float) -> None:
+    runtime = f"openvino(precision={precision})"
+    assert composed("openvino.export", runtime=runtime).tolerance == tolerance
+    assert find_format(FormatUse(name="mine", format="openvino-fp32", runtime=runtime)).tolerance == tolerance
+    assert composed("openvino.export", "nncf.ptq-openvino", runtime=runtime).tolerance == 0.2
 
 
 @pytest.mark.parametrize(
