@@ -135,11 +135,14 @@ class StaticInt8(Pass):
         Runtime 1.32 has `entropy` as well, which found the ranges of min-max for every tensor of four networks (MLP,
         CNN, residual, depthwise separable; 96 records, in one batch or in several): its 128 bins are as many as its
         quantised bins, which leaves the whole range as the only candidate, and where later batches add bins, it chose
-        the whole range, too. It would be a second name for the same file.
+        the whole range, too. It would be a second name for the same file. More bins do give other ranges (a CNN, 256 or
+        512 bins for 128 quantised ones: outputs of ReLU cut to half of their reach), but `quantize_static` has no
+        option for them: who wants them calibrates by hand.
     percentile: from 0 to 100. At ONNX Runtime's own 99.999 most ranges stay what they are.
 
-    Weight-only int4 (MatMulNBits) is not here: its quantiser needs onnx-ir, which onnxruntime 1.32 does not bring, and
-    takes MatMul nodes only, while exports of convolutional networks and MLPs have Conv and Gemm.
+    Weight-only int4 is not here. ONNX Runtime's own quantiser (MatMulNBits) needs onnx-ir, which onnxruntime 1.32 does
+    not bring, and takes MatMul nodes only, while exports of convolutional networks and MLPs have Conv and Gemm. Files
+    with int4 weights put in by hand do run: docs/compositions.md, "What is not offered".
     """
 
     spec = PassSpec(
