@@ -186,6 +186,12 @@ def test_what_is_known_to_be_bad_is_refused_by_name(passes: list[str], message: 
         composed(*passes)
 
 
+def test_a_format_that_names_no_tolerance_has_that_of_its_precision() -> None:
+    for precision, tolerance in {"float32": 0.001, "float16": 0.02, "int8": 0.2, "int4": 0.2}.items():
+        assert Format("mine", (), "torch", "", precision).tolerance == tolerance
+        assert Format("mine", (), "torch", "", precision, tolerance=0.5).tolerance == 0.5
+
+
 def test_what_only_looks_like_it_is_not() -> None:
     composed("nncf.qat", "onnx.export", "ort.fp16")
     composed("onnx.export", "ort.static-int8(activation_type=s8)")
