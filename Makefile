@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 PYTHON ?= python3.11
 WORKERS ?= 2
 
-.PHONY: audit test check lint types benchmark benchmark-cifar10 clean
+.PHONY: audit test check lint types benchmark benchmark-cifar10 formats clean
 
 # The audit of the README: digits, thirteen formats, twenty shadows.
 audit: $(READY)
@@ -34,6 +34,10 @@ benchmark: $(READY)
 # One large audit: ResNet-8, 2,500 CIFAR-10 images, 32 shadows. Half an hour to an hour.
 benchmark-cifar10: $(READY)
 	$(BIN)/edgeaudit run benchmarks/cifar10.yaml --out out/cifar10
+
+# Every format on three architectures, into docs/formats.md; reads EDGEAUDIT_DATA. Resumable, an hour or two.
+formats: $(READY)
+	$(BIN)/python benchmarks/formats.py --workers $(WORKERS)
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -12,10 +12,14 @@ from edgeaudit.calls import Call, alike, parse_call
 from edgeaudit.errors import ArtifactError, SpecError, ToolchainError, did_you_mean
 from edgeaudit.exporters import Pass, PassSpec, find_pass, pass_specs
 from edgeaudit.formats import FORMATS, Format, PassUse, tolerance_of
+from edgeaudit.known_bad import refusal
 from edgeaudit.runtimes.registry import default_runtime, find_runtime, runtime_specs
 from edgeaudit.spec import AS_SHIPPED, FormatUse
 
 __all__ = ["find_format", "starts_from"]
+
+_COMPUTED = {"bf16": "bfloat16", "f16": "float16"}
+"""What a runtime's option `precision` makes of the answers, beside the weights' own precision."""
 
 
 def find_format(use: FormatUse, trained: Kind = "torch", artifact: Path | None = None) -> Format:
@@ -41,6 +45,8 @@ def find_format(use: FormatUse, trained: Kind = "torch", artifact: Path | None =
         found = replace(found, tolerance=use.tolerance)
     if use.range_tolerance is not None:
         found = replace(found, range_tolerance=use.range_tolerance)
+    if (reason := refusal(found)) is not None:
+        raise SpecError(f"formats: '{use.id}': {reason}")
     return found if use.softmax == "outside" else _with_softmax(found, use)
 
 
@@ -166,7 +172,9 @@ def _served(found: Format, text: str, where: str) -> Format:
         # What the format's own runtime is told holds for another one only as far as the passes ask for it.
         kept = found.runtime_options if spec.name == found.runtime else _batch(found.passes)
         spec.options({**kept, **options})
-    return replace(found, runtime=spec.name, runtime_options={**kept, **options})
+    computed = _COMPUTED.get(str(options.get("precision")), "float32")
+    tolerance = max(found.tolerance, tolerance_of(computed))
+    return replace(found, runtime=spec.name, runtime_options={**kept, **options}, tolerance=tolerance)
 
 
 def _with_softmax(found: Format, use: FormatUse) -> Format:

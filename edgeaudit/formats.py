@@ -11,6 +11,19 @@ from edgeaudit.runtimes.agreement import RANGE_TOLERANCE
 __all__ = ["FORMATS", "REFERENCES", "Format", "PassUse", "tolerance_of"]
 
 
+_TOLERANCES = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
+_INTEGERS = 0.2
+
+
+def tolerance_of(precision: str) -> float:
+    """The tolerance of a format of that precision that names none; integers of any width share one.
+
+    About three times the largest error seen on honest int8 artifacts (.061), ten times on float16 (.0018) and bfloat16
+    (.011); runtimes/agreement.py has the table.
+    """
+    return _TOLERANCES.get(precision, _INTEGERS)
+
+
 @dataclass(frozen=True)
 class PassUse:
     """One pass in a format: its registered name and the parameters that differ from the pass's defaults."""
@@ -28,8 +41,8 @@ class Format:
         the format.
     precision: of the weights in the file.
     tolerance: largest relative RMS error of the answers (RMS of the difference over the standard deviation of
-        torch's answers) at which artifact and torch model still count as agreeing. About three times the
-        largest seen on honest int8 artifacts (.061), ten times on float16 (.0018); runtimes/agreement.py has the table.
+        torch's answers) at which artifact and torch model still count as agreeing; 0, or left out, for that of the
+        precision (`tolerance_of`).
     range_tolerance: by how much the answers' reach may differ from torch's, 1 - reach being what clipping takes
         away. Honest int8 lost up to .081 (mostly .03), clipped artifacts .323 and more.
     """
@@ -40,8 +53,12 @@ class Format:
     summary: str
     precision: str
     runtime_options: Mapping[str, Any] = field(default_factory=dict)
-    tolerance: float = 1e-3
+    tolerance: float = 0.0
     range_tolerance: float = RANGE_TOLERANCE
+
+    def __post_init__(self) -> None:
+        if not self.tolerance:
+            object.__setattr__(self, "tolerance", tolerance_of(self.precision))
 
 
 def _onnx(*after: PassUse) -> tuple[PassUse, ...]:
@@ -64,14 +81,6 @@ def _pruned(ratio: float) -> PassUse:
     return PassUse("nncf.prune", {"ratio": ratio})
 
 
-_FLOAT32, _FLOAT16, _INT8 = 1e-3, 0.02, 0.2
-
-
-def tolerance_of(precision: str) -> float:
-    """The tolerance of a format of that precision that names none; integers of any width have that of int8."""
-    return {"float32": _FLOAT32, "float16": _FLOAT16}.get(precision, _INT8)
-
-
 # Moving averages clip: the limits of other int8 formats refuse what they give, and rightly where nobody meant it. Yet
 # they are what AI Edge Quantizer 0.10 does unless told otherwise, so such files ship, and who ships one needs to know
 # what it leaks. The preset that says so by its name therefore has limits of its own: beyond the .36 and .68 that honest
@@ -84,15 +93,13 @@ def _families(name: str, made: PassUse, how: str) -> tuple[Format, ...]:
     """The files that ship from a model that was made smaller first; it is itself what they have to agree with."""
     return (
         Format(f"{name}-onnx", (made, *_onnx()), _ORT, f"{how}, ONNX", "float32"),
-        Format(f"{name}-onnx-int8", (made, *_onnx(_STATIC)), _ORT, f"{how}, then ONNX QDQ int8", "int8", {}, _INT8),
+        Format(f"{name}-onnx-int8", (made, *_onnx(_STATIC)), _ORT, f"{how}, then ONNX QDQ int8", "int8"),
         Format(
             f"{name}-litert-int8",
             (made, *_litert(PassUse("aeq.static-int8"))),
             _LITERT,
             f"{how}, then LiteRT full integer",
             "int8",
-            {},
-            _INT8,
         ),
     )
 
@@ -109,11 +116,12 @@ _EXECUTORCH = "executorch"
 _OPENVINO = "openvino"
 _STATIC = PassUse("ort.static-int8")
 _PTQ = PassUse("nncf.ptq-openvino")
+_QAT = PassUse("nncf.qat")
 
 
 def _static(fid: str, summary: str, **params: object) -> Format:
     """ONNX Runtime's static quantisation with parameters other than its defaults."""
-    return Format(fid, _onnx(PassUse("ort.static-int8", params)), _ORT, f"ONNX {summary}", "int8", {}, _INT8)
+    return Format(fid, _onnx(PassUse("ort.static-int8", params)), _ORT, f"ONNX {summary}", "int8")
 
 
 FORMATS: Mapping[str, Format] = {
@@ -128,9 +136,8 @@ FORMATS: Mapping[str, Format] = {
             "ONNX, weights int8, activations quantised per query",
             "int8",
             {"batch": 1},  # the scale is taken over the batch: with more than one record answers depend on the rest
-            _INT8,
         ),
-        Format("onnx-int8-static", _onnx(_STATIC), _ORT, "ONNX QDQ, per channel, u8s8", "int8", {}, _INT8),
+        Format("onnx-int8-static", _onnx(_STATIC), _ORT, "ONNX QDQ, per channel, u8s8", "int8"),
         _static("onnx-int8-qop", "QOperator, per tensor, u8s8", quant_format="QOperator", per_channel=False),
         _static("onnx-int8-per-tensor", "QDQ, per tensor, u8s8", per_channel=False),
         _static("onnx-int8-s8s8", "QDQ, per channel, s8s8", activation_type="s8"),
@@ -142,19 +149,15 @@ FORMATS: Mapping[str, Format] = {
             calibration="percentile",
             percentile=99.99,
         ),
-        Format("onnx-fp16", _onnx(PassUse("ort.fp16")), _ORT, "ONNX, float16", "float16", {}, _FLOAT16),
+        Format("onnx-fp16", _onnx(PassUse("ort.fp16")), _ORT, "ONNX, float16", "float16"),
         Format("litert-fp32", _litert(), _LITERT, "LiteRT (TFLite), XNNPACK", "float32"),
-        Format(
-            "litert-fp16", _litert(PassUse("aeq.fp16")), _LITERT, "LiteRT, weights float16", "float16", {}, _FLOAT16
-        ),
+        Format("litert-fp16", _litert(PassUse("aeq.fp16")), _LITERT, "LiteRT, weights float16", "float16"),
         Format(
             "litert-int8-dynamic",
             _litert(PassUse("aeq.dynamic-int8")),
             _LITERT,
             "LiteRT, weights int8, activations quantised per query",
             "int8",
-            {},
-            _INT8,
         ),
         Format(
             "litert-int8-weights",
@@ -162,27 +165,17 @@ FORMATS: Mapping[str, Format] = {
             _LITERT,
             "LiteRT, weights int8, computed in float32",
             "int8",
-            {},
-            _INT8,
         ),
-        Format("litert-int8", _litert(PassUse("aeq.static-int8")), _LITERT, "LiteRT, full integer", "int8", {}, _INT8),
+        Format("litert-int8", _litert(PassUse("aeq.static-int8")), _LITERT, "LiteRT, full integer", "int8"),
         Format(
             "litert-int8-float-io",
             _litert(PassUse("aeq.static-int8", {"interface": "float"})),
             _LITERT,
             "LiteRT, full integer between float input and output",
             "int8",
-            {},
-            _INT8,
         ),
         Format(
-            "litert-int8-pt2e",
-            (PassUse("litert.pt2e-int8"),),
-            _LITERT,
-            "LiteRT, int8 by PT2E, per channel",
-            "int8",
-            {},
-            _INT8,
+            "litert-int8-pt2e", (PassUse("litert.pt2e-int8"),), _LITERT, "LiteRT, int8 by PT2E, per channel", "int8"
         ),
         Format(
             "litert-int8-reference",
@@ -191,7 +184,6 @@ FORMATS: Mapping[str, Format] = {
             "LiteRT, full integer, without XNNPACK: the built-in kernels round otherwise",
             "int8",
             {"xnnpack": False},
-            _INT8,
         ),
         Format(
             "litert-int8-averaged",
@@ -209,8 +201,6 @@ FORMATS: Mapping[str, Format] = {
             _LITERT,
             "LiteRT, full integer, weights int8, activations int16",
             "int8",
-            {},
-            _INT8,
         ),
         Format("executorch-fp32", _executorch("export"), _EXECUTORCH, "ExecuTorch, XNNPACK", "float32"),
         Format(
@@ -219,8 +209,13 @@ FORMATS: Mapping[str, Format] = {
             _EXECUTORCH,
             "ExecuTorch, XNNPACK, int8 by PT2E, per channel",
             "int8",
-            {},
-            _INT8,
+        ),
+        Format(
+            "executorch-int8-dynamic",
+            _executorch("dynamic-int8"),
+            _EXECUTORCH,
+            "ExecuTorch, XNNPACK, linear layers int8, activations quantised per query",
+            "int8",
         ),
         *(
             Format(
@@ -238,8 +233,6 @@ FORMATS: Mapping[str, Format] = {
             _ORT,
             "70% pruned, fine-tuned, then ONNX QDQ int8",
             "int8",
-            {},
-            _INT8,
         ),
         Format(
             "nncf-pruned-70-executorch-int8",
@@ -247,17 +240,17 @@ FORMATS: Mapping[str, Format] = {
             _EXECUTORCH,
             "70% pruned, fine-tuned, then ExecuTorch int8",
             "int8",
-            {},
-            _INT8,
         ),
         Format(
-            "onnx-int8-nncf",
-            _onnx(PassUse("nncf.ptq-onnx")),
-            _ORT,
-            "ONNX QDQ int8 by NNCF, min-max ranges",
+            "onnx-int8-nncf", _onnx(PassUse("nncf.ptq-onnx")), _ORT, "ONNX QDQ int8 by NNCF, min-max ranges", "int8"
+        ),
+        Format("onnx-int8-qat", (_QAT, *_onnx()), _ORT, "ONNX QDQ int8, trained with its rounding by NNCF", "int8"),
+        Format(
+            "openvino-int8-qat",
+            (_QAT, *_openvino()),
+            _OPENVINO,
+            "OpenVINO IR, int8, trained with its rounding by NNCF",
             "int8",
-            {},
-            _INT8,
         ),
         Format("openvino-fp32", _openvino(), _OPENVINO, "OpenVINO IR, computed in float32", "float32"),
         Format(
@@ -266,8 +259,15 @@ FORMATS: Mapping[str, Format] = {
             _OPENVINO,
             "OpenVINO IR, weights float16, computed in float32",
             "float16",
-            {},
-            _FLOAT16,
+        ),
+        Format(
+            "openvino-bf16",
+            _openvino(),
+            _OPENVINO,
+            "OpenVINO IR, computed in bfloat16 as OpenVINO does by default on x86 CPUs that have it",
+            "float32",
+            {"precision": "bf16"},
+            tolerance_of("bfloat16"),
         ),
         *(
             Format(
@@ -279,23 +279,13 @@ FORMATS: Mapping[str, Format] = {
             )
             for percent in (50, 70, 90)
         ),
-        Format(
-            "openvino-int8-nncf",
-            _openvino(_PTQ),
-            _OPENVINO,
-            "OpenVINO IR, int8 by NNCF, min-max ranges",
-            "int8",
-            {},
-            _INT8,
-        ),
+        Format("openvino-int8-nncf", _openvino(_PTQ), _OPENVINO, "OpenVINO IR, int8 by NNCF, min-max ranges", "int8"),
         Format(
             "openvino-nncf-pruned-70-int8",
             (_pruned(0.7), *_openvino(_PTQ)),
             _OPENVINO,
             "70% pruned, fine-tuned, then OpenVINO IR int8 by NNCF",
             "int8",
-            {},
-            _INT8,
         ),
         *_families(
             "channels-pruned-50",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["LARGEST_BATCH", "PASSES", "Export", "StaticInt8"]
+__all__ = ["LARGEST_BATCH", "PASSES", "DynamicInt8", "Export", "StaticInt8"]
 
 _FILE = "model.pte"
 LARGEST_BATCH = 64
@@ -90,7 +90,51 @@ class StaticInt8(Pass):
             return _lowered(module, job)
 
 
-PASSES: tuple[type[Pass], ...] = (Export, StaticInt8)
+class DynamicInt8(Pass):
+    """torch -> ExecuTorch with linear layers in int8: weights per channel, activations scaled anew for each record.
+
+    XNNPACK's quantizer (executorch 1.5.1) takes linear layers alone for this: convolutions stay float32, so that of a
+    convolutional network the last layer is quantised and the file is hardly smaller. What `onnx-int8-dynamic` and
+    `litert-int8-dynamic` do to convolutions has no counterpart here. Each record has a scale of its own, so answers do
+    not depend on the records beside it. Only per channel.
+    """
+
+    spec = PassSpec(
+        name="executorch.dynamic-int8",
+        extra="executorch",
+        packages=("torch", "torchao", "executorch"),
+        consumes="torch",
+        produces="executorch",
+        summary="ExecuTorch, linear layers int8, activations quantised per query, XNNPACK, batch up to 64",
+        defaults={"softmax": "outside"},
+        choices={"softmax": ("outside", "inside")},
+        precision="int8",
+        code=("edgeaudit.exporters.pt2e",),
+        typical_seconds=3.0,
+    )
+
+    def _apply(self, job: ExportJob) -> Product:
+        with quiet():
+            import numpy as np
+            from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+                XNNPACKQuantizer,
+                get_symmetric_quantization_config,
+            )
+
+            config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True)
+            # Observers of weights look when the graph runs; those of activations keep nothing of what they see.
+            nothing = np.zeros((1, *job.input_shape), np.float32)
+            module = pt2e.quantised(
+                job.module_to_export(),
+                nothing,
+                XNNPACKQuantizer().set_global(config),
+                batch=LARGEST_BATCH,
+                dynamic_shapes=_dynamic_shapes(),
+            )
+            return _lowered(module, job)
+
+
+PASSES: tuple[type[Pass], ...] = (Export, StaticInt8, DynamicInt8)
 
 
 def _dynamic_shapes() -> Any:

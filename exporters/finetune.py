@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from edgeaudit.errors import ToolchainError
@@ -11,7 +12,7 @@ from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["PASSES", "Finetune"]
+__all__ = ["PASSES", "Finetune", "zeros_kept"]
 
 
 class Finetune(Pass):
@@ -43,26 +44,33 @@ class Finetune(Pass):
         if epochs < 1:
             raise ToolchainError(f"the parameter 'epochs' is {epochs}; it is a whole number from 1")
         module = job.torch_module()
-        zeros = _zeros(module)
-        holds = [
-            parameter.register_hook(_held(zeros[name]))  # type: ignore[no-untyped-call]  # torch 2.14
-            for name, parameter in _weights(module).items()
-        ]
-        job.train_on(module, epochs)
-        for hold in holds:
-            hold.remove()
-        moved = sum(int((w[zeros[name]] != 0).sum()) for name, w in _weights(module).items())
-        if moved:
-            raise ToolchainError(
-                f"fine-tuning brought {moved} pruned weights back; the training loop must step along the gradients of "
-                "the module that it is given"
-            )
+        with zeros_kept(module) as zeros:
+            job.train_on(module, epochs)
         weights = sum(w.numel() for w in _weights(module).values())
         file = job.save_weights(module.state_dict())
-        return Product(file, notes={"zeros": sum(int(z.sum()) for z in zeros.values()), "weights": weights})
+        return Product(file, notes={"zeros": zeros, "weights": weights})
 
 
 PASSES: tuple[type[Pass], ...] = (Finetune,)
+
+
+@contextmanager
+def zeros_kept(module: nn.Module) -> Iterator[int]:
+    """Train in the block; the exact zeros of kernels and matrices stay. Gives how many; an error where one moved."""
+    zeros = _zeros(module)
+    holds = [
+        parameter.register_hook(_held(zeros[name]))  # type: ignore[no-untyped-call]  # torch 2.14
+        for name, parameter in _weights(module).items()
+    ]
+    yield sum(int(z.sum()) for z in zeros.values())
+    for hold in holds:
+        hold.remove()
+    moved = sum(int((w[zeros[name]] != 0).sum()) for name, w in _weights(module).items())
+    if moved:
+        raise ToolchainError(
+            f"fine-tuning brought {moved} pruned weights back; the training loop must step along the gradients of "
+            "the module that it is given"
+        )
 
 
 def _weights(module: nn.Module) -> dict[str, nn.Parameter]:

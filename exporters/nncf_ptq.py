@@ -13,14 +13,11 @@ from edgeaudit.exporters import openvino as openvino_exporter
 from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
 from edgeaudit.runtimes.quiet import NO_TELEMETRY, quiet
 
-__all__ = ["PASSES", "OnnxInt8", "OpenVinoInt8"]
+__all__ = ["CALIBRATIONS", "PASSES", "PRESETS", "OnnxInt8", "OpenVinoInt8", "settings"]
 
+CALIBRATIONS, PRESETS = ("min-max", "nncf-default"), ("mixed", "performance")
 _DEFAULTS: Mapping[str, Any] = {"calibration": "min-max", "preset": "mixed", "bias_correction": "none"}
-_CHOICES = {
-    "calibration": ("min-max", "nncf-default"),
-    "preset": ("mixed", "performance"),
-    "bias_correction": ("none", "fast"),
-}
+_CHOICES = {"calibration": CALIBRATIONS, "preset": PRESETS, "bias_correction": ("none", "fast")}
 
 
 class OpenVinoInt8(Pass):
@@ -90,19 +87,25 @@ class OnnxInt8(Pass):
 PASSES: tuple[type[Pass], ...] = (OpenVinoInt8, OnnxInt8)
 
 
-def _quantised(model: Any, records: npt.NDArray[np.float32], name: str, params: Mapping[str, Any]) -> Any:
-    """The model in NNCF's hands; every calibration record is used, one at a time."""
+def settings(params: Mapping[str, Any], records: int) -> dict[str, Any]:
+    """What `nncf.quantize` is told, with the parameters of `_DEFAULTS`; every calibration record is used."""
     import nncf
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-    nncf.set_log_level(40)  # logging.ERROR
     advanced = nncf.AdvancedQuantizationParameters(disable_bias_correction=params["bias_correction"] == "none")
     if params["calibration"] == "min-max":
         advanced.activations_range_estimator_params = RangeEstimatorParametersSet.MINMAX
-    return nncf.quantize(
-        model,
-        nncf.Dataset([{name: records[i : i + 1]} for i in range(len(records))]),
-        subset_size=len(records),
-        preset=nncf.QuantizationPreset(params["preset"]),
-        advanced_parameters=advanced,
-    )
+    return {
+        "subset_size": records,
+        "preset": nncf.QuantizationPreset(params["preset"]),
+        "advanced_parameters": advanced,
+    }
+
+
+def _quantised(model: Any, records: npt.NDArray[np.float32], name: str, params: Mapping[str, Any]) -> Any:
+    """The model in NNCF's hands, which get one record at a time."""
+    import nncf
+
+    nncf.set_log_level(40)  # logging.ERROR
+    dataset = nncf.Dataset([{name: records[i : i + 1]} for i in range(len(records))])
+    return nncf.quantize(model, dataset, **settings(params, len(records)))

@@ -29,7 +29,8 @@ class Export(Pass):
     """torch -> ONNX with the TorchScript exporter.
 
     The exporter folds BatchNorm into the convolution before it, and writes the same bytes for the same module;
-    the dynamo exporter takes sixty times as long for the same answers (torch 2.14.1).
+    the dynamo exporter takes sixty times as long for the same answers (torch 2.14.1). A module that rounds its weights
+    in its forward (`nncf.qat`) is written with their integers.
     """
 
     spec = PassSpec(
@@ -61,6 +62,7 @@ class Export(Pass):
                 output_names=[output],
                 dynamic_axes={"input": {0: "batch"}, output: {0: "batch"}},
             )
+            _store_integers(job.workdir / FILE)
         return product(job)
 
 
@@ -133,11 +135,14 @@ class StaticInt8(Pass):
         Runtime 1.32 has `entropy` as well, which found the ranges of min-max for every tensor of four networks (MLP,
         CNN, residual, depthwise separable; 96 records, in one batch or in several): its 128 bins are as many as its
         quantised bins, which leaves the whole range as the only candidate, and where later batches add bins, it chose
-        the whole range, too. It would be a second name for the same file.
+        the whole range, too. It would be a second name for the same file. More bins do give other ranges (a CNN, 256 or
+        512 bins for 128 quantised ones: outputs of ReLU cut to half of their reach), but `quantize_static` has no
+        option for them: who wants them calibrates by hand.
     percentile: from 0 to 100. At ONNX Runtime's own 99.999 most ranges stay what they are.
 
-    Weight-only int4 (MatMulNBits) is not here: its quantiser needs onnx-ir, which onnxruntime 1.32 does not bring, and
-    takes MatMul nodes only, while exports of convolutional networks and MLPs have Conv and Gemm.
+    Weight-only int4 is not here. ONNX Runtime's own quantiser (MatMulNBits) needs onnx-ir, which onnxruntime 1.32 does
+    not bring, and takes MatMul nodes only, while exports of convolutional networks and MLPs have Conv and Gemm. Files
+    with int4 weights put in by hand do run: docs/compositions.md, "What is not offered".
     """
 
     spec = PassSpec(
@@ -238,6 +243,60 @@ def product(job: ExportJob) -> Product:
     if answer.shape[1:] != (job.n_classes,):
         raise ToolchainError(f"the model answers shape {answer.shape}, not [n, {job.n_classes}]")
     return Product(FILE, _tensor_spec(entry), answer, softmax_inside=_ends_in_softmax(model))
+
+
+def _store_integers(path: Path) -> None:
+    """Replace float weights that the graph quantises by the integers that come out, each with a zero point of its own.
+
+    torch 2.14.1 writes float weights with a QuantizeLinear behind each, a file as large as the float one, and lets
+    weights of one shape share a zero point. Where int8 sums must not saturate, ONNX Runtime 1.32 rewrites weights and
+    zero points for unsigned kernels, comes to the shared one a second time and refuses the file ("Attempt to replace
+    the existing tensor").
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(path)
+    graph = model.graph
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Identity" and node.input[0] in values:
+            values[node.output[0]] = values[node.input[0]]
+    steps = [node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] in values]
+    if not steps:
+        return
+    for step in steps:
+        weight, scale, zero = (values[name] for name in step.input)
+        (axis,) = [a.i for a in step.attribute if a.name == "axis"] or [1]
+        stored = {step.output[0]: _integers(weight, scale, zero, axis), f"{step.output[0]}_zero_point": zero}
+        graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in stored.items())
+        graph.node.remove(step)
+        for reader in graph.node:
+            if step.output[0] in reader.input:
+                reader.input[2] = f"{step.output[0]}_zero_point"
+    _drop_unused(graph)
+    onnx.save(model, path)
+
+
+def _integers(weight: npt.NDArray[Any], scale: npt.NDArray[Any], zero: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
+    """QuantizeLinear: to the nearest, halves to even, clipped to what the zero point's type can hold."""
+    if scale.ndim:
+        shape = [1] * weight.ndim
+        shape[axis] = -1
+        scale, zero = scale.reshape(shape), zero.reshape(shape)
+    bounds = np.iinfo(zero.dtype)
+    codes = np.clip(np.rint(weight / scale) + zero, bounds.min, bounds.max)
+    return np.asarray(codes.astype(zero.dtype))
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    """Take out of the graph what nothing reads any more."""
+    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    for node in [node for node in graph.node if not read & set(node.output)]:
+        graph.node.remove(node)
+    read = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
+        graph.initializer.remove(tensor)
 
 
 def _input_name(path: Path) -> str:

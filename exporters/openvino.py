@@ -48,8 +48,8 @@ class Export(Pass):
     )
 
     def precision(self, params: Mapping[str, Any]) -> str | None:
-        """What `weights` says."""
-        return str(params["weights"])
+        """float16 where `weights` says so; else the weights stay what they were, also trained to be integers."""
+        return "float16" if params["weights"] == "float16" else None
 
     def _apply(self, job: ExportJob) -> Product:
         inside, half = job.params["softmax"] == "inside", job.params["weights"] == "float16"

@@ -13,6 +13,7 @@ from edgeaudit.exporters import (
     litert,
     nncf,
     nncf_ptq,
+    nncf_qat,
     onnx,
     openvino,
     tflite,
@@ -41,5 +42,7 @@ def find_pass(name: str) -> Pass:
 
 @cache
 def _passes() -> Mapping[str, type[Pass]]:
-    modules = (onnx, litert, nncf, nncf_ptq, openvino, executorch, torch_pruning, distillation, finetune, tflite)
+    modules = (
+        onnx, litert, nncf, nncf_ptq, nncf_qat, openvino, executorch, torch_pruning, distillation, finetune, tflite,
+    )  # fmt: skip
     return with_entry_points(tuple(step for module in modules for step in module.PASSES), GROUP, Pass, ToolchainError)

@@ -13,8 +13,12 @@ from edgeaudit.compositions import find_format, starts_from
 from edgeaudit.errors import SpecError
 from edgeaudit.exporters import find_pass
 from edgeaudit.formats import FORMATS, Format
+from edgeaudit.known_bad import KNOWN_BAD, refusal
 from edgeaudit.runtimes.registry import default_runtime, find_runtime, runtime_specs
 from edgeaudit.spec import FormatUse, load_spec
+
+OTHERWISE = {"litert-int8-reference", "litert-int8-averaged", "openvino-bf16"}
+"""Presets whose runtime is told something, or whose limits are their own."""
 
 
 def by_hand(found: Format) -> FormatUse:
@@ -47,7 +51,7 @@ def test_a_preset_is_a_name_for_its_composition(preset: Format) -> None:
 
 @pytest.mark.parametrize(
     "preset",
-    [f for f in FORMATS.values() if f.passes and f.id not in {"litert-int8-reference", "litert-int8-averaged"}],
+    [f for f in FORMATS.values() if f.passes and f.id not in OTHERWISE],
     ids=lambda f: f.id,
 )
 def test_the_runtime_may_be_left_out(preset: Format) -> None:
@@ -199,6 +203,52 @@ def test_a_presets_name_is_taken() -> None:
         with pytest.raises(SpecError, match="is the name of a preset that is something else; take another 'name'"):
             find_format(use)
     assert find_format(FormatUse(name="litert-int8", format="litert-int8")) == FORMATS["litert-int8"]
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.1), ("f16", 0.02), ("f32", 0.001)])
+def test_what_is_computed_in_less_has_the_limits_of_that(precision: str, tolerance: float) -> None:
+    runtime = f"openvino(precision={precision})"
+    assert composed("openvino.export", runtime=runtime).tolerance == tolerance
+    assert find_format(FormatUse(name="mine", format="openvino-fp32", runtime=runtime)).tolerance == tolerance
+    assert composed("openvino.export", "nncf.ptq-openvino", runtime=runtime).tolerance == 0.2
+
+
+@pytest.mark.parametrize(
+    ("passes", "message"),
+    [
+        (["litert.pt2e-int8(activations=dynamic)"], "garbage that differs from run to run .* use 'aeq.dynamic-int8'"),
+        (["litert.pt2e-int8(per_channel=false)"], "garbage that differs from run to run"),
+        (["nncf.qat", "litert.export"], "an operator for a torch model that rounds .* Use 'onnx.export' or"),
+        (["nncf.qat(3)", "finetune(1)", "executorch.static-int8"], "an operator for a torch model that rounds"),
+        (["nncf.qat", "onnx.export", "ort.static-int8"], "int8 already"),
+        (["nncf.qat", "openvino.export", "nncf.ptq-openvino"], "int8 already"),
+        (["onnx.export", "ort.static-int8(activation_type=s8, weight_type=u8)"], "no such kernel"),
+    ],
+)
+def test_what_is_known_to_be_bad_is_refused_by_name(passes: list[str], message: str) -> None:
+    with pytest.raises(SpecError, match=f"formats: 'mine': .*{message}"):
+        composed(*passes)
+
+
+def test_a_format_that_names_no_tolerance_has_that_of_its_precision() -> None:
+    for precision, tolerance in {"float32": 0.001, "float16": 0.02, "int8": 0.2, "int4": 0.2}.items():
+        assert Format("mine", (), "torch", "", precision).tolerance == tolerance
+        assert Format("mine", (), "torch", "", precision, tolerance=0.5).tolerance == 0.5
+
+
+def test_what_only_looks_like_it_is_not() -> None:
+    composed("nncf.qat", "onnx.export", "ort.fp16")
+    composed("onnx.export", "ort.static-int8(activation_type=s8)")
+    composed("onnx.export", "ort.static-int8(weight_type=u8)")
+    assert not [form.id for form in FORMATS.values() if refusal(form)]
+
+
+def test_every_known_bad_pair_says_what_to_do() -> None:
+    """Those that are refused by name are known by a format, the others are not."""
+    for bad in KNOWN_BAD:
+        assert (bad.shows is not None) == (bad.refused == "by name")
+        assert bad.reason[-1] != "."
+        assert bad.instead[0].isupper()
 
 
 def test_the_documented_compositions_fit(root_folder: Path, tmp_path: Path) -> None:

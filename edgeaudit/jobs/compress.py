@@ -93,12 +93,17 @@ def _manifest(context: JobContext, step: Pass, source: Artifact, product: Produc
         *source.manifest.passes,
         PassRecord(step.spec.name, step.parameters(context.inputs["params"]), context.inputs["versions"]),
     )
+    calibration: dict[str, Any] = {
+        "calibration_policy": source.manifest.calibration_policy,
+        "calibration_ids": source.manifest.calibration_ids,
+    }
+    if step.calibrates(step.parameters(context.inputs["params"])):
+        calibration = {"calibration_policy": context.inputs["calibration"]["policy"], "calibration_ids": ids}
     if step.spec.produces == "torch":
         recipe = product.recipe or Recipe.from_dict(source.manifest.recipe)
-        return replace(torch_manifest(recipe, file), passes=passes)
+        return replace(torch_manifest(recipe, file), passes=passes, **calibration)
     if product.input is None or product.output is None:
         raise ToolchainError(f"the pass '{step.spec.name}' did not say what {product.file} takes and answers")
-    calibrates = step.calibrates(step.parameters(context.inputs["params"]))
     return Manifest(
         kind=step.spec.produces,
         file=product.file,
@@ -108,10 +113,7 @@ def _manifest(context: JobContext, step: Pass, source: Artifact, product: Produc
         output=product.output,
         softmax_inside=product.softmax_inside,
         passes=passes,
-        calibration_policy=context.inputs["calibration"]["policy"]
-        if calibrates
-        else source.manifest.calibration_policy,
-        calibration_ids=ids if calibrates else source.manifest.calibration_ids,
         recipe=source.manifest.recipe,
         companions={name: file_sha256(context.draft / name) for name in product.companions},
+        **calibration,
     )

@@ -209,8 +209,8 @@ def apply(toy: Toy, use: PassUse, source: Path, seed: int = 0) -> tuple[Path, Pr
             training_records=toy.members if step.spec.trains else None,
         )
     )
-    if product.recipe is not None:
-        _RESHAPED[folder / product.file] = product.recipe
+    if step.spec.produces == "torch":
+        _RESHAPED[folder / product.file] = product.recipe or toy.recipe_of(source)
     return folder / product.file, product
 
 
