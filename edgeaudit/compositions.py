@@ -32,6 +32,8 @@ def find_format(use: FormatUse) -> Format:
         found = replace(found, tolerance=use.tolerance)
     if use.range_tolerance is not None:
         found = replace(found, range_tolerance=use.range_tolerance)
+    with _named(f"formats: '{use.id}'"):
+        find_runtime(found.runtime).spec.require_no_known_fault(step.name for step in found.passes)
     return found if use.softmax == "outside" else _with_softmax(found, use)
 
 

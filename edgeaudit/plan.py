@@ -278,7 +278,7 @@ class _Planner:
             "range_tolerance": found.range_tolerance,
             "versions": self._once(f"versions {name}", runtime.spec.versions),
             "device": self._once("device", local_fingerprint),
-            "code": self._once(f"code {name}", lambda: source_digest(runtime.__module__, *code)),
+            "code": self._once(f"code {name}", lambda: source_digest(runtime.__module__, *runtime.spec.code, *code)),
         }
         hints = {"runtime": name, "format": use.id, "role": role}
         return self.result.add(Job("query", inputs, (source,), f"query {use.id} {role}", hints))

@@ -46,7 +46,11 @@ def test_a_preset_is_a_name_for_its_composition(preset: Format) -> None:
 
 @pytest.mark.parametrize(
     "preset",
-    [f for f in FORMATS.values() if f.passes and f.id not in {"litert-int8-reference", "litert-int8-averaged"}],
+    [
+        f
+        for f in FORMATS.values()
+        if f.passes and f.id not in {"litert-int8-reference", "litert-int8-averaged"} and f.runtime != "tflite-runtime"
+    ],
     ids=lambda f: f.id,
 )
 def test_the_runtime_may_be_left_out(preset: Format) -> None:

@@ -30,16 +30,20 @@ class LiteRT(Runtime):
         defaults={"batch": 64, "xnnpack": True},
     )
 
+    def _library(self) -> Any:
+        """The module with `Interpreter` and `OpResolverType`."""
+        from ai_edge_litert import interpreter
+
+        return interpreter
+
     def _open(self) -> None:
         with quiet():
-            from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-            kernels = (
-                OpResolverType.AUTO if self.options["xnnpack"] else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-            )
+            library = self._library()
+            resolvers = library.OpResolverType
+            kernels = resolvers.AUTO if self.options["xnnpack"] else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 
             def opened(batch: int) -> Any:
-                interpreter = Interpreter(
+                interpreter = library.Interpreter(
                     model_path=str(self.artifact.path), num_threads=1, experimental_op_resolver_type=kernels
                 )
                 (entry,) = interpreter.get_input_details()
@@ -69,6 +73,12 @@ class LiteRT(Runtime):
                     f"{self.artifact.path.name} has a {np.dtype(detail['dtype']).name} tensor '{spec.name}' where its "
                     f"manifest says {spec.dtype}; make the artifact again"
                 )
+
+    def engaged(self) -> tuple[str, ...]:
+        """`XNNPACK` where that delegate took over at least one node of the graph, and `built-in kernels`."""
+        # Nodes that a delegate took stay in the list, followed by one called DELEGATE; there is no public way.
+        nodes = [node["op_name"] for node in self._interpreter._get_ops_details()]  # noqa: SLF001
+        return ("XNNPACK", "built-in kernels") if "DELEGATE" in nodes else ("built-in kernels",)
 
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         self._interpreter.set_tensor(self._in, block)

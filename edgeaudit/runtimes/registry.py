@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from edgeaudit.artifact import Kind
+from edgeaudit.devices.environment_runtimes import TfliteRuntimeElsewhere
 from edgeaudit.errors import ArtifactError
 from edgeaudit.plugins import with_entry_points
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
@@ -43,4 +44,5 @@ def default_runtime(kind: Kind) -> type[Runtime]:
 
 @cache
 def _runtimes() -> Mapping[str, type[Runtime]]:
-    return with_entry_points((OnnxRuntime, LiteRT, OpenVino, ExecuTorch, TorchReference), GROUP, Runtime, ArtifactError)
+    own = (OnnxRuntime, LiteRT, OpenVino, ExecuTorch, TorchReference, TfliteRuntimeElsewhere)
+    return with_entry_points(own, GROUP, Runtime, ArtifactError)
