@@ -17,6 +17,7 @@ from edgeaudit.artifact import Artifact
 from edgeaudit.devices.agent_file import agent_bytes, write_agent
 from edgeaudit.devices.agent_process import AgentProcess
 from edgeaudit.devices.environments import Environment, find_environment
+from edgeaudit.errors import ArtifactError
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 from edgeaudit.runtimes.tflite_runtime import TfliteRuntime
 
@@ -78,7 +79,10 @@ class EnvironmentRuntime(Runtime):
         largest = max(MAX_BODY, batches * self.batch * row + _HEAD_ROOM)
         with tempfile.TemporaryDirectory(prefix="edgeaudit-") as folder:
             shipped = {_MODEL: _shipped(self.artifact, Path(folder))}
-            self._agent = AgentProcess(command, spec.name, shipped, self.options, max_body=largest)
+            try:
+                self._agent = AgentProcess(command, spec.name, shipped, self.options, max_body=largest)
+            except ArtifactError as exc:  # it names the file as it was given it
+                raise ArtifactError(str(exc).replace(folder, str(self.artifact.folder))) from exc
         self._step = batches * self.batch
         self.options = self._agent.client.facts(_MODEL)["options"]  # as the runtime has them after opening the file
         self.batch = self.options["batch"]
@@ -110,6 +114,7 @@ class TfliteRuntimeElsewhere(EnvironmentRuntime):
 
 def _shipped(artifact: Artifact, folder: Path) -> Path:
     """The folder, filled with what a device gets: the files, and a manifest without what it need not know."""
+    artifact.verify()
     manifest = replace(artifact.manifest, calibration_ids=(), calibration_policy=None, recipe={})
     Artifact(folder, manifest).save()
     for name in (manifest.file, *manifest.companions):

@@ -6,6 +6,7 @@ docs/decisions/0007 says why it is our own.
 from __future__ import annotations
 
 import http.client
+import weakref
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -39,6 +40,7 @@ class OipClient:
         self._base = parts.path.rstrip("/")
         self._token = token
         self._connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=seconds)
+        weakref.finalize(self, self._connection.close)
 
     def live(self) -> bool:
         """Whether the server says that it lives."""

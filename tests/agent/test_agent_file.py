@@ -103,7 +103,8 @@ def test_newer_syntax_would_be_found(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "hashlib.file_digest(a, b)", "zip(a, b, strict=True)", "@dataclass(slots=True)\nclass A: pass", "A = int | None",
+        "hashlib.file_digest(a, b)", "zip(a, b, strict=True)", "@dataclass(slots=True)\nclass A: pass",
+        "A = int | None",
         "isinstance(a, int | str)", "from typing import Self", "entry_points(group='a')", "datetime.UTC",
     ],
 )  # fmt: skip
