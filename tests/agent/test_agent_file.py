@@ -112,6 +112,19 @@ def test_newer_names_would_be_found(text: str) -> None:
     assert too_new(ast.parse(text))
 
 
+def test_vermin_agrees(tmp_path: Path) -> None:
+    """It knows what came with which Python far better than the list above; that one needs no package."""
+    pytest.importorskip("vermin")
+    for name, content in MODULES.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    oldest = ".".join(map(str, OLDEST_PYTHON))
+    command = [sys.executable, "-m", "vermin", "--no-tips", "--no-eval-annotations", f"-t={oldest}-", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 def test_the_same_sources_give_the_same_bytes(tmp_path: Path) -> None:
     """In another process, from another folder, with another hash seed, time zone and file mask."""
     code = "import sys; from edgeaudit.devices.agent_file import agent_bytes; sys.stdout.buffer.write(agent_bytes())"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -80,7 +80,7 @@ def test_addresses_that_are_none(url: str) -> None:
 
 
 @contextmanager
-def answering(body: bytes, status: int = 200, **headers: str) -> Iterator[str]:
+def answering(body: bytes, headers: Mapping[str, str], status: int = 200) -> Iterator[str]:
     """A server that says the same to everybody."""
 
     class Always(BaseHTTPRequestHandler):
@@ -88,7 +88,7 @@ def answering(body: bytes, status: int = 200, **headers: str) -> Iterator[str]:
             self.rfile.read(int(self.headers.get("Content-Length", "0")))
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                self.send_header(name.replace("_", "-"), value)
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
 
@@ -122,18 +122,18 @@ def outputs(**changes: object) -> bytes:
         (outputs(shape=[2, 2]), {}),
         (outputs(datatype="FLOAT"), {}),
         (outputs(parameters={"binary_data_size": 1 << 40}), {}),
-        (outputs(), {"Inference_Header_Content_Length": "9999"}),
-        (outputs(), {"Inference_Header_Content_Length": "one"}),
+        (outputs(), {"Inference-Header-Content-Length": "9999"}),
+        (outputs(), {"Inference-Header-Content-Length": "one"}),
     ],
 )
 def test_answers_that_are_not_the_protocol(body: bytes, headers: dict[str, str]) -> None:
-    with answering(body, **headers) as url, pytest.raises(ProtocolError):
+    with answering(body, headers) as url, pytest.raises(ProtocolError):
         OipClient(url).infer("any", {"in": VALUES})
 
 
 def test_redirections_are_not_followed() -> None:
     with (
-        answering(b"", 302, Location="http://127.0.0.1:9/") as url,
+        answering(b"", {"Location": "http://127.0.0.1:9/"}, 302) as url,
         pytest.raises(DeviceError, match=r"refused \(302\)"),
     ):
         OipClient(url, TOKEN).server_metadata()
