@@ -181,8 +181,11 @@ class TestServed:
         with pytest.raises(AgreementError, match="does not answer like the torch model"):
             require_agreement(subject.logits, answers, what="dynamic", tolerance=0.2)
 
-    @pytest.mark.parametrize("name", ["mlp", "cnn-8x8x1", "residual-32x32x3", "separable-32x32x3"])
-    def test_against_litert_on_the_same_full_integer_file(self, name: str) -> None:
+    @pytest.mark.parametrize(
+        ("name", "differ"),
+        [("mlp", 0.017), ("cnn-8x8x1", 0.854), ("residual-32x32x3", 0.842), ("separable-32x32x3", 0.492)],
+    )
+    def test_against_litert_on_the_same_full_integer_file(self, name: str, differ: float) -> None:
         """docs/agent.md has the figures: equal to LiteRT without XNNPACK, at most one step from LiteRT with it."""
         subject = toy(name)
         served = artifact(subject, FORMATS["litert-int8"].passes)
@@ -194,9 +197,9 @@ class TestServed:
         np.testing.assert_array_equal(opened(served, xnnpack=False).query(subject.queries), built_in)
         step = served.manifest.output.scale
         assert step is not None
-        assert np.abs(answers - xnnpack).max() == pytest.approx(step)
-        rows = float((answers != xnnpack).any(axis=1).mean())
-        assert rows == pytest.approx({"mlp": 0.017, "cnn-8x8x1": 0.854}.get(name, rows), abs=0.2)
+        assert np.abs(answers - xnnpack).max() == pytest.approx(step, rel=1e-3)  # float32 multiples of the step
+        # Training differs in the last bits between machines, and with it which answers are near a step's middle.
+        assert (answers != xnnpack).any(axis=1).mean() == pytest.approx(differ, abs=0.2)
 
     @pytest.mark.parametrize("passes", [("aeq.weight-only-int8",), ("aeq.static-int16x8",)], ids=lambda p: p[0])
     def test_other_files_of_ai_edge_quantizer(self, passes: tuple[str, ...]) -> None:
