@@ -131,5 +131,8 @@ class Artifact:
 
 def file_sha256(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
     with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+        while block := handle.read(1 << 20):  # hashlib.file_digest came with Python 3.11, and boards run older ones
+            digest.update(block)
+    return digest.hexdigest()

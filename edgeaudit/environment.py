@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 
+from edgeaudit.devices.environment_runtimes import EnvironmentSpec
 from edgeaudit.devices.local import cpu_flags, cpu_name
 from edgeaudit.exporters import pass_specs
 from edgeaudit.report.model import Environment
@@ -30,12 +31,20 @@ def installed(package: str) -> str | None:
 
 def current_environment() -> Environment:
     """The environment of this process; workers run in the same one."""
-    plugins = [s.packages for s in pass_specs()] + [s.packages for s in runtime_specs()]
+    runtimes = [spec for spec in runtime_specs() if not isinstance(spec, EnvironmentSpec)]
+    plugins = [s.packages for s in pass_specs()] + [s.packages for s in runtimes]
     names = sorted({*_OWN, *(package for packages in plugins for package in packages)})
+    packages = {name: installed(name) for name in names} | _elsewhere()
     return Environment(
         python=platform.python_version(),
         os=f"{platform.system()} {platform.machine()}",
         cpu=cpu_name(),
         isa=cpu_flags(),
-        packages={name: found for name in names if (found := installed(name)) is not None},
+        packages={name: found for name, found in packages.items() if found is not None},
     )
+
+
+def _elsewhere() -> dict[str, str | None]:
+    """Packages of environments beside this one, by environment and name, since a package may be in both."""
+    specs = [spec for spec in runtime_specs() if isinstance(spec, EnvironmentSpec)]
+    return {f"{s.environment}: {name}": found for s in specs for name, found in s.installed().items()}

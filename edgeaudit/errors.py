@@ -9,9 +9,12 @@
     ├── RecipeError          a model cannot be built
     │   └── TrainingError    a model was built and did not train
     ├── ToolchainError       a converter or quantiser failed
-    │   └── MissingToolchain it is not installed; carries the pip line
+    │   ├── MissingToolchain it is not installed; carries the pip line
+    │   └── MissingEnvironment  an environment of its own was not made; carries the command
     ├── ArtifactError        a runtime cannot serve the artifact
     │   └── AgreementError   it serves it and answers something else than the model
+    ├── DeviceError          a device, or the agent on it, cannot be reached or refuses
+    │   └── ProtocolError    a message does not follow the Open Inference Protocol
     ├── AttackError          an attack cannot be run on these responses
     ├── BudgetError          a budget names what does not exist
     ├── StoreError           the store cannot be written or read
@@ -35,8 +38,11 @@ __all__ = [
     "AttackError",
     "BudgetError",
     "DataError",
+    "DeviceError",
     "EdgeAuditError",
+    "MissingEnvironment",
     "MissingToolchain",
+    "ProtocolError",
     "RecipeError",
     "RunError",
     "SpecError",
@@ -94,12 +100,24 @@ class MissingToolchain(ToolchainError):
         return type(self), self._args
 
 
+class MissingEnvironment(ToolchainError):
+    """A runtime's own environment was not made yet; the message has the command that makes it."""
+
+
 class ArtifactError(EdgeAuditError):
     """A runtime cannot load or run an artifact."""
 
 
 class AgreementError(ArtifactError):
     """An artifact's answers disagree with the torch model it was made from."""
+
+
+class DeviceError(EdgeAuditError):
+    """A device, or the agent on it, cannot be reached, or refuses what it is asked."""
+
+
+class ProtocolError(DeviceError):
+    """A message does not follow the Open Inference Protocol."""
 
 
 class AttackError(EdgeAuditError):

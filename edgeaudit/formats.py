@@ -112,6 +112,7 @@ def _tflite(fid: str, summary: str, precision: str, weights: str, **params: obje
 
 _ORT = "onnxruntime"
 _LITERT = "litert"
+_TFLITE = "tflite-runtime"
 _EXECUTORCH = "executorch"
 _OPENVINO = "openvino"
 _STATIC = PassUse("ort.static-int8")
@@ -200,6 +201,21 @@ FORMATS: Mapping[str, Format] = {
             _litert(PassUse("aeq.static-int16x8")),
             _LITERT,
             "LiteRT, full integer, weights int8, activations int16",
+            "int8",
+        ),
+        Format("litert-fp32-tflite-runtime", _litert(), _TFLITE, "TFLite, tflite-runtime 2.14, XNNPACK", "float32"),
+        Format(
+            "litert-fp16-tflite-runtime",
+            _litert(PassUse("aeq.fp16")),
+            _TFLITE,
+            "TFLite, weights float16, tflite-runtime 2.14, XNNPACK",
+            "float16",
+        ),
+        Format(
+            "litert-int8-tflite-runtime",
+            _litert(PassUse("aeq.static-int8")),
+            _TFLITE,
+            "TFLite, full integer, tflite-runtime 2.14, whose XNNPACK leaves integers to the built-in kernels",
             "int8",
         ),
         Format("executorch-fp32", _executorch("export"), _EXECUTORCH, "ExecuTorch, XNNPACK", "float32"),

@@ -359,7 +359,7 @@ class _Planner:
             "range_tolerance": found.range_tolerance,
             "versions": self._once(f"versions {name}", runtime.spec.versions),
             "device": self._once("device", local_fingerprint),
-            "code": self._once(f"code {name}", lambda: source_digest(*_modules_of(runtime), *code)),
+            "code": self._once(f"code {name}", lambda: source_digest(*_modules_of(runtime), *runtime.spec.code, *code)),
         }
         hints = {"runtime": name, "format": use.id, "role": role, "house": runtime.spec.house}
         return self.result.add(Job("query", inputs, (source,), f"query {use.id} {role}", hints))
@@ -373,7 +373,8 @@ class _Planner:
             "versions": {"zlib": zlib.ZLIB_RUNTIME_VERSION},
         }
         inspect = self.result.add(Job("inspect", looked, (artifact,), f"look into {use.id}", hints))
-        if not self.spec.quality.latency:
+        runtime = find_runtime(found.runtime).spec
+        if not (self.spec.quality.latency and runtime.timed_here):
             return inspect, None
         timed = {
             "population": self.population_ref[1],
@@ -384,7 +385,7 @@ class _Planner:
             "repetitions": self.spec.quality.repetitions,
             "code": self._once("latency code", lambda: source_digest(*_LATENCY_CODE)),
         }
-        more = {"exclusive": True, "house": find_runtime(found.runtime).spec.house}
+        more = {"exclusive": True, "house": runtime.house}
         return inspect, self.result.add(Job("latency", timed, (query,), f"time {use.id}", {**hints, **more}))
 
     def _view(self, query: JobRef, view: str) -> JobRef:

@@ -6,12 +6,13 @@ Read by the device side, too: standard library only.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib import metadata
 from typing import Any, TypeVar
 
 from edgeaudit.errors import EdgeAuditError, MissingToolchain
 
-__all__ = ["package_versions", "with_entry_points"]
+__all__ = ["installed_versions", "package_versions", "with_entry_points"]
 
 _Plugin = TypeVar("_Plugin")
 
@@ -27,6 +28,15 @@ def package_versions(what: str, packages: Iterable[str], extra: str) -> dict[str
     return found
 
 
+def installed_versions(packages: Iterable[str]) -> dict[str, str | None]:
+    """Version of each distribution, None where it is not installed."""
+    found: dict[str, str | None] = dict.fromkeys(packages)
+    for package in found:
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
 def with_entry_points(
     own: Iterable[type[_Plugin]], group: str, kind: type[Any], error: type[EdgeAuditError]
 ) -> dict[str, type[_Plugin]]:
@@ -37,7 +47,7 @@ def with_entry_points(
     """
     noun = kind.__name__.lower()
     found: dict[str, type[_Plugin]] = {_name(plugin): plugin for plugin in own}
-    for point in metadata.entry_points(group=group):
+    for point in metadata.entry_points(group=group):  # Python 3.10's; the agent, on 3.9, has no plugins
         plugin = point.load()
         if not (isinstance(plugin, type) and issubclass(plugin, kind)):
             raise error(f"the entry point '{point.name}' of {group} is no {kind.__name__} class: {point.value}")

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from edgeaudit.artifact import Kind, TensorSpec
 from edgeaudit.errors import ToolchainError, did_you_mean, toolchain_errors
 from edgeaudit.houses import House
-from edgeaudit.plugins import package_versions
+from edgeaudit.plugins import installed_versions, package_versions
 from edgeaudit.recipes.base import Recipe
 
 if TYPE_CHECKING:
@@ -67,6 +67,15 @@ class PassSpec:
     code: tuple[str, ...] = ()
     typical_seconds: float = 0.1
     house: House = "torch"
+
+    def installed(self) -> dict[str, str | None]:
+        """Version of each package, None where it is missing."""
+        return installed_versions(self.packages)
+
+    @property
+    def remedy(self) -> str:
+        """The command that installs what is missing."""
+        return f"pip install 'edgeaudit[{self.extra}]'"
 
     def versions(self) -> dict[str, str]:
         """Installed version of each package; raises `MissingToolchain` with the pip line."""

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from edgeaudit.devices.environments import Environment, find_environment
+from edgeaudit.errors import ToolchainError
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -30,6 +33,24 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"EDGEAUDIT_DATA: {folder} does not exist")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tflite_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+    """tflite-runtime's environment: the user's where there is one, or else one made for this run; skips without pip."""
+    environment = find_environment("tflite-runtime")
+    if environment.prepared:
+        yield environment
+        return
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEAUDIT_ENVIRONMENTS", str(shared / "environments"))
+        try:
+            environment.prepare()
+        except ToolchainError as exc:
+            pytest.skip(f"no environment for tflite-runtime: {exc}")
+        yield environment
 
 
 class EntryPoint:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edgeaudit.devices.local import cpu_flags, cpu_name, int8_sums_saturate
-from edgeaudit.environment import installed, version
+from edgeaudit.environment import version
 from edgeaudit.exporters import PassSpec, pass_specs
 from edgeaudit.runtimes.base import RuntimeSpec
 from edgeaudit.runtimes.registry import runtime_specs
@@ -35,15 +35,15 @@ def doctor() -> None:
     usable = 0
     specs: list[PassSpec | RuntimeSpec] = [*pass_specs(), *runtime_specs()]
     for spec in specs:
-        found = {package: installed(package) for package in spec.packages}
+        found = spec.installed()
         usable += all(found.values())
         for package, number in found.items():
             table.add_row(spec.name, package, number or "missing")
             if number is None:
-                missing.add(spec.extra)
+                missing.add(spec.remedy)
     console.print(table)
-    for extra in sorted(missing):
-        console.print(f"missing: pip install 'edgeaudit[{extra}]'", markup=False, highlight=False)
+    for remedy in sorted(missing):
+        console.print(f"missing: {remedy}", markup=False, highlight=False)
     if not missing:
         console.print("every toolchain and runtime is installed", highlight=False)
     raise typer.Exit(0 if usable else 2)

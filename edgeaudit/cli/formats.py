@@ -7,7 +7,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgeaudit.calls import Call
-from edgeaudit.environment import installed
 from edgeaudit.exporters import PassSpec, find_pass
 from edgeaudit.formats import FORMATS
 from edgeaudit.runtimes.base import RuntimeSpec
@@ -24,10 +23,13 @@ def formats() -> None:
     table = Table(box=None, pad_edge=False)
     for head in ("format", "precision", "passes", "runtime", "needs", "installed"):
         table.add_column(head, overflow="fold", no_wrap=head == "format")
+    remedies: set[str] = set()
     for found in FORMATS.values():
         specs: list[PassSpec | RuntimeSpec] = [find_pass(step.name).spec for step in found.passes]
         specs.append(find_runtime(found.runtime).spec)
-        missing = {package for spec in specs for package in spec.packages if installed(package) is None}
+        lacking = [(name, spec.remedy) for spec in specs for name, has in spec.installed().items() if has is None]
+        missing = {name for name, _ in lacking}
+        remedies.update(remedy for _, remedy in lacking)
         steps = ", ".join(Call(step.name, (), step.params).text() for step in found.passes) or "-"
         served = Call(found.runtime, (), found.runtime_options).text()
         needs = ",".join(dict.fromkeys(spec.extra for spec in specs))
@@ -35,4 +37,7 @@ def formats() -> None:
             *map(escape, (found.id, found.precision, steps, served, f"[{needs}]")),
             f"no: {', '.join(sorted(missing))}" if missing else "yes",
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for remedy in sorted(remedies):
+        console.print(f"missing: {remedy}", markup=False, highlight=False)

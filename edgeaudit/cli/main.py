@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from edgeaudit.cli import attack, attacks, cache, check, doctor, formats, init, plan, report, run
+from edgeaudit.cli import agent, attack, attacks, cache, check, doctor, environments, formats, init, plan, report, run
 from edgeaudit.environment import version as own_version
 from edgeaudit.errors import EdgeAuditError
 
@@ -36,7 +36,9 @@ app.command("check")(check.check)
 app.command("report")(report.report)
 app.command("formats")(formats.formats)
 app.command("attacks")(attacks.attacks)
+app.command("agent")(agent.agent)
 app.add_typer(cache.app, name="cache")
+app.add_typer(environments.app, name="environments")
 
 
 @app.callback(invoke_without_command=True)

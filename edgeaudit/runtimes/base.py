@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from edgeaudit.artifact import Artifact, Kind, TensorSpec
 from edgeaudit.errors import ArtifactError, EdgeAuditError, did_you_mean
 from edgeaudit.houses import House
-from edgeaudit.plugins import package_versions
+from edgeaudit.plugins import installed_versions, package_versions
 
 __all__ = ["Contract", "Runtime", "RuntimeSpec"]
 
@@ -36,6 +36,8 @@ class RuntimeSpec:
     """What a runtime serves and needs; readable without importing it.
 
     `defaults` lists every option. `house`: of the worker processes that can import it.
+    refuses: passes whose files it answers wrongly, with the reason.
+    code: modules beside its own that decide what it answers.
     """
 
     name: str
@@ -45,6 +47,28 @@ class RuntimeSpec:
     summary: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
     house: House = "torch"
+    refuses: Mapping[str, str] = field(default_factory=dict)
+    code: tuple[str, ...] = ()
+
+    def installed(self) -> dict[str, str | None]:
+        """Version of each package, None where it is missing."""
+        return installed_versions(self.packages)
+
+    @property
+    def remedy(self) -> str:
+        """The command that installs what is missing."""
+        return f"pip install 'edgeaudit[{self.extra}]'"
+
+    @property
+    def timed_here(self) -> bool:
+        """Whether a call takes what the runtime takes, and no way to another process and back."""
+        return True
+
+    def require_no_known_fault(self, passes: Iterable[str]) -> None:
+        """`ArtifactError` with the reason where this runtime is known to answer files of one of the passes wrongly."""
+        for name in passes:
+            if name in self.refuses:
+                raise ArtifactError(f"the runtime '{self.name}' does not serve files of '{name}': {self.refuses[name]}")
 
     def versions(self) -> dict[str, str]:
         """Installed version of each package; raises `MissingToolchain` with the pip line."""
@@ -100,6 +124,7 @@ class Runtime(ABC):
                 f"the runtime '{self.spec.name}' serves {self.spec.serves} files, "
                 f"and {artifact.manifest.file} is {artifact.manifest.kind}"
             )
+        self.spec.require_no_known_fault(record.name for record in artifact.manifest.passes)
         self.artifact = artifact
         fixed = artifact.manifest.input.shape[0]
         if fixed > 0:
@@ -122,7 +147,26 @@ class Runtime(ABC):
         if len(records) == 0:
             classes = self.artifact.manifest.output.shape[-1] if outputs is None else len(outputs)
             return np.empty((0, classes), np.float32)
-        native = self._to_native(np.asarray(records, np.float32))
+        raw = self.ask(self._to_native(np.asarray(records, np.float32)))
+        given = _dequantise(raw, self.artifact.manifest.output)
+        return given if outputs is None else np.ascontiguousarray(given[:, outputs])
+
+    @final
+    def ask(self, native: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Answer tensors as the file itself takes and gives them: its own layout, dtypes and integers.
+
+        native: [n, ...] with n >= 1. Returns [n, classes].
+        """
+        raw = self._answer_all(native)
+        output = self.artifact.manifest.output
+        if raw.ndim != 2 or raw.shape[1] != output.shape[-1]:
+            raise ArtifactError(
+                f"{self.artifact.path.name} answered shape {raw.shape}, not [records, {output.shape[-1]}]"
+            )
+        return raw
+
+    def _answer_all(self, native: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Answer any number of records in batches. A runtime that is asked elsewhere leaves the batches to it."""
         answers = []
         for start in range(0, len(native), self.batch):
             block = native[start : start + self.batch]
@@ -131,14 +175,7 @@ class Runtime(ABC):
                 block = np.concatenate([block, np.repeat(block[-1:], short, axis=0)])
             with _runtime_errors(f"{self.spec.name} failed on {self.artifact.path}"):
                 answers.append(self._answer(np.ascontiguousarray(block))[: self.batch - short])
-        raw = np.concatenate(answers)
-        output = self.artifact.manifest.output
-        if raw.ndim != 2 or raw.shape[1] != output.shape[-1]:
-            raise ArtifactError(
-                f"{self.artifact.path.name} answered shape {raw.shape}, not [records, {output.shape[-1]}]"
-            )
-        given = _dequantise(raw, output)
-        return given if outputs is None else np.ascontiguousarray(given[:, outputs])
+        return np.concatenate(answers)
 
     @final
     def native_call(self, records: npt.NDArray[np.float32]) -> Callable[[], object]:
@@ -173,6 +210,10 @@ class Runtime(ABC):
     @abstractmethod
     def _open(self) -> None:
         """Load `self.artifact.path`."""
+
+    def engaged(self) -> tuple[str, ...]:
+        """Delegates or execution providers that really compute, as the runtime itself tells; empty if none."""
+        return ()
 
     @abstractmethod
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -34,10 +34,8 @@ class LiteRT(Runtime):
 
     @classmethod
     def _contract(cls, path: Path) -> Contract:
-        from ai_edge_litert.interpreter import Interpreter
-
         with quiet():
-            interpreter = Interpreter(model_path=str(path), num_threads=1)
+            interpreter = cls._library().Interpreter(model_path=str(path), num_threads=1)
 
         def declared(detail: dict[str, Any]) -> TensorSpec:
             scales, points = (detail["quantization_parameters"][key] for key in ("scales", "zero_points"))
@@ -59,11 +57,12 @@ class LiteRT(Runtime):
 
     def _open(self) -> None:
         with quiet():
-            interpreter_class, resolvers = self._package()
+            library = self._library()
+            resolvers = library.OpResolverType
             kernels = resolvers.AUTO if self.options["xnnpack"] else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 
             def opened(batch: int) -> Any:
-                interpreter = interpreter_class(
+                interpreter = library.Interpreter(
                     model_path=str(self.artifact.path), num_threads=1, experimental_op_resolver_type=kernels
                 )
                 (entry,) = interpreter.get_input_details()
@@ -84,11 +83,12 @@ class LiteRT(Runtime):
         self._check_contract(entry, exit_)
         self._in, self._out = entry["index"], exit_["index"]
 
-    def _package(self) -> tuple[Any, Any]:
-        """The interpreter's class and its enumeration of kernels; other packages have the same ones."""
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    @classmethod
+    def _library(cls) -> Any:
+        """What has `Interpreter` and `OpResolverType`; other packages have the same ones."""
+        from ai_edge_litert import interpreter
 
-        return Interpreter, OpResolverType
+        return interpreter
 
     def _check_contract(self, entry: dict[str, Any], exit_: dict[str, Any]) -> None:
         """The manifest's dtypes must be the file's: numbers quantised for another file would be nonsense."""
@@ -99,6 +99,12 @@ class LiteRT(Runtime):
                     f"{self.artifact.path.name} has a {np.dtype(detail['dtype']).name} tensor '{spec.name}' where its "
                     f"manifest says {spec.dtype}; make the artifact again"
                 )
+
+    def engaged(self) -> tuple[str, ...]:
+        """`XNNPACK` where that delegate took over at least one node of the graph, and `built-in kernels`."""
+        # Nodes that a delegate took stay in the list, followed by one called DELEGATE; there is no public way.
+        nodes = [node["op_name"] for node in self._interpreter._get_ops_details()]  # noqa: SLF001
+        return ("XNNPACK", "built-in kernels") if "DELEGATE" in nodes else ("built-in kernels",)
 
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         self._interpreter.set_tensor(self._in, block)

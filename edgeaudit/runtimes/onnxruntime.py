@@ -75,6 +75,10 @@ class OnnxRuntime(Runtime):
                 str(self.artifact.path), options, providers=["CPUExecutionProvider"]
             )
 
+    def engaged(self) -> tuple[str, ...]:
+        """The session's execution providers."""
+        return tuple(self._session.get_providers())
+
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         manifest = self.artifact.manifest
         (answer,) = self._session.run([manifest.output.name], {manifest.input.name: block})

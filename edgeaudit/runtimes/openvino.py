@@ -95,7 +95,12 @@ class OpenVino(Runtime):
                 f"{cpu_name()} cannot compute in {precision}, OpenVINO would take {given}; set the option 'precision' "
                 f"to {given}, or audit on a device that can"
             )
+        self._engaged = (*compiled.get_property("EXECUTION_DEVICES"), given)
         self._request = compiled.create_infer_request()
+
+    def engaged(self) -> tuple[str, ...]:
+        """The devices that execute the model, and the precision of what is not int8."""
+        return self._engaged
 
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return np.array(self._request.infer([block])[0])

@@ -76,7 +76,8 @@ def _terminal_to_file() -> Iterator[None]:
             _flush()
             size = said.seek(0, os.SEEK_END)
             said.seek(max(0, size - 2000))
-            if text := said.read().decode(errors="replace").strip():
+            text = said.read().decode(errors="replace").strip()
+            if text and sys.version_info >= (3, 11):  # a board's Python may be older, and has no notes
                 exc.add_note(f"it said before it failed:\n{text}")
             raise
         finally:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from edgeaudit.artifact import Kind
+from edgeaudit.devices.environment_runtimes import TfliteRuntimeElsewhere
 from edgeaudit.errors import ArtifactError
 from edgeaudit.plugins import with_entry_points
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
@@ -45,5 +46,7 @@ def default_runtime(kind: Kind) -> type[Runtime]:
 
 @cache
 def _runtimes() -> Mapping[str, type[Runtime]]:
-    own = (OnnxRuntime, LiteRT, OpenVino, ExecuTorch, TorchReference, KerasReference, TfLite)
+    own = (
+        OnnxRuntime, LiteRT, OpenVino, ExecuTorch, TorchReference, KerasReference, TfLite, TfliteRuntimeElsewhere,
+    )  # fmt: skip
     return with_entry_points(own, GROUP, Runtime, ArtifactError)

@@ -6,6 +6,7 @@ kernels are those of another release, though, and may answer otherwise, so it is
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from edgeaudit.runtimes.base import RuntimeSpec
@@ -28,6 +29,7 @@ class TfLite(LiteRT):
         house="tensorflow",
     )
 
-    def _package(self) -> tuple[Any, Any]:
+    @classmethod
+    def _library(cls) -> Any:
         tf = tensorflow()
-        return tf.lite.Interpreter, tf.lite.experimental.OpResolverType
+        return SimpleNamespace(Interpreter=tf.lite.Interpreter, OpResolverType=tf.lite.experimental.OpResolverType)

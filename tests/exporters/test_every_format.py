@@ -20,7 +20,17 @@ COMPRESSED = [f for f in FORMATS.values() if f.passes and starts_from(f) == "tor
 CHANNELS_LAST = {"tflite": "NHWC", "onnx": "NCHW", "openvino": "NCHW", "executorch": "NCHW"}
 INTEGERS = {"aeq.static-int8": "int8", "aeq.static-int16x8": "int16", "litert.pt2e-int8": "int8"}
 
-every_format = pytest.mark.parametrize("fmt", COMPRESSED, ids=lambda f: f.id)
+
+@pytest.fixture
+def fmt(request: pytest.FixtureRequest) -> Format:
+    """The format, with the environment of its runtime, where that has one of its own."""
+    found: Format = request.param
+    if found.runtime == "tflite-runtime" and request.node.get_closest_marker("toolchain"):
+        request.getfixturevalue("tflite_environment")
+    return found
+
+
+every_format = pytest.mark.parametrize("fmt", COMPRESSED, ids=lambda f: f.id, indirect=True)
 every_toy = pytest.mark.parametrize("name", RECIPES)
 
 

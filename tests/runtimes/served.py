@@ -80,9 +80,8 @@ def steep_openvino_artifact(folder: Path, *, signed: bool) -> Artifact:
     model = openvino.Model([ops.matmul(codes, weights, False, True)], [entry], "steep")
     path = folder / "steep.xml"
     openvino.save_model(model, path, compress_to_fp16=False)
-    return seal(
-        path, "openvino", TensorSpec("input", (-1, 8), "float32", "flat"), TensorSpec("logits", (-1, 2), "float32")
-    )
+    source, answer = TensorSpec("input", (-1, 8), "float32", "flat"), TensorSpec("logits", (-1, 2), "float32")
+    return seal(path, "openvino", source, answer, companions={"steep.bin": file_sha256(path.with_suffix(".bin"))})
 
 
 def linear() -> nn.Module:

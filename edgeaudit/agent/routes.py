@@ -1,0 +1,137 @@
+"""What the agent answers to a request that was let in: no sockets here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from urllib.parse import unquote
+
+from edgeaudit.agent.fingerprint import agent_version, fingerprint
+from edgeaudit.agent.served import TURN, Served
+from edgeaudit.agent.tensors import Head, join, read_tensors, split, written
+from edgeaudit.errors import ProtocolError
+
+__all__ = ["Answer", "NotThere", "Routes"]
+
+_EXTENSIONS = ["binary_tensor_data", "edgeaudit_fingerprint"]
+
+
+class NotThere(ProtocolError):
+    """No such path or model."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The body of a response, and the length of its JSON where tensors follow."""
+
+    body: bytes
+    head_bytes: int | None = None
+
+
+class Routes:
+    """The protocol's paths over the models served. Names are looked up among them and are never paths of files."""
+
+    def __init__(self, runtime: str, models: Mapping[str, Served]) -> None:
+        self._runtime = runtime
+        self._models = dict(models)
+        self._fingerprint: dict[str, Any] | None = None
+
+    def get(self, path: str) -> Answer:
+        """Answer a GET."""
+        parts = _parts(path)
+        fixed: dict[tuple[str, ...], Callable[[], Head]] = {
+            ("v2", "health", "live"): lambda: {"live": True},
+            ("v2", "health", "ready"): lambda: {"ready": True},
+            ("v2",): self._server,
+            ("v2", "edgeaudit", "fingerprint"): self._facts,
+        }
+        if parts in fixed:
+            return Answer(join(fixed[parts](), ())[0])
+        if parts[:2] == ("v2", "edgeaudit"):
+            model, rest = self._model(("v2", *parts[2:]), path)
+            if rest == ():
+                return Answer(join(model.facts(), ())[0])
+        model, rest = self._model(parts, path)
+        if rest == ():
+            return Answer(join(model.metadata(), ())[0])
+        if rest == ("ready",):
+            return Answer(join({"name": model.name, "ready": True}, ())[0])
+        raise NotThere(f"there is nothing to get at {path!r}")
+
+    def find_infer(self, path: str) -> Callable[[bytes, int | None], Answer]:
+        """What answers a POST to this path, given its body and the length of the JSON in it.
+
+        Apart from the answer itself, so that a body for no model is never read.
+        """
+        model, rest = self._model(_parts(path), path)
+        if rest != ("infer",):
+            raise NotThere(f"there is nothing to post to at {path!r}")
+        return partial(_infer, model)
+
+    def _model(self, parts: tuple[str, ...], path: str) -> tuple[Served, tuple[str, ...]]:
+        if parts[:2] != ("v2", "models") or len(parts) < 3:
+            raise NotThere(f"there is nothing at {path!r}")
+        name, rest = parts[2], parts[3:]
+        if name not in self._models:
+            raise NotThere(f"there is no model {name!r} here; there are: {', '.join(self._models)}")
+        if rest[:1] == ("versions",):
+            if rest[1:2] != (Served.VERSION,):
+                raise NotThere(f"the model {name!r} has the version {Served.VERSION} and no other")
+            rest = rest[2:]
+        return self._models[name], rest
+
+    def _server(self) -> Head:
+        return {"name": "edgeaudit-agent", "version": agent_version(), "extensions": _EXTENSIONS}
+
+    def _facts(self) -> Head:
+        with TURN:
+            if self._fingerprint is None:
+                self._fingerprint = fingerprint(self._runtime, self._models)
+            return self._fingerprint
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(unquote(part) for part in path.partition("?")[0].strip("/").split("/"))
+
+
+def _infer(model: Served, body: bytes, head_bytes: int | None) -> Answer:
+    head, tail = split(body, head_bytes)
+    identity = head.get("id", "")
+    if not isinstance(identity, str):
+        raise ProtocolError("the id of a request is a string")
+    binary = _binary_output(head, model)
+    name, values = model.infer(read_tensors(head.get("inputs"), tail))
+    entry, blob = written(name, values, binary=binary)
+    answer: Head = {"model_name": model.name, "model_version": Served.VERSION, "outputs": [entry]}
+    if identity:
+        answer["id"] = identity
+    try:
+        return Answer(*join(answer, () if blob is None else (blob,)))
+    except ValueError as exc:
+        raise ProtocolError("an answer is not finite, which JSON cannot say; ask for binary_data") from exc
+
+
+def _binary_output(head: Head, model: Served) -> bool:
+    """Whether the one output is wanted as bytes; `ProtocolError` where something else is wanted."""
+    wanted = bool(_object(head, "request").get("binary_data_output", False))
+    outputs = head.get("outputs") or []
+    if not isinstance(outputs, list):
+        raise ProtocolError("the outputs of a request are a list")
+    only = model.runtime.artifact.manifest.output.name
+    for output in outputs:
+        if not isinstance(output, dict) or output.get("name") != only:
+            raise ProtocolError(f"the model '{model.name}' answers with the tensor '{only}' and no other")
+        parameters = _object(output, f"tensor '{only}'")
+        if refused := [key for key in parameters if key.startswith(("classification", "shared_memory"))]:
+            raise ProtocolError(f"the parameter '{refused[0]}' of the tensor '{only}' is not offered")
+        wanted = bool(parameters.get("binary_data", wanted))
+    return wanted
+
+
+def _object(entry: Head, what: str) -> Head:
+    parameters = entry.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise ProtocolError(f"the parameters of the {what} are no object")
+    return parameters

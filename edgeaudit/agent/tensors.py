@@ -1,0 +1,170 @@
+"""Messages of the Open Inference Protocol v2: a JSON head, and tensors in it or as bytes behind it.
+
+Both sides use this: the agent reads inputs and writes outputs, a client the other way round. Tensors are read with
+numpy's `frombuffer` and `array` from numbers and bytes; nothing is ever unpickled. Source: the protocol's specification
+and its binary tensor data extension (little endian, row major, no padding).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.errors import ProtocolError
+
+__all__ = ["DATATYPES", "Head", "datatype_of", "join", "read_tensors", "split", "written"]
+
+Head = dict[str, Any]
+
+DATATYPES: Mapping[str, str] = {
+    "BOOL": "bool",
+    "UINT8": "uint8", "UINT16": "uint16", "UINT32": "uint32", "UINT64": "uint64",
+    "INT8": "int8", "INT16": "int16", "INT32": "int32", "INT64": "int64",
+    "FP16": "float16", "FP32": "float32", "FP64": "float64",
+}  # fmt: skip
+"""The protocol's datatypes and numpy's. BYTES, of strings, is none that a model here takes."""
+
+_DATATYPE = {dtype: name for name, dtype in DATATYPES.items()}
+_MOST_AXES = 8
+
+
+def datatype_of(dtype: npt.DTypeLike) -> str:
+    """The protocol's name of a numpy dtype; `ProtocolError` for one that it has no name for."""
+    name = np.dtype(dtype).name
+    if name not in _DATATYPE:
+        raise ProtocolError(f"the protocol has no datatype for {name}")
+    return _DATATYPE[name]
+
+
+def split(body: bytes, head_bytes: int | None) -> tuple[Head, memoryview]:
+    """The JSON head of a message, and the bytes behind it.
+
+    head_bytes: the header Inference-Header-Content-Length; None where the whole body is JSON.
+    """
+    if head_bytes is None:
+        head_bytes = len(body)
+    if not 0 <= head_bytes <= len(body):
+        raise ProtocolError(f"Inference-Header-Content-Length is {head_bytes}, and the body has {len(body)} bytes")
+    try:
+        head = json.loads(body[:head_bytes].decode("utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as exc:  # UnicodeDecodeError is a ValueError
+        raise ProtocolError(f"the body is not JSON: {str(exc) or type(exc).__name__}") from exc
+    if not isinstance(head, dict):
+        raise ProtocolError("the body is JSON and not an object")
+    return head, memoryview(body)[head_bytes:]
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def join(head: Head, blobs: Sequence[bytes]) -> tuple[bytes, int | None]:
+    """A message, and the length of its head where bytes follow it. Numbers that are not finite are a ValueError."""
+    text = json.dumps(head, allow_nan=False, separators=(",", ":")).encode()
+    return b"".join((text, *blobs)), len(text) if blobs else None
+
+
+def written(name: str, values: npt.NDArray[Any], *, binary: bool) -> tuple[Head, bytes | None]:
+    """A tensor as an entry of `inputs` or `outputs`, and its bytes where it is binary."""
+    entry: Head = {"name": name, "datatype": datatype_of(values.dtype), "shape": list(values.shape)}
+    if not binary:
+        return {**entry, "data": values.ravel().tolist()}, None
+    blob = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
+    return {**entry, "parameters": {"binary_data_size": len(blob)}}, blob
+
+
+def read_tensors(entries: Any, tail: memoryview) -> dict[str, npt.NDArray[Any]]:
+    """Name -> values of every entry of `inputs` or `outputs`. tail: the bytes behind the head, all of them used."""
+    if not isinstance(entries, list) or not entries:
+        raise ProtocolError("there are no tensors in the message")
+    found: dict[str, npt.NDArray[Any]] = {}
+    at = 0
+    for entry in entries:
+        name, dtype, shape = _described(entry)
+        if name in found:
+            raise ProtocolError(f"the tensor '{name}' is there twice")
+        size = _parameters(entry, name).get("binary_data_size")
+        if size is None:
+            found[name] = _from_json(name, dtype, shape, entry.get("data"))
+            continue
+        found[name] = _from_bytes(name, dtype, shape, tail[at:], size)
+        at += size
+    if at != len(tail):
+        raise ProtocolError(f"{len(tail) - at} bytes behind the JSON belong to no tensor")
+    return found
+
+
+def _described(entry: Any) -> tuple[str, np.dtype[Any], tuple[int, ...]]:
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise ProtocolError("a tensor is an object with a name, a datatype and a shape")
+    name, datatype, shape = entry["name"], entry.get("datatype"), entry.get("shape")
+    if not isinstance(datatype, str) or datatype not in DATATYPES:
+        raise ProtocolError(f"the tensor '{name}' has the datatype {datatype!r}; known are: {', '.join(DATATYPES)}")
+    if not isinstance(shape, list) or len(shape) > _MOST_AXES or not all(map(_is_length, shape)):
+        raise ProtocolError(f"the tensor '{name}' has the shape {shape!r}, which is no list of lengths")
+    return name, np.dtype(DATATYPES[datatype]), tuple(shape)
+
+
+def _is_length(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 40
+
+
+def _parameters(entry: Head, name: str) -> Head:
+    parameters = entry.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise ProtocolError(f"the parameters of the tensor '{name}' are no object")
+    if unknown := [key for key in parameters if key.startswith("shared_memory")]:
+        raise ProtocolError(f"the tensor '{name}' has the parameter '{unknown[0]}'; shared memory is not offered")
+    return parameters
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    count = 1
+    for length in shape:  # Python's integers, which do not overflow
+        count *= length
+    return count
+
+
+def _from_bytes(
+    name: str, dtype: np.dtype[Any], shape: tuple[int, ...], tail: memoryview, size: Any
+) -> npt.NDArray[Any]:
+    if not _is_length(size) or size > len(tail):
+        raise ProtocolError(f"the tensor '{name}' has binary_data_size {size!r}, and {len(tail)} bytes are there")
+    if size != _count(shape) * dtype.itemsize:
+        raise ProtocolError(
+            f"the tensor '{name}' of {dtype.name} {list(shape)} takes {_count(shape) * dtype.itemsize} bytes, not "
+            f"{size}"
+        )
+    stored = dtype.newbyteorder("<")
+    values = np.frombuffer(tail[:size], stored).reshape(shape)
+    if dtype.kind == "b" and size and bytes(tail[:size]).strip(b"\0\1"):
+        raise ProtocolError(f"the tensor '{name}' of BOOL has a byte that is neither 0 nor 1")
+    return values.astype(dtype, copy=False)
+
+
+def _from_json(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], data: Any) -> npt.NDArray[Any]:
+    if not isinstance(data, list):
+        raise ProtocolError(f"the tensor '{name}' has neither a list 'data' nor a binary_data_size")
+    if not data:
+        given: npt.NDArray[Any] = np.empty(0, dtype)
+    else:
+        try:
+            given = np.array(data)
+        except (ValueError, OverflowError, RecursionError) as exc:
+            raise ProtocolError(f"the data of the tensor '{name}' are no array: {exc}") from exc
+    kinds = {"b": "b", "f": "iuf"}.get(dtype.kind, "iu")
+    if given.dtype.kind not in kinds and given.size:
+        raise ProtocolError(f"the data of the tensor '{name}' are {given.dtype.name}, not {dtype.name}")
+    if given.size != _count(shape):
+        raise ProtocolError(f"the tensor '{name}' of shape {list(shape)} has {given.size} values")
+    with np.errstate(over="ignore"):
+        values = given.astype(dtype).reshape(shape)
+    if dtype.kind in "iu" and (values != given.reshape(shape)).any():
+        raise ProtocolError(f"the data of the tensor '{name}' are beyond {dtype.name}")
+    if dtype.kind == "f" and not np.isfinite(values).all():
+        raise ProtocolError(f"the data of the tensor '{name}' are beyond {dtype.name}")
+    return values

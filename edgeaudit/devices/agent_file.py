@@ -1,0 +1,88 @@
+"""The agent as one file that Python runs: a zipapp with the device side of edgeaudit and nothing else.
+
+The same sources give the same bytes, on any machine: entries are sorted, dated alike and not compressed (compressors
+differ between machines). `zipapp.create_archive` of the standard library would write the files' own times, in the order
+of the file system.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+import zipfile
+from functools import cache
+from importlib import metadata, resources
+from pathlib import Path
+
+from edgeaudit.agent.fingerprint import BUILD
+from edgeaudit.agent.probes import FOLDER
+from edgeaudit.errors import store_errors
+
+__all__ = ["OLDEST_PYTHON", "agent_bytes", "agent_sources", "write_agent"]
+
+OLDEST_PYTHON = (3, 9)
+"""What the packed modules have to run on: Debian 11 has it, and tflite-runtime 2.14 has wheels for it."""
+
+_MODULES = (
+    "__init__.py", "artifact.py", "errors.py", "houses.py", "plugins.py", "devices/__init__.py", "devices/local.py",
+    "runtimes/__init__.py", "runtimes/base.py", "runtimes/executorch.py", "runtimes/litert.py",
+    "runtimes/onnxruntime.py", "runtimes/openvino.py", "runtimes/quiet.py", "runtimes/tflite_runtime.py",
+)  # fmt: skip
+_SHEBANG = b"#!/usr/bin/env python3\n"
+_DATE = (1980, 1, 1, 0, 0, 0)
+_MAIN = f'''"""Start the agent, with a word for a Python that cannot run it."""
+import sys
+
+if sys.version_info < {OLDEST_PYTHON}:
+    sys.exit("edgeaudit-agent needs Python {".".join(map(str, OLDEST_PYTHON))} or later")
+from edgeaudit.agent.main import main
+
+sys.exit(main())
+'''
+
+
+def agent_sources() -> dict[str, bytes]:
+    """Name in the archive -> content, of everything that comes from edgeaudit's own files."""
+    package = Path(str(resources.files("edgeaudit")))
+    agent = sorted((package / "agent").glob("*.py"))
+    probes = sorted(path for path in (package / "agent" / FOLDER).rglob("*") if path.is_file())
+    files = [*(package / name for name in _MODULES), *agent, *probes]
+    return {f"edgeaudit/{path.relative_to(package).as_posix()}": path.read_bytes() for path in files}
+
+
+@cache
+def agent_bytes() -> bytes:
+    """The zipapp."""
+    sources = agent_sources()
+    digest = hashlib.sha256()
+    for name, content in sorted(sources.items()):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
+    build = {"version": metadata.version("edgeaudit"), "sources": digest.hexdigest()}
+    sources[f"edgeaudit/agent/{BUILD}"] = json.dumps(build, sort_keys=True).encode()
+    sources["__main__.py"] = _MAIN.encode()
+    archive = io.BytesIO()
+    archive.write(_SHEBANG)
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_STORED) as packed:
+        for name, content in sorted(sources.items()):
+            entry = zipfile.ZipInfo(name, _DATE)
+            entry.create_system, entry.external_attr = 3, 0o644 << 16  # else they are those of the machine that packs
+            packed.writestr(entry, content)
+    return archive.getvalue()
+
+
+def write_agent(path: Path) -> Path:
+    """Write the zipapp, executable, whole or not at all; returns the path."""
+    with store_errors(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(agent_bytes())
+            Path(draft).chmod(0o755)
+            Path(draft).replace(path)
+        finally:
+            Path(draft).unlink(missing_ok=True)
+    return path

@@ -1,0 +1,195 @@
+"""Python environments beside this one, for runtimes whose packages cannot be in it.
+
+An environment is a folder in the user's cache with pinned packages, made once by `edgeaudit environments prepare NAME`.
+Its name carries a digest of the pins, so changed pins never meet an old folder. It is filled under another name and
+renamed when it is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from edgeaudit.errors import MissingEnvironment, ToolchainError, store_errors
+
+__all__ = ["ENVIRONMENTS", "Environment", "find_environment"]
+
+_ABOUT = "edgeaudit.json"
+_ROOT = "EDGEAUDIT_ENVIRONMENTS"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Packages that live by themselves.
+
+    requirements: pins, for pip. pythons: the versions that there are wheels for, the best first. imports: the module
+    that must be importable when all is done.
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    pythons: tuple[tuple[int, int], ...]
+    imports: str
+    why: str
+
+    @property
+    def folder(self) -> Path:
+        """Where it is or will be."""
+        text = json.dumps([self.requirements, self.imports])
+        return _root() / f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    @property
+    def remedy(self) -> str:
+        """The command that makes it."""
+        return f"edgeaudit environments prepare {self.name}"
+
+    @property
+    def prepared(self) -> bool:
+        """Whether it is there."""
+        return (self.folder / _ABOUT).is_file()
+
+    def python(self) -> Path:
+        """Its interpreter; `MissingEnvironment` where it was not made."""
+        self._require()
+        return self.folder / "bin" / "python"
+
+    def installed(self, packages: tuple[str, ...]) -> dict[str, str | None]:
+        """Version of each package in it, None where it is missing or there is no environment."""
+        if not self.prepared:
+            return dict.fromkeys(packages)
+        return {package: _found(str(self.folder), package) for package in packages}
+
+    def versions(self, packages: tuple[str, ...]) -> dict[str, str]:
+        """Version of each package; `MissingEnvironment` where it was not made or lacks one."""
+        self._require()
+        found = {package: version for package, version in self.installed(packages).items() if version is not None}
+        if missing := sorted(set(packages) - set(found)):
+            raise MissingEnvironment(
+                f"the environment '{self.name}' in {self.folder} has lost '{missing[0]}'. Make it again: "
+                f"edgeaudit environments remove {self.name}; {self.remedy}"
+            )
+        return found
+
+    def prepare(self, python: Path | None = None) -> Path:
+        """Make it unless it is there; returns its folder.
+
+        python: the interpreter to make it with; otherwise the first of `pythons` that is found. Raises `ToolchainError`
+        with the remedy where there is none, or where pip fails.
+        """
+        final = self.folder
+        if self.prepared:
+            return final
+        base = python or self._interpreter()
+        with store_errors(f"the folder of environments {final.parent}"):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            draft = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{self.name}-"))
+        try:
+            self._fill(base, draft)
+            with store_errors(f"the folder of environments {final.parent}"):
+                (draft / _ABOUT).write_text(json.dumps({"requirements": self.requirements}), encoding="utf-8")
+                self._land(draft, final)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        _found.cache_clear()
+        return final
+
+    def remove(self) -> bool:
+        """Remove it; whether it was there."""
+        there = self.folder.exists()
+        with store_errors(f"the environment {self.folder}"):
+            shutil.rmtree(self.folder, ignore_errors=not there)
+        _found.cache_clear()
+        return there
+
+    def _fill(self, base: Path, draft: Path) -> None:
+        own = str(draft / "bin" / "python")
+        _run([str(base), "-I", "-m", "venv", str(draft)], f"making an environment with {base}")
+        pip = [own, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+        _run([*pip, "--only-binary=:all:", *self.requirements], f"installing {' '.join(self.requirements)}")
+        _run([own, "-I", "-c", f"import {self.imports}"], f"importing {self.imports}")
+
+    def _land(self, draft: Path, final: Path) -> None:
+        if final.exists() and not self.prepared:
+            shutil.rmtree(final)
+        try:
+            draft.rename(final)
+        except OSError:
+            if not self.prepared:  # else somebody else was first, with the same packages
+                raise
+
+    def _require(self) -> None:
+        if not self.prepared:
+            raise MissingEnvironment(
+                f"the environment '{self.name}' ({', '.join(self.requirements)}) was not made yet. Make it with: "
+                f"{self.remedy}"
+            )
+
+    def _interpreter(self) -> Path:
+        if sys.version_info[:2] in self.pythons:
+            return Path(sys.executable)
+        names = [f"python{major}.{minor}" for major, minor in self.pythons]
+        found = next((path for name in names if (path := shutil.which(name))), None)
+        if found is None:
+            raise ToolchainError(
+                f"the environment '{self.name}' needs one of {', '.join(names)}, and none is on the PATH. Install one, "
+                f"or name it: {self.remedy} --python /path/to/{names[0]}"
+            )
+        return Path(found)
+
+
+ENVIRONMENTS: Mapping[str, Environment] = {
+    environment.name: environment
+    for environment in (
+        Environment(
+            "tflite-runtime",
+            ("tflite-runtime==2.14.0", "numpy==1.26.4"),
+            ((3, 11), (3, 10), (3, 9)),
+            "tflite_runtime.interpreter",
+            "tflite-runtime 2.14 needs numpy 1, and the converters need numpy 2",
+        ),
+    )
+}
+
+
+def find_environment(name: str) -> Environment:
+    """The environment called `name`; an unknown name raises `ToolchainError` with the known ones."""
+    if name not in ENVIRONMENTS:
+        raise ToolchainError(f"there is no environment '{name}'; there are: {', '.join(ENVIRONMENTS)}")
+    return ENVIRONMENTS[name]
+
+
+def _root() -> Path:
+    """`EDGEAUDIT_ENVIRONMENTS`, or `edgeaudit/environments` in the user's cache as XDG has it."""
+    if named := os.environ.get(_ROOT):
+        return Path(named)
+    cached = os.environ.get("XDG_CACHE_HOME", "")
+    home = Path(cached) if Path(cached).is_absolute() else Path.home() / ".cache"
+    return home / "edgeaudit" / "environments"
+
+
+@cache
+def _found(folder: str, package: str) -> str | None:
+    paths = [str(path) for path in Path(folder).glob("lib/python3*/site-packages")]
+    found = next(iter(metadata.distributions(name=package, path=paths)), None)
+    return None if found is None else found.version
+
+
+def _run(command: list[str], what: str) -> None:
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=kept)  # noqa: S603  ours
+    except OSError as exc:
+        raise ToolchainError(f"{what} failed: {exc.strerror or exc}") from exc
+    if done.returncode:
+        lines = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
+        raise ToolchainError(f"{what} failed: {lines[-1]}")

@@ -1,0 +1,223 @@
+"""The client: what it makes of answers, also of those that are none, and interoperability with tritonclient."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from edgeaudit.devices.environments import Environment
+from edgeaudit.devices.oip import OipClient
+from edgeaudit.errors import DeviceError, ProtocolError, ToolchainError
+from tests.agent.serving import TOKEN, Agent, serving
+
+VALUES = np.array([[1, 2], [-0.5, 3], [np.pi, 1e-30]], np.float32)
+
+
+@pytest.fixture(scope="module")
+def agent() -> Iterator[Agent]:
+    with serving() as found:
+        yield found
+
+
+def test_questions_and_answers(agent: Agent) -> None:
+    client = OipClient(agent.url, TOKEN)
+    assert client.live()
+    assert client.ready()
+    assert client.ready("double")
+    assert not client.ready("../other")
+    assert client.server_metadata()["name"] == "edgeaudit-agent"
+    assert client.model_metadata("double")["inputs"] == [{"name": "in", "datatype": "FP32", "shape": [-1, 2]}]
+    assert client.facts("double")["sha256"] == "ab" * 32
+    for binary in (True, False):
+        (answer,) = client.infer("double", {"in": VALUES}, binary=binary).values()
+        assert answer.dtype == np.float32
+        np.testing.assert_array_equal(answer, VALUES * 2)
+        answer[0, 0] = 7  # no window on the message
+    client.close()
+
+
+def test_refusals_are_told_in_the_agents_words(agent: Agent) -> None:
+    with pytest.raises(DeviceError, match=r"http://127\.0\.0\.1:\d+ refused \(403\): this is not the token"):
+        OipClient(agent.url, "wrong").model_metadata("double")
+    with pytest.raises(DeviceError, match=r"\(401\): a token is needed"):
+        OipClient(agent.url).model_metadata("double")
+    with pytest.raises(DeviceError, match=r"\(404\): there is no model 'other' here; there are: double"):
+        OipClient(agent.url, TOKEN).infer("other", {"in": VALUES})
+    with pytest.raises(DeviceError, match=r"\(400\): .* is FP32, not FP64"):
+        OipClient(agent.url, TOKEN).infer("double", {"in": VALUES.astype(np.float64)})
+    with pytest.raises(DeviceError, match=r"\(413\): the body has .* bytes"):
+        OipClient(agent.url, TOKEN).infer("double", {"in": np.zeros((200_000, 2), np.float32)})
+    with pytest.raises(ProtocolError, match="send them as bytes"):
+        OipClient(agent.url, TOKEN).infer("double", {"in": VALUES * np.inf}, binary=False)
+
+
+def test_a_connection_that_was_closed_meanwhile_is_opened_again(agent: Agent) -> None:
+    client = OipClient(agent.url, TOKEN)
+    assert client.live()
+    assert client._connection.sock is not None
+    client._connection.sock.shutdown(2)
+    assert client.live()
+
+
+def test_nobody_there() -> None:
+    with serving() as gone:
+        url = gone.url
+    with pytest.raises(DeviceError, match=f"{url} cannot be asked: .*refused"):
+        OipClient(url, TOKEN).live()
+
+
+@pytest.mark.parametrize("url", ["", "127.0.0.1:80", "ftp://host", "https://host", "http://"])
+def test_addresses_that_are_none(url: str) -> None:
+    with pytest.raises(DeviceError, match="is no address of a server; write http://host:port"):
+        OipClient(url)
+
+
+@contextmanager
+def answering(body: bytes, headers: Mapping[str, str], status: int = 200) -> Iterator[str]:
+    """A server that says the same to everybody."""
+
+    class Always(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815  http.server's name
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Always)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def outputs(**changes: object) -> bytes:
+    return json.dumps(
+        {"outputs": [{"name": "out", "datatype": "FP32", "shape": [1, 2], "data": [1, 2], **changes}]}
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"<html>", {}),
+        (b"[1]", {}),
+        (b"{}", {}),
+        (outputs(shape=[2, 2]), {}),
+        (outputs(datatype="FLOAT"), {}),
+        (outputs(parameters={"binary_data_size": 1 << 40}), {}),
+        (outputs(), {"Inference-Header-Content-Length": "9999"}),
+        (outputs(), {"Inference-Header-Content-Length": "one"}),
+    ],
+)
+def test_answers_that_are_not_the_protocol(body: bytes, headers: dict[str, str]) -> None:
+    with answering(body, headers) as url, pytest.raises(ProtocolError):
+        OipClient(url).infer("any", {"in": VALUES})
+
+
+def test_redirections_are_not_followed() -> None:
+    with (
+        answering(b"", {"Location": "http://127.0.0.1:9/"}, 302) as url,
+        pytest.raises(DeviceError, match=r"refused \(302\)"),
+    ):
+        OipClient(url, TOKEN).server_metadata()
+
+
+@pytest.fixture(scope="session")
+def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The Python of an environment with tritonclient; skips without pip."""
+    found = Environment("tritonclient", ("tritonclient[http]==2.73.0",), ((3, 11),), "tritonclient.http", "a test")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEAUDIT_ENVIRONMENTS", str(tmp_path_factory.mktemp("triton")))
+        try:
+            found.prepare()
+        except ToolchainError as exc:
+            pytest.skip(f"no tritonclient: {exc}")
+        yield str(found.python())
+
+
+TRITON = """
+import json, sys
+import numpy as np
+from tritonclient.http import InferInput, InferenceServerClient, InferRequestedOutput
+from tritonclient.utils import InferenceServerException
+
+address, token = sys.argv[1:]
+client = InferenceServerClient(address)
+headers = {"Authorization": f"Bearer {token}"}
+assert client.is_server_live(headers) and client.is_server_ready(headers)
+assert client.is_model_ready("double", headers=headers) and not client.is_model_ready("other", headers=headers)
+assert not client.is_server_live()
+assert client.get_server_metadata(headers)["name"] == "edgeaudit-agent"
+metadata = client.get_model_metadata("double", headers=headers)
+assert metadata["inputs"] == [{"name": "in", "datatype": "FP32", "shape": [-1, 2]}], metadata
+
+values = np.array([[1, 2], [-0.5, 3], [np.pi, 1e-30]], np.float32)
+def asked(given, datatype, in_bytes, out_bytes, name="in", shape=None):
+    tensor = InferInput(name, shape or list(given.shape), datatype)
+    tensor.set_data_from_numpy(given, binary_data=in_bytes)
+    wanted = [InferRequestedOutput("out", binary_data=out_bytes)]
+    # A copy: tritonclient 2.73 writes the length of the JSON into the caller's headers, and leaves it there.
+    return client.infer("double", [tensor], outputs=wanted, headers=dict(headers), request_id="7")
+
+for in_bytes in (True, False):
+    for out_bytes in (True, False):
+        answer = asked(values, "FP32", in_bytes, out_bytes)
+        assert answer.as_numpy("out").dtype == np.float32
+        assert np.array_equal(answer.as_numpy("out"), values * 2)
+        assert answer.get_response()["id"] == "7"
+tensor = InferInput("in", [3, 2], "FP32")
+tensor.set_data_from_numpy(values)
+assert np.array_equal(client.infer("double", [tensor], headers=dict(headers)).as_numpy("out"), values * 2)
+
+said = {}
+for what, arguments in {
+    "dtype": (values.astype(np.float64), "FP64", True, True),
+    "shape": (np.zeros((3, 5), np.float32), "FP32", True, True),
+    "name": (values, "FP32", True, True, "other"),
+}.items():
+    try:
+        asked(*arguments)
+    except InferenceServerException as exc:
+        said[what] = [exc.status(), exc.message()]
+try:
+    client.get_model_metadata("double", headers={"Authorization": "Bearer wrong"})
+except InferenceServerException as exc:
+    said["token"] = [exc.status(), exc.message()]
+print(json.dumps(said))
+"""
+
+
+@pytest.mark.toolchain
+def test_tritonclient(triton: str, agent: Agent) -> None:
+    """The reference client against our agent: health, metadata, tensors as bytes and as JSON, refusals."""
+    done = subprocess.run(
+        [triton, "-I", "-c", TRITON, agent.url.removeprefix("http://"), TOKEN],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "dtype": ["400", "the tensor 'in' of 'double' is FP32, not FP64"],
+        "shape": ["400", "the tensor 'in' of 'double' has the shape [-1, 2], where -1 is 1 or more, not [3, 5]"],
+        "name": ["400", "the model 'double' takes the tensor 'in', not ['other']"],
+        "token": ["403", "this is not the token"],
+    }
+    assert agent.serves()

@@ -1,0 +1,61 @@
+"""The probes: their files, and that each kind of kernel is told by its answers."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from edgeaudit.agent.probes import FOLDER, PROBES, _float, _int8, run_probes
+from edgeaudit.devices.local import int8_sums_saturate
+from tests.agent.probe_files import MAKERS, make
+
+COMMITTED = Path(str(resources.files("edgeaudit"))) / "agent" / FOLDER
+
+
+@pytest.mark.parametrize(
+    ("answer", "kernels"),
+    [(259_080, "exact"), (259_079.97, "exact"), (131_068, "saturating"), (0, "wrong"), (300_000, "wrong")],
+)
+def test_int8_kernels(answer: float, kernels: str) -> None:
+    assert _int8([answer]) == kernels
+
+
+@pytest.mark.parametrize(
+    ("answers", "kernels"),
+    [([2049, 257], "float32"), ([2048, 257], "float16"), ([2048, 256], "bfloat16"), ([2047, 257], "wrong")],
+)
+def test_float_kernels(answers: list[float], kernels: str) -> None:
+    """2049 has 12 significant bits and 257 has 9: float16 keeps 11, bfloat16 8; halves are rounded to even."""
+    assert _float(answers) == kernels
+
+
+def test_every_probe_is_there() -> None:
+    kinds = {"onnx", "tflite", "openvino", "executorch"}
+    assert {path.name for path in COMMITTED.iterdir()} == {f"{kind}-{name}" for kind in kinds for name in PROBES}
+    assert set(MAKERS) == {path.name for path in COMMITTED.iterdir()}
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("name", ["onnx-int8", "onnx-float", "tflite-int8", "tflite-float"])
+def test_the_files_are_what_their_maker_makes(name: str, tmp_path: Path) -> None:
+    make(name, tmp_path / name)
+    for path in (tmp_path / name).iterdir():
+        assert path.read_bytes() == (COMMITTED / name / path.name).read_bytes(), path.name
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("runtime", ["onnxruntime", "litert", "openvino", "executorch"])
+def test_this_machine(runtime: str) -> None:
+    found = run_probes(runtime, {"batch": 64})
+    assert found["float"] == {"answers": [2049, 257], "kernels": "float32"}
+    assert found["int8"]["kernels"] == "exact"
+
+
+@pytest.mark.toolchain
+def test_kernels_that_saturate_are_found_where_there_are_some() -> None:
+    """ONNX Runtime without the entry that this project sets, and OpenVINO's integers."""
+    expected = "saturating" if int8_sums_saturate() else "exact"
+    assert run_probes("onnxruntime", {"batch": 1, "session": {}})["int8"]["kernels"] == expected
+    assert run_probes("openvino", {"batch": 1, "integer_kernels": True})["int8"]["kernels"] == expected
