@@ -105,8 +105,8 @@ KNOWN_BAD: tuple[KnownBad, ...] = (
     ),
     KnownBad(
         "`aeq.dynamic-int8` in `tflite-runtime`",
-        "it takes 0 where a fully connected layer has a scale for each channel: every record gets the layer's bias for an "
-        "answer (tflite-runtime 2.14); the runtime finds such layers in files of any origin, too",
+        "it takes 0 where a fully connected layer has a scale for each channel: every record gets the layer's bias for "
+        "an answer (tflite-runtime 2.14); the runtime finds such layers in files of any origin, too",
         "Quantise activations, too, or serve the file with LiteRT",
         "by name",
         lambda found: found.runtime == "tflite-runtime" and any(use.name == "aeq.dynamic-int8" for use in found.passes),

@@ -43,9 +43,7 @@ def test_a_missing_environment_names_the_command(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_known_bad_pair_is_refused_by_name_before_anything_runs() -> None:
-    reason = (
-        r"formats: 'mine': the runtime 'tflite-runtime' does not serve files of 'aeq.dynamic-int8': .* layer's bias"
-    )
+    reason = r"formats: 'mine': `aeq.dynamic-int8` in `tflite-runtime`: .* layer's bias"
     with pytest.raises(SpecError, match=reason):
         find_format(FormatUse(format="litert-int8-dynamic", name="mine", runtime="tflite-runtime"))
     with pytest.raises(SpecError, match=reason):
