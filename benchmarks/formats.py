@@ -28,11 +28,12 @@ from edgeaudit.artifact import Artifact
 from edgeaudit.audit import Prepared, prepare
 from edgeaudit.calls import Call
 from edgeaudit.cli.progress import ProgressView
+from edgeaudit.compositions import starts_from
 from edgeaudit.errors import EdgeAuditError
 from edgeaudit.executors.base import RunResult
 from edgeaudit.executors.processes import LocalProcesses
 from edgeaudit.exporters import PassSpec, find_pass
-from edgeaudit.formats import FORMATS, Format
+from edgeaudit.formats import FORMATS
 from edgeaudit.jobs.base import Job, JobRef
 from edgeaudit.jobs.query import RESPONSES
 from edgeaudit.known_bad import KNOWN_BAD
@@ -103,11 +104,6 @@ class Row:
     agreement: Mapping[str, Any] | None = None
     bytes: int = 0
     packed: int = 0
-
-
-def starts_from(form: Format) -> str:
-    """The kind of model that a format's chain begins with."""
-    return find_pass(form.passes[0].name).spec.consumes if form.passes else find_runtime(form.runtime).spec.serves
 
 
 def formats_of(kind: str, wanted: Sequence[str]) -> list[str]:
