@@ -526,6 +526,8 @@ class AuditSpec(_Spec):
             raise ValueError(
                 "threat.shadows: shadows are trained by a recipe; name it in model.recipe, or leave threat.shadows out"
             )
+        if not self.recipe_known and self.together:
+            raise ValueError("together: combined attacks learn from shadows; name the recipe in model.recipe")
         if not self.recipe_known and set(self.threat.shadow_match) != {"matched"}:
             raise ValueError("threat.shadow_match: there are no shadows without model.recipe; leave it out")
 

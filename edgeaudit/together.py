@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from edgeaudit.attacks.registry import find_attack
+from edgeaudit.formats import REFERENCES
 from edgeaudit.jobs import Job
 from edgeaudit.jobs.base import JobRef
 from edgeaudit.plan import Plan
@@ -12,9 +13,9 @@ from edgeaudit.plugins import package_versions
 from edgeaudit.recipes.base import source_digest
 from edgeaudit.spec import AuditSpec
 
-__all__ = ["ORIGINAL", "sets_to_hold", "together_job"]
+__all__ = ["ORIGINALS", "sets_to_hold", "together_job"]
 
-ORIGINAL = "torch-fp32"
+ORIGINALS = frozenset(REFERENCES.values())
 """The model that CompLeak compares the others with; where a set lacks it, the set's first format stands in."""
 
 _CODE = ("edgeaudit.attacks", "edgeaudit.leakage", "edgeaudit.jobs.together", "edgeaudit.jobs.answers")
@@ -22,12 +23,12 @@ _PACKAGES = ("numpy", "scipy", "scikit-learn", "torch")
 
 
 def sets_to_hold(spec: AuditSpec) -> tuple[tuple[str, ...], ...]:
-    """The sets in audit.yaml's `together`, each in the order of `formats` but for `ORIGINAL`, which comes first.
+    """The sets in audit.yaml's `together`, each in the order of `formats` but for the original, which comes first.
 
     So the order in which a set names its formats does not matter.
     """
     ids = [use.id for use in spec.formats]
-    original = {use.id for use in spec.formats if use.format == ORIGINAL and use.id == ORIGINAL}
+    original = {use.id for use in spec.formats if use.format in ORIGINALS and use.id == use.format}
     sets = (tuple(ids),) if spec.together == "all" else spec.together
     return tuple(tuple(sorted(one, key=lambda name: (name not in original, ids.index(name)))) for one in sets)
 

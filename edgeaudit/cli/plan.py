@@ -32,7 +32,8 @@ def plan(audit: AuditFile, store: StoreOption = DEFAULT_STORE, workers: WorkersO
     with ProgressView(console, executor.workers) as view:
         prepared = prepare(spec, opened, executor, view)
         recipe_seconds = None
-        if not any(opened.has(*ref) for ref in prepared.plan.jobs if ref[0] == "train"):
+        trains = [ref for ref in prepared.plan.jobs if ref[0] == "train"]
+        if trains and not any(opened.has(*ref) for ref in trains):
             probe = probe_job(prepared.plan)
             raise_errors(executor.run({probe.ref: probe}, view))
             recipe_seconds = float(opened.entry(*probe.ref).about["facts"]["recipe_seconds"])
