@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from edgeaudit.calls import Call
 from edgeaudit.exporters import PassSpec, find_pass
-from edgeaudit.formats import FORMATS
+from edgeaudit.formats import FORMATS, Format
 from edgeaudit.runtimes.base import RuntimeSpec
 from edgeaudit.runtimes.registry import find_runtime
 
 __all__ = ["formats"]
+
+_WIDE = 150
+"""Columns from which a format's passes stand beside it; below it they stand under it, in one piece."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """What is said of one format. remedies: the commands that install what it lacks."""
+
+    id: str
+    precision: str
+    passes: str
+    runtime: str
+    needs: str
+    installed: str
+    remedies: tuple[str, ...]
 
 
 def formats() -> None:
@@ -20,24 +40,41 @@ def formats() -> None:
 
     Each is a name for a composition: `passes` and `runtime` are what audit.yaml can say instead, with other parameters.
     """
-    table = Table(box=None, pad_edge=False)
-    for head in ("format", "precision", "passes", "runtime", "needs", "installed"):
-        table.add_column(head, overflow="fold", no_wrap=head == "format")
-    remedies: set[str] = set()
-    for found in FORMATS.values():
-        specs: list[PassSpec | RuntimeSpec] = [find_pass(step.name).spec for step in found.passes]
-        specs.append(find_runtime(found.runtime).spec)
-        lacking = [(name, spec.remedy) for spec in specs for name, has in spec.installed().items() if has is None]
-        missing = {name for name, _ in lacking}
-        remedies.update(remedy for _, remedy in lacking)
-        steps = ", ".join(Call(step.name, (), step.params).text() for step in found.passes) or "-"
-        served = Call(found.runtime, (), found.runtime_options).text()
-        needs = ",".join(dict.fromkeys(spec.extra for spec in specs))
-        table.add_row(
-            *map(escape, (found.id, found.precision, steps, served, f"[{needs}]")),
-            f"no: {', '.join(sorted(missing))}" if missing else "yes",
-        )
-    console = Console()
-    console.print(table)
-    for remedy in sorted(remedies):
+    console, lines = Console(), [_line(found) for found in FORMATS.values()]
+    if console.width >= _WIDE:
+        table = Table(box=None, pad_edge=False)
+        for head in ("format", "precision", "passes", "runtime", "needs", "installed"):
+            table.add_column(head, overflow="fold", no_wrap=head == "format")
+        for line in lines:
+            cells = (line.id, line.precision, line.passes, line.runtime, f"[{line.needs}]", line.installed)
+            table.add_row(*map(escape, cells))
+        console.print(table)
+    else:
+        for line in lines:
+            for text in _below(line):
+                console.print(text, soft_wrap=True)
+    for remedy in sorted({remedy for line in lines for remedy in line.remedies}):
         console.print(f"missing: {remedy}", markup=False, highlight=False)
+
+
+def _line(found: Format) -> _Line:
+    specs: list[PassSpec | RuntimeSpec] = [find_pass(step.name).spec for step in found.passes]
+    specs.append(find_runtime(found.runtime).spec)
+    lacking = [(name, spec.remedy) for spec in specs for name, has in spec.installed().items() if has is None]
+    missing = sorted({name for name, _ in lacking})
+    return _Line(
+        found.id,
+        found.precision,
+        ", ".join(Call(step.name, (), step.params).text() for step in found.passes) or "-",
+        Call(found.runtime, (), found.runtime_options).text(),
+        ",".join(dict.fromkeys(spec.extra for spec in specs)),
+        f"no: {', '.join(missing)}" if missing else "yes",
+        tuple(remedy for _, remedy in lacking),
+    )
+
+
+def _below(line: _Line) -> Iterator[Text]:
+    said = "installed" if line.installed == "yes" else f"not installed ({line.installed.removeprefix('no: ')})"
+    yield Text.assemble((line.id, "bold"), f"  {line.precision}, [{line.needs}] {said}")
+    made = "the trained model" if line.passes == "-" else line.passes
+    yield Text(f"    {made} > {line.runtime}", "dim")
