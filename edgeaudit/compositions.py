@@ -163,8 +163,9 @@ def _served(found: Format, text: str, where: str) -> Format:
     made = find_pass(found.passes[-1].name).spec.produces if found.passes else starts_from(found)
     if spec.serves != made:
         fitting = ", ".join(s.name for s in runtime_specs() if s.serves == made)
+        whose = "the passes make" if found.passes else "this is"
         raise SpecError(
-            f"{where}: the runtime '{spec.name}' serves {spec.serves}, and this is {made}. That is "
+            f"{where}: the runtime '{spec.name}' serves {spec.serves}, and {whose} {made}. That is "
             f"served by: {fitting or 'none'}"
         )
     with _named(where):

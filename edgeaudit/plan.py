@@ -211,6 +211,8 @@ class _Planner:
         return self._shared[name]
 
     def plan(self, measure: Mapping[str, Any]) -> Plan:
+        if self.spec.controls.shift and self.spec.target is None:
+            self.result.control = self._control()
         uses = [(use, find_format(use, self.framework.kind, self.spec.artifact_of(use))) for use in self.spec.formats]
         queries: dict[tuple[str, str], JobRef] = {}
         artifacts: dict[str, JobRef] = {}
@@ -238,8 +240,8 @@ class _Planner:
             self.result.formats.append(
                 FormatPlan(use, found, *own, matched, measures, *self._quality(use, found, *own), exposures)
             )
-        if self.spec.controls.shift:
-            self.result.control = self._control()
+        if self.spec.controls.shift and self.spec.target is not None:
+            self.result.control = self._control()  # a file that cannot be read shows before records are compared
         return self.result
 
     def _control(self) -> JobRef:

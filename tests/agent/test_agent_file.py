@@ -120,7 +120,13 @@ def test_vermin_agrees(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
     oldest = ".".join(map(str, OLDEST_PYTHON))
-    command = [sys.executable, "-m", "vermin", "--no-tips", "--no-eval-annotations", f"-t={oldest}-", str(tmp_path)]
+    command = [
+        str(Path(sys.executable).parent / "vermin"),
+        "--no-tips",
+        "--no-eval-annotations",
+        f"-t={oldest}-",
+        str(tmp_path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
