@@ -88,7 +88,8 @@ class Manifest:
             raw[key] = TensorSpec(**raw[key])
         raw["passes"] = tuple(PassRecord(**p) for p in raw["passes"])
         raw["calibration_ids"] = tuple(raw["calibration_ids"])
-        raw["outputs"] = None if raw["outputs"] is None else tuple(raw["outputs"])
+        if raw.get("outputs") is not None:
+            raw["outputs"] = tuple(raw["outputs"])
         return cls(**raw)
 
 
