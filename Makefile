@@ -35,7 +35,7 @@ benchmark: $(READY)
 benchmark-cifar10: $(READY)
 	$(BIN)/edgeaudit run benchmarks/cifar10.yaml --out out/cifar10
 
-# Every format on three architectures, into docs/formats.md; reads EDGEAUDIT_DATA. Resumable, an hour or two.
+# Every format on three architectures, into docs/formats.md; reads EDGEAUDIT_DATA. Resumable, half an hour.
 formats: $(READY)
 	$(BIN)/python benchmarks/formats.py --workers $(WORKERS)
 

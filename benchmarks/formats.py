@@ -44,7 +44,7 @@ from edgeaudit.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, PART = ROOT / "docs" / "formats.md", Path("out") / "formats.md"
-RECORDS, CALIBRATION = 2000, 128
+RECORDS, CALIBRATION = 1000, 128
 CIFAR10 = "cifar10_train20k.npz"
 _Z95 = 1.959964
 
