@@ -38,7 +38,7 @@ def _finding(name: str, right: Right) -> Finding:
     if far <= FAR:
         return Finding(NAME, "holds", said, far, format=name)
     advice = (
-        "shadows that learned otherwise make the attacks weaker, never stronger: train them as the target was (recipe, "
-        "epochs, augmentation, records)"
+        "shadows that learned otherwise make attacks weaker, and no figure too large: train them as the target was "
+        "(recipe, epochs, augmentation, records)"
     )
     return Finding(NAME, "warning", f"{said}; {advice}", far, format=name)
