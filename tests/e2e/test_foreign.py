@@ -54,7 +54,8 @@ def test_without_a_recipe(shipped: tuple[Workbench, dict[str, Any], dict[str, An
     (bench.folder / "alone.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
     done = bench.run("run", "alone.yaml", "--out", "out-alone", out="out-alone")
     assert done.code == 0, done.stderr
-    assert jobs_run(done.stdout) == (6, 6)  # draw, control, adopt, query, measure, compare: nothing is trained
+    # Nothing is trained: control, adopt, query, measure, inspect, latency, compare.
+    assert jobs_run(done.stdout) == (7, 7)
     found = done.audit
     assert found["formats"][0]["artifact"]["sha256"] == native["formats"][0]["artifact"]["sha256"]
     # The same file, asked about the same records: the same answers.
