@@ -13,7 +13,7 @@ audit: $(READY)
 
 # Everything: style, types, all tests (toolchains, whole audits, the wheel in an environment of its own).
 test: $(READY) lint types
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal --durations 20
 
 # The quick loop.
 check: $(READY) lint types

@@ -74,7 +74,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     for each in (
         Architecture("Small CNN", "cnn", 10, 0.2),
         Architecture("ResNet-8", "resnet8", 10, 0.1),
-        Architecture("MobileNetV3-Small (hard-swish)", "torchvision:mobilenet_v3_small", 10, 0.1),
+        Architecture("MobileNetV3-Small (hard-swish)", "torchvision:mobilenet_v3_small", 40, 0.1),
         Architecture("ResNet-8 in Keras", "keras:resnet8", 10, 0.1),
     )
 }
