@@ -1,6 +1,6 @@
 """Every format on three architectures, made and asked for real; writes docs/formats.md.
 
-    make formats                                                    # all of it: an hour or two on two cores
+    make formats                                                    # all of it: half an hour on two cores
     python benchmarks/formats.py --architectures cnn --formats onnx-fp32,litert-int8 --records 200 --epochs 2
     python benchmarks/formats.py --list
 
