@@ -52,10 +52,13 @@ def test_every_attack_is_listed_with_its_paper() -> None:
     assert "4+ shadows, IN shadows" in online
 
 
-def test_doctor_says_that_all_is_there() -> None:
+def test_doctor_says_what_is_there() -> None:
     output = _invoke("doctor")
     assert "onnxruntime" in output
-    assert "every toolchain and runtime is installed" in output
+    # Whatever pip brings is there; an environment of its own is made by whoever wants its runtime.
+    missing = [line for line in output.splitlines() if line.startswith("missing: ")]
+    assert missing in ([], ["missing: edgeaudit environments prepare tflite-runtime"])
+    assert ("every toolchain and runtime is installed" in output) == (not missing)
 
 
 def test_the_version_is_the_changelogs(root_folder: Path) -> None:
