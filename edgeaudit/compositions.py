@@ -71,7 +71,7 @@ def _require_kind(found: Format, use: FormatUse, artifact: Path | None) -> None:
     """A file that was made elsewhere is of the kind that the shadows' passes make."""
     if artifact is None:
         return
-    made = find_pass(found.passes[-1].name).spec.produces if found.passes else starts_from(found)
+    made = _makes(found)
     if made != _kind(artifact):
         raise SpecError(
             f"target.artifact: {artifact.name} is {_kind(artifact)}, and the format '{use.id}' makes {made}; name the "
@@ -84,6 +84,11 @@ def starts_from(found: Format) -> Kind:
     if found.passes:
         return find_pass(found.passes[0].name).spec.consumes
     return find_runtime(found.runtime).spec.serves
+
+
+def _makes(found: Format) -> Kind:
+    """The kind of file that a format's runtime serves."""
+    return find_pass(found.passes[-1].name).spec.produces if found.passes else starts_from(found)
 
 
 def _preset(use: FormatUse, trained: Kind) -> Format:
@@ -160,7 +165,7 @@ def _served(found: Format, text: str, where: str) -> Format:
             f"There are: {', '.join(known.values())}"
         )
     spec = find_runtime(known[alike(call.name)]).spec
-    made = find_pass(found.passes[-1].name).spec.produces if found.passes else starts_from(found)
+    made = _makes(found)
     if spec.serves != made:
         fitting = ", ".join(s.name for s in runtime_specs() if s.serves == made)
         whose = "the passes make" if found.passes else "this is"

@@ -149,6 +149,14 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _each_once(names: tuple[str, ...], remedy: str = "") -> tuple[str, ...]:
+    """The names, none of which may be there twice."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"'{twice[0]}' appears twice{remedy}")
+    return names
+
+
 class ThreatSpec(_Spec):
     """What the attacker sees and has.
 
@@ -171,20 +179,12 @@ class ThreatSpec(_Spec):
     @field_validator("views")
     @classmethod
     def _known_views(cls, views: tuple[str, ...]) -> tuple[str, ...]:
-        names = tuple(parse_view(name).name for name in views)
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"'{twice[0]}' appears twice")
-        return names
+        return _each_once(tuple(parse_view(name).name for name in views))
 
     @field_validator("weaker")
     @classmethod
     def _known_levels(cls, weaker: tuple[str, ...]) -> tuple[str, ...]:
-        names = tuple(parse_level(name).name for name in weaker)
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"'{twice[0]}' appears twice")
-        return names
+        return _each_once(tuple(parse_level(name).name for name in weaker))
 
     @model_validator(mode="after")
     def _weaker_than_the_exposure(self) -> ThreatSpec:
@@ -298,11 +298,6 @@ class TargetSpec(_Spec):
     softmax: Literal["detect", "inside", "outside"] = "detect"
     outputs: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=2)] | None = None
     accuracy: float | None = Field(None, gt=0, le=1)
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Every file, in the order of audit.yaml."""
-        return (self.artifact,) if isinstance(self.artifact, Path) else tuple(self.artifact.values())
 
 
 def _as_sets(value: object) -> object:
@@ -447,10 +442,7 @@ class AuditSpec(_Spec):
     @field_validator("formats")
     @classmethod
     def _names_differ(cls, formats: tuple[FormatUse, ...]) -> tuple[FormatUse, ...]:
-        ids = [f.id for f in formats]
-        twice = sorted({i for i in ids if ids.count(i) > 1})
-        if twice:
-            raise ValueError(f"'{twice[0]}' appears twice; give one of them a 'name'")
+        _each_once(tuple(f.id for f in formats), "; give one of them a 'name'")
         return formats
 
     @model_validator(mode="after")

@@ -182,13 +182,13 @@ def _batched(
     fixed = manifest.input.shape[0]
     if fixed > 0:
         return manifest, f"asked {fixed} at a time, the batch that the file is made for"
+    one = replace(manifest, input=replace(manifest.input, shape=(1, *manifest.input.shape[1:])))
     options, artifact = inputs["options"], Artifact(folder, manifest)
     some = records[: min(len(records), 64)]
     try:
         together = runtime(artifact, options).query(some)
         alone = runtime(artifact, {**options, "batch": 1}).query(some)
     except ArtifactError:
-        one = replace(manifest, input=replace(manifest.input, shape=(1, *manifest.input.shape[1:])))
         return one, "asked one at a time: it cannot be asked for more"
     off, spread = float(np.abs(together - alone).max()), float(together.std())
     if off <= 1e-3 * spread:
@@ -196,7 +196,6 @@ def _batched(
     if inputs["batch_given"]:
         said = f"its answers depend on the batch (by up to {off:.3g}); asked {options['batch']} at a time, as declared"
         return manifest, said
-    one = replace(manifest, input=replace(manifest.input, shape=(1, *manifest.input.shape[1:])))
     return one, f"asked one at a time: its answers depend on the batch (by up to {off:.3g})"
 
 
