@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edgeaudit.attacks.base import Scores
 from edgeaudit.jobs.answers import Case
 from edgeaudit.leakage.intervals import delong
-from edgeaudit.leakage.paired import auc_difference
+from edgeaudit.leakage.paired import chance_p_value
 
 __all__ = ["UNCALIBRATED", "calibration_leaks", "uncalibrated"]
 
@@ -46,14 +46,13 @@ def calibration_leaks(
             continue
         score = scores.score[mask]
         area = delong(score, seen[mask])
-        chance = auc_difference(score, np.zeros(len(score)), seen[mask])
         yield {
             **head,
             "side": side,
             "value": area.auc,
             "low": area.low,
             "high": area.high,
-            "p_value": chance.p_value,
+            "p_value": chance_p_value(score, seen[mask]),
             "n_seen": n_seen,
             "n_others": n_others,
         }

@@ -20,7 +20,7 @@ from edgeaudit.jobs.answers import Answers, Case
 from edgeaudit.jobs.base import JobContext
 from edgeaudit.jobs.measure import SCORES, attack_of, with_queries
 from edgeaudit.leakage.comparisons import METRICS
-from edgeaudit.leakage.metrics import Figure, figures
+from edgeaudit.leakage.metrics import figures, unresolved
 from edgeaudit.leakage.outputs import granularity
 
 __all__ = ["EXPOSED", "expose"]
@@ -67,7 +67,7 @@ def _choose(
         found = _variants(attack, case, level)
         if isinstance(found, str):
             place = {**head, "attack": name, "variant": attack.spec.headlines[0]}
-            rows.append(place | asdict(_unresolved(case, found)))
+            rows.append(place | asdict(unresolved("auc", case.members, f"not applicable: {found}")))
         else:
             chosen += [(attack, variant) for variant in found]
     return chosen, rows
@@ -116,8 +116,3 @@ def _figures(score: FloatArray, case: Case) -> Iterator[dict[str, Any]]:
     for figure in figures(score, case.members, None):
         if figure.metric in METRICS:
             yield asdict(figure)
-
-
-def _unresolved(case: Case, reason: str) -> Figure:
-    m = int(case.members.sum())
-    return Figure("auc", None, None, None, m, len(case.members) - m, None, f"not applicable: {reason}")

@@ -23,10 +23,10 @@ from edgeaudit.jobs.calibration import calibration_leaks, uncalibrated
 from edgeaudit.jobs.p_values import calibrate, claims, histograms, verdicts
 from edgeaudit.leakage.epsilon import split_epsilon_bound
 from edgeaudit.leakage.intervals import delong
-from edgeaudit.leakage.metrics import Figure, figures
+from edgeaudit.leakage.metrics import Figure, figures, unresolved
 from edgeaudit.leakage.one_run import one_run_pairs
 from edgeaudit.leakage.outputs import granularity
-from edgeaudit.leakage.paired import auc_difference
+from edgeaudit.leakage.paired import chance_p_value
 from edgeaudit.leakage.roc import roc, thin
 from edgeaudit.population import stream
 
@@ -100,8 +100,8 @@ def _run(
     scored = [(case, asked, _scores(attack, variant, case)) for case, asked in (w.traced(needs.trace) for w in cases)]
     for case, rows_asked, scores in scored:
         if isinstance(scores, str):
-            unresolved = _unresolved("auc", case.members, f"not applicable: {scores}")
-            _keep(found, case, [{**head, "subset": "all", **asdict(unresolved)}])
+            missing = unresolved("auc", case.members, f"not applicable: {scores}")
+            _keep(found, case, [{**head, "subset": "all", **asdict(missing)}])
         else:
             arrays[case.role].update(_score_arrays(head, scores, rows_asked))
     known = [(case, rows_asked, scores) for case, rows_asked, scores in scored if not isinstance(scores, str)]
@@ -153,7 +153,7 @@ def _guarantees(
     yield {**place, **asdict(Figure("epsilon_lower", bound.epsilon, bound.epsilon, None, m, n, None, bound.note))}
     if not inputs["members_drawn"] or m + n < _LEAST_ONE_RUN:
         note = "the one-run audit needs members that were drawn at random, and enough of them"
-        yield {**place, **asdict(_unresolved("epsilon_one_run", case.members, note))}
+        yield {**place, **asdict(unresolved("epsilon_one_run", case.members, note))}
         return
     # A twentieth of the records is guessed: fixed beforehand, since a number chosen by the result would void the bound.
     one = one_run_pairs(scores.score, case.members, (m + n) // 20, _rng(inputs, "one run"))
@@ -196,15 +196,13 @@ def _score_arrays(head: Mapping[str, Any], scores: Scores, asked: BoolArray) -> 
 def _null_row(case: Case, scores: Scores, head: Mapping[str, Any]) -> dict[str, Any]:
     """The AUC on a target that trained on neither side, with DeLong's interval and the p-value of AUC = 0.5."""
     area = delong(scores.score, case.members)
-    # A constant score has AUC 0.5 without variance, so the paired test against it is the test against 0.5.
-    against_chance = auc_difference(scores.score, np.zeros(len(scores.score)), case.members)
     return {
         **{key: value for key, value in head.items() if key != "exposure"},
         "target": case.role,
         "value": area.auc,
         "low": area.low,
         "high": area.high,
-        "p_value": against_chance.p_value,
+        "p_value": chance_p_value(scores.score, case.members),
         "n_members": int(case.members.sum()),
         "n_nonmembers": int((~case.members).sum()),
     }
@@ -253,7 +251,7 @@ def _leakage(
         members = case.members[mask]
         if members.all() or not members.any():
             note = f"the subset has {int(members.sum())} members and {int((~members).sum())} nonmembers"
-            yield {**head, "subset": subset, **asdict(_unresolved("auc", members, note))}
+            yield {**head, "subset": subset, **asdict(unresolved("auc", members, note))}
             continue
         for figure in figures(scores.score[mask], members, threshold.value, threshold.note):
             yield {**head, "subset": subset, **asdict(figure)}
@@ -265,10 +263,6 @@ def with_queries(row: dict[str, Any], queries: int) -> dict[str, Any]:
         return row
     said = f"{queries} queries a record"
     return row | {"note": said if row["note"] is None else f"{row['note']}; {said}"}
-
-
-def _unresolved(metric: str, members: BoolArray, note: str) -> Figure:
-    return Figure(metric, None, None, None, int(members.sum()), int((~members).sum()), None, note)
 
 
 def _curves(case: Case, scores: Scores, head: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,7 @@ from edgeaudit.attacks.base import AttackSpec, BoolArray, FloatArray, Scores
 from edgeaudit.attacks.cm_mia import RANK_TESTS, check_cutoff, check_known, decide
 from edgeaudit.errors import AttackError
 from edgeaudit.jobs.answers import Case
-from edgeaudit.leakage.metrics import Figure
+from edgeaudit.leakage.metrics import unresolved
 from edgeaudit.leakage.multiplicity import ClaimMethod, claim_figures, claim_records
 from edgeaudit.leakage.p_calibration import CalibrationRow, calibration_over_targets
 from edgeaudit.leakage.verdicts import verdict_figures
@@ -121,7 +121,7 @@ def _decided(
     head: Mapping[str, Any],
 ) -> Iterator[dict[str, Any]]:
     if reason is not None:
-        yield {**head, "subset": "all", **asdict(_unresolved(f"coverage@{rule}", case, reason))}
+        yield {**head, "subset": "all", **asdict(unresolved(f"coverage@{rule}", case.members, reason))}
         return
     for subset, mask in subsets.items():
         for figure in verdict_figures(decide(p_value, mask, cutoff), case.members, rule):
@@ -135,14 +135,10 @@ def claims(case: Case, scores: Scores, ranking: str | None, head: Mapping[str, A
     for method in _METHODS:
         if ranking is not None:
             metric = f"claimed@{method}={_FALSE_DISCOVERIES:g}"
-            yield {**head, "subset": "all", **asdict(_unresolved(metric, case, f"no claims: {ranking}"))}
+            yield {**head, "subset": "all", **asdict(unresolved(metric, case.members, f"no claims: {ranking}"))}
             continue
         for figure in claim_figures(claim_records(scores.p_value, _FALSE_DISCOVERIES, method), case.members):
             yield {**head, "subset": "all", **asdict(figure)}
-
-
-def _unresolved(metric: str, case: Case, note: str) -> Figure:
-    return Figure(metric, None, None, None, int(case.members.sum()), int((~case.members).sum()), None, note)
 
 
 def histograms(case: Case, scores: Scores, head: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

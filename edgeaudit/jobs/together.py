@@ -20,7 +20,7 @@ from edgeaudit.jobs.measure import SCORES
 from edgeaudit.leakage.combined import Gain, adjusted, gain
 from edgeaudit.leakage.comparisons import METRICS, Compared, Scored
 from edgeaudit.leakage.metrics import Figure, figures
-from edgeaudit.leakage.paired import auc_difference
+from edgeaudit.leakage.paired import chance_p_value
 from edgeaudit.leakage.targets import mean_over_targets
 from edgeaudit.population import stream
 
@@ -258,8 +258,6 @@ def _null_row(one: _Combined, role: str, hands: _Hands) -> dict[str, Any]:
     """The AUC on a target that trained on neither side, as `measure` has it for a single format."""
     scores, members = one.scores[role], hands.members[role]
     area = next(f for f in figures(scores, members, None) if f.metric == "auc")
-    # A constant score has AUC 0.5 without variance, so the paired test against it is the test against 0.5.
-    against_chance = auc_difference(scores, np.zeros(len(scores)), members)
     return {
         "format": " + ".join(one.formats),
         "attack": one.method,
@@ -268,7 +266,7 @@ def _null_row(one: _Combined, role: str, hands: _Hands) -> dict[str, Any]:
         "value": area.value,
         "low": area.low,
         "high": area.high,
-        "p_value": against_chance.p_value,
+        "p_value": chance_p_value(scores, members),
         "n_members": area.n_members,
         "n_nonmembers": area.n_nonmembers,
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edgeaudit.leakage.intervals import clopper_pearson, delong, ppv, ppv_interval, rate_difference
 from edgeaudit.leakage.roc import BoolArray, FloatArray, OperatingPoint, split_scores, tpr_at_fpr
 
-__all__ = ["FPR_LEVELS", "PRIORS", "Figure", "figures"]
+__all__ = ["FPR_LEVELS", "PRIORS", "Figure", "figures", "unresolved"]
 
 FPR_LEVELS = (0.01, 0.001)
 PRIORS = (0.5, 0.1, 0.01)
@@ -28,6 +28,11 @@ class Figure:
     n_nonmembers: int
     realised_fpr: float | None = None
     note: str | None = None
+
+
+def unresolved(metric: str, members: BoolArray, note: str) -> Figure:
+    """A figure that cannot be had on these records, and why."""
+    return Figure(metric, None, None, None, int(members.sum()), int((~members).sum()), None, note)
 
 
 def figures(

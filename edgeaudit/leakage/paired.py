@@ -17,7 +17,7 @@ from edgeaudit.leakage.roc import (
     tpr_at_fpr,
 )
 
-__all__ = ["Difference", "auc_difference", "tpr_difference"]
+__all__ = ["Difference", "auc_difference", "chance_p_value", "tpr_difference"]
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,14 @@ def tpr_difference(
     return Difference(
         value, float(low), float(high), min(1.0, 2 * (tail + 1) / (resamples + 1)), same if np.ptp(draws) == 0 else None
     )
+
+
+def chance_p_value(scores: FloatArray, members: BoolArray) -> float | None:
+    """Two-sided p-value of AUC = 0.5; None where it cannot be had (see `auc_difference`).
+
+    A constant score has AUC 0.5 without variance, so the paired test against it is the test against 0.5.
+    """
+    return auc_difference(scores, np.zeros(len(scores)), members).p_value
 
 
 def _resampled(
