@@ -14,6 +14,7 @@
     ├── ArtifactError        a runtime cannot serve the artifact
     │   └── AgreementError   it serves it and answers something else than the model
     ├── DeviceError          a device, or the agent on it, cannot be reached or refuses
+    │   ├── DeviceLost       the connection is gone; asking again later may help
     │   └── ProtocolError    a message does not follow the Open Inference Protocol
     ├── AttackError          an attack cannot be run on these responses
     ├── BudgetError          a budget names what does not exist
@@ -39,6 +40,7 @@ __all__ = [
     "BudgetError",
     "DataError",
     "DeviceError",
+    "DeviceLost",
     "EdgeAuditError",
     "MissingEnvironment",
     "MissingToolchain",
@@ -114,6 +116,10 @@ class AgreementError(ArtifactError):
 
 class DeviceError(EdgeAuditError):
     """A device, or the agent on it, cannot be reached, or refuses what it is asked."""
+
+
+class DeviceLost(DeviceError):
+    """The connection to a device is gone, or it cannot be reached just now; asking again later may help."""
 
 
 class ProtocolError(DeviceError):

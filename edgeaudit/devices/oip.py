@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.agent.tensors import Head, join, read_tensors, split, written
-from edgeaudit.errors import DeviceError, ProtocolError
+from edgeaudit.errors import DeviceError, DeviceLost, ProtocolError
 
 __all__ = ["OipClient"]
 
@@ -27,9 +27,9 @@ class OipClient:
     """One server, over one connection that is kept. Not for several threads at once.
 
     url: http://host:port. token: sent as a bearer token, where there is one. seconds: until an answer is given up.
-    Everything raises `DeviceError` where the server cannot be reached or refuses, and `ProtocolError` where what it
-    answers is not the protocol. Proxies of the environment are not used and redirections not followed: a query goes
-    where the audit says, or nowhere.
+    Everything raises `DeviceLost` where the server cannot be reached, `DeviceError` where it refuses, and
+    `ProtocolError` where what it answers is not the protocol. Proxies of the environment are not used and redirections
+    not followed: a query goes where the audit says, or nowhere.
     """
 
     def __init__(self, url: str, token: str | None = None, seconds: float = 600.0) -> None:
@@ -67,14 +67,22 @@ class OipClient:
         return self._get(f"/v2/edgeaudit/models/{quote(model, safe='')}")
 
     def infer(
-        self, model: str, inputs: Mapping[str, npt.NDArray[Any]], *, binary: bool = True
+        self,
+        model: str,
+        inputs: Mapping[str, npt.NDArray[Any]],
+        *,
+        binary: bool = True,
+        request: str | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
         """Name -> values of every output.
 
         inputs: name -> values, as the model takes them. binary: tensors as bytes, both ways; otherwise as JSON.
+        request: the protocol's `id` of the request.
         """
         entries, blobs = zip(*(written(name, values, binary=binary) for name, values in inputs.items()), strict=True)
         head: Head = {"inputs": list(entries), "parameters": {"binary_data_output": binary}}
+        if request is not None:
+            head["id"] = request
         try:
             body, head_bytes = join(head, [blob for blob in blobs if blob is not None])
         except ValueError as exc:
@@ -118,10 +126,10 @@ class OipClient:
         except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as exc:
             self._connection.close()
             if fresh:
-                raise DeviceError(f"{self.url} ended the connection: {exc}") from exc
+                raise DeviceLost(f"{self.url} ended the connection: {exc}") from exc
         except (OSError, http.client.HTTPException) as exc:
             self._connection.close()
-            raise DeviceError(f"{self.url} cannot be asked: {exc or type(exc).__name__}") from exc
+            raise DeviceLost(f"{self.url} cannot be asked: {exc or type(exc).__name__}") from exc
         return self._ask(
             method, path, body, headers
         )  # an answer is a function of the question, so asking again is safe
