@@ -14,7 +14,8 @@ from edgeaudit.exporters import Pass, PassSpec, find_pass, pass_specs
 from edgeaudit.formats import FORMATS, Format, PassUse, tolerance_of
 from edgeaudit.known_bad import refusal
 from edgeaudit.runtimes.registry import default_runtime, find_runtime, runtime_specs
-from edgeaudit.spec import AS_SHIPPED, FormatUse
+from edgeaudit.sections.formats import FormatUse
+from edgeaudit.sections.target import AS_SHIPPED
 
 __all__ = ["find_format", "starts_from"]
 

@@ -15,7 +15,8 @@ from edgeaudit.formats import REFERENCES
 from edgeaudit.leakage.paired import auc_difference, tpr_difference
 from edgeaudit.population import stream
 from edgeaudit.report.model import Budget, Control, FormatResult, LeakageRow, Verdict
-from edgeaudit.spec import AuditSpec, BudgetSpec
+from edgeaudit.sections.budgets import BudgetSpec
+from edgeaudit.spec import AuditSpec
 
 __all__ = ["METRICS", "SUBSETS", "FormatScores", "judge", "require_budgets_exist"]
 

@@ -30,7 +30,9 @@ from edgeaudit.recipes.frameworks import framework_of
 from edgeaudit.recipes.keras_checkpoint import checkpoint_digest, checkpoint_options, require_checkpoint_fits
 from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
-from edgeaudit.spec import AuditSpec, FormatUse, ModelSpec
+from edgeaudit.sections.formats import FormatUse
+from edgeaudit.sections.model import ModelSpec
+from edgeaudit.spec import AuditSpec
 from edgeaudit.store import content_key
 from edgeaudit.views import require_views_fit
 

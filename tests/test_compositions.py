@@ -15,7 +15,8 @@ from edgeaudit.exporters import find_pass
 from edgeaudit.formats import FORMATS, Format
 from edgeaudit.known_bad import KNOWN_BAD, refusal
 from edgeaudit.runtimes.registry import default_runtime, find_runtime, runtime_specs
-from edgeaudit.spec import FormatUse, load_spec
+from edgeaudit.sections.formats import FormatUse
+from edgeaudit.spec import load_spec
 
 OTHERWISE = {"litert-int8-reference", "litert-int8-averaged", "openvino-bf16"}
 """Presets whose runtime is told something, or whose limits are their own."""

@@ -14,7 +14,8 @@ from edgeaudit.estimate import Rates, estimate, typical_seconds
 from edgeaudit.measurement import measurement_inputs
 from edgeaudit.plan import Plan, make_plan, preflight
 from edgeaudit.population import Population, build_population
-from edgeaudit.spec import AuditSpec, FormatUse
+from edgeaudit.sections.formats import FormatUse
+from edgeaudit.spec import AuditSpec
 from edgeaudit.store import Store
 
 FORMATS = ["torch-fp32", "onnx-int8-static", "litert-fp16", "litert-int8", "nncf-pruned-70", "nncf-pruned-70-int8"]

@@ -35,7 +35,9 @@ class Contract:
 class RuntimeSpec:
     """What a runtime serves and needs; readable without importing it.
 
-    `defaults` lists every option. `house`: of the worker processes that can import it.
+    `defaults` lists every option. `deployed`: those that are otherwise on a device, where the runtime is asked as an
+    application there opens it; the defaults make this machine stand for one. `house`: of the worker processes that can
+    import it.
     refuses: passes whose files it answers wrongly, with the reason.
     code: modules beside its own that decide what it answers.
     """
@@ -46,6 +48,7 @@ class RuntimeSpec:
     serves: Kind
     summary: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    deployed: Mapping[str, Any] = field(default_factory=dict)
     house: House = "torch"
     refuses: Mapping[str, str] = field(default_factory=dict)
     code: tuple[str, ...] = ()

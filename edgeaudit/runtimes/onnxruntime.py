@@ -37,6 +37,7 @@ class OnnxRuntime(Runtime):
         serves="onnx",
         summary="ONNX Runtime, CPU execution provider, one thread",
         defaults={"batch": 64, "session": {"session.x64quantprecision": "1"}},
+        deployed={"session": {}},
     )
 
     @classmethod

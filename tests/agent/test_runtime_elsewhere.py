@@ -23,7 +23,7 @@ from edgeaudit.errors import AgreementError, ArtifactError, DeviceError, Missing
 from edgeaudit.formats import FORMATS, PassUse
 from edgeaudit.runtimes.agreement import require_agreement
 from edgeaudit.runtimes.registry import find_runtime
-from edgeaudit.spec import FormatUse
+from edgeaudit.sections.formats import FormatUse
 from tests.exporters.toys import artifact, pushed, sealed, toy
 from tests.runtimes.served import tflite_artifact
 
