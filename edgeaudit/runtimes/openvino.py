@@ -93,7 +93,7 @@ class OpenVino(Runtime):
                 settings["LP_TRANSFORMS_MODE"] = False  # the CPU plugin's own property, in no list of them
             compiled = core.compile_model(model, "CPU", settings)
         given = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-        if given != precision and precision != _OWN:
+        if precision not in (given, _OWN):
             raise ArtifactError(
                 f"{cpu_name()} cannot compute in {precision}, OpenVINO would take {given}; set the option 'precision' "
                 f"to {given}, or audit on a device that can"

@@ -96,9 +96,11 @@ class DeviceSpec(Section):
     def _fit(self) -> DeviceSpec:
         if self.via == EMULATED and self.profile is None:
             raise ValueError("an emulated device needs its profile: profile: raspberry-pi-4 (`edgeaudit devices list`)")
-        if self.is_local and self.model_fields_set - {"via", "formats"}:
-            unused = min(self.model_fields_set - {"via", "formats"})
-            raise ValueError(f"'{unused}' is of no use on this machine; its formats say how they are asked")
+        fields = type(self).model_fields
+        given = {key: getattr(self, key) for key in fields}
+        told = [key for key, field in fields.items() if given[key] != field.get_default(call_default_factory=True)]
+        if self.is_local and (unused := [key for key in told if key not in {"via", "formats"}]):
+            raise ValueError(f"'{unused[0]}' is of no use on this machine; its formats say how they are asked")
         if not self.is_server and (self.token or self.model):
             raise ValueError("'token' and 'model' are for a server that is already there (via: oip://host:port)")
         if not self.via.startswith("ssh://") and (self.keep or self.python != "python3"):
