@@ -8,11 +8,12 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgeaudit.devices.environments import Environment
+from edgeaudit.devices.environments import Environment, find_environment
 from edgeaudit.devices.oip import OipClient
 from edgeaudit.errors import DeviceError, ProtocolError, ToolchainError
 from tests.agent.serving import TOKEN, Agent, serving
@@ -140,16 +141,24 @@ def test_redirections_are_not_followed() -> None:
 
 
 @pytest.fixture(scope="session")
-def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def triton(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The Python of an environment with tritonclient; skips without pip."""
     found = Environment("tritonclient", ("tritonclient[http]==2.73.0",), ((3, 11),), "tritonclient.http", "a test")
+    # Until it is made and no longer: the variable is the whole process's, and other tests have environments elsewhere.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEAUDIT_ENVIRONMENTS", str(tmp_path_factory.mktemp("triton")))
         try:
             found.prepare()
         except ToolchainError as exc:
             pytest.skip(f"no tritonclient: {exc}")
-        yield str(found.python())
+        return str(found.python())
+
+
+@pytest.mark.toolchain
+def test_the_environment_of_tritonclient_hides_no_other(triton: str) -> None:
+    """As it once did: every test after it looked for tflite-runtime beside tritonclient."""
+    assert Path(triton).is_file()
+    assert find_environment("tflite-runtime").folder.parent not in Path(triton).parents
 
 
 TRITON = """
