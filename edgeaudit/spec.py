@@ -25,6 +25,7 @@ from edgeaudit.sections.formats import FormatUse, as_format
 from edgeaudit.sections.model import ModelSpec
 from edgeaudit.sections.target import ALONE, AS_SHIPPED, TargetSpec
 from edgeaudit.sections.threat import ThreatSpec
+from edgeaudit.yaml_text import read_yaml
 
 __all__ = ["AuditSpec", "load_spec", "recorded_spec"]
 
@@ -232,22 +233,6 @@ class AuditSpec(Section):
             raise ValueError("threat.shadow_match: there are no shadows without model.recipe; leave it out")
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice: PyYAML keeps the last one and says nothing."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge" or not isinstance(key_node, yaml.ScalarNode):
-                continue
-            if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key_node.value}' is given twice", key_node.start_mark
-                )
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep=deep)
-
-
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -282,7 +267,7 @@ def load_spec(path: Path) -> AuditSpec:
     except UnicodeDecodeError as exc:
         raise SpecError(f"{path} is not UTF-8 text: {exc.reason} at byte {exc.start}") from exc
     try:
-        raw = yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+        raw = read_yaml(text)
     except yaml.YAMLError as exc:
         raise SpecError(f"{path} is not valid YAML: {' '.join(str(exc).split())}") from exc
     if not isinstance(raw, dict):

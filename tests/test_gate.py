@@ -202,7 +202,7 @@ def test_an_increase_is_judged_by_a_paired_test(metric: str) -> None:
     }
     spec = _spec({metric: ["error", {"max-increase": 0.1, "against": "torch-fp32"}]})
     rows = [_row(f, 0.6, 0.5, 0.7) for f in scores]
-    verdict = judge(spec, [_format(f) for f in _FORMATS], rows, (), scores.__getitem__)
+    verdict = judge(spec, [_format(f) for f in _FORMATS], rows, (), lambda name, _: scores[name])
     by_format = {b.format: b.verdict for b in verdict.budgets}
     assert by_format == {"onnx-int8-static": "pass", "litert-int8": "fail"}
     assert verdict.exit_code == 1
