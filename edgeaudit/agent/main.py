@@ -58,7 +58,10 @@ def _parser() -> argparse.ArgumentParser:
         "--stdin from the first line of standard input. It is no argument, since everybody can read those.",
     )
     parser.add_argument(
-        "artifacts", nargs="+", metavar="[NAME=]FOLDER", help="a folder with manifest.json and its file"
+        "artifacts",
+        nargs="*",
+        metavar="[NAME=]FOLDER",
+        help="a folder with manifest.json and its file; without any, only the fingerprint is served",
     )
     parser.add_argument("--runtime", required=True, choices=sorted(RUNTIMES), help="what serves them")
     parser.add_argument("--options", default="{}", metavar="JSON", help='of the runtime, as in {"batch": 1}')

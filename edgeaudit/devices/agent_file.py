@@ -21,14 +21,14 @@ from edgeaudit.agent.fingerprint import BUILD
 from edgeaudit.agent.probes import FOLDER
 from edgeaudit.errors import store_errors
 
-__all__ = ["OLDEST_PYTHON", "agent_bytes", "agent_sources", "write_agent"]
+__all__ = ["OLDEST_PYTHON", "agent_bytes", "agent_in", "agent_sources", "write_agent"]
 
 OLDEST_PYTHON = (3, 9)
 """What the packed modules have to run on: Debian 11 has it, and tflite-runtime 2.14 has wheels for it."""
 
 _MODULES = (
     "__init__.py", "artifact.py", "errors.py", "houses.py", "plugins.py", "devices/__init__.py", "devices/local.py",
-    "runtimes/__init__.py", "runtimes/base.py", "runtimes/executorch.py", "runtimes/litert.py",
+    "devices/processor.py", "runtimes/__init__.py", "runtimes/base.py", "runtimes/executorch.py", "runtimes/litert.py",
     "runtimes/onnxruntime.py", "runtimes/openvino.py", "runtimes/quiet.py", "runtimes/tflite_runtime.py",
 )  # fmt: skip
 _SHEBANG = b"#!/usr/bin/env python3\n"
@@ -71,6 +71,14 @@ def agent_bytes() -> bytes:
             entry.create_system, entry.external_attr = 3, 0o644 << 16  # else they are those of the machine that packs
             packed.writestr(entry, content)
     return archive.getvalue()
+
+
+def agent_in(folder: Path) -> Path:
+    """The zipapp in a folder, written unless it is there, under a name that its content decides."""
+    content = agent_bytes()
+    path = folder / f"edgeaudit-agent-{hashlib.sha256(content).hexdigest()[:12]}.pyz"
+    there = path.is_file() and path.stat().st_size == len(content)
+    return path if there else write_agent(path)
 
 
 def write_agent(path: Path) -> Path:

@@ -15,24 +15,28 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgeaudit.devices.oip import OipClient
-from edgeaudit.errors import ArtifactError, DeviceError
+from edgeaudit.devices.serving import ClientServing
+from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost
 
 __all__ = ["AgentProcess"]
 
 _START_SECONDS = 120.0
+_ANSWER_SECONDS = 600.0
 _END_SECONDS = 5.0
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 """Variables that the agent inherits; no PYTHONPATH, and nothing that is secret."""
 _ANNOUNCEMENT_LIMIT = 1 << 16
 
 
-class AgentProcess:
-    """A started agent, serving, with a client for it.
+class AgentProcess(ClientServing):
+    """A started agent, serving. It is a `Serving`, and `restore` starts it again where it has ended.
 
     command: what starts a Python that runs the agent's file, that file included; the agent's own arguments follow it.
     For an environment on this machine that is [python, "-I", file]; an emulator goes in front of it.
-    artifacts: model name -> folder. options: of the runtime. environment: variables beside the few that are inherited.
-    Raises `ArtifactError` for an artifact that the agent's runtime refuses, and `DeviceError` where it cannot serve.
+    artifacts: model name -> folder; none is right where only the fingerprint is wanted. options: of the runtime.
+    environment: variables beside the few that are inherited. start_seconds: until it must serve. answer_seconds: until
+    an answer is given up. Raises `ArtifactError` for an artifact that the agent's runtime refuses, and `DeviceError`
+    where it cannot serve.
 
     The token goes over standard input, which then stays open: when this process ends, however it ends, the system
     closes it, and the agent ends. `close` (also called when the object is no longer used) waits for it, so none stays a
@@ -48,33 +52,55 @@ class AgentProcess:
         *,
         max_body: int | None = None,
         environment: Mapping[str, str] | None = None,
+        start_seconds: float = _START_SECONDS,
+        answer_seconds: float = _ANSWER_SECONDS,
     ) -> None:
-        token = secrets.token_urlsafe(32)
         arguments = ["--stdin", "--runtime", runtime, "--options", json.dumps(dict(options))]
         if max_body is not None:
             arguments += ["--max-body", str(max_body)]
         arguments += [f"{name}={folder.resolve()}" for name, folder in artifacts.items()]
-        with tempfile.TemporaryFile() as said:
-            process = _started([*command, *arguments], said, dict(environment or {}))
-            self._close = weakref.finalize(self, _end, process)
-            try:
-                _hand_over(process, token)
-                self.client = OipClient(_url(_announcement(process), said), token)
-            except BaseException:
-                self._close()
-                raise
-        self.pid = process.pid
-        self._process = process
+        self._command = [*command, *arguments]
+        self._environment = dict(environment or {})
+        self._start_seconds = start_seconds
+        self._answer_seconds = answer_seconds
+        self._start()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
 
     @property
     def running(self) -> bool:
         """Whether the process is there."""
         return self._process.poll() is None
 
+    def restore(self) -> None:
+        """See `Serving.restore`. A process that is there was only disconnected, which the client mends by itself."""
+        self.client.close()
+        if self.running:
+            return
+        self._close()
+        self._start()
+
     def close(self) -> None:
-        """End the agent and wait for it. Once is enough; more does no harm."""
+        """See `Serving.close`."""
         self.client.close()
         self._close()
+
+    def _start(self) -> None:
+        token = secrets.token_urlsafe(32)
+        with tempfile.TemporaryFile() as said:
+            process = _started(self._command, said, self._environment)
+            self._close = weakref.finalize(self, _end, process)
+            try:
+                _hand_over(process, token)
+                url = _url(_announcement(process, self._start_seconds), said)
+                self.client = OipClient(url, token, self._answer_seconds)
+            except BaseException:
+                self._close()
+                raise
+        self._process = process
 
 
 def _started(command: list[str], said: IO[bytes], environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -102,17 +128,17 @@ def _hand_over(process: subprocess.Popen[bytes], token: str) -> None:
         return
 
 
-def _announcement(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+def _announcement(process: subprocess.Popen[bytes], seconds: float) -> dict[str, Any]:
     """The agent's one line; empty where it ended without."""
     if process.stdout is None:
         raise DeviceError("the agent has no standard output")
-    ends = time.monotonic() + _START_SECONDS
+    ends = time.monotonic() + seconds
     line = b""
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while not line.endswith(b"\n") and len(line) < _ANNOUNCEMENT_LIMIT:
             if not selector.select(max(0.0, ends - time.monotonic())):
-                raise DeviceError(f"the agent did not start within {_START_SECONDS:.0f} seconds")
+                raise DeviceError(f"the agent did not start within {seconds:.0f} seconds")
             block = os.read(process.stdout.fileno(), 1 << 12)
             if not block:
                 break
@@ -134,7 +160,7 @@ def _url(announced: Mapping[str, Any], said: IO[bytes]) -> str:
         raise DeviceError(f"the agent could not start: {announced['error']}")
     said.seek(0)
     lines = said.read().decode(errors="replace").strip().splitlines()
-    raise DeviceError(f"the agent ended before it served: {lines[-1] if lines else 'it said nothing'}")
+    raise DeviceLost(f"the agent ended before it served: {lines[-1] if lines else 'it said nothing'}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import tempfile
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,7 +12,7 @@ import numpy.typing as npt
 
 from edgeaudit.agent import MAX_BODY
 from edgeaudit.artifact import Artifact
-from edgeaudit.devices.agent_file import agent_bytes, write_agent
+from edgeaudit.devices.agent_file import agent_in
 from edgeaudit.devices.agent_process import AgentProcess
 from edgeaudit.devices.environments import Environment, find_environment
 from edgeaudit.errors import ArtifactError
@@ -81,7 +79,7 @@ class EnvironmentRuntime(Runtime):
             np.prod(self.artifact.manifest.input.shape[1:], dtype=np.int64)
         )
         batches = max(1, _REQUEST_BYTES // max(1, row * self.batch))
-        command = [str(spec.home.python()), "-I", str(_agent_file(spec.home.folder))]
+        command = [str(spec.home.python()), "-I", str(agent_in(spec.home.folder))]
         largest = max(MAX_BODY, batches * self.batch * row + _HEAD_ROOM)
         with tempfile.TemporaryDirectory(prefix="edgeaudit-") as folder:
             shipped = {_MODEL: _shipped(self.artifact, Path(folder))}
@@ -131,10 +129,3 @@ def _shipped(artifact: Artifact, folder: Path) -> Path:
     for name in (manifest.file, *manifest.companions):
         (folder / name).symlink_to((artifact.folder / name).resolve())
     return folder
-
-
-def _agent_file(folder: Path) -> Path:
-    """The agent's file in an environment, under a name that its content decides."""
-    content = agent_bytes()
-    path = folder / f"edgeaudit-agent-{hashlib.sha256(content).hexdigest()[:12]}.pyz"
-    return path if path.is_file() and os.path.getsize(path) == len(content) else write_agent(path)  # noqa: PTH202

@@ -6,6 +6,8 @@ import platform
 from functools import lru_cache
 from pathlib import Path
 
+from edgeaudit.devices.processor import ARM_CORES, arm_flags, x86_emulated, x86_flags, x86_name
+
 __all__ = ["KERNEL_FLAGS", "cpu_flags", "cpu_name", "int8_sums_saturate", "local_fingerprint"]
 
 KERNEL_FLAGS = (
@@ -31,14 +33,25 @@ def _field(*names: str) -> str:
     return ""
 
 
+@lru_cache(maxsize=1)
 def cpu_name() -> str:
-    """The CPU's model name, or the machine type where the system does not tell."""
-    return _field("model name", "Model") or platform.processor() or platform.machine()
+    """The CPU's model name, or on ARM the board's or the core's; the machine type where the system does not tell."""
+    if platform.machine() == "aarch64":  # "model name" is QEMU's host's, or says ARMv8 and no more
+        return _field("Model") or _arm_core() or platform.machine()
+    told = x86_name() if x86_emulated() else ""
+    return told or _field("model name", "Model") or platform.processor() or platform.machine()
 
 
+def _arm_core() -> str:
+    implementer, part = _field("CPU implementer"), _field("CPU part")
+    return ARM_CORES.get(int(part, 16), "") if implementer == "0x41" and part else ""
+
+
+@lru_cache(maxsize=1)
 def cpu_flags() -> tuple[str, ...]:
-    """The flags of `KERNEL_FLAGS` that this CPU has."""
-    present = set(_field("flags", "Features").split())
+    """The flags of `KERNEL_FLAGS` that this CPU has; under emulation the emulated one."""
+    told = x86_flags() if x86_emulated() else arm_flags()
+    present = set(_field("flags", "Features").split()) if told is None else told
     return tuple(flag for flag in KERNEL_FLAGS if flag in present)
 
 
