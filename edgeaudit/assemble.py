@@ -49,10 +49,15 @@ from edgeaudit.report.model import (
     ToolInfo,
 )
 from edgeaudit.report.schema import write_audit
+from edgeaudit.report.words import place_name
+from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.spec import AuditSpec
 from edgeaudit.store import Store
 
 __all__ = ["assemble", "load_scores", "require_folder"]
+
+UNKNOWN = "unknown"
+"""The version of a runtime behind a server that does not tell it."""
 
 SECTIONS = ("leakage", "curves", "null_p_values", "p_calibration", "exposed", "calibration")
 
@@ -180,7 +185,7 @@ def _format_result(
     population: Population,
 ) -> FormatResult:
     use, preset = planned.use, planned.format
-    head = {"id": use.id, "device": "local", "summary": preset.summary, "precision": preset.precision}
+    head = {"id": use.id, "device": planned.device, "summary": preset.summary, "precision": preset.precision}
     failed = next((ref for ref in planned.measures.values() if result.cause(ref) is not None), None)
     if failed is not None:
         return FormatResult.model_validate({**head, "status": "failed", "error": str(result.cause(failed))})
@@ -195,7 +200,9 @@ def _format_result(
         status="ok",
         passes=tuple(PassInfo.model_validate(asdict(p)) for p in manifest.passes),
         runtime=RuntimeInfo(
-            name=preset.runtime, version=next(iter(versions.values())), options=query["facts"]["options"]
+            name=preset.runtime,
+            version=versions.get(find_runtime(preset.runtime).spec.packages[0], UNKNOWN),
+            options=query["facts"]["options"],
         ),
         artifact=ArtifactInfo(
             file=manifest.file,
@@ -226,7 +233,7 @@ def _quality(planned: FormatPlan, result: RunResult, store: Store) -> Quality | 
 
 def _latency(planned: FormatPlan, result: RunResult, store: Store) -> list[Latency]:
     """A row for each batch that was timed or cannot be; one that says why where timing broke."""
-    place = {"format": planned.use.id, "device": "local"}
+    place = {"format": planned.use.id, "device": planned.device}
     if planned.latency is None:
         return []
     if (cause := result.cause(planned.latency)) is not None:
@@ -325,11 +332,11 @@ def _model_controls(
 ) -> list[Control]:
     """Null targets, resolution and tie mass, from what was measured."""
     answers = {
-        _named(f.id, f.device): Answers(f.outputs.distinct, f.outputs.tie_mass)
+        place_name(f.id, f.device): Answers(f.outputs.distinct, f.outputs.tie_mass)
         for f in formats
         if f.outputs is not None
     }
-    null_rows = [{**row, "format": _named(row["format"], row["device"])} for row in null_rows]
+    null_rows = [{**row, "format": place_name(row["format"], row["device"])} for row in null_rows]
     findings: list[Finding] = [
         *null_target(null_rows, spec.null_targets, spec.threat.shadow_match[0], recipe_known=spec.recipe_known),
         *null_target_together(together_null),
@@ -340,14 +347,9 @@ def _model_controls(
     return [Control.model_validate(asdict(finding)) for finding in findings]
 
 
-def _named(format_id: str, device: str) -> str:
-    """A format in a control's finding: with its device, where that is another than this machine."""
-    return format_id if device == LOCAL else f"{format_id} @ {device}"
-
-
 def _rights(formats: Sequence[FormatResult]) -> dict[str, Right]:
     """Accuracies of target and shadows, of the formats that have both."""
-    known = {_named(f.id, f.device): f.accuracy.model_dump() for f in formats if f.accuracy is not None}
+    known = {place_name(f.id, f.device): f.accuracy.model_dump() for f in formats if f.accuracy is not None}
     return {name: Right(**shares) for name, shares in known.items() if shares["shadow_train"] is not None}
 
 

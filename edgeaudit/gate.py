@@ -17,6 +17,7 @@ from edgeaudit.formats import REFERENCES
 from edgeaudit.leakage.paired import auc_difference, tpr_difference
 from edgeaudit.population import stream
 from edgeaudit.report.model import Budget, Control, FormatResult, LeakageRow, Verdict
+from edgeaudit.report.words import place_name
 from edgeaudit.sections.budgets import BudgetSpec
 from edgeaudit.spec import AuditSpec
 
@@ -134,7 +135,7 @@ def judge(
     warnings = tuple(f"warning: {_says(b)}" for b in budgets if b.level == "warn" and b.verdict != "pass")
     kept = tuple(budgets)
     if failed:
-        reasons = tuple(f"{_said(f.id, f.device)} failed: {f.error}" for f in formats if f.status == "failed")
+        reasons = tuple(f"{place_name(f.id, f.device)} failed: {f.error}" for f in formats if f.status == "failed")
         return Verdict(outcome="error", exit_code=2, reasons=(*reasons, *invalid, *exceeded, *warnings), budgets=kept)
     if invalid:
         return Verdict(outcome="invalid", exit_code=3, reasons=(*invalid, *warnings), budgets=kept)
@@ -162,18 +163,13 @@ def _against(budget: BudgetSpec, place: _Place, places: Sequence[_Place]) -> _Pl
     return next((other for other in known if other.device == place.device), known[0] if known else None)
 
 
-def _said(format_id: str, device: str | None) -> str:
-    return format_id if device in {None, LOCAL} else f"{format_id} @ {device}"
-
-
 def _says(budget: Budget) -> str:
     interval = "" if budget.low is None or budget.high is None else f" [{budget.low:.3f}, {budget.high:.3f}]"
     value = "not resolvable" if budget.value is None else f"{budget.value:.3f}"
     verb = {"pass": "holds", "fail": "is exceeded", "inconclusive": "is undecided"}[budget.verdict]
     note = f" ({budget.note})" if budget.note else ""
-    return (
-        f"{_said(budget.format, budget.device)}: budget {budget.metric} {budget.limit} {verb}: {value}{interval}{note}"
-    )
+    place = place_name(budget.format, budget.device)
+    return f"{place}: budget {budget.metric} {budget.limit} {verb}: {value}{interval}{note}"
 
 
 def _control_says(control: Control) -> str:
@@ -268,8 +264,8 @@ def _figure(metric: str, budget: BudgetSpec, place: _Place, rows: Sequence[Leaka
         if null and (row.format, row.attack, row.variant) == wanted[:3]:
             return None, None, None, row.note
     raise BudgetError(
-        f"budgets.{metric}: {_said(*place)} has no figure for {budget.attack}/{budget.variant} on '{budget.subset}'; "
-        f"subsets: {', '.join(sorted({r.subset for r in rows}))}"
+        f"budgets.{metric}: {place_name(*place)} has no figure for {budget.attack}/{budget.variant} on "
+        f"'{budget.subset}'; subsets: {', '.join(sorted({r.subset for r in rows}))}"
     )
 
 
