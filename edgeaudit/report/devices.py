@@ -72,8 +72,8 @@ def device_sentences(lookup: Lookup) -> list[str]:
         return [found]
     worst = max(unlike, key=lambda row: (row.rows / row.records, row.top1))
     said = (
-        f"{worst.format} answers {worst.rows:,} of {worst.records:,} records otherwise on {_named(worst.second)} than on "
-        f"{_named(worst.first)}, and {counted(worst.top1, 'record')} with another top class"
+        f"{worst.format} answers {worst.rows:,} of {worst.records:,} records otherwise on {_named(worst.second)} than "
+        f"on {_named(worst.first)}, and {counted(worst.top1, 'record')} with another top class"
     )
     more = len({row.format for row in unlike} - {worst.format})
     others = f"{counted(more, 'other format')} {'differs' if more == 1 else 'differ'} between devices, too"
@@ -84,8 +84,8 @@ def device_sentences(lookup: Lookup) -> list[str]:
         leak = "In no format was a difference in leakage between devices found." if tested else ""
     else:
         pairs = [
-            f"{row.format} by {difference(row.metric, row.value or 0.0)} of {metric_name(row.metric)} on {_named(row.first)} "
-            f"against {_named(row.second)} {difference_interval(row.metric, row.low, row.high)}".rstrip()
+            f"{row.format} by {difference(row.metric, row.value or 0.0)} of {metric_name(row.metric)} on "
+            f"{_named(row.first)} against {_named(row.second)} {difference_interval(row.metric, row.low, row.high)}".rstrip()
             for row in sorted(changed, key=lambda row: -abs(row.value or 0.0))[:2]
         ]
         leak = f"Leakage differs between devices: {listed(pairs)}."
