@@ -153,6 +153,8 @@ class Patient:
                 return ask()
             except DeviceLost as exc:
                 lost = exc
+        if self.pace.retries == 0:
+            raise DeviceError(str(lost)) from lost
         raise DeviceError(
             f"the device '{self.pace.device}' was lost and did not come back in {self.pace.retries} tries: {lost}. "
             "What was answered is kept; run again to go on"

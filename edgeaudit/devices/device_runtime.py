@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import weakref
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -49,11 +50,12 @@ class RemoteRuntime(Runtime):
         )
         batches = max(1, _REQUEST_BYTES // max(1, row * self.batch))
         largest = max(MAX_BODY, batches * self.batch * row + _HEAD_ROOM)
-        self._folder = tempfile.TemporaryDirectory(prefix="edgeaudit-")  # what is lost is served anew from it
+        folder = tempfile.TemporaryDirectory(prefix="edgeaudit-")  # what is lost is served anew from it
+        weakref.finalize(self, folder.cleanup)
         try:
-            self.patient = self._serve({MODEL: shipped(self.artifact, Path(self._folder.name))}, largest)
+            self.patient = self._serve({MODEL: shipped(self.artifact, Path(folder.name))}, largest)
         except ArtifactError as exc:  # it names the file as it was given it
-            raise ArtifactError(str(exc).replace(self._folder.name, str(self.artifact.folder))) from exc
+            raise ArtifactError(str(exc).replace(folder.name, str(self.artifact.folder))) from exc
         self._step = batches * self.batch
         told = self.patient.facts(MODEL).get("options")
         if told is not None:  # as the runtime has them after opening the file
@@ -80,7 +82,6 @@ class RemoteRuntime(Runtime):
     def close(self) -> None:
         """End what was started now."""
         self.patient.serving.close()
-        self._folder.cleanup()
 
 
 @dataclass(frozen=True)

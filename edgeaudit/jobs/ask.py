@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeaudit.artifact import Artifact
 from edgeaudit.devices.asking import Ledger, Pace, one_at_a_time
-from edgeaudit.devices.device_runtime import RemoteRuntime, on_device
+from edgeaudit.devices.device_runtime import DeviceRuntime, on_device
 from edgeaudit.devices.ways import Reach
 from edgeaudit.errors import StoreError
 from edgeaudit.jobs.base import JobContext
@@ -53,7 +53,11 @@ def opened(context: JobContext, inputs: Mapping[str, Any], artifact: Artifact) -
         raise StoreError(f"{changed} is not the file that its manifest describes; remove that folder, run again")
     name, device = inputs["runtime"], inputs["device"]
     if "reach" not in device:
-        yield find_runtime(name)(artifact, inputs["options"])
+        runtime = find_runtime(name)(artifact, inputs["options"])
+        try:
+            yield runtime
+        finally:
+            runtime.close()
         return
     reach, asking = Reach.from_dict(device["reach"]), context.hints["asking"]
     pace = Pace(**asking["pace"])
@@ -63,9 +67,9 @@ def opened(context: JobContext, inputs: Mapping[str, Any], artifact: Artifact) -
             lock = content_key("device", {"via": reach.via})
             stack.enter_context(one_at_a_time(folder / f"{lock}.lock"))
         ledger = Ledger(folder / f"{asking['ledger']}.json", context.key, pace)
-        runtime = on_device(reach, name, pace, ledger)(artifact, inputs["options"])
-        stack.callback(runtime.close)
-        yield runtime
+        asked = on_device(reach, name, pace, ledger)(artifact, inputs["options"])
+        stack.callback(asked.close)
+        yield asked
 
 
 @contextmanager
@@ -77,7 +81,7 @@ def open_asked(context: JobContext, query: Sequence[str]) -> Iterator[Runtime]:
 
 def told_by(runtime: Runtime) -> dict[str, Any] | None:
     """What a device tells of itself and of how it was asked; None for a runtime in this process."""
-    if not isinstance(runtime, RemoteRuntime):
+    if not isinstance(runtime, DeviceRuntime):
         return None
     patient = runtime.patient
     return {

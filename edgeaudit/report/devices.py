@@ -85,7 +85,8 @@ def device_sentences(lookup: Lookup) -> list[str]:
     else:
         pairs = [
             f"{row.format} by {difference(row.metric, row.value or 0.0)} of {metric_name(row.metric)} on "
-            f"{_named(row.first)} against {_named(row.second)} {difference_interval(row.metric, row.low, row.high)}".rstrip()
+            f"{_named(row.first)} against {_named(row.second)} "
+            f"{difference_interval(row.metric, row.low, row.high)}".rstrip()
             for row in sorted(changed, key=lambda row: -abs(row.value or 0.0))[:2]
         ]
         leak = f"Leakage differs between devices: {listed(pairs)}."

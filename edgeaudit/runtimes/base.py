@@ -218,6 +218,9 @@ class Runtime(ABC):
         """Delegates or execution providers that really compute, as the runtime itself tells; empty if none."""
         return ()
 
+    def close(self) -> None:  # noqa: B027  most runtimes have nothing to end
+        """End what was started for this artifact; nothing, where it is in this process."""
+
     @abstractmethod
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Answer one batch in the artifact's own layout and dtype."""
