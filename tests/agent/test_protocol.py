@@ -137,7 +137,7 @@ def entry(**changes: Any) -> dict[str, Any]:
         ([entry(shape="1,2")], "no list of lengths"),
         ([entry(data=[1, "2"])], "are .*, not float32"),
         ([entry(data=[[1], [2, 3]])], "no array"),
-        ([entry(data=[1, None])], "are object, not float32"),
+        ([entry(data=[1, None])], "have null for a number"),
         ([entry(data=[1, 1e300])], "beyond float32"),
         ([entry(data={"0": 1})], "neither a list 'data' nor"),
         ([entry(name="other")], r"takes the tensor 'in', not \['other'\]"),
