@@ -144,7 +144,7 @@ def test_passes_that_do_not_fit(passes: list[str], message: str) -> None:
     [
         ("onnxruntme", r"there is no runtime 'onnxruntme'\. Did you mean 'onnxruntime'\? There are: "),
         ("litert", r"the runtime 'litert' serves tflite, and the passes make onnx\. That is served by: onnxruntime"),
-        ("onnxruntime(btach=1)", r"has no option 'btach'; it has: batch, session\. Did you mean 'batch'\?"),
+        ("onnxruntime(btach=1)", r"has no option 'btach'; it has: batch, providers, session\. Did you mean 'batch'\?"),
         ("onnxruntime(0)", r"'batch' of 'onnxruntime' is a whole number from 1, not 0"),
         ("onnxruntime(batch=true)", r"is a whole number from 1, not True"),
     ],

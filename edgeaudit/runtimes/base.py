@@ -40,6 +40,7 @@ class RuntimeSpec:
     import it.
     refuses: passes whose files it answers wrongly, with the reason.
     code: modules beside its own that decide what it answers.
+    builds: package -> distributions that bring the same module, of which a device has one or the other.
     """
 
     name: str
@@ -52,10 +53,19 @@ class RuntimeSpec:
     house: House = "torch"
     refuses: Mapping[str, str] = field(default_factory=dict)
     code: tuple[str, ...] = ()
+    builds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def installed(self) -> dict[str, str | None]:
         """Version of each package, None where it is missing."""
-        return installed_versions(self.packages)
+        return installed_versions(self._distributions())
+
+    def _distributions(self) -> tuple[str, ...]:
+        """The packages, each by the names of its builds that are installed."""
+        found: list[str] = []
+        for package in self.packages:
+            has = installed_versions((package, *self.builds.get(package, ())))
+            found += [name for name, version in has.items() if version is not None] or [package]
+        return tuple(found)
 
     @property
     def remedy(self) -> str:
@@ -75,7 +85,7 @@ class RuntimeSpec:
 
     def versions(self) -> dict[str, str]:
         """Installed version of each package; raises `MissingToolchain` with the pip line."""
-        return package_versions(f"the runtime '{self.name}'", self.packages, self.extra)
+        return package_versions(f"the runtime '{self.name}'", self._distributions(), self.extra)
 
     def companions(self, path: Path) -> tuple[str, ...]:
         """Names of the files that have to lie beside `path`: an OpenVINO IR keeps its weights in a .bin."""
@@ -220,6 +230,10 @@ class Runtime(ABC):
 
     def close(self) -> None:  # noqa: B027  most runtimes have nothing to end
         """End what was started for this artifact; nothing, where it is in this process."""
+
+    def engines(self) -> tuple[dict[str, Any], ...]:
+        """Files that it compiled on this device and computes with: {"file", "sha256", "bytes", "precision"} each."""
+        return ()
 
     @abstractmethod
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
