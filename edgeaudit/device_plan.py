@@ -9,7 +9,7 @@ from typing import Any
 from edgeaudit.agent import RUNTIMES
 from edgeaudit.agent.served import runtime_class
 from edgeaudit.devices.asking import Pace
-from edgeaudit.devices.device_runtime import DeviceRuntimeSpec, device_facts
+from edgeaudit.devices.device_runtime import DeviceRuntimeSpec, device_facts, told_versions
 from edgeaudit.devices.ways import find_way
 from edgeaudit.errors import ArtifactError, DeviceError, SpecError, did_you_mean
 from edgeaudit.formats import Format
@@ -41,7 +41,7 @@ class DevicePlan:
         return {
             "runtime": found.runtime,
             "options": _options(self.name, self.spec, found),
-            "versions": facts["versions"] or {},
+            "versions": told_versions(facts),
             "device": {"reach": reach.to_dict(), "facts": facts},
             "code": source_digest(runtime_class(found.runtime).__module__, *spec.code, *_CODE),
         }

@@ -65,6 +65,7 @@ def _format(planned: FormatPlan, plan: Plan, result: RunResult, store: Store) ->
         versions=about["inputs"]["versions"],
         options=about["facts"]["options"],
         engaged=tuple(told["engaged"]),
+        engines=tuple(told["engines"]),
         asked=told["asked"] + told["resumed"],
         resumed=told["resumed"],
         restored=told["restored"],

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from edgeaudit.devices.ways import Serving
 from edgeaudit.errors import DeviceError, DeviceLost
 
-__all__ = ["Ledger", "Pace", "Patient", "one_at_a_time"]
+__all__ = ["Ledger", "Pace", "Patient", "insist", "one_at_a_time"]
 
 _Answer = TypeVar("_Answer")
 
@@ -142,23 +142,35 @@ class Patient:
         return self._insist(lambda: self.serving.facts(model))
 
     def _insist(self, ask: Callable[[], _Answer]) -> _Answer:
-        """Ask; where the connection is lost, restore it and ask the same again, waiting longer each time."""
-        lost: DeviceLost | None = None
-        for again in range(self.pace.retries + 1):
-            try:
-                if lost is not None:
-                    self.sleep(_wait(again))
-                    self.serving.restore()
-                    self.restored += 1
-                return ask()
-            except DeviceLost as exc:
-                lost = exc
-        if self.pace.retries == 0:
-            raise DeviceError(str(lost)) from lost
-        raise DeviceError(
-            f"the device '{self.pace.device}' was lost and did not come back in {self.pace.retries} tries: {lost}. "
-            "What was answered is kept; run again to go on"
-        ) from lost
+        return insist(ask, self._restore, self.pace, self.sleep)
+
+    def _restore(self) -> None:
+        self.serving.restore()
+        self.restored += 1
+
+
+def insist(
+    ask: Callable[[], _Answer], restore: Callable[[], None], pace: Pace, sleep: Callable[[float], None] = time.sleep
+) -> _Answer:
+    """Ask; where the connection is lost, restore it and ask the same again, waiting longer each time.
+
+    `DeviceError` where it did not come back in `pace.retries` tries.
+    """
+    lost: DeviceLost | None = None
+    for again in range(pace.retries + 1):
+        try:
+            if lost is not None:
+                sleep(_wait(again))
+                restore()
+            return ask()
+        except DeviceLost as exc:
+            lost = exc
+    if pace.retries == 0:
+        raise DeviceError(str(lost)) from lost
+    raise DeviceError(
+        f"the device '{pace.device}' was lost and did not come back in {pace.retries} tries: {lost}. What was answered "
+        "is kept; run again to go on"
+    ) from lost
 
 
 def _wait(again: int) -> float:

@@ -18,12 +18,21 @@ import numpy.typing as npt
 from edgeaudit.agent import MAX_BODY, RUNTIMES
 from edgeaudit.agent.served import runtime_class
 from edgeaudit.artifact import Artifact
-from edgeaudit.devices.asking import Ledger, Pace, Patient
+from edgeaudit.devices.asking import Ledger, Pace, Patient, insist
 from edgeaudit.devices.ways import Reach, Serving, Way, find_way
 from edgeaudit.errors import ArtifactError, DeviceError
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 
-__all__ = ["MODEL", "DeviceRuntime", "DeviceRuntimeSpec", "RemoteRuntime", "device_facts", "on_device", "shipped"]
+__all__ = [
+    "MODEL",
+    "DeviceRuntime",
+    "DeviceRuntimeSpec",
+    "RemoteRuntime",
+    "device_facts",
+    "on_device",
+    "shipped",
+    "told_versions",
+]
 
 MODEL = "model"
 """What the one artifact of a serving is called."""
@@ -118,13 +127,15 @@ class DeviceRuntime(RemoteRuntime):
     ledger: ClassVar[Ledger | None] = None
 
     def _serve(self, artifacts: Mapping[str, Path], max_body: int) -> Patient:
-        serving: Serving = self.way.serve(self.spec.name, artifacts, self.options, max_body=max_body)
-        return Patient(serving, self.pace, self.ledger)
+        def serve() -> Serving:
+            return self.way.serve(self.spec.name, artifacts, self.options, max_body=max_body)
+
+        return Patient(insist(serve, lambda: None, self.pace), self.pace, self.ledger)
 
 
 def on_device(reach: Reach, runtime: str, pace: Pace, ledger: Ledger | None = None) -> type[DeviceRuntime]:
     """The runtime called `runtime` where `reach` leads, to be asked at `pace`. Raises as `device_facts` does."""
-    spec = DeviceRuntimeSpec.of(runtime_class(runtime).spec, device_facts(reach, runtime)["versions"] or {})
+    spec = DeviceRuntimeSpec.of(runtime_class(runtime).spec, told_versions(device_facts(reach, runtime)))
     told = {"spec": spec, "way": find_way(reach), "pace": pace, "ledger": ledger, "__module__": __name__}
     return cast("type[DeviceRuntime]", type("DeviceRuntime", (DeviceRuntime,), told))
 
@@ -139,6 +150,11 @@ def device_facts(reach: Reach, runtime: str) -> dict[str, Any]:
         known = ", ".join(sorted(RUNTIMES))
         raise DeviceError(f"'{runtime}' runs on this machine alone; on devices there are: {known}")
     return find_way(reach).facts(runtime)
+
+
+def told_versions(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Package -> version, of those that the device told."""
+    return {package: version for package, version in (facts["versions"] or {}).items() if version is not None}
 
 
 def shipped(artifact: Artifact, folder: Path) -> Path:

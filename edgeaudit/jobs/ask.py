@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeaudit.artifact import Artifact
 from edgeaudit.devices.asking import Ledger, Pace, one_at_a_time
-from edgeaudit.devices.device_runtime import DeviceRuntime, on_device
+from edgeaudit.devices.device_runtime import MODEL, DeviceRuntime, on_device
 from edgeaudit.devices.ways import Reach
 from edgeaudit.errors import StoreError
 from edgeaudit.jobs.base import JobContext
@@ -87,6 +87,7 @@ def told_by(runtime: Runtime) -> dict[str, Any] | None:
     return {
         "fingerprint": dict(patient.serving.fingerprint()),
         "engaged": list(runtime.engaged()),
+        "engines": list(patient.facts(MODEL).get("engines", ())),
         "asked": patient.asked,
         "restored": patient.restored,
     }

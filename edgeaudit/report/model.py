@@ -334,7 +334,8 @@ class PlacesCompared(_Model):
 class DeviceFormat(_Model):
     """How one format was asked on a device.
 
-    options: of its runtime. engaged: delegates or execution providers that really computed. asked: records that the
+    options: of its runtime. engaged: delegates or execution providers that really computed. engines: files that the
+    runtime compiled on the device and computed with, with their SHA-256 and precision. asked: records that the
     target was asked about; resumed: of them, those that an earlier run had been answered about. restored: how often
     the connection was lost and came back. shadows: whose answers stand for the shadows', `device` or `this machine`;
     equivalence: the evidence. fingerprint: as the device's agent told it after answering; empty of other servers.
@@ -344,6 +345,7 @@ class DeviceFormat(_Model):
     versions: dict[str, str]
     options: _Table
     engaged: tuple[str, ...]
+    engines: tuple[_Table, ...] = ()
     asked: int
     resumed: int
     restored: int

@@ -31,7 +31,7 @@ from edgeaudit.runtimes.execution_providers import (
     with_engine_cache,
 )
 from edgeaudit.runtimes.onnxruntime import OnnxRuntime
-from edgeaudit.spec import FormatUse
+from edgeaudit.sections.formats import FormatUse
 from tests.runtimes.served import onnx_artifact, steep_int8_artifact
 
 CUDA = "CUDAExecutionProvider"
@@ -41,7 +41,8 @@ JETSON = [{TENSORRT: {"trt_fp16_enable": True, "trt_max_workspace_size": 1 << 30
 @pytest.mark.toolchain
 def test_the_cpu_computes_unless_told_otherwise(tmp_path: Path) -> None:
     served = onnx_artifact(tmp_path, layout="flat")
-    for providers in (CPU, [CPU], [{CPU: {}}], {CPU: {}}):
+    given: tuple[object, ...] = (CPU, [CPU], [{CPU: {}}], {CPU: {}})
+    for providers in given:
         runtime = OnnxRuntime(served, {"providers": providers})
         assert runtime.engaged() == (CPU,)
         assert runtime.engines() == ()
