@@ -41,7 +41,8 @@ JETSON = [{TENSORRT: {"trt_fp16_enable": True, "trt_max_workspace_size": 1 << 30
 @pytest.mark.toolchain
 def test_the_cpu_computes_unless_told_otherwise(tmp_path: Path) -> None:
     served = onnx_artifact(tmp_path, layout="flat")
-    for providers in (CPU, [CPU], [{CPU: {}}], {CPU: {}}):
+    spellings: tuple[Any, ...] = (CPU, [CPU], [{CPU: {}}], {CPU: {}})
+    for providers in spellings:
         runtime = OnnxRuntime(served, {"providers": providers})
         assert runtime.engaged() == (CPU,)
         assert runtime.engines() == ()
