@@ -43,6 +43,7 @@ class Home:
         if held is None:
             raise DeviceError(f"an agent runs in {folder} already")
         self._lock = held  # open as long as this process lives
+        self.tell({"pid": os.getpid()})  # so that it can be ended while it still starts
 
     def tell(self, about: dict[str, Any]) -> None:
         """Write who runs here into the lock file."""

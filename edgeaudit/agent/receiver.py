@@ -4,7 +4,8 @@ Its text is sent over standard input to `python3 -c`, so it is on no command lin
 standard library alone, imports nothing of edgeaudit, and runs the agent in its own process: an emulated Python cannot
 start another one.
 
-It reads one line of JSON, {"do": "run" | "status" | "stop", ...}, and answers with lines of JSON.
+It reads one line of JSON, {"do": "run" | "status" | "stop", ...}, and answers with lines of JSON. Where nothing comes
+for two minutes the connection is dead, and everything is taken back.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import io
 import json
 import os
 import runpy
@@ -33,6 +35,8 @@ _PREFIX = "edgeaudit-"
 _AGENT = "edgeaudit-agent.pyz"
 _HEAD_LIMIT = 1 << 24
 _BLOCK = 1 << 20
+_LOST = "the connection ended before everything was there"
+_SILENCE_SECONDS = 120
 _STALE_SECONDS = 3600.0
 _END_SECONDS = 5.0
 _POLL_SECONDS = 0.02
@@ -45,11 +49,9 @@ class _Refused(Exception):
 def main() -> int:
     """Do what one line of standard input asks. Exit code 0, or 2 where it could not be done."""
     os.umask(0o077)
-    line = sys.stdin.buffer.readline(_HEAD_LIMIT)
-    if not line.endswith(b"\n"):
-        return 2  # the connection was lost, so nobody hears
-    asked = json.loads(line)
+    signal.signal(signal.SIGALRM, _silent)
     try:
+        asked = json.loads(_line())
         if asked["do"] == "run":
             return _run(asked)
         if asked["do"] == "status":
@@ -66,7 +68,10 @@ def main() -> int:
 
 
 def hold(folder: Path) -> IO[str] | None:
-    """The folder's lock, held for as long as the file is open; None where an agent holds it."""
+    """The folder's lock, held for as long as the file is open; None where an agent holds it.
+
+    Raises `FileNotFoundError` where there is none.
+    """
     file = (folder / LOCK).open("r+", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,9 +84,9 @@ def hold(folder: Path) -> IO[str] | None:
 def _run(asked: dict[str, Any]) -> int:
     """Take the files in and run the agent; its exit code. This is what `asked` has.
 
-    files: [sha256, bytes, [paths in the folder]]; agent: the path of the agent among them; arguments: of the agent,
-    where "{}" stands for the folder. keep: files stay, and what is there already is not sent again. stays: the agent
-    goes on in the folder when this ends well. instead: folders of agents that this one replaces.
+    files: [sha256, bytes, [paths in the folder]]; agent: the path of the agent among them; arguments: of the agent;
+    serve: [name, path in the folder] of what it serves. keep: files stay, and what is there already is not sent again.
+    stays: the agent goes on in the folder when this ends well. instead: folders of agents that this one replaces.
     """
     root = _root() if asked["keep"] else None
     for folder in asked["instead"]:
@@ -98,7 +103,9 @@ def _run(asked: dict[str, Any]) -> int:
         if root is None:
             shutil.rmtree(folder / "files")
         _move_in(folder, at_home=root is None)
-        good = _agent_runs(folder / asked["agent"], [text.replace("{}", str(folder)) for text in asked["arguments"]])
+        sys.stdin = io.StringIO(_line().decode())  # the token, which no command line and no environment ever has
+        served = [f"{name}={folder / path}" for name, path in asked["serve"]]
+        good = _agent_runs(folder / asked["agent"], [*asked["arguments"], *served])
         return 0 if good else 2
     finally:
         if not (good and asked["stays"]):
@@ -159,13 +166,16 @@ def _has(path: Path, digest: str) -> bool:
 def _receive(path: Path, digest: str, size: int) -> None:
     """Into a file of another name, which gets its own when it is whole."""
     found = hashlib.sha256()
+    source: Any = sys.stdin.buffer  # read1, which gives what has come, is not in its type
     handle, draft = tempfile.mkstemp(dir=str(path.parent), prefix=".")
     try:
         with os.fdopen(handle, "wb") as file:
             while size:
-                block = sys.stdin.buffer.read(min(size, _BLOCK))
+                signal.alarm(_SILENCE_SECONDS)
+                block = source.read1(min(size, _BLOCK))
+                signal.alarm(0)
                 if not block:
-                    raise _Refused("the connection ended before everything was there")
+                    raise _Refused(_LOST)
                 found.update(block)
                 file.write(block)
                 size -= len(block)
@@ -175,6 +185,19 @@ def _receive(path: Path, digest: str, size: int) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             Path(draft).unlink()
+
+
+def _line() -> bytes:
+    signal.alarm(_SILENCE_SECONDS)
+    line = sys.stdin.buffer.readline(_HEAD_LIMIT)
+    signal.alarm(0)
+    if not line.endswith(b"\n"):
+        raise _Refused(_LOST)
+    return line
+
+
+def _silent(*_: object) -> None:
+    raise _Refused(f"nothing came for {_SILENCE_SECONDS} seconds")
 
 
 def _root() -> Path:
@@ -206,13 +229,13 @@ def _sweep(parent: Path) -> None:
 
 def _status(folder: Path) -> dict[str, Any]:
     """Whether an agent runs in the folder, and what it wrote of itself."""
-    if not _is_ours(folder):
-        return {"running": False, "about": {}}
-    held = hold(folder)
-    if held is not None:
-        held.close()
-        return {"running": False, "about": {}}
-    return {"running": True, "about": _about(folder)}
+    with contextlib.suppress(FileNotFoundError):
+        if _is_ours(folder):
+            held = hold(folder)
+            if held is None:
+                return {"running": True, "about": _about(folder)}
+            held.close()
+    return {"running": False, "about": {}}
 
 
 def _about(folder: Path) -> dict[str, Any]:
@@ -242,36 +265,34 @@ def _stop(folder: Path) -> bool:
     """End the agent in the folder, if there is one, and remove the folder. Whether there was one."""
     if not _is_ours(folder):
         return False
-    held = hold(folder)
-    was_running = held is None
-    about = _about(folder)
+    free = _free(folder)
+    was_running = not free
+    pid = _about(folder).get("pid")
     for sent in (signal.SIGTERM, signal.SIGKILL):
-        if held is not None:
+        if free:
             break
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(about["pid"]), sent)
-        held = _wait_for(folder)
-    else:
-        if held is None and folder.is_dir():
-            raise _Refused(f"the agent in {folder} (process {about.get('pid')}) does not end")
+        if isinstance(pid, int):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, sent)
+        ends = time.monotonic() + _END_SECONDS
+        while not free and time.monotonic() < ends:
+            time.sleep(_POLL_SECONDS)
+            free = _free(folder)
+    if not free:
+        raise _Refused(f"the agent in {folder} (process {pid}) does not end")
     shutil.rmtree(str(folder), ignore_errors=True)
-    if held is not None:
-        held.close()
     return was_running
 
 
-def _wait_for(folder: Path) -> IO[str] | None:
-    """The folder's lock, when whoever held it has gone; None where it does not go, or took the folder with it."""
-    ends = time.monotonic() + _END_SECONDS
-    while time.monotonic() < ends:
-        try:
-            held = hold(folder)
-        except FileNotFoundError:
-            return None
-        if held is not None:
-            return held
-        time.sleep(_POLL_SECONDS)
-    return None
+def _free(folder: Path) -> bool:
+    """Whether no agent runs in the folder, or there is no folder any more."""
+    try:
+        held = hold(folder)
+    except FileNotFoundError:
+        return True
+    if held is not None:
+        held.close()
+    return held is not None
 
 
 def _say(message: dict[str, Any]) -> None:
