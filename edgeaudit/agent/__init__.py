@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["LEAST_TOKEN", "MAX_BODY", "RUNTIMES"]
+__all__ = ["LEAST_TOKEN", "LONGEST_LEASE", "MAX_BODY", "RUNTIMES"]
 
 # Here, because `--help` answers without numpy.
 
 LEAST_TOKEN = 16
 """Characters of a token."""
+
+LONGEST_LEASE = 30 * 86_400
+"""Seconds that an agent may be left alone for."""
 
 MAX_BODY = 64 * 1024 * 1024
 """Bytes of a request's body, unless told otherwise."""

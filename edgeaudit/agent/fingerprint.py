@@ -16,7 +16,7 @@ from edgeaudit.agent.probes import run_probes
 from edgeaudit.agent.served import Served, runtime_class
 from edgeaudit.devices.local import cpu_flags, cpu_name
 
-__all__ = ["BUILD", "agent_version", "fingerprint"]
+__all__ = ["BUILD", "agent_version", "fingerprint", "machine"]
 
 BUILD = "build.json"
 """In the zipapp, beside this module: {"version", "sources"}."""
@@ -34,6 +34,18 @@ def agent_version() -> str:
     return f"{about['version']}+{about['sources'][:12]}"
 
 
+def machine() -> dict[str, Any]:
+    """The part of it that is known without a runtime."""
+    return {
+        "machine": platform.machine(),
+        "cpu": cpu_name(),
+        "isa": list(cpu_flags()),
+        "os": f"{platform.system()} {platform.release()}",
+        "libc": " ".join(platform.libc_ver()).strip(),
+        "python": platform.python_version(),
+    }
+
+
 def fingerprint(runtime: str, models: Mapping[str, Served]) -> dict[str, Any]:
     """Everything by which two devices that answer differently can be told apart.
 
@@ -45,12 +57,7 @@ def fingerprint(runtime: str, models: Mapping[str, Served]) -> dict[str, Any]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "agent": agent_version(),
-        "machine": platform.machine(),
-        "cpu": cpu_name(),
-        "isa": list(cpu_flags()),
-        "os": f"{platform.system()} {platform.release()}",
-        "libc": " ".join(platform.libc_ver()).strip(),
-        "python": platform.python_version(),
+        **machine(),
         "numpy": np.__version__,
         "cores": cores,
         "threads": 1,

@@ -1,7 +1,8 @@
 """The agent's command line.
 
-It prints one line of JSON on standard output: {"url", "pid"} once it serves, or {"error", "type"} where it cannot.
-Whatever else is said, by C++ libraries too, goes to standard error.
+It prints one line of JSON on standard output: {"url", "pid"} once it serves, or {"error", "type"} where it cannot; with
+`--facts` what decides a runtime's answers on this machine. Whatever else is said, by C++ libraries too, goes to
+standard error.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO, TypeVar
 
-from edgeaudit.agent import LEAST_TOKEN, MAX_BODY, RUNTIMES
-from edgeaudit.errors import ArtifactError, DeviceError, EdgeAuditError
+from edgeaudit.agent import LEAST_TOKEN, LONGEST_LEASE, MAX_BODY, RUNTIMES
+from edgeaudit.errors import ArtifactError, DeviceError, EdgeAuditError, MissingToolchain
 
 __all__ = ["TOKEN", "main"]
 
 TOKEN = "EDGEAUDIT_AGENT_TOKEN"  # noqa: S105  the name of the variable
 """The environment variable with the token."""
+
+T = TypeVar("T")
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TFLITE_NUM_THREADS")
 
@@ -30,15 +34,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until ended. Exit code 0, or 2 where nothing can be served."""
     for name in _ONE_THREAD:
         os.environ.setdefault(name, "1")  # read once, when numpy is imported
-    given = _parser().parse_args(arguments)
+    given = _parsed(arguments)
+    token = "" if given.facts else _read_token(given)
     with _announcements() as say:
-        try:
-            server = _server(given)
-        except EdgeAuditError as exc:
-            _tell(say, {"error": str(exc), "type": type(exc).__name__})
-            return 2
-        except ModuleNotFoundError as exc:
-            _tell(say, {"error": f"this Python has no {exc.name}, which the agent needs", "type": "DeviceError"})
+        if given.facts:
+            found = _attempt(say, lambda: _facts(given.runtime))
+            if found is not None:
+                _tell(say, found)
+            return 2 if found is None else 0
+        if given.lease is not None:
+            _serve_leased(given, token, say)
+        server = _attempt(say, lambda: _server(given, token))
+        if server is None:
             return 2
         _tell(say, {"url": server.url, "pid": os.getpid()})
     if given.stdin:
@@ -50,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="edgeaudit-agent",
         description="Serve artifacts over the Open Inference Protocol v2 (REST), on the loopback interface only.",
@@ -68,17 +75,71 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     parser.add_argument("--max-body", type=int, default=MAX_BODY, metavar="BYTES", help=f"default {MAX_BODY}")
     parser.add_argument(
-        "--stdin", action="store_true", help="read the token from standard input, and end when that is closed"
+        "--stdin",
+        action="store_true",
+        help="read the token from standard input, and end when that is closed, unless there is a lease",
     )
-    return parser
+    parser.add_argument(
+        "--lease",
+        type=_seconds,
+        metavar="SECONDS",
+        help="serve in the background, and end when nobody who has the token asked for so long",
+    )
+    parser.add_argument("--remove", action="store_true", help="with --lease: remove the agent's own folder at the end")
+    parser.add_argument("--facts", action="store_true", help="tell of this machine and the runtime, and serve nothing")
+    return parser.parse_args(arguments)
 
 
-def _server(given: argparse.Namespace) -> Any:
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= LONGEST_LEASE:
+        raise argparse.ArgumentTypeError(f"a lease takes more than 0 and at most {LONGEST_LEASE:.0f} seconds")
+    return seconds
+
+
+def _serve_leased(given: argparse.Namespace, token: str, say: TextIO) -> NoReturn:
+    """Serve in a process of its own. This one ends, as the other one announced itself."""
+    from edgeaudit.agent.lease import Home, detach, serve_leased, silence
+
+    home = Path(sys.argv[0]).resolve().parent
+    given.artifacts = [_absolute(text) for text in given.artifacts]
+    say = detach(say)
+    try:
+        started = _attempt(say, lambda: (Home(home, remove=given.remove), _server(given, token)))
+        if started is not None:
+            about = {"url": started[1].url, "pid": os.getpid()}
+            started[0].tell({**about, "models": sorted(_folders(given.artifacts))})
+            _tell(say, about)
+            say.close()
+            silence()
+            serve_leased(started[1], given.lease, started[0])
+    except Exception:  # noqa: BLE001  whoever started this has gone; its caller's frames are a copy
+        traceback.print_exc()
+    finally:
+        os._exit(2)
+
+
+def _absolute(text: str) -> str:
+    name, equals, folder = text.partition("=")
+    return f"{name}={Path(folder).resolve()}" if equals else str(Path(text).resolve())
+
+
+def _read_token(given: argparse.Namespace) -> str:
+    return sys.stdin.readline().strip() if given.stdin else os.environ.pop(TOKEN, "")
+
+
+def _facts(runtime: str) -> dict[str, Any]:
+    from edgeaudit.agent.fingerprint import agent_version, machine
+    from edgeaudit.agent.served import runtime_class
+
+    return {"agent": agent_version(), **machine(), "versions": runtime_class(runtime).spec.installed()}
+
+
+def _server(given: argparse.Namespace, token: str) -> Any:
     from edgeaudit.agent.routes import Routes
     from edgeaudit.agent.served import open_artifacts
     from edgeaudit.agent.server import AgentServer
 
-    token = sys.stdin.readline().strip() if given.stdin else os.environ.pop(TOKEN, "")
     if len(token) < LEAST_TOKEN or not token.isascii():
         where = "standard input" if given.stdin else f"the environment variable {TOKEN}"
         raise DeviceError(f"the token from {where} must be {LEAST_TOKEN} ASCII characters or more")
@@ -117,6 +178,18 @@ def _announcements() -> TextIO:
     mine = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return mine
+
+
+def _attempt(say: TextIO, do: Callable[[], T]) -> T | None:
+    """What it returns; None where it failed, which is announced."""
+    try:
+        return do()
+    except EdgeAuditError as exc:
+        _tell(say, {"error": str(exc), "type": type(exc).__name__})
+    except ModuleNotFoundError as exc:
+        error = f"this Python has no {exc.name}, which the agent needs"
+        _tell(say, {"error": error, "type": MissingToolchain.__name__})
+    return None
 
 
 def _tell(say: TextIO, message: dict[str, Any]) -> None:

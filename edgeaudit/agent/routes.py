@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from edgeaudit.agent.fingerprint import agent_version, fingerprint
+from edgeaudit.agent.memory import Message, Remembered
 from edgeaudit.agent.served import TURN, Served
 from edgeaudit.agent.tensors import Head, join, read_tensors, split, written
 from edgeaudit.errors import ProtocolError
@@ -37,6 +38,7 @@ class Routes:
         self._runtime = runtime
         self._models = dict(models)
         self._fingerprint: dict[str, Any] | None = None
+        self._remembered = Remembered()
 
     def get(self, path: str) -> Answer:
         """Answer a GET."""
@@ -52,7 +54,7 @@ class Routes:
         if parts[:2] == ("v2", "edgeaudit"):
             model, rest = self._model(("v2", *parts[2:]), path)
             if rest == ():
-                return Answer(join(model.facts(), ())[0])
+                return Answer(join({**model.facts(), "answered": model.answered}, ())[0])
         model, rest = self._model(parts, path)
         if rest == ():
             return Answer(join(model.metadata(), ())[0])
@@ -68,7 +70,7 @@ class Routes:
         model, rest = self._model(_parts(path), path)
         if rest != ("infer",):
             raise NotThere(f"there is nothing to post to at {path!r}")
-        return partial(_infer, model)
+        return partial(_infer, model, self._remembered)
 
     def _model(self, parts: tuple[str, ...], path: str) -> tuple[Served, tuple[str, ...]]:
         if parts[:2] != ("v2", "models") or len(parts) < 3:
@@ -96,19 +98,24 @@ def _parts(path: str) -> tuple[str, ...]:
     return tuple(unquote(part) for part in path.partition("?")[0].strip("/").split("/"))
 
 
-def _infer(model: Served, body: bytes, head_bytes: int | None) -> Answer:
+def _infer(model: Served, remembered: Remembered, body: bytes, head_bytes: int | None) -> Answer:
     head, tail = split(body, head_bytes)
     identity = head.get("id", "")
     if not isinstance(identity, str):
         raise ProtocolError("the id of a request is a string")
+    question = (model.name.encode(), identity.encode("utf-8", "surrogatepass"), b"%d" % len(tail), body)
+    return Answer(*remembered.answer(question if identity else None, partial(_computed, model, head, tail)))
+
+
+def _computed(model: Served, head: Head, tail: memoryview) -> Message:
     binary = _binary_output(head, model)
     name, values = model.infer(read_tensors(head.get("inputs"), tail))
     entry, blob = written(name, values, binary=binary)
     answer: Head = {"model_name": model.name, "model_version": Served.VERSION, "outputs": [entry]}
-    if identity:
-        answer["id"] = identity
+    if head.get("id"):
+        answer["id"] = head["id"]
     try:
-        return Answer(*join(answer, () if blob is None else (blob,)))
+        return join(answer, () if blob is None else (blob,))
     except ValueError as exc:
         raise ProtocolError("an answer is not finite, which JSON cannot say; ask for binary_data") from exc
 

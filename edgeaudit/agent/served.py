@@ -35,13 +35,17 @@ def runtime_class(name: str) -> type[Runtime]:
 
 
 class Served:
-    """One artifact in its runtime. Requests take turns, also those for different artifacts."""
+    """One artifact in its runtime. Requests take turns, also those for different artifacts.
+
+    answered: records that the runtime was asked, each time that it was.
+    """
 
     VERSION = "1"
 
     def __init__(self, name: str, runtime: Runtime) -> None:
         self.name = name
         self.runtime = runtime
+        self.answered = 0
 
     def metadata(self) -> dict[str, Any]:
         """The protocol's model metadata."""
@@ -72,6 +76,7 @@ class Served:
                 f"more, not {list(given.shape)}"
             )
         with TURN:
+            self.answered += len(given)
             return manifest.output.name, self.runtime.ask(given)
 
     def facts(self) -> dict[str, Any]:

@@ -55,12 +55,31 @@ class AgentServer(ThreadingHTTPServer):
         self.token = token.encode()
         self.max_body = max_body
         self._room = threading.BoundedSemaphore(_CONNECTIONS)
+        self._turn = threading.Lock()
+        self._under_way = 0
+        self._asked = time.monotonic()
         super().__init__(("127.0.0.1", port), _Handler)
 
     @property
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def idle_seconds(self) -> float:
+        """For how long nobody who has the token asked; 0 while an answer is being made."""
+        with self._turn:
+            return 0.0 if self._under_way else time.monotonic() - self._asked
+
+    def begin(self) -> None:
+        """Somebody with the token asks."""
+        with self._turn:
+            self._under_way += 1
+
+    def end(self) -> None:
+        """That was answered, or given up."""
+        with self._turn:
+            self._under_way -= 1
+            self._asked = time.monotonic()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection in a thread; refuse it where there are too many."""
@@ -90,6 +109,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     _unread = True
     """Whether a body may follow that was not read."""
+
+    _let_in = False
+    """Whether this request had the token."""
 
     def version_string(self) -> str:
         """Of Python's version nothing."""
@@ -142,6 +164,18 @@ class _Handler(BaseHTTPRequestHandler):
         right = hmac.compare_digest(token.strip().encode("utf-8", "replace"), self.server.token)
         if len(given) > 1 or scheme.lower() != "bearer" or not right:
             raise _Refusal(HTTPStatus.FORBIDDEN, "this is not the token")
+        if not self._let_in:
+            self._let_in = True
+            self.server.begin()
+
+    def handle_one_request(self) -> None:
+        """http.server's; tells the server when one that was let in is over."""
+        try:
+            super().handle_one_request()
+        finally:
+            if self._let_in:
+                self._let_in = False
+                self.server.end()
 
     def _body_length(self) -> int:
         if "Transfer-Encoding" in self.headers:

@@ -70,6 +70,7 @@ class Agent:
     """A serving agent. `ask` sends what it is told and adds only the token."""
 
     def __init__(self, server: AgentServer) -> None:
+        self.server = server
         self.url = server.url
         self.port = int(server.server_address[1])
 

@@ -38,6 +38,7 @@ NEWER = {
 }  # fmt: skip
 NEWER_KEYWORDS = {("zip", "strict"), ("dataclass", "slots"), ("dataclass", "kw_only"), ("entry_points", "group")}
 GUARDED = {
+    ("edgeaudit/agent/lease.py", "chdir"),  # of os
     ("edgeaudit/runtimes/quiet.py", "add_note"),  # asks for the version first
     ("edgeaudit/plugins.py", "group"),  # plugins are not for the agent
 }

@@ -19,7 +19,7 @@ from tests.e2e.conftest import Workbench, jobs_run
 pytestmark = pytest.mark.e2e
 
 FORMAT = "litert-int8"
-TOKEN = "EDGEAUDIT_TEST_TOKEN"
+TOKEN = "EDGEAUDIT_TEST_TOKEN"  # noqa: S105  the name of a variable
 RECORDS, CHECK = 600, 32
 """What a target is asked about: all records, and those on which it is compared with the trained model."""
 
