@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from edgeaudit.cli import app, main
 from edgeaudit.compositions import find_format
 from edgeaudit.devices.profiles import Profile, find_profile, profile_names
-from edgeaudit.spec import FormatUse
+from edgeaudit.sections.formats import FormatUse
 
 
 def _invoke(*arguments: str) -> str:
