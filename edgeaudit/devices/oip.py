@@ -107,7 +107,7 @@ class OipClient:
         binary = self.binary if binary is None else binary
         entries, blobs = zip(*(written(name, values, binary=binary) for name, values in inputs.items()), strict=True)
         head: Head = {"id": request or secrets.token_hex(8), "inputs": list(entries)}
-        # Servers without the extension are not told of it, and Triton takes either the one parameter or the other.
+        # Servers without the extension are not told of it.
         if outputs:
             more: Head = {"parameters": {"binary_data": True}} if binary else {}
             head["outputs"] = [{"name": name, **more} for name in outputs]
