@@ -47,6 +47,11 @@ class DevicePlan:
         }
 
     @property
+    def timed(self) -> bool:
+        """Whether a call there takes what it takes on the device."""
+        return find_way(self.spec.reach("")).timed
+
+    @property
     def hints(self) -> dict[str, Any]:
         """How the device is asked, which no answer depends on."""
         pace = Pace(self.name, self.spec.rate, self.spec.retries, self.spec.max_queries, self.spec.max_time)

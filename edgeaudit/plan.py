@@ -500,19 +500,22 @@ class _Planner:
         }
         inspect = self.result.add(Job("inspect", looked, (artifact,), f"look into {use.id}", hints))
         runtime = find_runtime(found.runtime).spec
-        if not (self.spec.quality.latency and runtime.timed_here and device == LOCAL):
+        place = None if device == LOCAL else self.devices[device]
+        if not self.spec.quality.latency or not (runtime.timed_here if place is None else place.timed):
             return inspect, None
         timed = {
             "population": self.population_ref[1],
             "query": list(query),  # with it artifact, runtime, options and versions
-            "device": self._once("device", local_fingerprint),
+            "device": self._once("device", local_fingerprint) if place is None else device,
             "batches": list(_BATCHES),
             "fixed_batch": found.runtime_options.get("batch"),
             "repetitions": self.spec.quality.repetitions,
             "code": self._once("latency code", lambda: source_digest(*_LATENCY_CODE)),
         }
-        more = {"exclusive": True, "house": runtime.house}
-        return inspect, self.result.add(Job("latency", timed, (query,), f"time {use.id}", {**hints, **more}))
+        # A device of its own is not disturbed by what runs here.
+        more = {"exclusive": True, "house": runtime.house} if place is None else place.hints
+        label = f"time {use.id}" + ("" if place is None else f" on {device}")
+        return inspect, self.result.add(Job("latency", timed, (query,), label, {**hints, **more}))
 
     def _view(self, query: JobRef, view: str) -> JobRef:
         """Ask what `query` asked about the records as a view shows them."""

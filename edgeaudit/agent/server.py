@@ -132,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._unread = True
         try:
             self._require_token()
-            self.server.routes.find_infer(self.path)
+            self.server.routes.find_post(self.path)
             self._body_length()
         except (_Refusal, ProtocolError) as exc:
             self._refuse(_as_refusal(exc))
@@ -147,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _post(self) -> Answer:
         self._require_token()
-        infer = self.server.routes.find_infer(self.path)
+        infer = self.server.routes.find_post(self.path)
         head_bytes = self.headers.get(_HEAD_LENGTH)
         if head_bytes is not None and not _is_count(head_bytes):
             raise _Refusal(HTTPStatus.BAD_REQUEST, f"{_HEAD_LENGTH} is {head_bytes!r}, which is no number of bytes")

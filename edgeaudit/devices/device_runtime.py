@@ -88,6 +88,14 @@ class RemoteRuntime(Runtime):
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return self._answer_all(block)
 
+    def take_times(
+        self, records: npt.NDArray[np.float32], repetitions: int, seconds: float
+    ) -> tuple[list[float], float]:
+        """As `edgeaudit.quality.latency.take_times`, of calls with one batch of records, taken on the far side."""
+        self._require_shape(records)
+        native = np.ascontiguousarray(self._to_native(np.asarray(records, np.float32)))
+        return self.patient.serving.time(MODEL, native, repetitions, seconds)
+
     def engaged(self) -> tuple[str, ...]:
         """As the far side tells."""
         return tuple(self.patient.facts(MODEL).get("engaged", ()))
