@@ -206,7 +206,11 @@ class _Planner:
         # Shared by every job that says the same, so that the graph stays small at many shadows.
         self._shared: dict[str, Any] = {}
         self.devices = {
-            name: DevicePlan(name, device, content_key("ledger", {"population": population_ref[1], "device": name}))
+            name: DevicePlan(
+                name,
+                device,
+                content_key("ledger", {"population": population_ref[1], "device": name, "via": device.via}),
+            )
             for name, device in spec.devices.items()
             if not device.is_local
         }
@@ -287,8 +291,7 @@ class _Planner:
             most = planned.spec.max_queries
             if most is not None and least > most:
                 raise SpecError(
-                    f"devices.{name}.max_queries: {len(asked)} formats of {len(self.targets)} target(s) are asked "
-                    f"about {least:,} records, and {most:,} are allowed; audit fewer records or formats there"
+                    f"devices.{name}.max_queries: the targets alone are asked about {least:,} records there, and {most:,} are allowed; audit fewer records or formats there"
                 )
 
     def _control(self) -> JobRef:
