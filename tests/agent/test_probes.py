@@ -16,7 +16,14 @@ COMMITTED = Path(str(resources.files("edgeaudit"))) / "agent" / FOLDER
 
 @pytest.mark.parametrize(
     ("answer", "kernels"),
-    [(259_080, "exact"), (259_079.97, "exact"), (131_068, "saturating"), (0, "wrong"), (300_000, "wrong")],
+    [
+        (259_080, "exact"),
+        (259_079.97, "exact"),
+        (131_068, "saturating"),
+        (0, "wrong"),
+        (300_000, "wrong"),
+        (float("inf"), "overflow"),
+    ],
 )
 def test_int8_kernels(answer: float, kernels: str) -> None:
     assert _int8([answer]) == kernels
