@@ -21,7 +21,6 @@ from edgeaudit.devices.local import cpu_flags, cpu_name
 from edgeaudit.devices.ways import EMULATED, Reach, Serving, find_way
 from edgeaudit.errors import EdgeAuditError
 from edgeaudit.formats import PassUse
-from edgeaudit.runtimes.litert import LiteRT
 from edgeaudit.runtimes.registry import find_runtime
 from tests.exporters.toys import artifact, toy
 
@@ -90,16 +89,12 @@ def on_device(profile: str, served: Mapping[str, Artifact], setting: Setting) ->
 def _asked(serving: Serving, name: str, one: Artifact) -> Answers:
     """Scaled and transposed here, by the code that does it for this machine's runtimes, and answered there."""
 
-    class Far(
-        LiteRT if one.manifest.kind == "tflite" else find_runtime(one.manifest.kind.replace("onnx", "onnxruntime"))
-    ):  # type: ignore[misc]
-        def _open(self) -> None:
-            return
+    def answer_all(_: object, native: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return serving.infer(name, native, "1")
 
-        def _answer_all(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
-            return serving.infer(name, block, "1")
-
-    answers: Answers = Far(one, {}).query(records(name))
+    cls = find_runtime({"tflite": "litert", "onnx": "onnxruntime"}.get(one.manifest.kind, one.manifest.kind))
+    far: Any = type("Far", (cls,), {"_open": lambda _: None, "_answer_all": answer_all})
+    answers: Answers = far(one, {}).query(records(name))
     return answers
 
 
@@ -120,7 +115,7 @@ def compared(a: Answers, b: Answers) -> str:
 def _lines(profiles: list[str]) -> Iterator[str]:
     kept: dict[str, dict[str, dict[str, Answers]]] = {}
     yield f"Native: {cpu_name()} ({' '.join(cpu_flags())}).\n"
-    yield f"| network | file | setting | {' | '.join(profiles)} | devices with each other |"
+    yield f"| network | file | setting | {' | '.join(profiles)} | the first two with each other |"
     yield f"|---|---|---|{'---|' * (len(profiles) + 1)}"
     for setting in SETTINGS:
         served = {
@@ -138,24 +133,22 @@ def _lines(profiles: list[str]) -> Iterator[str]:
                 print(f"<!-- {who} {setting.name}: {exc} -->", flush=True)
         for name in served:
             cells = [_cell(answers, "native", who, name) for who in profiles]
-            between = "; ".join(
-                f"{a}/{b} {_cell(answers, a, b, name)}" for i, a in enumerate(profiles) for b in profiles[i + 1 :]
-            )
             network, _, file = name.partition(".")
-            yield f"| {network} | {file} | {setting.name} | {' | '.join(cells)} | {between} |"
+            both = _cell(answers, profiles[0], profiles[min(1, len(profiles) - 1)], name)
+            yield f"| {network} | {file} | {setting.name} | {' | '.join(cells)} | {both} |"
         kept[setting.name] = answers
     yield "\n| network | file | settings | native | " + " | ".join(profiles) + " |"
     yield f"|---|---|---|---|{'---|' * len(profiles)}"
-    for one, other in PAIRS:
-        for name in kept[other].get("native") or next(iter(kept[other].values())):
+    for first, second in PAIRS:
+        for name in kept[second].get("native") or next(iter(kept[second].values())):
             network, _, file = name.partition(".")
             cells = [
-                compared(kept[one][who][name], kept[other][who][name])
-                if who in kept[one] and who in kept[other]
+                compared(kept[first][who][name], kept[second][who][name])
+                if who in kept[first] and who in kept[second]
                 else "cannot"
                 for who in ("native", *profiles)
             ]
-            yield f"| {network} | {file} | {one} / {other} | {' | '.join(cells)} |"
+            yield f"| {network} | {file} | {first} / {second} | {' | '.join(cells)} |"
 
 
 def _cell(answers: Mapping[str, Mapping[str, Answers]], a: str, b: str, name: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -165,9 +166,9 @@ def test_a_mirror_that_there_is_not(archive: Archive, tmp_path: Path, monkeypatc
 
 
 def test_what_a_host_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(debian.platform, "machine", lambda: "riscv64")
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     assert "is Linux on riscv64" in str(without_host())
-    monkeypatch.setattr(debian.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert str(without_host()).startswith("apt-get is not installed")
     for name in ("apt-get", "apt-cache", "dpkg-deb"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import zipfile
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def test_wheels_for_something_else_are_not_taken(tiny: Path, tmp_path: Path, wan
 
 
 def test_a_python_without_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wheels.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ToolchainError, match="Add it with: python -m ensurepip"):
         fetch_wheels(TINY, tmp_path / "packages")
 
