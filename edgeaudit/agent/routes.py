@@ -35,10 +35,14 @@ class Answer:
 
 
 class Routes:
-    """The protocol's paths over the models served. Names are looked up among them and are never paths of files."""
+    """The protocol's paths over the models served. Names are looked up among them and are never paths of files.
 
-    def __init__(self, runtime: str, models: Mapping[str, Served]) -> None:
+    options: of the runtime, which probes are asked with where no model is served.
+    """
+
+    def __init__(self, runtime: str, models: Mapping[str, Served], options: Mapping[str, Any] | None = None) -> None:
         self._runtime = runtime
+        self._options = dict(options or {})
         self._models = dict(models)
         self._fingerprint: dict[str, Any] | None = None
         self._remembered = Remembered()
@@ -98,7 +102,7 @@ class Routes:
     def _facts(self) -> Head:
         with TURN:
             if self._fingerprint is None:
-                self._fingerprint = fingerprint(self._runtime, self._models)
+                self._fingerprint = fingerprint(self._runtime, self._models, self._options)
             return self._fingerprint
 
 

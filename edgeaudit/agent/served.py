@@ -109,12 +109,14 @@ class Served:
 
 
 def open_artifacts(runtime: str, options: Mapping[str, Any], folders: Mapping[str, Path]) -> dict[str, Served]:
-    """Name -> the artifact in that folder, opened.
+    """Name -> the artifact in that folder, opened. The runtime and its options are checked without any folder, too.
 
     Raises `ArtifactError` for a name that is none, for a folder without a manifest, for a file that is not the one that
     its manifest describes, and for what the runtime refuses.
     """
     cls = runtime_class(runtime)
+    cls.spec.versions()
+    cls.spec.options(options)
     served: dict[str, Served] = {}
     for name, folder in folders.items():
         if not _NAME.fullmatch(name):
