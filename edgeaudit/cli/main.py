@@ -11,7 +11,21 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from edgeaudit.cli import agent, attack, attacks, cache, check, doctor, environments, formats, init, plan, report, run
+from edgeaudit.cli import (
+    agent,
+    attack,
+    attacks,
+    cache,
+    check,
+    devices,
+    doctor,
+    environments,
+    formats,
+    init,
+    plan,
+    report,
+    run,
+)
 from edgeaudit.environment import version as own_version
 from edgeaudit.errors import EdgeAuditError
 
@@ -39,6 +53,7 @@ app.command("attacks")(attacks.attacks)
 app.command("agent")(agent.agent)
 app.add_typer(cache.app, name="cache")
 app.add_typer(environments.app, name="environments")
+app.add_typer(devices.app, name="devices")
 
 
 @app.callback(invoke_without_command=True)

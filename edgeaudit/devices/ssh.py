@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import numpy.typing as npt
 
+from edgeaudit.agent import RUNTIMES
 from edgeaudit.artifact import Artifact, file_sha256
 from edgeaudit.devices.agent_file import OLDEST_PYTHON, agent_bytes
 from edgeaudit.devices.environment_runtimes import _shipped
@@ -104,6 +105,8 @@ class SshDevice:
         appended as soon as it is known. Raises what the agent announces, or `DeviceError` with the remedy where it
         cannot run there.
         """
+        if runtime not in RUNTIMES:
+            raise DeviceError(f"the agent does not serve '{runtime}' on a device; it serves: {', '.join(RUNTIMES)}")
         with tempfile.TemporaryDirectory(prefix="edgeaudit-") as drafts:
             names = {name: f"models/{index}" for index, name in enumerate(artifacts or {})}
             files = _files({names[name]: folder for name, folder in (artifacts or {}).items()}, Path(drafts))
