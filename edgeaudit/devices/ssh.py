@@ -41,7 +41,7 @@ _ANSWER_SECONDS = 60.0
 _TUNNEL_SECONDS = 600.0
 _BLOCK = 1 << 20
 _NOT_FOUND = (126, 127)
-"""Exit codes by which every shell says that a program is not there or cannot be executed."""
+"""Exit codes by which shells say that a program is not there or cannot be executed. csh says 1, and why."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class SshDevice:
     def _no_python(self, ended: ProgramEnded) -> DeviceError:
         via, python = self.reach.via, self.reach.python
         oldest = ".".join(map(str, OLDEST_PYTHON))
-        if ended.code in _NOT_FOUND:
+        if ended.code in _NOT_FOUND or "not found" in ended.words:
             return DeviceError(
                 f"{via}: there is no {python} ({ended.words}); install Python {oldest} or later there, or name one "
                 "with `python`"
