@@ -102,7 +102,7 @@ def _run(asked: dict[str, Any]) -> int:
         _take_in(folder, folder / "files" if root is None else root / "files", asked["files"])
         if root is None:
             shutil.rmtree(folder / "files")
-        _move_in(folder, at_home=root is None)
+        _move_in(folder, caches=root is None)
         sys.stdin = io.StringIO(_line().decode())  # the token, which no command line and no environment ever has
         served = [f"{name}={folder / path}" for name, path in asked["serve"]]
         good = _agent_runs(folder / asked["agent"], [*asked["arguments"], *served])
@@ -112,16 +112,17 @@ def _run(asked: dict[str, Any]) -> int:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _move_in(folder: Path, *, at_home: bool) -> None:
+def _move_in(folder: Path, *, caches: bool) -> None:
     """Have what the runtime writes beside the agent, so that it goes with the agent.
 
-    onnxruntime 1.32 leaves a database of telemetry in ~/.cache/Microsoft and a file `.ses` in TMPDIR. at_home: the
-    user's home folder, too, is the agent's; otherwise caches of compiled kernels (CUDA's) are used again.
+    onnxruntime 1.32 leaves a file `.ses` in TMPDIR and a database of telemetry in the user's cache. caches: those, too,
+    and CUDA's compiled kernels; otherwise the user's are used.
     """
-    (folder / "tmp").mkdir()
-    os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")
-    if at_home:
-        os.environ["HOME"] = os.environ["XDG_CACHE_HOME"] = str(folder / "tmp")
+    beside = str(folder / "tmp")
+    Path(beside).mkdir()
+    os.environ["TMPDIR"] = tempfile.tempdir = beside
+    if caches:
+        os.environ["XDG_CACHE_HOME"] = os.environ["CUDA_CACHE_PATH"] = beside
 
 
 def _agent_runs(path: Path, arguments: list[str]) -> bool:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import numpy.typing as npt
 
+from edgeaudit.agent import RUNTIMES
 from edgeaudit.artifact import Artifact, file_sha256
 from edgeaudit.devices.agent_file import OLDEST_PYTHON, agent_bytes
 from edgeaudit.devices.device_runtime import shipped
@@ -40,7 +41,7 @@ _ANSWER_SECONDS = 60.0
 _TUNNEL_SECONDS = 600.0
 _BLOCK = 1 << 20
 _NOT_FOUND = (126, 127)
-"""Exit codes by which every shell says that a program is not there or cannot be executed."""
+"""Exit codes by which shells say that a program is not there or cannot be executed. csh says 1, and why."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ class SshDevice:
         appended as soon as it is known. Raises what the agent announces, or `DeviceError` with the remedy where it
         cannot run there.
         """
+        if runtime not in RUNTIMES:
+            raise DeviceError(f"the agent does not serve '{runtime}' on a device; it serves: {', '.join(RUNTIMES)}")
         with tempfile.TemporaryDirectory(prefix="edgeaudit-") as drafts:
             names = {name: f"models/{index}" for index, name in enumerate(artifacts or {})}
             files = _files({names[name]: folder for name, folder in (artifacts or {}).items()}, Path(drafts))
@@ -170,7 +173,7 @@ class SshDevice:
     def _no_python(self, ended: ProgramEnded) -> DeviceError:
         via, python = self.reach.via, self.reach.python
         oldest = ".".join(map(str, OLDEST_PYTHON))
-        if ended.code in _NOT_FOUND:
+        if ended.code in _NOT_FOUND or "not found" in ended.words:
             return DeviceError(
                 f"{via}: there is no {python} ({ended.words}); install Python {oldest} or later there, or name one "
                 "with `python`"

@@ -302,7 +302,8 @@ def _content(said: IO[bytes]) -> str:
 
 
 def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    """The last one that says something: fish underlines its errors."""
+    lines = [line.strip() for line in text.splitlines() if re.search(r"\w", line)]
     return lines[-1] if lines else ""
 
 

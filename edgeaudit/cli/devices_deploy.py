@@ -1,0 +1,270 @@
+"""The verb `devices deploy`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from edgeaudit.agent import LONGEST_LEASE
+from edgeaudit.artifact import Artifact, Kind
+from edgeaudit.audit import prepare
+from edgeaudit.cli.options import DEFAULT_STORE, StoreOption, executor_for
+from edgeaudit.cli.progress import ProgressView
+from edgeaudit.devices.folders import cache_root
+from edgeaudit.devices.ssh import SshDevice, SshServing, SshWay
+from edgeaudit.devices.ssh_link import require_address
+from edgeaudit.devices.ways import Reach
+from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, RunError, did_you_mean, store_errors
+from edgeaudit.report.schema import read_audit
+from edgeaudit.runtimes.registry import default_runtime
+from edgeaudit.spec import recorded_spec
+
+__all__ = ["deploy"]
+
+_TOKEN = "EDGEAUDIT_TOKEN"  # noqa: S105  the name of the variable in the lines that are printed
+_LOOK_SECONDS = 20.0
+_LONGEST_WAIT = 30.0
+_NEAR_PORT = 8000
+
+
+@dataclass(frozen=True)
+class _Load:
+    """What is served: model name -> folder, with one runtime."""
+
+    runtime: str
+    options: Mapping[str, Any]
+    artifacts: Mapping[str, Path]
+
+
+def deploy(  # noqa: PLR0913  typer reads the options of a command from its arguments
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME=]FOLDER... | RUN",
+            help="Folders of artifacts (with a manifest.json), or the folder of a finished run.",
+        ),
+    ] = None,
+    *,
+    to: Annotated[str, typer.Option("--to", metavar="ssh://[USER@]HOST[:PORT]", help="The device.")],
+    runtime: Annotated[
+        str | None, typer.Option(help="What serves them; default: the run's, or the usual one of such files.")
+    ] = None,
+    options: Annotated[str, typer.Option(metavar="JSON", help="Of the runtime; default: the run's, or its own.")] = "",
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", metavar="FORMAT", help="Of the run; again for more of them.")
+    ] = None,
+    profile: Annotated[str | None, typer.Option(help="The device's profile, for the pins in messages.")] = None,
+    python: Annotated[str, typer.Option(help="The interpreter there.")] = "python3",
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Go, and leave it serving; with --stop: leave the files.")
+    ] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="End what was left serving there, and remove it.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Copy the agent and artifacts to a device, serve them there until Ctrl-C, and remove them.
+
+    With --keep this command ends at once, and the device goes on; it stops by itself when nobody asks for 30 days.
+    """
+    require_address(to)
+    console = Console(highlight=False, soft_wrap=True)
+    if stop:
+        _stop(console, Reach(to, profile, python), keep=keep)
+        return
+    if not what:
+        raise DeviceError("name the folder of an artifact or of a run, or say --stop")
+    load = _load(what, runtime, options, formats or [], store)
+    if keep:
+        _leave(console, Reach(to, profile, python, keep=True), load)
+    else:
+        _hold(console, Reach(to, profile, python), load)
+
+
+def _load(what: Sequence[str], runtime: str | None, options: str, formats: Sequence[str], store: Path) -> _Load:
+    if len(what) == 1 and (Path(what[0]) / "audit.json").is_file():
+        found = _of_run(Path(what[0]), formats, store)
+    elif formats:
+        raise RunError("--format is for the folder of a run, which has an audit.json")
+    else:
+        found = _of_folders(what, runtime)
+    given = json_object(options) if options else found.options
+    return _Load(runtime or found.runtime, given, found.artifacts)
+
+
+def _of_folders(texts: Sequence[str], runtime: str | None) -> _Load:
+    artifacts: dict[str, Path] = {}
+    kinds: dict[str, Kind] = {}
+    for text in texts:
+        name, equals, folder = text.partition("=")
+        path = Path(folder if equals else text)
+        name = name if equals else path.resolve().name
+        if name in artifacts:
+            raise ArtifactError(f"two artifacts are called '{name}'; name them: NAME=FOLDER")
+        try:
+            kinds[name] = Artifact.load(path).manifest.kind
+        except (OSError, ValueError, KeyError, TypeError) as exc:
+            raise ArtifactError(f"{path} is no artifact: its manifest.json cannot be read: {exc}") from exc
+        artifacts[name] = path
+    if runtime is None and len(set(kinds.values())) > 1:
+        raise ArtifactError("an agent serves with one runtime, and these are " + ", ".join(sorted(set(kinds.values()))))
+    return _Load(runtime or default_runtime(next(iter(kinds.values()))).spec.name, {}, artifacts)
+
+
+def _of_run(run: Path, formats: Sequence[str], store: Path) -> _Load:
+    path = run / "audit.json"
+    opened, executor = executor_for(Path("audit.yaml"), store, 1)
+    with ProgressView(Console(stderr=True), 1) as view:
+        plan = prepare(recorded_spec(read_audit(path).spec, path), opened, executor, view).plan
+    known = {planned.use.id: planned for planned in plan.formats}
+    for name in formats:
+        if name not in known:
+            raise RunError(f"{run} has no format '{name}'; it has: {', '.join(known)}.{did_you_mean(name, known)}")
+    chosen = {name: known[name] for name in formats or known}
+    served = {json.dumps([p.format.runtime, dict(p.format.runtime_options)], sort_keys=True) for p in chosen.values()}
+    if len(served) != 1:
+        each = ", ".join(f"{name} ({planned.format.runtime})" for name, planned in chosen.items())
+        raise RunError(f"an agent serves with one runtime and its options; choose with --format among: {each}")
+    runtime, options = json.loads(served.pop())
+    return _Load(runtime, options, {name: opened.entry(*p.artifact).folder for name, p in chosen.items()})
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The JSON object in an option; `ArtifactError` for anything else."""
+    try:
+        found = json.loads(text)
+    except ValueError as exc:
+        raise ArtifactError(f"--options is not JSON: {exc}") from exc
+    if not isinstance(found, dict):
+        raise ArtifactError("--options is a JSON object, as in '{\"batch\": 1}'")
+    return found
+
+
+def _hold(console: Console, reach: Reach, load: _Load) -> None:
+    """Serve until Ctrl-C or SIGTERM, through cuts of the connection."""
+    with _ended_by_signals():
+        serving = SshWay(reach).serve(load.runtime, load.artifacts, load.options)
+        try:
+            with tempfile.TemporaryDirectory(prefix="edgeaudit-") as folder:
+                token = _write_token(Path(folder) / "token", serving.token)
+                console.print(f"{reach.via} serves {_names(load)}; Ctrl-C ends it", markup=False)
+                _print_use(console, serving.client.url, token, load)
+                _watch(console, serving, token)
+        except KeyboardInterrupt:
+            console.print("ending; what was copied is removed")
+        finally:
+            serving.close()
+
+
+def _watch(console: Console, serving: SshServing, token: Path) -> None:
+    """Keep the lease alive, and the tunnel there."""
+    while True:
+        time.sleep(_LOOK_SECONDS)
+        try:
+            serving.client.live()
+        except DeviceLost as exc:
+            console.print(f"{exc}; trying again", markup=False)
+            _restore(serving)
+            _write_token(token, serving.token)
+            console.print(f"it is back, at {serving.client.url}", markup=False)
+
+
+def _restore(serving: SshServing) -> None:
+    wait = 1.0
+    while True:
+        try:
+            serving.restore()
+        except DeviceLost:
+            time.sleep(wait)
+            wait = min(2 * wait, _LONGEST_WAIT)
+        else:
+            return
+
+
+def _leave(console: Console, reach: Reach, load: _Load) -> None:
+    """Start it and go."""
+    token = secrets.token_urlsafe(32)
+    device = SshDevice(reach)
+    folders: list[str] = []
+    try:
+        more = ["--stdin", "--remove", "--lease", str(LONGEST_LEASE), "--options", json.dumps(dict(load.options))]
+        told = device.run_agent(more, load.runtime, load.artifacts, token=token, stays=True, folders=folders)
+    except BaseException:
+        if folders:  # it may have started, and only its announcement have been lost
+            with suppress(DeviceError):
+                device.stop(folders)
+        raise
+    finally:
+        device.disconnect()
+    port = int(told["url"].rpartition(":")[2])
+    path = _write_token(_tokens() / f"{_slug(reach.via)}-{port}", token)
+    console.print(f"{reach.via} serves {_names(load)} and goes on, until nobody asks for 30 days", markup=False)
+    console.print(f"  ssh -N -L {_NEAR_PORT}:127.0.0.1:{port} {reach.via}", markup=False)
+    _print_use(console, f"http://127.0.0.1:{_NEAR_PORT}", path, load)
+    console.print(f"  edgeaudit devices deploy --stop --to {reach.via}", markup=False)
+
+
+def _stop(console: Console, reach: Reach, *, keep: bool) -> None:
+    device = SshDevice(reach)
+    try:
+        stopped = device.stop(None, forget=not keep)
+    finally:
+        device.disconnect()
+    for path in _tokens().glob(f"{_slug(reach.via)}-*"):
+        path.unlink(missing_ok=True)
+    ended = f"ended {len(stopped)} agent{'s' if len(stopped) != 1 else ''} on {reach.via}"
+    console.print(f"{ended}; what was copied {'stays' if keep else 'is removed'}", markup=False)
+
+
+def _print_use(console: Console, url: str, token: Path, load: _Load) -> None:
+    """Lines that can be copied."""
+    name = next(iter(load.artifacts))
+    console.print(f"  export {_TOKEN}=$(cat {token})", markup=False)
+    console.print(f'  curl -H "Authorization: Bearer ${_TOKEN}" {url}/v2/models/{name}', markup=False)
+
+
+def _names(load: _Load) -> str:
+    return f"{', '.join(load.artifacts)} with {load.runtime}"
+
+
+def _tokens() -> Path:
+    return cache_root("EDGEAUDIT_TOKENS", "tokens")
+
+
+def _slug(address: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.@-]", "_", address.removeprefix("ssh://").rstrip("/"))
+
+
+def _write_token(path: Path, token: str) -> Path:
+    """In a file that nobody else can read, in a folder that nobody else can enter."""
+    with store_errors(f"the folder of tokens {path.parent}"):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(token + "\n")
+    return path
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM is as Ctrl-C, so that nothing is left on the device."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
