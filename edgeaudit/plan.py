@@ -291,7 +291,8 @@ class _Planner:
             most = planned.spec.max_queries
             if most is not None and least > most:
                 raise SpecError(
-                    f"devices.{name}.max_queries: the targets alone are asked about {least:,} records there, and {most:,} are allowed; audit fewer records or formats there"
+                    f"devices.{name}.max_queries: the targets alone are asked about {least:,} records there, and "
+                    f"{most:,} are allowed; audit fewer records or formats there"
                 )
 
     def _control(self) -> JobRef:
