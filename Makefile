@@ -9,7 +9,7 @@ WORKERS ?= 2
 # Hundreds of processes import the package in a run of the tests; each would compile it anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: audit test check lint types benchmark benchmark-cifar10 formats clean
+.PHONY: audit test check lint types benchmark benchmark-cifar10 formats wheel-hashes clean
 
 # The audit of the README: digits, thirteen formats, twenty shadows.
 audit: $(READY)
@@ -42,6 +42,10 @@ benchmark-cifar10: $(READY)
 # Every format on three architectures, into docs/formats.md; reads EDGEAUDIT_DATA. Resumable, half an hour.
 formats: $(READY)
 	$(BIN)/python benchmarks/formats.py --workers $(WORKERS)
+
+# SHA-256s of the wheels that device profiles need, for profiles that were added or changed. Asks the package index.
+wheel-hashes: $(READY)
+	$(BIN)/python -m edgeaudit.devices.wheels
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
