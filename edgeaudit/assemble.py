@@ -18,6 +18,8 @@ from edgeaudit.controls import Finding
 from edgeaudit.controls.null_target import null_target, null_target_together
 from edgeaudit.controls.resemblance import Right, resemblance
 from edgeaudit.controls.resolution import Answers, resolution, tie_mass
+from edgeaudit.device_report import devices_of
+from edgeaudit.devices.ways import LOCAL
 from edgeaudit.environment import current_environment, version
 from edgeaudit.errors import RunError, StoreError, store_errors
 from edgeaudit.executors.base import RunResult
@@ -47,10 +49,15 @@ from edgeaudit.report.model import (
     ToolInfo,
 )
 from edgeaudit.report.schema import write_audit
+from edgeaudit.report.words import place_name
+from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.spec import AuditSpec
 from edgeaudit.store import Store
 
 __all__ = ["assemble", "load_scores", "require_folder"]
+
+UNKNOWN = "unknown"
+"""The version of a runtime behind a server that does not tell it."""
 
 SECTIONS = ("leakage", "curves", "null_p_values", "p_calibration", "exposed", "calibration")
 
@@ -104,14 +111,15 @@ def assemble(
             "formats": formats,
             **sections,
             **_comparisons(comparison, store),
-            **_weaker(plan, {f.id for f in formats if f.status == "ok"}, result, store),
+            **_weaker(plan, {(f.id, f.device) for f in formats if f.status == "ok"}, result, store),
+            "devices": devices_of(spec, plan, result, store),
             "together": held["together"],
             "latency": latency,
             "verdict": {"outcome": "error", "exit_code": 2, "reasons": (), "budgets": ()},
             "timings": _timings(plan, store),
         }
     )
-    verdict = judge(spec, audit.formats, audit.leakage, audit.controls, lambda format_id: load_scores(out, format_id))
+    verdict = judge(spec, audit.formats, audit.leakage, audit.controls, lambda *place: load_scores(out, *place))
     audit = audit.model_copy(update={"verdict": verdict})
     with store_errors(f"the output folder {out}"):
         write_audit(audit, out / "audit.json")
@@ -131,17 +139,17 @@ def require_folder(out: Path) -> None:
 def _comparisons(job: Job | None, store: Store) -> dict[str, Any]:
     """The sections that the comparison job wrote."""
     if job is None:
-        return {"across_targets": (), "comparisons": ()}
+        return {"across_targets": (), "comparisons": (), "device_outputs": ()}
     found: dict[str, Any] = json.loads((store.entry(*job.ref).folder / COMPARISONS).read_text(encoding="utf-8"))
     return found
 
 
-def _weaker(plan: Plan, audited: set[str], result: RunResult, store: Store) -> dict[str, Any]:
+def _weaker(plan: Plan, audited: set[tuple[str, str]], result: RunResult, store: Store) -> dict[str, Any]:
     """What is left at weaker exposures of the formats that were audited; a level that broke says why."""
     levels: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     for planned in plan.formats:
-        for level, ref in planned.exposures.items() if planned.use.id in audited else ():
+        for level, ref in planned.exposures.items() if (planned.use.id, planned.device) in audited else ():
             about = {name: plan.jobs[ref].inputs[name] for name in ("format", "device", "shadow_match")}
             error = result.cause(ref)
             if error is not None:
@@ -177,7 +185,7 @@ def _format_result(
     population: Population,
 ) -> FormatResult:
     use, preset = planned.use, planned.format
-    head = {"id": use.id, "device": "local", "summary": preset.summary, "precision": preset.precision}
+    head = {"id": use.id, "device": planned.device, "summary": preset.summary, "precision": preset.precision}
     failed = next((ref for ref in planned.measures.values() if result.cause(ref) is not None), None)
     if failed is not None:
         return FormatResult.model_validate({**head, "status": "failed", "error": str(result.cause(failed))})
@@ -192,7 +200,9 @@ def _format_result(
         status="ok",
         passes=tuple(PassInfo.model_validate(asdict(p)) for p in manifest.passes),
         runtime=RuntimeInfo(
-            name=preset.runtime, version=next(iter(versions.values())), options=query["facts"]["options"]
+            name=preset.runtime,
+            version=versions.get(find_runtime(preset.runtime).spec.packages[0], UNKNOWN),
+            options=query["facts"]["options"],
         ),
         artifact=ArtifactInfo(
             file=manifest.file,
@@ -223,7 +233,7 @@ def _quality(planned: FormatPlan, result: RunResult, store: Store) -> Quality | 
 
 def _latency(planned: FormatPlan, result: RunResult, store: Store) -> list[Latency]:
     """A row for each batch that was timed or cannot be; one that says why where timing broke."""
-    place = {"format": planned.use.id, "device": "local"}
+    place = {"format": planned.use.id, "device": planned.device}
     if planned.latency is None:
         return []
     if (cause := result.cause(planned.latency)) is not None:
@@ -258,12 +268,16 @@ def _copy_scores(planned: FormatPlan, store: Store, out: Path) -> None:
     """The first shadow match's scores: what budgets are judged on, and what a user may want to look at."""
     source = store.entry(*next(iter(planned.measures.values()))).folder / "scores.npz"
     with store_errors(f"the output folder {out}"):
-        shutil.copyfile(source, out / "scores" / f"{planned.use.id}.npz")
+        shutil.copyfile(source, out / "scores" / _scores_name(planned.use.id, planned.device))
 
 
-def load_scores(run: Path, format_id: str) -> FormatScores:
-    """A format's scores from a run folder."""
-    path = run / "scores" / f"{format_id}.npz"
+def _scores_name(format_id: str, device: str) -> str:
+    return f"{format_id}.npz" if device == LOCAL else f"{format_id}@{device}.npz"
+
+
+def load_scores(run: Path, format_id: str, device: str = LOCAL) -> FormatScores:
+    """A format's scores on a device from a run folder."""
+    path = run / "scores" / _scores_name(format_id, device)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             scores = {name: arrays[name] for name in arrays.files if "/" in name}
@@ -317,7 +331,12 @@ def _model_controls(
     together_null: Sequence[Mapping[str, Any]],
 ) -> list[Control]:
     """Null targets, resolution and tie mass, from what was measured."""
-    answers = {f.id: Answers(f.outputs.distinct, f.outputs.tie_mass) for f in formats if f.outputs is not None}
+    answers = {
+        place_name(f.id, f.device): Answers(f.outputs.distinct, f.outputs.tie_mass)
+        for f in formats
+        if f.outputs is not None
+    }
+    null_rows = [{**row, "format": place_name(row["format"], row["device"])} for row in null_rows]
     findings: list[Finding] = [
         *null_target(null_rows, spec.null_targets, spec.threat.shadow_match[0], recipe_known=spec.recipe_known),
         *null_target_together(together_null),
@@ -330,7 +349,7 @@ def _model_controls(
 
 def _rights(formats: Sequence[FormatResult]) -> dict[str, Right]:
     """Accuracies of target and shadows, of the formats that have both."""
-    known = {f.id: f.accuracy.model_dump() for f in formats if f.accuracy is not None}
+    known = {place_name(f.id, f.device): f.accuracy.model_dump() for f in formats if f.accuracy is not None}
     return {name: Right(**shares) for name, shares in known.items() if shares["shadow_train"] is not None}
 
 

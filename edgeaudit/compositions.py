@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from edgeaudit.artifact import KINDS, Kind
 from edgeaudit.calls import Call, alike, parse_call
@@ -13,13 +14,15 @@ from edgeaudit.errors import ArtifactError, SpecError, ToolchainError, did_you_m
 from edgeaudit.exporters import Pass, PassSpec, find_pass, pass_specs
 from edgeaudit.formats import FORMATS, Format, PassUse, tolerance_of
 from edgeaudit.known_bad import refusal
+from edgeaudit.runtimes.execution_providers import reduced_precisions
 from edgeaudit.runtimes.registry import default_runtime, find_runtime, runtime_specs
-from edgeaudit.spec import AS_SHIPPED, FormatUse
+from edgeaudit.sections.formats import FormatUse
+from edgeaudit.sections.target import AS_SHIPPED
 
-__all__ = ["find_format", "starts_from"]
+__all__ = ["computed_precision", "find_format", "starts_from"]
 
 _COMPUTED = {"bf16": "bfloat16", "f16": "float16"}
-"""What a runtime's option `precision` makes of the answers, beside the weights' own precision."""
+"""What a runtime's options make of the answers, beside the weights' own precision; the least precise first."""
 
 
 def find_format(use: FormatUse, trained: Kind = "torch", artifact: Path | None = None) -> Format:
@@ -178,9 +181,14 @@ def _served(found: Format, text: str, where: str) -> Format:
         # What the format's own runtime is told holds for another one only as far as the passes ask for it.
         kept = found.runtime_options if spec.name == found.runtime else _batch(found.passes)
         spec.options({**kept, **options})
-    computed = _COMPUTED.get(str(options.get("precision")), "float32")
-    tolerance = max(found.tolerance, tolerance_of(computed))
+    tolerance = max(found.tolerance, tolerance_of(computed_precision(options)))
     return replace(found, runtime=spec.name, runtime_options={**kept, **options}, tolerance=tolerance)
+
+
+def computed_precision(options: Mapping[str, Any]) -> str:
+    """What a runtime with these options computes floats in: the least precise of its option and of its providers."""
+    said = {str(options.get("precision")), *reduced_precisions(options.get("providers"))}
+    return next((full for short, full in _COMPUTED.items() if short in said), "float32")
 
 
 def _with_softmax(found: Format, use: FormatUse) -> Format:

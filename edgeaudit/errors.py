@@ -119,7 +119,14 @@ class DeviceError(EdgeAuditError):
 
 
 class DeviceLost(DeviceError):
-    """The connection to a device is gone, or it cannot be reached just now; asking again later may help."""
+    """The connection to a device is gone, or it cannot be reached just now; asking again later may help.
+
+    after: seconds to wait before that, where the device said so.
+    """
+
+    def __init__(self, message: str, after: float | None = None) -> None:
+        super().__init__(message)
+        self.after = after
 
 
 class ProtocolError(DeviceError):

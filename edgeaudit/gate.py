@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.attacks.registry import chosen_attacks, find_attack
+from edgeaudit.devices.ways import LOCAL
 from edgeaudit.errors import BudgetError, did_you_mean
 from edgeaudit.formats import REFERENCES
 from edgeaudit.leakage.paired import auc_difference, tpr_difference
 from edgeaudit.population import stream
 from edgeaudit.report.model import Budget, Control, FormatResult, LeakageRow, Verdict
-from edgeaudit.spec import AuditSpec, BudgetSpec
+from edgeaudit.report.words import place_name
+from edgeaudit.sections.budgets import BudgetSpec
+from edgeaudit.spec import AuditSpec
 
 __all__ = ["METRICS", "SUBSETS", "FormatScores", "judge", "require_budgets_exist"]
 
@@ -26,12 +30,25 @@ SUBSETS = ("all", "abnormal:fraction", "abnormal:alpha-beta", "abnormal:hardness
 """Records a budget can be judged on: those for which every measurement has figures."""
 
 
+class _Place(NamedTuple):
+    format: str
+    device: str
+
+
 @dataclass(frozen=True)
 class FormatScores:
     """Scores of one format's attacks on the audited records: `attack/variant` -> float64 [records]; members: bool."""
 
     scores: Mapping[str, npt.NDArray[np.float64]]
     members: npt.NDArray[np.bool_]
+
+
+_Scores = Callable[[str, str], FormatScores]
+
+
+def _elsewhere(place: _Place) -> tuple[str, ...]:
+    """The device's name, where it is another than this machine, for random numbers of its own."""
+    return () if place.device == LOCAL else (place.device,)
 
 
 def require_budgets_exist(spec: AuditSpec) -> None:
@@ -58,7 +75,7 @@ def require_budgets_exist(spec: AuditSpec) -> None:
                 f"{where}: '{budget.attack}' has no variant '{budget.variant}'; it has: {', '.join(variants)}"
             )
         _require_judgeable(where, metric, budget)
-        if not _judged(budget, formats):
+        if not _limited(budget, formats):
             unshipped = " and ".join(REFERENCES.values())
             raise BudgetError(f"{where}: it applies to no format ({unshipped} ship nowhere; name one in 'formats')")
 
@@ -81,7 +98,7 @@ def _each(spec: AuditSpec) -> Iterator[tuple[str, BudgetSpec]]:
             yield metric, budget
 
 
-def _judged(budget: BudgetSpec, formats: Sequence[str]) -> list[str]:
+def _limited(budget: BudgetSpec, formats: Sequence[str]) -> list[str]:
     """The formats that a budget limits: those it names, else every format that ships."""
     if budget.formats is not None:
         return list(budget.formats)
@@ -93,20 +110,23 @@ def judge(
     formats: Sequence[FormatResult],
     rows: Sequence[LeakageRow],
     controls: Sequence[Control],
-    scores: Callable[[str], FormatScores],
+    scores: _Scores,
 ) -> Verdict:
-    """Judge every budget and the controls, and give the audit's outcome.
+    """Judge every budget on every device and the controls, and give the audit's outcome.
 
-    scores: format id -> its stored scores; asked only for `max-increase`.
+    scores: (format id, device) -> its stored scores; asked only for `max-increase`.
     The order of severity: a failed format (2), a failed control (3), a budget exceeded (1), a budget that the records
     cannot decide (3), and only then 0. `warn` budgets are reported and do not change the exit code.
     """
-    failed = {f.id for f in formats if f.status == "failed"}
+    places = [_Place(f.id, f.device) for f in formats]
+    failed = {_Place(f.id, f.device) for f in formats if f.status == "failed"}
     budgets = [
-        _judge_one(metric, _with_variant(budget, format_id, rows), format_id, rows, scores)
+        _judge_one(metric, _with_variant(budget, place, against, rows), place, against, rows, scores)
         for metric, budget in _each(spec)
-        for format_id in _judged(budget, [f.id for f in formats])
-        if format_id not in failed and budget.against not in failed
+        for format_id in _limited(budget, list(dict.fromkeys(f.id for f in formats)))
+        for place in places
+        if place.format == format_id
+        if place not in failed and (against := _against(budget, place, places)) not in failed
     ]
     invalid = tuple(f"control failed: {_control_says(c)}" for c in controls if c.status == "failed")
     errors = [b for b in budgets if b.level == "error"]
@@ -115,7 +135,7 @@ def judge(
     warnings = tuple(f"warning: {_says(b)}" for b in budgets if b.level == "warn" and b.verdict != "pass")
     kept = tuple(budgets)
     if failed:
-        reasons = tuple(f"{f.id} failed: {f.error}" for f in formats if f.status == "failed")
+        reasons = tuple(f"{place_name(f.id, f.device)} failed: {f.error}" for f in formats if f.status == "failed")
         return Verdict(outcome="error", exit_code=2, reasons=(*reasons, *invalid, *exceeded, *warnings), budgets=kept)
     if invalid:
         return Verdict(outcome="invalid", exit_code=3, reasons=(*invalid, *warnings), budgets=kept)
@@ -135,12 +155,21 @@ def judge(
     return Verdict(outcome="within budget", exit_code=0, reasons=(held, *control, *warnings), budgets=kept)
 
 
+def _against(budget: BudgetSpec, place: _Place, places: Sequence[_Place]) -> _Place | None:
+    """What a `max-increase` is measured from: that format on the same device, or else on the first that it has."""
+    if budget.against is None:
+        return None
+    known = [other for other in places if other.format == budget.against]
+    return next((other for other in known if other.device == place.device), known[0] if known else None)
+
+
 def _says(budget: Budget) -> str:
     interval = "" if budget.low is None or budget.high is None else f" [{budget.low:.3f}, {budget.high:.3f}]"
     value = "not resolvable" if budget.value is None else f"{budget.value:.3f}"
     verb = {"pass": "holds", "fail": "is exceeded", "inconclusive": "is undecided"}[budget.verdict]
     note = f" ({budget.note})" if budget.note else ""
-    return f"{budget.format}: budget {budget.metric} {budget.limit} {verb}: {value}{interval}{note}"
+    place = place_name(budget.format, budget.device)
+    return f"{place}: budget {budget.metric} {budget.limit} {verb}: {value}{interval}{note}"
 
 
 def _control_says(control: Control) -> str:
@@ -165,16 +194,17 @@ def _controls_hold(controls: Sequence[Control]) -> tuple[str, ...]:
 def _judge_one(
     metric: str,
     budget: BudgetSpec,
-    format_id: str,
+    place: _Place,
+    against: _Place | None,
     rows: Sequence[LeakageRow],
-    scores: Callable[[str], FormatScores],
+    scores: _Scores,
 ) -> Budget:
-    if budget.max is not None:
-        limit, shown = budget.max, f"<= {budget.max:g}"
-        value, low, high, note = _figure(metric, budget, format_id, rows)
+    if budget.max is not None or against is None:
+        limit, shown = float(budget.max or 0), f"<= {budget.max:g}"
+        value, low, high, note = _figure(metric, budget, place, rows)
     else:
         limit, shown = float(budget.max_increase or 0), f"<= {budget.against} + {budget.max_increase:g}"
-        value, low, high, note = _increase(metric, budget, format_id, scores)
+        value, low, high, note = _increase(metric, budget, (place, against), scores)
     if low is None or high is None:
         verdict = "inconclusive"
     elif high <= limit:
@@ -186,7 +216,8 @@ def _judge_one(
             "metric": metric,
             "level": budget.level,
             "limit": shown,
-            "format": format_id,
+            "format": place.format,
+            "device": place.device,
             "attack": f"{budget.attack}/{budget.variant}",
             "subset": budget.subset,
             "verdict": verdict,
@@ -198,16 +229,18 @@ def _judge_one(
     )
 
 
-def _with_variant(budget: BudgetSpec, format_id: str, rows: Sequence[LeakageRow]) -> BudgetSpec:
+def _with_variant(budget: BudgetSpec, place: _Place, against: _Place | None, rows: Sequence[LeakageRow]) -> BudgetSpec:
     """The budget with a variant: its own, or the first headline variant that could be run where it is judged."""
     if budget.variant is not None:
         return budget
-    about = {format_id} | ({budget.against} if budget.against else set())
+    about = {place} | ({against} if against else set())
     own = [row for row in rows if row.attack == budget.attack]
     headlines = find_attack(budget.attack).spec.headlines
     for variant in headlines:
         if about <= {
-            row.format for row in own if (row.variant, row.metric) == (variant, "auc") and row.value is not None
+            _Place(row.format, row.device)
+            for row in own
+            if (row.variant, row.metric) == (variant, "auc") and row.value is not None
         }:
             return budget.model_copy(update={"variant": variant})
     # None could be run everywhere: the first that was tried has a row that says why.
@@ -218,8 +251,9 @@ def _with_variant(budget: BudgetSpec, format_id: str, rows: Sequence[LeakageRow]
 _Figure = tuple[float | None, float | None, float | None, str | None]
 
 
-def _figure(metric: str, budget: BudgetSpec, format_id: str, rows: Sequence[LeakageRow]) -> _Figure:
-    wanted = (format_id, budget.attack, budget.variant, budget.subset, metric)
+def _figure(metric: str, budget: BudgetSpec, place: _Place, rows: Sequence[LeakageRow]) -> _Figure:
+    rows = [row for row in rows if row.device == place.device]
+    wanted = (place.format, budget.attack, budget.variant, budget.subset, metric)
     # The first shadow match is the audit's own; later ones are ablations.
     for row in rows:
         if (row.format, row.attack, row.variant, row.subset, row.metric) == wanted:
@@ -230,21 +264,21 @@ def _figure(metric: str, budget: BudgetSpec, format_id: str, rows: Sequence[Leak
         if null and (row.format, row.attack, row.variant) == wanted[:3]:
             return None, None, None, row.note
     raise BudgetError(
-        f"budgets.{metric}: {format_id} has no figure for {budget.attack}/{budget.variant} on '{budget.subset}'; "
-        f"subsets: {', '.join(sorted({r.subset for r in rows}))}"
+        f"budgets.{metric}: {place_name(*place)} has no figure for {budget.attack}/{budget.variant} on "
+        f"'{budget.subset}'; subsets: {', '.join(sorted({r.subset for r in rows}))}"
     )
 
 
-def _increase(metric: str, budget: BudgetSpec, format_id: str, scores: Callable[[str], FormatScores]) -> _Figure:
+def _increase(metric: str, budget: BudgetSpec, pair: tuple[_Place, _Place], scores: _Scores) -> _Figure:
     key = f"{budget.attack}/{budget.variant}"
-    against = scores(str(budget.against))
-    here = scores(format_id)
+    here, against = (scores(*place) for place in pair)
+    place = pair[0]
     if key not in here.scores or key not in against.scores:
         return None, None, None, f"{key} could not be run; its row in the report says why"
     if metric == "auc":
         change = auc_difference(here.scores[key], against.scores[key], here.members)
     else:
         fpr = float(re.sub(r"^tpr@fpr=", "", metric))
-        rng = stream(0, "paired bootstrap", format_id, str(budget.against), metric)
+        rng = stream(0, "paired bootstrap", place.format, str(budget.against), metric, *_elsewhere(place))
         change = tpr_difference(here.scores[key], against.scores[key], here.members, fpr, rng)
     return change.value, change.low, change.high, change.note

@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edgeaudit.artifact import file_sha256
 from edgeaudit.attacks.registry import find_attack
 from edgeaudit.compositions import find_format
+from edgeaudit.device_plan import DevicePlan, require_devices
 from edgeaudit.devices.local import local_fingerprint
+from edgeaudit.devices.ways import LOCAL
 from edgeaudit.errors import SpecError, SplitError
 from edgeaudit.exporters import Pass, find_pass
 from edgeaudit.exposures import require_levels_fit
@@ -30,7 +32,9 @@ from edgeaudit.recipes.frameworks import framework_of
 from edgeaudit.recipes.keras_checkpoint import checkpoint_digest, checkpoint_options, require_checkpoint_fits
 from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
-from edgeaudit.spec import AuditSpec, FormatUse, ModelSpec
+from edgeaudit.sections.formats import FormatUse
+from edgeaudit.sections.model import ModelSpec
+from edgeaudit.spec import AuditSpec
 from edgeaudit.store import content_key
 from edgeaudit.views import require_views_fit
 
@@ -54,7 +58,10 @@ _LEAST_DISTILLED = 20
 _ADOPTION_CODE = (
     "edgeaudit.jobs.adopt", "edgeaudit.runtimes.base", "edgeaudit.artifact", "edgeaudit.population.preprocessing",
 )  # fmt: skip
+_Made = TypeVar("_Made")
+
 _BATCHES = (1, 32)
+_EQUIVALENCE_CODE = ("edgeaudit.jobs.equivalence", "edgeaudit.leakage.differing")
 _INSPECT_CODE = ("edgeaudit.jobs.inspect", "edgeaudit.quality.size", "edgeaudit.quality.weights")
 _LATENCY_CODE = ("edgeaudit.jobs.latency", "edgeaudit.quality.latency")
 _VIEW_CODE = ("edgeaudit.jobs.view", "edgeaudit.jobs.transforms", "edgeaudit.jobs.ask", "edgeaudit.views")
@@ -63,14 +70,17 @@ _EXPOSURE_CODE = ("edgeaudit.jobs.exposure", "edgeaudit.exposures")
 
 @dataclass(frozen=True)
 class FormatPlan:
-    """One format's jobs: the first target's artifact and query, the shadows' queries, a measurement a shadow match.
+    """One format's jobs on one device: the first target's artifact and query, the shadows' queries, measurements.
 
+    device: its name in audit.yaml. measures: by shadow match.
+    inspect, latency: what the first target's artifact costs; latency is None where nothing is timed.
     exposures: what the first measurement's answers tell at each weaker level, by its name.
-    inspect, latency: what the first target's artifact costs; latency is None where audit.yaml does not ask for it.
+    equivalence: the comparison with this machine that decides where shadows are asked.
     """
 
     use: FormatUse
     format: Format
+    device: str
     artifact: JobRef
     target_query: JobRef
     shadow_queries: tuple[JobRef, ...]
@@ -78,6 +88,7 @@ class FormatPlan:
     inspect: JobRef
     latency: JobRef | None
     exposures: Mapping[str, JobRef] = field(default_factory=dict)
+    equivalence: JobRef | None = None
 
 
 @dataclass
@@ -112,12 +123,17 @@ class Plan:
             ],
             "exposure": first["exposure"],
             "targets": [role for role, _ in first["targets"]],
+            "answers": [
+                [{"format": planned.use.id, "device": planned.device}, list(planned.target_query)]
+                for planned in self.formats
+                if done(planned.target_query)
+            ],
             "headlines": [f"{name}/{v}" for name in first["attacks"] for v in find_attack(name).spec.headlines],
             **{key: first[key] for key in ("seed", "code", "versions")},
-            "own_code": source_digest("edgeaudit.jobs.compare"),
+            "own_code": source_digest("edgeaudit.jobs.compare", "edgeaudit.leakage.differing"),
         }
-        exposed = (tuple(ref) for _, ref in inputs["exposures"])
-        return Job("compare", inputs, (*made, *exposed), "compare formats and attacks")
+        exposed = (tuple(ref) for _, ref in (*inputs["exposures"], *inputs["answers"]))
+        return Job("compare", inputs, (*made, *exposed), "compare formats, devices and attacks")
 
     def add(self, job: Job) -> JobRef:
         """Add a job once; jobs with equal inputs are the same job."""
@@ -143,6 +159,7 @@ def preflight(spec: AuditSpec) -> None:
         for step in found.passes:
             find_pass(step.name).spec.versions()
         find_runtime(found.runtime).spec.versions()
+    require_devices(spec, {use.id: find_format(use, framework.kind, spec.artifact_of(use)) for use in spec.formats})
 
 
 def population_job(spec: AuditSpec, inputs: Mapping[str, Any] | None, nonce: str) -> Job:
@@ -188,6 +205,11 @@ class _Planner:
         self.result = Plan()
         # Shared by every job that says the same, so that the graph stays small at many shadows.
         self._shared: dict[str, Any] = {}
+        self.devices = {
+            name: DevicePlan(name, device, content_key("ledger", {"population": population_ref[1], "device": name}))
+            for name, device in spec.devices.items()
+            if not device.is_local
+        }
         calibration = spec.data.calibration
         policies = {"disjoint", *(use.calibration or calibration.policy for use in spec.formats)}
         # Every trained model's answers on its calibration records, against which its artifacts are checked.
@@ -204,45 +226,70 @@ class _Planner:
             for policy, count in self.check.items():
                 self.population.calibration_ids(role, self.spec.seed, policy, count)
 
-    def _once(self, name: str, make: Callable[[], Any]) -> Any:
+    def _once(self, name: str, make: Callable[[], _Made]) -> _Made:
         """The value under `name`, made at first use."""
         if name not in self._shared:
             self._shared[name] = make()
-        return self._shared[name]
+        made: _Made = self._shared[name]
+        return made
 
     def plan(self, measure: Mapping[str, Any]) -> Plan:
         if self.spec.controls.shift and self.spec.target is None:
             self.result.control = self._control()
-        uses = [(use, find_format(use, self.framework.kind, self.spec.artifact_of(use))) for use in self.spec.formats]
-        queries: dict[tuple[str, str], JobRef] = {}
-        artifacts: dict[str, JobRef] = {}
+        found = {u.id: find_format(u, self.framework.kind, self.spec.artifact_of(u)) for u in self.spec.formats}
+        served: dict[tuple[str, str, str], tuple[JobRef, JobRef]] = {}
         for role in (*self.targets, *self.nulls, *self.shadows):
-            for use, found in uses:
-                artifact, query = self._serve(role, use, found)
-                queries[role, use.id] = query
-                if role == TARGET:
-                    artifacts[use.id] = artifact
-        reference = FormatUse(format=REFERENCES[self.framework.kind])
-        for use, found in uses:
-            matched = tuple(queries[role, use.id] for role in self.shadows)
-            asked = {role: queries[role, use.id] for role in (*self.targets, *self.nulls)}
-            measures: dict[str, JobRef] = {}
-            for match in self.spec.threat.shadow_match:
-                if match == "matched":
-                    shadows = matched
-                else:
-                    shadows = tuple(self._serve(r, reference, FORMATS[reference.id])[1] for r in self.shadows)
-                measures[match] = self._measure(use, asked, shadows, match, measure)
-            # Other shadow matches are an ablation: what less of an answer is worth is said of the audit's own.
-            first = next(iter(measures.values()))
-            exposures = {level: self._exposure(first, level) for level in self.spec.threat.weaker}
-            own = artifacts[use.id], queries[TARGET, use.id]
-            self.result.formats.append(
-                FormatPlan(use, found, *own, matched, measures, *self._quality(use, found, *own), exposures)
-            )
+            for use, device in self.spec.places:
+                served[role, use.id, device] = self._serve(role, use, found[use.id], device)
+        for use, device in self.spec.places:
+            here = {role: served[role, use.id, device] for role in (*self.targets, *self.nulls, *self.shadows)}
+            self.result.formats.append(self._place(use, found[use.id], device, here, measure))
         if self.spec.controls.shift and self.spec.target is not None:
             self.result.control = self._control()  # a file that cannot be read shows before records are compared
+        self._require_budgets()
         return self.result
+
+    def _place(
+        self,
+        use: FormatUse,
+        found: Format,
+        device: str,
+        served: Mapping[Role, tuple[JobRef, JobRef]],
+        measure: Mapping[str, Any],
+    ) -> FormatPlan:
+        """A format's jobs on one device, from the artifact and the query of every model."""
+        queries = {role: query for role, (_, query) in served.items()}
+        matched = tuple(queries[role] for role in self.shadows)
+        asked = {role: queries[role] for role in (*self.targets, *self.nulls)}
+        measures: dict[str, JobRef] = {}
+        for match in self.spec.threat.shadow_match:
+            shadows = matched if match == "matched" else self._reference_shadows()
+            measures[match] = self._measure(use, device, asked, shadows, match, measure)
+        # Other shadow matches are an ablation: what less of an answer is worth is said of the audit's own.
+        first = next(iter(measures.values()))
+        exposures = {level: self._exposure(first, level) for level in self.spec.threat.weaker}
+        own = served[TARGET]
+        cost = self._quality(use, found, device, *own)
+        equivalence = self._shared.get(f"equivalence {use.id} {device}")
+        return FormatPlan(use, found, device, *own, matched, measures, *cost, exposures, equivalence)
+
+    def _reference_shadows(self) -> tuple[JobRef, ...]:
+        """What the shadows' trained models answer, on this machine."""
+        reference = FormatUse(format=REFERENCES[self.framework.kind])
+        return tuple(self._serve(role, reference, FORMATS[reference.id], LOCAL)[1] for role in self.shadows)
+
+    def _require_budgets(self) -> None:
+        """Refuse a budget that the targets alone exceed: better before anything is trained."""
+        check = max(self.check.values(), default=0)
+        for name, planned in self.devices.items():
+            asked = [use for use, device in self.spec.places if device == name]
+            least = len(asked) * len(self.targets) * (len(self.population.queried) + check)
+            most = planned.spec.max_queries
+            if most is not None and least > most:
+                raise SpecError(
+                    f"devices.{name}.max_queries: {len(asked)} formats of {len(self.targets)} target(s) are asked "
+                    f"about {least:,} records, and {most:,} are allowed; audit fewer records or formats there"
+                )
 
     def _control(self) -> JobRef:
         inputs = {
@@ -253,8 +300,12 @@ class _Planner:
         }
         return self.result.add(Job("control", inputs, (self.population_ref,), "compare members with nonmembers"))
 
-    def _serve(self, role: str, use: FormatUse, found: Format) -> tuple[JobRef, JobRef]:
-        """Train, compress, query: (artifact, query). A file that was made elsewhere is adopted and queried."""
+    def _serve(self, role: str, use: FormatUse, found: Format, device: str) -> tuple[JobRef, JobRef]:
+        """Train, compress, query: (artifact, query). A file that was made elsewhere is adopted and queried.
+
+        On another device than this machine a target is asked there; any other model only where this machine was not
+        shown to answer the same.
+        """
         made_elsewhere = self.spec.artifact_of(use) if role == TARGET else None
         if made_elsewhere is not None:
             source = self._adopt(made_elsewhere, use, found)
@@ -262,7 +313,19 @@ class _Planner:
             source = self._train(role)
             for step in found.passes:
                 source = self._compress(role, source, step, use)
-        return source, self._query(role, source, use, found)
+        if device == LOCAL:
+            return source, self._query(role, source, use, found)
+        place = self.devices[device]
+        if role in self.targets or place.spec.shadows == "device":
+            return source, self._device_query(role, source, use, found, place)
+        native = self._query(role, source, use, found)
+        equivalence = self._equivalence(role, source, native, use, found, place)
+        stand_in = {
+            "native": list(native),
+            "equivalence": list(equivalence),
+            "whatever": place.spec.shadows == "native",
+        }
+        return source, self._device_query(role, source, use, found, place, stand_in)
 
     def _adopt(self, path: Path, use: FormatUse, found: Format) -> JobRef:
         target, runtime = self.spec.target, find_runtime(found.runtime)
@@ -366,7 +429,68 @@ class _Planner:
         hints = {"runtime": name, "format": use.id, "role": role, "house": runtime.spec.house}
         return self.result.add(Job("query", inputs, (source,), f"query {use.id} {role}", hints))
 
-    def _quality(self, use: FormatUse, found: Format, artifact: JobRef, query: JobRef) -> tuple[JobRef, JobRef | None]:
+    def _device_query(
+        self,
+        role: str,
+        source: JobRef,
+        use: FormatUse,
+        found: Format,
+        place: DevicePlan,
+        stand_in: Mapping[str, Any] | None = None,
+    ) -> JobRef:
+        """Ask on a device. stand_in: what may be taken in its place, and the comparison that decides it."""
+        inputs = {
+            "population": self.population_ref[1],
+            "source": list(source),
+            "role": role,
+            **self._once(f"device {place.name} {use.id}", lambda: place.query_inputs(use, found)),
+            # That the file is right, this machine's query saw; what the device makes of it is what is audited.
+            "tolerance": None,
+            "range_tolerance": None,
+        }
+        needs = [source]
+        if stand_in is not None:
+            inputs["stand_in"] = dict(stand_in)
+            needs += [tuple(stand_in["native"]), tuple(stand_in["equivalence"])]
+        elif role in self.targets and source[0] != "adopt":
+            needs.append(self._query(role, source, use, found))  # so that a wrong file is refused as everywhere
+        hints = {"runtime": found.runtime, "format": use.id, "role": role, **place.hints}
+        return self.result.add(Job("query", inputs, tuple(needs), f"query {use.id} on {place.name} {role}", hints))
+
+    def _equivalence(
+        self, role: str, source: JobRef, native: JobRef, use: FormatUse, found: Format, place: DevicePlan
+    ) -> JobRef:
+        """Compare this machine with a device: the first target's answers, and those of the first other model."""
+        return self._once(
+            f"equivalence {use.id} {place.name}",
+            lambda: self._compare_places(role, source, native, use, found, place),
+        )
+
+    def _compare_places(
+        self, role: str, source: JobRef, native: JobRef, use: FormatUse, found: Format, place: DevicePlan
+    ) -> JobRef:
+        # The target was planned before; both queries are jobs that there are.
+        target, device_query = self._serve(TARGET, use, found, place.name)
+        native_query = self._query(TARGET, target, use, found)
+        asked = {key: self.result.jobs[ref].inputs for key, ref in (("native", native), ("device", device_query))}
+        told = {key: {n: inputs[n] for n in ("runtime", "options", "device")} for key, inputs in asked.items()}
+        forced = place.spec.shadows == "native"
+        shadow = {"role": role, "source": list(source), "records": place.spec.probe_records, **told}
+        inputs = {
+            "population": self.population_ref[1],
+            "native": list(native_query),
+            "device_query": list(device_query),
+            "shadow": None if place.spec.is_server or forced else shadow,
+            "needs_identity": place.spec.is_server and not forced,
+            "code": self._once("equivalence code", lambda: source_digest(*_EQUIVALENCE_CODE)),
+        }
+        needs = (native_query, device_query, source)
+        label = f"compare {place.name} with this machine: {use.id}"
+        return self.result.add(Job("equivalence", inputs, needs, label, {"format": use.id, **place.hints}))
+
+    def _quality(
+        self, use: FormatUse, found: Format, device: str, artifact: JobRef, query: JobRef
+    ) -> tuple[JobRef, JobRef | None]:
         """Look into the first target's artifact; time it where audit.yaml asks for that."""
         hints = {"format": use.id}
         looked = {
@@ -376,7 +500,7 @@ class _Planner:
         }
         inspect = self.result.add(Job("inspect", looked, (artifact,), f"look into {use.id}", hints))
         runtime = find_runtime(found.runtime).spec
-        if not (self.spec.quality.latency and runtime.timed_here):
+        if not (self.spec.quality.latency and runtime.timed_here and device == LOCAL):
             return inspect, None
         timed = {
             "population": self.population_ref[1],
@@ -473,6 +597,7 @@ class _Planner:
     def _measure(
         self,
         use: FormatUse,
+        device: str,
         asked: Mapping[Role, JobRef],
         shadows: tuple[JobRef, ...],
         match: str,
@@ -494,7 +619,7 @@ class _Planner:
             "members_drawn": isinstance(self.spec.data.members, int),
             "floor": FLOOR,
             "format": use.id,
-            "device": "local",
+            "device": device,
             "shadow_match": match,
             "views": [[view, [[q[1], list(ref)] for q, ref in refs.items()]] for view, refs in views.items()],
             "traces": [[trace, [[q[1], list(ref)] for q, ref in refs.items()]] for trace, refs in traces.items()],
@@ -502,7 +627,9 @@ class _Planner:
         }
         more = (ref for refs in (*views.values(), *traces.values()) for ref in refs.values())
         needs = (*queries, *more)
-        return self.result.add(Job("measure", inputs, needs, f"attack {use.id} ({match} shadows)", {"format": use.id}))
+        where = "" if device == LOCAL else f" on {device}"
+        label = f"attack {use.id}{where} ({match} shadows)"
+        return self.result.add(Job("measure", inputs, needs, label, {"format": use.id}))
 
     def _exposure(self, measure: JobRef, level: str) -> JobRef:
         """Measure what a measurement's answers tell at a weaker level."""

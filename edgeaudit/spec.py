@@ -10,294 +10,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from edgeaudit.calls import parse_call, rejoined
+from edgeaudit.devices.ways import LOCAL
 from edgeaudit.errors import SpecError, did_you_mean
-from edgeaudit.exposures import parse_level
-from edgeaudit.views import parse_view
-
-__all__ = [
-    "ALONE",
-    "AS_SHIPPED",
-    "LISTS",
-    "AuditSpec",
-    "BudgetSpec",
-    "CalibrationSpec",
-    "ControlsSpec",
-    "DataSpec",
-    "FormatUse",
-    "LabelOnlySpec",
-    "LossTrajectorySpec",
-    "ModelSpec",
-    "PreprocessingSpec",
-    "QualitySpec",
-    "SideSpec",
-    "TargetSpec",
-    "ThreatSpec",
-    "load_spec",
-    "recorded_spec",
-]
-
-CalibrationPolicy = Literal["disjoint", "members", "nonmembers"]
-
-AS_SHIPPED = "as-shipped"
-"""The format of a file whose making is not told: no shadow can be made like it."""
-ALONE = ("yeom", "gap", "attack-p", "quantile-regression")
-"""The attacks that need no shadows."""
-LISTS = (".txt", ".npy")
-"""Files that list records."""
-
-
-class _Spec(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelSpec(_Spec):
-    """The model under audit and how models like it are made (`recipe` and its training settings)."""
-
-    recipe: str = "mlp"
-    options: dict[str, Any] = Field(default_factory=dict)
-    train: str | None = None
-    checkpoint: Path | None = None
-    epochs: int = Field(30, ge=1)
-    batch: int = Field(64, ge=2)
-    lr: float = Field(0.05, gt=0)
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(5e-4, ge=0)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    augment: Literal["none", "flip-shift"] = "none"
-    precision: Literal["float32", "bfloat16"] = "float32"
-
-
-class CalibrationSpec(_Spec):
-    """How many records a quantiser sees, and which ones unless a format says otherwise."""
-
-    records: int = Field(128, ge=8)
-    policy: CalibrationPolicy = "disjoint"
-
-
-class PreprocessingSpec(_Spec):
-    """What models are given for a value x of the data: (x * scale - mean) / std, a number or one for each channel."""
-
-    scale: float = Field(1.0, gt=0)
-    mean: float | tuple[float, ...] = 0.0
-    std: Annotated[float, Field(gt=0)] | tuple[Annotated[float, Field(gt=0)], ...] = 1.0
-
-
-class SideSpec(_Spec):
-    """A side of the audit that has a file or folder of its own, as the source reads it.
-
-    records: how many of them are drawn; None: all.
-    calibrated: which of them the target's quantiser saw: the name of an array of the .npz (booleans, or places in it),
-        or a file with their places (.txt, .npy).
-    """
-
-    path: Path
-    records: int | None = Field(None, ge=2)
-    options: dict[str, Any] = Field(default_factory=dict)
-    calibrated: str | None = None
-
-
-class DataSpec(_Spec):
-    """Records and their split.
-
-    members, nonmembers: counts; files with record ids (.txt, .npy); or sides with files of their own.
-    reference: a count, the rest, or a side. What is left of the members' own file is never in it.
-    preprocessing: of every record for every model; `standardise` (by channel or column) unless a name or figures are
-        given. calibrated: a file with the ids of the records that the target's quantiser saw.
-    shadow_records: how many records a shadow trains on; None for as many as there are members (or half of the
-        reference records, where that is less and sides have files of their own).
-    """
-
-    model_config = ConfigDict(populate_by_name=True)
-
-    source: str = "digits"
-    path: Path | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
-    layout: Literal["auto", "HW", "HWC", "CHW", "flat"] = "auto"
-    standardise: bool = True
-    preprocessing: Literal["standardise", "raw", "unit", "symmetric", "imagenet"] | PreprocessingSpec | None = None
-    members: Annotated[int, Field(ge=2)] | Path | SideSpec = 300
-    nonmembers: Annotated[int, Field(ge=2)] | Path | SideSpec = 300
-    reference: Annotated[int, Field(ge=0)] | Literal["rest"] | SideSpec = "rest"
-    calibrated: Path | None = None
-    shadow_records: int | None = Field(None, ge=2, alias="shadow-records")
-    calibration: CalibrationSpec = CalibrationSpec()
-
-    @property
-    def sides(self) -> dict[str, SideSpec]:
-        """The sides that have files of their own, by name."""
-        named = {key: getattr(self, key) for key in ("members", "nonmembers", "reference")}
-        return {key: value for key, value in named.items() if isinstance(value, SideSpec)}
-
-    @model_validator(mode="after")
-    def _both_of_one_kind(self) -> DataSpec:
-        if type(self.members) is not type(self.nonmembers) and not all(
-            isinstance(side, Path) for side in (self.members, self.nonmembers)
-        ):
-            raise ValueError("members and nonmembers must both be counts, files with record ids, or {path: ...}")
-        if self.sides and "members" not in self.sides:
-            raise ValueError("a reference with a path of its own needs members and nonmembers that have one, too")
-        if self.sides and self.path is not None:
-            raise ValueError("leave 'path' out where members and nonmembers have paths of their own")
-        return self
-
-
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-def _each_once(names: tuple[str, ...], remedy: str = "") -> tuple[str, ...]:
-    """The names, none of which may be there twice."""
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"'{twice[0]}' appears twice{remedy}")
-    return names
-
-
-class ThreatSpec(_Spec):
-    """What the attacker sees and has.
-
-    mode: `adversary`, whose shadows never saw an audited record; `auditor`, the worst case: shadows train on random
-    halves of the audited records, so that the online attacks run.
-    views: how else each record is shown to every model (flip, shift-<pixels>, noise-<input steps>); none by default.
-    weaker: what the same answers are measured at, too, as if less of them were returned (top-<classes>,
-        rounded-<decimals>, label; probabilities where the exposure is logits); none by default.
-    """
-
-    mode: Literal["adversary", "auditor"] = "adversary"
-    exposure: Literal["logits", "probabilities"] = "probabilities"
-    shadows: int = Field(64, ge=0)
-    shadow_match: Annotated[tuple[Literal["matched", "fp32"], ...], BeforeValidator(_as_list), Field(min_length=1)] = (
-        "matched",
-    )
-    views: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
-    weaker: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
-
-    @field_validator("views")
-    @classmethod
-    def _known_views(cls, views: tuple[str, ...]) -> tuple[str, ...]:
-        return _each_once(tuple(parse_view(name).name for name in views))
-
-    @field_validator("weaker")
-    @classmethod
-    def _known_levels(cls, weaker: tuple[str, ...]) -> tuple[str, ...]:
-        return _each_once(tuple(parse_level(name).name for name in weaker))
-
-    @model_validator(mode="after")
-    def _weaker_than_the_exposure(self) -> ThreatSpec:
-        if self.exposure in self.weaker:
-            raise ValueError(
-                f"weaker: '{self.exposure}' is what threat.exposure gives; leave it out, or set exposure: logits"
-            )
-        return self
-
-
-def _as_pass(value: object) -> str:
-    return parse_call(value, "pass").text()
-
-
-def _as_passes(value: object) -> object:
-    return rejoined(value) if isinstance(value, list) else value
-
-
-def _as_runtime(value: object) -> str | None:
-    return None if value is None else parse_call(value, "name").text()
-
-
-_Passes = Annotated[tuple[Annotated[str, BeforeValidator(_as_pass)], ...], Field(min_length=1)]
-
-
-class FormatUse(_Spec):
-    """A format as an audit uses it: a preset's id, a variant of one, or passes that are put together here.
-
-    passes, runtime: calls, as in `nncf.prune(0.7, epochs=3)`; mappings are kept as the text that says the same.
-    tolerance, range_tolerance: how far the answers may be from torch's (`Format`); None for what the precision or
-        the preset has.
-    """
-
-    model_config = ConfigDict(populate_by_name=True)
-
-    format: str | None = None
-    name: str | None = Field(None, pattern=r"^[^/\\]+$")
-    passes: Annotated[_Passes | None, BeforeValidator(_as_passes)] = None
-    runtime: Annotated[str | None, BeforeValidator(_as_runtime)] = None
-    tolerance: float | None = Field(None, gt=0, le=1)
-    range_tolerance: float | None = Field(None, gt=0, lt=1, alias="range-tolerance")
-    calibration: CalibrationPolicy | None = None
-    softmax: Literal["outside", "inside"] = "outside"
-
-    @model_validator(mode="after")
-    def _preset_or_passes(self) -> FormatUse:
-        if (self.format is None) == (self.passes is None):
-            raise ValueError("give 'format' (an id of `edgeaudit formats`) or 'passes' (a composition), one of them")
-        if self.name is None and (self.passes or self.runtime or self.tolerance or self.range_tolerance):
-            raise ValueError("a format with 'passes', a 'runtime' or a tolerance of its own needs a 'name'")
-        return self
-
-    @property
-    def id(self) -> str:
-        """The name in reports and budgets."""
-        if self.name is not None:
-            return self.name
-        calibrated = f"@{self.calibration}" if self.calibration else ""
-        return f"{self.format}{calibrated}" + ("+softmax" if self.softmax == "inside" else "")
-
-
-def _as_format(value: object) -> object:
-    return {"format": value} if isinstance(value, str) else value
-
-
-class CmMiaSpec(_Spec):
-    """CM-MIA's settings; see docs/attacks/cm-mia.md."""
-
-    fraction: float = Field(0.1, gt=0, le=1)
-    neighbours: int = Field(5, ge=1)
-    beta: float = Field(0.1, gt=0)
-    alpha: float | None = Field(None, gt=0)
-    d0: Literal["eb"] | Annotated[float, Field(gt=0)] = "eb"
-    cutoffs: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
-
-
-class LabelOnlySpec(_Spec):
-    """The boundary search of the attack `label-only`, which runs where `attacks` names it; see its page.
-
-    records: how many audited records are searched for, evenly spaced. queries: at most, a record. shadows: how many of
-    them are searched, too, on as many reference records.
-    """
-
-    records: int = Field(200, ge=20)
-    queries: int = Field(1000, ge=50)
-    shadows: int = Field(1, ge=1)
-
-
-class LossTrajectorySpec(_Spec):
-    """The students of the attack `loss-trajectory`, which are trained where `attacks` names it; see its page.
-
-    epochs: of each student, and so the losses in a trajectory. records: reference records at most that one learns from.
-    shadows: how many of them get a student, too.
-    """
-
-    epochs: int = Field(30, ge=2)
-    records: int = Field(5000, ge=20)
-    shadows: int = Field(1, ge=1)
-
-
-class TargetSpec(_Spec):
-    """A file that was made elsewhere, and what is known of it.
-
-    artifact: the file; or format -> file, where several files of one model are audited.
-    softmax: whether the file answers with probabilities (`inside`); `detect` finds it out from its answers.
-    outputs: the place of each label's score among the file's outputs, in the order of the labels; None: the same order.
-    accuracy: on records that it did not train on, as its maker states it; checked where it is given.
-    """
-
-    artifact: Path | Annotated[dict[str, Path], Field(min_length=1)]
-    softmax: Literal["detect", "inside", "outside"] = "detect"
-    outputs: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=2)] | None = None
-    accuracy: float | None = Field(None, gt=0, le=1)
+from edgeaudit.formats import REFERENCES
+from edgeaudit.sections.attacks import CmMiaSpec, LabelOnlySpec, LossTrajectorySpec
+from edgeaudit.sections.base import Section, as_list, each_once
+from edgeaudit.sections.budgets import BudgetSpec, as_budgets
+from edgeaudit.sections.controls import ControlsSpec, QualitySpec
+from edgeaudit.sections.data import LISTS, CalibrationSpec, DataSpec, PreprocessingSpec, SideSpec
+from edgeaudit.sections.devices import Devices, DeviceSpec, as_devices
+from edgeaudit.sections.formats import FormatUse, as_format
+from edgeaudit.sections.model import ModelSpec
+from edgeaudit.sections.target import ALONE, AS_SHIPPED, TargetSpec
+from edgeaudit.sections.threat import ThreatSpec
+from edgeaudit.yaml_text import read_yaml
+
+__all__ = ["AuditSpec", "load_spec", "recorded_spec"]
 
 
 def _as_sets(value: object) -> object:
@@ -309,77 +39,15 @@ def _as_sets(value: object) -> object:
 _Sets = tuple[tuple[str, ...], ...]
 
 
-class BudgetSpec(_Spec):
-    """The leakage a format may have. Exactly one of `max` and `max-increase` (with `against`) is given.
-
-    variant: of the attack; None for the first of its headline variants that could be run.
-    """
-
-    level: Literal["warn", "error"]
-    max: float | None = None
-    max_increase: float | None = Field(None, alias="max-increase")
-    against: str | None = None
-    formats: tuple[str, ...] | None = None
-    attack: str = "cm-mia"
-    variant: str | None = None
-    subset: str = "all"
-
-    @model_validator(mode="after")
-    def _one_limit(self) -> BudgetSpec:
-        if (self.max is None) == (self.max_increase is None):
-            raise ValueError("a budget needs exactly one of 'max' and 'max-increase'")
-        if (self.max_increase is None) != (self.against is None):
-            raise ValueError("'max-increase' and 'against: <format>' belong together")
-        return self
+def _is_reference(use: FormatUse) -> bool:
+    return use.format in REFERENCES.values()
 
 
-def _as_budgets(value: object) -> object:
-    """{metric: [level, {...}]} or {metric: [[level, {...}], ...]} -> {metric: [{level, ...}, ...]}."""
-    if not isinstance(value, dict):
-        return value
-    result: dict[object, object] = {}
-    for metric, entry in value.items():
-        entries = [entry] if isinstance(entry, list) and entry and isinstance(entry[0], str) else entry
-        if not isinstance(entries, list) or not entries:
-            raise ValueError(f"'{metric}' must be [warn | error, {{max: ...}}]")
-        result[metric] = [_as_budget(str(metric), e) for e in entries]
-    return result
-
-
-def _as_budget(metric: str, entry: object) -> object:
-    if isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], dict):
-        return {"level": entry[0], **entry[1]}
-    if isinstance(entry, dict):
-        return entry
-    raise ValueError(f"'{metric}' must be [warn | error, {{max: ...}}]")
-
-
-class ControlsSpec(_Spec):
-    """Checks of the audit itself; one that fails makes it invalid.
-
-    null_targets: models that trained on none of the audited records; every attack must find nothing in them.
-    shift: whether members and nonmembers differ already as records, before any model is asked.
-    """
-
-    null_targets: int = Field(1, ge=0, alias="null-targets")
-    shift: bool = True
-
-
-class QualitySpec(_Spec):
-    """What a format costs beside what it leaks.
-
-    latency: whether the first target's file is timed in each format, about a second a format, while nothing else runs.
-    repetitions: calls that are timed for a batch, at most.
-    """
-
-    latency: bool = True
-    repetitions: int = Field(200, ge=20)
-
-
-class AuditSpec(_Spec):
+class AuditSpec(Section):
     """The whole of audit.yaml.
 
     targets: how many models are audited; each trains on members of its own draw from the audited records.
+    devices: where formats are asked, by the names that reports use; this machine alone unless told otherwise.
     together: sets of formats that one attacker holds, by their ids; `all` is one set of all of them.
     """
 
@@ -391,10 +59,13 @@ class AuditSpec(_Spec):
     data: DataSpec = DataSpec()
     threat: ThreatSpec = ThreatSpec()
     controls: ControlsSpec = ControlsSpec()
-    formats: tuple[Annotated[FormatUse, BeforeValidator(_as_format)], ...] = Field(
+    formats: tuple[Annotated[FormatUse, BeforeValidator(as_format)], ...] = Field(
         default=(FormatUse(format="torch-fp32"), FormatUse(format="onnx-int8-static")), min_length=1
     )
-    attacks: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
+    devices: Annotated[Devices, BeforeValidator(as_devices)] = Field(
+        default_factory=lambda: {LOCAL: DeviceSpec()}, min_length=1
+    )
+    attacks: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
         default=("cm-mia", "lira", "yeom", "gap"), min_length=1
     )
     cm_mia: CmMiaSpec = Field(default=CmMiaSpec(), alias="cm-mia")
@@ -402,7 +73,7 @@ class AuditSpec(_Spec):
     loss_trajectory: LossTrajectorySpec = Field(default=LossTrajectorySpec(), alias="loss-trajectory")
     together: Annotated[Literal["all"] | _Sets, BeforeValidator(_as_sets)] = ()
     quality: QualitySpec = QualitySpec()
-    budgets: Annotated[dict[str, tuple[BudgetSpec, ...]], BeforeValidator(_as_budgets)] = Field(default_factory=dict)
+    budgets: Annotated[dict[str, tuple[BudgetSpec, ...]], BeforeValidator(as_budgets)] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -424,6 +95,19 @@ class AuditSpec(_Spec):
         return raw
 
     @property
+    def places(self) -> list[tuple[FormatUse, str]]:
+        """Every (format, name of a device that it is asked on), in the order of the report.
+
+        The trained model itself ships nowhere: the references are asked on this machine alone.
+        """
+        return [
+            (use, name)
+            for use in self.formats
+            for name, device in self.devices.items()
+            if (use.id in device.formats if device.formats is not None else device.is_local or not _is_reference(use))
+        ]
+
+    @property
     def recipe_known(self) -> bool:
         """Whether models can be trained: always, but for a target made elsewhere for which no recipe is named."""
         return self.target is None or self.threat.shadows > 0
@@ -442,8 +126,33 @@ class AuditSpec(_Spec):
     @field_validator("formats")
     @classmethod
     def _names_differ(cls, formats: tuple[FormatUse, ...]) -> tuple[FormatUse, ...]:
-        _each_once(tuple(f.id for f in formats), "; give one of them a 'name'")
+        each_once(tuple(f.id for f in formats), "; give one of them a 'name'")
         return formats
+
+    @model_validator(mode="after")
+    def _devices_fit(self) -> AuditSpec:
+        ids = [use.id for use in self.formats]
+        for name, device in self.devices.items():
+            if device.is_local != (name == LOCAL):
+                raise ValueError(f"devices.{name}: '{LOCAL}' is the name of this machine, and of no other device")
+            for format_id in device.formats or ():
+                if format_id not in ids:
+                    hint = did_you_mean(format_id, ids)
+                    raise ValueError(f"devices.{name}.formats: '{format_id}' is no format of this audit.{hint}")
+            for use in self.formats if not device.is_local else ():
+                if _is_reference(use) and use.id in (device.formats or ()):
+                    raise ValueError(
+                        f"devices.{name}.formats: '{use.id}' is the trained model itself, which ships nowhere; it is "
+                        f"asked on '{LOCAL}' alone"
+                    )
+            if device.is_server and self.targets > 1:
+                raise ValueError(f"devices.{name}: a server serves one target, and 'targets' is {self.targets}")
+        asked = {use.id for use, _ in self.places}
+        for use in self.formats:
+            if use.id not in asked:
+                alone = f"add '{LOCAL}' to devices" if _is_reference(use) else "name it in a device's 'formats'"
+                raise ValueError(f"formats: '{use.id}' is asked on no device; {alone}, or leave it out")
+        return self
 
     @model_validator(mode="after")
     def _sets_of_formats(self) -> AuditSpec:
@@ -524,22 +233,6 @@ class AuditSpec(_Spec):
             raise ValueError("threat.shadow_match: there are no shadows without model.recipe; leave it out")
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice: PyYAML keeps the last one and says nothing."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge" or not isinstance(key_node, yaml.ScalarNode):
-                continue
-            if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key_node.value}' is given twice", key_node.start_mark
-                )
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep=deep)
-
-
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -574,7 +267,7 @@ def load_spec(path: Path) -> AuditSpec:
     except UnicodeDecodeError as exc:
         raise SpecError(f"{path} is not UTF-8 text: {exc.reason} at byte {exc.start}") from exc
     try:
-        raw = yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+        raw = read_yaml(text)
     except yaml.YAMLError as exc:
         raise SpecError(f"{path} is not valid YAML: {' '.join(str(exc).split())}") from exc
     if not isinstance(raw, dict):
@@ -601,7 +294,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "label-only": LabelOnlySpec, "loss-trajectory": LossTrajectorySpec,
     "budgets": BudgetSpec, "calibration": CalibrationSpec, "controls": ControlsSpec, "target": TargetSpec,
     "preprocessing": PreprocessingSpec, "members": SideSpec, "nonmembers": SideSpec, "reference": SideSpec,
-    "quality": QualitySpec,
+    "quality": QualitySpec, "devices": DeviceSpec,
 }  # fmt: skip
 
 
@@ -643,7 +336,8 @@ def _sentence(key: str, parts: list[str], error: dict[str, Any]) -> str:
         )
     message = _PLAIN.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
-    shown = f" (it is {given!r})" if isinstance(given, (str, int, float, bool)) else ""
+    # A token that was written where its variable's name belongs is not repeated.
+    shown = f" (it is {given!r})" if isinstance(given, (str, int, float, bool)) and parts[-1:] != ["token"] else ""
     return f"{key}: {message}{shown}"
 
 

@@ -108,8 +108,25 @@ class Store:
             self._land(self.folder(kind, key), final)
         return content
 
+    def partial(self, kind: str, key: str) -> Path:
+        """A folder for parts of an entry that cost too much to be done twice; it stays until the entry is there."""
+        folder = self.root / ".partial" / f"{kind}-{key}"
+        with store_errors(f"the store {self.root}"):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def devices(self) -> Path:
+        """The folder with what was asked of devices, and the locks of those that are asked one at a time."""
+        folder = self.root / ".devices"
+        with store_errors(f"the store {self.root}"):
+            folder.mkdir(exist_ok=True)
+        return folder
+
     def sweep(self) -> int:
-        """Remove drafts whose writer no longer lives; returns how many."""
+        """Remove drafts whose writer no longer lives, and parts of entries that are there; returns how many drafts."""
+        for folder in (self.root / ".partial").glob("*-*"):
+            if self.has(*folder.name.split("-", 1)):
+                shutil.rmtree(folder, ignore_errors=True)
         removed = 0
         for draft in (self.root / ".tmp").iterdir():
             if not _lives(draft.name):

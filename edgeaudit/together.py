@@ -39,7 +39,10 @@ def together_job(spec: AuditSpec, plan: Plan, done: Callable[[JobRef], bool]) ->
     A set goes on without formats that failed, as long as two are left, and its rows say so.
     """
     match = spec.threat.shadow_match[0]
-    made = {p.use.id: ref for p in plan.formats if done(ref := p.measures[match])}
+    made: dict[str, JobRef] = {}
+    for planned in plan.formats:
+        if done(ref := planned.measures[match]):
+            made.setdefault(planned.use.id, ref)  # on the first device that it was asked on
     sets = sets_to_hold(spec)
     if not sets or not made:
         return None

@@ -15,7 +15,8 @@ from edgeaudit.exporters import find_pass
 from edgeaudit.formats import FORMATS, Format
 from edgeaudit.known_bad import KNOWN_BAD, refusal
 from edgeaudit.runtimes.registry import default_runtime, find_runtime, runtime_specs
-from edgeaudit.spec import FormatUse, load_spec
+from edgeaudit.sections.formats import FormatUse
+from edgeaudit.spec import load_spec
 
 OTHERWISE = {"litert-int8-reference", "litert-int8-averaged", "openvino-bf16"}
 """Presets whose runtime is told something, or whose limits are their own."""
@@ -143,7 +144,7 @@ def test_passes_that_do_not_fit(passes: list[str], message: str) -> None:
     [
         ("onnxruntme", r"there is no runtime 'onnxruntme'\. Did you mean 'onnxruntime'\? There are: "),
         ("litert", r"the runtime 'litert' serves tflite, and the passes make onnx\. That is served by: onnxruntime"),
-        ("onnxruntime(btach=1)", r"has no option 'btach'; it has: batch, session\. Did you mean 'batch'\?"),
+        ("onnxruntime(btach=1)", r"has no option 'btach'; it has: batch, providers, session\. Did you mean 'batch'\?"),
         ("onnxruntime(0)", r"'batch' of 'onnxruntime' is a whole number from 1, not 0"),
         ("onnxruntime(batch=true)", r"is a whole number from 1, not True"),
     ],

@@ -51,8 +51,8 @@ def _format(format_id: str, error: str | None = None) -> FormatResult:
     )
 
 
-def _no_scores(format_id: str) -> FormatScores:
-    raise AssertionError(f"scores of {format_id} are needed for max-increase only")
+def _no_scores(format_id: str, device: str) -> FormatScores:
+    raise AssertionError(f"scores of {format_id} on {device} are needed for max-increase only")
 
 
 def _judge(
@@ -124,7 +124,7 @@ def test_a_budget_on_an_attack_that_could_not_be_run_is_inconclusive(metric: str
     # Scores do not hold it either.
     increase = _spec({metric: ["error", {"max-increase": 0.1, "against": "torch-fp32"}]})
     empty = FormatScores({}, np.arange(4) < 2)
-    assert judge(increase, [_format(f) for f in _FORMATS], rows, (), lambda _: empty).exit_code == 3
+    assert judge(increase, [_format(f) for f in _FORMATS], rows, (), lambda *_: empty).exit_code == 3
 
 
 _HOLDS = Control(name="shift: labels", status="holds", statement="label counts do not differ", p_value=0.4)
@@ -202,7 +202,7 @@ def test_an_increase_is_judged_by_a_paired_test(metric: str) -> None:
     }
     spec = _spec({metric: ["error", {"max-increase": 0.1, "against": "torch-fp32"}]})
     rows = [_row(f, 0.6, 0.5, 0.7) for f in scores]
-    verdict = judge(spec, [_format(f) for f in _FORMATS], rows, (), scores.__getitem__)
+    verdict = judge(spec, [_format(f) for f in _FORMATS], rows, (), lambda name, _: scores[name])
     by_format = {b.format: b.verdict for b in verdict.budgets}
     assert by_format == {"onnx-int8-static": "pass", "litert-int8": "fail"}
     assert verdict.exit_code == 1

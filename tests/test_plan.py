@@ -14,7 +14,8 @@ from edgeaudit.estimate import Rates, estimate, typical_seconds
 from edgeaudit.measurement import measurement_inputs
 from edgeaudit.plan import Plan, make_plan, preflight
 from edgeaudit.population import Population, build_population
-from edgeaudit.spec import AuditSpec, FormatUse
+from edgeaudit.sections.formats import FormatUse
+from edgeaudit.spec import AuditSpec
 from edgeaudit.store import Store
 
 FORMATS = ["torch-fp32", "onnx-int8-static", "litert-fp16", "litert-int8", "nncf-pruned-70", "nncf-pruned-70-int8"]
@@ -372,7 +373,8 @@ def test_a_comparison_has_the_exposures_that_could_be_measured(population: Popul
     assert comparison is not None
     # Without a measurement there is nothing to compare the first format's exposures with.
     assert [(head["format"], head["level"]) for head, _ in comparison.inputs["exposures"]] == [(FORMATS[1], "top-3")]
-    assert set(comparison.needs) == {second.measures["matched"], second.exposures["top-3"]}
+    answers = {first.target_query, second.target_query}
+    assert set(comparison.needs) == {second.measures["matched"], second.exposures["top-3"], *answers}
 
 
 def test_levels_that_answers_cannot_have_are_refused(population: Population) -> None:

@@ -21,7 +21,8 @@ from edgeaudit.measurement import measurement_inputs
 from edgeaudit.plan import Plan, make_plan, population_job
 from edgeaudit.population import Population, build_population
 from edgeaudit.recipes import Recipe, build, module_from_manifest
-from edgeaudit.spec import AuditSpec, DataSpec
+from edgeaudit.sections.data import DataSpec
+from edgeaudit.spec import AuditSpec
 from edgeaudit.store import Store
 
 SPEC = AuditSpec.model_validate(

@@ -11,7 +11,8 @@ import pytest
 from edgeaudit.errors import SpecError
 from edgeaudit.jobs.transforms import InputRange, input_range, shown
 from edgeaudit.population import Population, build_population
-from edgeaudit.spec import DataSpec, load_spec
+from edgeaudit.sections.data import DataSpec
+from edgeaudit.spec import load_spec
 from edgeaudit.views import parse_view, require_views_fit
 
 LOW, HIGH, STEP = (np.full((1, 1), value, np.float32) for value in (-100, 100, 0.5))

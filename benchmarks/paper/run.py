@@ -22,7 +22,8 @@ from edgeaudit.audit import prepare, run_audit
 from edgeaudit.cli.progress import ProgressView
 from edgeaudit.executors.processes import LocalProcesses
 from edgeaudit.plan import Plan
-from edgeaudit.spec import AuditSpec, FormatUse, load_spec
+from edgeaudit.sections.formats import FormatUse
+from edgeaudit.spec import AuditSpec, load_spec
 from edgeaudit.store import Store
 
 HERE = Path(__file__).resolve().parent

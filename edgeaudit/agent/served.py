@@ -89,6 +89,7 @@ class Served:
             "bytes": manifest.bytes,
             "options": dict(self.runtime.options),
             "engaged": list(self.runtime.engaged()),
+            "engines": list(self.runtime.engines()),
         }
 
 

@@ -156,6 +156,8 @@ def _from_json(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], data: An
             given = np.array(data)
         except (ValueError, OverflowError, RecursionError) as exc:
             raise ProtocolError(f"the data of the tensor '{name}' are no array: {exc}") from exc
+    if dtype.kind == "f" and given.dtype.kind == "O":
+        given = _from_long_numbers(name, given)
     kinds = {"b": "b", "f": "iuf"}.get(dtype.kind, "iu")
     if given.dtype.kind not in kinds and given.size:
         raise ProtocolError(f"the data of the tensor '{name}' are {given.dtype.name}, not {dtype.name}")
@@ -168,3 +170,16 @@ def _from_json(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], data: An
     if dtype.kind == "f" and not np.isfinite(values).all():
         raise ProtocolError(f"the data of the tensor '{name}' are beyond {dtype.name}")
     return values
+
+
+def _from_long_numbers(name: str, given: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Numbers of which some are beyond numpy's integers: some servers write 1e20 with all its zeros."""
+    values = given.ravel().tolist()
+    if any(value is None for value in values):
+        raise ProtocolError(f"the data of the tensor '{name}' have null for a number: it is not finite, or missing")
+    if not all(type(value) in (int, float) for value in values):
+        return given
+    try:
+        return np.array([float(value) for value in values], np.float64)
+    except OverflowError as exc:
+        raise ProtocolError(f"the data of the tensor '{name}' are beyond float64") from exc

@@ -19,7 +19,8 @@ from edgeaudit.errors import RunError, SpecError
 from edgeaudit.plan import TRACED
 from edgeaudit.report.schema import read_audit
 from edgeaudit.report.terminal import render
-from edgeaudit.spec import ThreatSpec, recorded_spec
+from edgeaudit.sections.threat import ThreatSpec
+from edgeaudit.spec import recorded_spec
 
 __all__ = ["attack"]
 

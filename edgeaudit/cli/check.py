@@ -33,6 +33,6 @@ def check(
     if budgets is not None:
         spec = spec.model_copy(update={"budgets": load_spec(budgets).budgets})
     require_budgets_exist(spec)
-    verdict = judge(spec, audit.formats, audit.leakage, audit.controls, lambda format_id: load_scores(run, format_id))
+    verdict = judge(spec, audit.formats, audit.leakage, audit.controls, lambda *place: load_scores(run, *place))
     Console().print(render(audit.model_copy(update={"verdict": verdict})))
     raise typer.Exit(verdict.exit_code)

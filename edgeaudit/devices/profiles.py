@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
+from edgeaudit.agent import RUNTIMES
 from edgeaudit.devices.local import KERNEL_FLAGS
 from edgeaudit.errors import DeviceError, did_you_mean
+from edgeaudit.yaml_text import read_yaml
 
 __all__ = [
     "GROUP",
@@ -30,7 +42,27 @@ __all__ = [
 GROUP = "edgeaudit.device_profiles"
 """Entry points of other packages: name -> a package with profiles as `<name>.yaml`."""
 
-Flag = Annotated[str, Field(pattern=f"^({'|'.join(KERNEL_FLAGS)})$")]
+_ARM_FLAGS = KERNEL_FLAGS[KERNEL_FLAGS.index("asimd") :]
+_FLAGS: Mapping[str, tuple[str, ...]] = {
+    "aarch64": _ARM_FLAGS,
+    "x86_64": KERNEL_FLAGS[: -len(_ARM_FLAGS)],
+}
+"""Machine -> the flags of `KERNEL_FLAGS` that it can have."""
+
+
+def _known(names: tuple[str, ...], what: str) -> tuple[AfterValidator, WithJsonSchema]:
+    """What makes a text one of `names`, with a hint where it is not."""
+
+    def check(given: str) -> str:
+        if given not in names:
+            raise ValueError(f"'{given}' is no {what}.{did_you_mean(given, names)} Known: {', '.join(names)}")
+        return given
+
+    return AfterValidator(check), WithJsonSchema({"type": "string", "enum": list(names)})
+
+
+Flag = Annotated[str, *_known(KERNEL_FLAGS, "CPU flag by which runtimes choose kernels")]
+RuntimeName = Annotated[str, *_known(tuple(RUNTIMES), "runtime that can be served on a device")]
 
 
 class _Part(BaseModel):
@@ -38,7 +70,11 @@ class _Part(BaseModel):
 
 
 class Cpu(_Part):
-    """The processor. isa: flags (edgeaudit.devices.local.KERNEL_FLAGS) that it has; lacks: that it does not."""
+    """The processor.
+
+    machine: as `uname -m` says. cores: that it has. isa: flags (edgeaudit.devices.local.KERNEL_FLAGS) that it has;
+    lacks: that it does not. A flag in neither is not known.
+    """
 
     name: str
     machine: Literal["aarch64", "x86_64"]
@@ -46,11 +82,36 @@ class Cpu(_Part):
     isa: tuple[Flag, ...]
     lacks: tuple[Flag, ...] = ()
 
+    @model_validator(mode="after")
+    def _fits(self) -> Cpu:
+        if both := [flag for flag in self.isa if flag in self.lacks]:
+            raise ValueError(f"'{both[0]}' is in both isa and lacks; a CPU has it or not")
+        if foreign := [flag for flag in (*self.isa, *self.lacks) if flag not in _FLAGS[self.machine]]:
+            raise ValueError(f"'{foreign[0]}' is no flag of {self.machine}; it has: {', '.join(_FLAGS[self.machine])}")
+        return self
+
+    @property
+    def int8(self) -> str:
+        """The kernels that ONNX Runtime has for int8 products here, and whether their sums are exact."""
+        has = set(self.isa)
+        if self.machine == "aarch64":
+            return "i8mm, exact" if "i8mm" in has else "dot product, exact" if "asimddp" in has else "NEON, exact"
+        if has & {"avx512_vnni", "avx_vnni"}:
+            return "VNNI, exact"
+        if "avx2" in has:
+            return f"{'AVX512' if 'avx512bw' in has else 'AVX2'}, saturating"
+        return "SSE, exact"
+
 
 class Emulation(_Part):
-    """How QEMU's user mode stands in. cpu: its model for -cpu. differs: in what it is not that processor."""
+    """How QEMU's user mode stands in.
+
+    cpu: its model for -cpu. qemu: the release from which on there is that model. differs: in what the emulated device
+    is not this one.
+    """
 
     cpu: str
+    qemu: str = Field("7.2", pattern=r"^\d+\.\d+$")
     differs: tuple[str, ...] = ()
 
 
@@ -60,6 +121,7 @@ class System(_Part):
     name: str
     libc: str | None = None
     python: str = Field(pattern=r"^3\.\d+$")
+    note: str = ""
 
 
 class RuntimeBuild(_Part):
@@ -73,21 +135,41 @@ class RuntimeBuild(_Part):
     requirements: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+==[^ ]+$")], ...] = ()
     source: str
 
+    @model_validator(mode="after")
+    def _pinned(self) -> RuntimeBuild:
+        versions = [pin.partition("==")[2] for pin in self.requirements]
+        if versions and self.version not in versions:
+            raise ValueError(f"version is {self.version}, and none of the requirements pins it: {self.requirements}")
+        return self
+
 
 class Accelerator(_Part):
-    """Something beside the CPU that computes. options: of the runtime, that engage it; none where it cannot."""
+    """Something beside the CPU that computes.
+
+    runtime: that can engage it; none where none of ours can. options: of that runtime, that do.
+    """
 
     name: str
-    runtime: str | None = None
+    runtime: RuntimeName | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     note: str = ""
 
+    @model_validator(mode="after")
+    def _engaged(self) -> Accelerator:
+        if self.options and self.runtime is None:
+            raise ValueError("options belong to a runtime; name it, or leave them out")
+        return self
+
 
 class Default(_Part):
-    """A default of a runtime on this device that changes answers."""
+    """A default of a runtime on this device that changes answers.
 
-    runtime: str
+    options: of our runtime, with which it answers as an application that changed nothing; empty: as it is.
+    """
+
+    runtime: RuntimeName
     what: str
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class Verified(_Part):
@@ -105,9 +187,9 @@ class Profile(_Part):
     title: str
     cpu: Cpu
     emulation: Emulation | None = None
-    memory_mib: tuple[int, ...] = Field(min_length=1)
+    memory_mib: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
     system: System
-    runtimes: dict[str, RuntimeBuild]
+    runtimes: dict[RuntimeName, RuntimeBuild]
     accelerators: tuple[Accelerator, ...] = ()
     defaults: tuple[Default, ...] = ()
     verified: Verified
@@ -117,8 +199,23 @@ class Profile(_Part):
     @classmethod
     def _say_something(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
         if any(len(source.split()) < 2 for source in sources):
-            raise ValueError("a source is named in words: who published what, and when it was read")
+            raise ValueError("a source is named in words: who published what")
         return sources
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Profile:
+        if self.emulation is None and self.verified.by == "emulated":
+            raise ValueError("verified.by is 'emulated', and 'emulation' is missing")
+        parts = [("accelerators", found.runtime) for found in self.accelerators]
+        for key, runtime in [*parts, *(("defaults", found.runtime) for found in self.defaults)]:
+            if runtime is not None and runtime not in self.runtimes:
+                raise ValueError(f"{key} speak of the runtime '{runtime}', which 'runtimes' does not have")
+        return self
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """How it can be reached."""
+        return (*(("emulated",) if self.emulation is not None else ()), "ssh", "http")
 
 
 def profile_names() -> tuple[str, ...]:
@@ -131,23 +228,22 @@ def find_profile(name: str) -> Profile:
 
     Raises `DeviceError`: with the known names where there is none, with key and file where it breaks the schema.
     """
-    path = Path(name).expanduser() if name.endswith((".yaml", ".yml")) else _files().get(name)
+    by_path = name.endswith((".yaml", ".yml"))
+    path = Path(name).expanduser() if by_path else _files().get(name)
     if path is None:
         known = ", ".join(profile_names())
         hint = did_you_mean(name, profile_names())
         raise DeviceError(f"there is no device profile '{name}'.{hint} There are: {known}; or name a .yaml file")
     profile = _read(path)
-    if path.name != f"{profile.name}.yaml" and not name.endswith((".yaml", ".yml")):
-        raise DeviceError(f"{path}: it is called '{profile.name}', and the file {path.stem}")
+    if path.stem != profile.name and not by_path:
+        raise DeviceError(f"the device profile {path}: name: it is '{profile.name}', and the file is {path.name}")
     return profile
 
 
 @cache
 def _files() -> dict[str, Path]:
-    folders = [Path(str(resources.files("edgeaudit.device_profiles")))]
-    folders += [Path(str(resources.files(point.value))) for point in metadata.entry_points(group=GROUP)]
     found: dict[str, Path] = {}
-    for folder in folders:
+    for folder in _folders():
         for path in sorted(folder.glob("*.yaml")):
             if path.stem in found:
                 raise DeviceError(f"two packages have a device profile '{path.stem}': {found[path.stem]} and {path}")
@@ -155,16 +251,67 @@ def _files() -> dict[str, Path]:
     return found
 
 
+def _folders() -> Iterator[Path]:
+    yield Path(str(resources.files("edgeaudit.device_profiles")))
+    for point in metadata.entry_points(group=GROUP):
+        try:
+            folder = Path(str(resources.files(point.value)))
+        except (ImportError, TypeError) as exc:  # TypeError: a module that is no package
+            raise DeviceError(
+                f"the entry point '{point.name}' of {GROUP} names '{point.value}', which is no package with profiles "
+                f"({exc}); mend or uninstall it"
+            ) from exc
+        if not any(folder.glob("*.yaml")):
+            raise DeviceError(f"the entry point '{point.name}' of {GROUP}: there is no profile (*.yaml) in {folder}")
+        yield folder
+
+
 def _read(path: Path) -> Profile:
+    what = f"the device profile {path}"
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as exc:
-        raise DeviceError(f"the device profile {path} cannot be read: {exc.strerror}") from exc
+        raise DeviceError(
+            f"{what} cannot be read: {exc.strerror}. `edgeaudit devices list` shows those that need no file"
+        ) from exc
     except (yaml.YAMLError, UnicodeDecodeError) as exc:
-        raise DeviceError(f"the device profile {path} is not YAML: {' '.join(str(exc).split())}") from exc
+        raise DeviceError(f"{what} is not YAML: {' '.join(str(exc).split())}") from exc
+    if not isinstance(raw, dict):
+        raise DeviceError(f"{what} must be a mapping of keys ({', '.join(_keys(Profile))}); it is {type(raw).__name__}")
     try:
         return Profile.model_validate(raw)
     except ValidationError as exc:
-        first = exc.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise DeviceError(f"the device profile {path}: {key}: {first['msg']}") from exc
+        raise DeviceError(f"{what}: " + "; ".join(_sentence(entry) for entry in exc.errors())) from exc
+
+
+_SECTIONS: Mapping[str, type[BaseModel]] = {
+    "cpu": Cpu, "emulation": Emulation, "system": System, "runtimes": RuntimeBuild, "accelerators": Accelerator,
+    "defaults": Default, "verified": Verified,
+}  # fmt: skip
+
+_PLAIN = {
+    "dict_type": "must be a mapping of keys",
+    "missing": "is missing",
+    "model_type": "must be a mapping of keys",
+    "string_type": "must be text; put it in quotes",
+    "too_short": "must have at least one entry",
+    "tuple_type": "must be a list",
+}
+"""Words of pydantic that speak of Python, and ours for a file of keys and lists."""
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _sentence(error: Any) -> str:
+    """What is wrong with which key, and what there could be."""
+    parts = [str(part) for part in error["loc"] if part != "[key]"]
+    key = ".".join(parts)
+    if error["type"] == "extra_forbidden":
+        known = _keys(_SECTIONS[parts[0]] if len(parts) > 1 else Profile)
+        return f"'{key}' is not a known key.{did_you_mean(parts[-1], known)} Known: {', '.join(known)}"
+    message = _PLAIN.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
+    given = error.get("input")
+    shown = f" (it is {given!r})" if isinstance(given, (str, int, float, bool)) and repr(given) not in message else ""
+    return f"{key}: {message}{shown}" if key else message

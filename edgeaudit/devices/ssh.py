@@ -21,7 +21,7 @@ import numpy.typing as npt
 from edgeaudit.agent import RUNTIMES
 from edgeaudit.artifact import Artifact, file_sha256
 from edgeaudit.devices.agent_file import OLDEST_PYTHON, agent_bytes
-from edgeaudit.devices.environment_runtimes import _shipped
+from edgeaudit.devices.device_runtime import shipped
 from edgeaudit.devices.oip import OipClient
 from edgeaudit.devices.profiles import find_profile
 from edgeaudit.devices.serving import ClientServing
@@ -380,7 +380,7 @@ def _files(artifacts: Mapping[str, Path], drafts: Path) -> list[_File]:
     for index, (there, folder) in enumerate(artifacts.items()):
         draft = drafts / str(index)
         draft.mkdir()
-        _shipped(Artifact.load(folder), draft)
+        shipped(Artifact.load(folder), draft)
         for path in sorted(draft.iterdir()):
             known = found.setdefault(file_sha256(path), (path, []))
             known[1].append(f"{there}/{path.name}")

@@ -1,16 +1,22 @@
-"""What jobs share that ask an artifact again: the runtime, opened as the query job opened it."""
+"""What jobs share that ask an artifact: the runtime, opened where the query job's inputs say."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from edgeaudit.artifact import Artifact
+from edgeaudit.devices.asking import Ledger, Pace, one_at_a_time
+from edgeaudit.devices.device_runtime import MODEL, DeviceRuntime, on_device
+from edgeaudit.devices.ways import Reach
 from edgeaudit.errors import StoreError
 from edgeaudit.jobs.base import JobContext
 from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
+from edgeaudit.store import content_key
 
-__all__ = ["asked_artifact", "described", "open_runtime"]
+__all__ = ["asked_artifact", "asked_inputs", "described", "open_asked", "opened", "told_by"]
 
 
 def asked_artifact(context: JobContext, query: Sequence[str]) -> Artifact:
@@ -27,11 +33,61 @@ def described(artifact: Artifact, role: str) -> str:
     return f"{' + '.join(step.name for step in artifact.manifest.passes) or artifact.manifest.kind} ({role})"
 
 
-def open_runtime(context: JobContext, query: Sequence[str]) -> Runtime:
-    """The runtime of a query job with its artifact loaded. That they agree with the torch model, the query job saw."""
+def asked_inputs(context: JobContext, query: Sequence[str]) -> Mapping[str, Any]:
+    """The inputs of a query job; those of the one on this machine where that stood in for a device."""
     kind, key = query
-    artifact = asked_artifact(context, query)
+    about = context.store.entry(kind, key).about
+    if about["facts"].get("stood_in"):
+        return asked_inputs(context, about["inputs"]["stand_in"]["native"])
+    inputs: Mapping[str, Any] = about["inputs"]
+    return inputs
+
+
+@contextmanager
+def opened(context: JobContext, inputs: Mapping[str, Any], artifact: Artifact) -> Iterator[Runtime]:
+    """An artifact in the runtime of a query job's inputs: here, or on the device that they name.
+
+    That device is asked at the pace of the job's hints; where it is one thing, nobody else asks it meanwhile.
+    """
     if (changed := artifact.changed()) is not None:
         raise StoreError(f"{changed} is not the file that its manifest describes; remove that folder, run again")
-    inputs = context.store.entry(kind, key).about["inputs"]
-    return find_runtime(inputs["runtime"])(artifact, inputs["options"])
+    name, device = inputs["runtime"], inputs["device"]
+    if "reach" not in device:
+        runtime = find_runtime(name)(artifact, inputs["options"])
+        try:
+            yield runtime
+        finally:
+            runtime.close()
+        return
+    reach, asking = Reach.from_dict(device["reach"]), context.hints["asking"]
+    pace = Pace(**asking["pace"])
+    folder = context.store.devices()
+    with ExitStack() as stack:
+        if asking["alone"]:
+            lock = content_key("device", {"via": reach.via})
+            stack.enter_context(one_at_a_time(folder / f"{lock}.lock"))
+        ledger = Ledger(folder / f"{asking['ledger']}.json", context.key, pace)
+        asked = on_device(reach, name, pace, ledger)(artifact, inputs["options"])
+        stack.callback(asked.close)
+        yield asked
+
+
+@contextmanager
+def open_asked(context: JobContext, query: Sequence[str]) -> Iterator[Runtime]:
+    """The runtime of a query job with its artifact loaded. That they agree with the torch model, the query job saw."""
+    with opened(context, asked_inputs(context, query), asked_artifact(context, query)) as runtime:
+        yield runtime
+
+
+def told_by(runtime: Runtime) -> dict[str, Any] | None:
+    """What a device tells of itself and of how it was asked; None for a runtime in this process."""
+    if not isinstance(runtime, DeviceRuntime):
+        return None
+    patient = runtime.patient
+    return {
+        "fingerprint": dict(patient.serving.fingerprint()),
+        "engaged": list(runtime.engaged()),
+        "engines": list(patient.facts(MODEL).get("engines", ())),
+        "asked": patient.asked,
+        "restored": patient.restored,
+    }

@@ -17,7 +17,7 @@ __all__ = ["Job", "JobContext", "JobKind", "JobRef", "Outcome"]
 
 JobKind = Literal[
     "population", "control", "probe", "train", "compress", "adopt", "query", "view", "boundary", "trajectory",
-    "measure", "exposure", "compare", "together", "inspect", "latency",
+    "equivalence", "measure", "exposure", "compare", "together", "inspect", "latency",
 ]  # fmt: skip
 JobRef = tuple[str, str]
 """(kind, key)."""
@@ -67,11 +67,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class JobContext:
-    """What a running job has: its inputs, the store to read from, and an empty folder to fill."""
+    """What a running job has: inputs, key and hints of its own, the store to read from, an empty folder to fill."""
 
     inputs: Mapping[str, Any]
     store: Store
     draft: Path
+    key: str = ""
+    hints: Mapping[str, Any] = field(default_factory=dict)
 
     def population(self) -> Population:
         """The population that the job's inputs name."""

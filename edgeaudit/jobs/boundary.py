@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.jobs.ask import open_runtime
+from edgeaudit.jobs.ask import open_asked
 from edgeaudit.jobs.base import JobContext
 from edgeaudit.jobs.hop_skip_jump import Boundary, hop_skip_jump
 from edgeaudit.jobs.query import RESPONSES
 from edgeaudit.jobs.traces import TRACE, spread
 from edgeaudit.jobs.transforms import input_range
 from edgeaudit.population import SHADOW, Population, stream
+from edgeaudit.runtimes.base import Runtime
 
 __all__ = ["boundary"]
 
@@ -31,8 +32,13 @@ def boundary(context: JobContext) -> Mapping[str, Any]:
     Distances are L2 in the units in which models see records. A search starts from the nearest of 500 reference
     records that the model is known to put into another class, so the start costs no query.
     """
+    with open_asked(context, context.inputs["query"]) as runtime:
+        return _search(context, runtime)
+
+
+def _search(context: JobContext, runtime: Runtime) -> Mapping[str, Any]:
     inputs, population = context.inputs, context.population()
-    runtime, shape = open_runtime(context, inputs["query"]), population.input_shape
+    shape = population.input_shape
     known = np.load(context.store.entry(*inputs["query"]).folder / RESPONSES).argmax(axis=1)
     queried, seed = population.queried, inputs["seed"]
     places = _places(population, inputs["role"], seed, inputs["records"])

@@ -1,4 +1,4 @@
-"""measurements of all formats -> what they say together: differences, means over targets."""
+"""measurements of all formats on all devices -> what they say together: differences, means over targets."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from edgeaudit.devices.ways import LOCAL
 from edgeaudit.formats import REFERENCES
 from edgeaudit.jobs.base import JobContext
 from edgeaudit.jobs.measure import SCORES
+from edgeaudit.jobs.query import RESPONSES
 from edgeaudit.leakage.comparisons import METRICS, Compared, Scored, compare_family
+from edgeaudit.leakage.differing import differing
 from edgeaudit.leakage.targets import mean_over_targets
 from edgeaudit.population import stream
 
@@ -58,20 +61,30 @@ class _Measured:
 
 
 def compare_measurements(context: JobContext) -> Mapping[str, Any]:
-    """Write comparisons.json: {across_targets, comparisons}, lists of rows."""
+    """Write comparisons.json: {across_targets, comparisons, device_outputs}, lists of rows.
+
+    Formats are compared with one another on each device by itself, and each format between every two devices.
+    """
     inputs = context.inputs
     measured = [
         _Measured(context.store.entry(*ref).folder, head, inputs["targets"]) for head, ref in inputs["measures"]
     ]
+    by_device: dict[str, list[_Measured]] = {}
+    for one in measured:
+        by_device.setdefault(one.head["device"], []).append(one)
+    references = [m for m in measured if m.head["format"] in REFERENCES.values()]
+    headlines, seed = inputs["headlines"], inputs["seed"]
     found = {
         "across_targets": [row for m in measured for row in _across_targets(m)],
         "comparisons": [
-            *_between_formats(measured, inputs["headlines"], inputs["seed"]),
-            *_between_pairs(measured, inputs["headlines"], inputs["seed"]),
-            *_between_matches(measured, inputs["seed"]),
-            *_between_attacks(measured, inputs["headlines"], inputs["seed"]),
+            *(row for own in by_device.values() for row in _between_formats(own, references, headlines, seed)),
+            *(row for own in by_device.values() for row in _between_pairs(own, headlines, seed)),
+            *_between_devices(measured, headlines, seed),
+            *(row for own in by_device.values() for row in _between_matches(own, seed)),
+            *_between_attacks(measured, headlines, seed),
             *_between_exposures(context, measured),
         ],
+        "device_outputs": list(_outputs(context)),
     }
     (context.draft / COMPARISONS).write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
     return {name: len(rows) for name, rows in found.items()}
@@ -118,25 +131,68 @@ def _own(measured: list[_Measured]) -> dict[str, _Measured]:
     return {m.head["format"]: m for m in measured if m.head["shadow_match"] == match}
 
 
+def _elsewhere(measured: list[_Measured]) -> tuple[str, ...]:
+    """The device's name, where it is another than this machine, for streams of random numbers of its own."""
+    return () if measured[0].head["device"] == LOCAL else (measured[0].head["device"],)
+
+
 def _common(headlines: list[str], own: Mapping[str, _Measured]) -> str | None:
     """The headline attack that could be run on all formats."""
     return next((h for h in headlines if all(h in m.series for m in own.values())), None)
 
 
-def _between_formats(measured: list[_Measured], headlines: list[str], seed: int) -> Iterator[dict[str, Any]]:
-    """Each format against the reference, by the headline attack with the audit's own shadows."""
-    own = _own(measured)
+def _between_formats(
+    measured: list[_Measured], trained: list[_Measured], headlines: list[str], seed: int
+) -> Iterator[dict[str, Any]]:
+    """Each format against the reference, by the headline attack with the audit's own shadows.
+
+    The reference is the trained model, which is asked on this machine alone; without it, the device's first format.
+    """
+    own = {**_own(trained), **_own(measured)}
     references = (own[name] for name in REFERENCES.values() if name in own)
     reference = next(references, None) or next(iter(own.values()), None)
     name = _common(headlines, own)
     if reference is None or len(own) < 2 or name is None:
         return
     base = reference.head["format"]
-    pairs = {f: (m.scored(name), reference.scored(name)) for f, m in own.items() if f != base}
-    rows = compare_family(pairs, METRICS, lambda f, metric: stream(seed, "formats", f, base, metric))
+    here = measured[0].head["device"]
+    pairs = {
+        f: (m.scored(name), reference.scored(name)) for f, m in own.items() if f != base and m.head["device"] == here
+    }
+    where = _elsewhere(measured)
+    rows = compare_family(pairs, METRICS, lambda f, metric: stream(seed, "formats", *where, f, base, metric))
     for (format_id, metric), found in rows.items():
         place = {key: own[format_id].head[key] for key in ("device", "shadow_match")}
         yield _row("format", {"format": format_id, **place, "series": name}, format_id, base, metric, found)
+
+
+def _between_devices(measured: list[_Measured], headlines: list[str], seed: int) -> Iterator[dict[str, Any]]:
+    """One format on every two devices, by the headline attack with the audit's own shadows: one family for a metric."""
+    match = measured[0].head["shadow_match"] if measured else ""
+    own = [m for m in measured if m.head["shadow_match"] == match]
+    name = next((h for h in headlines if all(h in m.series for m in own)), None)
+    if name is None:
+        return
+    places = {json.dumps([m.head["format"], m.head["device"]]): m for m in own}
+    pairs = {
+        json.dumps([a, b]): (places[a].scored(name), places[b].scored(name))
+        for a, b in combinations(places, 2)
+        if places[a].head["format"] == places[b].head["format"]
+    }
+    rows = compare_family(pairs, METRICS, lambda pair, metric: stream(seed, "devices", pair, metric))
+    for (pair, metric), found in rows.items():
+        first, second = (places[place].head for place in json.loads(pair))
+        place = {key: first[key] for key in ("format", "device", "shadow_match")}
+        yield _row("device", {**place, "series": name}, first["device"], second["device"], metric, found)
+
+
+def _outputs(context: JobContext) -> Iterator[dict[str, Any]]:
+    """The first target's answers of one format on every two devices."""
+    for (a, first), (b, second) in combinations(context.inputs["answers"], 2):
+        if a["format"] == b["format"]:
+            here, there = (np.load(context.store.entry(*ref).folder / RESPONSES) for ref in (first, second))
+            place = {"format": a["format"], "first": a["device"], "second": b["device"]}
+            yield {**place, **asdict(differing(here, there))}
 
 
 def _between_pairs(measured: list[_Measured], headlines: list[str], seed: int) -> Iterator[dict[str, Any]]:
@@ -146,7 +202,9 @@ def _between_pairs(measured: list[_Measured], headlines: list[str], seed: int) -
     if name is None:
         return
     pairs = {json.dumps([a, b]): (own[a].scored(name), own[b].scored(name)) for a, b in combinations(own, 2)}
-    rows = compare_family(pairs, METRICS[:1], lambda pair, metric: stream(seed, "pairs", pair, metric))
+    rows = compare_family(
+        pairs, METRICS[:1], lambda pair, metric: stream(seed, "pairs", *_elsewhere(measured), pair, metric)
+    )
     for (pair, metric), found in rows.items():
         first, second = json.loads(pair)
         place = {key: own[first].head[key] for key in ("device", "shadow_match")}
@@ -165,7 +223,12 @@ def _between_matches(measured: list[_Measured], seed: int) -> Iterator[dict[str,
             if name in other.series:
                 pairs.setdefault(name, {})[format_id] = (matched.scored(name), other.scored(name))
     for name, family in pairs.items():
-        rows = compare_family(family, _FEW_METRICS, lambda f, metric, name=name: stream(seed, "match", f, name, metric))  # type: ignore[misc]
+        where = _elsewhere(measured)
+        rows = compare_family(
+            family,
+            _FEW_METRICS,
+            lambda f, metric, name=name, where=where: stream(seed, "match", *where, f, name, metric),  # type: ignore[misc]
+        )
         for (format_id, metric), found in rows.items():
             place = {"format": format_id, "device": places[format_id, "matched"].head["device"]}
             yield _row("shadow match", {**place, "shadow_match": "-", "series": name}, "matched", "fp32", metric, found)

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeaudit.jobs.base import JobContext
 from edgeaudit.population import build_population
-from edgeaudit.spec import DataSpec
+from edgeaudit.sections.data import DataSpec
 
 __all__ = ["draw"]
 

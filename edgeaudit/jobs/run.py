@@ -33,6 +33,7 @@ _WORK: Mapping[JobKind, tuple[str, str]] = {
     "compress": ("edgeaudit.jobs.compress", "compress"),
     "adopt": ("edgeaudit.jobs.adopt", "adopt"),
     "query": ("edgeaudit.jobs.query", "query"),
+    "equivalence": ("edgeaudit.jobs.equivalence", "compare_places"),
     "view": ("edgeaudit.jobs.view", "view"),
     "boundary": ("edgeaudit.jobs.boundary", "boundary"),
     "trajectory": ("edgeaudit.jobs.trajectory", "trajectory"),
@@ -69,7 +70,7 @@ def execute(job: Job, root: Path) -> Outcome:
 
 def _execute(job: Job, store: Store, started: float) -> None:
     with store.writing(job.kind, job.key) as draft:
-        facts = _work(job.kind)(JobContext(job.inputs, store, draft))
+        facts = _work(job.kind)(JobContext(job.inputs, store, draft, job.key, job.hints))
         about = {
             "kind": job.kind,
             "key": job.key,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgeaudit.errors import ArtifactError
-from edgeaudit.jobs.ask import described, open_runtime
+from edgeaudit.jobs.ask import described, open_asked
 from edgeaudit.jobs.base import JobContext
 from edgeaudit.jobs.transforms import input_range, shown
 from edgeaudit.views import parse_view
@@ -25,22 +25,23 @@ def view(context: JobContext) -> Mapping[str, Any]:
     Records stand in the order of Population.queried. The query job that the inputs name asked the same artifact in the
     same runtime about the records as they are.
     """
-    population, runtime = context.population(), open_runtime(context, context.inputs["query"])
-    how, seed = parse_view(context.inputs["view"]), context.inputs["seed"]
+    population, how, seed = context.population(), parse_view(context.inputs["view"]), context.inputs["seed"]
     limits, queried = input_range(population), population.queried
-    answers = [
-        [
-            runtime.query(shown(how, copy, population.take(queried[start : start + _BLOCK]), limits, seed, number))
-            for number, start in enumerate(range(0, len(queried), _BLOCK))
+    with open_asked(context, context.inputs["query"]) as runtime:
+        answers = [
+            [
+                runtime.query(shown(how, copy, population.take(queried[start : start + _BLOCK]), limits, seed, number))
+                for number, start in enumerate(range(0, len(queried), _BLOCK))
+            ]
+            for copy in range(how.queries)
         ]
-        for copy in range(how.queries)
-    ]
+        artifact = runtime.artifact
     responses = np.stack([np.concatenate(blocks) for blocks in answers])
     finite = np.isfinite(responses).all(axis=(0, 2))
     if not finite.all():
         bad = int(queried[~finite][0])
         raise ArtifactError(
-            f"{described(runtime.artifact, context.inputs['role'])} answered record {bad}, seen as {how.name}, with a "
+            f"{described(artifact, context.inputs['role'])} answered record {bad}, seen as {how.name}, with a "
             "value that is not finite"
         )
     np.save(context.draft / VIEWS, responses.astype(np.float32))

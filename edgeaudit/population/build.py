@@ -22,7 +22,7 @@ from edgeaudit.population.preprocessing import Affine, affine
 from edgeaudit.population.sources import Raw, Source, find_source, read_array
 from edgeaudit.population.split import Split, content_groups, draw_split, listed_split
 from edgeaudit.recipes.base import source_digest
-from edgeaudit.spec import LISTS, DataSpec, SideSpec
+from edgeaudit.sections.data import LISTS, DataSpec, SideSpec
 
 __all__ = ["build_population", "population_inputs"]
 

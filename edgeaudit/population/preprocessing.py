@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from edgeaudit.errors import DataError
-from edgeaudit.spec import PreprocessingSpec
+from edgeaudit.sections.data import PreprocessingSpec
 
 __all__ = ["NAMED", "Affine", "affine"]
 

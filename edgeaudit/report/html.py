@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from edgeaudit.report import compared, cost, exposures, origin, plots, sections
+from edgeaudit.report import compared, cost, devices, exposures, origin, plots, sections
 from edgeaudit.report.calibration import calibration_leak_table, found_table
 from edgeaudit.report.files import write_atomically
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, Series, unique
@@ -64,6 +64,7 @@ def _view(lookup: Lookup) -> dict[str, Any]:
         "targets": lookup.targets,
         "means": compared.mean_tables(lookup),
         "differences": compared.format_tables(lookup),
+        "devices": devices.devices_view(lookup),
         "cost": cost.cost_view(lookup),
         "matches": compared.match_tables(lookup),
         "rivals": compared.attack_comparison_tables(lookup),

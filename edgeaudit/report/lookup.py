@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, TypeVar
 
 from edgeaudit.report.model import AcrossTargets, Audit, Budget, Curve, FormatResult, LeakageRow
+from edgeaudit.report.words import place_name
 
 __all__ = ["AUC", "NOMINAL", "SMALL_TPR", "TPR", "Lookup", "Place", "Series", "series_label", "unique"]
 
@@ -148,9 +149,8 @@ class Lookup:
         return [(place, result) for place, result in self.formats.items() if result.status == "ok"]
 
     def label(self, place: Place) -> str:
-        """The format's name, with its device where the audit has several."""
-        several = len({device for _, device in self.places}) > 1
-        return f"{place.format} @ {place.device}" if several else place.format
+        """The format's name, with its device where that is another than this machine."""
+        return place_name(*place)
 
     def budgets(self, place: Place) -> list[Budget]:
         """The budgets that were judged on a format."""

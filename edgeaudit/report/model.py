@@ -279,14 +279,14 @@ class Comparison(_Model):
     """A figure of `first` less that of `second`, on the same records and memberships; positive = the first leaks more.
 
     kind: `format` (a format and the reference, by the attack `series`), `format pair` (any two formats but the
-    reference), `shadow match` (matched against fp32 shadows, by `series`), `attack` (two attacks on `format`), or
-    `exposure` (a weaker exposure of `format` against the audit's own, by `series`; where another attack reads the
-    audit's own, `note` names it). targets: 1 = over the records of one target (paired DeLong, paired bootstrap), more =
-    over targets (paired t). adjusted_p: Holm's, in its family: one metric, and all formats, pairs, attacks or exposures
-    compared.
+    reference), `device` (one format on two devices, by `series`), `shadow match` (matched against fp32 shadows, by
+    `series`), `attack` (two attacks on `format`), or `exposure` (a weaker exposure of `format` against the audit's own,
+    by `series`; where another attack reads the audit's own, `note` names it). targets: 1 = over the records of one
+    target (paired DeLong, paired bootstrap), more = over targets (paired t). adjusted_p: Holm's, in its family: one
+    metric, and all formats, pairs, devices, attacks or exposures compared.
     """
 
-    kind: Literal["format", "format pair", "shadow match", "attack", "exposure"]
+    kind: Literal["format", "format pair", "device", "shadow match", "attack", "exposure"]
     format: str
     device: str
     shadow_match: str
@@ -303,6 +303,73 @@ class Comparison(_Model):
     adjusted_p: float | None
     targets: int
     note: str | None = None
+
+
+class DeviceOutputs(_Model):
+    """The first target's answers of one format on two devices, on the same `records`.
+
+    rows: that differ in some value. max_abs: the largest difference, in the artifact's own units. top1: records whose
+    largest class is another.
+    """
+
+    format: str
+    first: str
+    second: str
+    records: int
+    rows: int
+    max_abs: float
+    top1: int
+
+
+class PlacesCompared(_Model):
+    """One model's answers on this machine and on a device: as `DeviceOutputs`."""
+
+    model: str
+    records: int
+    rows: int
+    max_abs: float
+    top1: int
+
+
+class DeviceFormat(_Model):
+    """How one format was asked on a device.
+
+    options: of its runtime. engaged: delegates or execution providers that really computed. engines: files that the
+    runtime compiled on the device and computed with, with their SHA-256 and precision. asked: records that the
+    target was asked about; resumed: of them, those that an earlier run had been answered about. restored: how often
+    the connection was lost and came back. shadows: whose answers stand for the shadows', `device` or `this machine`;
+    equivalence: the evidence. fingerprint: as the device's agent told it after answering; empty of other servers.
+    """
+
+    format: str
+    versions: dict[str, str]
+    options: _Table
+    engaged: tuple[str, ...]
+    engines: tuple[_Table, ...] = ()
+    asked: int
+    resumed: int
+    restored: int
+    shadows: Literal["device", "this machine", "none"]
+    stood_in_regardless: bool = False
+    equivalence: tuple[PlacesCompared, ...] = ()
+    fingerprint: _Table
+
+
+class DeviceInfo(_Model):
+    """A device that formats were asked on. verified: as its profile states it; null without a profile."""
+
+    name: str
+    via: str
+    profile: str | None = None
+    title: str | None = None
+    cpu: str | None = None
+    machine: str | None = None
+    isa: tuple[str, ...] = ()
+    os: str | None = None
+    python: str | None = None
+    verified: str | None = None
+    compared: str | None = None
+    formats: tuple[DeviceFormat, ...] = ()
 
 
 class TogetherSingle(_Model):
@@ -532,6 +599,8 @@ class Audit(_Model):
     p_calibration: tuple[PCalibration, ...] = ()
     across_targets: tuple[AcrossTargets, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
+    devices: tuple[DeviceInfo, ...] = ()
+    device_outputs: tuple[DeviceOutputs, ...] = ()
     weaker_exposures: tuple[WeakerExposure, ...] = ()
     weaker_leakage: tuple[LeakageRow, ...] = ()
     together: tuple[TogetherRow, ...] = ()

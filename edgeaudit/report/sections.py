@@ -8,7 +8,7 @@ from edgeaudit.report.lookup import AUC, NOMINAL, TPR, Lookup, Place, Series, un
 from edgeaudit.report.model import Agreement, Budget, Control, FormatResult, LeakageRow
 from edgeaudit.report.tables import EMPTY, Axis, Cell, Head, Notes, Row, Table, figure_cell, labelled
 from edgeaudit.report.terminal import budget_word
-from edgeaudit.report.words import counted, figure, file_size, interval, metric_name, percent
+from edgeaudit.report.words import counted, figure, file_size, interval, metric_name, percent, place_name
 
 __all__ = [
     "MAIN_CUTOFF",
@@ -274,7 +274,7 @@ def _budget_table(caption: str, budgets: list[Budget]) -> Table:
     notes = Notes()
     rows = []
     for b in budgets:
-        name = b.format if b.device is None else f"{b.format} @ {b.device}"
+        name = place_name(b.format, b.device)
         number = notes.number(b.note) if b.note else None
         text = "not resolvable" if b.value is None else figure(b.metric, b.value)
         word = "warn" if (b.verdict, b.level) == ("fail", "warn") else b.verdict

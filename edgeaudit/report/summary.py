@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from edgeaudit.report.compared import over, significant
+from edgeaudit.report.devices import device_sentences
 from edgeaudit.report.exposures import gains
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label
 from edgeaudit.report.model import AcrossTargets, Audit, Budget, Comparison, LeakageRow
 from edgeaudit.report.together import together_sentences
-from edgeaudit.report.words import about, counted, interval, listed, percent, printable
+from edgeaudit.report.words import about, counted, interval, listed, percent, place_name, printable
 
 __all__ = ["sentences", "verdict_line"]
 
@@ -23,7 +24,7 @@ def verdict_line(audit: Audit) -> str:
 def sentences(audit: Audit) -> tuple[str, ...]:
     """What the audit found: the leak, in how many formats it can be told from none, budgets, and what failed."""
     lookup = Lookup(audit)
-    compared = (*_differences(audit, lookup), *together_sentences(audit), *gains(lookup))
+    compared = (*_differences(audit, lookup), *device_sentences(lookup), *together_sentences(audit), *gains(lookup))
     return (*_invalid(audit), *_leak(lookup), *compared, *_budgets(lookup), *_failed(lookup))
 
 
@@ -186,7 +187,7 @@ def _budget(same: list[Budget]) -> str:
 
 
 def _place(budget: Budget) -> str:
-    return budget.format if budget.device is None else f"{budget.format} @ {budget.device}"
+    return place_name(budget.format, budget.device)
 
 
 def _failed(lookup: Lookup) -> list[str]:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeaudit.report.compared import significant
+from edgeaudit.report.devices import device_sentences
 from edgeaudit.report.exposures import largest_gain
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label, unique
 from edgeaudit.report.model import Audit, Budget, FormatResult, LeakageRow
@@ -59,6 +60,7 @@ class _Report:
         yield Text()
         yield from _targets(lookup)
         yield from _difference(lookup)
+        yield from (Text(printable(said)) for said in device_sentences(lookup))
         yield from _weaker(lookup)
         yield from (Text(said) for said in together_sentences(self.audit))
         yield from _p_values(lookup)

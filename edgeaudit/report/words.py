@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from edgeaudit.devices.ways import LOCAL
 from edgeaudit.report.model import LeakageRow
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "metric_name",
     "milliseconds",
     "percent",
+    "place_name",
     "printable",
     "shown",
 ]
@@ -132,6 +134,11 @@ def counted(count: int, noun: str) -> str:
 def listed(items: list[str]) -> str:
     """Items as a phrase: a; a and b; a, b and c."""
     return " and ".join([*([", ".join(items[:-1])] if len(items) > 1 else []), *items[-1:]])
+
+
+def place_name(format_id: str, device: str | None) -> str:
+    """A format on a device: `litert-int8 @ pi4`; on this machine, its id alone."""
+    return format_id if device in {None, LOCAL} else f"{format_id} @ {device}"
 
 
 def printable(text: str) -> str:

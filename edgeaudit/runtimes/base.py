@@ -35,9 +35,12 @@ class Contract:
 class RuntimeSpec:
     """What a runtime serves and needs; readable without importing it.
 
-    `defaults` lists every option. `house`: of the worker processes that can import it.
+    `defaults` lists every option. `deployed`: those that are otherwise on a device, where the runtime is asked as an
+    application there opens it; the defaults make this machine stand for one. `house`: of the worker processes that can
+    import it.
     refuses: passes whose files it answers wrongly, with the reason.
     code: modules beside its own that decide what it answers.
+    builds: package -> distributions that bring the same module, of which a device has one or the other.
     """
 
     name: str
@@ -46,13 +49,23 @@ class RuntimeSpec:
     serves: Kind
     summary: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    deployed: Mapping[str, Any] = field(default_factory=dict)
     house: House = "torch"
     refuses: Mapping[str, str] = field(default_factory=dict)
     code: tuple[str, ...] = ()
+    builds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def installed(self) -> dict[str, str | None]:
         """Version of each package, None where it is missing."""
-        return installed_versions(self.packages)
+        return installed_versions(self._distributions())
+
+    def _distributions(self) -> tuple[str, ...]:
+        """The packages, each by the names of its builds that are installed."""
+        found: list[str] = []
+        for package in self.packages:
+            has = installed_versions((package, *self.builds.get(package, ())))
+            found += [name for name, version in has.items() if version is not None] or [package]
+        return tuple(found)
 
     @property
     def remedy(self) -> str:
@@ -72,7 +85,7 @@ class RuntimeSpec:
 
     def versions(self) -> dict[str, str]:
         """Installed version of each package; raises `MissingToolchain` with the pip line."""
-        return package_versions(f"the runtime '{self.name}'", self.packages, self.extra)
+        return package_versions(f"the runtime '{self.name}'", self._distributions(), self.extra)
 
     def companions(self, path: Path) -> tuple[str, ...]:
         """Names of the files that have to lie beside `path`: an OpenVINO IR keeps its weights in a .bin."""
@@ -213,6 +226,13 @@ class Runtime(ABC):
 
     def engaged(self) -> tuple[str, ...]:
         """Delegates or execution providers that really compute, as the runtime itself tells; empty if none."""
+        return ()
+
+    def close(self) -> None:  # noqa: B027  most runtimes have nothing to end
+        """End what was started for this artifact; nothing, where it is in this process."""
+
+    def engines(self) -> tuple[dict[str, Any], ...]:
+        """Files that it compiled on this device and computes with: {"file", "sha256", "bytes", "precision"} each."""
         return ()
 
     @abstractmethod

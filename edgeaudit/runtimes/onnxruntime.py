@@ -1,7 +1,10 @@
-"""ONNX files in ONNX Runtime, on the CPU, one thread."""
+"""ONNX files in ONNX Runtime: one thread on the CPU, or other execution providers where it has them."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,15 @@ import numpy.typing as npt
 
 from edgeaudit.artifact import TensorSpec
 from edgeaudit.runtimes.base import Contract, Runtime, RuntimeSpec
+from edgeaudit.runtimes.execution_providers import (
+    CPU,
+    TENSORRT,
+    chosen,
+    engine_facts,
+    profiled_nodes,
+    require_used,
+    with_engine_cache,
+)
 from edgeaudit.runtimes.quiet import quiet
 
 __all__ = ["OnnxRuntime"]
@@ -28,6 +40,11 @@ class OnnxRuntime(Runtime):
     `session.x64quantprecision` makes it use kernels that do not saturate (answers then equal, bit for bit, those of
     the QDQ graph computed in floats, at the same speed), so that this machine can stand for a device. CPUs with VNNI
     and ARM ignore it.
+
+    providers: execution providers by name, or {name: {option: value}}, the first first; the CPU's alone unless told
+    otherwise (docs/devices.md). One that cannot be had or takes no node of the graph is refused, where ONNX Runtime
+    would compute on the CPU without an error. TensorRT's engines are written to disk (`trt_engine_cache_path`, or a
+    folder that ends with the session), and their hashes are among the facts of an artifact.
     """
 
     spec = RuntimeSpec(
@@ -35,8 +52,11 @@ class OnnxRuntime(Runtime):
         extra="onnx",
         packages=("onnxruntime",),
         serves="onnx",
-        summary="ONNX Runtime, CPU execution provider, one thread",
-        defaults={"batch": 64, "session": {"session.x64quantprecision": "1"}},
+        summary="ONNX Runtime, one thread, CPU execution provider unless told otherwise",
+        defaults={"batch": 64, "session": {"session.x64quantprecision": "1"}, "providers": [CPU]},
+        deployed={"session": {}},
+        code=("edgeaudit.runtimes.execution_providers",),
+        builds={"onnxruntime": ("onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-qnn")},
     )
 
     @classmethod
@@ -61,9 +81,12 @@ class OnnxRuntime(Runtime):
         )
 
     def _open(self) -> None:
+        self._engines: tuple[dict[str, Any], ...] = ()
         with quiet():
             import onnxruntime
 
+            available, known = onnxruntime.get_available_providers(), onnxruntime.get_all_providers()
+            choice = chosen(self.options["providers"], available, known)
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = 1
             options.inter_op_num_threads = 1
@@ -71,13 +94,53 @@ class OnnxRuntime(Runtime):
             options.log_severity_level = 3
             for entry, value in self.options["session"].items():
                 options.add_session_config_entry(entry, value)
-            self._session = onnxruntime.InferenceSession(
-                str(self.artifact.path), options, providers=["CPUExecutionProvider"]
-            )
+            if list(choice) == [CPU]:
+                self._session = onnxruntime.InferenceSession(str(self.artifact.path), options, providers=[CPU])
+                self._engaged: tuple[str, ...] = tuple(self._session.get_providers())
+            else:
+                self._open_elsewhere(choice, options)
+
+    def _open_elsewhere(self, choice: dict[str, dict[str, str]], options: Any) -> None:
+        """Open it with other providers than the CPU's, and see that they compute."""
+        import onnxruntime
+
+        spare = Path(tempfile.mkdtemp(prefix="edgeaudit-providers-"))
+        weakref.finalize(self, shutil.rmtree, spare, ignore_errors=True)
+        engines = None
+        if TENSORRT in choice:
+            choice, engines = with_engine_cache(choice, self.artifact.manifest.sha256, self.batch, spare)
+        tells = hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info")  # from 1.24 on
+        if tells:
+            options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        else:
+            options.enable_profiling, options.profile_file_prefix = True, str(spare / "profile")
+        self._session = onnxruntime.InferenceSession(
+            str(self.artifact.path), options, providers=list(choice.items()), enable_fallback=0
+        )
+        started = self._session.get_providers()
+        # Where the batch is open in the file, TensorRT builds its engine at the first call; and a profile is of calls.
+        spec = self.artifact.manifest.input
+        self._answer(np.zeros((self.batch, *spec.shape[1:]), spec.dtype))
+        nodes = self._nodes() if tells else profiled_nodes(Path(self._session.end_profiling()))
+        require_used(choice, started, nodes)
+        self._engaged = tuple(name for name in started if nodes.get(name))
+        if engines is not None:
+            self._engines = engine_facts(engines, self._session.get_provider_options()[TENSORRT])
+
+    def _nodes(self) -> dict[str, int]:
+        """How many nodes of the graph each provider has."""
+        found: dict[str, int] = {}
+        for part in self._session.get_provider_graph_assignment_info():
+            found[part.ep_name] = found.get(part.ep_name, 0) + len(part.get_nodes())
+        return found
 
     def engaged(self) -> tuple[str, ...]:
-        """The session's execution providers."""
-        return tuple(self._session.get_providers())
+        """The execution providers that have nodes of the graph, in the session's order."""
+        return self._engaged
+
+    def engines(self) -> tuple[dict[str, Any], ...]:
+        """TensorRT's engines: {"file", "sha256", "bytes", "precision"} each."""
+        return self._engines
 
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         manifest = self.artifact.manifest

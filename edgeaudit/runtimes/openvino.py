@@ -17,6 +17,7 @@ from edgeaudit.runtimes.quiet import NO_TELEMETRY, quiet
 __all__ = ["OpenVino"]
 
 _PRECISIONS = ("f32", "bf16", "f16")
+_OWN = "default"
 
 
 class OpenVino(Runtime):
@@ -24,8 +25,8 @@ class OpenVino(Runtime):
 
     batch: the model is reshaped to it, so nothing is dynamic.
     precision: what it computes in where it is not int8. OpenVINO's own default is bf16 on x86 CPUs that have it and f16
-        on ARM, other answers on other CPUs, so it is always stated. A CPU that lacks one computes in float32 without a
-        word (openvino 2026.4); that is an error here.
+        on ARM, other answers on other CPUs, so it is always stated, as `default` where that is what is wanted. A CPU
+        that lacks the stated one computes in float32 without a word (openvino 2026.4); that is an error here.
     integer_kernels: whether int8 models run in integers. `auto` says no on x86 CPUs without VNNI, where the plugin's
         integer kernels add products in 16 bits and saturate: 131,068 for 259,080 with unsigned activations, 1,020 for
         129,032 with signed ones (openvino 2026.4, AVX2). Without them the quantised graph is computed in floats,
@@ -39,6 +40,7 @@ class OpenVino(Runtime):
         serves="openvino",
         summary="OpenVINO CPU plugin, one thread, float32 unless told otherwise",
         defaults={"batch": 64, "precision": "f32", "integer_kernels": "auto"},
+        deployed={"precision": "default", "integer_kernels": True},
     )
 
     @classmethod
@@ -63,9 +65,9 @@ class OpenVino(Runtime):
 
     def _open(self) -> None:
         precision, integers = self.options["precision"], self.options["integer_kernels"]
-        if precision not in _PRECISIONS:
+        if precision not in (*_PRECISIONS, _OWN):
             raise ArtifactError(
-                f"the option 'precision' of 'openvino' is {precision!r}; it can be: {', '.join(_PRECISIONS)}"
+                f"the option 'precision' of 'openvino' is {precision!r}; it can be: {', '.join((*_PRECISIONS, _OWN))}"
             )
         if integers not in ("auto", True, False):
             raise ArtifactError(
@@ -81,16 +83,17 @@ class OpenVino(Runtime):
             (entry,) = model.inputs
             model.reshape([self.batch, *list(entry.get_partial_shape())[1:]])
             settings: dict[str, Any] = {
-                "INFERENCE_PRECISION_HINT": precision,
                 "INFERENCE_NUM_THREADS": 1,
                 "NUM_STREAMS": 1,
                 "ENABLE_CPU_PINNING": False,  # every worker would be pinned to the same core
             }
+            if precision != _OWN:
+                settings["INFERENCE_PRECISION_HINT"] = precision
             if not integers:
                 settings["LP_TRANSFORMS_MODE"] = False  # the CPU plugin's own property, in no list of them
             compiled = core.compile_model(model, "CPU", settings)
         given = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-        if given != precision:
+        if precision not in (given, _OWN):
             raise ArtifactError(
                 f"{cpu_name()} cannot compute in {precision}, OpenVINO would take {given}; set the option 'precision' "
                 f"to {given}, or audit on a device that can"

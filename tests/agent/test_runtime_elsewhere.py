@@ -17,13 +17,14 @@ import pytest
 
 from edgeaudit.artifact import Artifact, file_sha256
 from edgeaudit.compositions import find_format
+from edgeaudit.devices.agent_process import AgentProcess
 from edgeaudit.devices.environment_runtimes import EnvironmentRuntime, EnvironmentSpec, TfliteRuntimeElsewhere
 from edgeaudit.devices.environments import Environment
 from edgeaudit.errors import AgreementError, ArtifactError, DeviceError, MissingEnvironment, SpecError
 from edgeaudit.formats import FORMATS, PassUse
 from edgeaudit.runtimes.agreement import require_agreement
 from edgeaudit.runtimes.registry import find_runtime
-from edgeaudit.spec import FormatUse
+from edgeaudit.sections.formats import FormatUse
 from tests.exporters.toys import artifact, pushed, sealed, toy
 from tests.runtimes.served import tflite_artifact
 
@@ -67,6 +68,12 @@ def opened(served: Artifact, **options: object) -> EnvironmentRuntime:
     return runtime
 
 
+def process(runtime: EnvironmentRuntime) -> AgentProcess:
+    serving = runtime.patient.serving
+    assert isinstance(serving, AgentProcess)
+    return serving
+
+
 @pytest.mark.toolchain
 @pytest.mark.usefixtures("tflite_environment")
 class TestServed:
@@ -80,7 +87,7 @@ class TestServed:
     def test_requests_of_whole_batches_change_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Two records of 8 bytes a request, instead of all."""
         whole = opened(tflite_artifact(tmp_path, int8=True), batch=2)
-        monkeypatch.setattr("edgeaudit.devices.environment_runtimes._REQUEST_BYTES", 1)
+        monkeypatch.setattr("edgeaudit.devices.device_runtime._REQUEST_BYTES", 1)
         small = opened(whole.artifact, batch=2)
         assert (small._step, whole._step) == (2, 2 * (8 << 20) // 4)
         np.testing.assert_array_equal(small.query(RECORDS), whole.query(RECORDS))
@@ -107,7 +114,7 @@ class TestServed:
         (started,) = {child.pid for child in children()} - before
         assert psutil.Process(started).num_threads() < 5  # listening, reading standard input, one connection
         arguments = " ".join(psutil.Process(started).cmdline())
-        token = runtime._agent.client._token
+        token = process(runtime).client._token
         assert token is not None
         assert token not in arguments
         assert token not in str(psutil.Process(started).environ())
@@ -118,7 +125,7 @@ class TestServed:
     def test_an_agent_that_dies_is_one_clear_error(self, tmp_path: Path) -> None:
         runtime = opened(tflite_artifact(tmp_path))
         runtime.query(RECORDS)
-        os.kill(runtime._agent.pid, signal.SIGKILL)
+        os.kill(process(runtime).pid, signal.SIGKILL)
         with pytest.raises(DeviceError, match=r"http://127\.0\.0\.1:"):
             runtime.query(RECORDS)
         runtime.close()
@@ -129,7 +136,7 @@ class TestServed:
             "import sys, time; from pathlib import Path; from edgeaudit.artifact import Artifact\n"
             "from edgeaudit.runtimes.registry import find_runtime\n"
             "runtime = find_runtime('tflite-runtime')(Artifact.load(Path(sys.argv[1])), {})\n"
-            "print(runtime._agent.pid, flush=True); time.sleep(600)\n"
+            "print(runtime.patient.serving.pid, flush=True); time.sleep(600)\n"
         )
         with subprocess.Popen(
             [sys.executable, "-c", code, str(served.folder)], stdout=subprocess.PIPE, text=True

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-import time
+from multiprocessing import active_children
 from pathlib import Path
 
-import psutil
 import pytest
 
 from edgeaudit.errors import DataError, WorkerDied
@@ -109,28 +107,37 @@ def test_what_needs_an_exclusive_job_runs_after_it_and_others_do_not_wait(tmp_pa
     assert [job.label for job in graph.take_ready(4, alone=True)] == ["after"]
 
 
+class _Killer(_Log):
+    """Halts the workers once three jobs are done and kills them when the next job is theirs: none can end before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.killed = False
+
+    def started(self, job: Job) -> None:
+        super().started(job)
+        if len(self.ended) >= 3:
+            self.killed = True
+            for worker in active_children():
+                worker.kill()
+
+    def finished(self, job: Job, outcome: Outcome) -> None:
+        super().finished(job, outcome)
+        if len(self.ended) == 3:
+            for worker in active_children():
+                assert worker.pid is not None
+                os.kill(worker.pid, signal.SIGSTOP)
+                os.waitid(os.P_PID, worker.pid, os.WSTOPPED)
+
+
 def test_a_killed_worker_is_one_clear_error_and_finished_work_is_kept(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    jobs = _graph(*(_population(f"job {i}") for i in range(40)))
-    killed = threading.Event()
-
-    def kill_one_worker() -> None:
-        me = psutil.Process()
-        while not killed.is_set():
-            if (tmp_path / "population").is_dir() and len(list((tmp_path / "population").iterdir())) >= 2:
-                workers = [c for c in me.children() if "spawn_main" in " ".join(c.cmdline())]
-                os.kill(workers[0].pid, signal.SIGKILL)
-                killed.set()
-            time.sleep(0.02)
-
-    thread = threading.Thread(target=kill_one_worker)
-    thread.start()
+    store, killer = Store(tmp_path), _Killer()
+    jobs = _graph(*(_population(f"job {i}") for i in range(12)))
     with pytest.raises(WorkerDied, match=r"died during: job \d+.*Finished work is kept"):
-        LocalProcesses(store, 2).run(jobs, _Log())
-    killed.set()
-    thread.join()
+        LocalProcesses(store, 2).run(jobs, killer)
+    assert killer.killed
     done = [ref for ref in jobs if store.has(*ref)]
-    assert len(done) >= 2
+    assert 3 <= len(done) < len(jobs)
     result = LocalProcesses(store, 2).run(jobs, _Log())
     assert result.executed == len(jobs) - len(done)
 

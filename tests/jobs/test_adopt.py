@@ -17,7 +17,7 @@ from edgeaudit.jobs.adopt import adopt
 from edgeaudit.jobs.base import JobContext
 from edgeaudit.population import Population, build_population
 from edgeaudit.runtimes.registry import default_runtime
-from edgeaudit.spec import DataSpec
+from edgeaudit.sections.data import DataSpec
 from edgeaudit.store import Store
 from tests.runtimes.served import converted
 

@@ -12,7 +12,7 @@ from edgeaudit.errors import DataError, SplitError
 from edgeaudit.population import NULL, TARGET, Population, build_population, numbered, population_inputs
 from edgeaudit.population.base import prepare_records
 from edgeaudit.population.sources import Raw, find_source
-from edgeaudit.spec import DataSpec
+from edgeaudit.sections.data import DataSpec
 
 
 def _digits(tmp_path: Path, **settings: object) -> Population:

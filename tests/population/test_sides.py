@@ -12,7 +12,7 @@ import pytest
 from edgeaudit.errors import DataError, SplitError
 from edgeaudit.population import Population, build_population, population_inputs
 from edgeaudit.population.preprocessing import affine
-from edgeaudit.spec import DataSpec, PreprocessingSpec
+from edgeaudit.sections.data import DataSpec, PreprocessingSpec
 
 SHAPE = (4, 4, 3)
 

@@ -1,0 +1,209 @@
+"""What devices change: how they were asked, whether answers differ between them, and whether leakage does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from edgeaudit.devices.ways import LOCAL
+from edgeaudit.report.compared import significant
+from edgeaudit.report.lookup import AUC, TPR, Lookup, series_label
+from edgeaudit.report.model import Comparison, DeviceFormat, DeviceInfo, DeviceOutputs
+from edgeaudit.report.tables import EMPTY, Cell, Head, Notes, Row, Table
+from edgeaudit.report.words import (
+    NOT_RESOLVABLE,
+    chance,
+    counted,
+    difference,
+    difference_interval,
+    listed,
+    metric_name,
+    percent,
+    printable,
+)
+
+__all__ = ["Devices", "device_sentences", "devices_view"]
+
+_METRICS = (AUC, TPR)
+_VERIFIED = {
+    "hardware": ("on hardware", "good"),
+    "emulated": ("emulated only", "warn"),
+    "none": ("by nobody", "bad"),
+}
+
+
+@dataclass(frozen=True)
+class Devices:
+    """The section's tables. compared: every two devices, those with the first device openly, the others behind."""
+
+    machines: Table
+    asked: Table
+    compared: Table | None
+    others: Table | None
+    emulated: bool
+
+
+def devices_view(lookup: Lookup) -> Devices | None:
+    """The section, or None for an audit of this machine alone."""
+    devices = lookup.audit.devices
+    if not devices:
+        return None
+    first = lookup.audit.formats[0].device if lookup.audit.formats else ""
+    rows = lookup.audit.device_outputs
+    near, far = [r for r in rows if r.first == first], [r for r in rows if r.first != first]
+    return Devices(
+        _machines(devices),
+        _asked(devices),
+        _compared(lookup, near or far),
+        _compared(lookup, far) if near else None,
+        any(device.via == "emulated" for device in devices),
+    )
+
+
+def device_sentences(lookup: Lookup) -> list[str]:
+    """One sentence on answers and one on leakage, where several devices were asked."""
+    rows = lookup.audit.device_outputs
+    if not rows:
+        return []
+    unlike = [row for row in rows if row.rows]
+    if not unlike:
+        found = f"Every device gave the same answers, bit for bit, to all {rows[0].records:,} records in every format."
+        return [found]
+    worst = max(unlike, key=lambda row: (row.rows / row.records, row.top1))
+    said = (
+        f"{worst.format} answers {worst.rows:,} of {worst.records:,} records otherwise on {_named(worst.second)} than "
+        f"on {_named(worst.first)}, and {counted(worst.top1, 'record')} with another top class"
+    )
+    more = len({row.format for row in unlike} - {worst.format})
+    others = f"{counted(more, 'other format')} {'differs' if more == 1 else 'differ'} between devices, too"
+    rest = f"; {others}" if more else ""
+    tested = [row for row in lookup.audit.comparisons if row.kind == "device" and row.metric in _METRICS]
+    changed = [row for row in tested if significant(row)]
+    if not changed:
+        leak = "In no format was a difference in leakage between devices found." if tested else ""
+    else:
+        pairs = [
+            f"{row.format} by {difference(row.metric, row.value or 0.0)} of {metric_name(row.metric)} on "
+            f"{_named(row.first)} against {_named(row.second)} "
+            f"{difference_interval(row.metric, row.low, row.high)}".rstrip()
+            for row in sorted(changed, key=lambda row: -abs(row.value or 0.0))[:2]
+        ]
+        leak = f"Leakage differs between devices: {listed(pairs)}."
+    return [f"{said}{rest}.", *([leak] if leak else [])]
+
+
+def _named(device: str) -> str:
+    return "this machine" if device == LOCAL else device
+
+
+def _machines(devices: Iterable[DeviceInfo]) -> Table:
+    heads = (
+        Head("Device", align="text"), Head("Reached", align="text"), Head("CPU", align="text"),
+        Head("System", align="text"), Head("Profile verified", align="text"),
+    )  # fmt: skip
+    return Table("Devices that were asked", heads, tuple(_machine(device) for device in devices), (), (), "words")
+
+
+def _machine(device: DeviceInfo) -> Row:
+    verified, tone = _VERIFIED.get(device.verified or "", ("no profile", "muted"))
+    system = ", ".join(part for part in (device.os, f"Python {device.python}" if device.python else "") if part)
+    cells = (
+        Cell(printable(device.via), device.title or ""),
+        Cell(device.cpu or "not told", " ".join(device.isa) or ("no flags told" if device.cpu is None else "")),
+        Cell(system or "not told"),
+        Cell(verified, device.compared or "", tone),
+    )
+    return Row(Cell(device.name, device.profile or "", code=True), cells)
+
+
+def _asked(devices: Iterable[DeviceInfo]) -> Table:
+    notes = Notes()
+    rows = [_one_asked(device, one, notes) for device in devices for one in device.formats]
+    heads = (
+        Head("Format @ device", align="text"), Head("Runtime", "engaged", align="text"),
+        Head("Kernels", "by probe", align="text"), Head("Records asked", "connection restored"),
+        Head("Shadows' answers", "compared with this machine", align="text"),
+    )  # fmt: skip
+    return Table("How each format was asked", heads, tuple(rows), tuple(notes.texts), (), "words")
+
+
+def _one_asked(device: DeviceInfo, one: DeviceFormat, notes: Notes) -> Row:
+    packages = ", ".join(f"{name} {version}" for name, version in one.versions.items())
+    options = ", ".join(f"{key}: {value}" for key, value in one.options.items())
+    why = "; ".join(part for part in (packages, f"options {options}" if options else "") if part)
+    runtime = one.fingerprint.get("runtime", {})
+    name = " ".join([str(runtime.get("name", "")), *list(dict(runtime.get("versions", {})).values())[:1]]).strip()
+    asked = f"{one.asked:,}" + (f", {one.resumed:,} of them earlier" if one.resumed else "")
+    return Row(
+        Cell(f"{one.format} @ {device.name}", code=True),
+        (
+            Cell(name or "not told", ", ".join(one.engaged), note=notes.number(f"{device.name}: {why}"), why=why),
+            _kernels(one.fingerprint.get("probes", {})),
+            Cell(asked, counted(one.restored, "time") if one.restored else "never"),
+            _shadows(one),
+        ),
+    )
+
+
+def _kernels(probes: Any) -> Cell:
+    """What the probes told: sums of int8 products, and what floats are computed in."""
+    found = {name: probe.get("kernels") for name, probe in dict(probes).items() if isinstance(probe, dict)}
+    if not any(found.values()):
+        return Cell("not probed", tone="muted")
+    tone = "bad" if found.get("int8") == "saturating" else ""
+    return Cell(f"int8 sums {found.get('int8') or 'not known'}", str(found.get("float") or ""), tone)
+
+
+def _shadows(one: DeviceFormat) -> Cell:
+    compared = "; ".join(f"{c.model}: {c.rows:,} of {c.records:,} rows differ" for c in one.equivalence)
+    if one.shadows == "none":
+        return EMPTY
+    if one.stood_in_regardless:
+        return Cell("this machine's, as told to", compared, "warn")
+    return Cell("this machine's, bit-identical" if one.shadows == "this machine" else "the device's own", compared)
+
+
+def _compared(lookup: Lookup, rows: Iterable[DeviceOutputs]) -> Table | None:
+    made, notes = [], Notes()
+    leaks: dict[tuple[str, str, str, str], Comparison] = {
+        (row.format, row.first, row.second, row.metric): row for row in lookup.audit.comparisons if row.kind == "device"
+    }
+    for row in rows:
+        cells = [
+            Cell(percent(row.rows / row.records), f"of {row.records:,}", "bad" if row.rows else "good"),
+            Cell(f"{row.max_abs:.3g}"),
+            Cell(f"{row.top1:,}", tone="bad" if row.top1 else ""),
+        ]
+        for metric in _METRICS:
+            found = leaks.get((row.format, row.first, row.second, metric))
+            cells += [*_leak(found, row, notes)]
+        made.append(Row(Cell(row.format, f"{_named(row.second)} against {_named(row.first)}", code=True), tuple(cells)))
+    if not made:
+        return None
+    series = next((row.series for row in leaks.values()), None)
+    heads = (
+        Head("Format", align="text"), Head("rows"), Head("largest"), Head("top class"),
+        *(head for _ in _METRICS for head in (Head("difference"), Head("adjusted p"))),
+    )  # fmt: skip
+    groups = (
+        Head("", align="text"), Head("Answers that differ", span=3, align="group"),
+        *(Head(metric_name(metric), span=2, align="group") for metric in _METRICS),
+    )  # fmt: skip
+    by = f"; leakage by {series_label(series)}, paired on the same records" if series else ""
+    return Table(f"The first target on two devices{by}", heads, tuple(made), tuple(notes.texts), groups, "words")
+
+
+def _leak(found: Comparison | None, row: DeviceOutputs, notes: Notes) -> tuple[Cell, Cell]:
+    """Second device less first, as the rows say; the audit has it the other way round."""
+    if found is None:
+        return EMPTY, EMPTY
+    if found.value is None:
+        why = found.note or ""
+        return Cell(NOT_RESOLVABLE, tone="muted", note=notes.number(why) if why else None, why=why), EMPTY
+    if row.rows == 0 and found.value == 0:
+        return Cell("same answers", tone="muted"), EMPTY
+    low = None if found.high is None else -found.high
+    high = None if found.low is None else -found.low
+    value = Cell(difference(found.metric, -found.value), difference_interval(found.metric, low, high))
+    return value, EMPTY if found.adjusted_p is None else Cell(chance(found.adjusted_p))

@@ -1,0 +1,1 @@
+"""The sections of audit.yaml, one file each. `edgeaudit.spec` puts them together and reads the file."""
