@@ -24,6 +24,8 @@ import pytest
 
 from edgeaudit.artifact import Artifact, file_sha256
 from edgeaudit.devices import ssh, ssh_link
+from edgeaudit.devices.asking import Pace
+from edgeaudit.devices.device_runtime import RemoteRuntime, on_device
 from edgeaudit.devices.oip import OipClient
 from edgeaudit.devices.ssh import SshServing, SshWay
 from edgeaudit.devices.ways import Reach, Way, find_way
@@ -442,6 +444,27 @@ class TestCuts:
         assert serving.facts("m0")["answered"] == 250
         assert agents(host) == [agent]
         serving.close()
+        assert host.left() == []
+
+    def test_a_runtime_of_an_audit_goes_on(
+        self, host: FarHost, served: Artifact, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As a query job asks: the same as here, through a cut of the tunnel while a question is under way."""
+        monkeypatch.setattr("edgeaudit.devices.device_runtime._REQUEST_BYTES", 320)  # 40 records of two float32
+        runtime = on_device(Reach(host.address), "onnxruntime", Pace("board"))(served, {"batch": 5})
+        assert isinstance(runtime, RemoteRuntime)
+        (agent,) = agents(host)
+        serving = runtime.patient.serving
+        assert isinstance(serving, SshServing)
+        records = np.random.default_rng(5).normal(size=(250, 2)).astype(np.float32)
+        pid = serving.tunnel_pid
+        frozen(agent, lambda: os.kill(pid, signal.SIGKILL))()
+        np.testing.assert_array_equal(
+            runtime.query(records), find_runtime("onnxruntime")(served, {"batch": 5}).query(records)
+        )
+        assert (runtime.patient.asked, runtime.patient.restored) == (250, 1)
+        assert serving.facts("model")["answered"] == 250
+        runtime.close()
         assert host.left() == []
 
     def test_an_agent_that_is_gone_is_started_again(self, host: FarHost, served: Artifact) -> None:
