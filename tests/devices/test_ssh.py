@@ -515,11 +515,15 @@ class TestCuts:
         assert process.stdout is not None
         tunnel = int(process.stdout.readline())
         assert len(agents(host)) == 1
+        words = psutil.Process(tunnel).cmdline()
+        sockets = Path(words[words.index("-S") + 1]).parent
         process.kill()
         process.communicate()
         assert wait_until(lambda: not psutil.pid_exists(tunnel))
         assert wait_until(lambda: not agents(host))
         assert wait_until(lambda: host.left() == [])
+        assert list(sockets.iterdir()) == []  # ssh took its socket away; the folder here is what a kill leaves
+        sockets.rmdir()
 
     def test_an_object_that_is_no_longer_used_leaves_nothing(self, host: FarHost, served: Artifact) -> None:
         serving = serve(host, served)
