@@ -1,6 +1,17 @@
-"""`python -m edgeaudit`."""
+"""`python -m edgeaudit`, and the console script.
 
-from edgeaudit.cli import main
+A spawned worker imports the console script anew, and so this module, but has no use for the command line.
+"""
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """See `edgeaudit.cli.main`; the command line's modules are imported here, in the main process alone."""
+    from edgeaudit.cli import main as run
+
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -50,6 +50,7 @@ from edgeaudit.report.model import (
 )
 from edgeaudit.report.schema import write_audit
 from edgeaudit.report.words import place_name
+from edgeaudit.runtimes.base import RuntimeSpec
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.spec import AuditSpec
 from edgeaudit.store import Store
@@ -201,7 +202,7 @@ def _format_result(
         passes=tuple(PassInfo.model_validate(asdict(p)) for p in manifest.passes),
         runtime=RuntimeInfo(
             name=preset.runtime,
-            version=versions.get(find_runtime(preset.runtime).spec.packages[0], UNKNOWN),
+            version=_version(find_runtime(preset.runtime).spec, versions),
             options=query["facts"]["options"],
         ),
         artifact=ArtifactInfo(
@@ -220,6 +221,13 @@ def _format_result(
         agreement=_agreement(planned, query["facts"]["agreement"], store),
         quality=_quality(planned, result, store),
     )
+
+
+def _version(runtime: RuntimeSpec, versions: Mapping[str, str]) -> str:
+    """Of the runtime's own package, under whichever name a device has it."""
+    package = runtime.packages[0]
+    known = (package, *runtime.builds.get(package, ()))
+    return next((versions[name] for name in known if name in versions), UNKNOWN)
 
 
 def _quality(planned: FormatPlan, result: RunResult, store: Store) -> Quality | None:

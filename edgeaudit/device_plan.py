@@ -47,6 +47,11 @@ class DevicePlan:
         }
 
     @property
+    def timed(self) -> bool:
+        """Whether a call there takes what it takes on the device."""
+        return find_way(self.spec.reach("")).timed
+
+    @property
     def hints(self) -> dict[str, Any]:
         """How the device is asked, which no answer depends on."""
         pace = Pace(self.name, self.spec.rate, self.spec.retries, self.spec.max_queries, self.spec.max_time)
@@ -72,7 +77,9 @@ def require_devices(spec: AuditSpec, formats: Mapping[str, Format]) -> None:
         if device.is_server and device.shadows == "device":
             raise SpecError(f"devices.{name}.shadows: a server serves what it serves; shadows cannot be asked there")
         _options(name, device, found)
-        _facts(name, device, use, found)
+    for use, name in spec.places:
+        if not spec.devices[name].is_local:
+            _facts(name, spec.devices[name], use, formats[use.id])
 
 
 def _options(name: str, device: DeviceSpec, found: Format) -> dict[str, Any]:

@@ -206,7 +206,11 @@ class _Planner:
         # Shared by every job that says the same, so that the graph stays small at many shadows.
         self._shared: dict[str, Any] = {}
         self.devices = {
-            name: DevicePlan(name, device, content_key("ledger", {"population": population_ref[1], "device": name}))
+            name: DevicePlan(
+                name,
+                device,
+                content_key("ledger", {"population": population_ref[1], "device": name, "via": device.via}),
+            )
             for name, device in spec.devices.items()
             if not device.is_local
         }
@@ -287,8 +291,8 @@ class _Planner:
             most = planned.spec.max_queries
             if most is not None and least > most:
                 raise SpecError(
-                    f"devices.{name}.max_queries: {len(asked)} formats of {len(self.targets)} target(s) are asked "
-                    f"about {least:,} records, and {most:,} are allowed; audit fewer records or formats there"
+                    f"devices.{name}.max_queries: the targets alone are asked about {least:,} records there, and "
+                    f"{most:,} are allowed; audit fewer records or formats there"
                 )
 
     def _control(self) -> JobRef:
@@ -500,19 +504,22 @@ class _Planner:
         }
         inspect = self.result.add(Job("inspect", looked, (artifact,), f"look into {use.id}", hints))
         runtime = find_runtime(found.runtime).spec
-        if not (self.spec.quality.latency and runtime.timed_here and device == LOCAL):
+        place = None if device == LOCAL else self.devices[device]
+        if not self.spec.quality.latency or not (runtime.timed_here if place is None else place.timed):
             return inspect, None
         timed = {
             "population": self.population_ref[1],
             "query": list(query),  # with it artifact, runtime, options and versions
-            "device": self._once("device", local_fingerprint),
+            "device": self._once("device", local_fingerprint) if place is None else device,
             "batches": list(_BATCHES),
             "fixed_batch": found.runtime_options.get("batch"),
             "repetitions": self.spec.quality.repetitions,
             "code": self._once("latency code", lambda: source_digest(*_LATENCY_CODE)),
         }
-        more = {"exclusive": True, "house": runtime.house}
-        return inspect, self.result.add(Job("latency", timed, (query,), f"time {use.id}", {**hints, **more}))
+        # A device of its own is not disturbed by what runs here.
+        more = {"exclusive": True, "house": runtime.house} if place is None else place.hints
+        label = f"time {use.id}" + ("" if place is None else f" on {device}")
+        return inspect, self.result.add(Job("latency", timed, (query,), label, {**hints, **more}))
 
     def _view(self, query: JobRef, view: str) -> JobRef:
         """Ask what `query` asked about the records as a view shows them."""

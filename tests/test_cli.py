@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +136,11 @@ def test_a_path_in_brackets_is_printed_as_it_is(tmp_path: Path, monkeypatch: pyt
     assert "npz:d[bold].npz: 9 members" in output
     assert "on 1 worker of one thread" in output
     assert "a[/b]/audit.yaml. Next" in _invoke("init", str(folder / "audit.yaml"))
+
+
+def test_a_worker_that_imports_the_console_script_gets_no_command_line() -> None:
+    """multiprocessing's spawn runs the main script of the parent in every worker."""
+    heavy = "{'typer', 'rich', 'scipy', 'matplotlib', 'edgeaudit.cli'}"
+    code = f"import sys, edgeaudit.__main__; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

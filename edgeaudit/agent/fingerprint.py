@@ -46,14 +46,15 @@ def machine() -> dict[str, Any]:
     }
 
 
-def fingerprint(runtime: str, models: Mapping[str, Served]) -> dict[str, Any]:
+def fingerprint(runtime: str, models: Mapping[str, Served], given: Mapping[str, Any]) -> dict[str, Any]:
     """Everything by which two devices that answer differently can be told apart.
 
+    given: options of the runtime; with models, those that hold for the first count.
     threads: that a runtime computes with; cores: that this process may use.
     """
     spec = runtime_class(runtime).spec
     first = next(iter(models.values()), None)
-    options = dict(first.runtime.options) if first is not None else {}
+    options = dict(first.runtime.options if first is not None else given)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "agent": agent_version(),

@@ -143,9 +143,10 @@ def _server(given: argparse.Namespace, token: str) -> Any:
     if len(token) < LEAST_TOKEN or not token.isascii():
         where = "standard input" if given.stdin else f"the environment variable {TOKEN}"
         raise DeviceError(f"the token from {where} must be {LEAST_TOKEN} ASCII characters or more")
-    models = open_artifacts(given.runtime, _options(given.options), _folders(given.artifacts))
+    options = _options(given.options)
+    models = open_artifacts(given.runtime, options, _folders(given.artifacts))
     try:
-        return AgentServer(Routes(given.runtime, models), token, given.port, given.max_body)
+        return AgentServer(Routes(given.runtime, models, options), token, given.port, given.max_body)
     except (OSError, OverflowError) as exc:
         raise DeviceError(f"the port {given.port} cannot be had: {exc}") from exc
 

@@ -19,6 +19,9 @@ __all__ = ["Answer", "NotThere", "Routes"]
 _EXTENSIONS = ["binary_tensor_data", "edgeaudit_fingerprint"]
 
 
+_MOST_CALLS, _MOST_SECONDS = 10_000, 60
+
+
 class NotThere(ProtocolError):
     """No such path or model."""
 
@@ -32,10 +35,14 @@ class Answer:
 
 
 class Routes:
-    """The protocol's paths over the models served. Names are looked up among them and are never paths of files."""
+    """The protocol's paths over the models served. Names are looked up among them and are never paths of files.
 
-    def __init__(self, runtime: str, models: Mapping[str, Served]) -> None:
+    options: of the runtime, which probes are asked with where no model is served.
+    """
+
+    def __init__(self, runtime: str, models: Mapping[str, Served], options: Mapping[str, Any] | None = None) -> None:
         self._runtime = runtime
+        self._options = dict(options or {})
         self._models = dict(models)
         self._fingerprint: dict[str, Any] | None = None
         self._remembered = Remembered()
@@ -62,12 +69,17 @@ class Routes:
             return Answer(join({"name": model.name, "ready": True}, ())[0])
         raise NotThere(f"there is nothing to get at {path!r}")
 
-    def find_infer(self, path: str) -> Callable[[bytes, int | None], Answer]:
+    def find_post(self, path: str) -> Callable[[bytes, int | None], Answer]:
         """What answers a POST to this path, given its body and the length of the JSON in it.
 
         Apart from the answer itself, so that a body for no model is never read.
         """
-        model, rest = self._model(_parts(path), path)
+        parts = _parts(path)
+        if parts[:2] == ("v2", "edgeaudit") and parts[-1:] == ("latency",):
+            model, rest = self._model(("v2", *parts[2:-1]), path)
+            if rest == ():
+                return partial(_timed, model)
+        model, rest = self._model(parts, path)
         if rest != ("infer",):
             raise NotThere(f"there is nothing to post to at {path!r}")
         return partial(_infer, model, self._remembered)
@@ -90,7 +102,7 @@ class Routes:
     def _facts(self) -> Head:
         with TURN:
             if self._fingerprint is None:
-                self._fingerprint = fingerprint(self._runtime, self._models)
+                self._fingerprint = fingerprint(self._runtime, self._models, self._options)
             return self._fingerprint
 
 
@@ -105,6 +117,19 @@ def _infer(model: Served, remembered: Remembered, body: bytes, head_bytes: int |
         raise ProtocolError("the id of a request is a string")
     question = (model.name.encode(), identity.encode("utf-8", "surrogatepass"), b"%d" % len(tail), body)
     return Answer(*remembered.answer(question if identity else None, partial(_computed, model, head, tail)))
+
+
+def _timed(model: Served, body: bytes, head_bytes: int | None) -> Answer:
+    """Times the runtime's own call on this device; an extension of ours."""
+    head, tail = split(body, head_bytes)
+    asked = _object(head, "request")
+    repetitions, seconds = asked.get("repetitions"), asked.get("seconds")
+    if type(repetitions) is not int or not 1 <= repetitions <= _MOST_CALLS:
+        raise ProtocolError(f"the parameter 'repetitions' is a whole number from 1 to {_MOST_CALLS}")
+    if not isinstance(seconds, (int, float)) or not 0 < seconds <= _MOST_SECONDS:
+        raise ProtocolError(f"the parameter 'seconds' is a number up to {_MOST_SECONDS}")
+    times, cpu_share = model.time(read_tensors(head.get("inputs"), tail), repetitions, seconds)
+    return Answer(join({"milliseconds": times, "cpu_share": cpu_share}, ())[0])
 
 
 def _computed(model: Served, head: Head, tail: memoryview) -> Message:

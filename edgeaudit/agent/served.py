@@ -16,6 +16,7 @@ from edgeaudit.agent import RUNTIMES
 from edgeaudit.agent.tensors import datatype_of
 from edgeaudit.artifact import Artifact, TensorSpec
 from edgeaudit.errors import ArtifactError, ProtocolError
+from edgeaudit.quality.latency import take_times
 from edgeaudit.runtimes.base import Runtime
 
 __all__ = ["TURN", "Served", "open_artifacts", "runtime_class"]
@@ -60,8 +61,24 @@ class Served:
 
     def infer(self, inputs: Mapping[str, npt.NDArray[Any]]) -> tuple[str, npt.NDArray[Any]]:
         """(name, values) of the output. `ProtocolError` where the inputs are not what the file takes."""
-        manifest = self.runtime.artifact.manifest
-        wanted = manifest.input
+        given = self._taken(inputs)
+        with TURN:
+            self.answered += len(given)
+            return self.runtime.artifact.manifest.output.name, self.runtime.ask(given)
+
+    def time(
+        self, inputs: Mapping[str, npt.NDArray[Any]], repetitions: int, seconds: float
+    ) -> tuple[list[float], float]:
+        """Milliseconds of calls with one batch, and their CPU share (`quality.latency.take_times`)."""
+        given = self._taken(inputs)
+        if len(given) != self.runtime.batch:
+            raise ProtocolError(f"the model '{self.name}' is timed with {self.runtime.batch} records, not {len(given)}")
+        with TURN:
+            return take_times(self.runtime.bare_call(given), repetitions, seconds)
+
+    def _taken(self, inputs: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        """The one tensor, which the file takes."""
+        wanted = self.runtime.artifact.manifest.input
         if set(inputs) != {wanted.name}:
             raise ProtocolError(f"the model '{self.name}' takes the tensor '{wanted.name}', not {sorted(inputs)}")
         given = inputs[wanted.name]
@@ -75,9 +92,7 @@ class Served:
                 f"the tensor '{wanted.name}' of '{self.name}' has the shape {list(wanted.shape)}, where -1 is 1 or "
                 f"more, not {list(given.shape)}"
             )
-        with TURN:
-            self.answered += len(given)
-            return manifest.output.name, self.runtime.ask(given)
+        return given
 
     def facts(self) -> dict[str, Any]:
         """What of this artifact decides its answers."""
@@ -94,12 +109,14 @@ class Served:
 
 
 def open_artifacts(runtime: str, options: Mapping[str, Any], folders: Mapping[str, Path]) -> dict[str, Served]:
-    """Name -> the artifact in that folder, opened.
+    """Name -> the artifact in that folder, opened. The runtime and its options are checked without any folder, too.
 
     Raises `ArtifactError` for a name that is none, for a folder without a manifest, for a file that is not the one that
     its manifest describes, and for what the runtime refuses.
     """
     cls = runtime_class(runtime)
+    cls.spec.versions()
+    cls.spec.options(options)
     served: dict[str, Served] = {}
     for name, folder in folders.items():
         if not _NAME.fullmatch(name):

@@ -28,9 +28,9 @@ OLDEST_PYTHON = (3, 9)
 
 _MODULES = (
     "__init__.py", "artifact.py", "errors.py", "houses.py", "plugins.py", "devices/__init__.py", "devices/local.py",
-    "devices/processor.py", "runtimes/__init__.py", "runtimes/base.py", "runtimes/execution_providers.py",
-    "runtimes/executorch.py", "runtimes/litert.py", "runtimes/onnxruntime.py", "runtimes/openvino.py",
-    "runtimes/quiet.py", "runtimes/tflite_runtime.py",
+    "devices/processor.py", "quality/__init__.py", "quality/latency.py", "runtimes/__init__.py", "runtimes/base.py",
+    "runtimes/execution_providers.py", "runtimes/executorch.py", "runtimes/litert.py", "runtimes/onnxruntime.py",
+    "runtimes/openvino.py", "runtimes/quiet.py", "runtimes/tflite_runtime.py",
 )  # fmt: skip
 _SHEBANG = b"#!/usr/bin/env python3\n"
 _DATE = (1980, 1, 1, 0, 0, 0)

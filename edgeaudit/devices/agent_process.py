@@ -6,13 +6,17 @@ import json
 import os
 import secrets
 import selectors
+import signal
 import subprocess
 import tempfile
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+import numpy.typing as npt
 
 from edgeaudit.devices.oip import OipClient
 from edgeaudit.devices.serving import ClientServing
@@ -23,6 +27,7 @@ __all__ = ["AgentProcess"]
 _START_SECONDS = 120.0
 _ANSWER_SECONDS = 600.0
 _END_SECONDS = 5.0
+_GONE_SECONDS = 1.0
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 """Variables that the agent inherits; no PYTHONPATH, and nothing that is secret."""
 _ANNOUNCEMENT_LIMIT = 1 << 16
@@ -65,6 +70,21 @@ class AgentProcess(ClientServing):
         self._answer_seconds = answer_seconds
         self._start()
 
+    def infer(self, model: str, native: npt.NDArray[Any], request: str) -> npt.NDArray[Any]:
+        """See `Serving.infer`."""
+        with self._told():
+            return super().infer(model, native, request)
+
+    def facts(self, model: str) -> Mapping[str, Any]:
+        """See `Serving.facts`."""
+        with self._told():
+            return super().facts(model)
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """See `Serving.fingerprint`."""
+        with self._told():
+            return super().fingerprint()
+
     @property
     def pid(self) -> int:
         """Of the process."""
@@ -88,6 +108,17 @@ class AgentProcess(ClientServing):
         self.client.close()
         self._close()
 
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say of a lost connection that the process ended, where it did, and how."""
+        try:
+            yield
+        except DeviceLost as exc:
+            with suppress(subprocess.TimeoutExpired):  # the system may close its connections before it is gone
+                code = self._process.wait(_GONE_SECONDS)
+                raise DeviceLost(f"the agent's process ended, {_how(code)}: {exc}") from exc
+            raise
+
     def _start(self) -> None:
         token = secrets.token_urlsafe(32)
         with tempfile.TemporaryFile() as said:
@@ -101,6 +132,16 @@ class AgentProcess(ClientServing):
                 self._close()
                 raise
         self._process = process
+
+
+def _how(code: int) -> str:
+    """How a process ended; QEMU ends by the signal that its guest ended by."""
+    if code >= 0:
+        return f"with exit code {code}"
+    try:
+        return f"by signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"by signal {-code}"
 
 
 def _started(command: list[str], said: IO[bytes], environment: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -154,13 +154,14 @@ def insist(
 ) -> _Answer:
     """Ask; where the connection is lost, restore it and ask the same again, waiting longer each time.
 
-    `DeviceError` where it did not come back in `pace.retries` tries.
+    A server that says for how long it is not to be asked is not asked before. `DeviceError` where it did not come back
+    in `pace.retries` tries.
     """
     lost: DeviceLost | None = None
     for again in range(pace.retries + 1):
         try:
             if lost is not None:
-                sleep(_wait(again))
+                sleep(max(_wait(again), lost.after or 0.0))
                 restore()
             return ask()
         except DeviceLost as exc:

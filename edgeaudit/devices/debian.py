@@ -158,6 +158,10 @@ class _Apt:
         """The packages, moved to the folder; `ToolchainError` for one that is not what the index says."""
         folder.mkdir(parents=True, exist_ok=True)
         paths = sorted(self._archives.glob("*.deb"))
+        if not paths:  # apt reads packages of such a mirror where they are
+            raise ToolchainError(
+                f"apt fetched nothing. A mirror on this machine is named copy:/its/folder in {_MIRROR}"
+            )
         names = [_run(["dpkg-deb", "-W", str(path)], f"reading {path.name}").rstrip("\n").split("\t") for path in paths]
         asked = [f"{name}={version}" for name, version in names]
         told = _run(["apt-cache", *self._options, "show", *asked], "looking up SHA-256s")
@@ -222,6 +226,6 @@ def _run(
         raise ToolchainError(f"{what} failed: {exc.strerror or exc}") from exc
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
-        errors = [line for line in lines if line.startswith("E:")] or lines[-1:]
+        errors = [line for line in lines if line.startswith(("E:", "W: GPG"))] or lines[-1:]
         raise ToolchainError(f"{what} failed: {' '.join(errors)}")
     return (done.stdout or b"").decode(errors="replace")

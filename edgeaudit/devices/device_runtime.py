@@ -65,11 +65,13 @@ class RemoteRuntime(Runtime):
             self.patient = self._serve({MODEL: shipped(self.artifact, Path(folder.name))}, largest)
         except ArtifactError as exc:  # it names the file as it was given it
             raise ArtifactError(str(exc).replace(folder.name, str(self.artifact.folder))) from exc
-        self._step = batches * self.batch
         told = self.patient.facts(MODEL).get("options")
-        if told is not None:  # as the runtime has them after opening the file
+        if told:  # as the runtime has them after opening the file
             self.options = dict(told)
             self.batch = self.options["batch"]
+        # A server that is not edgeaudit's agent computes what it is given at once, so it is given one batch.
+        self._pads = not told
+        self._step = self.batch if self._pads else batches * self.batch
 
     def _answer_all(self, native: npt.NDArray[Any]) -> npt.NDArray[Any]:
         # Whole batches in each request, so that the batches are those of one request for everything.
@@ -77,12 +79,22 @@ class RemoteRuntime(Runtime):
         return np.concatenate([self._ask_once(block) for block in blocks])
 
     def _ask_once(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if self._pads and (short := self.batch - len(block)):
+            return self._ask_once(np.concatenate([block, np.repeat(block[-1:], short, axis=0)]))[: len(block)]
         # The question's content names it, so that a server that remembers it need not compute it again.
         name = hashlib.sha256(self.artifact.manifest.sha256.encode() + np.ascontiguousarray(block).tobytes())
         return self.patient.infer(MODEL, block, name.hexdigest()[:32])
 
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return self._answer_all(block)
+
+    def take_times(
+        self, records: npt.NDArray[np.float32], repetitions: int, seconds: float
+    ) -> tuple[list[float], float]:
+        """As `edgeaudit.quality.latency.take_times`, of calls with one batch of records, taken on the far side."""
+        self._require_shape(records)
+        native = np.ascontiguousarray(self._to_native(np.asarray(records, np.float32)))
+        return self.patient.serving.time(MODEL, native, repetitions, seconds)
 
     def engaged(self) -> tuple[str, ...]:
         """As the far side tells."""

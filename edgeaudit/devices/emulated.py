@@ -37,7 +37,8 @@ class EmulatedWay(Way):
     @cached_property
     def emulation(self) -> Emulation:
         """What it runs in; `DeviceError` for a profile that there is not, or that cannot be emulated."""
-        return Emulation(find_profile(str(self.reach.profile)))
+        called = str(self.reach.profile)
+        return Emulation(find_profile(called), called)
 
     def facts(self, runtime: str) -> dict[str, Any]:
         """See `Way.facts`. As the guest said when it was prepared; nothing is started."""

@@ -83,13 +83,15 @@ class _Piece:
 class Emulation:
     """A device's emulation on this host: whether it is prepared, and how it is made.
 
-    Raises `DeviceError` for a profile that QEMU cannot stand in for.
+    called: how the profile was named, where that is not its name. Raises `DeviceError` for a profile that QEMU cannot
+    stand in for.
     """
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, called: str | None = None) -> None:
         if profile.emulation is None:
             raise DeviceError(f"'{profile.name}' cannot be emulated: QEMU has no CPU that computes as its does")
         self.profile = profile
+        self._called = called or profile.name
         self.cpu = profile.emulation.cpu
         self._machine = profile.cpu.machine
         self._python = _debian_python(profile.system.python)
@@ -104,7 +106,12 @@ class Emulation:
     @property
     def remedy(self) -> str:
         """The command that prepares it."""
-        return f"edgeaudit devices emulate {self.profile.name}"
+        return f"edgeaudit devices emulate {self._called}"
+
+    @property
+    def begun(self) -> bool:
+        """Whether it was prepared, if only for some runtimes."""
+        return self._said().about is not None
 
     def prepared(self, runtime: str) -> bool:
         """Whether all that a runtime needs is there."""
@@ -129,6 +136,8 @@ class Emulation:
 
     def remove(self, runtimes: Collection[str] = (), keep: Collection[Path] = ()) -> list[Path]:
         """Remove the folders, those of the runtimes only where any are named; what was removed. keep: not these."""
+        for name in runtimes:
+            self._require(name)
         pieces = self._pieces(tuple(runtimes) or self.runtimes)
         mine = [self._wheels(name) for name in runtimes] if runtimes else pieces
         return [piece.folder for piece in mine if piece.folder not in keep and remove(piece.folder)]

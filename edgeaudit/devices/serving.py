@@ -38,6 +38,11 @@ class ClientServing(Serving):
         """As edgeaudit's agent tells it."""
         return self.client.fingerprint()
 
+    def time(self, model: str, native: npt.NDArray[Any], repetitions: int, seconds: float) -> tuple[list[float], float]:
+        """Milliseconds of calls on the device with one batch, and their CPU share, as edgeaudit's agent takes them."""
+        name, _ = self._tensors(model)
+        return self.client.time(model, {name: native}, repetitions, seconds)
+
     def _tensors(self, model: str) -> tuple[str, str]:
         """Names of the input and of the output, asked once."""
         known: dict[str, tuple[str, str]] = self.__dict__.setdefault("_names", {})

@@ -72,6 +72,16 @@ class Serving(ABC):
     def fingerprint(self) -> Mapping[str, Any]:
         """Everything by which two devices that answer differently can be told apart; {} of a server without it."""
 
+    def time(
+        self,
+        model: str,
+        native: npt.NDArray[Any],  # noqa: ARG002  for those that can
+        repetitions: int,  # noqa: ARG002
+        seconds: float,  # noqa: ARG002
+    ) -> tuple[list[float], float]:
+        """Milliseconds of calls with one batch on the device, and their CPU time over their wall time."""
+        raise DeviceError(f"nothing times '{model}' where it is served")
+
     @abstractmethod
     def restore(self) -> None:
         """Reach the far side again after the connection was lost, starting again what has ended. `DeviceLost`: not yet.

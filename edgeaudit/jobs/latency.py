@@ -1,4 +1,4 @@
-"""artifact + runtime -> milliseconds a call, on this machine, while no other job runs."""
+"""artifact + runtime -> milliseconds a call: on this machine while no other job runs, or on a device of its own."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from edgeaudit.artifact import Artifact
+from edgeaudit.devices.device_runtime import RemoteRuntime
 from edgeaudit.errors import ArtifactError
-from edgeaudit.jobs.ask import asked_artifact
+from edgeaudit.jobs.ask import asked_artifact, opened
 from edgeaudit.jobs.base import JobContext
-from edgeaudit.quality.latency import time_calls, undisturbed
+from edgeaudit.quality.latency import summarised, take_times, undisturbed
+from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.quiet import quiet
-from edgeaudit.runtimes.registry import find_runtime
 
 __all__ = ["THREADS", "latency"]
 
@@ -34,18 +38,26 @@ def _timed(context: JobContext, asked: Mapping[str, Any], artifact: Artifact, ba
     fixed, population = context.inputs["fixed_batch"], context.population()
     if fixed is not None and batch > fixed:
         return _none(batch, f"the format takes {fixed} at a time")
+    told = {**asked, "options": {**asked["options"], "batch": batch}}
+    records, repetitions = population.take(population.queried[:batch]), context.inputs["repetitions"]
     try:
-        runtime = find_runtime(asked["runtime"])(artifact, {**asked["options"], "batch": batch})
+        with opened(context, told, artifact) as runtime:
+            if runtime.batch != batch:
+                return _none(batch, f"the file takes {runtime.batch} at a time")
+            timed = undisturbed(lambda: summarised(*_times(runtime, records, repetitions)))
     except ArtifactError as exc:
         if batch == 1:
             raise
         return _none(batch, str(exc))  # exported for fewer
-    if runtime.batch != batch:
-        return _none(batch, f"the file takes {runtime.batch} at a time")
-    call = runtime.native_call(population.take(population.queried[:batch]))
-    with quiet():
-        timed = undisturbed(lambda: time_calls(call, context.inputs["repetitions"], _SECONDS))
     return {"batch": batch, "note": None, **asdict(timed)}
+
+
+def _times(runtime: Runtime, records: npt.NDArray[np.float32], repetitions: int) -> tuple[list[float], float]:
+    """Milliseconds of calls where the runtime runs, and their CPU share."""
+    if isinstance(runtime, RemoteRuntime):
+        return runtime.take_times(records, repetitions, _SECONDS)
+    with quiet():
+        return take_times(runtime.native_call(records), repetitions, _SECONDS)
 
 
 def _none(batch: int, note: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["BUSY", "Timed", "order_statistics", "quantile_interval", "time_calls", "undisturbed"]
+__all__ = ["BUSY", "Timed", "order_statistics", "quantile_interval", "summarised", "take_times", "undisturbed"]
 
 BUSY = 0.9
 """The share of CPU time in wall time below which other programs have taken too much of the processor."""
@@ -38,14 +38,14 @@ class Timed:
     cpu_share: float
 
 
-def time_calls(
+def take_times(
     call: Callable[[], object],
     repetitions: int,
     seconds: float,
     *,
     clock: Callable[[], float] = time.perf_counter,
     cpu_clock: Callable[[], float] = time.process_time,
-) -> Timed:
+) -> tuple[list[float], float]:
     """Warm up, then time `call` up to `repetitions` times, but no longer than about `seconds`.
 
     Args:
@@ -54,6 +54,9 @@ def time_calls(
         seconds: after which no more calls are made, once there are 20 (or `repetitions`, where that is less).
         clock: seconds, of the wall.
         cpu_clock: seconds of this process's CPU time, all threads.
+
+    Returns:
+        milliseconds of each call, in their order, and the CPU time over the wall time of all of them.
     """
     started, calls = clock(), 0
     while calls < _WARM_UP_CALLS or (clock() - started < _WARM_UP_SECONDS and calls < repetitions):
@@ -73,6 +76,11 @@ def time_calls(
     finally:
         if collects:
             gc.enable()
+    return times, cpu / wall if wall > 0 else 1.0
+
+
+def summarised(times: Sequence[float], cpu_share: float) -> Timed:
+    """Milliseconds of calls (see `take_times`) as quantiles with their intervals. Not for devices: it needs scipy."""
     ordered = sorted(times)
     return Timed(
         len(ordered),
@@ -80,7 +88,7 @@ def time_calls(
         *quantile_interval(ordered, 0.5),
         float(np.quantile(ordered, 0.95)),
         *quantile_interval(ordered, 0.95),
-        cpu_share=cpu / wall if wall > 0 else 1.0,
+        cpu_share=cpu_share,
     )
 
 

@@ -199,11 +199,16 @@ class Runtime(ABC):
         are in the file.
         """
         self._require_shape(records)
-        if len(records) != self.batch:
+        return self.bare_call(self._to_native(np.asarray(records, np.float32)))
+
+    @final
+    def bare_call(self, native: npt.NDArray[Any]) -> Callable[[], object]:
+        """`native_call` for one batch of tensors as the file takes them: [batch, ...]."""
+        if len(native) != self.batch:
             raise ArtifactError(
-                f"{self.spec.name} was opened for {self.batch} records at a time, and {len(records)} were given"
+                f"{self.spec.name} was opened for {self.batch} records at a time, and {len(native)} were given"
             )
-        return self._bare_call(np.ascontiguousarray(self._to_native(np.asarray(records, np.float32))))
+        return self._bare_call(np.ascontiguousarray(native))
 
     @final
     def _require_shape(self, records: npt.NDArray[np.float32]) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
+from edgeaudit.agent import probes
 from edgeaudit.agent.probes import FOLDER, PROBES, _float, _int8, run_probes
 from edgeaudit.devices.local import int8_sums_saturate
+from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 from tests.agent.probe_files import MAKERS, make
 
 COMMITTED = Path(str(resources.files("edgeaudit"))) / "agent" / FOLDER
@@ -16,7 +22,14 @@ COMMITTED = Path(str(resources.files("edgeaudit"))) / "agent" / FOLDER
 
 @pytest.mark.parametrize(
     ("answer", "kernels"),
-    [(259_080, "exact"), (259_079.97, "exact"), (131_068, "saturating"), (0, "wrong"), (300_000, "wrong")],
+    [
+        (259_080, "exact"),
+        (259_079.97, "exact"),
+        (131_068, "saturating"),
+        (0, "wrong"),
+        (300_000, "wrong"),
+        (float("inf"), "overflow"),
+    ],
 )
 def test_int8_kernels(answer: float, kernels: str) -> None:
     assert _int8([answer]) == kernels
@@ -59,3 +72,23 @@ def test_kernels_that_saturate_are_found_where_there_are_some() -> None:
     expected = "saturating" if int8_sums_saturate() else "exact"
     assert run_probes("onnxruntime", {"batch": 1, "session": {}})["int8"]["kernels"] == expected
     assert run_probes("openvino", {"batch": 1, "integer_kernels": True})["int8"]["kernels"] == expected
+
+
+def test_infinity_can_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO answers it in float16, as on a Raspberry Pi 5: 259,080 is beyond 65,504. JSON has no word for it."""
+
+    class Overflowing(Runtime):
+        spec = RuntimeSpec("onnxruntime", "onnx", ("numpy",), "onnx", "a fake", {"batch": 1})
+
+        def _open(self) -> None:
+            return
+
+        def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            with np.errstate(over="ignore"):
+                sums = (block.sum(1, keepdims=True) * 127).astype(np.float16)
+            return np.repeat(sums.astype(np.float32), self.artifact.manifest.output.shape[-1], 1)
+
+    monkeypatch.setattr(probes, "runtime_class", lambda _: Overflowing)
+    found = run_probes("onnxruntime", {})
+    assert found["int8"] == {"answers": ["inf"], "kernels": "float16"}
+    json.dumps(found, allow_nan=False)

@@ -46,7 +46,8 @@ def test_health_and_metadata(agent: Agent) -> None:
 def test_what_decides_one_artifacts_answers(agent: Agent) -> None:
     assert agent.ask("GET", "/v2/edgeaudit/models/double").json == {
         "file": "nothing.onnx", "kind": "onnx", "sha256": "ab" * 32, "bytes": 7, "options": {"batch": 2}, "engaged": [],
-        "engines": [], "answered": 0,
+        "engines": [],
+        "answered": 0,
     }  # fmt: skip
 
 

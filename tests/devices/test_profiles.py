@@ -21,11 +21,10 @@ from edgeaudit.devices.profiles import Cpu, find_profile, profile_names
 from edgeaudit.errors import DeviceError
 
 WANTED = {
-    "raspberry-pi-4",
-    "raspberry-pi-5",
-    "intel-haswell",
-    "generic-aarch64",
-}
+    "raspberry-pi-zero-2w", "raspberry-pi-3", "raspberry-pi-4", "raspberry-pi-5", "jetson-nano", "jetson-orin-nano",
+    "jetson-agx-orin", "nxp-imx8m-plus", "coral-dev-board", "rock-5b", "intel-atom", "intel-haswell", "intel-n100",
+    "x86-avx512-vnni", "generic-aarch64",
+}  # fmt: skip
 
 QEMU_CPUS = {
     # Models of qemu-aarch64 7.2, 10.0 and 11.0 and of qemu-x86_64 7.2, as `-cpu help` lists them.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from edgeaudit.quality.latency import Timed, order_statistics, quantile_interval, time_calls, undisturbed
+from edgeaudit.quality.latency import Timed, order_statistics, quantile_interval, summarised, take_times, undisturbed
 
 
 class Clock:
@@ -25,10 +25,14 @@ class Clock:
         self.calls += 1
 
 
+def timed(call: Callable[[], object], repetitions: int, seconds: float, **clocks: Callable[[], float]) -> Timed:
+    return summarised(*take_times(call, repetitions, seconds, **clocks))
+
+
 def test_median_and_p95_are_of_the_calls_after_the_warm_up() -> None:
     # 5 calls of .05 s warm up: .1 s are over after 2, and 5 are made at least. Then 1, 2, ..., 100 ms.
     clock = Clock(lambda n: 0.05 if n < 5 else (n - 4) / 1e3)
-    found = time_calls(clock.call, 100, 1000.0, clock=clock, cpu_clock=lambda: clock.now / 2)
+    found = timed(clock.call, 100, 1000.0, clock=clock, cpu_clock=lambda: clock.now / 2)
     assert clock.calls == 105
     assert found.n == 100
     # The median of 1..100 is 50.5; 95% of the way from 1 to 100 is 95.05.
@@ -42,18 +46,18 @@ def test_median_and_p95_are_of_the_calls_after_the_warm_up() -> None:
 
 def test_slow_calls_end_by_the_clock_but_not_before_twenty() -> None:
     clock = Clock(lambda _: 0.1)
-    found = time_calls(clock.call, 200, 0.4, clock=clock, cpu_clock=clock)
+    found = timed(clock.call, 200, 0.4, clock=clock, cpu_clock=clock)
     assert found.n == 20
     assert found.median == pytest.approx(100)
     # .95**20 = .36 > .025: twenty calls have no upper end of a 95th percentile.
     assert found.p95_high is None
-    assert time_calls(clock.call, 200, 2.95, clock=clock, cpu_clock=clock).n == 30
+    assert timed(clock.call, 200, 2.95, clock=clock, cpu_clock=clock).n == 30
 
 
 def test_a_failing_call_leaves_the_collector_on() -> None:
     answers: Iterator[int] = iter(range(8))
     with pytest.raises(StopIteration):
-        time_calls(lambda: next(answers), 200, 1.0)
+        timed(lambda: next(answers), 200, 1.0)
     assert gc.isenabled()
 
 

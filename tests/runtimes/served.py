@@ -18,6 +18,8 @@ from edgeaudit.exporters import ExportJob, Product, find_pass
 
 # answer = 10 * first value, -1 * second value
 WEIGHTS = np.array([[10, 0], [0, -1]], np.float32)
+# Records of 0 and of 255 throughout.
+STEEP_RECORDS = np.repeat(np.array([[0], [255]], np.float32), 8, axis=1)
 # Records with values from -1 to 1.
 RAMP = np.stack([np.linspace(-1, 1, 32, dtype=np.float32), np.linspace(1, -1, 32, dtype=np.float32)], axis=1)
 
@@ -131,5 +133,5 @@ def tflite_artifact(folder: Path, *, int8: bool = False) -> Artifact:
 
 
 def steep_artifact(folder: Path, passes: Sequence[str]) -> Artifact:
-    """`steep`, calibrated on records of 0 and of 255 throughout."""
-    return converted(folder, passes, steep, np.repeat(np.array([[0], [255]], np.float32), 8, axis=1))
+    """`steep`, calibrated on `STEEP_RECORDS`."""
+    return converted(folder, passes, steep, STEEP_RECORDS)

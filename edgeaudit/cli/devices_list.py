@@ -1,0 +1,59 @@
+"""The verb `devices list`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from textwrap import wrap
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from edgeaudit.devices.profiles import Profile, find_profile, profile_names
+
+__all__ = ["devices_list"]
+
+_WIDE = 190
+"""Columns from which a device takes one line; below it its name has a line, and the rest stands beneath."""
+
+
+def devices_list() -> None:
+    """List the devices of which there is a profile.
+
+    Their CPU, its int8 kernels in ONNX Runtime and whether these add exactly, runtimes, what else computes, what was
+    verified (`none`: nothing was run; `emulated`: no board was compared), and how each can be reached.
+    """
+    console, profiles = Console(), [find_profile(name) for name in profile_names()]
+    if console.width >= _WIDE:
+        console.print(_table(profiles))
+        return
+    for profile in profiles:
+        for text in _below(profile, console.width):
+            console.print(text, soft_wrap=True)
+
+
+def _table(profiles: list[Profile]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for head in ("device", "CPU", "int8", "runtimes", "verified", "ways"):
+        table.add_column(head, overflow="fold", no_wrap=head == "device")
+    for profile in profiles:
+        cells = (
+            profile.name, profile.cpu.name, profile.cpu.int8, ", ".join(profile.runtimes), profile.verified.by,
+            ", ".join(profile.ways),
+        )  # fmt: skip
+        table.add_row(*map(escape, cells))
+    return table
+
+
+def _below(profile: Profile, width: int) -> Iterator[Text]:
+    yield Text.assemble((profile.name, "bold"), f"  {profile.title}")
+    lines = [
+        f"{profile.cpu.name}; int8: {profile.cpu.int8}",
+        *(f"also: {found.name}" for found in profile.accelerators),
+        ", ".join(profile.runtimes),
+        f"verified: {profile.verified.by}; ways: {', '.join(profile.ways)}",
+    ]
+    for line in lines:
+        for part in wrap(line, max(20, width - 4), subsequent_indent="  ", break_on_hyphens=False):
+            yield Text(f"    {part}", "dim")

@@ -1,0 +1,97 @@
+"""The verb `devices probe`: what a device says of itself, beside what its profile says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from edgeaudit.agent import RUNTIMES
+from edgeaudit.devices.emulated import EmulatedWay
+from edgeaudit.devices.probing import AS_IT_COMES, Row, machine_rows, runtime_rows
+from edgeaudit.devices.profiles import Profile, find_profile
+from edgeaudit.devices.ways import EMULATED, Reach, Way, find_way
+from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, MissingEnvironment
+
+__all__ = ["probe"]
+
+
+def probe(
+    device: Annotated[
+        str, typer.Argument(help="A profile (emulated), ssh://user@host, or the http:// address of a server.")
+    ],
+    profile: Annotated[str | None, typer.Option(help="To compare with; of an emulated device its own.")] = None,
+    runtime: Annotated[list[str] | None, typer.Option(help="Only this one; may be given several times.")] = None,
+    python: Annotated[str, typer.Option(help="The interpreter on the far side of ssh.")] = "python3",
+    token: Annotated[str | None, typer.Option(help="Name of the variable with a server's token.")] = None,
+) -> None:
+    """Start the agent there, ask it what it is and how it computes, and flag what the profile says otherwise."""
+    there = "://" in device
+    reach = Reach(device, profile, python=python, token=token) if there else Reach(EMULATED, device)
+    way = find_way(reach)
+    known = None if reach.profile is None else find_profile(reach.profile)
+    rows, absent = _asked(way, known, tuple(runtime or ()))
+    console = Console()
+    if not rows and not absent:
+        console.print(f"{device} tells nothing of itself", highlight=False, markup=False)
+        return
+    if rows:
+        console.print(_table(known, rows))
+    for line in absent:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if known is not None and rows:
+        flagged = sum(row.agrees is False for row in rows)
+        console.print(f"{flagged} of {len(rows)} disagree with {known.name}" if flagged else f"as {known.name} says")
+
+
+def _asked(way: Way, profile: Profile | None, chosen: tuple[str, ...]) -> tuple[list[Row], list[str]]:
+    """(what the device says, runtimes that are not there with the reason)."""
+    rows: list[Row] = []
+    absent: list[str] = []
+    for name in chosen or _offered(way, profile):
+        try:
+            said = _fingerprint(way, name, {})
+            usual = _fingerprint(way, name, AS_IT_COMES[name]) if way.loads and name in AS_IT_COMES else None
+        except DeviceLost:
+            raise
+        except (ArtifactError, DeviceError, MissingEnvironment) as exc:
+            absent.append(f"{name}: {exc}")
+            continue
+        if not said:
+            continue
+        serves = str((said.get("runtime") or {}).get("name", name))  # what a server that is there serves with
+        rows += [] if rows else machine_rows(profile, said)
+        rows += runtime_rows(profile, serves, said, as_it_comes=False)
+        rows += [] if usual is None else runtime_rows(profile, serves, usual, as_it_comes=True)
+    return rows, absent
+
+
+def _offered(way: Way, profile: Profile | None) -> tuple[str, ...]:
+    """Runtimes worth asking for: those prepared, or that the profile has, or that the agent knows."""
+    if isinstance(way, EmulatedWay):
+        emulation = way.emulation
+        prepared = tuple(name for name in emulation.runtimes if emulation.prepared(name))
+        return prepared or emulation.runtimes[:1]  # which says how it is prepared
+    if not way.loads:
+        return (next(iter(RUNTIMES)),)
+    return tuple(profile.runtimes) if profile is not None else tuple(RUNTIMES)
+
+
+def _fingerprint(way: Way, runtime: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    serving = way.serve(runtime, {}, options)
+    try:
+        return serving.fingerprint()
+    finally:
+        serving.close()
+
+
+def _table(profile: Profile | None, rows: list[Row]) -> Table:
+    table = Table("", "" if profile is None else profile.name, "the device", "", box=None, pad_edge=False)
+    for row in rows:
+        flag = "differs" if row.agrees is False else ""
+        table.add_row(*map(escape, (row.what, row.profile, row.device, flag)))
+    return table
