@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -23,6 +24,8 @@ __all__ = ["Home", "detach", "serve_leased", "silence"]
 
 _LOOK_SECONDS = 1.0
 _RELAY_LIMIT = 1 << 16
+_REMOVALS = 20
+_PAUSE = 0.1
 
 
 class Home:
@@ -52,8 +55,11 @@ class Home:
 
     def leave(self) -> None:
         """Remove the folder where that was wanted."""
-        if self.remove:
+        for _ in range(_REMOVALS if self.remove else 0):
             shutil.rmtree(self.folder, ignore_errors=True)
+            if not self.folder.exists():
+                return
+            time.sleep(_PAUSE)  # some runtime's thread has just written something
 
 
 def detach(say: TextIO) -> TextIO:

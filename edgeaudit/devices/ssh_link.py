@@ -122,14 +122,19 @@ class SshLink:
 
     def error(self, otherwise: str, said: str = "") -> DeviceError:
         """Why ssh failed, as its own words tell, or in the words `otherwise`. said: what another one of it wrote."""
-        text = said if self.there else self.said() + said
+        told = self._told(said if self.there else self.said() + said)
+        if told is not None:
+            return told
+        if not self.there:
+            return DeviceLost(f"{self.address}: the connection ended: {_last_line(self.said() + said) or otherwise}")
+        return DeviceError(f"{self.address}: {otherwise}")
+
+    def _told(self, text: str) -> DeviceError | None:
         for pattern, kind, words in _REASONS:
             if re.search(pattern, text):
                 target = shlex.quote(self.address.rstrip("/"))
                 return kind(f"{self.address}: {words.format(line=_matching(pattern, text), target=target)}")
-        if not self.there:
-            return DeviceLost(f"{self.address}: the connection ended: {_last_line(text) or otherwise}")
-        return DeviceError(f"{self.address}: {otherwise}")
+        return None
 
     def said(self) -> str:
         """What the process that holds the connection wrote."""
@@ -168,11 +173,19 @@ class SshLink:
 
     def _log_in(self) -> None:
         """Wait until commands run there."""
-        if any(line.strip() == _READY for line in _lines(self._master, _LOGIN_SECONDS)):
-            return
-        if self.ends_within(_END_SECONDS):
-            raise self.error("it said nothing")
-        raise DeviceLost(f"{self.address}: nobody was let in within {_LOGIN_SECONDS:.0f} seconds")
+        passed = ""
+        for line in _lines(self._master, _LOGIN_SECONDS):
+            if line.strip() == _READY:
+                return
+            passed = line
+        if not self.ends_within(_END_SECONDS):
+            raise DeviceLost(f"{self.address}: nobody was let in within {_LOGIN_SECONDS:.0f} seconds")
+        told, last = self._told(self.said()), self.last_words() or passed.strip()
+        if told is not None:
+            raise told
+        if self._master.returncode != _SSH_FAILED:  # it is the command's
+            raise DeviceError(f"{self.address}: no command can be run there: {last or 'it said nothing'}")
+        raise DeviceError(f"{self.address}: ssh failed: {last or 'it said nothing'}")
 
 
 class ProgramEnded(DeviceError):

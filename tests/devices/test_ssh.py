@@ -24,6 +24,8 @@ import pytest
 
 from edgeaudit.artifact import Artifact, file_sha256
 from edgeaudit.devices import ssh, ssh_link
+from edgeaudit.devices.asking import Pace
+from edgeaudit.devices.device_runtime import RemoteRuntime, on_device
 from edgeaudit.devices.oip import OipClient
 from edgeaudit.devices.ssh import SshServing, SshWay
 from edgeaudit.devices.ways import Reach, Way, find_way
@@ -328,6 +330,21 @@ class TestRefusals:
         with pytest.raises(DeviceError, match="set MaxSessions to 2 or more"):
             SshWay(Reach(host.address)).facts("onnxruntime")
 
+    def test_a_user_who_may_not_run_commands(self, host: FarHost) -> None:
+        text = (host.folder / "passwd").read_text()
+        (host.folder / "passwd").write_text(text.replace(f"{host.home}:/bin/sh", f"{host.home}:/usr/sbin/nologin"))
+        host.halt()
+        host.boot()
+        with pytest.raises(DeviceError, match=r"no command can be run there: .*not available") as refused:
+            SshWay(Reach(host.address)).facts("onnxruntime")
+        assert type(refused.value) is DeviceError
+
+    def test_a_configuration_that_is_wrong(self, host: FarHost) -> None:
+        (host.folder / "ssh_config").write_text("Nonsense yes\n")
+        with pytest.raises(DeviceError, match=r"ssh failed: .*bad configuration option") as refused:
+            SshWay(Reach(host.address)).facts("onnxruntime")
+        assert type(refused.value) is DeviceError
+
     def test_a_full_disk(self, host: FarHost, served: Artifact) -> None:
         """TMPDIR on a device is a file system of 64 KB."""
         (pid,) = (process.pid for process in host.processes("[listener]"))
@@ -367,8 +384,16 @@ def test_without_an_ssh_client(monkeypatch: pytest.MonkeyPatch) -> None:
         SshWay(Reach("ssh://board")).facts("onnxruntime")
 
 
-def all_asked(serving: SshServing, records: npt.NDArray[np.float32], cuts: dict[int, Callable[[], None]]) -> Any:
-    """Ask 25 records at a time, each block by its name until it is answered. cuts: block -> what is done meanwhile."""
+def all_asked(
+    serving: SshServing,
+    records: npt.NDArray[Any],
+    cuts: dict[int, Callable[[], None]],
+    lost_then: Callable[[], None] = lambda: None,
+) -> tuple[npt.NDArray[Any], int]:
+    """Ask 25 records at a time, each block by its name until it is answered, and count the cuts that were noticed.
+
+    cuts: block -> what is done meanwhile. lost_then: what is done when a cut was noticed, before the first try.
+    """
     answers, lost = [], 0
     for number, start in enumerate(range(0, len(records), 25)):
         if number in cuts:
@@ -379,6 +404,7 @@ def all_asked(serving: SshServing, records: npt.NDArray[np.float32], cuts: dict[
                 break
             except DeviceLost:
                 lost += 1
+                lost_then()
                 restore(serving)
     return np.concatenate(answers), lost
 
@@ -418,6 +444,27 @@ class TestCuts:
         assert serving.facts("m0")["answered"] == 250
         assert agents(host) == [agent]
         serving.close()
+        assert host.left() == []
+
+    def test_a_runtime_of_an_audit_goes_on(
+        self, host: FarHost, served: Artifact, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As a query job asks: the same as here, through a cut of the tunnel while a question is under way."""
+        monkeypatch.setattr("edgeaudit.devices.device_runtime._REQUEST_BYTES", 320)  # 40 records of two float32
+        runtime = on_device(Reach(host.address), "onnxruntime", Pace("board"))(served, {"batch": 5})
+        assert isinstance(runtime, RemoteRuntime)
+        (agent,) = agents(host)
+        serving = runtime.patient.serving
+        assert isinstance(serving, SshServing)
+        records = np.random.default_rng(5).normal(size=(250, 2)).astype(np.float32)
+        pid = serving.tunnel_pid
+        frozen(agent, lambda: os.kill(pid, signal.SIGKILL))()
+        np.testing.assert_array_equal(
+            runtime.query(records), find_runtime("onnxruntime")(served, {"batch": 5}).query(records)
+        )
+        assert (runtime.patient.asked, runtime.patient.restored) == (250, 1)
+        assert serving.facts("model")["answered"] == 250
+        runtime.close()
         assert host.left() == []
 
     def test_an_agent_that_is_gone_is_started_again(self, host: FarHost, served: Artifact) -> None:
@@ -468,11 +515,15 @@ class TestCuts:
         assert process.stdout is not None
         tunnel = int(process.stdout.readline())
         assert len(agents(host)) == 1
+        words = psutil.Process(tunnel).cmdline()
+        sockets = Path(words[words.index("-S") + 1]).parent
         process.kill()
         process.communicate()
         assert wait_until(lambda: not psutil.pid_exists(tunnel))
         assert wait_until(lambda: not agents(host))
         assert wait_until(lambda: host.left() == [])
+        assert list(sockets.iterdir()) == []  # ssh took its socket away; the folder here is what a kill leaves
+        sockets.rmdir()
 
     def test_an_object_that_is_no_longer_used_leaves_nothing(self, host: FarHost, served: Artifact) -> None:
         serving = serve(host, served)
@@ -552,12 +603,8 @@ def test_a_thousand_records_from_an_emulated_board_over_a_network_that_is_cut(
     (agent,) = agents(board)
     pid = serving.tunnel_pid
 
-    def cut_link() -> None:
-        board.set_link(False)
-        threading.Timer(4, board.set_link, (True,)).start()
-
-    cuts = {9: frozen(agent, lambda: os.kill(pid, signal.SIGKILL)), 23: frozen(agent, cut_link)}
-    answers, lost = all_asked(serving, native, cuts)
+    cuts = {9: frozen(agent, lambda: os.kill(pid, signal.SIGKILL)), 23: frozen(agent, lambda: board.set_link(False))}
+    answers, lost = all_asked(serving, native, cuts, lambda: threading.Timer(2, board.set_link, (True,)).start())
     assert lost == 2
     np.testing.assert_array_equal(answers, expected)
     assert serving.facts("m0")["answered"] == 1000
