@@ -33,9 +33,12 @@ pytestmark = pytest.mark.e2e
         ({"model": {"recipe": "./mine.py:make"}}, "'./mine.py' cannot be found; write module:function"),
         ({"model": {"recipe": "torchvision:resnet18", "options": {}}}, "cannot take records of shape (1, 8, 8)"),
         ({"model": {"lr": 1e20}}, "lower model.lr"),
-        ({"cm-mia": {"cutoffs": [0.05]}}, "cutoff 0.05 needs at least 19 shadows"),
+        ({"attacks": ["cm-mia"], "cm-mia": {"cutoffs": [0.05]}}, "cutoff 0.05 needs at least 19 shadows"),
         ({"budgets": {"auc": ["error", {"max": 0.7, "formats": ["litert-int8"]}]}}, "'litert-int8' is not in this"),
-        ({"budgets": {"auc": ["error", {"max": 0.7, "subset": "abnormal"}]}}, "'abnormal' is no subset of the records"),
+        (
+            {"attacks": ["cm-mia"], "budgets": {"auc": ["error", {"max": 0.7, "subset": "abnormal"}]}},
+            "'abnormal' is no subset of the records",
+        ),
     ],
 )
 def test_one_clear_message_and_exit_2(shared_bench: Workbench, changes: dict[str, Any], message: str) -> None:
@@ -67,7 +70,7 @@ def test_a_full_disk_keeps_finished_work(bench: Workbench) -> None:
     if mounted.returncode:
         pytest.skip("tmpfs cannot be mounted here")
     try:
-        spec = bench.write("full", threat={"shadows": 12})
+        spec = bench.write("full", threat={"shadows": 12}, model={"epochs": 3})
         done = bench.run("run", spec, "--out", "out", "--store", small)
         assert done.code == 2
         assert "disk is full" in done.stderr + done.stdout
@@ -105,17 +108,24 @@ def test_ctrl_c_ends_at_once_and_says_what_is_kept(bench: Workbench) -> None:
 
 
 def test_killed_anywhere_and_run_again_gives_the_same_audit(bench: Workbench, without_times: Any) -> None:
-    """SIGKILL to the main process at several moments; its workers must go with it, and the last run must agree."""
+    """SIGKILL to the main process at several moments; its workers must go with it, and the last run must agree.
+
+    The undisturbed run has one worker and the others two, which may change nothing either.
+    """
     formats = ["torch-fp32", "onnx-int8-static", "nncf-pruned-50"]
     undisturbed = bench.run("run", bench.write("a", formats=formats), "--out", "whole", "--store", "one", out="whole")
     assert undisturbed.code == 0
     spec = bench.write("a", formats=formats)
     command = [sys.executable, "-m", "edgeaudit", "run", str(spec), "--out", "resumed", "--store", "two"]
-    for moment in (0.7, 3.0, 6.0, 8.0, 9.0):
+    for entries in (0, 3, 9, 20, 34):
         process = subprocess.Popen(command, cwd=bench.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        time.sleep(moment)
+        time.sleep(0.7)
+        while len(list((bench.folder / "two").glob("*/*/entry.json"))) < entries:
+            assert process.poll() is None
+            time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
         process.communicate()
+        assert process.returncode == -signal.SIGKILL  # or it was done before
     resumed = bench.run("run", spec, "--out", "resumed", "--store", "two", out="resumed")
     assert resumed.code == 0
     assert without_times(resumed.audit) == without_times(undisturbed.audit)

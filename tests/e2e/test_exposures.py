@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Workbench, jobs_run
+from tests.e2e.conftest import Finished, Workbench, jobs_run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.toolchain]
 
@@ -19,15 +19,27 @@ SETTINGS: dict[str, Any] = {
 LEVELS = ["top-10", "top-1", "rounded-2", "label"]
 
 
-def test_weaker_exposures_are_derived_from_what_was_answered(shared_bench: Workbench) -> None:
-    plain = shared_bench.audit("plain", **SETTINGS)
-    assert plain.code == 0, plain.stdout + plain.stderr
-    assert plain.audit["weaker_exposures"] == plain.audit["weaker_leakage"] == []
+@pytest.fixture(scope="module")
+def plain(shared_bench: Workbench) -> Finished:
+    """The audit without weaker exposures."""
+    done = shared_bench.audit("plain", **SETTINGS)
+    assert done.code == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def weaker(shared_bench: Workbench, plain: Finished) -> Finished:
+    """The same with all of them, right after it."""
     done = shared_bench.audit("weaker", **SETTINGS, threat={"weaker": LEVELS})
     assert done.code == 0, done.stdout + done.stderr
+    return done
+
+
+def test_weaker_exposures_are_derived_from_what_was_answered(plain: Finished, weaker: Finished) -> None:
+    assert plain.audit["weaker_exposures"] == plain.audit["weaker_leakage"] == []
     # A job for each level and the comparison: nothing is asked or measured again.
-    assert jobs_run(done.stdout)[0] == len(LEVELS) + 1
-    audit = done.audit
+    assert jobs_run(weaker.stdout)[0] == len(LEVELS) + 1
+    audit = weaker.audit
     assert audit["leakage"] == plain.audit["leakage"]
     full = _figures(audit["leakage"])
     found = {level: _figures(r for r in audit["weaker_leakage"] if r["exposure"] == level) for level in LEVELS}
@@ -45,9 +57,8 @@ def test_weaker_exposures_are_derived_from_what_was_answered(shared_bench: Workb
     assert notes["lira"] == "not applicable: 'lira' reads how sure the model is, and a label does not say"
 
 
-def test_what_is_left_is_compared_with_the_whole_answer(shared_bench: Workbench) -> None:
-    done = shared_bench.audit("weaker", **SETTINGS, threat={"weaker": LEVELS})
-    audit = done.audit
+def test_what_is_left_is_compared_with_the_whole_answer(weaker: Finished) -> None:
+    audit = weaker.audit
     rows = {r["first"]: r for r in audit["comparisons"] if (r["kind"], r["metric"]) == ("exposure", "auc")}
     assert list(rows) == LEVELS
     whole = rows["top-10"]
@@ -63,14 +74,14 @@ def test_what_is_left_is_compared_with_the_whole_answer(shared_bench: Workbench)
     assert outputs["distinct"] <= 256
     assert exposures["label"]["distinct"] == 2
     assert exposures["label"]["distinct"] < exposures["rounded-2"]["distinct"] <= 101
-    page = (done.out / "report.html").read_text(encoding="utf-8")
+    page = (weaker.out / "report.html").read_text(encoding="utf-8")
     assert "What returning less gains" in page
-    assert f"returning less of {INT8}: AUC with" in done.stdout
-    assert "label -0." in done.stdout
+    assert f"returning less of {INT8}: AUC with" in weaker.stdout
+    assert "label -0." in weaker.stdout
 
 
-def test_an_integer_softmax_is_tested_as_intervals_and_its_ties_are_told(shared_bench: Workbench) -> None:
-    audit = shared_bench.audit("plain", **SETTINGS).audit
+def test_an_integer_softmax_is_tested_as_intervals_and_its_ties_are_told(plain: Finished) -> None:
+    audit = plain.audit
     tested = _figures(audit["leakage"])["cm-mia", "discrete", "auc"]
     assert tested[0] is not None
     (outputs,) = (f["outputs"] for f in audit["formats"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.e2e.conftest import Workbench, jobs_run
+from tests.e2e.conftest import Finished, Workbench, jobs_run
 
 pytestmark = pytest.mark.e2e
 
@@ -67,11 +67,20 @@ def test_without_a_recipe(shipped: tuple[Workbench, dict[str, Any], dict[str, An
     assert any("no shadows, since no recipe is named" in statement for statement in said)
 
 
-def test_with_shadows_through_the_same_toolchain(shipped: tuple[Workbench, dict[str, Any], dict[str, Any]]) -> None:
-    bench, native, data = shipped
-    done = bench.audit("foreign", target={"artifact": "model.onnx"}, data=data, formats=["onnx-int8-static"])
+@pytest.fixture(scope="module")
+def with_shadows(shipped: tuple[Workbench, dict[str, Any], dict[str, Any]]) -> Finished:
+    """The file's audit with shadows of a recipe."""
+    bench, _, data = shipped
+    target, formats = {"artifact": "model.onnx"}, ["onnx-int8-static"]
+    done = bench.audit("foreign", target=target, data=data, formats=formats, attacks=["cm-mia", "gap"])
     assert done.code == 0, done.stderr
-    found = done.audit
+    return done
+
+
+def test_with_shadows_through_the_same_toolchain(
+    shipped: tuple[Workbench, dict[str, Any], dict[str, Any]], with_shadows: Finished
+) -> None:
+    native, found = shipped[1], with_shadows.audit
     assert _figure(found, "gap") == _figure(native, "gap")
     assert _figure(found, "cm-mia") is not None
     assert found["formats"][0]["accuracy"]["shadow_train"] > 0.8
@@ -79,15 +88,14 @@ def test_with_shadows_through_the_same_toolchain(shipped: tuple[Workbench, dict[
     assert found["formats"][0]["agreement"] is None
 
 
-def test_calibration_records_are_told_apart(shipped: tuple[Workbench, dict[str, Any], dict[str, Any]]) -> None:
-    bench, _, data = shipped
-    done = bench.audit("foreign", target={"artifact": "model.onnx"}, data=data, formats=["onnx-int8-static"])
-    rows = [row for row in done.audit["calibration"] if row["attack"] == "gap"]
+def test_calibration_records_are_told_apart(with_shadows: Finished) -> None:
+    audit = with_shadows.audit
+    rows = [row for row in audit["calibration"] if row["attack"] == "gap"]
     assert [(row["side"], row["n_seen"], row["n_others"]) for row in rows] == [("nonmembers", 30, 70)]
-    assert done.audit["formats"][0]["artifact"]["calibration_audited"] == 30
+    assert audit["formats"][0]["artifact"]["calibration_audited"] == 30
     # Without those records the figure is that of the others, and it has its row.
-    assert _figure(done.audit, "gap", "uncalibrated") is not None
-    assert "Calibration records" in (done.out / "report.html").read_text("utf-8")
+    assert _figure(audit, "gap", "uncalibrated") is not None
+    assert "Calibration records" in (with_shadows.out / "report.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
