@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from edgeaudit.formats import REFERENCES
 from edgeaudit.jobs.base import JobContext
 from edgeaudit.jobs.measure import SCORES
 from edgeaudit.jobs.query import RESPONSES
-from edgeaudit.leakage.comparisons import METRICS, Compared, Scored, compare_family
+from edgeaudit.leakage.comparisons import METRICS, Compared, Scored, compare_family, figure
 from edgeaudit.leakage.differing import differing
 from edgeaudit.leakage.targets import mean_over_targets
 from edgeaudit.population import stream
@@ -167,23 +168,49 @@ def _between_formats(
 
 
 def _between_devices(measured: list[_Measured], headlines: list[str], seed: int) -> Iterator[dict[str, Any]]:
-    """One format on every two devices, by the headline attack with the audit's own shadows: one family for a metric."""
+    """One format on every two devices, by the headline attack with the audit's own shadows: one family for a metric.
+
+    Where every record has the same score on both there is nothing to test. Pairs with the same scores as another pair,
+    such as of a third device that answers like the second, are that same test; they count once in the family.
+    """
     match = measured[0].head["shadow_match"] if measured else ""
     own = [m for m in measured if m.head["shadow_match"] == match]
     name = next((h for h in headlines if all(h in m.series for m in own)), None)
     if name is None:
         return
-    places = {json.dumps([m.head["format"], m.head["device"]]): m for m in own}
-    pairs = {
-        json.dumps([a, b]): (places[a].scored(name), places[b].scored(name))
-        for a, b in combinations(places, 2)
-        if places[a].head["format"] == places[b].head["format"]
-    }
-    rows = compare_family(pairs, METRICS, lambda pair, metric: stream(seed, "devices", pair, metric))
-    for (pair, metric), found in rows.items():
-        first, second = (places[place].head for place in json.loads(pair))
-        place = {key: first[key] for key in ("format", "device", "shadow_match")}
-        yield _row("device", {**place, "series": name}, first["device"], second["device"], metric, found)
+    scored = {json.dumps([m.head["format"], m.head["device"]]): (m.head, m.scored(name)) for m in own}
+    contents = {place: _content(scores) for place, (_, scores) in scored.items()}
+    pairs = [(a, b) for a, b in combinations(scored, 2) if scored[a][0]["format"] == scored[b][0]["format"]]
+    first: dict[tuple[str, str], str] = {}
+    distinct: dict[str, tuple[Scored, Scored]] = {}
+    for a, b in pairs:
+        key = first.setdefault((contents[a], contents[b]), json.dumps([a, b]))
+        if contents[a] != contents[b]:
+            distinct.setdefault(key, (scored[a][1], scored[b][1]))
+    rows = compare_family(distinct, METRICS, lambda pair, metric: stream(seed, "devices", pair, metric))
+    for metric in METRICS:
+        for a, b in pairs:
+            (here, own_scores), (there, _) = scored[a], scored[b]
+            key = first[contents[a], contents[b]]
+            found = rows[key, metric] if key in distinct else _same(own_scores, metric)
+            place = {part: here[part] for part in ("format", "device", "shadow_match")}
+            yield _row("device", {**place, "series": name}, here["device"], there["device"], metric, found)
+
+
+def _content(scored: Scored) -> str:
+    digest = hashlib.sha256()
+    for scores in scored.scores:
+        digest.update(np.ascontiguousarray(scores).tobytes())
+    return digest.hexdigest()
+
+
+def _same(scored: Scored, metric: str) -> Compared:
+    """Two series of which every score is the same."""
+    values = [figure(scores, members, metric) for scores, members in zip(scored.scores, scored.members, strict=True)]
+    known = [value for value in values if value is not None]
+    mean = float(np.mean(known)) if len(known) == len(values) else None
+    zero = None if mean is None else 0.0
+    return Compared(mean, mean, zero, zero, zero, None, len(values), note="every score is the same on both")
 
 
 def _outputs(context: JobContext) -> Iterator[dict[str, Any]]:

@@ -201,8 +201,8 @@ def _leak(found: Comparison | None, row: DeviceOutputs, notes: Notes) -> tuple[C
     if found.value is None:
         why = found.note or ""
         return Cell(NOT_RESOLVABLE, tone="muted", note=notes.number(why) if why else None, why=why), EMPTY
-    if row.rows == 0 and found.value == 0:
-        return Cell("same answers", tone="muted"), EMPTY
+    if found.p_value is None and found.value == 0:
+        return Cell("same answers" if row.rows == 0 else "same scores", tone="muted"), EMPTY
     low = None if found.high is None else -found.high
     high = None if found.low is None else -found.low
     value = Cell(difference(found.metric, -found.value), difference_interval(found.metric, low, high))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -64,7 +65,14 @@ class Workbench:
         path.write_text(yaml.safe_dump(spec), encoding="utf-8")
         return path
 
-    def run(self, verb: str, *arguments: str | Path, out: str = "out", workers: int | None = 1) -> Finished:
+    def run(
+        self,
+        verb: str,
+        *arguments: str | Path,
+        out: str = "out",
+        workers: int | None = 1,
+        env: dict[str, str] | None = None,
+    ) -> Finished:
         """Run `edgeaudit VERB ARGUMENTS`.
 
         workers: of the verbs that have them; `None` leaves the default, one a core. One imports the toolchains once,
@@ -77,6 +85,7 @@ class Workbench:
             capture_output=True,
             text=True,
             check=False,
+            env={**os.environ, **(env or {})},
         )
         assert "Traceback" not in done.stdout + done.stderr
         return Finished(done.returncode, done.stdout, done.stderr, self.folder / out)

@@ -57,7 +57,7 @@ def auc(audit: dict[str, Any], device: str) -> tuple[float, float, float]:
     rows = [
         r
         for r in audit["leakage"]
-        if (r["device"], r["attack"], r["metric"], r["subset"]) == (device, "cm-mia", "auc", "all")
+        if (r["device"], r["attack"], r["metric"], r["subset"]) == (device, "lira", "auc", "all")
     ]
     return rows[0]["value"], rows[0]["low"], rows[0]["high"]
 
