@@ -140,7 +140,7 @@ def require_folder(out: Path) -> None:
 def _comparisons(job: Job | None, store: Store) -> dict[str, Any]:
     """The sections that the comparison job wrote."""
     if job is None:
-        return {"across_targets": (), "comparisons": (), "device_outputs": ()}
+        return {"across_targets": (), "comparisons": (), "same_file": ()}
     found: dict[str, Any] = json.loads((store.entry(*job.ref).folder / COMPARISONS).read_text(encoding="utf-8"))
     return found
 

@@ -124,7 +124,10 @@ class Plan:
             "exposure": first["exposure"],
             "targets": [role for role, _ in first["targets"]],
             "answers": [
-                [{"format": planned.use.id, "device": planned.device}, list(planned.target_query)]
+                [
+                    {"format": planned.use.id, "device": planned.device, "artifact": list(planned.artifact)},
+                    list(planned.target_query),
+                ]
                 for planned in self.formats
                 if done(planned.target_query)
             ],

@@ -62,7 +62,7 @@ class _Measured:
 
 
 def compare_measurements(context: JobContext) -> Mapping[str, Any]:
-    """Write comparisons.json: {across_targets, comparisons, device_outputs}, lists of rows.
+    """Write comparisons.json: {across_targets, comparisons, same_file}, lists of rows.
 
     Formats are compared with one another on each device by itself, and each format between every two devices.
     """
@@ -85,7 +85,7 @@ def compare_measurements(context: JobContext) -> Mapping[str, Any]:
             *_between_attacks(measured, headlines, seed),
             *_between_exposures(context, measured),
         ],
-        "device_outputs": list(_outputs(context)),
+        "same_file": list(_same_file(context)),
     }
     (context.draft / COMPARISONS).write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
     return {name: len(rows) for name, rows in found.items()}
@@ -213,13 +213,16 @@ def _same(scored: Scored, metric: str) -> Compared:
     return Compared(mean, mean, zero, zero, zero, None, len(values), note="every score is the same on both")
 
 
-def _outputs(context: JobContext) -> Iterator[dict[str, Any]]:
-    """The first target's answers of one format on every two devices."""
+def _same_file(context: JobContext) -> Iterator[dict[str, Any]]:
+    """The first target's file where it was asked twice: one format on two devices, two runtimes on one device."""
     for (a, first), (b, second) in combinations(context.inputs["answers"], 2):
-        if a["format"] == b["format"]:
+        unlike = [key for key in ("format", "device") if a[key] != b[key]]
+        if a["artifact"] == b["artifact"] and first != second and len(unlike) == 1:
             here, there = (np.load(context.store.entry(*ref).folder / RESPONSES) for ref in (first, second))
-            place = {"format": a["format"], "first": a["device"], "second": b["device"]}
-            yield {**place, **asdict(differing(here, there))}
+            places = {"format": a["format"], "device": a["device"]}
+            yield {
+                **places, "other_format": b["format"], "other_device": b["device"], **asdict(differing(here, there)),
+            }  # fmt: skip
 
 
 def _between_pairs(measured: list[_Measured], headlines: list[str], seed: int) -> Iterator[dict[str, Any]]:

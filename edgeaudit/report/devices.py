@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from edgeaudit.devices.ways import LOCAL
 from edgeaudit.report.compared import significant
 from edgeaudit.report.lookup import AUC, TPR, Lookup, series_label
-from edgeaudit.report.model import Comparison, DeviceFormat, DeviceInfo, DeviceOutputs
+from edgeaudit.report.model import Comparison, DeviceFormat, DeviceInfo, SameFile
 from edgeaudit.report.tables import EMPTY, Cell, Head, Notes, Row, Table
 from edgeaudit.report.words import (
     NOT_RESOLVABLE,
@@ -35,26 +35,28 @@ _VERIFIED = {
 
 @dataclass(frozen=True)
 class Devices:
-    """The section's tables. compared: every two devices, those with the first device openly, the others behind."""
+    """The section's tables. machines, asked: of devices other than this machine, if any.
 
-    machines: Table
-    asked: Table
+    compared: every two places of a file, those with its first place openly, the others behind.
+    """
+
+    machines: Table | None
+    asked: Table | None
     compared: Table | None
     others: Table | None
     emulated: bool
 
 
 def devices_view(lookup: Lookup) -> Devices | None:
-    """The section, or None for an audit of this machine alone."""
-    devices = lookup.audit.devices
-    if not devices:
+    """The section, or None for an audit of this machine alone in which no file was asked in two runtimes."""
+    devices, rows = lookup.audit.devices, lookup.audit.same_file
+    if not devices and not rows:
         return None
     first = lookup.audit.formats[0].device if lookup.audit.formats else ""
-    rows = lookup.audit.device_outputs
-    near, far = [r for r in rows if r.first == first], [r for r in rows if r.first != first]
+    near, far = [r for r in rows if r.device == first], [r for r in rows if r.device != first]
     return Devices(
-        _machines(devices),
-        _asked(devices),
+        _machines(devices) if devices else None,
+        _asked(devices) if devices else None,
         _compared(lookup, near or far),
         _compared(lookup, far) if near else None,
         any(device.via == "emulated" for device in devices),
@@ -62,35 +64,48 @@ def devices_view(lookup: Lookup) -> Devices | None:
 
 
 def device_sentences(lookup: Lookup) -> list[str]:
-    """One sentence on answers and one on leakage, where several devices were asked."""
-    rows = lookup.audit.device_outputs
-    if not rows:
-        return []
-    unlike = [row for row in rows if row.rows]
+    """Sentences on answers and on leakage, where a file was asked in several places."""
+    rows = lookup.audit.same_file
+    devices = [row for row in rows if row.device != row.other_device]
+    runtimes = [row for row in rows if row.format != row.other_format and row.rows]
+    said = [_runtimes(runtimes)] if runtimes else []
+    if not devices:
+        return said
+    unlike = [row for row in devices if row.rows]
     if not unlike:
-        found = f"Every device gave the same answers, bit for bit, to all {rows[0].records:,} records in every format."
-        return [found]
+        count = devices[0].records
+        return [f"Every device gave the same answers, bit for bit, to all {count:,} records in every format.", *said]
     worst = max(unlike, key=lambda row: (row.rows / row.records, row.top1))
-    said = (
-        f"{worst.format} answers {worst.rows:,} of {worst.records:,} records otherwise on {_named(worst.second)} than "
-        f"on {_named(worst.first)}, and {counted(worst.top1, 'record')} with another top class"
+    found = (
+        f"{worst.format} answers {worst.rows:,} of {worst.records:,} records otherwise on {_named(worst.other_device)} "
+        f"than on {_named(worst.device)}, and {counted(worst.top1, 'record')} with another top class"
     )
     more = len({row.format for row in unlike} - {worst.format})
     others = f"{counted(more, 'other format')} {'differs' if more == 1 else 'differ'} between devices, too"
-    rest = f"; {others}" if more else ""
+    return [f"{found}; {others}." if more else f"{found}.", *_leakage(lookup), *said]
+
+
+def _runtimes(rows: list[SameFile]) -> str:
+    worst = max(rows, key=lambda row: (row.rows / row.records, row.max_abs))
+    where = f" on {worst.device}" if worst.device != LOCAL else ""
+    return (
+        f"From the same file{where}, {worst.other_format} answers {worst.rows:,} of {worst.records:,} records otherwise "
+        f"than {worst.format} (by {worst.max_abs:.3g} at most, another top class for {worst.top1:,})."
+    )
+
+
+def _leakage(lookup: Lookup) -> list[str]:
     tested = [row for row in lookup.audit.comparisons if row.kind == "device" and row.metric in _METRICS]
     changed = [row for row in tested if significant(row)]
     if not changed:
-        leak = "In no format was a difference in leakage between devices found." if tested else ""
-    else:
-        pairs = [
-            f"{row.format} by {difference(row.metric, row.value or 0.0)} of {metric_name(row.metric)} on "
-            f"{_named(row.first)} against {_named(row.second)} "
-            f"{difference_interval(row.metric, row.low, row.high)}".rstrip()
-            for row in sorted(changed, key=lambda row: -abs(row.value or 0.0))[:2]
-        ]
-        leak = f"Leakage differs between devices: {listed(pairs)}."
-    return [f"{said}{rest}.", *([leak] if leak else [])]
+        return ["In no format was a difference in leakage between devices found."] if tested else []
+    pairs = [
+        f"{row.format} by {difference(row.metric, row.value or 0.0)} of {metric_name(row.metric)} on "
+        f"{_named(row.first)} against {_named(row.second)} "
+        f"{difference_interval(row.metric, row.low, row.high)}".rstrip()
+        for row in sorted(changed, key=lambda row: -abs(row.value or 0.0))[:2]
+    ]
+    return [f"Leakage differs between devices: {listed(pairs)}."]
 
 
 def _named(device: str) -> str:
@@ -164,24 +179,17 @@ def _shadows(one: DeviceFormat) -> Cell:
     return Cell("this machine's, bit-identical" if one.shadows == "this machine" else "the device's own", compared)
 
 
-def _compared(lookup: Lookup, rows: Iterable[DeviceOutputs]) -> Table | None:
-    made, notes = [], Notes()
-    leaks: dict[tuple[str, str, str, str], Comparison] = {
-        (row.format, row.first, row.second, row.metric): row for row in lookup.audit.comparisons if row.kind == "device"
+def _compared(lookup: Lookup, rows: Iterable[SameFile]) -> Table | None:
+    notes = Notes()
+    known: dict[tuple[str, ...], Comparison] = {
+        (row.kind, row.format, row.first, row.second, row.metric): row
+        for row in lookup.audit.comparisons
+        if row.kind == "device" or (row.kind == "format pair" and row.device == LOCAL)
     }
-    for row in rows:
-        cells = [
-            Cell(percent(row.rows / row.records), f"of {row.records:,}", "bad" if row.rows else "good"),
-            Cell(f"{row.max_abs:.3g}"),
-            Cell(f"{row.top1:,}", tone="bad" if row.top1 else ""),
-        ]
-        for metric in _METRICS:
-            found = leaks.get((row.format, row.first, row.second, metric))
-            cells += [*_leak(found, row, notes)]
-        made.append(Row(Cell(row.format, f"{_named(row.second)} against {_named(row.first)}", code=True), tuple(cells)))
+    made = [_two_places(row, known, notes) for row in rows]
     if not made:
         return None
-    series = next((row.series for row in leaks.values()), None)
+    series = next((row.series for row in known.values()), None)
     heads = (
         Head("Format", align="text"), Head("rows"), Head("largest"), Head("top class"),
         *(head for _ in _METRICS for head in (Head("difference"), Head("adjusted p"))),
@@ -191,10 +199,25 @@ def _compared(lookup: Lookup, rows: Iterable[DeviceOutputs]) -> Table | None:
         *(Head(metric_name(metric), span=2, align="group") for metric in _METRICS),
     )  # fmt: skip
     by = f"; leakage by {series_label(series)}, paired on the same records" if series else ""
-    return Table(f"The first target on two devices{by}", heads, tuple(made), tuple(notes.texts), groups, "words")
+    return Table(f"The first target's file in two places{by}", heads, tuple(made), tuple(notes.texts), groups, "words")
 
 
-def _leak(found: Comparison | None, row: DeviceOutputs, notes: Notes) -> tuple[Cell, Cell]:
+def _two_places(row: SameFile, known: Mapping[tuple[str, ...], Comparison], notes: Notes) -> Row:
+    cells = [
+        Cell(percent(row.rows / row.records), f"of {row.records:,}", "bad" if row.rows else "good"),
+        Cell(f"{row.max_abs:.3g}"),
+        Cell(f"{row.top1:,}", tone="bad" if row.top1 else ""),
+    ]
+    devices = row.device != row.other_device
+    pair = (row.device, row.other_device) if devices else (row.format, row.other_format)
+    for metric in _METRICS:
+        found = known.get(("device" if devices else "format pair", row.format, *pair, metric))
+        cells += [*_leak(found, row, notes)]
+    first, second = (_named(row.device), _named(row.other_device)) if devices else pair
+    return Row(Cell(row.format, f"{second} against {first}", code=True), tuple(cells))
+
+
+def _leak(found: Comparison | None, row: SameFile, notes: Notes) -> tuple[Cell, Cell]:
     """Second device less first, as the rows say; the audit has it the other way round."""
     if found is None:
         return EMPTY, EMPTY

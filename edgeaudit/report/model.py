@@ -305,16 +305,17 @@ class Comparison(_Model):
     note: str | None = None
 
 
-class DeviceOutputs(_Model):
-    """The first target's answers of one format on two devices, on the same `records`.
+class SameFile(_Model):
+    """The first target's file asked in two places about the same `records`: on two devices, or in two runtimes.
 
-    rows: that differ in some value. max_abs: the largest difference, in the artifact's own units. top1: records whose
-    largest class is another.
+    format, device: one place; other_format, other_device: the other. rows: that differ in some value. max_abs: the
+    largest difference, in the file's own units. top1: records whose largest class is another.
     """
 
     format: str
-    first: str
-    second: str
+    device: str
+    other_format: str
+    other_device: str
     records: int
     rows: int
     max_abs: float
@@ -322,7 +323,7 @@ class DeviceOutputs(_Model):
 
 
 class PlacesCompared(_Model):
-    """One model's answers on this machine and on a device: as `DeviceOutputs`."""
+    """One model's answers on this machine and on a device: as `SameFile`."""
 
     model: str
     records: int
@@ -600,7 +601,7 @@ class Audit(_Model):
     across_targets: tuple[AcrossTargets, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     devices: tuple[DeviceInfo, ...] = ()
-    device_outputs: tuple[DeviceOutputs, ...] = ()
+    same_file: tuple[SameFile, ...] = ()
     weaker_exposures: tuple[WeakerExposure, ...] = ()
     weaker_leakage: tuple[LeakageRow, ...] = ()
     together: tuple[TogetherRow, ...] = ()

@@ -87,8 +87,9 @@ def test_a_server_that_answers_like_this_machine(native: tuple[Workbench, dict[s
     assert asked["shadows"] == "this machine"
     assert asked["equivalence"] == [{"model": "target", "records": RECORDS, "rows": 0, "max_abs": 0, "top1": 0}]
     assert asked["fingerprint"]["probes"]["int8"]["kernels"] == "exact"
-    (outputs,) = found["device_outputs"]
-    assert (outputs["first"], outputs["second"], outputs["records"], outputs["rows"]) == ("local", "there", RECORDS, 0)
+    (outputs,) = found["same_file"]
+    assert (outputs["device"], outputs["other_device"]) == ("local", "there")
+    assert (outputs["records"], outputs["rows"]) == (RECORDS, 0)
     compared = [c for c in found["comparisons"] if c["kind"] == "device" and c["metric"] == "auc"]
     assert [(c["format"], c["first"], c["second"], c["value"]) for c in compared] == [(FORMAT, "local", "there", 0)]
     assert "Every device gave the same answers, bit for bit, to all 600 records" in done.stdout.replace("\n", " ")
