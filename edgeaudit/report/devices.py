@@ -89,8 +89,8 @@ def _runtimes(rows: list[SameFile]) -> str:
     worst = max(rows, key=lambda row: (row.rows / row.records, row.max_abs))
     where = f" on {worst.device}" if worst.device != LOCAL else ""
     return (
-        f"From the same file{where}, {worst.other_format} answers {worst.rows:,} of {worst.records:,} records otherwise "
-        f"than {worst.format} (by {worst.max_abs:.3g} at most, another top class for {worst.top1:,})."
+        f"From the same file{where}, {worst.other_format} answers {worst.rows:,} of {worst.records:,} records "
+        f"otherwise than {worst.format} (by {worst.max_abs:.3g} at most, another top class for {worst.top1:,})."
     )
 
 
