@@ -99,11 +99,14 @@ def _leakage(lookup: Lookup) -> list[str]:
     changed = [row for row in tested if significant(row)]
     if not changed:
         return ["In no format was a difference in leakage between devices found."] if tested else []
+    largest: dict[str, Comparison] = {}
+    for row in sorted(changed, key=lambda row: -abs(row.value or 0.0)):
+        largest.setdefault(row.format, row)
     pairs = [
         f"{row.format} by {difference(row.metric, row.value or 0.0)} of {metric_name(row.metric)} on "
         f"{_named(row.first)} against {_named(row.second)} "
         f"{difference_interval(row.metric, row.low, row.high)}".rstrip()
-        for row in sorted(changed, key=lambda row: -abs(row.value or 0.0))[:2]
+        for row in largest.values()
     ]
     return [f"Leakage differs between devices: {listed(pairs)}."]
 
