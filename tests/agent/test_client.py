@@ -140,7 +140,7 @@ def test_redirections_are_not_followed() -> None:
 
 
 @pytest.fixture(scope="session")
-def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def triton(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The Python of an environment with tritonclient; skips without pip."""
     found = Environment("tritonclient", ("tritonclient[http]==2.73.0",), ((3, 11),), "tritonclient.http", "a test")
     with pytest.MonkeyPatch.context() as patch:
@@ -149,7 +149,7 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             found.prepare()
         except ToolchainError as exc:
             pytest.skip(f"no tritonclient: {exc}")
-        yield str(found.python())
+        return str(found.python())
 
 
 TRITON = """
