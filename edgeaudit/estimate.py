@@ -15,11 +15,13 @@ from edgeaudit.store import Store
 __all__ = ["Rates", "StageEstimate", "estimate", "probe_job"]
 
 _STAGES = (
-    "control", "train", "compress", "adopt", "query", "view", "boundary", "trajectory", "measure", "exposure",
+    "control", "train", "compress", "adopt", "query", "view", "boundary", "trajectory", "equivalence", "measure",
+    "exposure",
     "inspect", "latency",
 )  # fmt: skip
 
-_SECONDS = {"inspect": 0.5, "latency": 1.2}
+_SECONDS = {"inspect": 0.5, "latency": 1.2, "equivalence": 10.0, "device": 12.0}
+"""equivalence, device: an agent that starts under emulation, and some hundred records of a small model."""
 
 
 class Rates:
@@ -56,7 +58,11 @@ def _job_class(job: Job) -> str:
         "train": lambda: (inputs["population"], inputs["recipe"]),
         # All passes so far: what is exported may be a smaller model than in another format.
         "compress": lambda: (inputs["population"], job.hints["passes"]),
-        "query": lambda: (inputs["population"], inputs["runtime"], inputs["options"], job.hints.get("format")),
+        "query": lambda: (
+            *(inputs[name] for name in ("population", "runtime", "options")),
+            job.hints.get("format"),
+            _asked_at(job),
+        ),
         "view": lambda: (inputs["population"], inputs["view"], job.hints.get("format")),
         "boundary": lambda: (inputs["population"], inputs["budget"], inputs["records"], job.hints.get("format")),
         "trajectory": lambda: (
@@ -69,6 +75,14 @@ def _job_class(job: Job) -> str:
     return f"{job.kind}:{json.dumps(told[job.kind](), sort_keys=True)}" if job.kind in told else job.kind
 
 
+def _asked_at(job: Job) -> list[str]:
+    """Where a query is asked; here and there take different times, and so does what may be taken from here."""
+    reach = job.inputs["device"].get("reach")
+    return (
+        [] if reach is None else [reach["via"], reach["profile"] or "", "stand-in" if "stand_in" in job.inputs else ""]
+    )
+
+
 def typical_seconds(job: Job, recipe_seconds: float = 10.0) -> float:
     """A first guess. recipe_seconds: of training one model of this audit."""
     if job.kind == "compress":
@@ -76,6 +90,8 @@ def typical_seconds(job: Job, recipe_seconds: float = 10.0) -> float:
         return spec.typical_seconds + (spec.trainings if spec.trains else 0.0) * recipe_seconds
     if job.kind == "trajectory":
         return float(job.hints["trainings"]) * recipe_seconds
+    if job.kind == "query" and _asked_at(job):
+        return _SECONDS["device"]
     if job.kind in _SECONDS:
         return _SECONDS[job.kind]
     return {"train": recipe_seconds, "query": 0.15 + 0.04 * recipe_seconds, "view": 0.2 + 0.04 * recipe_seconds}.get(

@@ -17,7 +17,8 @@ from edgeaudit.jobs.base import JobRef
 __all__ = ["ProgressView", "clock"]
 
 _STAGES = {
-    "control": "control", "train": "train", "compress": "compress", "query": "query", "view": "ask again",
+    "control": "control", "train": "train", "compress": "compress", "query": "query",
+    "equivalence": "compare devices", "view": "ask again",
     "boundary": "boundary", "trajectory": "distil", "measure": "attack", "exposure": "expose",
     "inspect": "look into", "latency": "time", "adopt": "read",
 }  # fmt: skip
