@@ -176,7 +176,10 @@ class Emulation:
         if runtime in self._sets:
             return
         if runtime in self.profile.runtimes:
-            raise DeviceError(f"'{runtime}' on '{self.profile.name}' cannot be emulated: pip cannot bring it")
+            raise DeviceError(
+                f"'{runtime}' on '{self.profile.name}' cannot be emulated: pip cannot bring it. Leave its formats out "
+                "of the device's 'formats'"
+            )
         known = ", ".join(self.profile.runtimes)
         raise DeviceError(f"the profile '{self.profile.name}' has no runtime '{runtime}'; it has: {known}")
 
