@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from edgeaudit.artifact import Artifact
 from edgeaudit.devices.local import cpu_flags, cpu_name
-from edgeaudit.devices.ways import EMULATED, Reach, Serving, find_way
+from edgeaudit.devices.registry import find_way
+from edgeaudit.devices.ways import EMULATED, Reach, Serving
 from edgeaudit.errors import EdgeAuditError
 from edgeaudit.formats import PassUse
 from edgeaudit.runtimes.registry import find_runtime

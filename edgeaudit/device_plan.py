@@ -10,7 +10,7 @@ from edgeaudit.agent import RUNTIMES
 from edgeaudit.agent.served import runtime_class
 from edgeaudit.devices.asking import Pace
 from edgeaudit.devices.device_runtime import DeviceRuntimeSpec, device_facts, told_versions
-from edgeaudit.devices.ways import find_way
+from edgeaudit.devices.registry import find_way
 from edgeaudit.errors import ArtifactError, DeviceError, SpecError, did_you_mean
 from edgeaudit.formats import Format
 from edgeaudit.recipes.base import source_digest

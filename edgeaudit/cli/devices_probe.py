@@ -14,7 +14,8 @@ from edgeaudit.agent import RUNTIMES
 from edgeaudit.devices.emulated import EmulatedWay
 from edgeaudit.devices.probing import AS_IT_COMES, Row, machine_rows, runtime_rows
 from edgeaudit.devices.profiles import Profile, find_profile
-from edgeaudit.devices.ways import EMULATED, Reach, Way, find_way
+from edgeaudit.devices.registry import find_way
+from edgeaudit.devices.ways import EMULATED, Reach, Way
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, MissingEnvironment
 
 __all__ = ["probe"]

@@ -7,7 +7,7 @@ import tempfile
 import weakref
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -17,9 +17,10 @@ import numpy.typing as npt
 
 from edgeaudit.agent import MAX_BODY, RUNTIMES
 from edgeaudit.agent.served import runtime_class
-from edgeaudit.artifact import Artifact
 from edgeaudit.devices.asking import Ledger, Pace, Patient, insist
-from edgeaudit.devices.ways import Reach, Serving, Way, find_way
+from edgeaudit.devices.registry import find_way
+from edgeaudit.devices.shipping import shipped
+from edgeaudit.devices.ways import Reach, Serving, Way
 from edgeaudit.errors import ArtifactError, DeviceError
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 
@@ -30,7 +31,6 @@ __all__ = [
     "RemoteRuntime",
     "device_facts",
     "on_device",
-    "shipped",
     "told_versions",
 ]
 
@@ -167,13 +167,3 @@ def device_facts(reach: Reach, runtime: str) -> dict[str, Any]:
 def told_versions(facts: Mapping[str, Any]) -> dict[str, str]:
     """Package -> version, of those that the device told."""
     return {package: version for package, version in (facts["versions"] or {}).items() if version is not None}
-
-
-def shipped(artifact: Artifact, folder: Path) -> Path:
-    """The folder, filled with what a device gets: the files, and a manifest without what it need not know."""
-    artifact.verify()
-    manifest = replace(artifact.manifest, calibration_ids=(), calibration_policy=None, recipe={})
-    Artifact(folder, manifest).save()
-    for name in (manifest.file, *manifest.companions):
-        (folder / name).symlink_to((artifact.folder / name).resolve())
-    return folder

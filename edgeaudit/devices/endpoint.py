@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgeaudit.agent.served import runtime_class
 from edgeaudit.agent.tensors import DATATYPES, Head, datatype_of
 from edgeaudit.artifact import Artifact, Manifest, TensorSpec
 from edgeaudit.devices.oip import OipClient
@@ -243,9 +244,7 @@ def _agents_facts(client: OipClient, runtime: str) -> dict[str, Any]:
 
 
 def _packages(runtime: str) -> tuple[str, ...]:
-    from edgeaudit.runtimes.registry import find_runtime
-
-    return find_runtime(runtime).spec.packages
+    return runtime_class(runtime).spec.packages
 
 
 def _tensors(about: Head, key: str, where: str) -> dict[str, Head]:

@@ -19,16 +19,16 @@ from urllib.parse import urlsplit
 import numpy.typing as npt
 
 from edgeaudit.agent import RUNTIMES
+from edgeaudit.agent.served import runtime_class
 from edgeaudit.artifact import Artifact, file_sha256
 from edgeaudit.devices.agent_file import OLDEST_PYTHON, agent_bytes
-from edgeaudit.devices.device_runtime import shipped
 from edgeaudit.devices.oip import OipClient
 from edgeaudit.devices.profiles import find_profile
 from edgeaudit.devices.serving import ClientServing
+from edgeaudit.devices.shipping import shipped
 from edgeaudit.devices.ssh_link import FarProgram, ProgramEnded, SshLink, require_address
 from edgeaudit.devices.ways import Reach, Way
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, MissingToolchain
-from edgeaudit.runtimes.registry import find_runtime
 
 __all__ = ["LEASE_SECONDS", "SshDevice", "SshServing", "SshWay"]
 
@@ -194,7 +194,7 @@ class SshDevice:
 
     def missing(self, runtime: str, what: str) -> DeviceError:
         """The error for a runtime that is not installed there, with the line that installs it."""
-        wanted: tuple[str, ...] = find_runtime(runtime).spec.packages
+        wanted: tuple[str, ...] = runtime_class(runtime).spec.packages
         if self.reach.profile is not None:
             build = find_profile(self.reach.profile).runtimes.get(runtime)
             wanted = build.requirements if build is not None and build.requirements else wanted

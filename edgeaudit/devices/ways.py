@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edgeaudit.errors import DeviceError
 
-__all__ = ["EMULATED", "LOCAL", "Reach", "Serving", "Way", "find_way"]
+__all__ = ["EMULATED", "LOCAL", "Reach", "Serving", "Way"]
 
 LOCAL = "local"
 EMULATED = "emulated"
@@ -131,24 +131,3 @@ class Way(ABC):
 
         max_body: bytes of the largest request. Raises `ArtifactError` for an artifact that the runtime refuses there.
         """
-
-
-def find_way(reach: Reach) -> Way:
-    """The way that `reach.via` names; `DeviceError` for one that there is not."""
-    scheme, separator, _ = reach.via.partition("://")
-    if reach.via == EMULATED:
-        from edgeaudit.devices.emulated import EmulatedWay
-
-        return EmulatedWay(reach)
-    if separator and scheme == "ssh":
-        from edgeaudit.devices.ssh import SshWay
-
-        return SshWay(reach)
-    if separator and scheme in {"http", "https", "oip"}:
-        from edgeaudit.devices.endpoint import EndpointWay
-
-        return EndpointWay(reach)
-    raise DeviceError(
-        f"'{reach.via}' is no way to a device; there are: {EMULATED}, ssh://user@host, and http://, https:// or oip:// "
-        "with host and port of a server that is already there"
-    )

@@ -149,7 +149,9 @@ def _asked(devices: Iterable[DeviceInfo]) -> Table:
 def _one_asked(device: DeviceInfo, one: DeviceFormat, notes: Notes) -> Row:
     packages = ", ".join(f"{name} {version}" for name, version in one.versions.items())
     options = ", ".join(f"{key}: {value}" for key, value in one.options.items())
-    why = "; ".join(part for part in (packages, f"options {options}" if options else "") if part)
+    engines = ", ".join(f"{e.get('file')} ({e.get('precision')}, SHA-256 {e.get('sha256')})" for e in one.engines)
+    told = (packages, f"options {options}" if options else "", f"engines {engines}" if engines else "")
+    why = "; ".join(part for part in told if part)
     runtime = one.fingerprint.get("runtime", {})
     name = " ".join([str(runtime.get("name", "")), *list(dict(runtime.get("versions", {})).values())[:1]]).strip()
     asked = f"{one.asked:,}" + (f", {one.resumed:,} of them earlier" if one.resumed else "")

@@ -17,7 +17,8 @@ import pytest
 from edgeaudit.artifact import Artifact, Manifest, TensorSpec
 from edgeaudit.devices.endpoint import EndpointServing, EndpointWay
 from edgeaudit.devices.oip import OipClient
-from edgeaudit.devices.ways import Reach, find_way
+from edgeaudit.devices.registry import find_way
+from edgeaudit.devices.ways import Reach
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, ProtocolError
 from tests.agent.foreign import Foreign, described, running
 from tests.agent.serving import FLOATS, TOKEN, serving

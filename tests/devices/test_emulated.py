@@ -18,7 +18,8 @@ from edgeaudit.artifact import Artifact
 from edgeaudit.cli.main import app
 from edgeaudit.devices.agent_process import AgentProcess
 from edgeaudit.devices.profiles import Profile
-from edgeaudit.devices.ways import EMULATED, Reach, find_way
+from edgeaudit.devices.registry import find_way
+from edgeaudit.devices.ways import EMULATED, Reach
 from edgeaudit.errors import ArtifactError, DeviceLost
 from edgeaudit.formats import PassUse
 from edgeaudit.runtimes.registry import find_runtime

@@ -14,7 +14,8 @@ from edgeaudit.devices import debian
 from edgeaudit.devices.emulated import EmulatedWay
 from edgeaudit.devices.emulation import Emulation, _debian_python, wheel_sets
 from edgeaudit.devices.profiles import Profile
-from edgeaudit.devices.ways import EMULATED, Reach, find_way
+from edgeaudit.devices.registry import find_way
+from edgeaudit.devices.ways import EMULATED, Reach
 from edgeaudit.errors import DeviceError, MissingEnvironment, ToolchainError
 from tests.devices.boards import HASWELL, PI_4, PI_5, board
 
@@ -81,7 +82,7 @@ def test_devices_share_what_is_the_same() -> None:
     names = {folder.name.rpartition("-")[0] for folder in four & five}
     assert names == {"qemu", "userland-aarch64-3.11", "wheels-aarch64-3.11"}
     assert {folder.name.rpartition("-")[0] for folder in four & haswell} == {"qemu"}
-    pins = {"onnxruntime": {"version": "1", "requirements": ["onnxruntime==1.23.2"], "source": "PyPI"}}
+    pins = {"onnxruntime": {"version": "1.23.2", "requirements": ["onnxruntime==1.23.2"], "source": "PyPI"}}
     older = Emulation(board("older", "cortex-a72", runtimes=pins)).folders()
     assert {folder.name.rpartition("-")[0] for folder in older - four} == {"wheels-aarch64-3.11"}
 

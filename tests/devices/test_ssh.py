@@ -27,8 +27,9 @@ from edgeaudit.devices import ssh, ssh_link
 from edgeaudit.devices.asking import Pace
 from edgeaudit.devices.device_runtime import RemoteRuntime, on_device
 from edgeaudit.devices.oip import OipClient
+from edgeaudit.devices.registry import find_way
 from edgeaudit.devices.ssh import SshServing, SshWay
-from edgeaudit.devices.ways import Reach, Way, find_way
+from edgeaudit.devices.ways import Reach, Way
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost
 from edgeaudit.formats import FORMATS
 from edgeaudit.runtimes.registry import find_runtime

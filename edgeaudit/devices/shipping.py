@@ -1,0 +1,20 @@
+"""What of an artifact leaves this machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from edgeaudit.artifact import Artifact
+
+__all__ = ["shipped"]
+
+
+def shipped(artifact: Artifact, folder: Path) -> Path:
+    """The folder, filled with what a device gets: the files, and a manifest without what it need not know."""
+    artifact.verify()
+    manifest = replace(artifact.manifest, calibration_ids=(), calibration_policy=None, recipe={})
+    Artifact(folder, manifest).save()
+    for name in (manifest.file, *manifest.companions):
+        (folder / name).symlink_to((artifact.folder / name).resolve())
+    return folder
