@@ -40,7 +40,7 @@ from edgeaudit.report.model import (
     Verdict,
 )
 
-DEVICE = "pi5"
+DEVICE = "local"
 MEMBERS = NONMEMBERS = 900
 FAILED = "litert-int8-dynamic"
 ERROR = (
