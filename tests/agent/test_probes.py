@@ -90,5 +90,5 @@ def test_infinity_can_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(probes, "runtime_class", lambda _: Overflowing)
     found = run_probes("onnxruntime", {})
-    assert found["int8"] == {"answers": ["inf"], "kernels": "float16"}
+    assert found["int8"] == {"answers": ["inf"], "kernels": "overflow"}
     json.dumps(found, allow_nan=False)

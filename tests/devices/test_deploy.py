@@ -100,7 +100,10 @@ def test_keep_goes_on_and_stop_removes(host: FarHost, served: Artifact) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_without_keep_it_serves_until_it_is_ended(host: FarHost, served: Artifact, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "edgeaudit", "devices", "deploy", str(served.folder), "--to", host.address]
+    # A shell's background jobs ignore SIGINT, and so would this one where the tests are such a job.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    signal.signal(signal.SIGINT, before)
     assert process.stdout is not None
     assert "serves doubled with onnxruntime; Ctrl-C ends it" in process.stdout.readline()
     token = Path(process.stdout.readline().split("$(cat ")[1].strip(" )\n"))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeaudit.devices.local import local_fingerprint
 from edgeaudit.errors import ArtifactError
 from edgeaudit.jobs.base import JobContext
 from edgeaudit.jobs.inspect import inspect_artifact
@@ -42,7 +43,8 @@ def stored(store: Store, passes: list[str], runtime: str, options: dict[str, Any
     (artifact.folder / "entry.json").write_text("{}")
     (store.root / "query" / "q").mkdir(parents=True)
     source = [str(artifact.folder.parent.relative_to(store.root)), artifact.folder.name]
-    about = {"inputs": {"source": source, "runtime": runtime, "options": options}}
+    told = {"source": source, "runtime": runtime, "options": options, "device": local_fingerprint()}
+    about = {"inputs": told, "facts": {}}
     store.finish(store.root / "query" / "q", about)
     return artifact.folder
 
