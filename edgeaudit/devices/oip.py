@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPSConnection, RemoteDisconnected, responses
+from http.client import (
+    HTTPConnection,
+    HTTPException,
+    HTTPMessage,
+    HTTPSConnection,
+    IncompleteRead,
+    RemoteDisconnected,
+    responses,
+)
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -205,6 +213,9 @@ class OipClient:
         self._connection.request(method, self._base + path, body, headers)
         response = self._connection.getresponse()
         content = response.read(_LARGEST_ANSWER)
+        # Reading a number of bytes, http.client of Python 3.11 takes an answer that was cut short for a whole one.
+        if response.length and len(content) < _LARGEST_ANSWER:
+            raise IncompleteRead(content, response.length)
         if not response.isclosed() and response.read(1):
             self._connection.close()
             raise ProtocolError(f"{self.url} answered with more than {_LARGEST_ANSWER} bytes")

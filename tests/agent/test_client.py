@@ -15,7 +15,7 @@ import pytest
 
 from edgeaudit.devices.environments import Environment
 from edgeaudit.devices.oip import OipClient
-from edgeaudit.errors import DeviceError, ProtocolError
+from edgeaudit.errors import DeviceError, DeviceLost, ProtocolError
 from tests.agent.serving import TOKEN, Agent, serving
 
 VALUES = np.array([[1, 2], [-0.5, 3], [np.pi, 1e-30]], np.float32)
@@ -232,3 +232,14 @@ def test_tritonclient(others: str, agent: Agent) -> None:
         "token": ["403", "this is not the token"],
     }
     assert agent.serves()
+
+
+def test_an_answer_that_was_cut_short_is_a_lost_connection_and_no_nonsense() -> None:
+    """What a tunnel that dies in the middle of an answer leaves: asking again may help."""
+    cut = b'{"name": "agent", "vers'
+    with answering(cut, {"Content-Length": "400"}) as url, pytest.raises(DeviceLost, match="cannot be asked"):
+        OipClient(url).server_metadata()
+    head = {"Content-Length": "400", "Inference-Header-Content-Length": "155"}
+    for body in (b"", cut):
+        with answering(body, head) as url, pytest.raises(DeviceLost):
+            OipClient(url).infer("m", {"x": np.zeros((1, 2), np.float32)})
