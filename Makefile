@@ -21,7 +21,7 @@ test: $(READY) lint types
 
 # The quick loop.
 check: $(READY) lint types
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal -q -m "not toolchain and not e2e"
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -q -m "not toolchain and not e2e and not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -22,7 +22,12 @@ EXPOSURES: tuple[Exposure, ...] = ("logits", "probabilities")
 # What blunter attacks see of a shift of 2: see test_higher_means_member.
 LEAST_AUC = {"gap": 0.55, "ml-leaks": 0.7, "label-only": 0.6}
 
-pytestmark = pytest.mark.parametrize(("name", "variant"), ALL)
+_TRAINED = {("samia", "attention")}
+"""Attacks that train a network in each test."""
+
+pytestmark = pytest.mark.parametrize(
+    ("name", "variant"), [pytest.param(*one, marks=pytest.mark.slow if one in _TRAINED else ()) for one in ALL]
+)
 
 
 def settings_for(name: str, variant: str) -> dict[str, Any]:

@@ -157,6 +157,7 @@ def test_large_records_are_sampled() -> None:
 
 
 @pytest.mark.data
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "key", "label", "n"),
     [("cifar10_train20k.npz", "x", "y", 150), ("fashion_mnist.npz", "x_train", "y_train", 150)],

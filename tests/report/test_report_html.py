@@ -15,6 +15,8 @@ from edgeaudit.report.html import html_text, write_html
 from edgeaudit.report.model import Audit, Verdict
 from tests.report import sample
 
+pytestmark = pytest.mark.slow  # every test makes whole pages, with all their plots
+
 HOSTILE = "<script>alert(1)</script>\"' onload=x {{ 7*7 }} $\\frac$ &amp;"
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 

@@ -22,6 +22,8 @@ from edgeaudit.report.model import (
 from edgeaudit.report.pareto import Pareto, accuracy_interval
 from tests.report import sample
 
+pytestmark = pytest.mark.slow  # every test makes whole pages, with all their plots
+
 DEVICE = "local"
 A, B, C = (Place(name, DEVICE) for name in "abc")
 
