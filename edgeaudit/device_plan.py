@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from edgeaudit.agent import RUNTIMES
@@ -46,12 +47,12 @@ class DevicePlan:
             "code": source_digest(runtime_class(found.runtime).__module__, *spec.code, *_CODE),
         }
 
-    @property
+    @cached_property
     def timed(self) -> bool:
         """Whether a call there takes what it takes on the device."""
         return find_way(self.spec.reach("")).timed
 
-    @property
+    @cached_property
     def hints(self) -> dict[str, Any]:
         """How the device is asked, which no answer depends on."""
         pace = Pace(self.name, self.spec.rate, self.spec.retries, self.spec.max_queries, self.spec.max_time)

@@ -20,6 +20,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from edgeaudit.devices.folders import cache_root
 from edgeaudit.errors import MissingEnvironment, ToolchainError, store_errors
 
 __all__ = ["ENVIRONMENTS", "Environment", "find_environment"]
@@ -46,7 +47,7 @@ class Environment:
     def folder(self) -> Path:
         """Where it is or will be."""
         text = json.dumps([self.requirements, self.imports])
-        return _root() / f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        return cache_root(_ROOT, "environments") / f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     @property
     def remedy(self) -> str:
@@ -166,15 +167,6 @@ def find_environment(name: str) -> Environment:
     if name not in ENVIRONMENTS:
         raise ToolchainError(f"there is no environment '{name}'; there are: {', '.join(ENVIRONMENTS)}")
     return ENVIRONMENTS[name]
-
-
-def _root() -> Path:
-    """`EDGEAUDIT_ENVIRONMENTS`, or `edgeaudit/environments` in the user's cache as XDG has it."""
-    if named := os.environ.get(_ROOT):
-        return Path(named)
-    cached = os.environ.get("XDG_CACHE_HOME", "")
-    home = Path(cached) if Path(cached).is_absolute() else Path.home() / ".cache"
-    return home / "edgeaudit" / "environments"
 
 
 @cache
