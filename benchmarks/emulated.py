@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.artifact import Artifact
-from edgeaudit.devices.local import cpu_flags, cpu_name
 from edgeaudit.devices.registry import find_way
-from edgeaudit.devices.ways import EMULATED, Reach, Serving
+from edgeaudit.devices.transport import EMULATED, Reach, Serving
 from edgeaudit.errors import EdgeAuditError
-from edgeaudit.formats import PassUse
+from edgeaudit.filetypes.artifact import Artifact
+from edgeaudit.formats.presets import PassUse
+from edgeaudit.host.fingerprint import cpu_flags, cpu_name
 from edgeaudit.runtimes.registry import find_runtime
 from tests.exporters.toys import artifact, toy
 

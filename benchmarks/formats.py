@@ -24,23 +24,23 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from edgeaudit.artifact import Artifact
-from edgeaudit.audit import Prepared, prepare
-from edgeaudit.calls import Call
 from edgeaudit.cli.progress import ProgressView
-from edgeaudit.compositions import starts_from
+from edgeaudit.config.audit import AuditSpec
+from edgeaudit.config.calls import Call
 from edgeaudit.errors import EdgeAuditError
-from edgeaudit.executors.base import RunResult
-from edgeaudit.executors.processes import LocalProcesses
 from edgeaudit.exporters import PassSpec, find_pass
-from edgeaudit.formats import FORMATS
-from edgeaudit.jobs.base import Job, JobRef
-from edgeaudit.jobs.query import RESPONSES
-from edgeaudit.known_bad import KNOWN_BAD
+from edgeaudit.filetypes.artifact import Artifact
+from edgeaudit.formats.incompatibilities import KNOWN_BAD
+from edgeaudit.formats.presets import FORMATS
+from edgeaudit.formats.resolve import starts_from
+from edgeaudit.graph.executor import RunResult
+from edgeaudit.graph.job import Job, JobRef
+from edgeaudit.graph.processes import LocalProcesses
+from edgeaudit.graph.store import Store
+from edgeaudit.pipeline.audit import Prepared, prepare
 from edgeaudit.runtimes.base import RuntimeSpec
 from edgeaudit.runtimes.registry import find_runtime
-from edgeaudit.spec import AuditSpec
-from edgeaudit.store import Store
+from edgeaudit.stages.query import RESPONSES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, PART = ROOT / "docs" / "formats.md", Path("out") / "formats.md"
@@ -201,7 +201,7 @@ def _how_they_answer(found: Mapping[str, list[Row]]) -> Iterator[str]:
         "Accuracy on records that the model did not train on, less that of the model before it was compressed, in "
         "percentage points with a 95% interval (paired, over those records). RMS error: of the answers against torch's "
         "over the spread of torch's; worst class: of the class where it is largest; reach: how far the answers reach "
-        "where torch's reach farthest, which clipping shortens (`edgeaudit/runtimes/agreement.py`); top-1: share of "
+        "where torch's reach farthest, which clipping shortens (`edgeaudit/filetypes/agreement.py`); top-1: share of "
         "records with the same top class; these four on the calibration records. An audit refuses a format beyond its "
         "limits, and says so. What is trained on (pruned, distilled, trained with its rounding) is held against its "
         "own torch model, and its accuracy against the one before.\n"
@@ -234,8 +234,8 @@ def _row(row: Row, reference: np.ndarray[Any, np.dtype[np.bool_]]) -> str:
 def _known_bad() -> Iterator[str]:
     yield "## What is known not to go together\n"
     yield (
-        "`edgeaudit/known_bad.py` is where this is written. *By name*: before anything runs. *By the runtime*: which "
-        "knows the CPU and the file. *By its answers*: they are compared with torch's in every audit, and a file "
+        "`edgeaudit/formats/incompatibilities.py` is where this is written. *By name*: before anything runs. *By the "
+        "runtime*: which knows the CPU and the file. *By its answers*: they are compared with torch's in every audit, and a file "
         "beyond its format's limits is refused.\n"
     )
     yield "| pair | why | instead | refused |"

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.artifact import Kind, TensorSpec
 from edgeaudit.errors import ToolchainError, did_you_mean, toolchain_errors
-from edgeaudit.houses import House
-from edgeaudit.plugins import installed_versions, package_versions
+from edgeaudit.filetypes.artifact import Kind, TensorSpec
+from edgeaudit.host.isolation import House
+from edgeaudit.host.packages import installed_versions, package_versions
 from edgeaudit.recipes.base import Recipe
 
 if TYPE_CHECKING:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgeaudit.artifact import TensorSpec
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters import pt2e
 from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
-from edgeaudit.runtimes.quiet import quiet
+from edgeaudit.filetypes.artifact import TensorSpec
+from edgeaudit.host.quiet import quiet
 
 if TYPE_CHECKING:
     import torch

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from edgeaudit.errors import ToolchainError
+from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 from edgeaudit.recipes.base import Recipe, build
 from edgeaudit.recipes.resizing import resize
-from edgeaudit.runtimes.quiet import NO_TELEMETRY, quiet
 
 __all__ = ["Rounding", "RoundingSpec", "hookable", "module", "put_in", "recipe_of"]
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.artifact import Layout, TensorSpec
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters import pt2e
 from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
-from edgeaudit.runtimes.quiet import quiet
+from edgeaudit.filetypes.artifact import Layout, TensorSpec
+from edgeaudit.host.quiet import quiet
 
 if TYPE_CHECKING:
     from torch import nn

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
-from edgeaudit.runtimes.quiet import NO_TELEMETRY, quiet
+from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edgeaudit.exporters import onnx as onnx_exporter
 from edgeaudit.exporters import openvino as openvino_exporter
 from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
-from edgeaudit.runtimes.quiet import NO_TELEMETRY, quiet
+from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 
 __all__ = ["CALIBRATIONS", "PASSES", "PRESETS", "OnnxInt8", "OpenVinoInt8", "settings"]
 

@@ -11,7 +11,7 @@ from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
 from edgeaudit.exporters.finetune import zeros_kept
 from edgeaudit.exporters.nncf_ptq import CALIBRATIONS, PRESETS, settings
-from edgeaudit.runtimes.quiet import NO_TELEMETRY, quiet
+from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 
 if TYPE_CHECKING:
     from torch import nn

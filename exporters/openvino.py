@@ -15,10 +15,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from edgeaudit.artifact import Layout, TensorSpec
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
-from edgeaudit.runtimes.quiet import NO_TELEMETRY, quiet
+from edgeaudit.filetypes.artifact import Layout, TensorSpec
+from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 
 __all__ = ["PASSES", "Export", "save"]
 

@@ -20,7 +20,7 @@ from edgeaudit.exporters import (
     torch_pruning,
 )
 from edgeaudit.exporters.base import Pass, PassSpec
-from edgeaudit.plugins import with_entry_points
+from edgeaudit.host.packages import with_entry_points
 
 __all__ = ["GROUP", "find_pass", "pass_specs"]
 

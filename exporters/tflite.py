@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
 from edgeaudit.exporters.litert import tflite_product
-from edgeaudit.runtimes.quiet import quiet
+from edgeaudit.host.quiet import quiet
 
 __all__ = ["PASSES", "Convert"]
 
@@ -50,7 +50,7 @@ class Convert(Pass):
             "softmax": ("outside", "inside"),
             "interface": ("integer", "uint8", "float"),
         },
-        code=("edgeaudit.exporters.litert", "edgeaudit.runtimes.tensorflow"),
+        code=("edgeaudit.exporters.litert", "edgeaudit.host.tensorflow"),
         typical_seconds=1.5,
         house="tensorflow",
     )
@@ -64,8 +64,8 @@ class Convert(Pass):
         return params["precision"] in _STATIC
 
     def _apply(self, job: ExportJob) -> Product:
+        from edgeaudit.host.tensorflow import tensorflow
         from edgeaudit.recipes.keras_models import keras, load_keras
-        from edgeaudit.runtimes.tensorflow import tensorflow
 
         inside = job.params["softmax"] == "inside"
         if job.params["interface"] == "uint8" and job.params["precision"] == "int16x8":

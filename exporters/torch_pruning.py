@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
+from edgeaudit.host.quiet import quiet
 from edgeaudit.recipes.base import Recipe
-from edgeaudit.runtimes.quiet import quiet
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -14,12 +14,12 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.artifact import Artifact, PassRecord
 from edgeaudit.exporters import ExportJob, find_pass
-from edgeaudit.houses import enter
-from edgeaudit.jobs.train_keras import keras_manifest
+from edgeaudit.filetypes.artifact import Artifact, PassRecord
+from edgeaudit.host.isolation import enter
 from edgeaudit.recipes.base import Recipe, Training
 from edgeaudit.runtimes.registry import find_runtime
+from edgeaudit.stages.train_keras import keras_manifest
 
 FloatArray = npt.NDArray[np.float32]
 _Arguments = ParamSpec("_Arguments")

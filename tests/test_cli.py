@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from edgeaudit.attacks.registry import attack_names, attack_specs
 from edgeaudit.cli import app, main
-from edgeaudit.formats import FORMATS
-from edgeaudit.spec import load_spec
+from edgeaudit.config.audit import load_spec
+from edgeaudit.formats.presets import FORMATS
 
 
 @pytest.fixture(autouse=True)
@@ -96,11 +96,11 @@ def test_every_yaml_of_the_repository_is_valid(root_folder: Path) -> None:
 
 
 def test_every_key_is_documented(root_folder: Path) -> None:
-    from edgeaudit import sections
-    from edgeaudit.sections.base import Section
-    from edgeaudit.spec import AuditSpec
+    from edgeaudit import config
+    from edgeaudit.config.audit import AuditSpec
+    from edgeaudit.config.base import Section
 
-    for module in pkgutil.iter_modules(sections.__path__, "edgeaudit.sections."):
+    for module in pkgutil.iter_modules(config.__path__, "edgeaudit.config."):
         importlib.import_module(module.name)
     text = (root_folder / "docs" / "audit-yaml.md").read_text(encoding="utf-8")
     specs = Section.__subclasses__()

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from edgeaudit.audit import prepare, run_audit
 from edgeaudit.cli.progress import ProgressView
-from edgeaudit.executors.processes import LocalProcesses
-from edgeaudit.plan import Plan
-from edgeaudit.sections.formats import FormatUse
-from edgeaudit.spec import AuditSpec, load_spec
-from edgeaudit.store import Store
+from edgeaudit.config.audit import AuditSpec, load_spec
+from edgeaudit.config.formats import FormatUse
+from edgeaudit.graph.processes import LocalProcesses
+from edgeaudit.graph.store import Store
+from edgeaudit.pipeline.audit import prepare, run_audit
+from edgeaudit.pipeline.plan import Plan
 
 HERE = Path(__file__).resolve().parent
 DATA_SETS = ("location30", "letter", "uci-har", "fashion-mnist", "mnist", "cifar10")

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgeaudit.agent.probes import run_probes
 from edgeaudit.agent.served import Served, runtime_class
-from edgeaudit.devices.local import cpu_flags, cpu_name
+from edgeaudit.host.fingerprint import cpu_flags, cpu_name
 
 __all__ = ["BUILD", "agent_version", "fingerprint", "machine"]
 

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.agent.served import runtime_class
-from edgeaudit.artifact import Artifact, Manifest
 from edgeaudit.errors import EdgeAuditError
+from edgeaudit.filetypes.artifact import Artifact, Manifest
 
 __all__ = ["FOLDER", "PROBES", "run_probes"]
 

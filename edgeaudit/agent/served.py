@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from edgeaudit.agent import RUNTIMES
 from edgeaudit.agent.tensors import datatype_of
-from edgeaudit.artifact import Artifact, TensorSpec
 from edgeaudit.errors import ArtifactError, ProtocolError
+from edgeaudit.filetypes.artifact import Artifact, TensorSpec
 from edgeaudit.quality.latency import take_times
 from edgeaudit.runtimes.base import Runtime
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeaudit.attacks.base import AttackSpec, Exposure, FloatArray, Grid
 from edgeaudit.attacks.signals import probabilities
-from edgeaudit.exposures import Level
+from edgeaudit.config.exposures import Level
 
 __all__ = ["Seen", "largest", "one_hot", "rounded", "unreadable"]
 

@@ -10,17 +10,17 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from edgeaudit.assemble import require_folder
 from edgeaudit.attacks.registry import ALL, find_attack
-from edgeaudit.audit import prepare, run_audit
 from edgeaudit.cli.options import DEFAULT_STORE, StoreOption, WorkersOption, executor_for
 from edgeaudit.cli.progress import ProgressView, clock
+from edgeaudit.config.audit import recorded_spec
+from edgeaudit.config.threat import ThreatSpec
 from edgeaudit.errors import RunError, SpecError
-from edgeaudit.plan import TRACED
+from edgeaudit.pipeline.assemble import require_folder
+from edgeaudit.pipeline.audit import prepare, run_audit
+from edgeaudit.pipeline.plan import TRACED
 from edgeaudit.report.schema import read_audit
 from edgeaudit.report.terminal import render
-from edgeaudit.sections.threat import ThreatSpec
-from edgeaudit.spec import recorded_spec
 
 __all__ = ["attack"]
 

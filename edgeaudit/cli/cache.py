@@ -11,7 +11,7 @@ from rich.table import Table
 
 from edgeaudit.cli.options import DEFAULT_STORE, StoreOption
 from edgeaudit.errors import StoreError
-from edgeaudit.store import Store
+from edgeaudit.graph.store import Store
 
 __all__ = ["app"]
 

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from edgeaudit.assemble import load_scores
-from edgeaudit.gate import judge, require_budgets_exist
+from edgeaudit.config.audit import load_spec, recorded_spec
+from edgeaudit.gate.judge import judge, require_budgets_exist
+from edgeaudit.pipeline.assemble import load_scores
 from edgeaudit.report.schema import read_audit
 from edgeaudit.report.terminal import render
-from edgeaudit.spec import load_spec, recorded_spec
 
 __all__ = ["check"]
 

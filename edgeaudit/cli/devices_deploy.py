@@ -19,18 +19,18 @@ import typer
 from rich.console import Console
 
 from edgeaudit.agent import LONGEST_LEASE
-from edgeaudit.artifact import Artifact, Kind
-from edgeaudit.audit import prepare
 from edgeaudit.cli.options import DEFAULT_STORE, StoreOption, executor_for
 from edgeaudit.cli.progress import ProgressView
+from edgeaudit.config.audit import recorded_spec
 from edgeaudit.devices.folders import cache_root
-from edgeaudit.devices.ssh import SshDevice, SshServing, SshWay
-from edgeaudit.devices.ssh_link import require_address
-from edgeaudit.devices.ways import Reach
+from edgeaudit.devices.ssh.link import require_address
+from edgeaudit.devices.ssh.transport import SshDevice, SshServing, SshWay
+from edgeaudit.devices.transport import Reach
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, RunError, did_you_mean, store_errors
+from edgeaudit.filetypes.artifact import Artifact, Kind
+from edgeaudit.pipeline.audit import prepare
 from edgeaudit.report.schema import read_audit
 from edgeaudit.runtimes.registry import default_runtime
-from edgeaudit.spec import recorded_spec
 
 __all__ = ["deploy"]
 

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from edgeaudit.devices.emulation import Emulation, Took
 from edgeaudit.devices.profiles import find_profile, profile_names
+from edgeaudit.devices.qemu.prepare import Emulation, Took
 
 __all__ = ["emulate"]
 

@@ -11,11 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgeaudit.agent import RUNTIMES
-from edgeaudit.devices.emulated import EmulatedWay
 from edgeaudit.devices.probing import AS_IT_COMES, Row, machine_rows, runtime_rows
 from edgeaudit.devices.profiles import Profile, find_profile
+from edgeaudit.devices.qemu.transport import EmulatedWay
 from edgeaudit.devices.registry import find_way
-from edgeaudit.devices.ways import EMULATED, Reach, Way
+from edgeaudit.devices.transport import EMULATED, Reach, Way
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, MissingEnvironment
 
 __all__ = ["probe"]

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from edgeaudit.calls import Call
+from edgeaudit.config.calls import Call
 from edgeaudit.devices.profiles import Profile, find_profile
 from edgeaudit.errors import DeviceError
 

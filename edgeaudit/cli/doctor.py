@@ -6,9 +6,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edgeaudit.devices.local import cpu_flags, cpu_name, int8_sums_saturate
-from edgeaudit.environment import version
 from edgeaudit.exporters import PassSpec, pass_specs
+from edgeaudit.host.fingerprint import cpu_flags, cpu_name, int8_sums_saturate
+from edgeaudit.pipeline.environment import version
 from edgeaudit.runtimes.base import RuntimeSpec
 from edgeaudit.runtimes.registry import runtime_specs
 

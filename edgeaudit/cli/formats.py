@@ -10,9 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from edgeaudit.calls import Call
+from edgeaudit.config.calls import Call
 from edgeaudit.exporters import PassSpec, find_pass
-from edgeaudit.formats import FORMATS, Format
+from edgeaudit.formats.presets import FORMATS, Format
 from edgeaudit.runtimes.base import RuntimeSpec
 from edgeaudit.runtimes.registry import find_runtime
 

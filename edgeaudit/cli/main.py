@@ -26,8 +26,8 @@ from edgeaudit.cli import (
     report,
     run,
 )
-from edgeaudit.environment import version as own_version
 from edgeaudit.errors import EdgeAuditError
+from edgeaudit.pipeline.environment import version as own_version
 
 __all__ = ["app", "main"]
 

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from edgeaudit.executors.processes import LocalProcesses
-from edgeaudit.store import Store
+from edgeaudit.graph.processes import LocalProcesses
+from edgeaudit.graph.store import Store
 
 __all__ = ["AuditFile", "StoreOption", "WorkersOption", "default_workers", "executor_for"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from edgeaudit.audit import prepare
 from edgeaudit.cli.options import DEFAULT_STORE, AuditFile, StoreOption, WorkersOption, executor_for
 from edgeaudit.cli.progress import ProgressView, clock
-from edgeaudit.estimate import estimate, probe_job
-from edgeaudit.executors.base import raise_errors
+from edgeaudit.config.audit import load_spec
+from edgeaudit.graph.estimate import estimate, probe_job
+from edgeaudit.graph.executor import raise_errors
+from edgeaudit.pipeline.audit import prepare
 from edgeaudit.report.words import counted
-from edgeaudit.spec import load_spec
 
 __all__ = ["plan"]
 

@@ -10,9 +10,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from edgeaudit.estimate import Rates, typical_seconds
-from edgeaudit.jobs import Job, Outcome
-from edgeaudit.jobs.base import JobRef
+from edgeaudit.graph.estimate import Rates, typical_seconds
+from edgeaudit.graph.job import Job, JobRef, Outcome
 
 __all__ = ["ProgressView", "clock"]
 

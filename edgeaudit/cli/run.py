@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from edgeaudit.assemble import require_folder
-from edgeaudit.audit import prepare, run_audit
 from edgeaudit.cli.options import DEFAULT_STORE, AuditFile, StoreOption, WorkersOption, executor_for
 from edgeaudit.cli.progress import ProgressView, clock
+from edgeaudit.config.audit import load_spec
+from edgeaudit.pipeline.assemble import require_folder
+from edgeaudit.pipeline.audit import prepare, run_audit
 from edgeaudit.report.terminal import render
-from edgeaudit.spec import load_spec
 
 __all__ = ["run"]
 

@@ -27,10 +27,11 @@ OLDEST_PYTHON = (3, 9)
 """What the packed modules have to run on: Debian 11 has it, and tflite-runtime 2.14 has wheels for it."""
 
 _MODULES = (
-    "__init__.py", "artifact.py", "errors.py", "houses.py", "plugins.py", "devices/__init__.py", "devices/local.py",
-    "devices/processor.py", "quality/__init__.py", "quality/latency.py", "runtimes/__init__.py", "runtimes/base.py",
+    "__init__.py", "errors.py", "filetypes/__init__.py", "filetypes/artifact.py", "host/__init__.py",
+    "host/fingerprint.py", "host/isolation.py", "host/packages.py", "host/processor.py", "host/quiet.py",
+    "quality/__init__.py", "quality/latency.py", "runtimes/__init__.py", "runtimes/base.py",
     "runtimes/execution_providers.py", "runtimes/executorch.py", "runtimes/litert.py", "runtimes/onnxruntime.py",
-    "runtimes/openvino.py", "runtimes/quiet.py", "runtimes/tflite_runtime.py",
+    "runtimes/openvino.py", "runtimes/tflite_runtime.py",
 )  # fmt: skip
 _SHEBANG = b"#!/usr/bin/env python3\n"
 _DATE = (1980, 1, 1, 0, 0, 0)

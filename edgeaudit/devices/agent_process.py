@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import numpy.typing as npt
 
-from edgeaudit.devices.oip import OipClient
+from edgeaudit.devices.oip.client import OipClient
 from edgeaudit.devices.serving import ClientServing
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy.typing as npt
 
-from edgeaudit.devices.ways import Serving
+from edgeaudit.devices.transport import Serving
 from edgeaudit.errors import DeviceError, DeviceLost
 
 __all__ = ["Ledger", "Pace", "Patient", "insist", "one_at_a_time"]

@@ -21,9 +21,9 @@ from pydantic import (
 )
 
 from edgeaudit.agent import RUNTIMES
-from edgeaudit.devices.local import KERNEL_FLAGS
+from edgeaudit.config.yaml_text import read_yaml
 from edgeaudit.errors import DeviceError, did_you_mean
-from edgeaudit.yaml_text import read_yaml
+from edgeaudit.host.fingerprint import KERNEL_FLAGS
 
 __all__ = [
     "GROUP",
@@ -72,7 +72,7 @@ class _Part(BaseModel):
 class Cpu(_Part):
     """The processor.
 
-    machine: as `uname -m` says. cores: that it has. isa: flags (edgeaudit.devices.local.KERNEL_FLAGS) that it has;
+    machine: as `uname -m` says. cores: that it has. isa: flags (edgeaudit.host.fingerprint.KERNEL_FLAGS) that it has;
     lacks: that it does not. A flag in neither is not known.
     """
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from edgeaudit.devices.emulated import EmulatedWay
-from edgeaudit.devices.endpoint import EndpointWay
-from edgeaudit.devices.ssh import SshWay
-from edgeaudit.devices.ways import EMULATED, Reach, Way
+from edgeaudit.devices.oip.transport import EndpointWay
+from edgeaudit.devices.qemu.transport import EmulatedWay
+from edgeaudit.devices.ssh.transport import SshWay
+from edgeaudit.devices.transport import EMULATED, Reach, Way
 from edgeaudit.errors import DeviceError
 
 __all__ = ["find_way"]

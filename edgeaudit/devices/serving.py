@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from edgeaudit.devices.oip import OipClient
-from edgeaudit.devices.ways import Serving
+from edgeaudit.devices.oip.client import OipClient
+from edgeaudit.devices.transport import Serving
 from edgeaudit.errors import ProtocolError
 
 __all__ = ["ClientServing"]

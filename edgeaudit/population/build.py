@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgeaudit.config.data import LISTS, DataSpec, SideSpec
 from edgeaudit.errors import DataError, SplitError
 from edgeaudit.population.base import (
     Declared,
@@ -22,7 +23,6 @@ from edgeaudit.population.preprocessing import Affine, affine
 from edgeaudit.population.sources import Raw, Source, find_source, read_array
 from edgeaudit.population.split import Split, content_groups, draw_split, listed_split
 from edgeaudit.recipes.base import source_digest
-from edgeaudit.sections.data import LISTS, DataSpec, SideSpec
 
 __all__ = ["build_population", "population_inputs"]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from edgeaudit.config.data import PreprocessingSpec
 from edgeaudit.errors import DataError
-from edgeaudit.sections.data import PreprocessingSpec
 
 __all__ = ["NAMED", "Affine", "affine"]
 

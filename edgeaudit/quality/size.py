@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from pathlib import Path
 
-from edgeaudit.artifact import Artifact
+from edgeaudit.filetypes.artifact import Artifact
 
 __all__ = ["COMPRESSION", "compressed_bytes"]
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.artifact import Artifact, Kind
 from edgeaudit.errors import ArtifactError
+from edgeaudit.filetypes.artifact import Artifact, Kind
 
 __all__ = ["Sparsity", "WeightTensor", "sparsity", "weight_tensors"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol, cast
 
-from edgeaudit.artifact import Kind
-from edgeaudit.houses import House
-from edgeaudit.plugins import package_versions
+from edgeaudit.filetypes.artifact import Kind
+from edgeaudit.host.isolation import House
+from edgeaudit.host.packages import package_versions
 from edgeaudit.recipes.base import Recipe
 
 __all__ = ["FRAMEWORKS", "Framework", "Loop", "framework_of"]
@@ -64,7 +64,7 @@ FRAMEWORKS: Mapping[str, Framework] = {
             "torch",
             ("torch", "safetensors", "numpy"),
             "edgeaudit.recipes.training",
-            ("edgeaudit.jobs.train",),
+            ("edgeaudit.stages.train",),
         ),
         Framework(
             "keras",
@@ -72,7 +72,7 @@ FRAMEWORKS: Mapping[str, Framework] = {
             "tensorflow",
             ("tensorflow-cpu", "keras", "numpy"),
             "edgeaudit.recipes.keras_training",
-            ("edgeaudit.jobs.train", "edgeaudit.jobs.train_keras", "edgeaudit.runtimes.tensorflow"),
+            ("edgeaudit.stages.train", "edgeaudit.stages.train_keras", "edgeaudit.host.tensorflow"),
         ),
     )
 }

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.errors import RecipeError, did_you_mean
+from edgeaudit.host.quiet import quiet
+from edgeaudit.host.tensorflow import tensorflow
 from edgeaudit.recipes.base import Recipe, import_function
 from edgeaudit.recipes.keras_checkpoint import ARCHITECTURE, CHECKPOINT
-from edgeaudit.runtimes.quiet import quiet
-from edgeaudit.runtimes.tensorflow import tensorflow
 
 __all__ = [
     "ARCHITECTURES", "answers", "as_keras_takes_them", "build", "first_line", "fitted", "keras", "load_keras",

@@ -9,6 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.errors import RecipeError
+from edgeaudit.filetypes.agreement import agreement, comparable
+from edgeaudit.host.quiet import quiet
+from edgeaudit.host.tensorflow import tensorflow
 from edgeaudit.recipes.base import Recipe, import_function
 from edgeaudit.recipes.keras_checkpoint import CHECKPOINT
 from edgeaudit.recipes.keras_models import (
@@ -21,9 +24,6 @@ from edgeaudit.recipes.keras_models import (
     models_apart,
     probabilities,
 )
-from edgeaudit.runtimes.agreement import agreement, comparable
-from edgeaudit.runtimes.quiet import quiet
-from edgeaudit.runtimes.tensorflow import tensorflow
 
 __all__ = ["read_checkpoint"]
 

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.errors import TrainingError
+from edgeaudit.host.tensorflow import tensorflow
 from edgeaudit.recipes.base import Recipe, Training, import_function
 from edgeaudit.recipes.keras_models import answers as logits
 from edgeaudit.recipes.keras_models import as_keras_takes_them, build, keras, seeded
-from edgeaudit.runtimes.tensorflow import tensorflow
 
 __all__ = ["build", "distil", "logits", "train"]
 

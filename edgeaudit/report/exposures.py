@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeaudit.exposures import parse_level
+from edgeaudit.config.exposures import parse_level
 from edgeaudit.report.compared import over, significant
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label, unique
 from edgeaudit.report.model import Comparison, LeakageRow, WeakerExposure

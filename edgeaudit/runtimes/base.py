@@ -12,10 +12,10 @@ from typing import Any, ClassVar, final
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.artifact import Artifact, Kind, TensorSpec
 from edgeaudit.errors import ArtifactError, EdgeAuditError, did_you_mean
-from edgeaudit.houses import House
-from edgeaudit.plugins import installed_versions, package_versions
+from edgeaudit.filetypes.artifact import Artifact, Kind, TensorSpec
+from edgeaudit.host.isolation import House
+from edgeaudit.host.packages import installed_versions, package_versions
 
 __all__ = ["Contract", "Runtime", "RuntimeSpec"]
 

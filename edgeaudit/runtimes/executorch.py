@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.artifact import TensorSpec
 from edgeaudit.errors import ArtifactError
+from edgeaudit.filetypes.artifact import TensorSpec
+from edgeaudit.host.quiet import quiet
 from edgeaudit.runtimes.base import Contract, Runtime, RuntimeSpec
-from edgeaudit.runtimes.quiet import quiet
 
 __all__ = ["ExecuTorch"]
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.artifact import TensorSpec
+from edgeaudit.filetypes.artifact import TensorSpec
+from edgeaudit.host.quiet import quiet
 from edgeaudit.runtimes.base import Contract, Runtime, RuntimeSpec
 from edgeaudit.runtimes.execution_providers import (
     CPU,
@@ -22,7 +23,6 @@ from edgeaudit.runtimes.execution_providers import (
     require_used,
     with_engine_cache,
 )
-from edgeaudit.runtimes.quiet import quiet
 
 __all__ = ["OnnxRuntime"]
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.artifact import TensorSpec
-from edgeaudit.devices.local import cpu_name, int8_sums_saturate
 from edgeaudit.errors import ArtifactError
+from edgeaudit.filetypes.artifact import TensorSpec
+from edgeaudit.host.fingerprint import cpu_name, int8_sums_saturate
+from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 from edgeaudit.runtimes.base import Contract, Runtime, RuntimeSpec
-from edgeaudit.runtimes.quiet import NO_TELEMETRY, quiet
 
 __all__ = ["OpenVino"]
 

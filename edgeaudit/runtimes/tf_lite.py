@@ -9,9 +9,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from edgeaudit.host.tensorflow import tensorflow
 from edgeaudit.runtimes.base import RuntimeSpec
 from edgeaudit.runtimes.litert import LiteRT
-from edgeaudit.runtimes.tensorflow import tensorflow
 
 __all__ = ["TfLite"]
 

@@ -18,9 +18,9 @@ from typing import ClassVar
 import pytest
 
 from edgeaudit.agent.tensors import datatype_of
-from edgeaudit.artifact import Artifact, TensorSpec
-from edgeaudit.devices.oip import OipClient
+from edgeaudit.devices.oip.client import OipClient
 from edgeaudit.errors import DeviceLost
+from edgeaudit.filetypes.artifact import Artifact, TensorSpec
 
 _SECONDS = 120.0
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from edgeaudit.artifact import Artifact
+from edgeaudit.filetypes.artifact import Artifact
 from tests.runtimes.served import (
     STEEP_RECORDS,
     converted,

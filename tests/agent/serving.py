@@ -18,7 +18,7 @@ import numpy.typing as npt
 from edgeaudit.agent.routes import Routes
 from edgeaudit.agent.served import Served
 from edgeaudit.agent.server import AgentServer
-from edgeaudit.artifact import Artifact, Manifest, TensorSpec
+from edgeaudit.filetypes.artifact import Artifact, Manifest, TensorSpec
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 
 TOKEN = "0123456789abcdef"  # noqa: S105

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeaudit.artifact import Artifact, Manifest
 from edgeaudit.devices.agent_file import OLDEST_PYTHON, agent_bytes, agent_sources, write_agent
 from edgeaudit.devices.agent_process import AgentProcess
 from edgeaudit.devices.environments import Environment
 from edgeaudit.errors import ArtifactError, DeviceError
+from edgeaudit.filetypes.artifact import Artifact, Manifest
 from edgeaudit.runtimes.registry import find_runtime
 from tests.agent.serving import TOKEN
 from tests.runtimes.served import RAMP, onnx_artifact, tflite_artifact
@@ -39,8 +39,8 @@ NEWER = {
 NEWER_KEYWORDS = {("zip", "strict"), ("dataclass", "slots"), ("dataclass", "kw_only"), ("entry_points", "group")}
 GUARDED = {
     ("edgeaudit/agent/lease.py", "chdir"),  # of os
-    ("edgeaudit/runtimes/quiet.py", "add_note"),  # asks for the version first
-    ("edgeaudit/plugins.py", "group"),  # plugins are not for the agent
+    ("edgeaudit/host/quiet.py", "add_note"),  # asks for the version first
+    ("edgeaudit/host/packages.py", "group"),  # plugins are not for the agent
 }
 
 

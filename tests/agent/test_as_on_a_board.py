@@ -20,7 +20,7 @@ import pytest
 from edgeaudit.devices.agent_file import OLDEST_PYTHON, write_agent
 from edgeaudit.devices.agent_process import AgentProcess
 from edgeaudit.devices.environments import Environment, find_environment
-from edgeaudit.devices.oip import OipClient
+from edgeaudit.devices.oip.client import OipClient
 from edgeaudit.errors import DeviceError, ToolchainError
 from tests.agent.test_agent_file import interpreter
 from tests.runtimes.served import tflite_artifact

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgeaudit.devices.environments import Environment
-from edgeaudit.devices.oip import OipClient
+from edgeaudit.devices.oip.client import OipClient
 from edgeaudit.errors import DeviceError, DeviceLost, ProtocolError
 from tests.agent.serving import TOKEN, Agent, serving
 

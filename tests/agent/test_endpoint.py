@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeaudit.artifact import Artifact, Manifest, TensorSpec
-from edgeaudit.devices.endpoint import EndpointServing, EndpointWay
-from edgeaudit.devices.oip import OipClient
+from edgeaudit.devices.oip.client import OipClient
+from edgeaudit.devices.oip.transport import EndpointServing, EndpointWay
 from edgeaudit.devices.registry import find_way
-from edgeaudit.devices.ways import Reach
+from edgeaudit.devices.transport import Reach
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, ProtocolError
+from edgeaudit.filetypes.artifact import Artifact, Manifest, TensorSpec
 from tests.agent.foreign import Foreign, described, running
 from tests.agent.serving import FLOATS, TOKEN, serving
 from tests.runtimes.served import onnx_artifact

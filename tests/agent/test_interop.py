@@ -17,12 +17,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeaudit.artifact import Artifact, TensorSpec
-from edgeaudit.devices.endpoint import EndpointServing, EndpointWay
-from edgeaudit.devices.oip import OipClient
-from edgeaudit.devices.ways import Reach
+from edgeaudit.devices.oip.client import OipClient
+from edgeaudit.devices.oip.transport import EndpointServing, EndpointWay
+from edgeaudit.devices.transport import Reach
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost
-from edgeaudit.formats import FORMATS
+from edgeaudit.filetypes.artifact import Artifact, TensorSpec
+from edgeaudit.formats.presets import FORMATS
 from edgeaudit.runtimes.registry import find_runtime
 from tests.agent.other_servers import MlServer, OtherServer, Triton
 from tests.exporters.toys import artifact, toy

@@ -17,7 +17,7 @@ import pytest
 
 from edgeaudit.agent.receiver import LOCK
 from edgeaudit.devices.agent_file import write_agent
-from edgeaudit.devices.oip import OipClient
+from edgeaudit.devices.oip.client import OipClient
 from edgeaudit.errors import DeviceLost
 from tests.agent.serving import TOKEN, serving
 from tests.runtimes.served import onnx_artifact

@@ -13,7 +13,7 @@ import pytest
 
 from edgeaudit.agent import probes
 from edgeaudit.agent.probes import FOLDER, PROBES, _float, _int8, run_probes
-from edgeaudit.devices.local import int8_sums_saturate
+from edgeaudit.host.fingerprint import int8_sums_saturate
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 from tests.agent.probe_files import MAKERS, make
 

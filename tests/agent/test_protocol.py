@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeaudit.artifact import TensorSpec
+from edgeaudit.filetypes.artifact import TensorSpec
 from tests.agent.serving import FLOATS, Agent, Response, serving, tensor
 
 

@@ -15,16 +15,16 @@ import numpy as np
 import psutil
 import pytest
 
-from edgeaudit.artifact import Artifact, file_sha256
-from edgeaudit.compositions import find_format
+from edgeaudit.config.formats import FormatUse
 from edgeaudit.devices.agent_process import AgentProcess
-from edgeaudit.devices.environment_runtimes import EnvironmentRuntime, EnvironmentSpec, TfliteRuntimeElsewhere
 from edgeaudit.devices.environments import Environment
 from edgeaudit.errors import AgreementError, ArtifactError, DeviceError, MissingEnvironment, SpecError
-from edgeaudit.formats import FORMATS, PassUse
-from edgeaudit.runtimes.agreement import require_agreement
+from edgeaudit.filetypes.agreement import require_agreement
+from edgeaudit.filetypes.artifact import Artifact, file_sha256
+from edgeaudit.formats.presets import FORMATS, PassUse
+from edgeaudit.formats.resolve import find_format
+from edgeaudit.runtimes.in_environment import EnvironmentRuntime, EnvironmentSpec, TfliteRuntimeElsewhere
 from edgeaudit.runtimes.registry import find_runtime
-from edgeaudit.sections.formats import FormatUse
 from tests.exporters.toys import artifact, pushed, sealed, toy
 from tests.runtimes.served import tflite_artifact
 
@@ -133,7 +133,7 @@ class TestServed:
     def test_it_ends_when_this_process_is_killed(self, tmp_path: Path) -> None:
         served = tflite_artifact(tmp_path)
         code = (
-            "import sys, time; from pathlib import Path; from edgeaudit.artifact import Artifact\n"
+            "import sys, time; from pathlib import Path; from edgeaudit.filetypes.artifact import Artifact\n"
             "from edgeaudit.runtimes.registry import find_runtime\n"
             "runtime = find_runtime('tflite-runtime')(Artifact.load(Path(sys.argv[1])), {})\n"
             "print(runtime.patient.serving.pid, flush=True); time.sleep(600)\n"

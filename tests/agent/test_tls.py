@@ -17,7 +17,7 @@ import pytest
 from edgeaudit.agent.routes import Routes
 from edgeaudit.agent.served import Served
 from edgeaudit.agent.server import AgentServer
-from edgeaudit.devices.oip import OipClient
+from edgeaudit.devices.oip.client import OipClient
 from edgeaudit.errors import DeviceError, DeviceLost
 from tests.agent.serving import TOKEN, doubling, serving
 

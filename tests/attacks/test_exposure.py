@@ -16,7 +16,7 @@ from edgeaudit.attacks.gap import Gap
 from edgeaudit.attacks.registry import attack_specs, find_attack
 from edgeaudit.attacks.signals import softmax, true_class_margin
 from edgeaudit.attacks.watson import Watson
-from edgeaudit.exposures import Level, parse_level
+from edgeaudit.config.exposures import Level, parse_level
 from edgeaudit.leakage.roc import auc
 from tests.attacks.conftest import MakeWorld
 

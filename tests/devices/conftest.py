@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edgeaudit.devices.emulation import Emulation
 from edgeaudit.devices.profiles import Profile
+from edgeaudit.devices.qemu.prepare import Emulation
 from edgeaudit.errors import ToolchainError
 from tests.devices.boards import HASWELL, PI_4, PI_5
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edgeaudit.devices.emulation import Emulation
 from edgeaudit.devices.profiles import find_profile
+from edgeaudit.devices.qemu.prepare import Emulation
 from edgeaudit.errors import ToolchainError
 
 USER = "board"

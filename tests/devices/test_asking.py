@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from edgeaudit.devices.asking import Ledger, Pace, Patient, one_at_a_time
-from edgeaudit.devices.ways import Serving
+from edgeaudit.devices.transport import Serving
 from edgeaudit.errors import DeviceError, DeviceLost, ProtocolError
 
 BLOCK = np.arange(12, dtype=np.float32).reshape(4, 3)

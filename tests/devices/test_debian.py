@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeaudit.devices import debian
-from edgeaudit.devices.debian import fetch_debs, unpack, without_host
+from edgeaudit.devices.qemu import debian
+from edgeaudit.devices.qemu.debian import fetch_debs, unpack, without_host
 from edgeaudit.errors import ToolchainError
 
 needs_apt = pytest.mark.skipif(

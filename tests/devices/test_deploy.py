@@ -16,11 +16,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from edgeaudit.artifact import Artifact
 from edgeaudit.cli import app
-from edgeaudit.devices import ssh_link
-from edgeaudit.devices.oip import OipClient
+from edgeaudit.devices.oip.client import OipClient
+from edgeaudit.devices.ssh import link as ssh_link
 from edgeaudit.errors import ArtifactError, DeviceError, EdgeAuditError, RunError
+from edgeaudit.filetypes.artifact import Artifact
 from edgeaudit.runtimes.registry import find_runtime
 from tests.devices.far_host import FarHost, find_programs, host_python
 from tests.e2e.conftest import SMALL

@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgeaudit.artifact import Artifact, file_sha256
 from edgeaudit.devices.agent_file import write_agent
 from edgeaudit.devices.agent_process import AgentProcess
 from edgeaudit.devices.asking import Pace, Patient
 from edgeaudit.devices.device_runtime import DeviceRuntime, RemoteRuntime, device_facts, on_device
-from edgeaudit.devices.ways import Reach, Serving
+from edgeaudit.devices.transport import Reach, Serving
 from edgeaudit.errors import ArtifactError, DeviceError
+from edgeaudit.filetypes.artifact import Artifact, file_sha256
 from edgeaudit.runtimes.litert import LiteRT
 from edgeaudit.runtimes.onnxruntime import OnnxRuntime
 from tests.runtimes.served import onnx_artifact, tflite_artifact

@@ -10,9 +10,9 @@ import yaml
 from typer.testing import CliRunner
 
 from edgeaudit.cli import app, main
-from edgeaudit.compositions import find_format
+from edgeaudit.config.formats import FormatUse
 from edgeaudit.devices.profiles import Profile, find_profile, profile_names
-from edgeaudit.sections.formats import FormatUse
+from edgeaudit.formats.resolve import find_format
 
 
 def _invoke(*arguments: str) -> str:

@@ -14,14 +14,14 @@ import numpy.typing as npt
 import pytest
 from typer.testing import CliRunner
 
-from edgeaudit.artifact import Artifact
 from edgeaudit.cli.main import app
 from edgeaudit.devices.agent_process import AgentProcess
 from edgeaudit.devices.profiles import Profile
 from edgeaudit.devices.registry import find_way
-from edgeaudit.devices.ways import EMULATED, Reach
+from edgeaudit.devices.transport import EMULATED, Reach
 from edgeaudit.errors import ArtifactError, DeviceLost
-from edgeaudit.formats import PassUse
+from edgeaudit.filetypes.artifact import Artifact
+from edgeaudit.formats.presets import PassUse
 from edgeaudit.runtimes.registry import find_runtime
 from tests.devices.boards import HASWELL, ISA, PI_4, PI_5
 from tests.exporters.toys import artifact, toy

@@ -10,12 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from edgeaudit.cli.main import app
-from edgeaudit.devices import debian
-from edgeaudit.devices.emulated import EmulatedWay
-from edgeaudit.devices.emulation import Emulation, _debian_python, wheel_sets
 from edgeaudit.devices.profiles import Profile
+from edgeaudit.devices.qemu import debian
+from edgeaudit.devices.qemu.prepare import Emulation, _debian_python, wheel_sets
+from edgeaudit.devices.qemu.transport import EmulatedWay
 from edgeaudit.devices.registry import find_way
-from edgeaudit.devices.ways import EMULATED, Reach
+from edgeaudit.devices.transport import EMULATED, Reach
 from edgeaudit.errors import DeviceError, MissingEnvironment, ToolchainError
 from tests.devices.boards import HASWELL, PI_4, PI_5, board
 

@@ -16,9 +16,9 @@ import yaml
 from edgeaudit.agent import RUNTIMES
 from edgeaudit.agent.served import runtime_class
 from edgeaudit.devices import profiles
-from edgeaudit.devices.local import KERNEL_FLAGS
 from edgeaudit.devices.profiles import Cpu, find_profile, profile_names
 from edgeaudit.errors import DeviceError
+from edgeaudit.host.fingerprint import KERNEL_FLAGS
 
 WANTED = {
     "raspberry-pi-zero-2w", "raspberry-pi-3", "raspberry-pi-4", "raspberry-pi-5", "jetson-nano", "jetson-orin-nano",

@@ -22,16 +22,17 @@ import numpy.typing as npt
 import psutil
 import pytest
 
-from edgeaudit.artifact import Artifact, file_sha256
-from edgeaudit.devices import ssh, ssh_link
 from edgeaudit.devices.asking import Pace
 from edgeaudit.devices.device_runtime import RemoteRuntime, on_device
-from edgeaudit.devices.oip import OipClient
+from edgeaudit.devices.oip.client import OipClient
 from edgeaudit.devices.registry import find_way
-from edgeaudit.devices.ssh import SshServing, SshWay
-from edgeaudit.devices.ways import Reach, Way
+from edgeaudit.devices.ssh import link as ssh_link
+from edgeaudit.devices.ssh import transport as ssh
+from edgeaudit.devices.ssh.transport import SshServing, SshWay
+from edgeaudit.devices.transport import Reach, Way
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost
-from edgeaudit.formats import FORMATS
+from edgeaudit.filetypes.artifact import Artifact, file_sha256
+from edgeaudit.formats.presets import FORMATS
 from edgeaudit.runtimes.registry import find_runtime
 from tests.devices.far_host import FarHost, Programs, emulated_python, end_all, find_programs, host_python
 from tests.exporters.toys import artifact, toy
@@ -506,8 +507,8 @@ class TestCuts:
 
     def test_a_process_that_is_killed_leaves_nothing(self, host: FarHost, served: Artifact, tmp_path: Path) -> None:
         code = (
-            "import sys\nfrom pathlib import Path\nfrom edgeaudit.devices.ssh import *\n"
-            "from edgeaudit.devices.ways import *\naddress, folder = sys.argv[1:]\n"
+            "import sys\nfrom pathlib import Path\nfrom edgeaudit.devices.ssh.transport import *\n"
+            "from edgeaudit.devices.transport import *\naddress, folder = sys.argv[1:]\n"
             "serving = SshWay(Reach(address), lease=3).serve('onnxruntime', {'m0': Path(folder)}, {})\n"
             "print(serving.tunnel_pid, flush=True)\nsys.stdin.read()"
         )

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from edgeaudit.devices import wheels
-from edgeaudit.devices.emulation import wheel_sets
 from edgeaudit.devices.profiles import find_profile, profile_names
-from edgeaudit.devices.wheels import WheelSet, fetch_wheels, known_hashes
+from edgeaudit.devices.qemu import wheels
+from edgeaudit.devices.qemu.prepare import wheel_sets
+from edgeaudit.devices.qemu.wheels import WheelSet, fetch_wheels, known_hashes
 from edgeaudit.errors import ToolchainError
 
 TINY = WheelSet("aarch64", "3.11", "2.36", ("edgeaudit-tiny==1.0",))

@@ -10,10 +10,10 @@ import jsonschema
 import pytest
 from safetensors.torch import load_file
 
-from edgeaudit.artifact import Artifact
+from edgeaudit.filetypes.artifact import Artifact
+from edgeaudit.graph.store import Store
 from edgeaudit.recipes import Recipe, build
 from edgeaudit.report.schema import json_schema
-from edgeaudit.store import Store
 from tests.e2e.conftest import Workbench, jobs_run
 
 pytestmark = pytest.mark.e2e

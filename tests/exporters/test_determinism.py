@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from edgeaudit.artifact import file_sha256
 from edgeaudit.exporters import Product, find_pass, pass_specs
-from edgeaudit.formats import PassUse
+from edgeaudit.filetypes.artifact import file_sha256
+from edgeaudit.formats.presets import PassUse
 from tests.exporters.toys import Toy, apply, pushed, toy
 
 ROOT = Path(__file__).resolve().parent.parent.parent

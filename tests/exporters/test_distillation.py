@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from edgeaudit.artifact import file_sha256
 from edgeaudit.errors import RecipeError, ToolchainError
 from edgeaudit.exporters import ExportJob, find_pass
 from edgeaudit.exporters.distillation import student_recipe
-from edgeaudit.formats import PassUse
+from edgeaudit.filetypes.artifact import file_sha256
+from edgeaudit.formats.presets import PassUse
 from edgeaudit.recipes import Recipe, Training, build, module_from_manifest
 from edgeaudit.recipes.training import logits
 from tests.exporters.toys import MEMBERS, apply, toy

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from edgeaudit.artifact import Artifact
-from edgeaudit.compositions import starts_from
 from edgeaudit.errors import ArtifactError
 from edgeaudit.exporters import find_pass
-from edgeaudit.formats import FORMATS, Format, PassUse
-from edgeaudit.runtimes.agreement import agreement, comparable, require_agreement
+from edgeaudit.filetypes.agreement import agreement, comparable, require_agreement
+from edgeaudit.filetypes.artifact import Artifact
+from edgeaudit.formats.presets import FORMATS, Format, PassUse
+from edgeaudit.formats.resolve import starts_from
 from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
 from tests.exporters.toys import RECIPES, Toy, artifact, pushed, toy

@@ -12,7 +12,7 @@ from torch import nn
 
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters import ExportJob, find_pass
-from edgeaudit.formats import PassUse
+from edgeaudit.formats.presets import PassUse
 from tests.exporters.toys import Toy, apply, toy
 
 pytestmark = pytest.mark.toolchain

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgeaudit.artifact import Artifact
-from edgeaudit.compositions import starts_from
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters import ExportJob, find_pass
-from edgeaudit.formats import FORMATS, Format
-from edgeaudit.runtimes.agreement import agreement, comparable, require_agreement
+from edgeaudit.filetypes.agreement import agreement, comparable, require_agreement
+from edgeaudit.filetypes.artifact import Artifact
+from edgeaudit.formats.presets import FORMATS, Format
+from edgeaudit.formats.resolve import starts_from
 from edgeaudit.runtimes.registry import find_runtime
 from tests.keras_process import TOYS, asked, converted, in_tensorflow, trained
 

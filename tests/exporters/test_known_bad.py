@@ -10,11 +10,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgeaudit.artifact import Artifact, Manifest
 from edgeaudit.errors import AgreementError, ArtifactError
 from edgeaudit.exporters import Product
-from edgeaudit.formats import FORMATS, PassUse
-from edgeaudit.runtimes.agreement import agreement, require_agreement
+from edgeaudit.filetypes.agreement import agreement, require_agreement
+from edgeaudit.filetypes.artifact import Artifact, Manifest
+from edgeaudit.formats.presets import FORMATS, PassUse
 from edgeaudit.runtimes.registry import find_runtime
 from tests.exporters.toys import Toy, artifact, pushed, sealed, toy
 

@@ -17,10 +17,10 @@ from torch import nn
 
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters import ExportJob, find_pass
-from edgeaudit.formats import PassUse
+from edgeaudit.filetypes.agreement import agreement
+from edgeaudit.formats.presets import PassUse
 from edgeaudit.recipes import Recipe, Training, build, module_from_manifest
 from edgeaudit.recipes.training import logits, train
-from edgeaudit.runtimes.agreement import agreement
 from edgeaudit.runtimes.registry import find_runtime
 from tests.exporters.toys import Toy, apply, artifact, pushed, toy
 

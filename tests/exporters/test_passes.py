@@ -16,7 +16,7 @@ from torch import nn
 
 from edgeaudit.errors import MissingToolchain, ToolchainError
 from edgeaudit.exporters import ExportJob, Pass, PassSpec, Product, find_pass, pass_specs
-from edgeaudit.formats import FORMATS, PassUse
+from edgeaudit.formats.presets import FORMATS, PassUse
 from tests.exporters.toys import Toy, artifact, pushed, toy
 
 NAMES = [
@@ -45,7 +45,7 @@ def test_a_spec_says_everything(spec: PassSpec) -> None:
 def test_listing_imports_no_toolchain() -> None:
     code = (
         "import sys; from edgeaudit.exporters import pass_specs; from edgeaudit.runtimes.registry import runtime_specs;"
-        "from edgeaudit.formats import FORMATS; pass_specs(); runtime_specs();"
+        "from edgeaudit.formats.presets import FORMATS; pass_specs(); runtime_specs();"
         "heavy = {'torch', 'onnx', 'onnxruntime', 'litert_torch', 'ai_edge_quantizer', 'ai_edge_litert', 'nncf'};"
         "heavy |= {'openvino', 'executorch', 'torchao', 'torch_pruning', 'tensorflow', 'keras'};"
         "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"

@@ -10,8 +10,8 @@ import torch
 
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters import pt2e
-from edgeaudit.formats import PassUse
-from edgeaudit.runtimes.agreement import agreement
+from edgeaudit.filetypes.agreement import agreement
+from edgeaudit.formats.presets import PassUse
 from edgeaudit.runtimes.registry import find_runtime
 from tests.exporters.toys import apply, sealed, toy
 

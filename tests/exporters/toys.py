@@ -17,9 +17,9 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from edgeaudit import recipes
-from edgeaudit.artifact import Artifact, Manifest, PassRecord, file_sha256
 from edgeaudit.exporters import ExportJob, Product, find_pass
-from edgeaudit.formats import PassUse
+from edgeaudit.filetypes.artifact import Artifact, Manifest, PassRecord, file_sha256
+from edgeaudit.formats.presets import PassUse
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeaudit.config.data import DataSpec
 from edgeaudit.errors import DataError, SplitError
 from edgeaudit.population import NULL, TARGET, Population, build_population, numbered, population_inputs
 from edgeaudit.population.base import prepare_records
 from edgeaudit.population.sources import Raw, find_source
-from edgeaudit.sections.data import DataSpec
 
 
 def _digits(tmp_path: Path, **settings: object) -> Population:

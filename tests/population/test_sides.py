@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from edgeaudit.config.data import DataSpec, PreprocessingSpec
 from edgeaudit.errors import DataError, SplitError
 from edgeaudit.population import Population, build_population, population_inputs
 from edgeaudit.population.preprocessing import affine
-from edgeaudit.sections.data import DataSpec, PreprocessingSpec
 
 SHAPE = (4, 4, 3)
 

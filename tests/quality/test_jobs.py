@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeaudit.devices.local import local_fingerprint
 from edgeaudit.errors import ArtifactError
-from edgeaudit.jobs.base import JobContext
-from edgeaudit.jobs.inspect import inspect_artifact
-from edgeaudit.jobs.latency import latency
+from edgeaudit.graph.job import JobContext
+from edgeaudit.graph.store import Store
+from edgeaudit.host.fingerprint import local_fingerprint
 from edgeaudit.runtimes.registry import find_runtime
-from edgeaudit.store import Store
+from edgeaudit.stages.inspect import inspect_artifact
+from edgeaudit.stages.latency import latency
 from tests.quality.test_weights import IMAGES, sparse_module
 from tests.runtimes.served import converted
 

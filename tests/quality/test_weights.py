@@ -14,8 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 from torch import nn
 
-from edgeaudit.artifact import Artifact, Kind, TensorSpec
 from edgeaudit.errors import ArtifactError
+from edgeaudit.filetypes.artifact import Artifact, Kind, TensorSpec
 from edgeaudit.quality.weights import Sparsity, sparsity, weight_tensors
 from tests.runtimes.served import converted, seal
 

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pytest
 
 from edgeaudit.errors import RecipeError, SpecError, TrainingError
+from edgeaudit.filetypes.agreement import comparable
 from edgeaudit.recipes.base import Recipe, Training
 from edgeaudit.recipes.keras_checkpoint import checkpoint_digest, checkpoint_options, require_checkpoint_fits
-from edgeaudit.runtimes.agreement import comparable
 from tests.keras_process import in_tensorflow
 from tests.recipes import keras_subjects as subjects
 from tests.recipes.keras_subjects import FEW, HERE, X, Y, recipe

@@ -13,8 +13,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from edgeaudit.artifact import Artifact, Kind, Manifest, TensorSpec, file_sha256
 from edgeaudit.exporters import ExportJob, Product, find_pass
+from edgeaudit.filetypes.artifact import Artifact, Kind, Manifest, TensorSpec, file_sha256
 
 # answer = 10 * first value, -1 * second value
 WEIGHTS = np.array([[10, 0], [0, -1]], np.float32)

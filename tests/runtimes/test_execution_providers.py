@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from edgeaudit.agent.served import Served
-from edgeaudit.calls import parse_call
-from edgeaudit.compositions import computed_precision, find_format
+from edgeaudit.config.calls import parse_call
+from edgeaudit.config.formats import FormatUse
 from edgeaudit.errors import ArtifactError, MissingToolchain
-from edgeaudit.formats import tolerance_of
+from edgeaudit.formats.presets import tolerance_of
+from edgeaudit.formats.resolve import computed_precision, find_format
 from edgeaudit.runtimes.base import RuntimeSpec
 from edgeaudit.runtimes.execution_providers import (
     CPU,
@@ -31,7 +32,6 @@ from edgeaudit.runtimes.execution_providers import (
     with_engine_cache,
 )
 from edgeaudit.runtimes.onnxruntime import OnnxRuntime
-from edgeaudit.sections.formats import FormatUse
 from tests.runtimes.served import onnx_artifact, steep_int8_artifact
 
 CUDA = "CUDAExecutionProvider"

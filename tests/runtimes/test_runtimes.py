@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgeaudit.artifact import Artifact, Manifest, TensorSpec
-from edgeaudit.devices.environment_runtimes import EnvironmentSpec
-from edgeaudit.devices.local import int8_sums_saturate
 from edgeaudit.errors import ArtifactError, MissingToolchain
+from edgeaudit.filetypes.artifact import Artifact, Manifest, TensorSpec
+from edgeaudit.host.fingerprint import int8_sums_saturate
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
+from edgeaudit.runtimes.in_environment import EnvironmentSpec
 from edgeaudit.runtimes.registry import find_runtime, runtime_specs
 from tests.runtimes.served import (
     WEIGHTS,
@@ -279,7 +279,7 @@ from pathlib import Path
 import numpy as np
 import torch
 torch.set_num_threads(1)
-from edgeaudit.artifact import Artifact
+from edgeaudit.filetypes.artifact import Artifact
 from edgeaudit.errors import ArtifactError
 from edgeaudit.runtimes.registry import find_runtime
 before, environment = len(os.listdir("/proc/self/task")), dict(os.environ)
@@ -418,7 +418,7 @@ def test_the_device_side_never_imports_torch_and_says_nothing(tmp_path: Path) ->
 import sys
 from pathlib import Path
 import numpy as np
-from edgeaudit.artifact import Artifact
+from edgeaudit.filetypes.artifact import Artifact
 from edgeaudit.runtimes.registry import find_runtime
 for name, folder in zip(("onnxruntime", "litert", "openvino"), sys.argv[1:]):
     answers = find_runtime(name)(Artifact.load(Path(folder))).query(np.array([[1, 1]], np.float32))

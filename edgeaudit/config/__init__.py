@@ -1,0 +1,1 @@
+"""audit.yaml, typed: one file for each section."""

@@ -1,0 +1,369 @@
+"""audit.yaml: typed, unknown keys refused, every message with the key and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
+
+from edgeaudit.config.attacks import CmMiaSpec, LabelOnlySpec, LossTrajectorySpec
+from edgeaudit.config.base import Section, as_list, each_once
+from edgeaudit.config.budgets import BudgetSpec, as_budgets
+from edgeaudit.config.controls import ControlsSpec, QualitySpec
+from edgeaudit.config.data import LISTS, CalibrationSpec, DataSpec, PreprocessingSpec, SideSpec
+from edgeaudit.config.devices import Devices, DeviceSpec, as_devices
+from edgeaudit.config.formats import FormatUse, as_format
+from edgeaudit.config.model import ModelSpec
+from edgeaudit.config.target import ALONE, AS_SHIPPED, TargetSpec
+from edgeaudit.config.threat import ThreatSpec
+from edgeaudit.config.yaml_text import read_yaml
+from edgeaudit.devices.transport import LOCAL
+from edgeaudit.errors import SpecError, did_you_mean
+from edgeaudit.formats.presets import REFERENCES
+
+__all__ = ["AuditSpec", "load_spec", "recorded_spec"]
+
+
+def _as_sets(value: object) -> object:
+    """One set may stand without the outer list: [a, b] is [[a, b]]."""
+    flat = isinstance(value, list) and value and all(isinstance(one, str) for one in value)
+    return [value] if flat else value
+
+
+_Sets = tuple[tuple[str, ...], ...]
+
+
+def _is_reference(use: FormatUse) -> bool:
+    return use.format in REFERENCES.values()
+
+
+class AuditSpec(Section):
+    """The whole of audit.yaml.
+
+    targets: how many models are audited; each trains on members of its own draw from the audited records.
+    devices: where formats are asked, by the names that reports use; this machine alone unless told otherwise.
+    together: sets of formats that one attacker holds, by their ids; `all` is one set of all of them.
+    """
+
+    name: str = "audit"
+    seed: int = Field(0, ge=0)
+    targets: int = Field(1, ge=1)
+    target: TargetSpec | None = None
+    model: ModelSpec = ModelSpec()
+    data: DataSpec = DataSpec()
+    threat: ThreatSpec = ThreatSpec()
+    controls: ControlsSpec = ControlsSpec()
+    formats: tuple[Annotated[FormatUse, BeforeValidator(as_format)], ...] = Field(
+        default=(FormatUse(format="torch-fp32"), FormatUse(format="onnx-int8-static")), min_length=1
+    )
+    devices: Annotated[Devices, BeforeValidator(as_devices)] = Field(
+        default_factory=lambda: {LOCAL: DeviceSpec()}, min_length=1
+    )
+    attacks: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
+        default=("cm-mia", "lira", "yeom", "gap"), min_length=1
+    )
+    cm_mia: CmMiaSpec = Field(default=CmMiaSpec(), alias="cm-mia")
+    label_only: LabelOnlySpec = Field(default=LabelOnlySpec(), alias="label-only")
+    loss_trajectory: LossTrajectorySpec = Field(default=LossTrajectorySpec(), alias="loss-trajectory")
+    together: Annotated[Literal["all"] | _Sets, BeforeValidator(_as_sets)] = ()
+    quality: QualitySpec = QualitySpec()
+    budgets: Annotated[dict[str, tuple[BudgetSpec, ...]], BeforeValidator(as_budgets)] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_shipped(cls, raw: object) -> object:
+        """A target made elsewhere: without a recipe there are no shadows, and without a format it is its own."""
+        if not isinstance(raw, dict) or not isinstance(raw.get("target"), dict):
+            return raw
+        raw = dict(raw)
+        if not raw.get("model"):
+            threat = raw.get("threat") or {}
+            if isinstance(threat, dict):
+                raw["threat"] = {"shadows": 0, **threat}
+            raw.setdefault("attacks", ALONE)
+        artifact = raw["target"].get("artifact")
+        if not raw.get("formats") and isinstance(artifact, str | Path):
+            raw["formats"] = [{"format": AS_SHIPPED, "name": Path(artifact).name}]
+        elif not raw.get("formats") and isinstance(artifact, dict):
+            raw["formats"] = [{"format": AS_SHIPPED, "name": name} for name in artifact]
+        return raw
+
+    @property
+    def places(self) -> list[tuple[FormatUse, str]]:
+        """Every (format, name of a device that it is asked on), in the order of the report.
+
+        The trained model itself ships nowhere: the references are asked on this machine alone.
+        """
+        return [
+            (use, name)
+            for use in self.formats
+            for name, device in self.devices.items()
+            if (use.id in device.formats if device.formats is not None else device.is_local or not _is_reference(use))
+        ]
+
+    @property
+    def recipe_known(self) -> bool:
+        """Whether models can be trained: always, but for a target made elsewhere for which no recipe is named."""
+        return self.target is None or self.threat.shadows > 0
+
+    @property
+    def null_targets(self) -> int:
+        """How many models that trained on none of the audited records there are."""
+        return self.controls.null_targets if self.recipe_known else 0
+
+    def artifact_of(self, use: FormatUse) -> Path | None:
+        """The file that is this format's target; None where the audit makes it."""
+        if self.target is None:
+            return None
+        return self.target.artifact if isinstance(self.target.artifact, Path) else self.target.artifact[use.id]
+
+    @field_validator("formats")
+    @classmethod
+    def _names_differ(cls, formats: tuple[FormatUse, ...]) -> tuple[FormatUse, ...]:
+        each_once(tuple(f.id for f in formats), "; give one of them a 'name'")
+        return formats
+
+    @model_validator(mode="after")
+    def _devices_fit(self) -> AuditSpec:
+        ids = [use.id for use in self.formats]
+        for name, device in self.devices.items():
+            if device.is_local != (name == LOCAL):
+                raise ValueError(f"devices.{name}: '{LOCAL}' is the name of this machine, and of no other device")
+            for format_id in device.formats or ():
+                if format_id not in ids:
+                    hint = did_you_mean(format_id, ids)
+                    raise ValueError(f"devices.{name}.formats: '{format_id}' is no format of this audit.{hint}")
+            for use in self.formats if not device.is_local else ():
+                if _is_reference(use) and use.id in (device.formats or ()):
+                    raise ValueError(
+                        f"devices.{name}.formats: '{use.id}' is the trained model itself, which ships nowhere; it is "
+                        f"asked on '{LOCAL}' alone"
+                    )
+            if device.is_server and self.targets > 1:
+                raise ValueError(f"devices.{name}: a server serves one target, and 'targets' is {self.targets}")
+        asked = {use.id for use, _ in self.places}
+        for use in self.formats:
+            if use.id not in asked:
+                alone = f"add '{LOCAL}' to devices" if _is_reference(use) else "name it in a device's 'formats'"
+                raise ValueError(f"formats: '{use.id}' is asked on no device; {alone}, or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _sets_of_formats(self) -> AuditSpec:
+        ids = [use.id for use in self.formats]
+        if self.together == "all" and len(ids) < 2:
+            raise ValueError("together: all needs two or more formats, and there is one")
+        seen: list[set[str]] = []
+        for one in () if self.together == "all" else self.together:
+            for name in one:
+                if name not in ids:
+                    hint = did_you_mean(name, ids)
+                    raise ValueError(
+                        f"together: '{name}' is no format of this audit.{hint} There are: {', '.join(ids)}"
+                    )
+            names = ", ".join(one)
+            if len(set(one)) < 2 or len(set(one)) < len(one):
+                raise ValueError(f"together: a set names two or more different formats; one is [{names}]")
+            if set(one) in seen:
+                raise ValueError(f"together: the set [{names}] is given twice")
+            seen.append(set(one))
+        return self
+
+    @model_validator(mode="after")
+    def _consistent(self) -> AuditSpec:
+        if self.model.checkpoint is not None:
+            if isinstance(self.data.members, int):
+                raise ValueError(
+                    "model.checkpoint is a trained target: data.members and data.nonmembers must be files with the ids "
+                    "of the records it was and was not trained on"
+                )
+            if self.targets > 1:
+                raise ValueError("model.checkpoint is one trained target; leave 'targets' out")
+        if self.threat.exposure == "logits" and any(f.softmax == "inside" for f in self.formats):
+            raise ValueError("threat.exposure: logits cannot be had from a format with softmax: inside")
+        if self.threat.shadows == 1 or (self.threat.shadows == 0 and self.target is None):
+            raise ValueError(f"threat.shadows: at least 2 are needed (it is {self.threat.shadows})")
+        if self.target is not None:
+            self._target_fits(self.target)
+        return self
+
+    def _target_fits(self, target: TargetSpec) -> None:
+        shipped = [f.id for f in self.formats if f.format == AS_SHIPPED]
+        if self.model.checkpoint is not None or self.targets > 1:
+            raise ValueError("target.artifact is the one target; leave 'model.checkpoint' and 'targets' out")
+        if isinstance(self.data.members, int):
+            raise ValueError(  # noqa: TRY004  pydantic collects ValueErrors alone
+                "target.artifact is a trained target: data.members and data.nonmembers must be files with the ids of "
+                "the records it was and was not trained on, or {path: ...}"
+            )
+        if self.data.preprocessing is None:
+            raise ValueError(
+                "data.preprocessing: say what target.artifact takes: raw (values as they are in the data), unit (0..1 "
+                "of 0..255), symmetric (-1..1 of 0..255), imagenet, standardise, or {scale: ..., mean: ..., std: ...}"
+            )
+        if isinstance(target.artifact, Path) and len(self.formats) > 1:
+            raise ValueError(
+                f"target.artifact is one file, and formats has {len(self.formats)} entries; name the one that the file "
+                "is, or give a file for each: target.artifact: {<format>: <file>}"
+            )
+        if isinstance(target.artifact, dict) and set(target.artifact) != {f.id for f in self.formats}:
+            raise ValueError(
+                f"target.artifact has files for {', '.join(target.artifact)}, and formats has "
+                f"{', '.join(f.id for f in self.formats)}; each format needs its file"
+            )
+        if shipped and self.threat.shadows:
+            raise ValueError(
+                f"formats: shadows go through the toolchain that the target went through; name the format that "
+                f"'{shipped[0]}' is (`edgeaudit formats` lists them), or leave 'model' and threat.shadows out to run "
+                "the attacks that need no shadows"
+            )
+        if "model" not in self.model_fields_set and self.threat.shadows:
+            raise ValueError(
+                "threat.shadows: shadows are trained by a recipe; name it in model.recipe, or leave threat.shadows out"
+            )
+        if not self.recipe_known and self.together:
+            raise ValueError("together: combined attacks learn from shadows; name the recipe in model.recipe")
+        if not self.recipe_known and set(self.threat.shadow_match) != {"matched"}:
+            raise ValueError("threat.shadow_match: there are no shadows without model.recipe; leave it out")
+
+
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+
+
+def _expand(value: object, key: str) -> object:
+    """Replace ${NAME} and ${NAME:-default} in strings by environment variables."""
+    if isinstance(value, dict):
+        return {k: _expand(v, f"{key}.{k}" if key else str(k)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_expand(v, f"{key}[{i}]") for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def found(match: re.Match[str]) -> str:
+        name, default = match.group(1), match.group(2)
+        text = os.environ.get(name) or default
+        if text is None:
+            raise SpecError(f"{key}: the environment variable {name} is not set")
+        return text
+
+    return _VARIABLE.sub(found, value)
+
+
+def load_spec(path: Path) -> AuditSpec:
+    """Read audit.yaml. Relative paths in it are taken from its folder.
+
+    Raises `SpecError` that names file, key and remedy.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as exc:
+        raise SpecError(f"{path}: {exc.strerror}. `edgeaudit init` writes a starter file") from exc
+    except UnicodeDecodeError as exc:
+        raise SpecError(f"{path} is not UTF-8 text: {exc.reason} at byte {exc.start}") from exc
+    try:
+        raw = read_yaml(text)
+    except yaml.YAMLError as exc:
+        raise SpecError(f"{path} is not valid YAML: {' '.join(str(exc).split())}") from exc
+    if not isinstance(raw, dict):
+        raise SpecError(f"{path} must be a mapping of keys (model, data, formats, ...); it is {type(raw).__name__}")
+    try:
+        spec = AuditSpec.model_validate(_expand(raw, ""))
+    except ValidationError as exc:
+        raise SpecError(f"{path}: " + "; ".join(_sentences(exc))) from exc
+    return _absolute(spec, path.resolve().parent)
+
+
+def recorded_spec(raw: Mapping[str, Any], path: Path) -> AuditSpec:
+    """The spec that an audit.json records, which another version may have written. Raises `SpecError` naming `path`."""
+    try:
+        return AuditSpec.model_validate(raw)
+    except ValidationError as exc:
+        raise SpecError(
+            f"{path}: its spec is not one that this edgeaudit reads: {'; '.join(_sentences(exc))}. Run the audit again"
+        ) from exc
+
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "model": ModelSpec, "data": DataSpec, "threat": ThreatSpec, "formats": FormatUse, "cm-mia": CmMiaSpec,
+    "label-only": LabelOnlySpec, "loss-trajectory": LossTrajectorySpec,
+    "budgets": BudgetSpec, "calibration": CalibrationSpec, "controls": ControlsSpec, "target": TargetSpec,
+    "preprocessing": PreprocessingSpec, "members": SideSpec, "nonmembers": SideSpec, "reference": SideSpec,
+    "quality": QualitySpec, "devices": DeviceSpec,
+}  # fmt: skip
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    """One sentence for each key that is wrong; pydantic reports a key once for every type it could have had."""
+    sentences: dict[str, str] = {}
+    for entry in error.errors():
+        # Keys are lower-case words; the rest of a location names pydantic's own branches ('lax-or-strict[...]').
+        parts = [str(p) for p in entry["loc"] if isinstance(p, int) or _is_key(str(p))]
+        key = ".".join(parts) or "audit.yaml"
+        if entry["type"] == "too_short" and sentences:
+            continue  # the entry that was refused is missed by its list, too
+        sentences.setdefault(key, _sentence(key, parts, dict(entry)))
+    return list(sentences.values())
+
+
+_PLAIN = {
+    "dict_type": "must be a mapping of keys",
+    "missing": "is missing",
+    "model_type": "must be a mapping of keys; leave it out for its defaults",
+    "too_short": "must have at least one entry",
+    "tuple_type": "must be a list",
+}
+"""Words of pydantic that speak of Python, and ours for a file of keys and lists."""
+
+
+def _is_key(part: str) -> bool:
+    return not re.search(r"[\[(]|^(int|float|path|constrained-.*|literal.*|function-.*)$", part)
+
+
+def _sentence(key: str, parts: list[str], error: dict[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        sections = [_SECTIONS[p] for p in parts[:-1] if p in _SECTIONS]
+        fields = (sections[-1] if sections else AuditSpec).model_fields
+        known = [field.alias or name for name, field in fields.items()]
+        near = difflib.get_close_matches(parts[-1], known, n=1)
+        return f"'{key}' is not a known key; " + (
+            f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+        )
+    message = _PLAIN.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
+    given = error.get("input")
+    # A token that was written where its variable's name belongs is not repeated.
+    shown = f" (it is {given!r})" if isinstance(given, (str, int, float, bool)) and parts[-1:] != ["token"] else ""
+    return f"{key}: {message}{shown}"
+
+
+def _listed(side: SideSpec, folder: Path) -> str | None:
+    """`calibrated` with its path made absolute, where it is a file and no array's name."""
+    if side.calibrated is None or Path(side.calibrated).suffix not in LISTS:
+        return side.calibrated
+    return str((folder / Path(side.calibrated).expanduser()).resolve())
+
+
+def _absolute(spec: AuditSpec, folder: Path) -> AuditSpec:
+    def resolved(path: Path | None) -> Path | None:
+        return None if path is None else (folder / path.expanduser()).resolve()
+
+    lists: dict[str, Any] = {
+        key: resolved(value)
+        for key in ("path", "members", "nonmembers", "calibrated")
+        if isinstance(value := getattr(spec.data, key), Path)
+    }
+    for key, side in spec.data.sides.items():
+        lists[key] = side.model_copy(update={"path": resolved(side.path), "calibrated": _listed(side, folder)})
+    data = spec.data.model_copy(update=lists)
+    model = spec.model.model_copy(update={"checkpoint": resolved(spec.model.checkpoint)})
+    target = spec.target
+    if target is not None:
+        named = target.artifact
+        files = resolved(named) if isinstance(named, Path) else {key: resolved(file) for key, file in named.items()}
+        target = target.model_copy(update={"artifact": files})
+    return spec.model_copy(update={"data": data, "model": model, "target": target})

@@ -1,0 +1,1 @@
+"""Transport over the Open Inference Protocol v2."""

@@ -1,0 +1,1 @@
+"""Transport to a device CPU that QEMU emulates."""

@@ -1,0 +1,85 @@
+"""A Python under QEMU's user mode."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeaudit.errors import ToolchainError
+
+__all__ = ["Guest"]
+
+_NOT_FOR_GUESTS = ("LD_LIBRARY_PATH", "LD_PRELOAD", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+"""Variables that are about the host's libraries and CPU."""
+
+_SECONDS = 600.0
+
+# -I keeps PYTHONPATH and the working folder out, and -S the site-packages of whatever system the guest sees; what
+# remains is said here.
+_LAUNCH = """
+import sys
+packages, program = sys.argv[1:3]
+sys.path[:0] = [program, *([packages] if packages else [])]
+sys.argv[:3] = [program]
+"""
+_RUN = _LAUNCH + "import runpy; runpy.run_path(program, run_name='__main__')"
+_SAYS = (
+    _LAUNCH
+    + """
+import json, platform
+from edgeaudit.host.fingerprint import local_fingerprint
+print(json.dumps({**local_fingerprint(), "libc": " ".join(platform.libc_ver()), "python": platform.python_version()}))
+"""
+)
+_IMPORT = _LAUNCH + "import importlib; importlib.import_module(sys.argv[1])"
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A Python under QEMU. root: of its userland. packages: folder of wheels, None for none."""
+
+    program: Path
+    root: Path
+    cpu: str
+    python: Path
+    packages: Path | None
+
+    def command(self, agent: Path) -> list[str]:
+        """What runs the agent's file; its arguments follow."""
+        return self._command(_RUN, agent)
+
+    def says(self, agent: Path) -> dict[str, Any]:
+        """{"machine", "cpu", "isa", "libc", "python"} as the guest sees them."""
+        said: dict[str, Any] = json.loads(self._run(self._command(_SAYS, agent)))
+        return said
+
+    def try_import(self, module: str) -> None:
+        """Import a module; `ToolchainError` where that fails."""
+        self._run([*self._command(_IMPORT, Path("-")), module])
+
+    def _command(self, code: str, file: Path) -> list[str]:
+        unset = [part for name in _NOT_FOR_GUESTS for part in ("-U", name)]
+        emulator = [str(self.program), "-L", str(self.root), "-cpu", self.cpu, *unset]
+        packages = "" if self.packages is None else str(self.packages)
+        return [*emulator, str(self.python), "-I", "-S", "-c", code, packages, str(file)]
+
+    def _run(self, command: list[str]) -> str:
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+        one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        what = f"QEMU's {self.cpu}"
+        try:
+            done = subprocess.run(  # noqa: S603  ours
+                command, capture_output=True, text=True, check=False, env={**kept, **one}, timeout=_SECONDS
+            )
+        except OSError as exc:
+            raise ToolchainError(f"{what} cannot be started: {exc.strerror or exc}") from exc
+        except subprocess.TimeoutExpired as exc:
+            raise ToolchainError(f"{what} did not answer within {_SECONDS:.0f} seconds") from exc
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["it said nothing"]
+            raise ToolchainError(f"{what} ended with {done.returncode}: {lines[-1]}")
+        return done.stdout

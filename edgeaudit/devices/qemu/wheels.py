@@ -1,0 +1,153 @@
+"""Wheels for another machine or Python than this one, in a folder.
+
+pip does it. What it may install is committed in `wheel_hashes.json`: for every set of requirements of the device
+profiles, all packages that the set needs, with their SHA-256, which pip checks (`--require-hashes`). `python -m
+edgeaudit.devices.qemu.wheels` writes that file anew (`make wheel-hashes`). A set that is not in it, of a profile of the
+user's own, is resolved by pip and checked against nothing but the index; its hashes are recorded either way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from edgeaudit.errors import ToolchainError, store_errors
+
+__all__ = ["Wheel", "WheelSet", "fetch_wheels", "known_hashes"]
+
+_HASHES = "wheel_hashes.json"
+_GLIBC = (41, 39, 36, 35, 34, 31, 28, 27, 26, 24, 17)
+"""Minor versions of glibc 2 that wheels are tagged with, the newest first."""
+_OLD_TAGS = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel that was installed."""
+
+    name: str
+    version: str
+    file: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class WheelSet:
+    """Requirements, exact pins, for a machine, a Python and a glibc, each as in 3.11 and 2.36."""
+
+    machine: str
+    python: str
+    libc: str
+    requirements: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Its name among the committed hashes."""
+        return f"{self.machine} python {self.python} glibc {self.libc}: {' '.join(sorted(self.requirements))}"
+
+    @property
+    def pinned(self) -> Mapping[str, str] | None:
+        """name==version -> SHA-256 of everything in it, where that is committed."""
+        return known_hashes().get(self.key)
+
+
+@cache
+def known_hashes() -> Mapping[str, Mapping[str, str]]:
+    """The committed hashes: key of a set -> name==version -> SHA-256."""
+    found: dict[str, dict[str, str]] = json.loads(
+        resources.files("edgeaudit.devices.qemu").joinpath(_HASHES).read_text(encoding="utf-8")
+    )
+    return found
+
+
+def fetch_wheels(wanted: WheelSet, folder: Path) -> tuple[Wheel, ...]:
+    """Install the set into the folder, which is made; its wheels.
+
+    Raises `ToolchainError` where pip is missing or fails, a hash is wrong among them.
+    """
+    what = f"fetching {' '.join(wanted.requirements)} for {wanted.machine} and Python {wanted.python}"
+    with store_errors(f"the folder {folder.parent}"), tempfile.TemporaryDirectory(prefix="edgeaudit-pip-") as scratch:
+        downloaded = Path(scratch, "wheels")
+        pinned = wanted.pinned
+        if pinned is None:
+            asked = [*wanted.requirements]
+        else:
+            lines = [f"{name} --hash=sha256:{digest}\n" for name, digest in pinned.items()]
+            (listed := Path(scratch, "requirements.txt")).write_text("".join(lines), encoding="utf-8")
+            asked = ["--require-hashes", "--no-deps", "-r", str(listed)]
+        _pip(["download", "--dest", str(downloaded), *_target(wanted), *asked], what)
+        files = sorted(downloaded.glob("*.whl"))
+        wheels = tuple(map(_wheel, files))
+        local = ["--no-index", "--no-deps", "--no-compile", "--target", str(folder), *_target(wanted)]
+        _pip(["install", *local, *map(str, files)], what)
+    return wheels
+
+
+def _target(wanted: WheelSet) -> list[str]:
+    tag = wanted.python.replace(".", "")
+    newest = int(wanted.libc.partition(".")[2])
+    platforms = [f"manylinux_2_{minor}_{wanted.machine}" for minor in _GLIBC if minor <= newest]
+    old = _OLD_TAGS if wanted.machine == "x86_64" else {17: _OLD_TAGS[17]}
+    platforms += [f"{name}_{wanted.machine}" for name in old.values()]
+    return [
+        "--only-binary=:all:", "--implementation", "cp", "--python-version", wanted.python,
+        *(part for abi in (f"cp{tag}", "abi3", "none") for part in ("--abi", abi)),
+        *(part for platform in platforms for part in ("--platform", platform)),
+    ]  # fmt: skip
+
+
+def _wheel(path: Path) -> Wheel:
+    name, version, *_ = path.stem.split("-")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Wheel(name.lower().replace("_", "-"), version, path.name, digest, path.stat().st_size)
+
+
+def _pip(arguments: Sequence[str], what: str) -> None:
+    if importlib.util.find_spec("pip") is None:
+        raise ToolchainError(f"{what} needs pip, and {sys.executable} has none. Add it with: python -m ensurepip")
+    command = [sys.executable, "-I", "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())  # noqa: S603  ours
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["it said nothing"]
+        errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")] or lines[-1:]
+        raise ToolchainError(f"{what} failed: {' '.join(errors)}")
+
+
+def _environment() -> dict[str, str]:
+    """The host's, with its index and proxy; without constraints, which are of the packages of this Python."""
+    return {**os.environ, "PIP_CONSTRAINT": ""}
+
+
+def _resolved(wanted: WheelSet) -> dict[str, str]:
+    """name==version -> SHA-256, as pip resolves the set today."""
+    with tempfile.TemporaryDirectory(prefix="edgeaudit-pip-") as scratch:
+        asked = ["download", "--dest", scratch, *_target(wanted), *wanted.requirements]
+        _pip(asked, f"resolving {wanted.key}")
+        wheels = map(_wheel, sorted(Path(scratch).glob("*.whl")))
+        return {f"{wheel.name}=={wheel.version}": wheel.sha256 for wheel in wheels}
+
+
+def _write(sets: Iterable[WheelSet]) -> None:
+    known = known_hashes()
+    found = {wanted.key: dict(known.get(wanted.key) or _resolved(wanted)) for wanted in sets}
+    path = Path(str(resources.files("edgeaudit.devices.qemu").joinpath(_HASHES)))
+    path.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    from edgeaudit.devices.profiles import find_profile, profile_names
+    from edgeaudit.devices.qemu.prepare import wheel_sets
+
+    _write(wanted for name in profile_names() for wanted in wheel_sets(find_profile(name)).values())

@@ -1,0 +1,1 @@
+"""Files that are deployed: what they are and what they declare."""

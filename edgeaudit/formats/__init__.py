@@ -1,0 +1,1 @@
+"""Formats: presets, their resolution, and incompatible combinations."""

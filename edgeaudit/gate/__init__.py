@@ -1,0 +1,1 @@
+"""Budgets -> verdict -> exit code."""

@@ -1,0 +1,1 @@
+"""Facts of this machine: its CPU, its packages, which of them cannot share a process."""

@@ -1,0 +1,370 @@
+"""From finished jobs to audit.json: collects, never computes a leakage figure."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeaudit.config.audit import AuditSpec
+from edgeaudit.controls import Finding
+from edgeaudit.controls.null_target import null_target, null_target_together
+from edgeaudit.controls.resemblance import Right, resemblance
+from edgeaudit.controls.resolution import Answers, resolution, tie_mass
+from edgeaudit.devices.transport import LOCAL
+from edgeaudit.errors import RunError, StoreError, store_errors
+from edgeaudit.filetypes.artifact import Artifact
+from edgeaudit.gate.judge import FormatScores, judge
+from edgeaudit.graph.executor import RunResult
+from edgeaudit.graph.job import Job
+from edgeaudit.graph.store import Store
+from edgeaudit.pipeline.assemble_devices import devices_of
+from edgeaudit.pipeline.environment import current_environment, version
+from edgeaudit.pipeline.plan import FLOOR, FormatPlan, Plan
+from edgeaudit.population import Population
+from edgeaudit.report.html import write_html
+from edgeaudit.report.model import (
+    SCHEMA_VERSION,
+    Accuracy,
+    Agreement,
+    ArtifactInfo,
+    Audit,
+    Control,
+    FormatResult,
+    Latency,
+    Outputs,
+    PassInfo,
+    PopulationInfo,
+    Quality,
+    RuntimeInfo,
+    ToolInfo,
+)
+from edgeaudit.report.schema import write_audit
+from edgeaudit.report.words import place_name
+from edgeaudit.runtimes.base import RuntimeSpec
+from edgeaudit.runtimes.registry import find_runtime
+from edgeaudit.stages.collude import TOGETHER
+from edgeaudit.stages.compare import COMPARISONS
+from edgeaudit.stages.control import CONTROLS_FILE
+from edgeaudit.stages.weaken import EXPOSED
+
+__all__ = ["assemble", "load_scores", "require_folder"]
+
+UNKNOWN = "unknown"
+"""The version of a runtime behind a server that does not tell it."""
+
+SECTIONS = ("leakage", "curves", "null_p_values", "p_calibration", "exposed", "calibration")
+
+
+def assemble(
+    spec: AuditSpec,
+    population: Population,
+    plan: Plan,
+    result: RunResult,
+    store: Store,
+    out: Path,
+    comparison: Job | None = None,
+    together: Job | None = None,
+) -> Audit:
+    """Collect what the jobs found and write audit.json, report.html and scores/ into `out`.
+
+    comparison: the job that compared the formats; None where none could be measured. together: the job that attacked
+    formats held together; None where audit.yaml names none, or none could be measured.
+    """
+    require_folder(out)
+    formats: list[FormatResult] = []
+    sections: dict[str, list[Any]] = {name: [] for name in SECTIONS}
+    null_rows: list[Mapping[str, Any]] = []
+    latency: list[Latency] = []
+    for planned in plan.formats:
+        found = _measurements(planned, result, store)
+        formats.append(_format_result(planned, found, result, store, population))
+        if formats[-1].status == "ok":
+            _copy_scores(planned, store, out)
+            latency += _latency(planned, result, store)
+            for measurement in found.values():
+                for name in SECTIONS:
+                    sections[name] += measurement[name]
+                null_rows += measurement["null_control"]
+    held = _together(together, store)
+    audit = Audit.model_validate(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "tool": ToolInfo(version=version()),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "name": spec.name,
+            "seed": spec.seed,
+            "spec": spec.model_dump(mode="json", by_alias=True),
+            "environment": current_environment(),
+            "population": _population_info(population),
+            "threat": _threat(spec, population),
+            "controls": [
+                *_population_controls(plan, result, store),
+                *_model_controls(spec, population, formats, null_rows, held["together_null"]),
+            ],
+            "formats": formats,
+            **sections,
+            **_comparisons(comparison, store),
+            **_weaker(plan, {(f.id, f.device) for f in formats if f.status == "ok"}, result, store),
+            "devices": devices_of(spec, plan, result, store),
+            "together": held["together"],
+            "latency": latency,
+            "verdict": {"outcome": "error", "exit_code": 2, "reasons": (), "budgets": ()},
+            "timings": _timings(plan, store),
+        }
+    )
+    verdict = judge(spec, audit.formats, audit.leakage, audit.controls, lambda *place: load_scores(out, *place))
+    audit = audit.model_copy(update={"verdict": verdict})
+    with store_errors(f"the output folder {out}"):
+        write_audit(audit, out / "audit.json")
+        write_html(audit, out / "report.html")
+    return audit
+
+
+def require_folder(out: Path) -> None:
+    """Make the output folder. Raises `StoreError` where nothing can be written: better now than after the work."""
+    with store_errors(f"the output folder {out}"):
+        (out / "scores").mkdir(parents=True, exist_ok=True)
+    for folder in (out, out / "scores"):
+        if not os.access(folder, os.W_OK):
+            raise StoreError(f"the output folder {folder}: it cannot be written to; give another one with --out")
+
+
+def _comparisons(job: Job | None, store: Store) -> dict[str, Any]:
+    """The sections that the comparison job wrote."""
+    if job is None:
+        return {"across_targets": (), "comparisons": (), "same_file": ()}
+    found: dict[str, Any] = json.loads((store.entry(*job.ref).folder / COMPARISONS).read_text(encoding="utf-8"))
+    return found
+
+
+def _weaker(plan: Plan, audited: set[tuple[str, str]], result: RunResult, store: Store) -> dict[str, Any]:
+    """What is left at weaker exposures of the formats that were audited; a level that broke says why."""
+    levels: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    for planned in plan.formats:
+        for level, ref in planned.exposures.items() if (planned.use.id, planned.device) in audited else ():
+            about = {name: plan.jobs[ref].inputs[name] for name in ("format", "device", "shadow_match")}
+            error = result.cause(ref)
+            if error is not None:
+                levels.append({**about, "exposure": level, "error": str(error)})
+                continue
+            found = json.loads((store.entry(*ref).folder / EXPOSED).read_text(encoding="utf-8"))
+            levels.append({**about, "exposure": level, "outputs": found["outputs"]})
+            rows += found["leakage"]
+    return {"weaker_exposures": levels, "weaker_leakage": rows}
+
+
+def _together(job: Job | None, store: Store) -> dict[str, Any]:
+    """The rows that the job on formats held together wrote, and those of its null targets."""
+    if job is None:
+        return {"together": (), "together_null": ()}
+    found: dict[str, Any] = json.loads((store.entry(*job.ref).folder / TOGETHER).read_text(encoding="utf-8"))
+    return found
+
+
+def _measurements(planned: FormatPlan, result: RunResult, store: Store) -> dict[str, dict[str, Any]]:
+    return {
+        match: json.loads((store.entry(*ref).folder / "measurement.json").read_text(encoding="utf-8"))
+        for match, ref in planned.measures.items()
+        if result.cause(ref) is None
+    }
+
+
+def _format_result(
+    planned: FormatPlan,
+    found: Mapping[str, dict[str, Any]],
+    result: RunResult,
+    store: Store,
+    population: Population,
+) -> FormatResult:
+    use, preset = planned.use, planned.format
+    head = {"id": use.id, "device": planned.device, "summary": preset.summary, "precision": preset.precision}
+    failed = next((ref for ref in planned.measures.values() if result.cause(ref) is not None), None)
+    if failed is not None:
+        return FormatResult.model_validate({**head, "status": "failed", "error": str(result.cause(failed))})
+    artifact = Artifact.load(store.entry(*planned.artifact).folder)
+    query = store.entry(*planned.target_query).about
+    first = next(iter(found.values()))
+    audited = population.audited
+    manifest = artifact.manifest
+    versions = query["inputs"]["versions"]
+    return FormatResult(
+        **head,
+        status="ok",
+        passes=tuple(PassInfo.model_validate(asdict(p)) for p in manifest.passes),
+        runtime=RuntimeInfo(
+            name=preset.runtime,
+            version=_version(find_runtime(preset.runtime).spec, versions),
+            options=query["facts"]["options"],
+        ),
+        artifact=ArtifactInfo(
+            file=manifest.file,
+            sha256=manifest.sha256,
+            bytes=manifest.bytes,
+            softmax_inside=manifest.softmax_inside,
+            calibration_policy=manifest.calibration_policy,
+            calibration_records=len(manifest.calibration_ids),
+            calibration_audited=int(np.isin(manifest.calibration_ids, audited).sum()),
+            companions=manifest.companions,
+            found=tuple(store.entry(*planned.artifact).about["facts"].get("found", ())),
+        ),
+        accuracy=Accuracy.model_validate(first["accuracy"]),
+        outputs=Outputs.model_validate(first["outputs"]),
+        agreement=_agreement(planned, query["facts"]["agreement"], store),
+        quality=_quality(planned, result, store),
+    )
+
+
+def _version(runtime: RuntimeSpec, versions: Mapping[str, str]) -> str:
+    """Of the runtime's own package, under whichever name a device has it."""
+    package = runtime.packages[0]
+    known = (package, *runtime.builds.get(package, ()))
+    return next((versions[name] for name in known if name in versions), UNKNOWN)
+
+
+def _quality(planned: FormatPlan, result: RunResult, store: Store) -> Quality | None:
+    """What the artifact's inspection found; none where it broke, which the run has said."""
+    if result.cause(planned.inspect) is not None:
+        return None
+    found = store.entry(*planned.inspect).about["facts"]
+    share = found["zeros"] / found["weights"] if found["weights"] else None
+    return Quality(**found, sparsity=share)
+
+
+def _latency(planned: FormatPlan, result: RunResult, store: Store) -> list[Latency]:
+    """A row for each batch that was timed or cannot be; one that says why where timing broke."""
+    place = {"format": planned.use.id, "device": planned.device}
+    if planned.latency is None:
+        return []
+    if (cause := result.cause(planned.latency)) is not None:
+        return [Latency(**place, batch=1, threads=1, note=str(cause))]
+    found = store.entry(*planned.latency).about["facts"]
+    names = {"median": "median_ms", "p95": "p95_ms"}
+    return [
+        Latency.model_validate(
+            {
+                **place,
+                "threads": found["threads"],
+                "record_ms": row["median"] / row["batch"] if "median" in row else None,
+            }
+            | {names.get(key, key): value for key, value in row.items()}
+        )
+        for row in found["batches"]
+    ]
+
+
+def _agreement(planned: FormatPlan, target: Mapping[str, Any] | None, store: Store) -> Agreement | None:
+    if target is None:
+        return None
+    shadows = [store.entry(*ref).about["facts"]["agreement"] for ref in planned.shadow_queries]
+    return Agreement(
+        **target,
+        worst_shadow_rel_rms=max(s["rel_rms"] for s in shadows),
+        worst_shadow_top1=min(s["top1"] for s in shadows),
+    )
+
+
+def _copy_scores(planned: FormatPlan, store: Store, out: Path) -> None:
+    """The first shadow match's scores: what budgets are judged on, and what a user may want to look at."""
+    source = store.entry(*next(iter(planned.measures.values()))).folder / "scores.npz"
+    with store_errors(f"the output folder {out}"):
+        shutil.copyfile(source, out / "scores" / _scores_name(planned.use.id, planned.device))
+
+
+def _scores_name(format_id: str, device: str) -> str:
+    return f"{format_id}.npz" if device == LOCAL else f"{format_id}@{device}.npz"
+
+
+def load_scores(run: Path, format_id: str, device: str = LOCAL) -> FormatScores:
+    """A format's scores on a device from a run folder."""
+    path = run / "scores" / _scores_name(format_id, device)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            scores = {name: arrays[name] for name in arrays.files if "/" in name}
+            return FormatScores(scores, arrays["members"])
+    except (OSError, ValueError, KeyError) as exc:
+        raise RunError(f"{path} cannot be read ({exc}); run the audit again") from exc
+
+
+def _population_info(population: Population) -> PopulationInfo:
+    about = population.about
+    notes = []
+    if about["duplicates"]:
+        notes.append(f"{about['duplicates']} records repeat another exactly; each group was kept on one side")
+    if about["moved"]:
+        notes.append(f"{about['moved']} listed nonmembers repeat a member exactly and were taken out")
+    if about["files"]:
+        first = ", ".join(f"those of {side} ({name}) from {start}" for side, (name, start) in about["files"].items())
+        notes.append(f"records are counted through all files: {first}")
+    names = ("source", "sha256", "records", "members", "nonmembers", "reference", "classes", "input_shape",
+             "duplicates", "conflicting_labels")  # fmt: skip
+    return PopulationInfo.model_validate({**{name: about[name] for name in names}, "notes": tuple(notes)})
+
+
+def _threat(spec: AuditSpec, population: Population) -> dict[str, Any]:
+    return {
+        **spec.threat.model_dump(mode="json"),
+        "targets": spec.targets,
+        "controls": spec.controls.model_dump(mode="json", by_alias=True),
+        "records_per_model": population.about["shadow_records"] if spec.recipe_known else len(population.split.members),
+        "probability_floor": FLOOR,
+    }
+
+
+def _population_controls(plan: Plan, result: RunResult, store: Store) -> list[Control]:
+    """What the control job found; a control that was asked for and broke has failed, since it vouches for nothing."""
+    if plan.control is None:
+        said = "controls.shift is false, so members and nonmembers were not compared as records"
+        return [Control(name="shift", status="not run", statement=said)]
+    error = result.cause(plan.control)
+    if error is not None:
+        return [Control(name="shift", status="failed", statement=f"the comparison of records broke: {error}")]
+    text = (store.entry(*plan.control).folder / CONTROLS_FILE).read_text(encoding="utf-8")
+    return [Control.model_validate(finding) for finding in json.loads(text)]
+
+
+def _model_controls(
+    spec: AuditSpec,
+    population: Population,
+    formats: Sequence[FormatResult],
+    null_rows: Sequence[Mapping[str, Any]],
+    together_null: Sequence[Mapping[str, Any]],
+) -> list[Control]:
+    """Null targets, resolution and tie mass, from what was measured."""
+    answers = {
+        place_name(f.id, f.device): Answers(f.outputs.distinct, f.outputs.tie_mass)
+        for f in formats
+        if f.outputs is not None
+    }
+    null_rows = [{**row, "format": place_name(row["format"], row["device"])} for row in null_rows]
+    findings: list[Finding] = [
+        *null_target(null_rows, spec.null_targets, spec.threat.shadow_match[0], recipe_known=spec.recipe_known),
+        *null_target_together(together_null),
+        *(resemblance(_rights(formats)) if spec.target or spec.model.checkpoint else []),
+        *resolution(len(population.split.nonmembers), spec.threat.shadows),
+        *tie_mass(answers, len(population.audited)),
+    ]
+    return [Control.model_validate(asdict(finding)) for finding in findings]
+
+
+def _rights(formats: Sequence[FormatResult]) -> dict[str, Right]:
+    """Accuracies of target and shadows, of the formats that have both."""
+    known = {place_name(f.id, f.device): f.accuracy.model_dump() for f in formats if f.accuracy is not None}
+    return {name: Right(**shares) for name, shares in known.items() if shares["shadow_train"] is not None}
+
+
+def _timings(plan: Plan, store: Store) -> dict[str, float]:
+    """CPU-bound seconds by stage, of the run that did the work (a repeated audit reports the same)."""
+    total: dict[str, float] = {}
+    for kind, key in plan.jobs:
+        if store.has(kind, key):
+            total[kind] = total.get(kind, 0.0) + float(store.entry(kind, key).about["seconds"])
+    return {kind: round(seconds, 3) for kind, seconds in total.items()}

@@ -1,0 +1,50 @@
+"""What an audit ran on: Python, operating system, CPU and the versions of every package that can change a number."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+
+from edgeaudit.exporters import pass_specs
+from edgeaudit.host.fingerprint import cpu_flags, cpu_name
+from edgeaudit.report.model import Environment
+from edgeaudit.runtimes.in_environment import EnvironmentSpec
+from edgeaudit.runtimes.registry import runtime_specs
+
+__all__ = ["current_environment", "installed", "version"]
+
+_OWN = ("numpy", "scipy", "scikit-learn", "torch", "torchvision", "safetensors")
+
+
+def version() -> str:
+    """Edgeaudit's own version."""
+    return metadata.version("edgeaudit")
+
+
+def installed(package: str) -> str | None:
+    """A distribution's version, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def current_environment() -> Environment:
+    """The environment of this process; workers run in the same one."""
+    runtimes = [spec for spec in runtime_specs() if not isinstance(spec, EnvironmentSpec)]
+    plugins = [s.packages for s in pass_specs()] + [s.packages for s in runtimes]
+    names = sorted({*_OWN, *(package for packages in plugins for package in packages)})
+    packages = {name: installed(name) for name in names} | _elsewhere()
+    return Environment(
+        python=platform.python_version(),
+        os=f"{platform.system()} {platform.machine()}",
+        cpu=cpu_name(),
+        isa=cpu_flags(),
+        packages={name: found for name, found in packages.items() if found is not None},
+    )
+
+
+def _elsewhere() -> dict[str, str | None]:
+    """Packages of environments beside this one, by environment and name, since a package may be in both."""
+    specs = [spec for spec in runtime_specs() if isinstance(spec, EnvironmentSpec)]
+    return {f"{s.environment}: {name}": found for s in specs for name, found in s.installed().items()}

@@ -1,0 +1,57 @@
+"""What a measurement is told: which attacks with which settings. Checked before anything runs."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+from edgeaudit.attacks.cm_mia import RANK_TESTS, check_cutoff
+from edgeaudit.attacks.registry import ALL, chosen_attacks, find_attack
+from edgeaudit.config.audit import AuditSpec
+from edgeaudit.errors import AttackError
+from edgeaudit.recipes.base import source_digest
+
+__all__ = ["DEFAULT_CUTOFFS", "measurement_inputs"]
+
+DEFAULT_CUTOFFS = (0.01, 0.02, 0.05, 0.10)
+
+
+def _least_shadows(name: str) -> int:
+    about = find_attack(name).spec
+    return min(about.needs_of(variant).shadows for variant in about.variants)
+
+
+def measurement_inputs(spec: AuditSpec) -> dict[str, Any]:
+    """The part of a measurement's key that audit.yaml decides.
+
+    Raises `AttackError` for an unknown attack, one that has too few shadows for every variant, and for a cutoff in
+    audit.yaml that K shadows cannot resolve. The default cutoffs are not refused: those that K cannot resolve are
+    reported as such, and so are variants that cannot be run.
+    """
+    k, names = spec.threat.shadows, chosen_attacks(spec.attacks)
+    needs = {name: _least_shadows(name) for name in names}
+    if ALL in spec.attacks and not spec.recipe_known:
+        names = tuple(name for name in names if needs[name] == 0)
+    for name in names:
+        if k < needs[name]:
+            remedy = "" if spec.recipe_known else "; name the recipe that trains them in model.recipe"
+            raise AttackError(f"attacks: '{name}' needs at least {needs[name]} shadows; threat.shadows is {k}{remedy}")
+    for cutoff in (spec.cm_mia.cutoffs or ()) if spec.recipe_known else ():
+        for test in sorted(RANK_TESTS):
+            check_cutoff(cutoff, k, test)
+    settings = spec.cm_mia.model_dump(mode="json")
+    return {
+        "attacks": list(names),
+        "cm_mia": settings | {"cutoffs": list(spec.cm_mia.cutoffs or DEFAULT_CUTOFFS)},
+        "code": source_digest(
+            "edgeaudit.attacks",
+            "edgeaudit.leakage",
+            "edgeaudit.stages.measure",
+            "edgeaudit.stages.evidence",
+            "edgeaudit.stages.calibration",
+            "edgeaudit.stages.p_values",
+            "edgeaudit.config.views",
+            "edgeaudit.config.exposures",
+        ),
+        "versions": {package: metadata.version(package) for package in ("numpy", "scipy", "scikit-learn")},
+    }

@@ -1,0 +1,1 @@
+"""Stages: one file for each arrow of the data."""

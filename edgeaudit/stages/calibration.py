@@ -1,0 +1,58 @@
+"""Records that a quantiser saw: a leak of their own, analysed apart from membership in the training set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.attacks.base import Scores
+from edgeaudit.leakage.intervals import delong
+from edgeaudit.leakage.paired import chance_p_value
+from edgeaudit.stages.evidence import Case
+
+__all__ = ["UNCALIBRATED", "calibration_leaks", "uncalibrated"]
+
+BoolArray = npt.NDArray[np.bool_]
+
+UNCALIBRATED = "uncalibrated"
+"""The subset of the audited records that the target's quantiser did not see."""
+_LEAST = 2
+
+
+def uncalibrated(case: Case, records: npt.NDArray[np.int64]) -> dict[str, BoolArray]:
+    """The subset, bool [audited], where the quantiser saw any audited record; else nothing."""
+    seen = np.isin(records, case.calibration)
+    return {UNCALIBRATED: ~seen} if seen.any() else {}
+
+
+def calibration_leaks(
+    case: Case, records: npt.NDArray[np.int64], scores: Scores, head: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """How well the attack's score tells records that the quantiser saw from others on the same side of the audit.
+
+    value: AUC of seen against unseen records, above 0.5 where seen ones look more like members; with DeLong's interval
+    and the two-sided p-value of AUC = 0.5. One row for each side that has two of each kind or more. On one side nothing
+    but the quantiser tells them apart: all members were trained on, and no nonmember was.
+
+    records: ids, int64 [scored].
+    """
+    seen = np.isin(records, case.calibration)
+    for side, mask in (("members", case.members), ("nonmembers", ~case.members)):
+        n_seen, n_others = int((seen & mask).sum()), int((~seen & mask).sum())
+        if min(n_seen, n_others) < _LEAST:
+            continue
+        score = scores.score[mask]
+        area = delong(score, seen[mask])
+        yield {
+            **head,
+            "side": side,
+            "value": area.auc,
+            "low": area.low,
+            "high": area.high,
+            "p_value": chance_p_value(score, seen[mask]),
+            "n_seen": n_seen,
+            "n_others": n_others,
+        }

@@ -1,0 +1,140 @@
+"""responses -> losses of a student that is distilled from them, epoch by epoch; the device is not asked again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.attacks.signals import softmax, true_class_loss
+from edgeaudit.attacks.trace_files import TRACE, spread
+from edgeaudit.errors import TrainingError
+from edgeaudit.graph.job import JobContext
+from edgeaudit.population import SHADOW, Population, stream
+from edgeaudit.recipes import Recipe
+from edgeaudit.recipes.frameworks import Loop, framework_of
+from edgeaudit.stages.query import RESPONSES
+from edgeaudit.stages.serving import asked_artifact
+from edgeaudit.stages.train import model_seed
+
+__all__ = ["as_labels", "distillation_half", "records_to_distil", "trajectory"]
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+_BLOCK = 1024
+_MOST_EXAMPLES = 5_000
+
+
+def trajectory(context: JobContext) -> Mapping[str, Any]:
+    """Distil a student from one model's answers and write its loss on the scored records after each epoch.
+
+    The student has the recipe's architecture, also where the format's file has a smaller one, and learns from the
+    model's stored answers on reference records of the distillation half that the model did not train on, `records` of
+    them at most, drawn by the seed. Scored are all audited records for a target; for a shadow the reference records of
+    the other half, at most 5,000 that it trained on and as many others, evenly spaced. So no student learns from a
+    record that it is scored on, nor from a copy of one.
+
+    Answers that the artifact gives as logits become probabilities by the softmax, so the student is the same whether
+    the audit exposes logits or probabilities. Those that are probabilities already are divided by their sum, which an
+    integer output misses by its step; a row of zeros alone becomes uniform.
+
+    Source: Liu, Zhao, Backes, Zhang, "Membership Inference Attacks by Exploiting Loss Trajectory" (CCS 2022). We
+    deviate: their distillation set is one, disjoint from all else. A pool from which shadows are drawn cannot spare
+    one, so each model distils on its own part of one half. It must not have trained on that part, because the target
+    did not train on any of it and their students are compared.
+
+    trace.npz: values float64 [m, epochs], cross-entropy in nats from the student's logits, not clipped; queries 0;
+    taught int64 [records], positions in Population.queried.
+    """
+    inputs, population = context.inputs, context.population()
+    role, seed = inputs["role"], inputs["seed"]
+    taught, scored = _places(population, role, seed, inputs["records"])
+    answers = _soft_answers(context)[taught].astype(np.float32)
+    recipe = Recipe.from_dict(inputs["recipe"])
+    student_seed = model_seed(seed, f"student of {role}")
+    loop = framework_of(recipe.name).loop()
+    student, losses = loop.build(recipe, student_seed), np.empty((inputs["epochs"], len(scored)))
+    epochs = iter(losses)
+
+    def after_epoch(model: Any) -> None:
+        next(epochs)[:] = _losses(loop, model, population, population.queried[scored])
+
+    records = population.take(population.queried[taught])
+    last = loop.distil(student, records, answers, recipe, student_seed, inputs["epochs"], after_epoch)
+    queries = np.zeros(len(scored), dtype=np.int64)
+    np.savez(context.draft / TRACE, places=scored, values=losses.T, queries=queries, taught=taught)
+    return {"distilled": len(taught), "scored": len(scored), "loss": last}
+
+
+def records_to_distil(n_reference: int, n_trained: int, most: int) -> int:
+    """How many records a student learns from, `most` at most: nine tenths of what a shadow leaves of half the pool.
+
+    The average is what counts, so that the students of targets, which leave all of it, and of shadows learn from as
+    many; a shadow that happens to leave fewer still takes what there is.
+    """
+    return min(most, n_reference // 2 * (n_reference - n_trained) * 9 // (10 * n_reference))
+
+
+def distillation_half(population: Population, seed: int) -> BoolArray:
+    """Which reference records may be distilled on, bool [reference]: half of them, drawn by the seed, for every model.
+
+    Records are put in order by a keyed digest of their bytes, so that copies of a record stand together and are never
+    cut apart: a student that learned from one would know the other.
+    """
+    ids, key = population.split.reference, f"distillation {seed}".encode()
+    digests = np.array(
+        [
+            hashlib.blake2b(record.tobytes(), digest_size=16, key=key).hexdigest()
+            for start in range(0, len(ids), _BLOCK)
+            for record in population.take(ids[start : start + _BLOCK])
+        ]
+    )
+    half: BoolArray = digests <= np.sort(digests)[max(0, len(ids) // 2 - 1)]
+    return half
+
+
+def _places(population: Population, role: str, seed: int, most: int) -> tuple[IntArray, IntArray]:
+    """Positions in `queried` of the records that the student learns from, and of those that it is scored on."""
+    n_audited, queried = len(population.audited), population.queried
+    pool = np.arange(n_audited, len(queried))
+    half = distillation_half(population, seed)
+    trained = np.isin(queried[pool], population.training_ids(role, seed))
+    taught = np.sort(stream(seed, "distillation", role).permutation(pool[half & ~trained])[:most])
+    if not role.startswith(SHADOW):
+        return taught, np.arange(n_audited)
+    kinds = (pool[~half & trained], pool[~half & ~trained])
+    return taught, np.sort(np.concatenate([spread(kind, _MOST_EXAMPLES) for kind in kinds]))
+
+
+def _soft_answers(context: JobContext) -> FloatArray:
+    """Stored answers as probabilities that sum to 1, float64 [queried, classes]."""
+    query = context.inputs["query"]
+    stored = np.load(context.store.entry(*query).folder / RESPONSES).astype(np.float64)
+    return as_labels(stored, softmax_inside=asked_artifact(context, query).manifest.softmax_inside)
+
+
+def as_labels(stored: FloatArray, *, softmax_inside: bool) -> FloatArray:
+    """Stored answers as soft labels, rows that sum to 1; see `trajectory` for sums that an integer output misses."""
+    if not softmax_inside:
+        return softmax(stored)
+    total = stored.sum(axis=1, keepdims=True)
+    uniform = np.full_like(stored, 1 / stored.shape[1])
+    return np.asarray(np.divide(stored, total, out=uniform, where=total > 0), dtype=np.float64)
+
+
+def _losses(loop: Loop, model: Any, population: Population, ids: IntArray) -> FloatArray:
+    """Cross-entropy of each record's label, float64 [n], in nats."""
+    losses = np.empty(len(ids))
+    for start in range(0, len(ids), _BLOCK):
+        block = ids[start : start + _BLOCK]
+        answers = loop.logits(model, population.take(block)).astype(np.float64)
+        losses[start : start + _BLOCK] = true_class_loss(answers, population.labels[block], "logits", floor=0.0)
+    if not np.isfinite(losses).all():
+        bad = int(ids[~np.isfinite(losses)][0])
+        raise TrainingError(f"a student's loss on record {bad} is not finite; lower model.lr")
+    return losses

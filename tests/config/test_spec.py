@@ -1,0 +1,184 @@
+"""audit.yaml: what is wrong is named by key, with the remedy; relative paths belong to the file's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgeaudit.config.audit import AuditSpec, load_spec, recorded_spec
+from edgeaudit.errors import SpecError
+
+
+def _load(tmp_path: Path, text: str) -> AuditSpec:
+    path = tmp_path / "audit.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_spec(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("modle: {}", "'modle' is not a known key; did you mean 'model'?"),
+        ("data: {memebrs: 3}", "'data.memebrs' is not a known key; did you mean 'members'?"),
+        ("data: {calibration: {recrods: 9}}", "'data.calibration.recrods' is not a known key; did you mean 'records'?"),
+        ("formats: [{format: x, calibratoin: members}]", "did you mean 'calibration'?"),
+        ("data: {members: -3}", "data.members: Input should be greater than or equal to 2 (it is -3)"),
+        ("data: {members: a.txt}", "members and nonmembers must both be counts, files with record ids, or {path: ...}"),
+        ("threat: {shadows: many}", "threat.shadows: Input should be a valid integer"),
+        ("threat: {shadow_match: other}", "threat.shadow_match"),
+        ("formats: []", "formats: "),
+        ("formats: [torch-fp32, torch-fp32]", "'torch-fp32' appears twice"),
+        ("budgets: {auc: error}", "'auc' must be [warn | error, {max: ...}]"),
+        ("budgets: {auc: [eror, {max: 1}]}", "budgets.auc.0.level: Input should be 'warn' or 'error'"),
+        ("budgets: {auc: [error, {}]}", "exactly one of 'max' and 'max-increase'"),
+        ("budgets: {auc: [error, {max-increase: 0.1}]}", "belong together"),
+        ("model: {checkpoint: m.pt}", "data.members and data.nonmembers must be files"),
+        ("data: {path: '${EDGEAUDIT_NO_SUCH_VARIABLE}/x'}", "data.path: the environment variable"),
+        ("[1, 2]", "must be a mapping"),
+        ("seed: 1\nseed: 2", "the key 'seed' is given twice"),
+        ("model: {epochs: 1, epochs: 2}", "the key 'epochs' is given twice"),
+        ("model:", "model: must be a mapping of keys; leave it out for its defaults"),
+        ("formats:", "formats: must be a list"),
+        ("formats: [{softmax: inside}]", "formats.0: give 'format' (an id of `edgeaudit formats`) or 'passes'"),
+        ("formats: [{format: onnx-fp32, passes: [onnx.export]}]", "one of them"),
+        ("formats: [{passes: [onnx.export]}]", "needs a 'name'"),
+        ("formats: [{format: onnx-fp32, runtime: onnxruntime(batch=1)}]", "needs a 'name'"),
+        ("formats: [{name: a, passes: []}]", "formats.0.passes: must have at least one entry"),
+        ("formats: [{name: a, passes: ['onnx.export(']}]", "formats.0.passes.0: 'onnx.export(' is not of the form"),
+        ("formats: [{name: a, passes: [{pas: onnx.export}]}]", "a mapping here needs its name under 'pass'"),
+        ("formats: [{name: a, passes: [onnx.export], runtime: 3}]", "formats.0.runtime: 3 is not of the form"),
+        ("formats: [{name: a, passes: [onnx.export], tolerance: 2}]", "formats.0.tolerance: Input should be less than"),
+        ("formats: [{name: a/b, format: onnx-fp32}]", "formats.0.name: String should match pattern"),
+        ("formats: [{name: a, pases: [onnx.export]}]", "did you mean 'passes'?"),
+        ("formats: []", "formats: must have at least one entry"),
+        ("a: [", "is not valid YAML"),
+        (
+            "threat: {exposure: logits}\nformats: [{format: litert-int8, softmax: inside}]",
+            "logits cannot be had from a format with softmax: inside",
+        ),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        _load(tmp_path, text)
+    assert message in str(caught.value)
+    assert "audit.yaml" in str(caught.value) or "data.path" in str(caught.value)
+
+
+def test_a_missing_file_points_to_init(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="edgeaudit init"):
+        load_spec(tmp_path / "none.yaml")
+
+
+def test_a_null_target_is_audited_unless_it_is_refused(tmp_path: Path) -> None:
+    assert _load(tmp_path, "seed: 1").controls.null_targets == 1
+    assert _load(tmp_path, "controls: {null-targets: 0}").controls.null_targets == 0
+
+
+def test_a_trained_target_is_one(tmp_path: Path) -> None:
+    text = "model: {checkpoint: m.pt}\ndata: {members: m.txt, nonmembers: n.txt}\ntargets: 2"
+    with pytest.raises(SpecError, match="one trained target"):
+        _load(tmp_path, text)
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    spec = _load(tmp_path, "data: {source: npz, path: d.npz, members: m.txt, nonmembers: n.txt}")
+    assert spec.data.path == tmp_path / "d.npz"
+    assert spec.data.members == tmp_path / "m.txt"
+
+
+def test_environment_variables_and_their_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "data: {source: npz, path: '${EDGEAUDIT_TEST_DATA:-fallback}/d.npz'}"
+    monkeypatch.delenv("EDGEAUDIT_TEST_DATA", raising=False)
+    assert _load(tmp_path, text).data.path == tmp_path / "fallback/d.npz"
+    monkeypatch.setenv("EDGEAUDIT_TEST_DATA", "/there")
+    assert _load(tmp_path, text).data.path == Path("/there/d.npz")
+
+
+def test_one_metric_can_have_several_budgets(tmp_path: Path) -> None:
+    text = """
+budgets:
+  auc: [[warn, {max: 0.6}], [error, {max: 0.8}]]
+  tpr@fpr=0.01: [error, {max-increase: 0.1, against: torch-fp32}]
+"""
+    budgets = _load(tmp_path, text).budgets
+    assert [b.level for b in budgets["auc"]] == ["warn", "error"]
+    assert budgets["tpr@fpr=0.01"][0].max_increase == 0.1
+
+
+def test_variants_of_a_format_have_names_of_their_own(tmp_path: Path) -> None:
+    spec = _load(tmp_path, "formats: [litert-int8, {format: litert-int8, calibration: members}]")
+    assert [f.id for f in spec.formats] == ["litert-int8", "litert-int8@members"]
+
+
+def test_a_composition_is_kept_as_text(tmp_path: Path) -> None:
+    text = """
+formats:
+  - name: mine
+    passes: [nncf.prune(0.7, epochs=3), {pass: onnx.export, softmax: inside}]
+    runtime: {name: onnxruntime, batch: 1}
+    tolerance: 0.3
+    range-tolerance: 0.5
+"""
+    spec = _load(tmp_path, text)
+    (use,) = spec.formats
+    assert use.id == "mine"
+    assert use.passes == ("nncf.prune(0.7, epochs=3)", "onnx.export(softmax=inside)")
+    assert use.runtime == "onnxruntime(batch=1)"
+    assert (use.tolerance, use.range_tolerance) == (0.3, 0.5)
+    assert AuditSpec.model_validate(spec.model_dump(mode="json", by_alias=True)) == spec
+
+
+def test_one_attack_or_all_need_no_list(tmp_path: Path) -> None:
+    assert _load(tmp_path, "attacks: all").attacks == ("all",)
+    assert _load(tmp_path, "attacks: [lira, rmia]").attacks == ("lira", "rmia")
+    assert _load(tmp_path, "seed: 1").attacks == ("cm-mia", "lira", "yeom", "gap")
+
+
+def test_one_set_of_formats_or_all_of_them_need_no_list(tmp_path: Path) -> None:
+    formats = "formats: [torch-fp32, litert-int8, onnx-fp32]\ntogether: "
+    assert _load(tmp_path, formats + "[litert-int8, torch-fp32]").together == (("litert-int8", "torch-fp32"),)
+    two = (("torch-fp32", "onnx-fp32"), ("torch-fp32", "onnx-fp32", "litert-int8"))
+    spec = _load(tmp_path, formats + "[[torch-fp32, onnx-fp32], [torch-fp32, onnx-fp32, litert-int8]]")
+    assert spec.together == two
+    assert AuditSpec.model_validate(spec.model_dump(mode="json", by_alias=True)) == spec
+    assert _load(tmp_path, formats + "all").together == "all"
+    assert _load(tmp_path, "seed: 1").together == ()
+
+
+@pytest.mark.parametrize(
+    ("together", "said"),
+    [
+        (
+            "[torch-fp32, litert-int]",
+            r"'litert-int' is no format of this audit\. Did you mean 'litert-int8'\? There are: ",
+        ),
+        ("[[torch-fp32]]", r"a set names two or more different formats; one is \[torch-fp32\]"),
+        ("[[torch-fp32, torch-fp32]]", "two or more different formats"),
+        ("[[]]", "two or more different formats"),
+        (
+            "[[torch-fp32, litert-int8], [litert-int8, torch-fp32]]",
+            r"the set \[litert-int8, torch-fp32\] is given twice",
+        ),
+        ("some", "together: "),
+    ],
+)
+def test_sets_that_are_none_are_refused(tmp_path: Path, together: str, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        _load(tmp_path, f"formats: [torch-fp32, litert-int8]\ntogether: {together}")
+    with pytest.raises(SpecError, match="together: all needs two or more formats"):
+        _load(tmp_path, "formats: [torch-fp32]\ntogether: all")
+
+
+def test_the_spec_survives_its_own_json(tmp_path: Path) -> None:
+    spec = _load(tmp_path, "budgets: {auc: [error, {max-increase: 0.1, against: torch-fp32}]}\ntargets: 2")
+    assert AuditSpec.model_validate(spec.model_dump(mode="json", by_alias=True)) == spec
+
+
+def test_a_recorded_spec_of_another_version_is_named(tmp_path: Path) -> None:
+    spec = _load(tmp_path, "seed: 1")
+    recorded = spec.model_dump(mode="json", by_alias=True)
+    assert recorded_spec(recorded, tmp_path / "audit.json") == spec
+    with pytest.raises(SpecError, match=r"audit\.json: its spec .* 'modle' is not a known key.* Run the audit again"):
+        recorded_spec({**recorded, "modle": {}}, tmp_path / "audit.json")

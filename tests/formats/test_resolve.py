@@ -1,0 +1,261 @@
+"""Formats put together in audit.yaml: what fits is a format like any preset, what does not is told before it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeaudit.config.audit import load_spec
+from edgeaudit.config.calls import Call
+from edgeaudit.config.formats import FormatUse
+from edgeaudit.errors import SpecError
+from edgeaudit.exporters import find_pass
+from edgeaudit.filetypes.artifact import Kind
+from edgeaudit.formats.incompatibilities import KNOWN_BAD, refusal
+from edgeaudit.formats.presets import FORMATS, Format
+from edgeaudit.formats.resolve import find_format, starts_from
+from edgeaudit.runtimes.registry import default_runtime, find_runtime, runtime_specs
+
+OTHERWISE = {"litert-int8-reference", "litert-int8-averaged", "openvino-bf16"}
+"""Presets whose runtime is told something, or whose limits are their own."""
+
+
+def by_hand(found: Format) -> FormatUse:
+    """The preset as a user would write it."""
+    return FormatUse(
+        name="mine",
+        passes=tuple(Call(step.name, (), step.params).text() for step in found.passes),
+        runtime=Call(found.runtime, (), found.runtime_options).text(),
+    )
+
+
+def composed(*passes: Any, **more: Any) -> Format:
+    return find_format(FormatUse.model_validate({"name": "mine", "passes": list(passes), **more}))
+
+
+def plain(found: Format) -> tuple[object, ...]:
+    """What decides the keys of a format's jobs."""
+    passes = [(step.name, find_pass(step.name).parameters(step.params)) for step in found.passes]
+    options = find_runtime(found.runtime).spec.options(found.runtime_options)
+    return passes, found.runtime, options, found.precision, found.tolerance, found.range_tolerance
+
+
+@pytest.mark.parametrize("preset", [f for f in FORMATS.values() if f.passes], ids=lambda f: f.id)
+def test_a_preset_is_a_name_for_its_composition(preset: Format) -> None:
+    use = by_hand(preset)
+    if preset.id == "litert-int8-averaged":  # whose limits are its own
+        use = use.model_copy(update={"tolerance": preset.tolerance, "range_tolerance": preset.range_tolerance})
+    assert plain(find_format(use, starts_from(preset))) == plain(preset)
+
+
+@pytest.mark.parametrize(
+    "preset",
+    [f for f in FORMATS.values() if f.passes and f.id not in OTHERWISE and f.runtime != "tflite-runtime"],
+    ids=lambda f: f.id,
+)
+def test_the_runtime_may_be_left_out(preset: Format) -> None:
+    """Also where answers depend on the batch: the pass says so."""
+    use = by_hand(preset).model_copy(update={"runtime": None})
+    assert plain(find_format(use, starts_from(preset))) == plain(preset)
+
+
+def test_every_way_to_write_a_pass() -> None:
+    ways = [
+        "nncf.prune(0.5, 3)", "nncf.prune(0.5, epochs=3)", "nncf.prune(epochs=3, ratio=0.5)",
+        {"pass": "nncf.prune", "ratio": 0.5, "epochs": 3}, {"pass": "nncf.prune", "epochs": 3, "ratio": 0.5},
+    ]  # fmt: skip
+    found = [composed(way, "onnx.export", "ort.static_int8") for way in ways]
+    assert all(plain(one) == plain(found[0]) for one in found)
+    assert [step.name for step in found[0].passes] == ["nncf.prune", "onnx.export", "ort.static-int8"]
+    assert found[0].summary == "nncf.prune(0.5, 3), onnx.export, ort.static_int8"
+
+
+def test_passes_of_torch_alone_are_served_by_torch() -> None:
+    found = composed("nncf.prune(0.7)", "finetune(2)")
+    assert (found.runtime, found.precision, found.tolerance) == ("torch", "float32", 1e-3)
+
+
+def test_the_weights_have_the_precision_of_the_last_pass_that_sets_one() -> None:
+    assert composed("litert.export", "aeq.fp16").precision == "float16"
+    assert composed("nncf.prune", "onnx.export").precision == "float32"
+
+
+def test_limits_of_the_users_own() -> None:
+    found = composed("onnx.export", tolerance=0.3, **{"range-tolerance": 0.5})
+    assert (found.tolerance, found.range_tolerance) == (0.3, 0.5)
+
+
+def test_a_preset_in_another_runtime() -> None:
+    use = FormatUse(format="litert-int8", name="mine", runtime="litert(xnnpack=false)")
+    assert plain(find_format(use)) == plain(FORMATS["litert-int8-reference"])
+    kept = find_format(FormatUse(format="litert-int8-reference", name="mine", runtime="litert(batch=8)"))
+    assert kept.runtime_options == {"xnnpack": False, "batch": 8}
+
+
+def test_softmax_goes_into_the_export() -> None:
+    found = composed("nncf.prune", "onnx.export", "ort.static-int8", softmax="inside")
+    assert [step.params.get("softmax") for step in found.passes] == [None, "inside", None]
+    with pytest.raises(SpecError, match="'mine' exports no file, so it cannot have softmax: inside"):
+        composed("nncf.prune", softmax="inside")
+
+
+def test_each_kind_has_a_default_runtime() -> None:
+    assert {spec.serves: default_runtime(spec.serves).spec.name for spec in runtime_specs()} == {
+        "torch": "torch", "onnx": "onnxruntime", "tflite": "litert", "openvino": "openvino", "executorch": "executorch",
+        "keras": "keras",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("passes", "message"),
+    [
+        (["onnx.exprot"], r"there is no pass 'onnx\.exprot'\. Did you mean 'onnx\.export'\? There are: "),
+        (
+            ["ort.static-int8"],
+            r"'ort\.static-int8' takes onnx, and the trained model is torch\. Did you mean to put 'onnx\.export' ",
+        ),
+        (
+            ["litert.export", "ort.static-int8"],
+            r"the pass 'ort\.static-int8' takes onnx, and 'litert\.export' makes tflite\.$",
+        ),
+        (
+            ["onnx.export", "nncf.prune"],
+            r"the pass 'nncf\.prune' takes torch, and 'onnx\.export' makes onnx\.$",
+        ),
+        (["nncf.prune(share=0.5)"], r"'nncf\.prune' has no parameter 'share'; it has: epochs, ratio"),
+        (["nncf.prune(epoch=5)"], r"Did you mean 'epochs'\?"),
+        (["nncf.prune(0.5, 1, 2)"], r"gives 3 values by position, and it has ratio, epochs"),
+        (["nncf.prune(0.5, ratio=0.7)"], r"gives 'ratio' by position and by name"),
+        (["nncf.prune(5e-1)"], r"'ratio' is '5e-1'; it must be a number"),
+        (["onnx.export(inside, 3)"], r"gives 2 values by position, and it has softmax"),
+        (["onnx.export", "ort.static-int8(activation_type=s4)"], r"'activation_type' is 's4'; it can be: u8, s8"),
+        (["litert.export", "aeq.fp16(1)"], r"gives 1 values by position, and it has none"),
+    ],
+)
+def test_passes_that_do_not_fit(passes: list[str], message: str) -> None:
+    with pytest.raises(SpecError, match=f"formats: 'mine': .*{message}"):
+        composed(*passes)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "message"),
+    [
+        ("onnxruntme", r"there is no runtime 'onnxruntme'\. Did you mean 'onnxruntime'\? There are: "),
+        ("litert", r"the runtime 'litert' serves tflite, and the passes make onnx\. That is served by: onnxruntime"),
+        ("onnxruntime(btach=1)", r"has no option 'btach'; it has: batch, providers, session\. Did you mean 'batch'\?"),
+        ("onnxruntime(0)", r"'batch' of 'onnxruntime' is a whole number from 1, not 0"),
+        ("onnxruntime(batch=true)", r"is a whole number from 1, not True"),
+    ],
+)
+def test_runtimes_that_do_not_fit(runtime: str, message: str) -> None:
+    with pytest.raises(SpecError, match=f"formats: 'mine': .*{message}"):
+        composed("onnx.export", runtime=runtime)
+
+
+@pytest.mark.parametrize(
+    ("entry", "trained", "message"),
+    [
+        (
+            {"format": "onnx-int8-static"},
+            "keras",
+            r"from a torch model, and model\.recipe makes a keras one\. Formats that fit: keras-fp32, tflite-fp32",
+        ),
+        ({"format": "torch-fp32"}, "keras", r"is made from a torch model"),
+        (
+            {"format": "tflite-int8"},
+            "torch",
+            r"is made from a keras model, and model\.recipe makes a torch one\. Formats that fit: torch-fp32",
+        ),
+        (
+            {"name": "mine", "passes": ["onnx.export"]},
+            "keras",
+            r"'onnx\.export' takes torch, and the trained model is keras\. Passes that take keras: tflite\.convert$",
+        ),
+        (
+            {"name": "mine", "passes": ["aeq.fp16"]},
+            "keras",
+            r"takes tflite, and the trained model is keras\. Did you mean to put 'tflite\.convert' before it",
+        ),
+        ({"name": "mine", "passes": ["tflite.convert"]}, "torch", r"takes keras, and the trained model is torch\."),
+    ],
+)
+def test_formats_of_the_other_framework(entry: dict[str, Any], trained: Kind, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        find_format(FormatUse.model_validate(entry), trained)
+
+
+def test_the_converters_precision_may_be_given_without_its_name() -> None:
+    use = FormatUse.model_validate({"name": "mine", "passes": ["tflite.convert(int8)"], "softmax": "inside"})
+    found = find_format(use, "keras")
+    assert (found.passes[0].params, found.runtime) == ({"precision": "int8", "softmax": "inside"}, "litert")
+    assert (found.precision, found.tolerance) == ("int8", FORMATS["tflite-int8"].tolerance)
+    quantised_after = FormatUse.model_validate({"name": "mine", "passes": ["tflite.convert", "aeq.static-int8"]})
+    assert [step.name for step in find_format(quantised_after, "keras").passes] == ["tflite.convert", "aeq.static-int8"]
+
+
+def test_a_presets_name_is_taken() -> None:
+    for use in (
+        FormatUse(name="torch-fp32", passes=("onnx.export",)),
+        FormatUse(name="litert-int8", format="litert-fp16"),
+        FormatUse(name="litert-int8", format="litert-int8", calibration="members"),
+    ):
+        with pytest.raises(SpecError, match="is the name of a preset that is something else; take another 'name'"):
+            find_format(use)
+    assert find_format(FormatUse(name="litert-int8", format="litert-int8")) == FORMATS["litert-int8"]
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.1), ("f16", 0.02), ("f32", 0.001)])
+def test_what_is_computed_in_less_has_the_limits_of_that(precision: str, tolerance: float) -> None:
+    runtime = f"openvino(precision={precision})"
+    assert composed("openvino.export", runtime=runtime).tolerance == tolerance
+    assert find_format(FormatUse(name="mine", format="openvino-fp32", runtime=runtime)).tolerance == tolerance
+    assert composed("openvino.export", "nncf.ptq-openvino", runtime=runtime).tolerance == 0.2
+
+
+@pytest.mark.parametrize(
+    ("passes", "message"),
+    [
+        (["litert.pt2e-int8(activations=dynamic)"], "garbage that differs from run to run .* use 'aeq.dynamic-int8'"),
+        (["litert.pt2e-int8(per_channel=false)"], "garbage that differs from run to run"),
+        (["nncf.qat", "litert.export"], "an operator for a torch model that rounds .* Use 'onnx.export' or"),
+        (["nncf.qat(3)", "finetune(1)", "executorch.static-int8"], "an operator for a torch model that rounds"),
+        (["nncf.qat", "onnx.export", "ort.static-int8"], "int8 already"),
+        (["nncf.qat", "openvino.export", "nncf.ptq-openvino"], "int8 already"),
+        (["onnx.export", "ort.static-int8(activation_type=s8, weight_type=u8)"], "no such kernel"),
+    ],
+)
+def test_what_is_known_to_be_bad_is_refused_by_name(passes: list[str], message: str) -> None:
+    with pytest.raises(SpecError, match=f"formats: 'mine': .*{message}"):
+        composed(*passes)
+
+
+def test_a_format_that_names_no_tolerance_has_that_of_its_precision() -> None:
+    for precision, tolerance in {"float32": 0.001, "float16": 0.02, "int8": 0.2, "int4": 0.2}.items():
+        assert Format("mine", (), "torch", "", precision).tolerance == tolerance
+        assert Format("mine", (), "torch", "", precision, tolerance=0.5).tolerance == 0.5
+
+
+def test_what_only_looks_like_it_is_not() -> None:
+    composed("nncf.qat", "onnx.export", "ort.fp16")
+    composed("onnx.export", "ort.static-int8(activation_type=s8)")
+    composed("onnx.export", "ort.static-int8(weight_type=u8)")
+    assert not [form.id for form in FORMATS.values() if refusal(form)]
+
+
+def test_every_known_bad_pair_says_what_to_do() -> None:
+    """Those that are refused by name are known by a format, the others are not."""
+    for bad in KNOWN_BAD:
+        assert (bad.shows is not None) == (bad.refused == "by name")
+        assert bad.reason[-1] != "."
+        assert bad.instead[0].isupper()
+
+
+def test_the_documented_compositions_fit(root_folder: Path, tmp_path: Path) -> None:
+    text = (root_folder / "docs" / "compositions.md").read_text(encoding="utf-8")
+    (tmp_path / "audit.yaml").write_text(text.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+    found = [find_format(use) for use in load_spec(tmp_path / "audit.yaml").formats]
+    assert [step.name for step in found[1].passes] == ["nncf.prune", "onnx.export", "ort.static-int8"]
+    assert found[1].passes[0].params == {"ratio": 0.7, "epochs": 3}
+    assert found[2].runtime_options == {"batch": 1, "xnnpack": False}

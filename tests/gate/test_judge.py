@@ -1,0 +1,221 @@
+"""Budgets are judged on intervals; what cannot be judged is never 0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeaudit.config.audit import AuditSpec
+from edgeaudit.errors import BudgetError
+from edgeaudit.gate.judge import SUBSETS, FormatScores, judge, require_budgets_exist
+from edgeaudit.report.model import Control, FormatResult, LeakageRow, Verdict
+from edgeaudit.stages.measure import _SELECTIONS
+
+_FORMATS = ("torch-fp32", "onnx-int8-static", "litert-int8")
+
+
+def _spec(budgets: dict[str, Any], **more: Any) -> AuditSpec:
+    return AuditSpec.model_validate({"formats": list(_FORMATS), "budgets": budgets, **more})
+
+
+def _row(format_id: str, value: float | None, low: float | None, high: float | None, metric: str = "auc") -> LeakageRow:
+    return LeakageRow(
+        format=format_id,
+        device="local",
+        attack="cm-mia",
+        variant="t",
+        exposure="probabilities",
+        subset="all",
+        shadow_match="matched",
+        metric=metric,
+        value=value,
+        low=low,
+        high=high,
+        n_members=100,
+        n_nonmembers=100,
+    )
+
+
+def _format(format_id: str, error: str | None = None) -> FormatResult:
+    return FormatResult.model_validate(
+        {
+            "id": format_id,
+            "device": "local",
+            "status": "failed" if error else "ok",
+            "summary": "",
+            "precision": "int8",
+            "error": error,
+        }
+    )
+
+
+def _no_scores(format_id: str, device: str) -> FormatScores:
+    raise AssertionError(f"scores of {format_id} on {device} are needed for max-increase only")
+
+
+def _judge(
+    spec: AuditSpec, rows: list[LeakageRow], failed: tuple[str, ...] = (), controls: tuple[Control, ...] = ()
+) -> Verdict:
+    formats = [_format(f, "no" if f in failed else None) for f in _FORMATS]
+    return judge(spec, formats, rows, controls, _no_scores)
+
+
+def _rows(low: float, high: float) -> list[LeakageRow]:
+    return [_row(f, (low + high) / 2, low, high) for f in _FORMATS]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "outcome", "code"),
+    [
+        (0.50, 0.60, "within budget", 0),
+        (0.50, 0.70, "within budget", 0),  # the upper bound may touch the limit
+        (0.71, 0.80, "budget exceeded", 1),
+        (0.65, 0.75, "inconclusive", 3),
+        (0.70, 0.75, "inconclusive", 3),  # a lower bound at the limit is not beyond it
+    ],
+)
+def test_the_interval_decides(low: float, high: float, outcome: str, code: int) -> None:
+    verdict = _judge(_spec({"auc": ["error", {"max": 0.7}]}), _rows(low, high))
+    assert (verdict.outcome, verdict.exit_code) == (outcome, code)
+
+
+def test_the_reference_is_not_judged_unless_named() -> None:
+    rows = [_row("torch-fp32", 0.9, 0.88, 0.92), *_rows(0.5, 0.6)[1:]]
+    assert _judge(_spec({"auc": ["error", {"max": 0.7}]}), rows).exit_code == 0
+    assert _judge(_spec({"auc": ["error", {"max": 0.7, "formats": ["torch-fp32"]}]}), rows).exit_code == 1
+
+
+def test_no_budget_is_no_approval() -> None:
+    verdict = _judge(_spec({}), _rows(0.8, 0.9))
+    assert (verdict.outcome, verdict.exit_code) == ("not judged", 0)
+    assert "no budget was set" in verdict.reasons[0]
+
+
+def test_a_warning_is_said_and_does_not_fail() -> None:
+    verdict = _judge(_spec({"auc": ["warn", {"max": 0.55}]}), _rows(0.6, 0.7))
+    assert verdict.exit_code == 0
+    assert any("warning: litert-int8: budget auc <= 0.55 is exceeded" in r for r in verdict.reasons)
+
+
+def test_what_is_not_resolvable_is_inconclusive() -> None:
+    rows = [_row(f, None, None, None, "tpr@fpr=0.001") for f in _FORMATS]
+    assert _judge(_spec({"tpr@fpr=0.001": ["error", {"max": 0.1}]}), rows).exit_code == 3
+
+
+def test_a_failed_format_is_an_error_even_where_all_else_holds() -> None:
+    verdict = _judge(_spec({"auc": ["error", {"max": 0.9}]}), _rows(0.5, 0.6), failed=("litert-int8",))
+    assert verdict.exit_code == 2
+    assert "litert-int8 failed: no" in verdict.reasons
+
+
+def test_one_exceeded_budget_outweighs_an_open_one() -> None:
+    rows = [_row("onnx-int8-static", 0.9, 0.85, 0.95), _row("litert-int8", 0.7, 0.6, 0.8)]
+    assert _judge(_spec({"auc": ["error", {"max": 0.7}]}), rows).exit_code == 1
+
+
+@pytest.mark.parametrize("metric", ["auc", "tpr@fpr=0.01"])
+def test_a_budget_on_an_attack_that_could_not_be_run_is_inconclusive(metric: str) -> None:
+    rows = [_row(f, None, None, None).model_copy(update={"note": "not applicable: no IN shadows"}) for f in _FORMATS]
+    verdict = _judge(_spec({metric: ["error", {"max": 0.7}]}), rows)
+    assert verdict.exit_code == 3
+    assert "not applicable: no IN shadows" in verdict.reasons[0]
+    # Scores do not hold it either.
+    increase = _spec({metric: ["error", {"max-increase": 0.1, "against": "torch-fp32"}]})
+    empty = FormatScores({}, np.arange(4) < 2)
+    assert judge(increase, [_format(f) for f in _FORMATS], rows, (), lambda *_: empty).exit_code == 3
+
+
+_HOLDS = Control(name="shift: labels", status="holds", statement="label counts do not differ", p_value=0.4)
+_NOT_RUN = Control(name="null target", status="not run", statement="controls.null-targets is 0")
+_FAILED = Control(
+    name="null target", status="failed", statement="cm-mia t finds members of null-target", value=0.6, low=0.55,
+    high=0.65, p_value=1e-4, format="litert-int8",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", [0.9, 0.6, 0.4])  # a budget that holds, one that is undecided, one exceeded
+def test_a_failed_control_makes_the_audit_invalid_whatever_the_budgets_say(limit: float) -> None:
+    spec = _spec({"auc": ["error", {"max": limit}]})
+    verdict = _judge(spec, _rows(0.5, 0.7), controls=(_HOLDS, _FAILED))
+    assert (verdict.outcome, verdict.exit_code) == ("invalid", 3)
+    said = "litert-int8: null target: cm-mia t finds members of null-target, 0.600 [0.550, 0.650], p = 0.0001"
+    assert verdict.reasons[0] == f"control failed: {said}"
+
+
+def test_a_failed_format_outweighs_a_failed_control_and_both_are_said() -> None:
+    verdict = _judge(_spec({}), _rows(0.5, 0.6), failed=("litert-int8",), controls=(_FAILED,))
+    assert verdict.exit_code == 2
+    assert any(reason.startswith("control failed: ") for reason in verdict.reasons)
+
+
+@pytest.mark.parametrize("budgets", [{}, {"auc": ["error", {"max": 0.9}]}])
+def test_controls_that_hold_and_those_not_run_are_said(budgets: dict[str, Any]) -> None:
+    coarse = Control(name="tie mass", status="warning", statement="3 different answers", format="litert-int8")
+    verdict = _judge(_spec(budgets), _rows(0.5, 0.6), controls=(_HOLDS, _NOT_RUN, coarse))
+    assert verdict.exit_code == 0
+    assert verdict.reasons[1:] == ("controls that hold: shift", "controls that were not run: null target")
+
+
+def test_all_holds_every_attack() -> None:
+    require_budgets_exist(_spec({"auc": ["error", {"max": 0.7, "attack": "rmia", "variant": "online"}]}, attacks="all"))
+
+
+@pytest.mark.parametrize(
+    ("budgets", "message"),
+    [
+        ({"auc": ["error", {"max": 0.7, "formats": ["litert-int9"]}]}, "'litert-int9' is not in this audit"),
+        ({"auc": ["error", {"max-increase": 0.1, "against": "onnx-fp32"}]}, "'onnx-fp32' is not in this audit"),
+        ({"aux": ["error", {"max": 0.7}]}, "not a metric that a budget can limit. Did you mean 'auc'?"),
+        ({"auc": ["error", {"max": 0.7, "subset": "abnormal:fractoin"}]}, "Did you mean 'abnormal:fraction'?"),
+        ({"auc": ["error", {"max": 0.7, "attack": "rmia"}]}, "'rmia' is not in this audit's attacks"),
+        ({"auc": ["error", {"max": 0.7, "variant": "z"}]}, "no variant 'z'"),
+        ({"advantage": ["error", {"max-increase": 0.1, "against": "torch-fp32"}]}, "paired test"),
+    ],
+)
+def test_a_budget_on_nothing_is_refused(budgets: dict[str, Any], message: str) -> None:
+    with pytest.raises(BudgetError, match=message):
+        require_budgets_exist(_spec(budgets))
+
+
+def test_the_subsets_of_budgets_are_those_that_are_measured() -> None:
+    assert {"all", *(f"abnormal:{name}" for name in _SELECTIONS)} == set(SUBSETS)
+
+
+def test_an_audit_of_the_reference_alone_has_nothing_to_judge() -> None:
+    spec = AuditSpec.model_validate({"formats": ["torch-fp32"], "budgets": {"auc": ["error", {"max": 0.7}]}})
+    with pytest.raises(BudgetError, match="applies to no format"):
+        require_budgets_exist(spec)
+
+
+@pytest.mark.parametrize("metric", ["auc", "tpr@fpr=0.01"])
+def test_an_increase_is_judged_by_a_paired_test(metric: str) -> None:
+    rng = np.random.default_rng(0)
+    members = np.arange(2000) < 1000
+    common = rng.normal(size=2000)
+    weak, strong = common + 0.2 * members, common + 2.0 * members
+    scores = {
+        "torch-fp32": FormatScores({"cm-mia/t": weak}, members),
+        "onnx-int8-static": FormatScores({"cm-mia/t": weak + 1e-3 * rng.normal(size=2000)}, members),
+        "litert-int8": FormatScores({"cm-mia/t": strong}, members),
+    }
+    spec = _spec({metric: ["error", {"max-increase": 0.1, "against": "torch-fp32"}]})
+    rows = [_row(f, 0.6, 0.5, 0.7) for f in scores]
+    verdict = judge(spec, [_format(f) for f in _FORMATS], rows, (), lambda name, _: scores[name])
+    by_format = {b.format: b.verdict for b in verdict.budgets}
+    assert by_format == {"onnx-int8-static": "pass", "litert-int8": "fail"}
+    assert verdict.exit_code == 1
+
+
+def test_a_budget_without_a_variant_takes_the_first_that_could_be_run() -> None:
+    spec = _spec({"auc": ["error", {"max": 0.7}]})
+    test = [_row(f, 0.6, 0.55, 0.65) for f in _FORMATS]
+    calibrated = [r.model_copy(update={"variant": "calibrated", "value": 0.8, "low": 0.75, "high": 0.85}) for r in test]
+    assert _judge(spec, [*test, *calibrated]).exit_code == 1
+    missing = [
+        r.model_copy(update={"value": None, "low": None, "high": None, "note": "no shadows"}) for r in calibrated
+    ]
+    verdict = _judge(spec, [*test, *missing])
+    assert verdict.exit_code == 0
+    assert {b.attack for b in verdict.budgets} == {"cm-mia/t"}

@@ -1,0 +1,71 @@
+"""What the CPU says of itself, against what Linux says of it."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import pytest
+
+from edgeaudit.host import fingerprint, processor
+
+CPUINFO = Path("/proc/cpuinfo")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or not CPUINFO.exists(), reason="asks an x86-64 CPU under Linux")
+class TestX86:
+    def test_cpuid_says_what_linux_says(self) -> None:
+        """The kernel names flags by the same bits, on a machine of its own."""
+        line = next(line for line in CPUINFO.read_text().splitlines() if line.startswith("flags"))
+        named = set(line.partition(":")[2].split())
+        x86 = {flag for flag in fingerprint.KERNEL_FLAGS if not flag.startswith(("asimd", "i8mm", "sve", "sme"))} - {
+            "bf16"
+        }
+        assert set(processor.x86_flags() or ()) == named & x86
+        assert "sse4_2" in named
+
+    def test_the_name_is_linux_own(self) -> None:
+        line = next(line for line in CPUINFO.read_text().splitlines() if line.startswith("model name"))
+        assert processor.x86_name() == line.partition(":")[2].strip()
+
+    def test_this_is_no_emulation(self) -> None:
+        assert not processor.x86_emulated()
+        assert processor.arm_flags() is None
+
+    def test_an_emulated_cpu_is_asked_itself(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """/proc/cpuinfo is the host's there."""
+        monkeypatch.setattr(fingerprint, "x86_emulated", lambda: True)
+        monkeypatch.setattr(fingerprint, "x86_flags", lambda: frozenset({"sse4_2", "unheard_of"}))
+        monkeypatch.setattr(fingerprint, "x86_name", lambda: "An Atom")
+        fingerprint.cpu_flags.cache_clear()
+        fingerprint.cpu_name.cache_clear()
+        try:
+            assert fingerprint.cpu_flags() == ("sse4_2",)
+            assert fingerprint.cpu_name() == "An Atom"
+            assert fingerprint.int8_sums_saturate()
+        finally:
+            fingerprint.cpu_flags.cache_clear()
+            fingerprint.cpu_name.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"),
+    [
+        ("CPU implementer\t: 0x41\nCPU part\t: 0xd08\n", "Cortex-A72"),
+        ("CPU implementer\t: 0x41\nCPU part\t: 0xfff\n", "aarch64"),
+        ("CPU implementer\t: 0x4e\nCPU part\t: 0x004\n", "aarch64"),
+        (
+            "CPU implementer\t: 0x41\nCPU part\t: 0xd0b\nModel\t: Raspberry Pi 5 Model B Rev 1.0\n",
+            "Raspberry Pi 5 Model B",
+        ),
+        ("model name\t: Some host's CPU\nflags\t: avx2\n", "aarch64"),  # QEMU before 8.2
+    ],
+)
+def test_names_on_arm(cpuinfo: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(fingerprint, "_cpuinfo", lambda: cpuinfo)
+    fingerprint.cpu_name.cache_clear()
+    try:
+        assert fingerprint.cpu_name().startswith(name)
+    finally:
+        fingerprint.cpu_name.cache_clear()

@@ -1,0 +1,88 @@
+"""The job on formats held together: planned last, of what could be measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgeaudit.config.audit import AuditSpec
+from edgeaudit.graph.job import Job, JobRef
+from edgeaudit.pipeline.collude import sets_to_hold, together_job
+from edgeaudit.pipeline.measurement import measurement_inputs
+from edgeaudit.pipeline.plan import Plan, make_plan
+from edgeaudit.population import Population, build_population
+
+FORMATS = ["onnx-fp32", "litert-int8", "torch-fp32"]
+
+
+def _spec(**changes: Any) -> AuditSpec:
+    base: dict[str, Any] = {
+        "model": {"recipe": "cnn"},
+        "data": {"members": 100, "nonmembers": 100, "calibration": {"records": 32}},
+        "threat": {"shadows": 3, "shadow_match": ["matched", "fp32"]},
+        "formats": FORMATS,
+    }
+    return AuditSpec.model_validate({**base, **changes})
+
+
+@pytest.fixture(scope="module")
+def population(tmp_path_factory: pytest.TempPathFactory) -> Population:
+    folder = tmp_path_factory.mktemp("population")
+    build_population(_spec().data, 0, folder)
+    return Population(folder)
+
+
+def _job(population: Population, failed: tuple[str, ...] = (), **changes: Any) -> tuple[Plan, Job | None]:
+    spec = _spec(**changes)
+    plan = make_plan(spec, population, ("population", "p"), measurement_inputs(spec))
+    lost = {ref for p in plan.formats if p.use.id in failed for ref in p.measures.values()}
+
+    def done(ref: JobRef) -> bool:
+        return ref not in lost
+
+    return plan, together_job(spec, plan, done)
+
+
+def test_the_original_comes_first_and_the_rest_as_in_formats() -> None:
+    assert sets_to_hold(_spec(together="all")) == (("torch-fp32", "onnx-fp32", "litert-int8"),)
+    same = [sets_to_hold(_spec(together=[one])) for one in (["litert-int8", "onnx-fp32"], ["onnx-fp32", "litert-int8"])]
+    assert same == [(("onnx-fp32", "litert-int8"),)] * 2
+    assert sets_to_hold(_spec()) == ()
+
+
+def test_it_reads_the_audit_s_own_measurements_of_the_formats_named(population: Population) -> None:
+    plan, job = _job(population, together=["litert-int8", "torch-fp32"])
+    assert job is not None
+    own = {p.use.id: p.measures["matched"] for p in plan.formats}
+    assert job.needs == (own["torch-fp32"], own["litert-int8"])
+    assert job.inputs["shadow_match"] == "matched"
+    assert job.inputs["sets"] == [
+        {"asked": ["torch-fp32", "litert-int8"], "formats": ["torch-fp32", "litert-int8"], "note": None}
+    ]
+    assert _job(population)[1] is None
+
+
+def test_what_failed_is_left_out_and_said(population: Population) -> None:
+    sets = [["torch-fp32", "litert-int8"], FORMATS]
+    _, job = _job(population, ("litert-int8",), together=sets)
+    assert job is not None
+    two, three = job.inputs["sets"]
+    assert (two["formats"], two["note"]) == (["torch-fp32"], "not run: litert-int8 failed")
+    assert (three["formats"], three["note"]) == (["torch-fp32", "onnx-fp32"], "without litert-int8, which failed")
+    assert _job(population, tuple(FORMATS), together=sets)[1] is None
+
+
+def test_its_key_follows_what_it_reads(population: Population) -> None:
+    def key(**changes: Any) -> str:
+        job = _job(population, together="all", **changes)[1]
+        assert job is not None
+        return job.key
+
+    first = key()
+    assert key(name="other") == first
+    assert key(seed=1) != first
+    assert key(attacks=["lira"]) != first
+    _, named = _job(population, together=[FORMATS[::-1]])
+    assert named is not None
+    assert named.key == first

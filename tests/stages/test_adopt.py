@@ -1,0 +1,255 @@
+"""Files that were made elsewhere: what is read from them, what is found out, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeaudit.config.data import DataSpec
+from edgeaudit.errors import ArtifactError
+from edgeaudit.filetypes.artifact import KINDS, Artifact, file_sha256
+from edgeaudit.graph.job import JobContext
+from edgeaudit.graph.store import Store
+from edgeaudit.population import Population, build_population
+from edgeaudit.runtimes.registry import default_runtime
+from edgeaudit.stages.adopt import adopt
+from tests.runtimes.served import converted
+
+CLASSES, SIDE = 3, 4
+N = 120
+
+
+def _records(seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Images [N, 4, 4, 1] whose label is the row (of the first three) that is bright."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(N) % CLASSES
+    x = rng.integers(0, 60, (N, SIDE, SIDE, 1), dtype=np.uint8)
+    x[np.arange(N), labels] += np.uint8(120)
+    return x, labels
+
+
+WEIGHTS = np.zeros((SIDE * SIDE, CLASSES), np.float32)
+for _row in range(CLASSES):
+    WEIGHTS[_row * SIDE : (_row + 1) * SIDE, _row] = 1 / SIDE
+BIAS = np.zeros(CLASSES, np.float32)
+
+
+def _onnx(
+    path: Path,
+    *,
+    weights: npt.NDArray[np.float32] = WEIGHTS,
+    scale: float = 1 / 64,
+    bias: float = 0.0,
+    softmax: bool = False,
+    shape: tuple[int | str, ...] = ("n", 1, SIDE, SIDE),
+    outputs: int = 1,
+) -> Path:
+    """(records * scale + bias) @ weights, by hand; `bias` spoils it where values are not what the file takes."""
+    nodes = [
+        helper.make_node("Mul", ["input", "scale"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "bias"], ["moved"]),
+        helper.make_node("Relu", ["moved"], ["positive"]),
+        helper.make_node("Flatten", ["positive"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["logits" if softmax else "out0"]),
+    ]
+    if softmax:
+        nodes.append(helper.make_node("Softmax", ["logits"], ["out0"], axis=1))
+    if outputs == 2:
+        nodes.append(helper.make_node("Identity", ["flat"], ["out1"]))
+    answers = [helper.make_tensor_value_info("out0", TensorProto.FLOAT, [shape[0], weights.shape[1]])]
+    answers += [helper.make_tensor_value_info("out1", TensorProto.FLOAT, [shape[0], SIDE * SIDE])][: outputs - 1]
+    graph = helper.make_graph(
+        nodes,
+        "by hand",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, list(shape))],
+        answers,
+        [
+            numpy_helper.from_array(np.array(scale, np.float32), "scale"),
+            numpy_helper.from_array(np.array(bias, np.float32), "bias"),
+            numpy_helper.from_array(weights.astype(np.float32), "weights"),
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def _population(tmp_path: Path, store: Store, preprocessing: object, layout: str = "auto") -> Population:
+    for name, seed in (("train", 1), ("test", 2)):
+        x, y = _records(seed)
+        np.savez(tmp_path / f"{name}.npz", x=x, y=y, seen=y == 1)
+    spec = DataSpec.model_validate({
+        "source": "npz", "preprocessing": preprocessing, "layout": layout,
+        "members": {"path": tmp_path / "train.npz"},
+        "nonmembers": {"path": tmp_path / "test.npz", "calibrated": "seen"},
+    })  # fmt: skip
+    with store.writing("population", "p") as draft:
+        build_population(spec, 0, draft)
+        store.finish(draft, {"kind": "population"})
+    return Population(store.entry("population", "p").folder)
+
+
+def _adopt(
+    tmp_path: Path, store: Store, path: Path, preprocessing: object = "raw", layout: str = "auto", **inputs: Any
+) -> tuple[Artifact, list[str]]:
+    _population(tmp_path, store, preprocessing, layout)
+    runtime = default_runtime(KINDS[path.suffix]).spec
+    draft = tmp_path / "draft"
+    draft.mkdir()
+    names = runtime.companions(path)
+    given = {
+        "population": "p",
+        "file": {
+            "path": str(path),
+            "sha256": file_sha256(path),
+            "companions": {name: file_sha256(path.parent / name) for name in names},
+        },
+        "runtime": runtime.name,
+        "options": runtime.options({}),
+        "batch_given": False,
+        "softmax": "detect",
+        "outputs": None,
+        "accuracy": None,
+        **inputs,
+    }
+    facts = adopt(JobContext(given, store, draft))
+    return Artifact.load(draft), facts["found"]
+
+
+def test_the_contract_is_read_and_the_rest_found_out(tmp_path: Path, store: Store) -> None:
+    artifact, found = _adopt(tmp_path, store, _onnx(tmp_path / "made.onnx"))
+    manifest = artifact.manifest
+    assert (manifest.input.shape, manifest.input.layout) == ((-1, 1, SIDE, SIDE), "NCHW")
+    assert not manifest.softmax_inside
+    assert manifest.foreign
+    assert manifest.outputs is None
+    assert found[0] == "input 'input': float32 [any, 1, 4, 4]"
+    assert "softmax outside" in found[3]
+    assert "do not depend on the batch" in found[4]
+    assert "right on 100.0% of 120 nonmembers" in found[5]
+    assert artifact.changed() is None
+
+
+def test_calibrated_records_are_in_the_manifest(tmp_path: Path, store: Store) -> None:
+    artifact, _ = _adopt(tmp_path, store, _onnx(tmp_path / "made.onnx"))
+    assert artifact.manifest.calibration_policy == "declared"
+    assert artifact.manifest.calibration_ids == tuple(range(N + 1, 2 * N, 3))
+
+
+def test_a_softmax_inside_is_found_by_its_sums(tmp_path: Path, store: Store) -> None:
+    artifact, found = _adopt(tmp_path, store, _onnx(tmp_path / "made.onnx", softmax=True))
+    assert artifact.manifest.softmax_inside
+    assert found[3].startswith("softmax inside: 120 answers lie in [0, 1] and sum to 1 within")
+
+
+def test_an_image_without_a_channel_axis(tmp_path: Path, store: Store) -> None:
+    artifact, _ = _adopt(tmp_path, store, _onnx(tmp_path / "made.onnx", shape=("n", SIDE, SIDE)))
+    assert artifact.manifest.input.layout == "HW"
+
+
+def test_a_file_for_one_record_is_asked_one_at_a_time(tmp_path: Path, store: Store) -> None:
+    artifact, found = _adopt(tmp_path, store, _onnx(tmp_path / "made.onnx", shape=(1, 1, SIDE, SIDE)))
+    assert artifact.manifest.input.shape[0] == 1
+    assert "asked 1 at a time" in found[4]
+
+
+def test_labels_in_another_order(tmp_path: Path, store: Store) -> None:
+    path = _onnx(tmp_path / "made.onnx", weights=WEIGHTS[:, [2, 0, 1]])  # output 0 is label 2, 1 is 0, 2 is 1
+    with pytest.raises(ArtifactError, match=r"100.0% if its outputs are .* set target.outputs: \[1, 2, 0\]"):
+        _adopt(tmp_path, store, path)
+
+
+def test_outputs_put_labels_into_their_order(tmp_path: Path, store: Store) -> None:
+    path = _onnx(tmp_path / "made.onnx", weights=np.concatenate([np.zeros((16, 1)), WEIGHTS], axis=1))
+    artifact, found = _adopt(tmp_path, store, path, outputs=[1, 2, 3])
+    assert artifact.manifest.outputs == (1, 2, 3)
+    assert "right on 100.0%" in found[5]
+
+
+def test_the_wrong_preprocessing_is_named_with_the_right_one(tmp_path: Path, store: Store) -> None:
+    path = _onnx(tmp_path / "made.onnx", scale=1.0, bias=-100.0)  # takes 0..255: of 0..1 nothing is left
+    with pytest.raises(ArtifactError, match=r"data.preprocessing does not fit made.onnx: .*preprocessing: raw"):
+        _adopt(tmp_path, store, path, preprocessing="unit")
+
+
+def test_a_stated_accuracy_is_checked(tmp_path: Path, store: Store) -> None:
+    with pytest.raises(ArtifactError, match=r"target.accuracy is 70.0%, and made.onnx answers 100.0%"):
+        _adopt(tmp_path, store, _onnx(tmp_path / "made.onnx"), accuracy=0.7)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"outputs": 2}, r"has 2 outputs \(out0 \[-1, 3\], out1 \[-1, 16\]\) and not one"),
+        ({"weights": WEIGHTS[:, :1]}, "answers one value a record, as a regression or a single sigmoid does"),
+        ({"weights": np.tile(WEIGHTS, 2)}, "answers 6 scores, and the data has 3 labels"),
+        (
+            {"shape": ("n", 3, SIDE, SIDE), "weights": np.tile(WEIGHTS, (3, 1))},
+            r"takes records of shape \[3, 4, 4\], and those of the data have \[1, 4, 4\]",
+        ),
+        ({"weights": np.zeros_like(WEIGHTS)}, "no more than the most frequent label gives"),
+    ],
+)
+def test_files_that_cannot_be_audited(tmp_path: Path, store: Store, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        _adopt(tmp_path, store, _onnx(tmp_path / "made.onnx", **settings))
+
+
+@pytest.mark.parametrize(
+    ("wish", "softmax", "message"),
+    [("inside", False, "does not answer with probabilities"), ("outside", True, "answers with probabilities")],
+)
+def test_a_declared_softmax_is_held_against_the_answers(
+    tmp_path: Path, store: Store, wish: str, softmax: bool, message: str
+) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        _adopt(tmp_path, store, _onnx(tmp_path / "made.onnx", softmax=softmax), softmax=wish)
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_text_is_no_artifact(tmp_path: Path, store: Store, suffix: str) -> None:
+    path = tmp_path / f"text{suffix}"
+    path.write_text("no model\n" * 100, encoding="utf-8")
+    path.with_suffix(".bin").touch()
+    with pytest.raises(ArtifactError, match=f"cannot (read|load) .*text{suffix}"):
+        _adopt(tmp_path, store, path)
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
+@pytest.mark.parametrize("passes", [["litert.export"], ["onnx.export"], ["executorch.export"]])
+def test_a_file_that_was_cut_short(tmp_path: Path, store: Store, passes: list[str], share: float) -> None:
+    made = converted(tmp_path, passes)
+    content = made.path.read_bytes()
+    cut = tmp_path / f"cut{made.path.suffix}"
+    cut.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ArtifactError, match=r"cut\.\w+"):
+        _adopt(tmp_path, store, cut)
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("passes", [["litert.export"], ["openvino.export"], ["executorch.export"], ["onnx.export"]])
+def test_every_kind_says_what_it_takes(tmp_path: Path, passes: list[str]) -> None:
+    made = converted(tmp_path, passes)
+    contract = default_runtime(made.manifest.kind).contract(made.path)
+    (entry,), (exit_,) = contract.inputs, contract.outputs
+    assert (entry.shape[1:], exit_.shape[1:]) == ((2,), (2,))
+    assert (entry.dtype, exit_.dtype) == ("float32", "float32")
+
+
+@pytest.mark.toolchain
+def test_a_quantised_file_says_its_scales(tmp_path: Path) -> None:
+    made = converted(tmp_path, ["litert.export", "aeq.static-int8"])
+    contract = default_runtime("tflite").contract(made.path)
+    for found, known in ((contract.inputs[0], made.manifest.input), (contract.outputs[0], made.manifest.output)):
+        assert (found.dtype, found.scale, found.zero_point) == (known.dtype, known.scale, known.zero_point)
