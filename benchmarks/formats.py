@@ -235,8 +235,8 @@ def _known_bad() -> Iterator[str]:
     yield "## What is known not to go together\n"
     yield (
         "`edgeaudit/formats/incompatibilities.py` is where this is written. *By name*: before anything runs. *By the "
-        "runtime*: which knows the CPU and the file. *By its answers*: they are compared with torch's in every audit, and a file "
-        "beyond its format's limits is refused.\n"
+        "runtime*: which knows the CPU and the file. *By its answers*: they are compared with torch's in every audit, "
+        "and a file beyond its format's limits is refused.\n"
     )
     yield "| pair | why | instead | refused |"
     yield "|---|---|---|---|"
