@@ -19,7 +19,8 @@
     ├── AttackError          an attack cannot be run on these responses
     ├── BudgetError          a budget names what does not exist
     ├── StoreError           the store cannot be written or read
-    ├── WorkerDied           a worker process ended without an answer
+    │   └── DamagedEntry     a file of an entry is not the one that was written; it is made again
+    ├── JobCrashed           a job ended its worker process, or went over its limits
     └── RunError             a finished run cannot be read
 
 Each message names the key, file or record, and the remedy. The command line
@@ -38,10 +39,12 @@ __all__ = [
     "ArtifactError",
     "AttackError",
     "BudgetError",
+    "DamagedEntry",
     "DataError",
     "DeviceError",
     "DeviceLost",
     "EdgeAuditError",
+    "JobCrashed",
     "MissingEnvironment",
     "MissingToolchain",
     "ProtocolError",
@@ -52,7 +55,6 @@ __all__ = [
     "StoreError",
     "ToolchainError",
     "TrainingError",
-    "WorkerDied",
     "did_you_mean",
     "store_errors",
     "toolchain_errors",
@@ -145,8 +147,31 @@ class StoreError(EdgeAuditError):
     """The store cannot be read or written."""
 
 
-class WorkerDied(EdgeAuditError):
-    """A worker process ended without an answer (killed, or out of memory)."""
+class DamagedEntry(StoreError):
+    """A file of a store's entry is missing or has other bytes than were written.
+
+    The scheduler drops the entry and makes it again; whoever sees this error could not.
+    """
+
+    def __init__(self, kind: str, key: str, file: str, folder: str) -> None:
+        super().__init__(f"store entry {folder}: {file} is missing or damaged; remove that folder and run again")
+        self.kind, self.key, self.file = kind, key, file
+        self._args = (kind, key, file, folder)
+
+    def __reduce__(self) -> tuple[type[DamagedEntry], tuple[str, str, str, str]]:
+        # Errors cross process borders; the default would call __init__ with the message alone.
+        return type(self), self._args
+
+
+class JobCrashed(EdgeAuditError):
+    """A job ended its worker process (a crash in native code, or killed), or went over a limit of time or memory.
+
+    again: whether it may have been an accident of what ran beside it, so that it is worth one more try.
+    """
+
+    def __init__(self, message: str, *, again: bool = False) -> None:
+        super().__init__(message)
+        self.again = again
 
 
 class RunError(EdgeAuditError):

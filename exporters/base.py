@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from edgeaudit.errors import ToolchainError, did_you_mean, toolchain_errors
 from edgeaudit.filetypes.artifact import Kind, TensorSpec
-from edgeaudit.host.isolation import House
+from edgeaudit.host.isolation import IsolationGroup
 from edgeaudit.host.packages import installed_versions, package_versions
 from edgeaudit.recipes.base import Recipe
 
@@ -48,7 +48,7 @@ class PassSpec:
     code: modules beside the pass's own whose source decides the output; they enter the job's key.
     typical_seconds: CPU seconds on a small CNN once the toolchain is imported, for the estimate of `edgeaudit plan`;
         measured with 128 calibration records, and 5 epochs of fine-tuning on 300 records.
-    house: of the worker processes that can import the toolchain.
+    isolation: of the worker processes that can import the toolchain.
     """
 
     name: str
@@ -66,7 +66,7 @@ class PassSpec:
     batch: int | None = None
     code: tuple[str, ...] = ()
     typical_seconds: float = 0.1
-    house: House = "torch"
+    isolation: IsolationGroup = "torch"
 
     def installed(self) -> dict[str, str | None]:
         """Version of each package, None where it is missing."""

@@ -52,7 +52,7 @@ class Convert(Pass):
         },
         code=("edgeaudit.exporters.litert", "edgeaudit.host.tensorflow"),
         typical_seconds=1.5,
-        house="tensorflow",
+        isolation="tensorflow",
     )
 
     def precision(self, params: Mapping[str, Any]) -> str | None:

@@ -24,7 +24,7 @@ from edgeaudit.report.terminal import render
 
 __all__ = ["attack"]
 
-_READS = frozenset({"measure", "control", "exposure", "inspect", "latency"})
+_READS = frozenset({"measure", "control", "weaken", "inspect", "latency"})
 """Kinds of jobs that read what is there and ask about no record."""
 
 
@@ -60,12 +60,12 @@ def attack(
     threat = found.threat if weaker is None else _exposed(found.threat, _names(weaker))
     spec = found.model_copy(update={"attacks": tuple(names), "threat": threat})
     opened, executor = executor_for(Path("audit.yaml"), store, workers)
-    with ProgressView(console, executor.workers) as view:
+    with executor, ProgressView(console, executor.workers) as view:
         prepared = prepare(spec, opened, executor, view)
         todo = prepared.todo(opened)
-        missing = [prepared.plan.jobs[ref].label for ref in todo if ref[0] not in _READS]
-        asks = {ref[0] for ref in todo} & set(TRACED)
-        if missing and {ref[0] for ref in todo} <= {*_READS, *asks}:
+        missing = [job.label for job in todo if job.kind not in _READS]
+        asks = {job.kind for job in todo} & set(TRACED)
+        if missing and {job.kind for job in todo} <= {*_READS, *asks}:
             new = ", ".join(name for kind, name in TRACED.items() if kind in asks)
             raise RunError(
                 f"{new} needs more than the answers of {run} ({len(missing)} jobs: {missing[0]}, ...): name it under "
@@ -77,7 +77,7 @@ def attack(
                 "name its store with --store, or run the audit again, since its data, code or toolchains changed"
             )
         require_folder(run)
-        view.begin(prepared.plan.jobs, set(prepared.plan.jobs) - set(todo))
+        view.begin(prepared.plan.jobs, set(prepared.plan.jobs) - {job.ref for job in todo})
         result, executed = run_audit(prepared, opened, executor, view, run)
     console.print(render(result))
     console.print(

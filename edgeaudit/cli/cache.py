@@ -1,4 +1,4 @@
-"""The verb `cache ls | clean`."""
+"""The verb `cache ls | verify | clean | purge`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from rich.table import Table
 
 from edgeaudit.cli.options import DEFAULT_STORE, StoreOption
 from edgeaudit.errors import StoreError
-from edgeaudit.graph.store import Store
+from edgeaudit.graph.store import MARKER, Store
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Look at the store of finished work, or empty it.", no_args_is_help=True)
+app = typer.Typer(help="Look at the store of finished work, check it, or empty it.", no_args_is_help=True)
+
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
 def _open(path: Path) -> Store:
     if not path.is_dir():
         raise StoreError(f"there is no store at {path}")
+    if not (path / MARKER).is_file():
+        raise StoreError(f"{path} is no store of edgeaudit: it has no {MARKER}; nothing was removed")
     return Store(path)
 
 
@@ -33,14 +37,41 @@ def ls(store: StoreOption = DEFAULT_STORE) -> None:
     Console().print(table)
 
 
-@app.command("clean")
-def clean(
+@app.command("verify")
+def verify(
     store: StoreOption = DEFAULT_STORE,
     *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Remove damaged entries; the next run makes them again.")
+    ] = False,
 ) -> None:
+    """Check the digest of every file of every entry. Exit code 2 where one is damaged and was not dropped."""
+    console, opened = Console(highlight=False, soft_wrap=True), _open(store)
+    count = 0
+    for damaged in opened.verify():
+        count += 1
+        console.print(f"damaged: {damaged.kind} {damaged.key}: {damaged.file}", markup=False)
+        if drop:
+            opened.drop(damaged.kind, damaged.key)
+    entries = sum(1 for _ in opened.entries())
+    if count and not drop:
+        raise StoreError(f"{count} of {entries} entries are damaged; a run makes those that it reads again, --drop all")
+    console.print(f"{entries} entries are as they were written" + (f", {count} damaged were dropped" if count else ""))
+
+
+@app.command("clean")
+def clean(store: StoreOption = DEFAULT_STORE, *, yes: YesOption = False) -> None:
     """Remove every entry of the store. Runs already written are not touched."""
     opened = _open(store)
     if not yes:
         typer.confirm(f"Remove all finished work in {store}?", abort=True)
     Console().print(f"removed {opened.clean()} entries", highlight=False)
+
+
+@app.command("purge")
+def purge(store: StoreOption = DEFAULT_STORE, *, yes: YesOption = False) -> None:
+    """Remove the whole store: entries, logs, what was asked of devices, and the folder. No record is left in it."""
+    opened = _open(store)
+    if not yes:
+        typer.confirm(f"Remove the store {store} with all records, models and logs in it?", abort=True)
+    Console().print(f"removed {opened.purge()} entries and the store", highlight=False)

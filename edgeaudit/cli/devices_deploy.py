@@ -125,7 +125,7 @@ def _of_folders(texts: Sequence[str], runtime: str | None) -> _Load:
 def _of_run(run: Path, formats: Sequence[str], store: Path) -> _Load:
     path = run / "audit.json"
     opened, executor = executor_for(Path("audit.yaml"), store, 1)
-    with ProgressView(Console(stderr=True), 1) as view:
+    with executor, ProgressView(Console(stderr=True), 1) as view:
         plan = prepare(recorded_spec(read_audit(path).spec, path), opened, executor, view).plan
     known = {planned.use.id: planned for planned in plan.formats}
     for name in formats:
@@ -137,7 +137,7 @@ def _of_run(run: Path, formats: Sequence[str], store: Path) -> _Load:
         each = ", ".join(f"{name} ({planned.format.runtime})" for name, planned in chosen.items())
         raise RunError(f"an agent serves with one runtime and its options; choose with --format among: {each}")
     runtime, options = json.loads(served.pop())
-    return _Load(runtime, options, {name: opened.entry(*p.artifact).folder for name, p in chosen.items()})
+    return _Load(runtime, options, {name: opened.entry(*p.artifact.ref).folder for name, p in chosen.items()})
 
 
 def json_object(text: str) -> dict[str, Any]:

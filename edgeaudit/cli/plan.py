@@ -8,10 +8,12 @@ from rich.table import Table
 from edgeaudit.cli.options import DEFAULT_STORE, AuditFile, StoreOption, WorkersOption, executor_for
 from edgeaudit.cli.progress import ProgressView, clock
 from edgeaudit.config.audit import load_spec
-from edgeaudit.graph.estimate import estimate, probe_job
+from edgeaudit.graph.estimate import estimate
 from edgeaudit.graph.executor import raise_errors
 from edgeaudit.pipeline.audit import prepare
 from edgeaudit.report.words import counted
+from edgeaudit.stages.probe import Probe
+from edgeaudit.stages.train import Train
 
 __all__ = ["plan"]
 
@@ -29,14 +31,14 @@ def plan(audit: AuditFile, store: StoreOption = DEFAULT_STORE, workers: WorkersO
     console = Console()
     spec = load_spec(audit)
     opened, executor = executor_for(audit, store, workers)
-    with ProgressView(console, executor.workers) as view:
+    with executor, ProgressView(console, executor.workers) as view:
         prepared = prepare(spec, opened, executor, view)
         recipe_seconds = None
-        trains = [ref for ref in prepared.plan.jobs if ref[0] == "train"]
-        if trains and not any(opened.has(*ref) for ref in trains):
-            probe = probe_job(prepared.plan)
+        trains = [job for job in prepared.plan.jobs.values() if isinstance(job, Train)]
+        if trains and not any(opened.has(*job.ref) for job in trains):
+            probe = Probe(train=trains[0])
             raise_errors(executor.run({probe.ref: probe}, view))
-            recipe_seconds = float(opened.entry(*probe.ref).about["facts"]["recipe_seconds"])
+            recipe_seconds = opened.read(probe).recipe_seconds
     about = prepared.population.about
     counts = ", ".join(f"{about[key]} {name}" for key, name in _COUNTS.items())
     console.print(
@@ -44,7 +46,7 @@ def plan(audit: AuditFile, store: StoreOption = DEFAULT_STORE, workers: WorkersO
     )
     table = Table("stage", "jobs", "stored", "to do", "about", box=None, pad_edge=False)
     total = 0.0
-    for row in estimate(prepared.plan, opened, recipe_seconds):
+    for row in estimate(prepared.plan.jobs, opened, recipe_seconds):
         table.add_row(row.stage, str(row.jobs), str(row.stored), str(row.jobs - row.stored), clock(row.seconds))
         total += row.seconds
     console.print(table)

@@ -10,17 +10,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from edgeaudit.errors import EdgeAuditError
 from edgeaudit.graph.estimate import Rates, typical_seconds
-from edgeaudit.graph.job import Job, JobRef, Outcome
+from edgeaudit.graph.executor import AnyJob
+from edgeaudit.graph.job import Outcome, Ref
 
 __all__ = ["ProgressView", "clock"]
 
-_STAGES = {
-    "control": "control", "train": "train", "compress": "compress", "query": "query",
-    "equivalence": "compare devices", "view": "ask again",
-    "boundary": "boundary", "trajectory": "distil", "measure": "attack", "exposure": "expose",
-    "inspect": "look into", "latency": "time", "adopt": "read",
-}  # fmt: skip
 _WIDTH = 24
 _LINE_EVERY = 15.0
 
@@ -41,10 +37,10 @@ class ProgressView:
     def __init__(self, console: Console, workers: int) -> None:
         self._console = console
         self._workers = workers
-        self._jobs: Mapping[JobRef, Job] = {}
-        self._done: set[JobRef] = set()
+        self._jobs: Mapping[Ref, AnyJob] = {}
+        self._done: set[Ref] = set()
         self._rates = Rates()
-        self._running: dict[JobRef, tuple[Job, float]] = {}
+        self._running: dict[Ref, tuple[AnyJob, float]] = {}
         self._failed = 0
         self._last_line = time.monotonic()
         self._live = Live(get_renderable=self._draw, console=console, refresh_per_second=4, transient=True)
@@ -58,16 +54,16 @@ class ProgressView:
         if self._console.is_terminal:
             self._live.stop()
 
-    def begin(self, jobs: Mapping[JobRef, Job], stored: set[JobRef]) -> None:
+    def begin(self, jobs: Mapping[Ref, AnyJob], stored: set[Ref]) -> None:
         """Say what there is to do, and which of it the store already has."""
         self._jobs = jobs
         self._done = set(stored)
 
-    def started(self, job: Job) -> None:
+    def started(self, job: AnyJob) -> None:
         """See `Listener`."""
         self._running[job.ref] = (job, time.monotonic())
 
-    def finished(self, job: Job, outcome: Outcome) -> None:
+    def finished(self, job: AnyJob, outcome: Outcome) -> None:
         """See `Listener`."""
         self._running.pop(job.ref, None)
         self._done.add(job.ref)
@@ -78,7 +74,7 @@ class ProgressView:
             self._console.print(f"failed: {job.label}: {outcome.error}", markup=False, soft_wrap=True)
         self._line()
 
-    def skipped(self, job: Job) -> None:
+    def skipped(self, job: AnyJob) -> None:
         """See `Listener`."""
         self._done.add(job.ref)
 
@@ -89,21 +85,30 @@ class ProgressView:
         trained = next(
             (s for job in self._jobs.values() if job.kind == "train" and (s := self._rates.seconds(job))), 10.0
         )
-        return sum(self._rates.seconds(job) or typical_seconds(job, trained) for job in todo) / self._workers
+        return sum(self._rates.seconds(job) or typical_seconds(job.cost(), trained) for job in todo) / self._workers
+
+    def repeated(self, job: AnyJob, reason: EdgeAuditError) -> None:
+        """See `Listener`."""
+        self._running.pop(job.ref, None)
+        self._done.discard(job.ref)
+        self._console.print(f"again: {job.label}: {reason}", markup=False, soft_wrap=True)
+
+    def _kinds(self) -> tuple[str, ...]:
+        """The stages of the plan, in the order in which they begin."""
+        return tuple(dict.fromkeys(ref.kind for ref in self._jobs))
 
     def _counts(self, kind: str) -> tuple[int, int]:
-        refs = [ref for ref in self._jobs if ref[0] == kind]
+        refs = [ref for ref in self._jobs if ref.kind == kind]
         return sum(1 for ref in refs if ref in self._done), len(refs)
 
     def _draw(self) -> Table:
         table = Table.grid(padding=(0, 2))
-        for kind, name in _STAGES.items():
+        for kind in self._kinds():
             done, total = self._counts(kind)
-            if total:
-                filled = _WIDTH * done // total
-                bar = "━" * filled + "╺" * (_WIDTH - filled)
-                running = [job.label for job, _ in self._running.values() if job.kind == kind]
-                table.add_row(name, bar, f"{done}/{total}", ", ".join(running))
+            filled = _WIDTH * done // total
+            bar = "━" * filled + "╺" * (_WIDTH - filled)
+            running = [job.label for job, _ in self._running.values() if job.kind == kind]
+            table.add_row(kind, bar, f"{done}/{total}", ", ".join(running))
         left = self._left()
         if left is not None:
             table.add_row(
@@ -117,9 +122,7 @@ class ProgressView:
         if self._console.is_terminal or time.monotonic() - self._last_line < _LINE_EVERY:
             return
         self._last_line = time.monotonic()
-        parts = [
-            f"{name} {done}/{total}" for kind, name in _STAGES.items() for done, total in [self._counts(kind)] if total
-        ]
+        parts = [f"{kind} {done}/{total}" for kind in self._kinds() for done, total in [self._counts(kind)]]
         left = self._left()
         self._console.print(
             ", ".join(parts) + (f"; about {clock(left)} left" if left is not None else ""), soft_wrap=True

@@ -33,11 +33,11 @@ def run(
     console = Console()
     spec = load_spec(audit)
     opened, executor = executor_for(audit, store, workers)
-    with ProgressView(console, executor.workers) as view:
+    with executor, ProgressView(console, executor.workers) as view:
         prepared = prepare(spec, opened, executor, view)
         todo = prepared.todo(opened)
         require_folder(out)
-        view.begin(prepared.plan.jobs, set(prepared.plan.jobs) - set(todo))
+        view.begin(prepared.plan.jobs, set(prepared.plan.jobs) - {job.ref for job in todo})
         result, executed = run_audit(prepared, opened, executor, view, out)
     console.print(render(result))
     console.print(

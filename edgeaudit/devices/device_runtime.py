@@ -88,7 +88,7 @@ class RemoteRuntime(Runtime):
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return self._answer_all(block)
 
-    def take_times(
+    def remote_times(
         self, records: npt.NDArray[np.float32], repetitions: int, seconds: float
     ) -> tuple[list[float], float]:
         """As `edgeaudit.quality.latency.take_times`, of calls with one batch of records, taken on the far side."""

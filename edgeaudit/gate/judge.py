@@ -17,7 +17,7 @@ from edgeaudit.devices.transport import LOCAL
 from edgeaudit.errors import BudgetError, did_you_mean
 from edgeaudit.formats.presets import REFERENCES
 from edgeaudit.leakage.paired import auc_difference, tpr_difference
-from edgeaudit.population import stream
+from edgeaudit.population.base import stream
 from edgeaudit.report.model import Budget, Control, FormatResult, LeakageRow, Verdict
 from edgeaudit.report.words import place_name
 

@@ -1,49 +1,106 @@
-"""What an executor is: something that runs a graph of jobs and tells a listener how it goes."""
+"""What an executor is: something that runs a graph of jobs and notifies a listener of each change."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
 
-from edgeaudit.errors import EdgeAuditError
-from edgeaudit.graph.job import Job, JobRef, Outcome
+from edgeaudit.errors import DamagedEntry, EdgeAuditError
+from edgeaudit.graph.job import Job, Outcome, Ref
 
-__all__ = ["Executor", "Listener", "RunResult", "raise_errors"]
+__all__ = ["AnyJob", "Executor", "Limits", "Listener", "RunResult", "Silent", "raise_errors"]
+
+AnyJob = Job[Any]
 
 
 class Listener(Protocol):
-    """Told of every change; called in the main process."""
+    """Notified of every change; called in the main process."""
 
-    def started(self, job: Job) -> None:
+    def started(self, job: AnyJob) -> None:
         """A worker took the job."""
 
-    def finished(self, job: Job, outcome: Outcome) -> None:
+    def finished(self, job: AnyJob, outcome: Outcome) -> None:
         """The job ended, with or without an error."""
 
-    def skipped(self, job: Job) -> None:
+    def skipped(self, job: AnyJob) -> None:
         """The job was not run: what it needs failed."""
+
+    def repeated(self, job: AnyJob, reason: EdgeAuditError) -> None:
+        """The job is run again: it ended its process, or what it made before was damaged in the store."""
+
+
+class Silent:
+    """A listener that does nothing."""
+
+    def started(self, job: AnyJob) -> None:
+        """See `Listener`."""
+
+    def finished(self, job: AnyJob, outcome: Outcome) -> None:
+        """See `Listener`."""
+
+    def skipped(self, job: AnyJob) -> None:
+        """See `Listener`."""
+
+    def repeated(self, job: AnyJob, reason: EdgeAuditError) -> None:
+        """See `Listener`."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one job may take. seconds: of wall time. memory: resident bytes of its process and its children."""
+
+    seconds: float | None = None
+    memory: int | None = None
 
 
 @dataclass
 class RunResult:
-    """errors: the jobs that failed, and why. blocked: jobs that were not run, with the failed job behind them."""
+    """errors: the jobs that failed, and why. blocked: jobs that were not run, with the failed job behind them.
 
-    errors: dict[JobRef, EdgeAuditError] = field(default_factory=dict)
-    blocked: dict[JobRef, JobRef] = field(default_factory=dict)
+    damaged: what was damaged in the store, dropped and made again.
+    """
+
+    errors: dict[Ref, EdgeAuditError] = field(default_factory=dict)
+    blocked: dict[Ref, Ref] = field(default_factory=dict)
+    damaged: list[DamagedEntry] = field(default_factory=list)
     executed: int = 0
     worker_peak_bytes: int = 0
 
-    def cause(self, ref: JobRef) -> EdgeAuditError | None:
+    def cause(self, job: AnyJob) -> EdgeAuditError | None:
         """Why a job has no output; None where it has one."""
-        return self.errors.get(self.blocked.get(ref, ref))
+        return self.errors.get(self.blocked.get(job.ref, job.ref))
+
+    def add(self, other: RunResult) -> None:
+        """Count a further run of the same audit in."""
+        self.errors |= other.errors
+        self.blocked |= other.blocked
+        self.damaged += other.damaged
+        self.executed += other.executed
+        self.worker_peak_bytes = max(self.worker_peak_bytes, other.worker_peak_bytes)
 
 
 class Executor(Protocol):
-    """Runs jobs whose needs are met until none is left; an exclusive one alone, and once no other can be run."""
+    """Runs jobs whose needs are met until none is left; an exclusive one alone, and once no other can be run.
 
-    def run(self, jobs: Mapping[JobRef, Job], listener: Listener) -> RunResult:
-        """Run what the store lacks. Job errors are values in the result; a dying worker raises `WorkerDied`."""
+    It is entered for one audit, and its workers live until it is left.
+    """
+
+    @property
+    def workers(self) -> int:
+        """How many jobs run at a time."""
+
+    def __enter__(self) -> Self:
+        """Begin."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the workers."""
+
+    def run(self, jobs: Mapping[Ref, AnyJob], listener: Listener) -> RunResult:
+        """Run what the store lacks. Errors of jobs are values in the result, also where a job ended its process."""
 
 
 def raise_errors(result: RunResult) -> None:

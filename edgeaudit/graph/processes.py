@@ -1,27 +1,37 @@
-"""Local worker processes: one thread each, toolchains imported once, ended with the main process."""
+"""Local worker processes: one thread each, toolchains imported once, ended with the main process.
+
+A worker that dies costs the job that it ran and nothing else. Workers are started as `python -c`, with the main
+process's import path: a script or notebook that runs an audit is not imported a second time, as it would be by
+multiprocessing's spawn, and needs no `if __name__ == "__main__":`.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import active_children, connection, get_context, parent_process
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-from edgeaudit.errors import WorkerDied
-from edgeaudit.graph.executor import Listener, RunResult
-from edgeaudit.graph.job import Job, JobRef, Outcome
+import psutil
+
+from edgeaudit.errors import JobCrashed
+from edgeaudit.graph.executor import AnyJob, Limits, Listener, RunResult
+from edgeaudit.graph.job import Outcome, Ref
+from edgeaudit.graph.scheduler import Scheduler
 from edgeaudit.graph.store import Store
-from edgeaudit.graph.worker import execute
-from edgeaudit.host.isolation import House, enter
 
 __all__ = ["LocalProcesses"]
 
-_WORKER_ENVIRONMENT = {
+_ENVIRONMENT = {
     # Two torch threads under load can be 30x slower than one (spin-wait), so parallelism is processes alone.
     **dict.fromkeys(
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "TFLITE_NUM_THREADS"), "1"
@@ -32,176 +42,247 @@ _WORKER_ENVIRONMENT = {
     "TQDM_DISABLE": "1",
     "CUDA_VISIBLE_DEVICES": "",  # a model trained on a GPU would not be a function of (records, seed, recipe) alone
 }
+_START = "import sys; sys.path[:] = {path!r}; from edgeaudit.graph.worker import serve; serve({arguments})"
+_POLL = 0.5
+"""Seconds between two looks at what limited jobs take."""
+_LINES = 6
+"""Of a dead worker's log, in the error."""
+_GRACE = 5.0
+"""Seconds that a worker has to end by itself."""
+
+
+@dataclass(frozen=True)
+class _Task:
+    job: AnyJob
+    started: float
+    log_size: int
+
+
+class _Worker:
+    """A process and what it is doing."""
+
+    def __init__(self, store: Store, isolation: str, import_path: Path | None) -> None:
+        self.isolation = isolation
+        self.task: _Task | None = None
+        ours, theirs = Pipe()
+        life, self._lifeline = os.pipe()
+        log = store.logs() / f"worker-{os.getpid()}-{time.monotonic_ns()}.log"
+        self._log = log
+        path = [str(import_path), *sys.path] if import_path and str(import_path) not in sys.path else list(sys.path)
+        arguments = f"{theirs.fileno()}, {life}, {str(store.root)!r}, {isolation!r}"
+        with log.open("wb") as file:
+            self.process = subprocess.Popen(  # noqa: S603  our own interpreter and our own text
+                [sys.executable, "-c", _START.format(path=path, arguments=arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **_ENVIRONMENT},
+                pass_fds=(theirs.fileno(), life),
+                process_group=0,  # Ctrl-C reaches the main process, which ends its workers
+            )
+        theirs.close()
+        os.close(life)
+        self.connection: Connection = ours
+
+    def give(self, job: AnyJob) -> None:
+        """Send a job. A worker that died while it was idle is found out when its answer is read."""
+        self.task = _Task(job, time.monotonic(), self._log_size())
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.connection.send(job)
+
+    def outcome(self) -> Outcome:
+        """What became of its job; a `JobCrashed` where the process ended in place of an answer."""
+        task = self._taken()
+        try:
+            outcome: Outcome = self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            return self._ended(task)
+        return outcome
+
+    def _taken(self) -> _Task:
+        if self.task is None:
+            raise RuntimeError("a worker without a job answered")
+        task, self.task = self.task, None
+        return task
+
+    def _ended(self, task: _Task) -> Outcome:
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(_GRACE)
+        self.end()
+        label = f"'{task.job.label}' ended its worker process with {_described(self.process.returncode)}"
+        hint = (
+            ". Was it killed for want of memory? Try --workers 1" if self.process.returncode == -signal.SIGKILL else ""
+        )
+        message = f"{label}{hint}. {self._last_lines(task)}The whole log is {self._log}"
+        return Outcome(task.job.ref, time.monotonic() - task.started, JobCrashed(message, again=True))
+
+    def over(self, limits: Limits) -> str | None:
+        """What its job takes too much of."""
+        if self.task is None:
+            return None
+        seconds = time.monotonic() - self.task.started
+        if limits.seconds is not None and seconds > limits.seconds:
+            return f"took longer than {limits.seconds / 60:g} minutes (limits.job-minutes)"
+        if limits.memory is not None and _resident(self.process.pid) > limits.memory:
+            return f"took more than {limits.memory / 2**20:,.0f} MiB of memory (limits.job-memory)"
+        return None
+
+    def stop(self, reason: str) -> Outcome:
+        """End the process in the midst of its job."""
+        task = self._taken()
+        self.end()
+        message = f"'{task.job.label}' {reason} and was ended. {self._last_lines(task)}The whole log is {self._log}"
+        return Outcome(task.job.ref, time.monotonic() - task.started, JobCrashed(message))
+
+    def end(self) -> None:
+        """End the process, and what it started in its group."""
+        self.connection.close()
+        with suppress(OSError):
+            os.close(self._lifeline)
+        if self.process.poll() is None and self.task is None:
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_GRACE)
+        for one in (signal.SIGTERM, signal.SIGKILL):
+            if self.process.poll() is None:
+                self.process.send_signal(one)
+                with suppress(subprocess.TimeoutExpired):
+                    self.process.wait(_GRACE)
+        if self._log_size() == 0:
+            self._log.unlink(missing_ok=True)
+
+    def _log_size(self) -> int:
+        try:
+            return self._log.stat().st_size
+        except OSError:
+            return 0
+
+    def _last_lines(self, task: _Task) -> str:
+        """The last lines that it printed during the job, as a sentence."""
+        try:
+            with self._log.open("rb") as file:
+                file.seek(task.log_size)
+                text = file.read().decode(errors="replace")
+        except OSError:
+            return ""
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return f"It printed last: {' | '.join(lines[-_LINES:])}. " if lines else ""
 
 
 class LocalProcesses:
-    """`workers` jobs at a time in spawned processes.
+    """`workers` jobs at a time in processes of this machine.
 
     import_path: folder of audit.yaml, for `module:function` references.
 
-    A job runs in a process of its house (`Job.hints`, see edgeaudit/host/isolation.py). Processes of a house are
-    started when its first job comes and wait for more, so with two houses there may be twice as many processes as
-    `workers`; that many run a job.
+    A job runs in a process of its isolation group (`Job.isolation`, see edgeaudit/host/isolation.py). Processes of a
+    group are started when its first job comes and wait for more, so with two groups there may be twice as many
+    processes as `workers`; that many run a job.
     """
 
-    def __init__(self, store: Store, workers: int, import_path: Path | None = None) -> None:
+    def __init__(
+        self, store: Store, workers: int, import_path: Path | None = None, limits: Limits | None = None
+    ) -> None:
         self.store = store
-        self.workers = workers
-        self.import_path = import_path
-        self._logs = store.root / "logs"
+        self._count = workers
+        self._import_path = import_path
+        self._limits = limits or Limits()
+        self._workers: list[_Worker] = []
 
-    def run(self, jobs: Mapping[JobRef, Job], listener: Listener) -> RunResult:
+    @property
+    def workers(self) -> int:
+        """How many jobs run at a time."""
+        return self._count
+
+    def __enter__(self) -> Self:
+        """Nothing is started before there is a job."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the workers. A job in flight lands whole or not at all, so none is waited for."""
+        for worker in self._workers:
+            if worker.task is not None:
+                worker.process.terminate()
+        for worker in self._workers:
+            worker.end()
+        self._workers.clear()
+
+    def run(self, jobs: Mapping[Ref, AnyJob], listener: Listener) -> RunResult:
         """See `Executor.run`."""
-        state = _Graph(self.store, jobs)
-        if not state.pending:
-            return state.result
-        logs = self._logs
-        logs.mkdir(parents=True, exist_ok=True)
-        with _environment(_WORKER_ENVIRONMENT):
-            pools: dict[House, ProcessPoolExecutor] = {}
-            running: dict[Future[Outcome], Job] = {}
-            try:
-                self._loop(pools, state, running, listener)
-            except BrokenProcessPool as exc:
-                busy = ", ".join(sorted(job.label for job in running.values())) or "start-up"
-                raise WorkerDied(
-                    f"a worker process died during: {busy}. Killed from outside, or out of memory: try --workers 1. "
-                    f"Its output is in {logs}. Finished work is kept; run again to go on"
-                ) from exc
-            except KeyboardInterrupt:
-                # A job in flight may take minutes and lands whole or not at all, so nothing is gained by waiting.
-                for worker in active_children():
-                    worker.terminate()
-                raise
-            finally:
-                for pool in pools.values():
-                    pool.shutdown(wait=True, cancel_futures=True)
+        state = Scheduler(self.store, jobs)
+        try:
+            while state.unfinished or self._busy():
+                self._start(state, listener)
+                for task, outcome in self._ended():
+                    self._finish(task, outcome, state, listener)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return state.result
 
-    def _pool(self, house: House) -> ProcessPoolExecutor:
-        """Processes of one house; each is spawned when a job comes and none is idle."""
-        return ProcessPoolExecutor(
-            self.workers,
-            mp_context=get_context("spawn"),
-            initializer=_start_worker,
-            initargs=(str(self._logs), str(self.import_path) if self.import_path else None, house),
-        )
+    def _busy(self) -> list[_Worker]:
+        return [worker for worker in self._workers if worker.task is not None]
 
-    def _loop(
-        self,
-        pools: dict[House, ProcessPoolExecutor],
-        state: _Graph,
-        running: dict[Future[Outcome], Job],
-        listener: Listener,
-    ) -> None:
-        while state.pending or running:
-            for job in state.take_ready(self.workers - len(running), alone=not running):
-                house: House = job.hints.get("house", "torch")
-                if house not in pools:
-                    pools[house] = self._pool(house)
-                running[pools[house].submit(execute, job, self.store.root)] = job
-                listener.started(job)
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                outcome = future.result()
-                job = running.pop(future)
-                listener.finished(job, outcome)
-                for blocked in state.finish(job, outcome):
-                    listener.skipped(blocked)
+    def _start(self, state: Scheduler, listener: Listener) -> None:
+        busy = len(self._busy())
+        for job in state.take_ready(self._count - busy, idle=not busy):
+            self._worker(job.isolation).give(job)
+            listener.started(job)
 
+    def _worker(self, isolation: str) -> _Worker:
+        for worker in self._workers:
+            if worker.task is None and worker.isolation == isolation and worker.process.poll() is None:
+                return worker
+        self._workers.append(_Worker(self.store, isolation, self._import_path))
+        return self._workers[-1]
 
-class _Graph:
-    """Which jobs wait for what. Jobs that the store already has are done from the start."""
+    def _ended(self) -> list[tuple[_Task, Outcome]]:
+        """Wait for the next jobs that end, by themselves or at a limit."""
+        busy = {worker.connection: worker for worker in self._busy()}
+        limited = self._limits != Limits()
+        ready = wait(list(busy), timeout=_POLL if limited else None)
+        ended: list[tuple[_Task, Outcome]] = []
+        for connection in ready:
+            worker = busy[connection]  # type: ignore[index]  # `wait` gives back what it was given
+            task = worker.task
+            outcome = worker.outcome()
+            if task is not None:
+                ended.append((task, outcome))
+        ended += [
+            (task, worker.stop(reason))
+            for worker in self._busy()
+            if (task := worker.task) is not None and (reason := worker.over(self._limits)) is not None
+        ]
+        self._workers = [worker for worker in self._workers if worker.process.poll() is None]
+        return ended
 
-    def __init__(self, store: Store, jobs: Mapping[JobRef, Job]) -> None:
-        self.result = RunResult()
-        self.pending = {ref: job for ref, job in jobs.items() if not store.has(*ref)}
-        self._missing = {ref: {n for n in job.needs if n in self.pending} for ref, job in self.pending.items()}
-        self._dependents: dict[JobRef, list[JobRef]] = {}
-        for ref, needs in self._missing.items():
-            for need in needs:
-                self._dependents.setdefault(need, []).append(ref)
-        self._ready = [ref for ref in self.pending if not self._missing[ref]]
-        self._order = {ref: index for index, ref in enumerate(self.pending)}
-
-    def take_ready(self, count: int, *, alone: bool) -> Iterator[Job]:
-        """Up to `count` jobs that can run now, in plan order.
-
-        alone: whether nothing runs. Then one exclusive job is given where there is no other that could run; the loop
-        waits for it before it asks again, so nothing runs beside it.
-        """
-        self._ready.sort(key=lambda ref: (self.pending[ref].exclusive, self._order[ref]))
-        shared = sum(not self.pending[ref].exclusive for ref in self._ready)
-        take = min(count, shared) if shared else min(count, len(self._ready), int(alone))
-        for _ in range(take):
-            yield self.pending.pop(self._ready.pop(0))
-
-    def finish(self, job: Job, outcome: Outcome) -> list[Job]:
-        """Record an outcome; returns the jobs that can now never run."""
-        self.result.executed += 1
-        self.result.worker_peak_bytes = max(self.result.worker_peak_bytes, outcome.rss)
-        if outcome.error is None:
-            for dependent in self._dependents.get(job.ref, []):
-                self._missing[dependent].discard(job.ref)
-                if not self._missing[dependent] and dependent in self.pending:
-                    self._ready.append(dependent)
-            return []
-        self.result.errors[job.ref] = outcome.error
-        return self._block(job.ref, job.ref) + self._abandon(job.ref)
-
-    def _block(self, failed: JobRef, cause: JobRef) -> list[Job]:
-        """Drop every job that needs the failed one."""
-        blocked: list[Job] = []
-        for dependent in self._dependents.get(failed, []):
-            job = self.pending.pop(dependent, None)
-            if job is not None:
-                self.result.blocked[dependent] = cause
-                blocked += [job, *self._block(dependent, cause)]
-        return blocked
-
-    def _abandon(self, cause: JobRef) -> list[Job]:
-        """Drop jobs whose every use was dropped: a format that failed on the target needs no shadows."""
-        abandoned: list[Job] = []
-        for ref in reversed(list(self.pending)):
-            dependents = self._dependents.get(ref, [])
-            if dependents and all(d in self.result.blocked for d in dependents):
-                abandoned.append(self.pending.pop(ref))
-                self.result.blocked[ref] = cause
-        self._ready = [ref for ref in self._ready if ref in self.pending]
-        return abandoned
+    @staticmethod
+    def _finish(task: _Task, outcome: Outcome, state: Scheduler, listener: Listener) -> None:
+        again = state.repeat(task.job, outcome)
+        if again is not None and outcome.error is not None:
+            listener.repeated(again, outcome.error)
+            return
+        listener.finished(task.job, outcome)
+        for blocked in state.finish(task.job, outcome):
+            listener.skipped(blocked)
 
 
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set variables for the children; thread pools read them once, at import."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+def _described(code: int | None) -> str:
+    """`signal 11 (SIGSEGV)` or `exit code 3`."""
+    if code is None or code >= 0:
+        return f"exit code {code}"
     try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"signal {-code}"
 
 
-def _start_worker(logs: str, import_path: str | None, house: House) -> None:
-    """Set up a worker: converters' chatter goes to a log, and the worker ends when the main process does."""
-    log = Path(logs) / f"worker-{os.getpid()}.log"
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
-    enter(house)
-    if import_path:
-        sys.path.insert(0, import_path)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    # A pool's workers hold both ends of its queues, so without this they outlive a main process that was killed.
-    parent = parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
+def _resident(pid: int) -> int:
+    """Resident bytes of a process and its children."""
+    total = 0
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for one in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                total += one.memory_info().rss
+    return total

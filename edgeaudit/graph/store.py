@@ -1,60 +1,102 @@
-"""The content-addressed store: a job's key is the hash of all it depends on, its output a folder that lands whole."""
+"""The content-addressed store: a job's key is the hash of all it depends on, its output a folder that lands whole.
+
+::
+
+    <root>/edgeaudit-store.json     marks the folder as a store; without it nothing in a folder is ever removed
+    <root>/<kind>/<40 hex>/         an entry: the files of one finished job, and entry.json with their digests
+    <root>/.tmp/                    drafts, each named after its writer: host, process, start
+    <root>/.partial/                parts of entries that cost too much to be done twice
+    <root>/.devices/                what was asked of devices, and their locks
+    <root>/logs/                    what workers and toolchains printed
+
+Several processes, containers and hosts may share one store on a shared folder: drafts land by one atomic rename, and a
+draft of another host is left alone. It holds private records, so that its folder is readable by its owner alone.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
+import stat
+import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from edgeaudit.errors import StoreError, store_errors
+from edgeaudit.errors import DamagedEntry, StoreError, store_errors
+from edgeaudit.graph.job import Job, R, Ref
 
-__all__ = ["Entry", "Store", "content_key"]
+__all__ = ["MARKER", "Entry", "Store"]
 
+MARKER = "edgeaudit-store.json"
 _ABOUT = "entry.json"
-
-
-def content_key(kind: str, inputs: Mapping[str, Any]) -> str:
-    """40 hex digits of SHA-256 over canonical JSON. Raises TypeError for what JSON cannot say exactly."""
-    text = json.dumps({"kind": kind, "inputs": inputs}, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:40]
+_KIND = re.compile(r"[a-z][a-z0-9-]*")
+_KEY = re.compile(r"[0-9a-f]{40}")
+_FOREIGN_DRAFT = 7 * 86_400
+"""Seconds after which another host's draft is taken for abandoned."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished job's folder. `about` holds its inputs, its seconds and the small facts it reported."""
+    """A finished job's folder."""
 
+    ref: Ref
     folder: Path
 
     @property
     def about(self) -> dict[str, Any]:
-        """{kind, key, inputs, seconds, facts}."""
+        """{kind, key, label, inputs, code, versions, seconds, files}; raises `DamagedEntry`."""
         try:
             found: dict[str, Any] = json.loads((self.folder / _ABOUT).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as exc:
-            raise StoreError(f"store entry {self.folder} is damaged ({exc}); remove that folder and run again") from exc
+            digest = found.pop("digest")
+        except (OSError, ValueError, KeyError, AttributeError) as exc:
+            raise DamagedEntry(*self.ref, _ABOUT, str(self.folder)) from exc
+        if digest != _digest_of(found):
+            raise DamagedEntry(*self.ref, _ABOUT, str(self.folder))
         return found
 
 
 class Store:
-    """A folder of entries: <root>/<kind>/<key>/.
+    """A folder of entries; see the module.
 
     Writers fill a folder under <root>/.tmp and rename it into place, so an entry exists whole or not at all, also
     when the writer is killed. Two writers of the same key do the same work; the first rename wins.
     """
 
     def __init__(self, root: Path) -> None:
+        """Open the store, making it where the folder is missing or empty. Raises `StoreError` for any other folder."""
         self.root = root
+        # What was checked in this process: size and mtime of an entry's files stand for their content from then on.
+        self._checked: dict[Ref, tuple[tuple[str, int, int], ...]] = {}
         with store_errors(f"the store {root}"):
-            (root / ".tmp").mkdir(parents=True, exist_ok=True)
+            if not (root / MARKER).is_file():
+                self._make()
+            (root / ".tmp").mkdir(exist_ok=True)
+
+    def _make(self) -> None:
+        new = not self.root.exists()
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Another process may be making it at this moment, and writes the marker first.
+        other = [path for path in self.root.iterdir() if not path.name.startswith((f".{MARKER}", MARKER))]
+        if not new and other and not (self.root / MARKER).is_file():
+            raise StoreError(
+                f"{self.root} is no store of edgeaudit: it is not empty and has no {MARKER}. Name another folder with "
+                "--store; a store of an earlier version is of no more use, remove it yourself"
+            )
+        self.root.chmod(0o700)
+        about = {"what": "a store of edgeaudit: finished work, with private records", "layout": 2}
+        _write_whole(self.root / MARKER, json.dumps(about, indent=1) + "\n")
+        _write_whole(self.root / ".gitignore", "# private records and models\n*\n")
 
     def folder(self, kind: str, key: str) -> Path:
         """Where the entry is or will be."""
@@ -62,18 +104,60 @@ class Store:
 
     def has(self, kind: str, key: str) -> bool:
         """Whether the job is done."""
-        return (self.folder(kind, key) / _ABOUT).is_file()
+        folder = self.folder(kind, key)
+        return (folder / _ABOUT).is_file() and not folder.is_symlink()
 
     def entry(self, kind: str, key: str) -> Entry:
-        """A finished entry; raises `StoreError` where it is not there."""
+        """A finished entry whose files are those that were written.
+
+        Raises `DamagedEntry` where it, or one of its files, is missing or has other bytes.
+        """
         if not self.has(kind, key):
-            raise StoreError(f"the store {self.root} has no {kind} {key}; run the audit again")
-        return Entry(self.folder(kind, key))
+            raise DamagedEntry(kind, key, _ABOUT, str(self.folder(kind, key)))
+        entry = Entry(Ref(kind, key), self.folder(kind, key))
+        self._verify(entry)
+        return entry
+
+    def entry_seconds(self, kind: str, key: str) -> float:
+        """How long a finished job took; 0 where its description is damaged. Its files are not checked."""
+        try:
+            return float(Entry(Ref(kind, key), self.folder(kind, key)).about["seconds"])
+        except DamagedEntry:
+            return 0.0
+
+    def read(self, job: Job[R]) -> R:
+        """What a finished job made; raises as `entry`."""
+        entry = self.entry(*job.ref)
+        try:
+            made: R = job.result.load(entry.folder)
+        except FileNotFoundError as exc:
+            raise DamagedEntry(*job.ref, Path(str(exc.filename)).name, str(entry.folder)) from exc
+        return made
+
+    def _verify(self, entry: Entry) -> None:
+        """Compare the digests of an entry's files; once in this process, as long as sizes and mtimes stay."""
+        now = _states(entry.folder)
+        if self._checked.get(entry.ref) == now:
+            return
+        if (damaged := _damaged(entry, now)) is not None:
+            raise DamagedEntry(*entry.ref, damaged, str(entry.folder))
+        self._checked[entry.ref] = now
+
+    def verify(self) -> Iterator[DamagedEntry]:
+        """Check every file of every entry anew; yields what is damaged."""
+        for entry in self.entries():
+            try:
+                damaged = _damaged(entry, _states(entry.folder))
+            except DamagedEntry as exc:
+                yield exc
+                continue
+            if damaged is not None:
+                yield DamagedEntry(*entry.ref, damaged, str(entry.folder))
 
     @contextmanager
     def writing(self, kind: str, key: str) -> Iterator[Path]:
         """An empty folder to fill; `finish` it inside the block. On any error it is removed."""
-        draft = self.root / ".tmp" / f"{_writer(os.getpid())}-{uuid.uuid4().hex}"
+        draft = self._draft()
         with store_errors(f"the store {self.root}"):
             draft.mkdir()
         try:
@@ -84,9 +168,14 @@ class Store:
             shutil.rmtree(draft, ignore_errors=True)
 
     def finish(self, draft: Path, about: Mapping[str, Any]) -> None:
-        """Write the entry's description, the last file of a draft."""
+        """Write the entry's description with the digests of its files, the last file of a draft."""
         with store_errors(f"the store {self.root}"):
-            (draft / _ABOUT).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            found = {**about, "files": {name: _file_digest(draft / name) for name, _, _ in _states(draft)}}
+            text = json.dumps({**found, "digest": _digest_of(found)}, indent=1, sort_keys=True)
+            (draft / _ABOUT).write_text(text + "\n", encoding="utf-8")
+
+    def _draft(self) -> Path:
+        return self.root / ".tmp" / f"{_writer(os.getpid())}-{uuid.uuid4().hex}"
 
     def _land(self, draft: Path, final: Path) -> None:
         with store_errors(f"the store {self.root}"):
@@ -99,14 +188,22 @@ class Store:
                 if not (final / _ABOUT).is_file():  # else: another writer was first, with the same content
                     raise
 
-    def adopt(self, kind: str, key: str, content: str) -> str:
-        """Move an entry to a key that its content decides, where that is not taken; returns that key."""
-        final = self.folder(kind, content)
-        if self.has(kind, content):
-            shutil.rmtree(self.folder(kind, key), ignore_errors=True)
+    def drop(self, kind: str, key: str) -> None:
+        """Remove an entry, at once for whoever looks for it."""
+        aside = self._draft()
+        with suppress(FileNotFoundError), store_errors(f"the store {self.root}"):
+            self.folder(kind, key).rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+        self._checked.pop(Ref(kind, key), None)
+
+    def adopt(self, ref: Ref, content: Ref) -> None:
+        """Move an entry to a key that its content decides, where that is not taken."""
+        if self.has(*content):
+            self.drop(*ref)
         else:
-            self._land(self.folder(kind, key), final)
-        return content
+            about = self.entry(*ref).about
+            self.finish(self.folder(*ref), {**about, "key": content.key})
+            self._land(self.folder(*ref), self.folder(*content))
 
     def partial(self, kind: str, key: str) -> Path:
         """A folder for parts of an entry that cost too much to be done twice; it stays until the entry is there."""
@@ -122,53 +219,162 @@ class Store:
             folder.mkdir(exist_ok=True)
         return folder
 
+    def logs(self) -> Path:
+        """The folder with what workers printed."""
+        folder = self.root / "logs"
+        with store_errors(f"the store {self.root}"):
+            folder.mkdir(exist_ok=True)
+        return folder
+
     def sweep(self) -> int:
-        """Remove drafts whose writer no longer lives, and parts of entries that are there; returns how many drafts."""
+        """Remove drafts whose writer no longer lives, and parts of entries that are there; returns how many drafts.
+
+        Whether a writer on another host lives cannot be known from here: its drafts go after seven days.
+        """
         for folder in (self.root / ".partial").glob("*-*"):
-            if self.has(*folder.name.split("-", 1)):
+            if self.has(*folder.name.rsplit("-", 1)):
                 shutil.rmtree(folder, ignore_errors=True)
         removed = 0
         for draft in (self.root / ".tmp").iterdir():
-            if not _lives(draft.name):
+            if not _lives(draft):
                 shutil.rmtree(draft, ignore_errors=True)
                 removed += 1
         return removed
 
+    def entries(self) -> Iterator[Entry]:
+        """Every finished entry. Links, and whatever else lies in the folder, are passed over."""
+        for kind in sorted(_folders(self.root)):
+            if _KIND.fullmatch(kind.name):
+                for folder in sorted(_folders(kind)):
+                    if _KEY.fullmatch(folder.name) and (folder / _ABOUT).is_file():
+                        yield Entry(Ref(kind.name, folder.name), folder)
+
     def usage(self) -> dict[str, tuple[int, int]]:
         """Kind -> (entries, bytes)."""
         found: dict[str, tuple[int, int]] = {}
-        for kind in sorted(p for p in self.root.iterdir() if p.is_dir() and not p.name.startswith(".")):
-            entries = [p for p in kind.iterdir() if p.is_dir()]
-            size = sum(f.stat().st_size for e in entries for f in e.rglob("*") if f.is_file())
-            found[kind.name] = (len(entries), size)
+        for entry in self.entries():
+            count, size = found.get(entry.ref.kind, (0, 0))
+            found[entry.ref.kind] = (count + 1, size + _bytes_in(entry.folder))
         return found
 
-    def clean(self, keep: set[tuple[str, str]] | None = None) -> int:
-        """Remove every entry that is not in `keep` as (kind, key); returns how many."""
+    def clean(self, keep: set[Ref] | None = None) -> int:
+        """Remove every entry that is not in `keep`, and parts of entries; returns how many entries."""
         removed = 0
-        for kind in self.usage():
-            for entry in (self.root / kind).iterdir():
-                if keep is None or (kind, entry.name) not in keep:
-                    shutil.rmtree(entry)
-                    removed += 1
+        for entry in list(self.entries()):
+            if keep is None or entry.ref not in keep:
+                self.drop(*entry.ref)
+                removed += 1
+        if keep is None:
+            shutil.rmtree(self.root / ".partial", ignore_errors=True)
+        return removed
+
+    def purge(self) -> int:
+        """Remove all that the store has written: entries, drafts, parts, logs, the marker, and the emptied folder.
+
+        Returns how many entries. Raises `StoreError` while a process of this host writes into it, and where something
+        is left that the store did not write. Whether a disk keeps what was removed is its own affair.
+        """
+        self.sweep()
+        writers = [draft.name for draft in (self.root / ".tmp").iterdir()]
+        if writers:
+            raise StoreError(
+                f"the store {self.root} is being written to ({len(writers)} drafts, {writers[0]} first); end that "
+                "audit first. A draft of another host that was abandoned can be removed by hand"
+            )
+        removed = self.clean()
+        with store_errors(f"the store {self.root}"):
+            for name in (".tmp", ".partial", ".devices", "logs"):
+                if (self.root / name).is_dir() and not (self.root / name).is_symlink():
+                    shutil.rmtree(self.root / name)
+            for kind in _folders(self.root):
+                if _KIND.fullmatch(kind.name) and not any(kind.iterdir()):
+                    kind.rmdir()
+            (self.root / ".gitignore").unlink(missing_ok=True)
+            (self.root / MARKER).unlink(missing_ok=True)
+        left = sorted(path.name for path in self.root.iterdir())
+        if left:
+            raise StoreError(
+                f"{removed} entries were removed; {self.root} keeps what the store did not write: {left[0]}"
+                + (f" and {len(left) - 1} more" if len(left) > 1 else "")
+            )
+        self.root.rmdir()
         return removed
 
 
+def _write_whole(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    with os.scandir(root) as found:
+        yield from (Path(one.path) for one in found if one.is_dir(follow_symlinks=False))
+
+
+def _states(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Name, size and mtime in ns of each file below an entry's folder but its description, sorted."""
+    found: list[tuple[str, int, int]] = []
+    for path in folder.rglob("*"):
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode) and path.name != _ABOUT:
+            found.append((path.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns))
+    return tuple(sorted(found))
+
+
+def _damaged(entry: Entry, states: tuple[tuple[str, int, int], ...]) -> str | None:
+    """The first file that is missing, too much or changed; raises `DamagedEntry` where the description is."""
+    files: Mapping[str, str] = entry.about["files"]
+    found = {name for name, _, _ in states}
+    for name in sorted(found | set(files)):
+        if name not in found or name not in files or _file_digest(entry.folder / name) != files[name]:
+            return name
+    return None
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_of(about: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(size for _, size, _ in _states(folder)) + (folder / _ABOUT).stat().st_size
+
+
+@cache
+def _host() -> str:
+    """12 hex digits that name this host and, where there are containers, this one: process ids mean something in it."""
+    known = [platform.node()]
+    with suppress(OSError):
+        known.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
+        known.append(str(Path("/proc/self/ns/pid").readlink()))
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:12]
+
+
 def _writer(pid: int) -> str:
-    """`<pid>-<started>`, in whole seconds since the epoch.
+    """`<host>-<pid>-<started>`, in whole seconds since the epoch.
 
     A number alone does not name a process: it is given again to others, and one that was killed keeps it until its
     parent asks for it, which an init process that reaps nothing never does.
     """
-    return f"{pid}-{int(psutil.Process(pid).create_time())}"
+    return f"{_host()}-{pid}-{int(psutil.Process(pid).create_time())}"
 
 
-def _lives(draft: str) -> bool:
-    """Whether the writer that a draft is named after is still at work."""
-    pid, _, rest = draft.partition("-")
+def _lives(draft: Path) -> bool:
+    """Whether the writer that a draft is named after is still at work, as far as can be known."""
+    host, _, rest = draft.name.partition("-")
+    pid, _, rest = rest.partition("-")
     started = rest.partition("-")[0]
     if not (pid.isdecimal() and started.isdecimal()):
         return False
+    if host != _host():
+        with suppress(OSError):
+            return time.time() - draft.stat().st_mtime < _FOREIGN_DRAFT
+        return True
     try:
         process = psutil.Process(int(pid))
         # A second either way: the clock that starts are told by may be set while we run.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -20,15 +19,14 @@ from edgeaudit.controls.resemblance import Right, resemblance
 from edgeaudit.controls.resolution import Answers, resolution, tie_mass
 from edgeaudit.devices.transport import LOCAL
 from edgeaudit.errors import RunError, StoreError, store_errors
-from edgeaudit.filetypes.artifact import Artifact
+from edgeaudit.filetypes.agreement import Agreement as Agreed
 from edgeaudit.gate.judge import FormatScores, judge
 from edgeaudit.graph.executor import RunResult
-from edgeaudit.graph.job import Job
 from edgeaudit.graph.store import Store
 from edgeaudit.pipeline.assemble_devices import devices_of
 from edgeaudit.pipeline.environment import current_environment, version
 from edgeaudit.pipeline.plan import FLOOR, FormatPlan, Plan
-from edgeaudit.population import Population
+from edgeaudit.population.base import Population
 from edgeaudit.report.html import write_html
 from edgeaudit.report.model import (
     SCHEMA_VERSION,
@@ -50,10 +48,8 @@ from edgeaudit.report.schema import write_audit
 from edgeaudit.report.words import place_name
 from edgeaudit.runtimes.base import RuntimeSpec
 from edgeaudit.runtimes.registry import find_runtime
-from edgeaudit.stages.collude import TOGETHER
-from edgeaudit.stages.compare import COMPARISONS
-from edgeaudit.stages.control import CONTROLS_FILE
-from edgeaudit.stages.weaken import EXPOSED
+from edgeaudit.stages.attack_jobs import Collude, Compare
+from edgeaudit.stages.latency import BatchTime
 
 __all__ = ["assemble", "load_scores", "require_folder"]
 
@@ -70,8 +66,8 @@ def assemble(
     result: RunResult,
     store: Store,
     out: Path,
-    comparison: Job | None = None,
-    together: Job | None = None,
+    comparison: Compare | None = None,
+    together: Collude | None = None,
 ) -> Audit:
     """Collect what the jobs found and write audit.json, report.html and scores/ into `out`.
 
@@ -89,7 +85,7 @@ def assemble(
         if formats[-1].status == "ok":
             _copy_scores(planned, store, out)
             latency += _latency(planned, result, store)
-            for measurement in found.values():
+            for measurement in found:
                 for name in SECTIONS:
                     sections[name] += measurement[name]
                 null_rows += measurement["null_control"]
@@ -137,12 +133,11 @@ def require_folder(out: Path) -> None:
             raise StoreError(f"the output folder {folder}: it cannot be written to; give another one with --out")
 
 
-def _comparisons(job: Job | None, store: Store) -> dict[str, Any]:
+def _comparisons(job: Compare | None, store: Store) -> dict[str, Any]:
     """The sections that the comparison job wrote."""
     if job is None:
         return {"across_targets": (), "comparisons": (), "same_file": ()}
-    found: dict[str, Any] = json.loads((store.entry(*job.ref).folder / COMPARISONS).read_text(encoding="utf-8"))
-    return found
+    return store.read(job).found
 
 
 def _weaker(plan: Plan, audited: set[tuple[str, str]], result: RunResult, store: Store) -> dict[str, Any]:
@@ -150,60 +145,51 @@ def _weaker(plan: Plan, audited: set[tuple[str, str]], result: RunResult, store:
     levels: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     for planned in plan.formats:
-        for level, ref in planned.exposures.items() if (planned.use.id, planned.device) in audited else ():
-            about = {name: plan.jobs[ref].inputs[name] for name in ("format", "device", "shadow_match")}
-            error = result.cause(ref)
+        for level, weaker in planned.exposures.items() if (planned.use.id, planned.device) in audited else ():
+            about = {name: getattr(weaker.measure, name) for name in ("format", "device", "shadow_match")}
+            error = result.cause(weaker)
             if error is not None:
                 levels.append({**about, "exposure": level, "error": str(error)})
                 continue
-            found = json.loads((store.entry(*ref).folder / EXPOSED).read_text(encoding="utf-8"))
+            found = store.read(weaker).found
             levels.append({**about, "exposure": level, "outputs": found["outputs"]})
             rows += found["leakage"]
     return {"weaker_exposures": levels, "weaker_leakage": rows}
 
 
-def _together(job: Job | None, store: Store) -> dict[str, Any]:
+def _together(job: Collude | None, store: Store) -> dict[str, Any]:
     """The rows that the job on formats held together wrote, and those of its null targets."""
-    if job is None:
-        return {"together": (), "together_null": ()}
-    found: dict[str, Any] = json.loads((store.entry(*job.ref).folder / TOGETHER).read_text(encoding="utf-8"))
-    return found
+    return {"together": (), "together_null": ()} if job is None else store.read(job).found
 
 
-def _measurements(planned: FormatPlan, result: RunResult, store: Store) -> dict[str, dict[str, Any]]:
-    return {
-        match: json.loads((store.entry(*ref).folder / "measurement.json").read_text(encoding="utf-8"))
-        for match, ref in planned.measures.items()
-        if result.cause(ref) is None
-    }
+def _measurements(planned: FormatPlan, result: RunResult, store: Store) -> list[dict[str, Any]]:
+    return [store.read(measure).found for measure in planned.measures.values() if result.cause(measure) is None]
 
 
 def _format_result(
     planned: FormatPlan,
-    found: Mapping[str, dict[str, Any]],
+    found: Sequence[dict[str, Any]],
     result: RunResult,
     store: Store,
     population: Population,
 ) -> FormatResult:
     use, preset = planned.use, planned.format
     head = {"id": use.id, "device": planned.device, "summary": preset.summary, "precision": preset.precision}
-    failed = next((ref for ref in planned.measures.values() if result.cause(ref) is not None), None)
+    failed = next((job for job in planned.measures.values() if result.cause(job) is not None), None)
     if failed is not None:
         return FormatResult.model_validate({**head, "status": "failed", "error": str(result.cause(failed))})
-    artifact = Artifact.load(store.entry(*planned.artifact).folder)
-    query = store.entry(*planned.target_query).about
-    first = next(iter(found.values()))
+    stored, query = store.read(planned.artifact), store.read(planned.target_query)
+    first = found[0]
     audited = population.audited
-    manifest = artifact.manifest
-    versions = query["inputs"]["versions"]
+    manifest = stored.artifact.manifest
     return FormatResult(
         **head,
         status="ok",
         passes=tuple(PassInfo.model_validate(asdict(p)) for p in manifest.passes),
         runtime=RuntimeInfo(
             name=preset.runtime,
-            version=_version(find_runtime(preset.runtime).spec, versions),
-            options=query["facts"]["options"],
+            version=_version(find_runtime(preset.runtime).spec, planned.target_query.versions),
+            options=dict(query.options),
         ),
         artifact=ArtifactInfo(
             file=manifest.file,
@@ -214,11 +200,11 @@ def _format_result(
             calibration_records=len(manifest.calibration_ids),
             calibration_audited=int(np.isin(manifest.calibration_ids, audited).sum()),
             companions=manifest.companions,
-            found=tuple(store.entry(*planned.artifact).about["facts"].get("found", ())),
+            found=stored.found,
         ),
         accuracy=Accuracy.model_validate(first["accuracy"]),
         outputs=Outputs.model_validate(first["outputs"]),
-        agreement=_agreement(planned, query["facts"]["agreement"], store),
+        agreement=_agreement(planned, query.agreement, store),
         quality=_quality(planned, result, store),
     )
 
@@ -234,9 +220,9 @@ def _quality(planned: FormatPlan, result: RunResult, store: Store) -> Quality | 
     """What the artifact's inspection found; none where it broke, which the run has said."""
     if result.cause(planned.inspect) is not None:
         return None
-    found = store.entry(*planned.inspect).about["facts"]
-    share = found["zeros"] / found["weights"] if found["weights"] else None
-    return Quality(**found, sparsity=share)
+    found = store.read(planned.inspect)
+    share = None if found.weights is None or found.zeros is None or not found.weights else found.zeros / found.weights
+    return Quality(**asdict(found), sparsity=share)
 
 
 def _latency(planned: FormatPlan, result: RunResult, store: Store) -> list[Latency]:
@@ -246,35 +232,42 @@ def _latency(planned: FormatPlan, result: RunResult, store: Store) -> list[Laten
         return []
     if (cause := result.cause(planned.latency)) is not None:
         return [Latency(**place, batch=1, threads=1, note=str(cause))]
-    found = store.entry(*planned.latency).about["facts"]
-    names = {"median": "median_ms", "p95": "p95_ms"}
-    return [
-        Latency.model_validate(
-            {
-                **place,
-                "threads": found["threads"],
-                "record_ms": row["median"] / row["batch"] if "median" in row else None,
-            }
-            | {names.get(key, key): value for key, value in row.items()}
-        )
-        for row in found["batches"]
-    ]
+    found = store.read(planned.latency)
+    return [_batch_time(place, found.threads, row) for row in found.batches]
 
 
-def _agreement(planned: FormatPlan, target: Mapping[str, Any] | None, store: Store) -> Agreement | None:
+def _batch_time(place: Mapping[str, str], threads: int, row: BatchTime) -> Latency:
+    if row.timed is None:
+        return Latency(**place, batch=row.batch, threads=threads, note=row.note)
+    figures = asdict(row.timed)
+    return Latency.model_validate(
+        {
+            **place,
+            "batch": row.batch,
+            "threads": threads,
+            "note": row.note,
+            "median_ms": figures.pop("median"),
+            "p95_ms": figures.pop("p95"),
+            "record_ms": row.timed.median / row.batch,
+            **figures,
+        }
+    )
+
+
+def _agreement(planned: FormatPlan, target: Agreed | None, store: Store) -> Agreement | None:
     if target is None:
         return None
-    shadows = [store.entry(*ref).about["facts"]["agreement"] for ref in planned.shadow_queries]
+    shadows = [found for query in planned.shadow_queries if (found := store.read(query).agreement) is not None]
     return Agreement(
-        **target,
-        worst_shadow_rel_rms=max(s["rel_rms"] for s in shadows),
-        worst_shadow_top1=min(s["top1"] for s in shadows),
+        **asdict(target),
+        worst_shadow_rel_rms=max(found.rel_rms for found in shadows),
+        worst_shadow_top1=min(found.top1 for found in shadows),
     )
 
 
 def _copy_scores(planned: FormatPlan, store: Store, out: Path) -> None:
     """The first shadow match's scores: what budgets are judged on, and what a user may want to look at."""
-    source = store.entry(*next(iter(planned.measures.values()))).folder / "scores.npz"
+    source = store.entry(*planned.measure.ref).folder / "scores.npz"
     with store_errors(f"the output folder {out}"):
         shutil.copyfile(source, out / "scores" / _scores_name(planned.use.id, planned.device))
 
@@ -327,8 +320,7 @@ def _population_controls(plan: Plan, result: RunResult, store: Store) -> list[Co
     error = result.cause(plan.control)
     if error is not None:
         return [Control(name="shift", status="failed", statement=f"the comparison of records broke: {error}")]
-    text = (store.entry(*plan.control).folder / CONTROLS_FILE).read_text(encoding="utf-8")
-    return [Control.model_validate(finding) for finding in json.loads(text)]
+    return [Control.model_validate(asdict(finding)) for finding in store.read(plan.control).findings]
 
 
 def _model_controls(
@@ -366,5 +358,5 @@ def _timings(plan: Plan, store: Store) -> dict[str, float]:
     total: dict[str, float] = {}
     for kind, key in plan.jobs:
         if store.has(kind, key):
-            total[kind] = total.get(kind, 0.0) + float(store.entry(kind, key).about["seconds"])
+            total[kind] = total.get(kind, 0.0) + store.entry_seconds(kind, key)
     return {kind: round(seconds, 3) for kind, seconds in total.items()}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.config.devices import DeviceSpec
 from edgeaudit.devices.profiles import Profile, find_profile
+from edgeaudit.errors import StoreError
 from edgeaudit.graph.executor import RunResult
 from edgeaudit.graph.store import Store
 from edgeaudit.pipeline.plan import FormatPlan, Plan
@@ -22,17 +25,13 @@ def devices_of(spec: AuditSpec, plan: Plan, result: RunResult, store: Store) -> 
         if device.is_local:
             continue
         asked = [p for p in plan.formats if p.device == name and result.cause(p.target_query) is None]
-        found.append(_info(name, device, asked, plan, result, store))
+        found.append(_info(name, device, asked, result, store))
     return tuple(found)
 
 
-def _info(
-    name: str, device: DeviceSpec, asked: list[FormatPlan], plan: Plan, result: RunResult, store: Store
-) -> DeviceInfo:
+def _info(name: str, device: DeviceSpec, asked: list[FormatPlan], result: RunResult, store: Store) -> DeviceInfo:
     profile: Profile | None = None if device.profile is None else find_profile(device.profile)
-    facts: dict[str, Any] = {}
-    if asked:
-        facts = store.entry(*asked[0].target_query).about["inputs"]["device"]["facts"]
+    facts: Mapping[str, Any] = asked[0].target_query.machine if asked else {}
     return DeviceInfo(
         name=name,
         via=device.via,
@@ -45,32 +44,32 @@ def _info(
         python=facts.get("python"),
         verified=None if profile is None else profile.verified.by,
         compared=None if profile is None else profile.verified.compared,
-        formats=tuple(_format(planned, plan, result, store) for planned in asked),
+        formats=tuple(_format(planned, result, store) for planned in asked),
     )
 
 
-def _format(planned: FormatPlan, plan: Plan, result: RunResult, store: Store) -> DeviceFormat:
-    about = store.entry(*planned.target_query).about
-    told = about["facts"]["device"]
+def _format(planned: FormatPlan, result: RunResult, store: Store) -> DeviceFormat:
+    query = store.read(planned.target_query)
+    if (reported := query.device) is None:
+        raise StoreError(f"{planned.target_query.label}: its entry has no report of the device; run the audit again")
     compared: tuple[PlacesCompared, ...] = ()
     if planned.equivalence is not None and result.cause(planned.equivalence) is None:
-        rows = store.entry(*planned.equivalence).about["facts"]["compared"]
-        compared = tuple(PlacesCompared(model=model, **row) for model, row in rows.items())
-    shadows = [ref for ref in planned.shadow_queries if result.cause(ref) is None]
-    stand_ins = [plan.jobs[ref].inputs.get("stand_in") for ref in shadows[:1]]
-    stood_in = bool(shadows) and bool(store.entry(*shadows[0]).about["facts"].get("stood_in"))
+        rows = store.read(planned.equivalence).compared
+        compared = tuple(PlacesCompared(model=model, **asdict(row)) for model, row in rows.items())
+    shadows = [query for query in planned.shadow_queries if result.cause(query) is None]
+    stood_in = bool(shadows) and store.read(shadows[0]).stood_in
     identical = all(one.rows == 0 for one in compared)
     return DeviceFormat(
         format=planned.use.id,
-        versions=about["inputs"]["versions"],
-        options=about["facts"]["options"],
-        engaged=tuple(told["engaged"]),
-        engines=tuple(told["engines"]),
-        asked=told["asked"] + told["resumed"],
-        resumed=told["resumed"],
-        restored=told["restored"],
+        versions=dict(planned.target_query.versions),
+        options=dict(query.options),
+        engaged=reported.engaged,
+        engines=reported.engines,
+        asked=reported.queried + reported.resumed,
+        resumed=reported.resumed,
+        restored=reported.restored,
         shadows="none" if not shadows else "this machine" if stood_in else "device",
-        stood_in_regardless=stood_in and bool(stand_ins[0]) and not identical,
+        stood_in_regardless=stood_in and not identical,
         equivalence=compared,
-        fingerprint=told["fingerprint"],
+        fingerprint=reported.fingerprint,
     )

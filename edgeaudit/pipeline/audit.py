@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from edgeaudit.config.audit import AuditSpec
+from edgeaudit.errors import DamagedEntry
 from edgeaudit.gate.judge import require_budgets_exist
-from edgeaudit.graph.executor import Executor, Listener, raise_errors
-from edgeaudit.graph.job import JobRef
-from edgeaudit.graph.store import Store, content_key
+from edgeaudit.graph.executor import AnyJob, Executor, Listener, RunResult, raise_errors
+from edgeaudit.graph.job import Ref
+from edgeaudit.graph.store import Store
 from edgeaudit.pipeline.assemble import assemble
-from edgeaudit.pipeline.collude import together_job
-from edgeaudit.pipeline.measurement import measurement_inputs
-from edgeaudit.pipeline.plan import Plan, make_plan, nonce, population_job, preflight
-from edgeaudit.population import Population, population_inputs
+from edgeaudit.pipeline.last_jobs import collude_job, compare_job
+from edgeaudit.pipeline.measurement import choose_attacks
+from edgeaudit.pipeline.plan import Plan, make_plan
+from edgeaudit.pipeline.preflight import preflight
+from edgeaudit.population.base import Population
+from edgeaudit.population.build import population_content
+from edgeaudit.recipes.frameworks import framework_of
 from edgeaudit.report.model import Audit
+from edgeaudit.stages.adopt import Adopt
+from edgeaudit.stages.population import DrawPopulation
 
 __all__ = ["Prepared", "prepare", "run_audit"]
+
+_DAMAGED = 100
+"""Entries that are found damaged only when the report is written, at most, before the audit fails."""
 
 
 @dataclass(frozen=True)
@@ -28,26 +39,41 @@ class Prepared:
     population: Population
     plan: Plan
 
-    def todo(self, store: Store) -> list[JobRef]:
+    def todo(self, store: Store) -> list[AnyJob]:
         """The jobs that the store lacks."""
-        return [ref for ref in self.plan.jobs if not store.has(*ref)]
+        return [job for ref, job in self.plan.jobs.items() if not store.has(*ref)]
 
 
 def prepare(spec: AuditSpec, store: Store, executor: Executor, listener: Listener) -> Prepared:
     """Check the spec against what is installed, draw the population, plan the jobs."""
     require_budgets_exist(spec)
     preflight(spec)
-    measure = measurement_inputs(spec)
-    inputs = population_inputs(spec.data, spec.seed)
-    job = population_job(spec, inputs, nonce())
+    attacks = choose_attacks(spec)
+    drawn, population = _draw(spec, store, executor, listener)
+    return Prepared(spec, population, make_plan(spec, population, drawn, attacks))
+
+
+def _draw(spec: AuditSpec, store: Store, executor: Executor, listener: Listener) -> tuple[DrawPopulation, Population]:
+    """The population and the job that stands for it: one keyed by content.
+
+    A source whose content cannot be known beforehand is read in every run, and what was read decides the key.
+    """
+    content = population_content(spec.data)
+    group = "torch" if spec.data.source.startswith("torchvision:") else framework_of(spec.model.recipe).isolation
+    nonce: dict[str, Any] = {"read": secrets.token_hex(16)}
+    job = DrawPopulation(content=content or nonce, seed=spec.seed, data=spec.data, group=group)
     result = executor.run({job.ref: job}, listener)
     raise_errors(result)
-    ref = job.ref
-    if inputs is None:
-        about = Population(store.entry(*ref).folder).about
-        ref = (ref[0], store.adopt(*ref, content_key("population", {"seed": spec.seed, "about": about})))
-    population = Population(store.entry(*ref).folder)
-    return Prepared(spec, population, make_plan(spec, population, ref, measure))
+    if content is None:
+        known = replace(job, content={"about": store.read(job).about})
+        store.adopt(job.ref, known.ref)
+        job = known
+    try:
+        return job, store.read(job)
+    except DamagedEntry as exc:
+        store.drop(exc.kind, exc.key)
+        listener.repeated(job, exc)
+        return _draw(spec, store, executor, listener)
 
 
 def run_audit(prepared: Prepared, store: Store, executor: Executor, listener: Listener, out: Path) -> tuple[Audit, int]:
@@ -56,24 +82,43 @@ def run_audit(prepared: Prepared, store: Store, executor: Executor, listener: Li
     Returns the audit and how many jobs were run. A format that fails is reported as failed and the others go on;
     raises where nothing can be said, since the target or a shadow cannot be trained, or no file of the target be read.
     """
-    result = executor.run(prepared.plan.jobs, listener)
+    total = RunResult()
+    for _ in range(_DAMAGED):
+        try:
+            return _run(prepared, store, executor, listener, out, total), total.executed
+        except DamagedEntry as exc:  # in what only the report reads
+            ref = Ref(exc.kind, exc.key)
+            if ref not in prepared.plan.jobs:
+                raise
+            store.drop(*ref)
+            total.damaged.append(exc)
+            listener.repeated(prepared.plan.jobs[ref], exc)
+    return _run(prepared, store, executor, listener, out, total), total.executed
+
+
+def _run(
+    prepared: Prepared, store: Store, executor: Executor, listener: Listener, out: Path, total: RunResult
+) -> Audit:
+    plan = prepared.plan
+    result = executor.run(plan.jobs, listener)
+    total.add(result)
     for ref, error in result.errors.items():
-        if ref[0] == "train":
+        if ref.kind in {"train", "population"}:
             raise error
-    read = [result.cause(planned.target_query) for planned in prepared.plan.formats if planned.artifact[0] == "adopt"]
+    read = [result.cause(planned.target_query) for planned in plan.formats if isinstance(planned.artifact, Adopt)]
     unread = [error for error in read if error is not None]
     if unread and len(unread) == len(read):
         raise unread[0]
-    plan = prepared.plan
 
-    def done(ref: JobRef) -> bool:
-        return result.cause(ref) is None
+    def done(job: AnyJob) -> bool:
+        return result.cause(job) is None
 
-    comparison, together = plan.comparison(done), together_job(prepared.spec, plan, done)
-    last = [job for job in (comparison, together) if job is not None]
+    comparison, together = compare_job(plan, done), collude_job(prepared.spec, plan, done)
+    last: list[AnyJob] = [job for job in (comparison, together) if job is not None]
+    for job in last:
+        plan.add(job)
     if last:
-        compared = executor.run({plan.add(job): job for job in last}, listener)
+        compared = executor.run({job.ref: job for job in last}, listener)
+        total.add(compared)
         raise_errors(compared)
-        result.executed += compared.executed
-    audit = assemble(prepared.spec, prepared.population, plan, result, store, out, comparison, together)
-    return audit, result.executed
+    return assemble(prepared.spec, prepared.population, plan, result, store, out, comparison, together)

@@ -1,4 +1,4 @@
-"""What of a plan is about devices: whether formats can be asked there, and what a query there is told."""
+"""Device-specific parts of the plan: whether formats can be queried there, and what a query there depends on."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from edgeaudit.devices.device_runtime import DeviceRuntimeSpec, device_facts, to
 from edgeaudit.devices.registry import find_way
 from edgeaudit.errors import ArtifactError, DeviceError, SpecError, did_you_mean
 from edgeaudit.formats.presets import Format
-from edgeaudit.recipes.base import source_digest
+from edgeaudit.graph.job import content_key
+from edgeaudit.stages.artifacts import ArtifactJob
+from edgeaudit.stages.device_query import DeviceQuery, QueryPolicy, StandIn
+from edgeaudit.stages.population import DrawPopulation
+from edgeaudit.stages.query import Query
 
 __all__ = ["DevicePlan", "require_devices"]
-
-_CODE = (
-    "edgeaudit.runtimes.base", "edgeaudit.stages.query", "edgeaudit.agent", "edgeaudit.devices.device_runtime",
-    "edgeaudit.devices.oip.client",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,17 +34,41 @@ class DevicePlan:
     spec: DeviceSpec
     ledger: str
 
-    def query_inputs(self, use: FormatUse, found: Format) -> dict[str, Any]:
-        """Runtime, options, device and versions of a query. Raises as `require_devices` does."""
-        reach, spec = self.spec.reach(use.id), runtime_class(found.runtime).spec
+    @classmethod
+    def of(cls, name: str, spec: DeviceSpec, population: DrawPopulation) -> DevicePlan:
+        """The account is one for the audit, and not for the run."""
+        return cls(name, spec, content_key("ledger", {"population": population.key, "device": name, "via": spec.via}))
+
+    def query(
+        self,
+        population: DrawPopulation,
+        source: ArtifactJob,
+        role: str,
+        use: FormatUse,
+        found: Format,
+        stand_in: StandIn | None,
+        checked: Query | None,
+    ) -> DeviceQuery:
+        """A query there. Raises as `require_devices` does."""
         facts = _facts(self.name, self.spec, use, found)
-        return {
-            "runtime": found.runtime,
-            "options": _options(self.name, self.spec, found),
-            "versions": told_versions(facts),
-            "device": {"reach": reach.to_dict(), "facts": facts},
-            "code": source_digest(runtime_class(found.runtime).__module__, *spec.code, *_CODE),
-        }
+        return DeviceQuery(
+            population=population,
+            source=source,
+            role=role,
+            runtime=found.runtime,
+            options=_options(self.name, self.spec, found),
+            # That the file is right, this machine's query saw; what the device makes of it is what is audited.
+            tolerance=None,
+            range_tolerance=None,
+            versions=told_versions(facts),
+            machine=facts,
+            reach=self.spec.reach(use.id),
+            stand_in=stand_in,
+            policy=self.policy,
+            checked=checked,
+            format=use.id,
+            device=self.name,
+        )
 
     @cached_property
     def timed(self) -> bool:
@@ -53,11 +76,10 @@ class DevicePlan:
         return find_way(self.spec.reach("")).timed
 
     @cached_property
-    def hints(self) -> dict[str, Any]:
-        """How the device is asked, which no answer depends on."""
+    def policy(self) -> QueryPolicy:
+        """How the device is queried."""
         pace = Pace(self.name, self.spec.rate, self.spec.retries, self.spec.max_queries, self.spec.max_time)
-        way = find_way(self.spec.reach(""))
-        return {"house": "torch", "asking": {"pace": pace.to_dict(), "alone": way.alone, "ledger": self.ledger}}
+        return QueryPolicy(pace, self.ledger, find_way(self.spec.reach("")).alone)
 
 
 def require_devices(spec: AuditSpec, formats: Mapping[str, Format]) -> None:

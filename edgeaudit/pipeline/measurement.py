@@ -1,28 +1,31 @@
-"""What a measurement is told: which attacks with which settings. Checked before anything runs."""
+"""Which attacks a measurement runs, with which settings. Checked before anything runs."""
 
 from __future__ import annotations
 
-from importlib import metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from edgeaudit.attacks.cm_mia import RANK_TESTS, check_cutoff
 from edgeaudit.attacks.registry import ALL, chosen_attacks, find_attack
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.errors import AttackError
-from edgeaudit.recipes.base import source_digest
 
-__all__ = ["DEFAULT_CUTOFFS", "measurement_inputs"]
+__all__ = ["DEFAULT_CUTOFFS", "AttackChoice", "choose_attacks"]
 
 DEFAULT_CUTOFFS = (0.01, 0.02, 0.05, 0.10)
 
 
-def _least_shadows(name: str) -> int:
-    about = find_attack(name).spec
-    return min(about.needs_of(variant).shadows for variant in about.variants)
+@dataclass(frozen=True)
+class AttackChoice:
+    """names: of the attacks that run, in the order of the report. cm_mia: settings of that attack."""
+
+    names: tuple[str, ...]
+    cm_mia: Mapping[str, Any]
 
 
-def measurement_inputs(spec: AuditSpec) -> dict[str, Any]:
-    """The part of a measurement's key that audit.yaml decides.
+def choose_attacks(spec: AuditSpec) -> AttackChoice:
+    """The attacks that audit.yaml asks for.
 
     Raises `AttackError` for an unknown attack, one that has too few shadows for every variant, and for a cutoff in
     audit.yaml that K shadows cannot resolve. The default cutoffs are not refused: those that K cannot resolve are
@@ -40,18 +43,9 @@ def measurement_inputs(spec: AuditSpec) -> dict[str, Any]:
         for test in sorted(RANK_TESTS):
             check_cutoff(cutoff, k, test)
     settings = spec.cm_mia.model_dump(mode="json")
-    return {
-        "attacks": list(names),
-        "cm_mia": settings | {"cutoffs": list(spec.cm_mia.cutoffs or DEFAULT_CUTOFFS)},
-        "code": source_digest(
-            "edgeaudit.attacks",
-            "edgeaudit.leakage",
-            "edgeaudit.stages.measure",
-            "edgeaudit.stages.evidence",
-            "edgeaudit.stages.calibration",
-            "edgeaudit.stages.p_values",
-            "edgeaudit.config.views",
-            "edgeaudit.config.exposures",
-        ),
-        "versions": {package: metadata.version(package) for package in ("numpy", "scipy", "scikit-learn")},
-    }
+    return AttackChoice(names, settings | {"cutoffs": list(spec.cm_mia.cutoffs or DEFAULT_CUTOFFS)})
+
+
+def _least_shadows(name: str) -> int:
+    about = find_attack(name).spec
+    return min(about.needs_of(variant).shadows for variant in about.variants)

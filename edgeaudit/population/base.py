@@ -138,6 +138,14 @@ class Population:
 
     folder: Path
 
+    def save(self, folder: Path) -> None:
+        """Nothing is left to do: `write_population` writes arrays as it makes them."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Population:
+        """The population in a folder; arrays are read when they are used."""
+        return cls(folder)
+
     @cached_property
     def about(self) -> dict[str, Any]:
         """Counts, shapes and digests, as audit.json reports them."""

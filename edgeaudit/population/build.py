@@ -22,17 +22,16 @@ from edgeaudit.population.base import (
 from edgeaudit.population.preprocessing import Affine, affine
 from edgeaudit.population.sources import Raw, Source, find_source, read_array
 from edgeaudit.population.split import Split, content_groups, draw_split, listed_split
-from edgeaudit.recipes.base import source_digest
 
-__all__ = ["build_population", "population_inputs"]
+__all__ = ["build_population", "population_content"]
 
 IntArray = npt.NDArray[np.int64]
 _UNKEYED = {"calibration", "path", "members", "nonmembers", "calibrated"}
 """What is in the key by its content, or decides nothing of a population."""
 
 
-def population_inputs(spec: DataSpec, seed: int) -> dict[str, Any] | None:
-    """What a population depends on, for its key; None where only reading the source can tell."""
+def population_content(spec: DataSpec) -> dict[str, Any] | None:
+    """What a population depends on but the seed, by its content; None where only reading the source can tell."""
     fingerprints = [source.fingerprint() for source in _sources(spec).values()]
     if any(fingerprint is None for fingerprint in fingerprints):
         return None
@@ -52,8 +51,6 @@ def population_inputs(spec: DataSpec, seed: int) -> dict[str, Any] | None:
         "source": fingerprints[0] if len(fingerprints) == 1 else fingerprints,
         "spec": spec.model_dump(mode="json", exclude=_UNKEYED | ({"reference"} & set(spec.sides))),
         "sides": {**sides, **lists},
-        "seed": seed,
-        "code": source_digest("edgeaudit.population"),
     }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.config.views import DIRECTIONS, Transform
-from edgeaudit.population import Population, stream
+from edgeaudit.population.base import Population, stream
 
 __all__ = ["InputRange", "input_range", "shown"]
 

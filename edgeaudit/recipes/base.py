@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +13,7 @@ from edgeaudit.errors import RecipeError, did_you_mean
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Recipe", "Training", "build", "import_function", "module_from_manifest", "source_digest"]
+__all__ = ["Recipe", "Training", "build", "import_function", "module_from_manifest", "user_modules"]
 
 
 @dataclass(frozen=True)
@@ -157,33 +154,11 @@ def import_function(reference: str) -> Callable[..., Any]:
     return function
 
 
-def source_digest(*module_names: str) -> str:
-    """SHA-256 over the source files of modules and of every module beside them in their packages.
-
-    It enters the keys of jobs, so that changed code never meets the results of old code.
-    """
-    digest = hashlib.sha256()
-    for name in module_names:
-        spec = _found(name)
-        if spec is None or spec.origin is None:
-            raise RecipeError(
-                f"the module '{name}' cannot be found; write module:function, the module in audit.yaml's folder "
-                "or installed"
-            )
-        origin = Path(spec.origin)
-        files = sorted(origin.parent.glob("*.py")) if spec.submodule_search_locations else [origin]
-        for file in files:
-            digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
+def user_modules(*references: str | None) -> tuple[str, ...]:
+    """The user's modules among references to recipes and to training functions, for the keys of jobs that run them."""
+    own = (one.removeprefix("keras:").partition(":") for one in references if one)
+    return tuple(module for module, separator, _ in own if separator and module != "torchvision")
 
 
 def _is_dotted(name: str) -> bool:
     return all(part.isidentifier() for part in name.split("."))
-
-
-def _found(name: str) -> ModuleSpec | None:
-    """The module's spec; None where there is no such module, or none of the packages that its name has."""
-    try:
-        return importlib.util.find_spec(name) if _is_dotted(name) else None
-    except ModuleNotFoundError:  # importing the package before the last dot
-        return None

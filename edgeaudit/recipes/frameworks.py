@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any, Protocol, cast
 
 from edgeaudit.filetypes.artifact import Kind
-from edgeaudit.host.isolation import House
+from edgeaudit.host.isolation import IsolationGroup
 from edgeaudit.host.packages import package_versions
 from edgeaudit.recipes.base import Recipe
 
@@ -35,16 +35,16 @@ class Loop(Protocol):
 class Framework:
     """What trains models of one kind.
 
-    kind: of the trained model's artifact. house: of the workers that train it. extra, packages: what that needs.
-    training: the module that trains. code: modules beside it and the recipes whose source decides the model.
+    kind: of the trained model's artifact. isolation: group of the workers that train it. extra, packages: what that
+    needs. training: the module of the training loop. stage: the module of the training stage.
     """
 
     kind: Kind
-    house: House
+    isolation: IsolationGroup
     extra: str
     packages: tuple[str, ...]
     training: str
-    code: tuple[str, ...]
+    stage: str
 
     def loop(self) -> Loop:
         """The module that trains; importing it imports the framework."""
@@ -64,7 +64,7 @@ FRAMEWORKS: Mapping[str, Framework] = {
             "torch",
             ("torch", "safetensors", "numpy"),
             "edgeaudit.recipes.training",
-            ("edgeaudit.stages.train",),
+            "edgeaudit.stages.train_torch",
         ),
         Framework(
             "keras",
@@ -72,7 +72,7 @@ FRAMEWORKS: Mapping[str, Framework] = {
             "tensorflow",
             ("tensorflow-cpu", "keras", "numpy"),
             "edgeaudit.recipes.keras_training",
-            ("edgeaudit.stages.train", "edgeaudit.stages.train_keras", "edgeaudit.host.tensorflow"),
+            "edgeaudit.stages.train_keras",
         ),
     )
 }

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from edgeaudit.errors import ArtifactError, EdgeAuditError, did_you_mean
 from edgeaudit.filetypes.artifact import Artifact, Kind, TensorSpec
-from edgeaudit.host.isolation import House
+from edgeaudit.host.isolation import IsolationGroup
 from edgeaudit.host.packages import installed_versions, package_versions
 
 __all__ = ["Contract", "Runtime", "RuntimeSpec"]
@@ -36,8 +36,8 @@ class RuntimeSpec:
     """What a runtime serves and needs; readable without importing it.
 
     `defaults` lists every option. `deployed`: those that are otherwise on a device, where the runtime is asked as an
-    application there opens it; the defaults make this machine stand for one. `house`: of the worker processes that can
-    import it.
+    application there opens it; the defaults make this machine stand for one. `isolation`: the group of the worker
+    processes that can import it.
     refuses: passes whose files it answers wrongly, with the reason.
     code: modules beside its own that decide what it answers.
     builds: package -> distributions that bring the same module, of which a device has one or the other.
@@ -50,7 +50,7 @@ class RuntimeSpec:
     summary: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
     deployed: Mapping[str, Any] = field(default_factory=dict)
-    house: House = "torch"
+    isolation: IsolationGroup = "torch"
     refuses: Mapping[str, str] = field(default_factory=dict)
     code: tuple[str, ...] = ()
     builds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -66,6 +66,10 @@ class RuntimeSpec:
             has = installed_versions((package, *self.builds.get(package, ())))
             found += [name for name, version in has.items() if version is not None] or [package]
         return tuple(found)
+
+    def installed_packages(self) -> tuple[str, ...]:
+        """The distributions whose versions decide the answers, by the names of the builds that are installed."""
+        return self._distributions()
 
     @property
     def remedy(self) -> str:
@@ -232,6 +236,15 @@ class Runtime(ABC):
     def engaged(self) -> tuple[str, ...]:
         """Delegates or execution providers that really compute, as the runtime itself tells; empty if none."""
         return ()
+
+    def remote_times(
+        self,
+        records: npt.NDArray[np.float32],  # noqa: ARG002  for those that run elsewhere
+        repetitions: int,  # noqa: ARG002
+        seconds: float,  # noqa: ARG002
+    ) -> tuple[list[float], float] | None:
+        """Milliseconds of calls with one batch, taken where it runs, and their CPU share; None in this process."""
+        return None
 
     def close(self) -> None:  # noqa: B027  most runtimes have nothing to end
         """End what was started for this artifact; nothing, where it is in this process."""

@@ -22,7 +22,7 @@ class KerasReference(Runtime):
         serves="keras",
         summary="the trained Keras model, the reference that every format of it is compared with",
         defaults={"batch": 64},
-        house="tensorflow",
+        isolation="tensorflow",
     )
 
     def _open(self) -> None:

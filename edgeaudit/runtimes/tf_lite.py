@@ -26,7 +26,7 @@ class TfLite(LiteRT):
         serves="tflite",
         summary="TensorFlow's TFLite interpreter (tf.lite, deprecated), one thread, XNNPACK unless told otherwise",
         defaults={"batch": 64, "xnnpack": True},
-        house="tensorflow",
+        isolation="tensorflow",
     )
 
     @classmethod

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +19,17 @@ from scipy.optimize import linear_sum_assignment
 
 from edgeaudit.errors import ArtifactError, DataError
 from edgeaudit.filetypes.artifact import Artifact, Layout, Manifest, TensorSpec, file_sha256
-from edgeaudit.graph.job import JobContext
+from edgeaudit.graph.job import Context, Job
 from edgeaudit.leakage.intervals import clopper_pearson
-from edgeaudit.population import Population
+from edgeaudit.population.base import Population
 from edgeaudit.population.preprocessing import NAMED, affine
 from edgeaudit.runtimes.base import Contract, Runtime
 from edgeaudit.runtimes.registry import find_runtime
+from edgeaudit.stages.artifacts import StoredArtifact
+from edgeaudit.stages.population import DrawPopulation
+from edgeaudit.stages.train import SourceFile
 
-__all__ = ["adopt"]
+__all__ = ["Adopt"]
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -50,42 +53,81 @@ class _Sample:
     labels: IntArray
 
 
-def adopt(context: JobContext) -> Mapping[str, Any]:
-    """Copy the file, write its manifest; what was read and found out is told as sentences (`found`)."""
-    inputs, population = context.inputs, context.population()
-    given = Path(inputs["file"]["path"])
-    runtime = find_runtime(inputs["runtime"])
-    contract = runtime.contract(given)
-    entry, exit_ = _only(contract, given.name)
-    entry, layout_said = _laid_out(entry, population.input_shape, given.name)
-    outputs = _require_classes(exit_, inputs["outputs"], population.n_classes, given.name)
-    companions = _copied(given, inputs["file"], context.draft)
-    manifest = Manifest(
-        kind=runtime.spec.serves,
-        file=given.name,
-        sha256=file_sha256(context.draft / given.name),
-        bytes=sum((context.draft / name).stat().st_size for name in (given.name, *companions)),
-        input=entry,
-        output=exit_,
-        softmax_inside=False,
-        calibration_policy="declared" if len(population.calibrated) else None,
-        calibration_ids=tuple(int(i) for i in population.calibrated),
-        companions=companions,
-        outputs=outputs,
-        foreign=True,
-    )
-    sample = _sample(population, population.split.nonmembers)
-    records = population.take(sample.ids)
-    manifest, batch_said = _batched(manifest, runtime, inputs, context.draft, records)
-    opened = runtime(Artifact(context.draft, manifest), inputs["options"])
-    answers = _finite(opened.query(records), sample, given.name)
-    # Accuracy first: with values that a file does not take, its answers say nothing of its softmax.
-    accuracy_said = _require_accuracy(opened, population, sample, answers, inputs)
-    inside, softmax_said = _softmax(answers, exit_, inputs["softmax"], given.name)
-    manifest = replace(manifest, softmax_inside=inside)
-    Artifact(context.draft, manifest).save()
-    found = (_told("input", entry), layout_said, _told("output", exit_), softmax_said, batch_said, accuracy_said)
-    return {"found": [sentence for sentence in found if sentence]}
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Adopt(Job[StoredArtifact]):
+    """Copy a file that was made elsewhere, write its manifest; say what was read and found out (`found`).
+
+    options: of the runtime, all of them. batch_given: whether audit.yaml sets its batch. softmax, outputs, accuracy: as
+    `target` in audit.yaml declares them. versions: of the runtime. machine: the CPU's fingerprint, on which answers
+    depend. format: for people.
+    """
+
+    kind: ClassVar[str] = "adopt"
+    result: ClassVar[type[StoredArtifact]] = StoredArtifact
+
+    population: DrawPopulation
+    file: SourceFile
+    runtime: str
+    options: Mapping[str, Any]
+    batch_given: bool
+    softmax: str
+    outputs: tuple[int, ...] | None
+    accuracy: float | None
+    versions: Mapping[str, str]
+    machine: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        """See `Job`."""
+        return f"read {self.file.path.name}"
+
+    @property
+    def isolation(self) -> str:
+        """See `Job`."""
+        return find_runtime(self.runtime).spec.isolation
+
+    def code(self) -> tuple[str, ...]:
+        """The runtime."""
+        return (find_runtime(self.runtime).__module__,)
+
+    def packages(self) -> tuple[str, ...]:
+        """The runtime's."""
+        return find_runtime(self.runtime).spec.packages
+
+    def run(self, context: Context) -> StoredArtifact:
+        """See the class."""
+        population, given, folder = context.read(self.population), self.file.path, context.draft
+        runtime = find_runtime(self.runtime)
+        contract = runtime.contract(given)
+        entry, exit_ = _only(contract, given.name)
+        entry, layout_said = _laid_out(entry, population.input_shape, given.name)
+        outputs = _require_classes(exit_, self.outputs, population.n_classes, given.name)
+        companions = _copied(self.file, folder)
+        manifest = Manifest(
+            kind=runtime.spec.serves,
+            file=given.name,
+            sha256=file_sha256(folder / given.name),
+            bytes=sum((folder / name).stat().st_size for name in (given.name, *companions)),
+            input=entry,
+            output=exit_,
+            softmax_inside=False,
+            calibration_policy="declared" if len(population.calibrated) else None,
+            calibration_ids=tuple(int(i) for i in population.calibrated),
+            companions=companions,
+            outputs=outputs,
+            foreign=True,
+        )
+        sample = _sample(population, population.split.nonmembers)
+        records = population.take(sample.ids)
+        manifest, batch_said = _batched(manifest, runtime, self, folder, records)
+        opened = runtime(Artifact(folder, manifest), self.options)
+        answers = _finite(opened.query(records), sample, given.name)
+        # Accuracy first: with values that a file does not take, its answers say nothing of its softmax.
+        accuracy_said = _require_accuracy(opened, population, sample, answers, self.accuracy)
+        inside, softmax_said = _softmax(answers, exit_, self.softmax, given.name)
+        manifest = replace(manifest, softmax_inside=inside)
+        said = (_told("input", entry), layout_said, _told("output", exit_), softmax_said, batch_said, accuracy_said)
+        return StoredArtifact(Artifact(folder, manifest), tuple(sentence for sentence in said if sentence))
 
 
 def _only(contract: Contract, name: str) -> tuple[TensorSpec, TensorSpec]:
@@ -154,9 +196,10 @@ def _require_classes(exit_: TensorSpec, wish: Sequence[int] | None, labels: int,
     return None if tuple(wish) == tuple(range(classes)) else tuple(wish)
 
 
-def _copied(given: Path, file: Mapping[str, Any], folder: Path) -> dict[str, str]:
+def _copied(file: SourceFile, folder: Path) -> dict[str, str]:
     """Copy the file and what ships beside it; name -> SHA-256 of the latter."""
-    for name, digest in (("", file["sha256"]), *file["companions"].items()):
+    given = file.path
+    for name, digest in (("", file.sha256), *file.companions.items()):
         source = given.parent / name if name else given
         target = folder / (name or given.name)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -166,7 +209,7 @@ def _copied(given: Path, file: Mapping[str, Any], folder: Path) -> dict[str, str
             raise ArtifactError(f"target.artifact: {source} cannot be read: {exc.strerror}") from exc
         if file_sha256(target) != digest:
             raise ArtifactError(f"target.artifact: {source} was changed while the audit ran; run again")
-    return dict(file["companions"])
+    return dict(file.companions)
 
 
 def _sample(population: Population, ids: IntArray) -> _Sample:
@@ -176,14 +219,14 @@ def _sample(population: Population, ids: IntArray) -> _Sample:
 
 
 def _batched(
-    manifest: Manifest, runtime: type[Runtime], inputs: Mapping[str, Any], folder: Path, records: FloatArray
+    manifest: Manifest, runtime: type[Runtime], job: Adopt, folder: Path, records: FloatArray
 ) -> tuple[Manifest, str]:
     """The manifest with the batch that the file is asked in, and why."""
     fixed = manifest.input.shape[0]
     if fixed > 0:
         return manifest, f"asked {fixed} at a time, the batch that the file is made for"
     one = replace(manifest, input=replace(manifest.input, shape=(1, *manifest.input.shape[1:])))
-    options, artifact = inputs["options"], Artifact(folder, manifest)
+    options, artifact = job.options, Artifact(folder, manifest)
     some = records[: min(len(records), 64)]
     try:
         together = runtime(artifact, options).query(some)
@@ -193,7 +236,7 @@ def _batched(
     off, spread = float(np.abs(together - alone).max()), float(together.std())
     if off <= 1e-3 * spread:
         return manifest, "its answers do not depend on the batch"
-    if inputs["batch_given"]:
+    if job.batch_given:
         said = f"its answers depend on the batch (by up to {off:.3g}); asked {options['batch']} at a time, as declared"
         return manifest, said
     return one, f"asked one at a time: its answers depend on the batch (by up to {off:.3g})"
@@ -239,7 +282,7 @@ def _softmax(answers: FloatArray, exit_: TensorSpec, wish: str, name: str) -> tu
 
 
 def _require_accuracy(
-    runtime: Runtime, population: Population, sample: _Sample, answers: FloatArray, inputs: Mapping[str, Any]
+    runtime: Runtime, population: Population, sample: _Sample, answers: FloatArray, stated: float | None
 ) -> str:
     """Whether the file does what it is said to do, on records as audit.yaml prepares them."""
     name, n = runtime.artifact.manifest.file, len(sample.labels)
@@ -256,7 +299,6 @@ def _require_accuracy(
     common = int(np.bincount(sample.labels).max())
     if stats.binomtest(int(right.sum()), n, min(common / n, 1.0), alternative="greater").pvalue > _LEVEL:
         raise ArtifactError(_by_chance(name, answers, sample, accuracy, common / n))
-    stated = inputs["accuracy"]
     if stated is not None:
         low, high = clopper_pearson(int(right.sum()), n, 1 - _LEVEL)
         if not low - _STATED <= stated <= high + _STATED:

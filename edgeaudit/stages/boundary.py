@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.attacks.hop_skip_jump import Boundary, hop_skip_jump
-from edgeaudit.attacks.trace_files import TRACE, spread
-from edgeaudit.graph.job import JobContext
-from edgeaudit.population import SHADOW, Population, stream
+from edgeaudit.attacks.trace_files import spread
+from edgeaudit.graph.job import Context, Cost, Job
+from edgeaudit.population.base import SHADOW, Population, stream
 from edgeaudit.population.views import input_range
 from edgeaudit.runtimes.base import Runtime
-from edgeaudit.stages.query import RESPONSES
-from edgeaudit.stages.serving import open_asked
+from edgeaudit.stages.population import DrawPopulation
+from edgeaudit.stages.query import Query
+from edgeaudit.stages.traces import StoredTrace
 
-__all__ = ["boundary"]
+__all__ = ["BoundaryDistance"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -26,53 +27,82 @@ _CELLS = 2**22
 _DRAWS = 400
 
 
-def boundary(context: JobContext) -> Mapping[str, Any]:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BoundaryDistance(Job[StoredTrace]):
     """HopSkipJump on a sample of records: audited ones for a target, reference ones for a shadow.
 
     Distances are L2 in the units in which models see records. A search starts from the nearest of 500 reference
     records that the model is known to put into another class, so the start costs no query.
+
+    query: whose artifact and runtime are searched. role: of its model. records: how many. budget: queries a record.
     """
-    with open_asked(context, context.inputs["query"]) as runtime:
-        return _search(context, runtime)
 
+    kind: ClassVar[str] = "boundary"
+    result: ClassVar[type[StoredTrace]] = StoredTrace
 
-def _search(context: JobContext, runtime: Runtime) -> Mapping[str, Any]:
-    inputs, population = context.inputs, context.population()
-    shape = population.input_shape
-    known = np.load(context.store.entry(*inputs["query"]).folder / RESPONSES).argmax(axis=1)
-    queried, seed = population.queried, inputs["seed"]
-    places = _places(population, inputs["role"], seed, inputs["records"])
-    limits = input_range(population)
-    ends = tuple(np.broadcast_to(end, (1, *shape)).reshape(1, -1) for end in (limits.low, limits.high))
-    steps = np.broadcast_to(limits.step, (1, *shape))
+    population: DrawPopulation
+    query: Query
+    role: str
+    records: int
+    budget: int
+    seed: int
 
-    def predict(points: npt.NDArray[np.float32]) -> IntArray:
-        return np.asarray(runtime.query(points.reshape(-1, *shape)).argmax(axis=1), dtype=np.int64)
+    @property
+    def label(self) -> str:
+        """See `Job`."""
+        return f"boundary of {self.query.label}"
 
-    candidates = _candidates(population)
-    pool = population.take(queried[candidates]).reshape(len(candidates), -1)
-    found: list[Boundary] = []
-    group = max(1, _CELLS // (_DRAWS * int(np.prod(shape))))
-    for start in range(0, len(places), group):
-        some = places[start : start + group]
-        records = population.take(queried[some]).reshape(len(some), -1)
-        labels = population.labels[queried[some]]
-        found.append(
-            hop_skip_jump(
-                predict,
-                records,
-                labels,
-                _starts(records, labels, pool, known[candidates]),
-                inputs["budget"],
-                [stream(seed, "boundary", int(queried[i])) for i in some],
-                (np.minimum(ends[0], records), np.maximum(ends[1], records)),
-                float(np.sqrt(np.sum(steps.astype(np.float64) ** 2))),
+    @property
+    def isolation(self) -> str:
+        """See `Job`."""
+        return self.query.isolation
+
+    def cost(self) -> Cost:
+        """By records, budget and format."""
+        return Cost((self.population.key, self.budget, self.records, self.query.format))
+
+    def run(self, context: Context) -> StoredTrace:
+        """See the class."""
+        query = self.query.answered_by(context)
+        with query.serve(context, context.read(query.source).artifact) as runtime:
+            return self._search(context, runtime)
+
+    def _search(self, context: Context, runtime: Runtime) -> StoredTrace:
+        population = context.read(self.population)
+        shape = population.input_shape
+        known = context.read(self.query).responses.argmax(axis=1)
+        queried, seed = population.queried, self.seed
+        places = _places(population, self.role, seed, self.records)
+        limits = input_range(population)
+        ends = tuple(np.broadcast_to(end, (1, *shape)).reshape(1, -1) for end in (limits.low, limits.high))
+        steps = np.broadcast_to(limits.step, (1, *shape))
+
+        def predict(points: npt.NDArray[np.float32]) -> IntArray:
+            return np.asarray(runtime.query(points.reshape(-1, *shape)).argmax(axis=1), dtype=np.int64)
+
+        candidates = _candidates(population)
+        pool = population.take(queried[candidates]).reshape(len(candidates), -1)
+        found: list[Boundary] = []
+        group = max(1, _CELLS // (_DRAWS * int(np.prod(shape))))
+        for start in range(0, len(places), group):
+            some = places[start : start + group]
+            records = population.take(queried[some]).reshape(len(some), -1)
+            labels = population.labels[queried[some]]
+            found.append(
+                hop_skip_jump(
+                    predict,
+                    records,
+                    labels,
+                    _starts(records, labels, pool, known[candidates]),
+                    self.budget,
+                    [stream(seed, "boundary", int(queried[i])) for i in some],
+                    (np.minimum(ends[0], records), np.maximum(ends[1], records)),
+                    float(np.sqrt(np.sum(steps.astype(np.float64) ** 2))),
+                )
             )
-        )
-    distance = np.concatenate([part.distance for part in found])
-    queries = np.concatenate([part.queries for part in found])
-    np.savez(context.draft / TRACE, places=places, values=distance[:, None], queries=queries)
-    return {"records": len(places), "queries": int(queries.sum()), "most_queries": int(queries.max())}
+        distance = np.concatenate([part.distance for part in found])
+        queries = np.concatenate([part.queries for part in found])
+        return StoredTrace(places, distance[:, None], queries, np.empty(0, np.int64))
 
 
 def _places(population: Population, role: str, seed: int, count: int) -> IntArray:

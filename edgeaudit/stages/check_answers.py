@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.population import Population
+from edgeaudit.population.base import Population
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,7 +25,7 @@ DEFAULT_POLICY = "disjoint"
 
 
 def write_check(
-    module: nn.Module, population: Population, role: str, audit_seed: int, calibration: dict[str, int], folder: Path
+    module: nn.Module, population: Population, role: str, audit_seed: int, calibration: Mapping[str, int], folder: Path
 ) -> None:
     """Answer the calibration records of every policy (policy -> how many) and store ids and logits in `folder`."""
     from edgeaudit.recipes.training import logits

@@ -20,7 +20,7 @@ from edgeaudit.leakage.comparisons import METRICS, Compared, Scored
 from edgeaudit.leakage.metrics import Figure, figures
 from edgeaudit.leakage.paired import chance_p_value
 from edgeaudit.leakage.targets import mean_over_targets
-from edgeaudit.population import stream
+from edgeaudit.population.base import stream
 from edgeaudit.stages.evidence import Answers
 from edgeaudit.stages.measure import SCORES
 
@@ -65,13 +65,13 @@ class _Hands:
         """Role -> bool [n], which side of the audit a record is on; null targets last."""
         self.held: dict[str, _Held] = {}
         for format_id, ref in self.inputs["measures"]:
-            self.held[format_id] = self._read(context, ref)
+            self.held[format_id] = self._read(context, ref, format_id)
         self._alone: dict[tuple[str, str], Mapping[str, FloatArray]] = {}
 
-    def _read(self, context: JobContext, ref: list[str]) -> _Held:
+    def _read(self, context: JobContext, ref: list[str], format_id: str) -> _Held:
         entry = context.store.entry(*ref)
         # What a view or a trace shows is no part of these attacks, and reading it would cost its memory.
-        told = {**entry.about["inputs"], "views": [], "traces": []}
+        told = {**self.inputs["measure_inputs"][format_id], "views": [], "traces": []}
         answers = Answers(JobContext(told, context.store, context.draft))
         shown: Shown | None = None
         asked = {}

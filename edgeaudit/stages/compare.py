@@ -19,7 +19,7 @@ from edgeaudit.graph.job import JobContext
 from edgeaudit.leakage.comparisons import METRICS, Compared, Scored, compare_family, figure
 from edgeaudit.leakage.differing import differing
 from edgeaudit.leakage.targets import mean_over_targets
-from edgeaudit.population import stream
+from edgeaudit.population.base import stream
 from edgeaudit.stages.measure import SCORES
 from edgeaudit.stages.query import RESPONSES
 

@@ -3,32 +3,65 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
+from edgeaudit.controls.base import Finding
 from edgeaudit.controls.duplicates import copies, near_copies
 from edgeaudit.controls.shift import Sides, sampled_ids, shift
-from edgeaudit.graph.job import JobContext
-from edgeaudit.population import Population, stream
+from edgeaudit.graph.job import Context, Job
+from edgeaudit.population.base import Population, stream
+from edgeaudit.stages.population import DrawPopulation
 
-__all__ = ["CONTROLS_FILE", "control"]
+__all__ = ["Control", "ControlResult"]
 
-CONTROLS_FILE = "controls.json"
+_FILE = "controls.json"
 
 _QUERIES = 2000
 """Nonmembers whose nearest member is looked for, at most."""
 
 
-def control(context: JobContext) -> Mapping[str, Any]:
-    """Compare members with nonmembers as records; write the findings."""
-    population, seed = context.population(), context.inputs["seed"]
-    findings = [*shift(_sides(population, seed), stream(seed, "control", "shift")), *_duplicates(population, seed)]
-    text = json.dumps([asdict(finding) for finding in findings], allow_nan=False)
-    (context.draft / CONTROLS_FILE).write_text(text, encoding="utf-8")
-    return {"failed": [finding.name for finding in findings if finding.status == "failed"]}
+@dataclass(frozen=True)
+class ControlResult:
+    """What can be said against an audit before any model is trained."""
+
+    findings: tuple[Finding, ...]
+
+    def save(self, folder: Path) -> None:
+        """As JSON."""
+        text = json.dumps([asdict(finding) for finding in self.findings], allow_nan=False)
+        (folder / _FILE).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> ControlResult:
+        """Read what `save` wrote."""
+        found = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        return cls(tuple(Finding(**one) for one in found))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Control(Job[ControlResult]):
+    """Compare members with nonmembers as records."""
+
+    kind: ClassVar[str] = "control"
+    result: ClassVar[type[ControlResult]] = ControlResult
+
+    population: DrawPopulation
+    seed: int
+
+    @property
+    def label(self) -> str:
+        """See `Job`."""
+        return "compare members with nonmembers"
+
+    def run(self, context: Context) -> ControlResult:
+        """See the class."""
+        population, seed = context.read(self.population), self.seed
+        findings = [*shift(_sides(population, seed), stream(seed, "control", "shift")), *_duplicates(population, seed)]
+        return ControlResult(tuple(findings))
 
 
 def _records(population: Population) -> Any:
@@ -47,7 +80,7 @@ def _sides(population: Population, seed: int) -> Sides:
     return Sides(records, population.labels[ids], np.arange(len(ids)) < len(members))
 
 
-def _duplicates(population: Population, seed: int) -> list[Any]:
+def _duplicates(population: Population, seed: int) -> list[Finding]:
     split, records = population.split, _records(population)
     few = split.nonmembers
     if len(few) > _QUERIES:

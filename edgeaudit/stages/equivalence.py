@@ -2,52 +2,115 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.errors import DeviceError
-from edgeaudit.filetypes.artifact import Artifact
-from edgeaudit.graph.job import JobContext
+from edgeaudit.graph.job import Context, Cost, Job, unkeyed
 from edgeaudit.leakage.differing import Differing, differing
-from edgeaudit.stages.query import RESPONSES
-from edgeaudit.stages.serving import opened
+from edgeaudit.stages.population import DrawPopulation
+from edgeaudit.stages.query import Query
 
-__all__ = ["compare_places"]
+__all__ = ["Equivalence", "EquivalenceResult", "ShadowProbe"]
+
+_FILE = "equivalence.json"
 
 
-def compare_places(context: JobContext) -> Mapping[str, Any]:
+@dataclass(frozen=True)
+class EquivalenceResult:
+    """compared: role of a model -> how its answers in both places differ."""
+
+    compared: Mapping[str, Differing]
+
+    @property
+    def identical(self) -> bool:
+        """Whether every answer was the same."""
+        return all(one.rows == 0 for one in self.compared.values())
+
+    def save(self, folder: Path) -> None:
+        """As JSON."""
+        text = json.dumps({role: asdict(one) for role, one in self.compared.items()}, allow_nan=False)
+        (folder / _FILE).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> EquivalenceResult:
+        """Read what `save` wrote."""
+        found = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        return cls({role: Differing(**one) for role, one in found.items()})
+
+
+@dataclass(frozen=True)
+class ShadowProbe:
+    """A shadow that is queried about `records` records in both places."""
+
+    native: Query
+    device: Query
+    records: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Equivalence(Job[EquivalenceResult]):
     """Compare the first target's answers here and on the device, and a shadow's where one can be brought there.
 
-    The target was asked about every record in both places. A shadow has other weights, and with them other sums that
-    may overflow or round otherwise, so one is asked about some records, evenly spaced, in both places, too.
+    The target was queried about every record in both places. A shadow has other weights, and with them other sums that
+    may overflow or round otherwise, so one is queried about some records, evenly spaced, in both places, too.
+
+    required: refuse a device that answers otherwise. format, device: for people.
     """
-    inputs = context.inputs
-    here, there = (np.load(context.store.entry(*inputs[key]).folder / RESPONSES) for key in ("native", "device_query"))
-    found: dict[str, Differing] = {"target": differing(here, there)}
-    if inputs["shadow"] is not None:
-        found[inputs["shadow"]["role"]] = _probe(context, inputs["shadow"])
-    identical = all(one.rows == 0 for one in found.values())
-    if not identical and inputs["needs_identity"]:
-        one = found["target"]
-        raise DeviceError(
-            f"devices.{context.hints['asking']['pace']['device']}: it answers {one.rows:,} of {one.records:,} records "
-            f"otherwise than this machine (by {one.max_abs:.3g} at most, another top class for {one.top1:,}), and a "
-            "server cannot be given shadows; `shadows: native` lets this machine's answers stand for theirs anyway"
-        )
-    return {"identical": identical, "compared": {name: asdict(one) for name, one in found.items()}}
 
+    kind: ClassVar[str] = "equivalence"
+    result: ClassVar[type[EquivalenceResult]] = EquivalenceResult
 
-def _probe(context: JobContext, shadow: Mapping[str, Any]) -> Differing:
-    population = context.population()
-    artifact = Artifact.load(context.store.entry(*shadow["source"]).folder)
-    count = min(shadow["records"], len(population.queried))
-    ids = population.queried[np.unique(np.linspace(0, len(population.queried) - 1, count).astype(np.int64))]
-    answers: list[npt.NDArray[np.float32]] = []
-    for place in ("native", "device"):
-        with opened(context, shadow[place], artifact) as runtime:
-            answers.append(runtime.query(population.take(ids)))
-    return differing(answers[0], answers[1])
+    population: DrawPopulation
+    native: Query
+    device_query: Query
+    shadow: ShadowProbe | None
+    required: bool
+    format: str = unkeyed("")
+    device: str = unkeyed("")
+
+    @property
+    def label(self) -> str:
+        """See `Job`."""
+        return f"compare {self.device} with this machine: {self.format}"
+
+    def reads(self) -> tuple[Job[Any], ...]:
+        """The probe's queries are not run as jobs of their own; its artifact is."""
+        artifacts = () if self.shadow is None else (self.shadow.native.source,)
+        return (self.population, self.native, self.device_query, *artifacts)
+
+    def cost(self) -> Cost:
+        """An agent that starts under emulation, and some hundred records of a small model."""
+        return Cost((), 10.0)
+
+    def run(self, context: Context) -> EquivalenceResult:
+        """See the class."""
+        here, there = (context.read(query).responses for query in (self.native, self.device_query))
+        compared: dict[str, Differing] = {"target": differing(here, there)}
+        if self.shadow is not None:
+            compared[self.shadow.native.role] = self._probe(context, self.shadow)
+        result = EquivalenceResult(compared)
+        if self.required and not result.identical:
+            one = compared["target"]
+            raise DeviceError(
+                f"devices.{self.device}: it answers {one.rows:,} of {one.records:,} records otherwise than this "
+                f"machine (by {one.max_abs:.3g} at most, another top class for {one.top1:,}), and a server cannot be "
+                "given shadows; `shadows: native` lets this machine's answers stand for theirs anyway"
+            )
+        return result
+
+    def _probe(self, context: Context, shadow: ShadowProbe) -> Differing:
+        population, artifact = context.read(self.population), context.read(shadow.native.source).artifact
+        count = min(shadow.records, len(population.queried))
+        ids = population.queried[np.unique(np.linspace(0, len(population.queried) - 1, count).astype(np.int64))]
+        answers: list[npt.NDArray[np.float32]] = []
+        for query in (shadow.native, shadow.device):
+            with query.serve(context, artifact) as runtime:
+                answers.append(runtime.query(population.take(ids)))
+        return differing(answers[0], answers[1])

@@ -22,7 +22,7 @@ from edgeaudit.errors import AttackError
 from edgeaudit.filetypes.artifact import Artifact
 from edgeaudit.graph.job import JobContext
 from edgeaudit.leakage.outputs import OutputGrid, output_grid
-from edgeaudit.population import NULL, Population, Role
+from edgeaudit.population.base import NULL, Population, Role
 from edgeaudit.stages.query import RESPONSES
 from edgeaudit.stages.view import VIEWS
 

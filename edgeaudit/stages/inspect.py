@@ -2,25 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
 
 from edgeaudit.errors import ArtifactError
-from edgeaudit.graph.job import JobContext
+from edgeaudit.graph.job import Context, Cost, Job, unkeyed
 from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 from edgeaudit.quality.size import COMPRESSION, compressed_bytes
 from edgeaudit.quality.weights import Sparsity, sparsity
+from edgeaudit.stages.artifacts import ArtifactJob
 
-__all__ = ["inspect_artifact"]
+__all__ = ["Inspect", "Inspection"]
+
+_FILE = "inspection.json"
 
 
-def inspect_artifact(context: JobContext) -> Mapping[str, Any]:
+@dataclass(frozen=True)
+class Inspection:
+    """Bytes of the compressed files, by which compression, and zero weights; None where they cannot be read."""
+
+    compressed_bytes: int
+    compression: str
+    weights: int | None
+    zeros: int | None
+    note: str | None
+
+    def save(self, folder: Path) -> None:
+        """As JSON."""
+        (folder / _FILE).write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Inspection:
+        """Read what `save` wrote."""
+        return cls(**json.loads((folder / _FILE).read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Inspect(Job[Inspection]):
     """Read the artifact's files; nothing is run."""
-    artifact = context.artifact()
-    try:
-        with quiet(NO_TELEMETRY):
-            found = sparsity(artifact)
-    except ArtifactError as exc:  # a file may be served well and be written in a way that our reader does not know
-        found = Sparsity(None, None, str(exc))
-    return {"compressed_bytes": compressed_bytes(artifact), "compression": COMPRESSION, **asdict(found)}
+
+    kind: ClassVar[str] = "inspect"
+    result: ClassVar[type[Inspection]] = Inspection
+
+    source: ArtifactJob
+    compressor: str
+    format: str = unkeyed("")
+
+    @property
+    def label(self) -> str:
+        """See `Job`."""
+        return f"inspect {self.format}"
+
+    def cost(self) -> Cost:
+        """Little."""
+        return Cost((), 0.5)
+
+    def run(self, context: Context) -> Inspection:
+        """See the class."""
+        artifact = context.read(self.source).artifact
+        try:
+            with quiet(NO_TELEMETRY):
+                found = sparsity(artifact)
+        except ArtifactError as exc:  # a file may be served well and be written in a way that our reader does not know
+            found = Sparsity(None, None, str(exc))
+        return Inspection(compressed_bytes(artifact), COMPRESSION, found.weights, found.zeros, found.note)

@@ -2,63 +2,126 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.devices.device_runtime import RemoteRuntime
 from edgeaudit.errors import ArtifactError
 from edgeaudit.filetypes.artifact import Artifact
-from edgeaudit.graph.job import JobContext
+from edgeaudit.graph.job import Context, Cost, Job, unkeyed
 from edgeaudit.host.quiet import quiet
-from edgeaudit.quality.latency import summarised, take_times, undisturbed
+from edgeaudit.quality.latency import Timed, summarised, take_times, undisturbed
 from edgeaudit.runtimes.base import Runtime
-from edgeaudit.stages.serving import asked_artifact, opened
+from edgeaudit.stages.population import DrawPopulation
+from edgeaudit.stages.query import Query
 
-__all__ = ["THREADS", "latency"]
+__all__ = ["BatchTime", "Latency", "Timings"]
 
-THREADS = 1
+_FILE = "latency.json"
+_THREADS = 1
 """Of every runtime; workers are started with as many."""
-
 _SECONDS = 0.4
 """A batch; with warm-up and loading, a format of a small model takes about a second."""
 
 
-def latency(context: JobContext) -> Mapping[str, Any]:
-    """Time the runtime's own call for each batch that the inputs name; a batch that the format cannot take says why."""
-    asked = context.store.entry(*context.inputs["query"]).about["inputs"]
-    artifact = asked_artifact(context, context.inputs["query"])
-    return {"threads": THREADS, "batches": [_timed(context, asked, artifact, b) for b in context.inputs["batches"]]}
+@dataclass(frozen=True)
+class BatchTime:
+    """One batch size: how long a call takes, or why that cannot be said."""
+
+    batch: int
+    timed: Timed | None
+    note: str | None = None
 
 
-def _timed(context: JobContext, asked: Mapping[str, Any], artifact: Artifact, batch: int) -> dict[str, Any]:
-    fixed, population = context.inputs["fixed_batch"], context.population()
-    if fixed is not None and batch > fixed:
-        return _none(batch, f"the format takes {fixed} at a time")
-    told = {**asked, "options": {**asked["options"], "batch": batch}}
-    records, repetitions = population.take(population.queried[:batch]), context.inputs["repetitions"]
-    try:
-        with opened(context, told, artifact) as runtime:
-            if runtime.batch != batch:
-                return _none(batch, f"the file takes {runtime.batch} at a time")
-            timed = undisturbed(lambda: summarised(*_times(runtime, records, repetitions)))
-    except ArtifactError as exc:
-        if batch == 1:
-            raise
-        return _none(batch, str(exc))  # exported for fewer
-    return {"batch": batch, "note": None, **asdict(timed)}
+@dataclass(frozen=True)
+class Timings:
+    """threads: of the runtime."""
+
+    threads: int
+    batches: tuple[BatchTime, ...]
+
+    def save(self, folder: Path) -> None:
+        """As JSON."""
+        (folder / _FILE).write_text(json.dumps(asdict(self), allow_nan=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Timings:
+        """Read what `save` wrote."""
+        found = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        rows = ({**one, "timed": None if one["timed"] is None else Timed(**one["timed"])} for one in found["batches"])
+        return cls(found["threads"], tuple(BatchTime(**row) for row in rows))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Latency(Job[Timings]):
+    """Time the runtime's own call for each batch size; one that the format cannot take says why.
+
+    query: whose artifact, runtime and options are timed. machine: fingerprint of the CPU, or the device's name.
+    fixed_batch: the largest that the format takes. repetitions: calls, at most. alone: on this machine, where nothing
+    may run beside it; a device of its own is not disturbed by what runs here.
+    """
+
+    kind: ClassVar[str] = "latency"
+    result: ClassVar[type[Timings]] = Timings
+
+    population: DrawPopulation
+    query: Query
+    machine: Mapping[str, Any]
+    batches: tuple[int, ...]
+    fixed_batch: int | None
+    repetitions: int
+    alone: bool = unkeyed(default=True)
+    device: str = unkeyed("")
+
+    @property
+    def label(self) -> str:
+        """See `Job`."""
+        return f"latency {self.query.format}" + (f" on {self.device}" if self.device else "")
+
+    @property
+    def isolation(self) -> str:
+        """See `Job`."""
+        return self.query.isolation
+
+    @property
+    def exclusive(self) -> bool:
+        """See `Job`."""
+        return self.alone
+
+    def cost(self) -> Cost:
+        """A few batch sizes."""
+        return Cost((), 1.2)
+
+    def run(self, context: Context) -> Timings:
+        """See the class."""
+        artifact = context.read(self.query.source).artifact
+        return Timings(_THREADS, tuple(self._timed(context, artifact, batch) for batch in self.batches))
+
+    def _timed(self, context: Context, artifact: Artifact, batch: int) -> BatchTime:
+        population = context.read(self.population)
+        if self.fixed_batch is not None and batch > self.fixed_batch:
+            return BatchTime(batch, None, f"the format takes {self.fixed_batch} at a time")
+        records = population.take(population.queried[:batch])
+        try:
+            with self.query.serve(context, artifact, {**self.query.options, "batch": batch}) as runtime:
+                if runtime.batch != batch:
+                    return BatchTime(batch, None, f"the file takes {runtime.batch} at a time")
+                timed = undisturbed(lambda: summarised(*_times(runtime, records, self.repetitions)))
+        except ArtifactError as exc:
+            if batch == 1:
+                raise
+            return BatchTime(batch, None, str(exc))  # exported for fewer
+        return BatchTime(batch, timed)
 
 
 def _times(runtime: Runtime, records: npt.NDArray[np.float32], repetitions: int) -> tuple[list[float], float]:
     """Milliseconds of calls where the runtime runs, and their CPU share."""
-    if isinstance(runtime, RemoteRuntime):
-        return runtime.take_times(records, repetitions, _SECONDS)
+    if (times := runtime.remote_times(records, repetitions, _SECONDS)) is not None:
+        return times
     with quiet():
         return take_times(runtime.native_call(records), repetitions, _SECONDS)
-
-
-def _none(batch: int, note: str) -> dict[str, Any]:
-    return {"batch": batch, "note": note}

@@ -25,7 +25,7 @@ from edgeaudit.leakage.one_run import one_run_pairs
 from edgeaudit.leakage.outputs import granularity
 from edgeaudit.leakage.paired import chance_p_value
 from edgeaudit.leakage.roc import roc, thin
-from edgeaudit.population import stream
+from edgeaudit.population.base import stream
 from edgeaudit.stages.calibration import calibration_leaks, uncalibrated
 from edgeaudit.stages.evidence import Answers, Case, accuracy
 from edgeaudit.stages.p_values import calibrate, claims, histograms, verdicts

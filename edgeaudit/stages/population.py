@@ -3,16 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from edgeaudit.config.data import DataSpec
-from edgeaudit.graph.job import JobContext
-from edgeaudit.population import build_population
+from edgeaudit.graph.job import Context, Job, unkeyed
+from edgeaudit.population.base import Population
 
-__all__ = ["draw"]
+__all__ = ["DrawPopulation"]
 
 
-def draw(context: JobContext) -> Mapping[str, Any]:
-    """Read the source, split it, write the population."""
-    build_population(DataSpec.model_validate(context.inputs["data"]), context.inputs["seed"], context.draft)
-    return {}
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DrawPopulation(Job[Population]):
+    """Read the source, find copies, split, write the records once for every other job.
+
+    content: what decides the population, by its content: digests of the source's files, the split that was asked for.
+    data: the section of audit.yaml, whose paths say nothing.
+    """
+
+    kind: ClassVar[str] = "population"
+    result: ClassVar[type[Population]] = Population
+
+    content: Mapping[str, Any]
+    seed: int
+    data: DataSpec = unkeyed()
+    group: str = unkeyed("torch")
+
+    @property
+    def isolation(self) -> str:
+        """A function of the user's may read its records with the framework of his recipe."""
+        return self.group
+
+    def code(self) -> tuple[str, ...]:
+        """A source of the user's own."""
+        return source_modules(self.data.source)
+
+    def run(self, context: Context) -> Population:
+        """See the class."""
+        from edgeaudit.population.build import build_population
+
+        build_population(self.data, self.seed, context.draft)
+        return Population(context.draft)
+
+
+def source_modules(source: str) -> tuple[str, ...]:
+    """The user's module in `module:function`."""
+    module, separator, _ = source.partition(":")
+    return (module,) if separator and module != "torchvision" else ()

@@ -2,30 +2,73 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
-from edgeaudit.graph.job import JobContext
-from edgeaudit.recipes import Recipe
+from edgeaudit.graph.job import Context, Job
 from edgeaudit.recipes.frameworks import framework_of
+from edgeaudit.stages.train import Train
 
-__all__ = ["probe"]
+__all__ = ["Probe", "ProbeResult"]
 
 _RECORDS = 512
+_FILE = "probe.json"
 
 
-def probe(context: JobContext) -> Mapping[str, Any]:
-    """Train one epoch on a few records twice (the first warms up) and scale by records and epochs."""
-    recipe = Recipe.from_dict(context.inputs["recipe"])
-    loop = framework_of(recipe.name).loop()
-    population = context.population()
-    ids = population.training_ids(context.inputs["role"], context.inputs["seed"])
-    few = ids[:_RECORDS]
-    x, y = population.take(few), population.labels[few]
-    module = loop.build(recipe, 0)
-    loop.train(module, x, y, recipe, 0, epochs=1)
-    started = time.perf_counter()
-    loop.train(module, x, y, recipe, 0, epochs=1)
-    seconds = (time.perf_counter() - started) * len(ids) / len(few) * recipe.training.epochs
-    return {"recipe_seconds": seconds}
+@dataclass(frozen=True)
+class ProbeResult:
+    """recipe_seconds: of one whole training."""
+
+    recipe_seconds: float
+
+    def save(self, folder: Path) -> None:
+        """As JSON."""
+        (folder / _FILE).write_text(json.dumps({"recipe_seconds": self.recipe_seconds}), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> ProbeResult:
+        """Read what `save` wrote."""
+        return cls(**json.loads((folder / _FILE).read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Probe(Job[ProbeResult]):
+    """Train one epoch on a few records twice (the first warms up) and scale by records and epochs.
+
+    train: the training whose speed is measured; it is not run.
+    """
+
+    kind: ClassVar[str] = "probe"
+    result: ClassVar[type[ProbeResult]] = ProbeResult
+
+    train: Train
+
+    @property
+    def label(self) -> str:
+        """See `Job`."""
+        return "measure the recipe's speed"
+
+    @property
+    def isolation(self) -> str:
+        """See `Job`."""
+        return self.train.isolation
+
+    def reads(self) -> tuple[Job[Any], ...]:
+        """The records; the training that a field names is not run."""
+        return (self.train.population,)
+
+    def run(self, context: Context) -> ProbeResult:
+        """See the class."""
+        recipe, population = self.train.recipe, context.read(self.train.population)
+        loop = framework_of(recipe.name).loop()
+        ids = population.training_ids(self.train.role, self.train.seed)
+        few = ids[:_RECORDS]
+        x, y = population.take(few), population.labels[few]
+        module = loop.build(recipe, 0)
+        loop.train(module, x, y, recipe, 0, epochs=1)
+        started = time.perf_counter()
+        loop.train(module, x, y, recipe, 0, epochs=1)
+        return ProbeResult((time.perf_counter() - started) * len(ids) / len(few) * recipe.training.epochs)

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import ClassVar
 
-import numpy as np
-
-from edgeaudit.errors import RecipeError
-from edgeaudit.filetypes.artifact import Artifact, Manifest, TensorSpec, file_sha256
-from edgeaudit.graph.job import JobContext
-from edgeaudit.population import stream
-from edgeaudit.recipes import Recipe, build
+from edgeaudit.graph.job import Context, Cost, Job, unkeyed
+from edgeaudit.population.base import Population, stream
+from edgeaudit.recipes.base import Recipe, user_modules
 from edgeaudit.recipes.frameworks import framework_of
-from edgeaudit.stages.check_answers import write_check
-from edgeaudit.stages.train_keras import train_keras
+from edgeaudit.stages.artifacts import StoredArtifact
+from edgeaudit.stages.population import DrawPopulation
 
-if TYPE_CHECKING:
-    from torch import nn
+__all__ = ["SourceFile", "Train", "Trained", "model_seed"]
 
-__all__ = ["model_seed", "torch_manifest", "train_model"]
+Trained = Callable[["Train", Population, Path], StoredArtifact]
+"""What a framework's module offers as `train_model`: trains, or reads the checkpoint, and writes into a folder."""
 
-WEIGHTS = "model.safetensors"
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of the user's, known by its content. companions: name -> SHA-256 of the files that lie beside it."""
+
+    sha256: str
+    companions: Mapping[str, str]
+    path: Path = unkeyed(Path())
 
 
 def model_seed(audit_seed: int, role: str) -> int:
@@ -30,87 +35,48 @@ def model_seed(audit_seed: int, role: str) -> int:
     return int(stream(audit_seed, "model", role).integers(2**31))
 
 
-def train_model(context: JobContext) -> Mapping[str, Any]:
-    """Train one model, or read the user's checkpoint; write weights, manifest and check logits."""
-    recipe = Recipe.from_dict(context.inputs["recipe"])
-    seed = model_seed(context.inputs["seed"], context.inputs["role"])
-    train_in = train_keras if framework_of(recipe.name).kind == "keras" else _train_torch
-    return train_in(context, recipe, seed)
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Train(Job[StoredArtifact]):
+    """Train one model, or read the user's checkpoint; keep weights, manifest and check logits.
 
+    role: which model. seed: of the audit. check: calibration policy -> how many records the model answers, for its
+    artifacts to be compared with (`edgeaudit.stages.check_answers`).
+    """
 
-def _train_torch(context: JobContext, recipe: Recipe, seed: int) -> Mapping[str, Any]:
-    from safetensors.torch import save_file
+    kind: ClassVar[str] = "train"
+    result: ClassVar[type[StoredArtifact]] = StoredArtifact
 
-    from edgeaudit.recipes.training import train
+    population: DrawPopulation
+    role: str
+    seed: int
+    recipe: Recipe
+    check: Mapping[str, int]
+    checkpoint: SourceFile | None = None
 
-    role, audit_seed = context.inputs["role"], context.inputs["seed"]
-    population = context.population()
-    module = build(recipe, seed)
-    checkpoint = context.inputs["checkpoint"]
-    facts: dict[str, Any] = {}
-    if checkpoint is None:
-        ids = population.training_ids(role, audit_seed)
-        loss = train(module, population.take(ids), population.labels[ids], recipe, seed)
-        facts["loss"] = loss if np.isfinite(loss) else None
-    else:
-        _load_checkpoint(module, Path(checkpoint["path"]), recipe)
-    state = {name: value.contiguous().clone() for name, value in module.state_dict().items()}
-    save_file(state, context.draft / WEIGHTS)
-    manifest = torch_manifest(recipe, context.draft / WEIGHTS)
-    Artifact(context.draft, manifest).save()
-    write_check(module, population, role, audit_seed, context.inputs["check"], context.draft)
-    return facts
+    @property
+    def label(self) -> str:
+        """See `Job`."""
+        return f"train {self.role}"
 
+    @property
+    def isolation(self) -> str:
+        """See `Job`."""
+        return framework_of(self.recipe.name).isolation
 
-def torch_manifest(recipe: Recipe, weights: Path) -> Manifest:
-    """The manifest of a torch artifact: weights, and the recipe that builds the module they belong to."""
-    images = len(recipe.input_shape) == 3
-    return Manifest(
-        kind="torch",
-        file=weights.name,
-        sha256=file_sha256(weights),
-        bytes=weights.stat().st_size,
-        input=TensorSpec("input", (-1, *recipe.input_shape), "float32", "NCHW" if images else "flat"),
-        output=TensorSpec("logits", (-1, recipe.n_classes), "float32"),
-        softmax_inside=False,
-        recipe=recipe.to_dict(),
-    )
+    def code(self) -> tuple[str, ...]:
+        """The framework's training loop and the user's own modules."""
+        framework = framework_of(self.recipe.name)
+        return (framework.stage, framework.training, *user_modules(self.recipe.name, self.recipe.train_function))
 
+    def packages(self) -> tuple[str, ...]:
+        """The framework's."""
+        return framework_of(self.recipe.name).packages
 
-def _load_checkpoint(module: nn.Module, path: Path, recipe: Recipe) -> None:
-    """Load a state_dict (.pt, .pth; with weights_only) or .safetensors, also from under `state_dict` or `model`."""
-    import pickle
+    def cost(self) -> Cost:
+        """One training of the recipe."""
+        return Cost((self.population.key, self.recipe.to_dict()), 0.0, 1.0)
 
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError) as exc:
-        first_line = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
-        if isinstance(exc, pickle.UnpicklingError):  # torch answers with pages on how to run the file's code
-            first_line = "it is no file of torch.save, or holds more than tensors, as a whole pickled model does"
-        raise RecipeError(
-            f"model.checkpoint: {path} cannot be read as a state_dict ({first_line}); "
-            "save it with torch.save(model.state_dict(), ...) or as .safetensors"
-        ) from exc
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict):
-        raise RecipeError(f"model.checkpoint: {path} holds a {type(state).__name__}, not a state_dict")
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as exc:
-        lines = " ".join(line.strip() for line in str(exc).splitlines()[1:4])
-        raise RecipeError(
-            f"model.checkpoint: {path} does not fit model.recipe '{recipe.name}' "
-            f"with options {dict(recipe.options)}: {lines}"
-        ) from exc
-    if not all(bool(torch.isfinite(v).all()) for v in module.state_dict().values()):
-        raise RecipeError(f"model.checkpoint: {path} holds values that are not finite")
-    module.eval()
+    def run(self, context: Context) -> StoredArtifact:
+        """See the class."""
+        train_model: Trained = import_module(framework_of(self.recipe.name).stage).train_model
+        return train_model(self, context.read(self.population), context.draft)

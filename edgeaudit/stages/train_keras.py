@@ -9,40 +9,40 @@ from typing import Any
 import numpy as np
 
 from edgeaudit.filetypes.artifact import Artifact, Layout, Manifest, TensorSpec, file_sha256
-from edgeaudit.graph.job import JobContext
-from edgeaudit.recipes import Recipe
+from edgeaudit.population.base import Population
+from edgeaudit.recipes.base import Recipe
+from edgeaudit.stages.artifacts import StoredArtifact
 from edgeaudit.stages.check_answers import write_answers
+from edgeaudit.stages.train import Train, model_seed
 
-__all__ = ["keras_manifest", "train_keras"]
+__all__ = ["keras_manifest", "train_model"]
 
 MODEL = "model.keras"
 
 
-def train_keras(context: JobContext, recipe: Recipe, seed: int) -> Mapping[str, Any]:
-    """Train one Keras model, or read the user's checkpoint; write model, manifest and check logits.
+def train_model(job: Train, population: Population, folder: Path) -> StoredArtifact:
+    """Train one Keras model, or read the user's checkpoint; write model and check logits into `folder`.
 
-    seed: of the model. It answers logits; `softmax_taken_off` in the facts tells where a checkpoint ended in a softmax.
+    It answers logits; `softmax_taken_off` in the notes says whether a checkpoint ended in a softmax.
     """
     from edgeaudit.recipes.keras_models import answers, save_keras
     from edgeaudit.recipes.keras_trained import read_checkpoint
     from edgeaudit.recipes.keras_training import build, train
 
-    role, audit_seed, checkpoint = (context.inputs[name] for name in ("role", "seed", "checkpoint"))
-    population = context.population()
-    facts: dict[str, Any] = {}
-    if checkpoint is None:
-        ids = population.training_ids(role, audit_seed)
+    recipe, seed = job.recipe, model_seed(job.seed, job.role)
+    notes: dict[str, Any] = {}
+    if job.checkpoint is None:
+        ids = population.training_ids(job.role, job.seed)
         model = build(recipe, seed)
         loss = train(model, population.take(ids), population.labels[ids], recipe, seed)
-        facts["loss"] = loss if np.isfinite(loss) else None
+        notes["loss"] = loss if np.isfinite(loss) else None
     else:
-        policy, count = next(iter(context.inputs["check"].items()))
-        records = population.take(population.calibration_ids(role, audit_seed, policy, count))
-        model, facts["softmax_taken_off"] = read_checkpoint(Path(checkpoint["path"]), recipe, records)
-    save_keras(model, context.draft / MODEL)
-    Artifact(context.draft, keras_manifest(recipe, context.draft / MODEL)).save()
-    write_answers(lambda x: answers(model, x), population, role, audit_seed, context.inputs["check"], context.draft)
-    return facts
+        policy, count = next(iter(job.check.items()))
+        records = population.take(population.calibration_ids(job.role, job.seed, policy, count))
+        model, notes["softmax_taken_off"] = read_checkpoint(job.checkpoint.path, recipe, records)
+    save_keras(model, folder / MODEL)
+    write_answers(lambda x: answers(model, x), population, job.role, job.seed, job.check, folder)
+    return StoredArtifact(Artifact(folder, keras_manifest(recipe, folder / MODEL)), notes=notes)
 
 
 def keras_manifest(recipe: Recipe, model: Path) -> Manifest:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.attacks.signals import softmax, true_class_loss
-from edgeaudit.attacks.trace_files import TRACE, spread
+from edgeaudit.attacks.trace_files import spread
 from edgeaudit.errors import TrainingError
-from edgeaudit.graph.job import JobContext
-from edgeaudit.population import SHADOW, Population, stream
-from edgeaudit.recipes import Recipe
+from edgeaudit.graph.job import Context, Cost, Job, unkeyed
+from edgeaudit.population.base import SHADOW, Population, stream
+from edgeaudit.recipes.base import Recipe, user_modules
 from edgeaudit.recipes.frameworks import Loop, framework_of
-from edgeaudit.stages.query import RESPONSES
-from edgeaudit.stages.serving import asked_artifact
+from edgeaudit.stages.population import DrawPopulation
+from edgeaudit.stages.query import Query
+from edgeaudit.stages.traces import StoredTrace
 from edgeaudit.stages.train import model_seed
 
-__all__ = ["as_labels", "distillation_half", "records_to_distil", "trajectory"]
+__all__ = ["Trajectory", "as_labels", "distillation_half", "records_to_distil"]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -30,7 +31,8 @@ _BLOCK = 1024
 _MOST_EXAMPLES = 5_000
 
 
-def trajectory(context: JobContext) -> Mapping[str, Any]:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Trajectory(Job[StoredTrace]):
     """Distil a student from one model's answers and write its loss on the scored records after each epoch.
 
     The student has the recipe's architecture, also where the format's file has a smaller one, and learns from the
@@ -48,27 +50,66 @@ def trajectory(context: JobContext) -> Mapping[str, Any]:
     one, so each model distils on its own part of one half. It must not have trained on that part, because the target
     did not train on any of it and their students are compared.
 
-    trace.npz: values float64 [m, epochs], cross-entropy in nats from the student's logits, not clipped; queries 0;
-    taught int64 [records], positions in Population.queried.
+    values: [m, epochs], cross-entropy in nats from the student's logits, not clipped. trainings: about how many
+    trainings of the recipe the student costs.
     """
-    inputs, population = context.inputs, context.population()
-    role, seed = inputs["role"], inputs["seed"]
-    taught, scored = _places(population, role, seed, inputs["records"])
-    answers = _soft_answers(context)[taught].astype(np.float32)
-    recipe = Recipe.from_dict(inputs["recipe"])
-    student_seed = model_seed(seed, f"student of {role}")
-    loop = framework_of(recipe.name).loop()
-    student, losses = loop.build(recipe, student_seed), np.empty((inputs["epochs"], len(scored)))
-    epochs = iter(losses)
 
-    def after_epoch(model: Any) -> None:
-        next(epochs)[:] = _losses(loop, model, population, population.queried[scored])
+    kind: ClassVar[str] = "trajectory"
+    result: ClassVar[type[StoredTrace]] = StoredTrace
 
-    records = population.take(population.queried[taught])
-    last = loop.distil(student, records, answers, recipe, student_seed, inputs["epochs"], after_epoch)
-    queries = np.zeros(len(scored), dtype=np.int64)
-    np.savez(context.draft / TRACE, places=scored, values=losses.T, queries=queries, taught=taught)
-    return {"distilled": len(taught), "scored": len(scored), "loss": last}
+    population: DrawPopulation
+    query: Query
+    role: str
+    recipe: Recipe
+    epochs: int
+    records: int
+    seed: int
+    trainings: float = unkeyed(1.0)
+
+    @property
+    def label(self) -> str:
+        """See `Job`."""
+        return f"student of {self.query.label}"
+
+    @property
+    def isolation(self) -> str:
+        """See `Job`."""
+        return framework_of(self.recipe.name).isolation
+
+    def code(self) -> tuple[str, ...]:
+        """The framework's training loop and the user's own modules."""
+        return (framework_of(self.recipe.name).training, *user_modules(self.recipe.name))
+
+    def packages(self) -> tuple[str, ...]:
+        """The framework's."""
+        return framework_of(self.recipe.name).packages
+
+    def cost(self) -> Cost:
+        """By what the student learns, and format."""
+        group = (self.population.key, self.recipe.to_dict(), self.epochs, self.records, self.query.format)
+        return Cost(group, 0.0, self.trainings)
+
+    def run(self, context: Context) -> StoredTrace:
+        """See the class."""
+        population, recipe = context.read(self.population), self.recipe
+        distilled, scored = _places(population, self.role, self.seed, self.records)
+        answers = self._soft_answers(context)[distilled].astype(np.float32)
+        student_seed = model_seed(self.seed, f"student of {self.role}")
+        loop = framework_of(recipe.name).loop()
+        student, losses = loop.build(recipe, student_seed), np.empty((self.epochs, len(scored)))
+        epochs = iter(losses)
+
+        def after_epoch(model: Any) -> None:
+            next(epochs)[:] = _losses(loop, model, population, population.queried[scored])
+
+        records = population.take(population.queried[distilled])
+        loop.distil(student, records, answers, recipe, student_seed, self.epochs, after_epoch)
+        return StoredTrace(scored, np.ascontiguousarray(losses.T), np.zeros(len(scored), np.int64), distilled)
+
+    def _soft_answers(self, context: Context) -> FloatArray:
+        """Stored answers as probabilities that sum to 1, float64 [queried, classes]."""
+        stored = context.read(self.query).responses.astype(np.float64)
+        return as_labels(stored, softmax_inside=context.read(self.query.source).artifact.manifest.softmax_inside)
 
 
 def records_to_distil(n_reference: int, n_trained: int, most: int) -> int:
@@ -109,13 +150,6 @@ def _places(population: Population, role: str, seed: int, most: int) -> tuple[In
         return taught, np.arange(n_audited)
     kinds = (pool[~half & trained], pool[~half & ~trained])
     return taught, np.sort(np.concatenate([spread(kind, _MOST_EXAMPLES) for kind in kinds]))
-
-
-def _soft_answers(context: JobContext) -> FloatArray:
-    """Stored answers as probabilities that sum to 1, float64 [queried, classes]."""
-    query = context.inputs["query"]
-    stored = np.load(context.store.entry(*query).folder / RESPONSES).astype(np.float64)
-    return as_labels(stored, softmax_inside=asked_artifact(context, query).manifest.softmax_inside)
 
 
 def as_labels(stored: FloatArray, *, softmax_inside: bool) -> FloatArray:

@@ -1,48 +1,95 @@
-"""artifact + runtime + transformed records -> more responses, for attacks that ask about a record more than once."""
+"""artifact + runtime + transformed records -> more responses, for attacks that query a record more than once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeaudit.config.views import parse_view
 from edgeaudit.errors import ArtifactError
-from edgeaudit.graph.job import JobContext
+from edgeaudit.graph.job import Context, Cost, Job
 from edgeaudit.population.views import input_range, shown
-from edgeaudit.stages.serving import described, open_asked
+from edgeaudit.stages.population import DrawPopulation
+from edgeaudit.stages.query import Query, described
 
-__all__ = ["VIEWS", "view"]
+__all__ = ["VIEWS", "View", "ViewResponses"]
 
 VIEWS = "views.npy"
 _BLOCK = 1024
 
 
-def view(context: JobContext) -> Mapping[str, Any]:
-    """Ask about every record as the view shows it; write float32 [queries, records, classes].
+@dataclass(frozen=True)
+class ViewResponses:
+    """responses: float32 [queries of the view, records, outputs], records in the order of `Population.queried`."""
 
-    Records stand in the order of Population.queried. The query job that the inputs name asked the same artifact in the
-    same runtime about the records as they are.
+    responses: npt.NDArray[np.float32]
+
+    def save(self, folder: Path) -> None:
+        """As .npy."""
+        np.save(folder / VIEWS, self.responses)
+
+    @classmethod
+    def load(cls, folder: Path) -> ViewResponses:
+        """Read what `save` wrote, memory-mapped."""
+        return cls(np.load(folder / VIEWS, mmap_mode="r"))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class View(Job[ViewResponses]):
+    """Query the artifact of `query`, in its runtime, about every record as a view shows it.
+
+    view: its name. seed: of the audit, for noise.
     """
-    population, how, seed = context.population(), parse_view(context.inputs["view"]), context.inputs["seed"]
-    limits, queried = input_range(population), population.queried
-    with open_asked(context, context.inputs["query"]) as runtime:
-        answers = [
-            [
-                runtime.query(shown(how, copy, population.take(queried[start : start + _BLOCK]), limits, seed, number))
-                for number, start in enumerate(range(0, len(queried), _BLOCK))
+
+    kind: ClassVar[str] = "view"
+    result: ClassVar[type[ViewResponses]] = ViewResponses
+
+    population: DrawPopulation
+    query: Query
+    view: str
+    seed: int
+
+    @property
+    def label(self) -> str:
+        """See `Job`."""
+        return f"{self.view} {self.query.label}"
+
+    @property
+    def isolation(self) -> str:
+        """See `Job`."""
+        return self.query.isolation
+
+    def cost(self) -> Cost:
+        """By view and format."""
+        return Cost((self.population.key, self.view, self.query.format), 0.2, 0.04)
+
+    def run(self, context: Context) -> ViewResponses:
+        """See the class."""
+        population, how = context.read(self.population), parse_view(self.view)
+        limits, queried = input_range(population), population.queried
+        query = self.query.answered_by(context)
+        artifact = context.read(query.source).artifact
+        starts = range(0, len(queried), _BLOCK)
+        with query.serve(context, artifact) as runtime:
+            answers = [
+                [
+                    runtime.query(
+                        shown(how, copy, population.take(queried[start : start + _BLOCK]), limits, self.seed, number)
+                    )
+                    for number, start in enumerate(starts)
+                ]
+                for copy in range(how.queries)
             ]
-            for copy in range(how.queries)
-        ]
-        artifact = runtime.artifact
-    responses = np.stack([np.concatenate(blocks) for blocks in answers])
-    finite = np.isfinite(responses).all(axis=(0, 2))
-    if not finite.all():
-        bad = int(queried[~finite][0])
-        raise ArtifactError(
-            f"{described(artifact, context.inputs['role'])} answered record {bad}, seen as {how.name}, with a "
-            "value that is not finite"
-        )
-    np.save(context.draft / VIEWS, responses.astype(np.float32))
-    return {"queries": how.queries * len(queried), "queries_per_record": how.queries}
+        responses = np.stack([np.concatenate(blocks) for blocks in answers])
+        finite = np.isfinite(responses).all(axis=(0, 2))
+        if not finite.all():
+            bad = int(queried[~finite][0])
+            raise ArtifactError(
+                f"{described(artifact, query.role)} answered record {bad}, seen as {how.name}, with a value that is "
+                "not finite"
+            )
+        return ViewResponses(responses.astype(np.float32))

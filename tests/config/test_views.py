@@ -12,7 +12,8 @@ from edgeaudit.config.audit import load_spec
 from edgeaudit.config.data import DataSpec
 from edgeaudit.config.views import parse_view, require_views_fit
 from edgeaudit.errors import SpecError
-from edgeaudit.population import Population, build_population
+from edgeaudit.population.base import Population
+from edgeaudit.population.build import build_population
 from edgeaudit.population.views import InputRange, input_range, shown
 
 LOW, HIGH, STEP = (np.full((1, 1), value, np.float32) for value in (-100, 100, 0.5))

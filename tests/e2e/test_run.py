@@ -14,7 +14,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from edgeaudit.attacks.registry import attack_specs
-from edgeaudit.recipes import Recipe, build
+from edgeaudit.recipes.base import Recipe, build
 from edgeaudit.report.schema import json_schema
 from tests.e2e.conftest import Workbench, jobs_run
 

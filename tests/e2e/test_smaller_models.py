@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from edgeaudit.filetypes.artifact import Artifact
 from edgeaudit.graph.store import Store
-from edgeaudit.recipes import Recipe, build
+from edgeaudit.recipes.base import Recipe, build
 from edgeaudit.report.schema import json_schema
 from tests.e2e.conftest import Workbench, jobs_run
 

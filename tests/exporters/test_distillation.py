@@ -16,7 +16,7 @@ from edgeaudit.exporters import ExportJob, find_pass
 from edgeaudit.exporters.distillation import student_recipe
 from edgeaudit.filetypes.artifact import file_sha256
 from edgeaudit.formats.presets import PassUse
-from edgeaudit.recipes import Recipe, Training, build, module_from_manifest
+from edgeaudit.recipes.base import Recipe, Training, build, module_from_manifest
 from edgeaudit.recipes.training import logits
 from tests.exporters.toys import MEMBERS, apply, toy
 

@@ -19,7 +19,7 @@ from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters import ExportJob, find_pass
 from edgeaudit.filetypes.agreement import agreement
 from edgeaudit.formats.presets import PassUse
-from edgeaudit.recipes import Recipe, Training, build, module_from_manifest
+from edgeaudit.recipes.base import Recipe, Training, build, module_from_manifest
 from edgeaudit.recipes.training import logits, train
 from edgeaudit.runtimes.registry import find_runtime
 from tests.exporters.toys import Toy, apply, artifact, pushed, toy

@@ -15,7 +15,7 @@ from torch import nn
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters import ExportJob, Product, find_pass
 from edgeaudit.formats.presets import PassUse
-from edgeaudit.recipes import Recipe, build, module_from_manifest
+from edgeaudit.recipes.base import Recipe, build, module_from_manifest
 from edgeaudit.recipes.training import logits
 from tests.exporters.toys import Toy, apply, toy
 

@@ -17,9 +17,10 @@ from edgeaudit.errors import ToolchainError
 from edgeaudit.graph.job import Job, Outcome
 from edgeaudit.graph.processes import LocalProcesses
 from edgeaudit.graph.store import Store
-from edgeaudit.host.isolation import House, enter, require_apart
+from edgeaudit.host.isolation import IsolationGroup, enter, require_apart
 from edgeaudit.pipeline.plan import Plan, make_plan, population_job
-from edgeaudit.population import Population, population_inputs
+from edgeaudit.population.base import Population
+from edgeaudit.population.build import population_content
 
 
 def refused(name: str) -> tuple[str, bool]:
@@ -34,7 +35,7 @@ def refused(name: str) -> tuple[str, bool]:
     return said, name not in sys.modules and float(norm.cdf(0)) == 0.5
 
 
-def elsewhere(house: House, function: Callable[..., Any], *given: Any) -> Any:
+def elsewhere(isolation: IsolationGroup, function: Callable[..., Any], *given: Any) -> Any:
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=enter, initargs=(house,)) as pool:
         return pool.submit(function, *given).result()
 
@@ -42,7 +43,7 @@ def elsewhere(house: House, function: Callable[..., Any], *given: Any) -> Any:
 @pytest.mark.parametrize(
     ("house", "name"), [("torch", "tensorflow"), ("tensorflow", "torch"), ("tensorflow", "triton")]
 )
-def test_a_worker_refuses_the_others_packages(house: House, name: str) -> None:
+def test_a_worker_refuses_the_others_packages(isolation: IsolationGroup, name: str) -> None:
     said, works = elsewhere(house, refused, name)
     assert said == f"{name} cannot be imported in a worker process of {house}"
     assert works

@@ -11,7 +11,8 @@ from edgeaudit.graph.job import Job, JobRef
 from edgeaudit.pipeline.collude import sets_to_hold, together_job
 from edgeaudit.pipeline.measurement import measurement_inputs
 from edgeaudit.pipeline.plan import Plan, make_plan
-from edgeaudit.population import Population, build_population
+from edgeaudit.population.base import Population
+from edgeaudit.population.build import build_population
 
 FORMATS = ["onnx-fp32", "litert-int8", "torch-fp32"]
 

@@ -13,7 +13,8 @@ from edgeaudit.errors import DeviceError, SpecError
 from edgeaudit.graph.job import Job
 from edgeaudit.pipeline.measurement import measurement_inputs
 from edgeaudit.pipeline.plan import Plan, make_plan, preflight
-from edgeaudit.population import Population, build_population
+from edgeaudit.population.base import Population
+from edgeaudit.population.build import build_population
 
 FORMATS = ["torch-fp32", "onnx-int8-static", "litert-int8"]
 SHADOWS = 3

@@ -16,7 +16,8 @@ from edgeaudit.graph.estimate import Rates, estimate, typical_seconds
 from edgeaudit.graph.store import Store
 from edgeaudit.pipeline.measurement import measurement_inputs
 from edgeaudit.pipeline.plan import Plan, make_plan, preflight
-from edgeaudit.population import Population, build_population
+from edgeaudit.population.base import Population
+from edgeaudit.population.build import build_population
 
 FORMATS = ["torch-fp32", "onnx-int8-static", "litert-fp16", "litert-int8", "nncf-pruned-70", "nncf-pruned-70-int8"]
 

@@ -11,7 +11,8 @@ import pytest
 
 from edgeaudit.config.data import DataSpec, PreprocessingSpec
 from edgeaudit.errors import DataError, SplitError
-from edgeaudit.population import Population, build_population, population_inputs
+from edgeaudit.population.base import Population
+from edgeaudit.population.build import build_population, population_content
 from edgeaudit.population.preprocessing import affine
 
 SHAPE = (4, 4, 3)

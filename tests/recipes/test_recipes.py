@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from edgeaudit.errors import RecipeError, TrainingError
-from edgeaudit.recipes import Recipe, Training, build
+from edgeaudit.recipes.base import Recipe, Training, build
 from edgeaudit.recipes.architectures import ARCHITECTURES
 from edgeaudit.recipes.base import source_digest
 from edgeaudit.recipes.resizing import resize

@@ -16,7 +16,8 @@ from edgeaudit.errors import ArtifactError
 from edgeaudit.filetypes.artifact import KINDS, Artifact, file_sha256
 from edgeaudit.graph.job import JobContext
 from edgeaudit.graph.store import Store
-from edgeaudit.population import Population, build_population
+from edgeaudit.population.base import Population
+from edgeaudit.population.build import build_population
 from edgeaudit.runtimes.registry import default_runtime
 from edgeaudit.stages.adopt import adopt
 from tests.runtimes.served import converted

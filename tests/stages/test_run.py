@@ -12,7 +12,7 @@ from edgeaudit.graph.store import Store
 from edgeaudit.graph.worker import execute
 from edgeaudit.pipeline.measurement import measurement_inputs
 from edgeaudit.pipeline.plan import make_plan, population_job
-from edgeaudit.population import Population
+from edgeaudit.population.base import Population
 
 SPEC = AuditSpec.model_validate({
     "data": {"members": 20, "nonmembers": 20, "reference": 60, "calibration": {"records": 8}},

@@ -20,8 +20,9 @@ from edgeaudit.graph.store import Store
 from edgeaudit.graph.worker import execute
 from edgeaudit.pipeline.measurement import measurement_inputs
 from edgeaudit.pipeline.plan import Plan, make_plan, population_job
-from edgeaudit.population import Population, build_population
-from edgeaudit.recipes import Recipe, build, module_from_manifest
+from edgeaudit.population.base import Population
+from edgeaudit.population.build import build_population
+from edgeaudit.recipes.base import Recipe, build, module_from_manifest
 from edgeaudit.stages.train import model_seed
 from edgeaudit.stages.trajectory import as_labels, distillation_half, records_to_distil
 

@@ -1,0 +1,164 @@
+"""Which job runs next: plan order, what it needs first, exclusive jobs alone and last, crashed ones once more alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from edgeaudit.errors import DamagedEntry, JobCrashed
+from edgeaudit.graph.executor import AnyJob, RunResult
+from edgeaudit.graph.job import Outcome, Ref
+from edgeaudit.graph.store import Store
+
+__all__ = ["Scheduler"]
+
+_MISREADS = 3
+"""How often one job may meet damage, each time in another entry, before it fails."""
+
+
+class Scheduler:
+    """The state of one run. Jobs that the store already has are done from the start."""
+
+    def __init__(self, store: Store, jobs: Mapping[Ref, AnyJob]) -> None:
+        self.result = RunResult()
+        self._store = store
+        self._jobs = dict(jobs)
+        self._order = {ref: index for index, ref in enumerate(self._jobs)}
+        self._pending: dict[Ref, AnyJob] = {}
+        self._missing: dict[Ref, set[Ref]] = {}
+        self._dependents: dict[Ref, list[Ref]] = {}
+        self._crashed: set[Ref] = set()
+        self._dropped: set[Ref] = set()
+        self._misread: dict[Ref, int] = {}
+        wanted = {ref: job for ref, job in self._jobs.items() if not store.has(*ref)}
+        for ref, job in wanted.items():
+            self._await(ref, job, {need.ref for need in job.needs if need.ref in wanted})
+        self._ready = [ref for ref in self._pending if not self._missing[ref]]
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a job waits to be run."""
+        return bool(self._pending)
+
+    def _await(self, ref: Ref, job: AnyJob, missing: set[Ref]) -> None:
+        self._pending[ref] = job
+        self._missing[ref] = missing
+        for need in missing:
+            dependents = self._dependents.setdefault(need, [])
+            if ref not in dependents:
+                dependents.append(ref)
+
+    def _alone(self, ref: Ref) -> bool:
+        """Whether nothing may run beside it: it measures the machine, or ended its process when it ran with others."""
+        return self._pending[ref].exclusive or ref in self._crashed
+
+    def take_ready(self, count: int, *, idle: bool) -> Iterator[AnyJob]:
+        """Up to `count` jobs that can run now, in plan order.
+
+        idle: whether nothing runs. Then one job that has to be alone is given where there is no other that could run;
+        the loop waits for it before it asks again, so nothing runs beside it.
+        """
+        self._ready.sort(key=lambda ref: (self._alone(ref), self._pending[ref].exclusive, self._order.get(ref, -1)))
+        shared = sum(not self._alone(ref) for ref in self._ready)
+        take = min(count, shared) if shared else min(count, len(self._ready), int(idle))
+        for _ in range(take):
+            yield self._pending.pop(self._ready.pop(0))
+
+    def repeat(self, job: AnyJob, outcome: Outcome) -> AnyJob | None:
+        """The job that is run again in place of giving up, and so no end of `job`; None where there is none.
+
+        A job that ended its process is tried once more, alone; limits are no accident and are not tried again. A
+        damaged entry of the store is dropped and made again, once, and whoever read it waits for that.
+        """
+        if isinstance(outcome.error, JobCrashed) and outcome.error.again and job.ref not in self._crashed:
+            self._crashed.add(job.ref)
+            self._await(job.ref, job, set())
+            self._ready.append(job.ref)
+            return job
+        if isinstance(outcome.error, DamagedEntry):
+            return self._make_again(job, outcome.error)
+        return None
+
+    def _make_again(self, job: AnyJob, error: DamagedEntry) -> AnyJob | None:
+        ref = Ref(error.kind, error.key)
+        maker = next((need for need in _upstream(job) if need.ref == ref), None)
+        self._misread[job.ref] = self._misread.get(job.ref, 0) + 1
+        if maker is None or self._misread[job.ref] > _MISREADS:
+            return None
+        if ref not in self._dropped:
+            self._dropped.add(ref)
+            self._store.drop(*ref)
+            self.result.damaged.append(error)
+            self._add(maker)
+            self._hold_back(ref)
+        # Else another job met the damage before this one: the entry is there again by now, or on its way.
+        missing = {ref} if not self._store.has(*ref) else set()
+        self._await(job.ref, job, missing)
+        if not missing:
+            self._ready.append(job.ref)
+        return maker
+
+    def _hold_back(self, ref: Ref) -> None:
+        """Make the pending jobs that read an entry wait for it."""
+        for other, job in self._pending.items():
+            if any(need.ref == ref for need in job.needs):
+                self._await(other, job, self._missing[other] | {ref})
+        self._ready = [one for one in self._ready if not self._missing[one]]
+
+    def _add(self, job: AnyJob) -> None:
+        """Make a job run that was done, with what it needs and the store lacks."""
+        missing = set()
+        for need in job.needs:
+            if need.ref in self._pending or not self._store.has(*need.ref):
+                missing.add(need.ref)
+                if need.ref not in self._pending:
+                    self._add(need)
+        self._await(job.ref, job, missing)
+        if not missing:
+            self._ready.append(job.ref)
+
+    def finish(self, job: AnyJob, outcome: Outcome) -> list[AnyJob]:
+        """Record an outcome; returns the jobs that can now never run."""
+        self.result.executed += 1
+        self.result.worker_peak_bytes = max(self.result.worker_peak_bytes, outcome.rss)
+        if outcome.error is None:
+            for dependent in self._dependents.get(job.ref, []):
+                missing = self._missing[dependent]
+                if job.ref in missing:
+                    missing.discard(job.ref)
+                    if not missing and dependent in self._pending:
+                        self._ready.append(dependent)
+            return []
+        self.result.errors[job.ref] = outcome.error
+        return self._block(job.ref, job.ref) + self._abandon(job.ref)
+
+    def _block(self, failed: Ref, cause: Ref) -> list[AnyJob]:
+        """Drop every job that needs the failed one."""
+        blocked: list[AnyJob] = []
+        for dependent in self._dependents.get(failed, []):
+            job = self._pending.pop(dependent, None)
+            if job is not None:
+                self.result.blocked[dependent] = cause
+                blocked += [job, *self._block(dependent, cause)]
+        return blocked
+
+    def _abandon(self, cause: Ref) -> list[AnyJob]:
+        """Drop jobs whose every use was dropped: a format that failed on the target needs no shadows."""
+        abandoned: list[AnyJob] = []
+        for ref in reversed(list(self._pending)):
+            dependents = self._dependents.get(ref, [])
+            if dependents and all(d in self.result.blocked for d in dependents):
+                abandoned.append(self._pending.pop(ref))
+                self.result.blocked[ref] = cause
+        self._ready = [ref for ref in self._ready if ref in self._pending]
+        return abandoned
+
+
+def _upstream(job: AnyJob) -> Iterator[AnyJob]:
+    """All that a job needs, directly or not, nearest first."""
+    queue, seen = list(job.needs), set[Ref]()
+    while queue:
+        need = queue.pop(0)
+        if need.ref not in seen:
+            seen.add(need.ref)
+            yield need
+            queue += need.needs

@@ -1,0 +1,40 @@
+"""What train, compress and adopt make: an artifact, and what there is to say of how it was made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from edgeaudit.filetypes.artifact import Artifact
+from edgeaudit.graph.job import Job
+
+__all__ = ["ArtifactJob", "StoredArtifact"]
+
+_NOTES = "notes.json"
+
+
+@dataclass(frozen=True)
+class StoredArtifact:
+    """An artifact in the store. found: sentences for the report. notes: figures of a toolchain or a training loop."""
+
+    artifact: Artifact
+    found: tuple[str, ...] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """The file and its companions are in the folder already; write the manifest and the notes."""
+        Artifact(folder, self.artifact.manifest).save()
+        text = json.dumps({"found": self.found, "notes": self.notes}, allow_nan=False)
+        (folder / _NOTES).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> StoredArtifact:
+        """Read what `save` wrote."""
+        about = json.loads((folder / _NOTES).read_text(encoding="utf-8"))
+        return cls(Artifact.load(folder), tuple(about["found"]), about["notes"])
+
+
+ArtifactJob: TypeAlias = Job[StoredArtifact]

@@ -1,0 +1,180 @@
+"""artifact + device + records -> responses: the same as `Query`, on a device other than this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.agent import RUNTIMES
+from edgeaudit.devices.asking import Ledger, Pace, one_at_a_time
+from edgeaudit.devices.device_runtime import MODEL, DeviceRuntime, on_device
+from edgeaudit.devices.registry import find_way
+from edgeaudit.devices.transport import Reach
+from edgeaudit.filetypes.artifact import Artifact
+from edgeaudit.graph.job import Context, Cost, content_key, unkeyed
+from edgeaudit.population.base import Population
+from edgeaudit.runtimes.base import Runtime
+from edgeaudit.stages.query import Asker, DeviceFacts, FloatArray, Query, QueryResult
+
+if TYPE_CHECKING:
+    from edgeaudit.stages.equivalence import Equivalence
+
+__all__ = ["DeviceQuery", "QueryPolicy", "StandIn"]
+
+_BLOCK = 256
+"""Records of one query; the answers to a block that is lost with the device are asked for again."""
+
+
+@dataclass(frozen=True)
+class QueryPolicy:
+    """How a device is queried, on which no answer depends.
+
+    pace: rate, retries, budgets. ledger: names the account of what was asked there. exclusive: at most one job may
+    query the device at a time.
+    """
+
+    pace: Pace
+    ledger: str
+    exclusive: bool
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """What may be taken in a device's place: this machine's query, where the comparison shows that they are the same.
+
+    regardless: also where it does not.
+    """
+
+    native: Query
+    equivalence: Equivalence
+    regardless: bool
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DeviceQuery(Query):
+    """Query an artifact on a device. See `Query`.
+
+    machine: what of the device decides a runtime's answers. reach: how it is reached. policy: how it is queried.
+    stand_in: for a model that need not be queried there. checked: a query on this machine that has to be made first, so
+    that a wrong file is refused as everywhere. device: its name, for people.
+    """
+
+    reach: Reach
+    stand_in: StandIn | None = None
+    policy: QueryPolicy = unkeyed()
+    checked: Query | None = unkeyed(None)
+    device: str = unkeyed("")
+
+    @property
+    def label(self) -> str:
+        """See `Job`."""
+        return f"query {self.format} on {self.device} {self.role}"
+
+    @property
+    def isolation(self) -> str:
+        """The runtime's package is imported on the device, not here."""
+        return "torch"
+
+    def code(self) -> tuple[str, ...]:
+        """The runtime, the agent that serves it, and the transport."""
+        runtime, _ = RUNTIMES[self.runtime]
+        return (runtime, "edgeaudit.agent.main", type(find_way(self.reach)).__module__)
+
+    def packages(self) -> tuple[str, ...]:
+        """None of this machine; `versions` has the device's."""
+        return ()
+
+    def cost(self) -> Cost:
+        """By runtime, options, format and place; what may be taken from here takes another time."""
+        where = [self.reach.via, self.reach.profile or "", self.stand_in is not None]
+        # An agent that starts under emulation, and some hundred records of a small model.
+        return Cost((self.population.key, self.runtime, dict(self.options), self.format, where), 12.0)
+
+    def run(self, context: Context) -> QueryResult:
+        """See the class. A model with a stand-in is not queried where this machine was shown to answer the same."""
+        native = self._stood_in(context)
+        if native is None:
+            return super().run(context)
+        return replace(context.read(native), queries=0, check_records=0, stood_in=True)
+
+    def _stood_in(self, context: Context) -> Query | None:
+        stand_in = self.stand_in
+        if stand_in is None or not (stand_in.regardless or context.read(stand_in.equivalence).identical):
+            return None
+        return stand_in.native
+
+    def answered_by(self, context: Context) -> Query:
+        """See `Query`."""
+        return self._stood_in(context) or self
+
+    @contextmanager
+    def serve(
+        self, context: Context, artifact: Artifact, options: Mapping[str, Any] | None = None
+    ) -> Iterator[Runtime]:
+        """See `Query`. The device is queried by the policy; where it is exclusive, by nobody else meanwhile."""
+        folder, policy = context.store.devices(), self.policy
+        with ExitStack() as stack:
+            if policy.exclusive:
+                lock = content_key("device", {"via": self.reach.via})
+                stack.enter_context(one_at_a_time(folder / f"{lock}.lock"))
+            ledger = Ledger(folder / f"{policy.ledger}.json", context.key, policy.pace)
+            kind = on_device(self.reach, self.runtime, policy.pace, ledger)
+            runtime = kind(artifact, self.options if options is None else options)
+            stack.callback(runtime.close)
+            yield runtime
+
+    def _asker(self, context: Context, runtime: Runtime, population: Population) -> Asker:
+        return _KeptBlocks(context.store.partial(*self.ref), runtime, population)
+
+    def _device_facts(self, runtime: Runtime, ask: Asker) -> DeviceFacts | None:
+        if not isinstance(runtime, DeviceRuntime):
+            return None
+        patient = runtime.patient
+        return DeviceFacts(
+            fingerprint=dict(patient.serving.fingerprint()),
+            engaged=tuple(runtime.engaged()),
+            engines=tuple(patient.facts(MODEL).get("engines", ())),
+            queried=patient.asked,
+            restored=patient.restored,
+            resumed=ask.resumed if isinstance(ask, _KeptBlocks) else 0,
+        )
+
+
+class _KeptBlocks:
+    """Queries in blocks, each of which is kept until the job is done, so that a lost device costs one block.
+
+    resumed: records that an earlier try had answers for.
+    """
+
+    def __init__(self, folder: Path, runtime: Runtime, population: Population) -> None:
+        self._folder, self._runtime, self._population = folder, runtime, population
+        self._step = max(1, _BLOCK // runtime.batch) * runtime.batch
+        self.resumed = 0
+
+    def __call__(self, name: str, ids: npt.NDArray[np.int64]) -> FloatArray:
+        """See `Asker`."""
+        return np.concatenate([self._block(name, start, ids) for start in range(0, len(ids), self._step)])
+
+    def _block(self, name: str, start: int, ids: npt.NDArray[np.int64]) -> FloatArray:
+        path = self._folder / f"{name}-{self._step}-{start}.npy"
+        if path.is_file():
+            kept: FloatArray = np.load(path)
+            self.resumed += len(kept)
+            return kept
+        answers = self._runtime.query(self._population.take(ids[start : start + self._step]))
+        _save_whole(path, answers)
+        return answers
+
+
+def _save_whole(path: Path, values: FloatArray) -> None:
+    draft = path.with_suffix(f".{os.getpid()}")
+    with draft.open("wb") as file:
+        np.save(file, values)
+    draft.replace(path)
