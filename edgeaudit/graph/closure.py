@@ -101,7 +101,7 @@ def closure(roots: Iterable[str]) -> Closure:
 
 
 def current_closure(roots: Iterable[str]) -> Closure:
-    """The closure of the modules; found again only where one of its files has changed, as in a notebook that runs long."""
+    """The closure of the modules; found again only where one of its files has changed: a notebook runs for long."""
     names = tuple(sorted(set(roots)))
     kept = _kept.get(names)
     if kept is None or any(_state(path) != state for path, state in kept.states):

@@ -164,8 +164,8 @@ class _Worker:
                 text = file.read().decode(errors="replace")
         except OSError:
             return ""
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return f"It printed last: {' | '.join(lines[-_LINES:])}. " if lines else ""
+        lines = _telling([line.strip() for line in text.splitlines() if line.strip()])
+        return f"It printed last: {' | '.join(lines)}. " if lines else ""
 
 
 class LocalProcesses:
@@ -265,6 +265,15 @@ class LocalProcesses:
         listener.finished(task.job, outcome)
         for blocked in state.finish(task.job, outcome):
             listener.skipped(blocked)
+
+
+def _telling(lines: list[str]) -> list[str]:
+    """The last lines; of a crash in native code those before it, and the Python frames that it happened in."""
+    fatal = next((index for index, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
+    if fatal is None:
+        return lines[-_LINES:]
+    frames = [line for line in lines[fatal:] if line.startswith("File ")]
+    return [*lines[max(0, fatal - _LINES // 2) : fatal + 1], *frames[: _LINES // 2]]
 
 
 def _described(code: int | None) -> str:

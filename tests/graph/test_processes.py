@@ -1,151 +1,191 @@
-"""The executor: order, failures as values, dead workers named, nothing done twice. Jobs are real population jobs."""
+"""The executor: order, failures as values, crashes that cost one job, limits, nothing done twice."""
 
 from __future__ import annotations
 
 import os
-import signal
-from multiprocessing import active_children
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from edgeaudit.errors import DataError, WorkerDied
-from edgeaudit.graph.job import Job, Outcome
-from edgeaudit.graph.processes import LocalProcesses, _Graph
+from edgeaudit.errors import DataError, JobCrashed
+from edgeaudit.graph.executor import AnyJob, Limits, RunResult
+from edgeaudit.graph.processes import LocalProcesses
 from edgeaudit.graph.store import Store
+from tests.graph.jobs import SIGABRT, SIGKILL, SIGSEGV, Crash, Hog, Log, Odd, Say, Where, graph
 
 
-class _Log:
-    def __init__(self) -> None:
-        self.begun: list[str] = []
-        self.ended: list[str] = []
-        self.left_out: list[str] = []
-        self.beside: dict[str, list[str]] = {}
-
-    def started(self, job: Job) -> None:
-        running = [label for label in self.begun if label not in self.ended]
-        self.beside[job.label] = running
-        for label in running:
-            self.beside[label].append(job.label)
-        self.begun.append(job.label)
-
-    def finished(self, job: Job, outcome: Outcome) -> None:
-        self.ended.append(job.label)
-
-    def skipped(self, job: Job) -> None:
-        self.left_out.append(job.label)
-
-
-def _population(
-    label: str, needs: tuple[tuple[str, str], ...] = (), hints: dict[str, bool] | None = None, **data: object
-) -> Job:
-    settings = {"source": "digits", "members": 50, "nonmembers": 50, **data}
-    return Job("population", {"data": settings, "seed": 0, "depends": {"test": label}}, needs, label, hints or {})
-
-
-ALONE = {"exclusive": True}
-
-
-def _graph(*jobs: Job) -> dict[tuple[str, str], Job]:
-    return {job.ref: job for job in jobs}
+def _run(
+    store: Store, *jobs: AnyJob, workers: int = 2, log: Log | None = None, limits: Limits | None = None
+) -> RunResult:
+    with LocalProcesses(store, workers, limits=limits) as executor:
+        return executor.run(graph(*jobs), log or Log())
 
 
 def test_done_jobs_are_not_done_again(tmp_path: Path) -> None:
-    store, log = Store(tmp_path), _Log()
-    executor = LocalProcesses(store, 2)
-    jobs = _graph(_population("one"), _population("two"))
-    assert executor.run(jobs, log).executed == 2
-    assert executor.run(jobs, log).executed == 0
+    store, log = Store(tmp_path), Log()
+    jobs = graph(Say(words="one"), Say(words="two"))
+    with LocalProcesses(store, 2) as executor:
+        assert executor.run(jobs, log).executed == 2
+        assert executor.run(jobs, log).executed == 0
     assert sorted(log.ended) == ["one", "two"]
-    assert all(store.has(*ref) for ref in jobs)
+    assert [store.read(job).words for job in jobs.values()] == ["one", "two"]
 
 
 def test_a_failed_job_blocks_what_needs_it_and_nothing_else(tmp_path: Path) -> None:
-    log = _Log()
-    bad = _population("bad", source="npz", path=str(tmp_path / "none.npz"))
-    after = _population("after", (bad.ref,))
-    beside = _population("beside")
-    result = LocalProcesses(Store(tmp_path), 2).run(_graph(bad, after, beside), log)
+    log = Log()
+    bad = Say(words="bad", fails=True)
+    after, beside = Say(words="after", before=(bad,)), Say(words="beside")
+    result = _run(Store(tmp_path), bad, after, beside, log=log)
     assert isinstance(result.errors[bad.ref], DataError)
-    assert "none.npz does not exist" in str(result.cause(after.ref))
-    assert result.cause(beside.ref) is None
+    assert str(result.cause(after)) == "bad cannot be said"
+    assert result.cause(beside) is None
     assert log.left_out == ["after"]
 
 
-def test_jobs_that_only_a_failed_one_would_use_are_abandoned(tmp_path: Path) -> None:
-    bad, feeder = _population("bad"), _population("feeder")
-    both = _population("both", (bad.ref, feeder.ref))
-    graph = _Graph(Store(tmp_path), _graph(bad, feeder, both))
-    taken = list(graph.take_ready(1, alone=True))
-    assert [job.label for job in taken] == ["bad"]
-    dropped = graph.finish(bad, Outcome(bad.ref, 0.1, DataError("no")))
-    assert [job.label for job in dropped] == ["both", "feeder"]
-    assert not list(graph.take_ready(5, alone=True))
-
-
 def test_an_exclusive_job_runs_alone_and_after_all_that_can(tmp_path: Path) -> None:
-    log = _Log()
-    first, second = _population("time one", hints=ALONE), _population("time two", hints=ALONE)
-    others = [_population(f"job {n}") for n in range(5)]
-    last = _population("last", (others[-1].ref,))
-    result = LocalProcesses(Store(tmp_path), 3).run(_graph(first, second, *others, last), log)
+    log = Log()
+    first, second = Say(words="time one", alone=True), Say(words="time two", alone=True)
+    others = [Say(words=f"job {n}") for n in range(5)]
+    last = Say(words="last", before=(others[-1],))
+    result = _run(Store(tmp_path), first, second, *others, last, workers=3, log=log)
     assert result.executed == 8
     assert log.begun[-2:] == ["time one", "time two"]
     assert log.beside["time one"] == log.beside["time two"] == []
     assert any(log.beside[job.label] for job in others)  # or the test could not tell
 
 
-def test_what_needs_an_exclusive_job_runs_after_it_and_others_do_not_wait(tmp_path: Path) -> None:
-    alone = _population("alone", hints=ALONE)
-    after, beside = _population("after", (alone.ref,)), _population("beside")
-    graph = _Graph(Store(tmp_path), _graph(alone, after, beside))
-    assert [job.label for job in graph.take_ready(4, alone=True)] == ["beside"]
-    assert list(graph.take_ready(3, alone=False)) == []  # "beside" still runs
-    graph.finish(beside, Outcome(beside.ref, 0.1))
-    assert [job.label for job in graph.take_ready(4, alone=True)] == ["alone"]
-    graph.finish(alone, Outcome(alone.ref, 0.1))
-    assert [job.label for job in graph.take_ready(4, alone=True)] == ["after"]
+def test_workers_have_one_thread_a_group_of_their_own_and_live_for_the_audit(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first, second = Where(number=1), Where(number=2)
+    with LocalProcesses(store, 1) as executor:
+        executor.run(graph(first), Log())
+        executor.run(graph(second), Log())
+        pids = {store.read(job).words.split()[0] for job in (first, second)}
+        assert len(pids) == 1
+    assert store.read(first).words.split()[1:3] == ["1", "True"]
+    assert not psutil.pid_exists(int(pids.pop()))
 
 
-class _Killer(_Log):
-    """Halts the workers once three jobs are done and kills them when the next job is theirs: none can end before."""
+@pytest.mark.parametrize(
+    ("by", "named"), [(SIGSEGV, "signal 11 (SIGSEGV)"), (SIGABRT, "signal 6 (SIGABRT)"), (3, "exit code 3")]
+)
+def test_a_crash_costs_its_job_which_is_tried_once_more_alone(tmp_path: Path, by: int, named: str) -> None:
+    store, log = Store(tmp_path / "store"), Log()
+    crash = Crash(by=by, times=9, counter=str(tmp_path / "count"))
+    after = Say(words="after", before=(crash,))
+    others = [Say(words=f"job {n}") for n in range(4)]
+    result = _run(store, crash, after, *others, log=log)
+    error = result.errors[crash.ref]
+    assert isinstance(error, JobCrashed)
+    assert (tmp_path / "count").read_text(encoding="utf-8") == "2"
+    message = str(error)
+    assert f"'crash by {by}' ended its worker process with {named}" in message
+    assert "It printed last: about to end" in message
+    assert "Fatal Python error" in message or by not in {SIGSEGV, SIGABRT}
+    assert [label for label, _ in log.again] == [crash.label]
+    assert result.cause(after) is error
+    assert all(store.has(*job.ref) for job in others)
+    assert log.beside[crash.label] == []  # the second time, of which this is the record
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.killed = False
 
-    def started(self, job: Job) -> None:
-        super().started(job)
-        if len(self.ended) >= 3:
-            self.killed = True
-            for worker in active_children():
-                worker.kill()
-
-    def finished(self, job: Job, outcome: Outcome) -> None:
-        super().finished(job, outcome)
-        if len(self.ended) == 3:
-            for worker in active_children():
-                assert worker.pid is not None
-                os.kill(worker.pid, signal.SIGSTOP)
-                os.waitid(os.P_PID, worker.pid, os.WSTOPPED)
+def test_what_crashed_once_is_done_the_second_time(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    crash = Crash(by=SIGKILL, times=1, counter=str(tmp_path / "count"))
+    after = Say(words="after", before=(crash,))
+    result = _run(store, crash, after)
+    assert result.errors == {}
+    assert store.read(after).words == "ended 1 times after"
 
 
-def test_a_killed_worker_is_one_clear_error_and_finished_work_is_kept(tmp_path: Path) -> None:
-    store, killer = Store(tmp_path), _Killer()
-    jobs = _graph(*(_population(f"job {i}") for i in range(12)))
-    with pytest.raises(WorkerDied, match=r"died during: job \d+.*Finished work is kept"):
-        LocalProcesses(store, 2).run(jobs, killer)
-    assert killer.killed
-    done = [ref for ref in jobs if store.has(*ref)]
-    assert 3 <= len(done) < len(jobs)
-    result = LocalProcesses(store, 2).run(jobs, _Log())
-    assert result.executed == len(jobs) - len(done)
+def test_a_job_over_its_time_is_ended_and_not_tried_again(tmp_path: Path) -> None:
+    log = Log()
+    slow, other = Hog(seconds=60.0), Say(words="other")
+    result = _run(Store(tmp_path), slow, other, log=log, limits=Limits(seconds=1.5))
+    assert "'hog' took longer than 0.025 minutes (limits.job-minutes) and was ended" in str(result.errors[slow.ref])
+    assert log.again == []
+    assert result.cause(other) is None
+
+
+def test_a_job_over_its_memory_is_ended(tmp_path: Path) -> None:
+    big = Hog(seconds=60.0, mebibytes=600)
+    result = _run(Store(tmp_path), big, limits=Limits(memory=500 * 2**20))
+    assert "'hog' took more than 500 MiB of memory (limits.job-memory)" in str(result.errors[big.ref])
+
+
+def test_damage_is_named_and_made_again_with_what_was_read_from_it(tmp_path: Path) -> None:
+    first = Say(words="one")
+    second = Say(words="two", before=(first,))
+    _run(Store(tmp_path), first, second)
+    store, log = Store(tmp_path), Log()
+    (store.folder(*first.ref) / "words.txt").write_text("other", encoding="utf-8")
+    third, fourth = Say(words="three", before=(first, second)), Say(words="four", before=(first,))
+    result = _run(store, first, second, third, fourth, log=log)
+    assert result.errors == {}
+    assert [(error.kind, error.key, error.file) for error in result.damaged] == [(*first.ref, "words.txt")]
+    assert store.read(third).words == "one one two three"
+    assert store.read(fourth).words == "one four"
+    assert {label for label, _ in log.again} == {"one"}
+    assert "words.txt is missing or damaged" in log.again[0][1]
+
+
+def test_an_entry_that_is_gone_from_a_plan_is_made_again(tmp_path: Path) -> None:
+    first = Say(words="one")
+    _run(Store(tmp_path), first)
+    store = Store(tmp_path)
+    (store.folder(*first.ref) / "words.txt").unlink()
+    after = Say(words="two", before=(first,))
+    assert _run(store, first, after).errors == {}
+    assert store.read(after).words == "one two"
+
+
+def test_a_killed_main_process_takes_its_workers_along(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path\nfrom edgeaudit.graph.processes import LocalProcesses\n"
+        "from edgeaudit.graph.store import Store\nfrom tests.graph.jobs import Hog, Log, graph\n"
+        f"with LocalProcesses(Store(Path({str(tmp_path)!r})), 2) as executor:\n"
+        "    executor.run(graph(Hog(seconds=60.0), Hog(seconds=61.0)), Log())\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", code], env=env) as main:
+        process = psutil.Process(main.pid)
+        while len(workers := process.children()) < 2 or len(list((tmp_path / ".tmp").glob("*"))) < 2:
+            time.sleep(0.05)
+        main.kill()
+        main.wait()
+    gone, alive = psutil.wait_procs(workers, timeout=20)
+    assert len(gone) == 2
+    assert not alive
+
+
+def test_a_script_without_a_guard_can_run_jobs(tmp_path: Path) -> None:
+    """With multiprocessing's spawn each worker would run the script anew."""
+    (tmp_path / "script.py").write_text(
+        "from pathlib import Path\nfrom edgeaudit.graph.processes import LocalProcesses\n"
+        "from edgeaudit.graph.store import Store\nfrom tests.graph.jobs import Say, Log, graph\n"
+        "print('begins')\nstore, job = Store(Path('store')), Say(words='said')\n"
+        "with LocalProcesses(store, 1) as executor:\n    executor.run(graph(job), Log())\n"
+        "print(store.read(job).words)\n",
+        encoding="utf-8",
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["begins", "said"]
 
 
 def test_the_trace_of_an_unexpected_error_is_kept_and_the_message_is_one_line(tmp_path: Path) -> None:
-    # A spec that the job cannot read at all is a bug of the planner, not a user's mistake.
-    job = Job("population", {"data": {"members": "x", "nonmembers": 3}, "seed": 0}, (), "odd")
-    result = LocalProcesses(Store(tmp_path), 1).run(_graph(job), _Log())
-    message = str(result.errors[job.ref])
-    assert "odd failed: ValidationError" in message
-    assert list((tmp_path / "logs").glob("population-*.txt"))
+    odd = Odd(settings={"a": 1})
+    result = _run(Store(tmp_path), odd)
+    message = str(result.errors[odd.ref])
+    assert "odd failed: KeyError: 'missing'" in message
+    assert list((tmp_path / "logs").glob("odd-*.txt"))
+
+
+def test_logs_with_nothing_in_them_are_not_kept(tmp_path: Path) -> None:
+    _run(Store(tmp_path), Say(words="quiet"))
+    assert list((tmp_path / "logs").iterdir()) == []

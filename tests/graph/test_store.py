@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import platform
+import re
+import stat
 import subprocess
 import sys
 import time
@@ -10,58 +15,50 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edgeaudit.errors import StoreError
-from edgeaudit.graph.store import Store, content_key
+from edgeaudit.errors import DamagedEntry, StoreError
+from edgeaudit.graph import store as store_module
+from edgeaudit.graph.job import Ref
+from edgeaudit.graph.store import MARKER, Store
 
-
-def test_equal_inputs_have_equal_keys_whatever_their_order() -> None:
-    assert content_key("train", {"a": 1, "b": [1, 2]}) == content_key("train", {"b": [1, 2], "a": 1})
-    assert content_key("train", {"a": 1}) != content_key("query", {"a": 1})
-    assert content_key("train", {"a": 1}) != content_key("train", {"a": 1.5})
-
-
-def test_what_json_cannot_say_exactly_is_no_key() -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        content_key("train", {"a": float("nan")})
-    with pytest.raises(TypeError):
-        content_key("train", {"a": {1, 2}})
+KEY, A, B = "0" * 40, "a" * 40, "b" * 40
 
 
 def test_a_finished_draft_lands_and_an_unfinished_one_does_not(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    with store.writing("train", "k") as draft:
+    with store.writing("train", KEY) as draft:
         (draft / "weights").write_text("w")
-    assert not store.has("train", "k")
-    with store.writing("train", "k") as draft:
+    assert not store.has("train", KEY)
+    with store.writing("train", KEY) as draft:
         (draft / "weights").write_text("w")
         store.finish(draft, {"seconds": 1.0})
-    assert store.entry("train", "k").about == {"seconds": 1.0}
+    about = store.entry("train", KEY).about
+    assert about == {"seconds": 1.0, "files": {"weights": hashlib.sha256(b"w").hexdigest()}}
     assert not list((tmp_path / ".tmp").iterdir())
 
 
 def test_an_error_leaves_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    with pytest.raises(RuntimeError, match="no"), store.writing("train", "k") as draft:
+    with pytest.raises(RuntimeError, match="no"), store.writing("train", KEY) as draft:
         (draft / "weights").write_text("w")
         store.finish(draft, {})
         raise RuntimeError("no")
-    assert not store.has("train", "k")
+    assert not store.has("train", KEY)
     assert not list((tmp_path / ".tmp").iterdir())
 
 
 def test_the_first_of_two_writers_wins(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    with store.writing("train", "k") as first, store.writing("train", "k") as second:
+    with store.writing("train", KEY) as first, store.writing("train", KEY) as second:
         for number, draft in enumerate((first, second)):
             (draft / "weights").write_text(str(number))
             store.finish(draft, {"writer": number})
     # The inner block lands first.
-    assert store.entry("train", "k").about == {"writer": 1}
+    assert store.entry("train", KEY).about["writer"] == 1
 
 
 def draft_of(store: Store) -> Path:
     """A draft that its writer, this process, has begun."""
-    with store.writing("train", "k") as draft:
+    with store.writing("train", KEY) as draft:
         return store.root / ".tmp" / draft.name
 
 
@@ -70,7 +67,8 @@ def test_only_drafts_of_dead_writers_are_swept(tmp_path: Path) -> None:
     dead = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
     ).stdout.strip()
-    (tmp_path / ".tmp" / f"{dead}-{int(time.time())}-a").mkdir()
+    host = draft_of(store).name.partition("-")[0]
+    (tmp_path / ".tmp" / f"{host}-{dead}-{int(time.time())}-a").mkdir()
     mine = draft_of(store)
     mine.mkdir()
     assert store.sweep() == 1
@@ -82,7 +80,8 @@ def test_a_writer_that_was_killed_and_not_yet_reaped_is_dead(tmp_path: Path) -> 
     store = Store(tmp_path)
     with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as writer:
         process = psutil.Process(writer.pid)
-        draft = tmp_path / ".tmp" / f"{writer.pid}-{int(process.create_time())}-a"
+        host = draft_of(store).name.partition("-")[0]
+        draft = tmp_path / ".tmp" / f"{host}-{writer.pid}-{int(process.create_time())}-a"
         draft.mkdir()
         assert store.sweep() == 0
         process.kill()
@@ -95,29 +94,165 @@ def test_a_writer_that_was_killed_and_not_yet_reaped_is_dead(tmp_path: Path) -> 
 
 def test_a_process_number_that_was_given_again_is_not_the_writer(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    pid, started, rest = draft_of(store).name.split("-")
-    (tmp_path / ".tmp" / f"{pid}-{int(started) - 60}-{rest}").mkdir()
+    host, pid, started, rest = draft_of(store).name.split("-")
+    (tmp_path / ".tmp" / f"{host}-{pid}-{int(started) - 60}-{rest}").mkdir()
     assert store.sweep() == 1
 
 
-def test_a_missing_or_damaged_entry_says_what_to_do(tmp_path: Path) -> None:
+def test_drafts_of_another_host_are_left_alone_for_a_week(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    with pytest.raises(StoreError, match="run the audit again"):
-        store.entry("train", "none")
-    folder = tmp_path / "train" / "k"
-    folder.mkdir(parents=True)
-    (folder / "entry.json").write_text("{")
-    with pytest.raises(StoreError, match="remove that folder"):
-        _ = store.entry("train", "k").about
+    host, pid, started, rest = draft_of(store).name.split("-")
+    assert host != "0" * 12
+    draft = tmp_path / ".tmp" / f"{'0' * 12}-{pid}-{int(started) - 60}-{rest}"
+    draft.mkdir()
+    assert store.sweep() == 0
+    assert draft.is_dir()
+    eight_days_ago = time.time() - 8 * 86_400
+    os.utime(draft, (eight_days_ago, eight_days_ago))
+    assert store.sweep() == 1
+
+
+def test_a_host_is_told_by_its_name_and_what_its_process_ids_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = store_module._host()
+    assert here == store_module._host()
+    monkeypatch.setattr(platform, "node", lambda: "another-host")
+    store_module._host.cache_clear()
+    try:
+        assert store_module._host() != here
+    finally:
+        monkeypatch.undo()
+        store_module._host.cache_clear()
+
+
+def _entry(store: Store, key: str = KEY, **files: bytes) -> Path:
+    with store.writing("train", key) as draft:
+        for name, content in (files or {"weights": b"12345"}).items():
+            (draft / name).write_bytes(content)
+        store.finish(draft, {"seconds": 1.0})
+    return store.folder("train", key)
+
+
+@pytest.mark.parametrize("damage", ["flip", "grow", "lose", "add", "about", "digest", "empty"])
+def test_damage_is_found_when_an_entry_is_read(tmp_path: Path, damage: str) -> None:
+    folder = _entry(Store(tmp_path), weights=b"12345", more=b"abc")
+    file, about = folder / "weights", folder / "entry.json"
+    name = "weights"
+    if damage == "flip":
+        file.write_bytes(b"12344")
+    elif damage == "grow":
+        file.write_bytes(b"123456")
+    elif damage == "lose":
+        file.unlink()
+    elif damage == "add":
+        (folder / "added").write_bytes(b"")
+        name = "added"
+    else:
+        name = "entry.json"
+        text = about.read_text(encoding="utf-8")
+        about.write_text({"about": text.replace("1.0", "2.0"), "digest": "{}", "empty": ""}[damage], encoding="utf-8")
+    store = Store(tmp_path)
+    with pytest.raises(DamagedEntry, match=re.escape(f"{folder}: {name} is missing or damaged")) as raised:
+        store.entry("train", KEY)
+    assert (raised.value.kind, raised.value.key, raised.value.file) == ("train", KEY, name)
+    assert [error.file for error in store.verify()] == [name]
+    store.drop("train", KEY)
+    assert not store.has("train", KEY)
+    assert list(store.verify()) == []
+
+
+def test_files_are_read_once_a_process_as_long_as_size_and_time_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    folder = _entry(store)
+    read: list[str] = []
+    real = store_module._file_digest
+    monkeypatch.setattr(store_module, "_file_digest", lambda path: read.append(path.name) or real(path))
+    store.entry("train", KEY)
+    store.entry("train", KEY)
+    assert read == ["weights"]
+    (folder / "weights").write_bytes(b"54321")
+    with pytest.raises(DamagedEntry):
+        store.entry("train", KEY)
+    assert read == ["weights", "weights"]
+
+
+def test_an_entry_that_is_not_there_is_no_entry(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"entry\.json is missing or damaged; remove that folder and run again"):
+        Store(tmp_path).entry("train", KEY)
+
+
+def test_a_store_is_marked_and_private(tmp_path: Path) -> None:
+    store = Store(tmp_path / "new" / "store")
+    assert (store.root / MARKER).is_file()
+    assert (store.root / ".gitignore").read_text(encoding="utf-8").splitlines()[-1] == "*"
+    assert stat.S_IMODE(store.root.stat().st_mode) == 0o700
+    Store(store.root)  # again
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert (Store(empty).root / MARKER).is_file()
+
+
+def test_a_folder_with_something_else_in_it_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "Documents" / "taxes").mkdir(parents=True)
+    with pytest.raises(StoreError, match="is no store of edgeaudit: it is not empty and has no"):
+        Store(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["Documents"]
+
+
+def test_two_that_open_a_new_store_at_once_do_not_take_it_for_another_folder(tmp_path: Path) -> None:
+    (tmp_path / f".{MARKER}-being-written").touch()
+    assert (Store(tmp_path).root / MARKER).is_file()
+
+
+def test_links_and_foreign_files_are_never_entries(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    store = Store(tmp_path / "store")
+    _entry(Store(outside), A)
+    _entry(store, B)
+    (store.root / "train" / A).symlink_to(outside / "train" / A)
+    (store.root / "query").symlink_to(outside / "train")
+    (store.root / "train" / "notes").mkdir()
+    (store.root / "train" / "notes" / "entry.json").touch()
+    assert not store.has("train", A)
+    assert [entry.ref for entry in store.entries()] == [Ref("train", B)]
+    assert store.clean() == 1
+    assert Store(outside).has("train", A)
+    assert (store.root / "train" / "notes").is_dir()
+
+
+def test_purge_leaves_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    _entry(store)
+    (store.partial("query", KEY) / "block.npy").touch()
+    (store.logs() / "worker.log").touch()
+    (store.devices() / "ledger.json").touch()
+    assert store.purge() == 1
+    assert not store.root.exists()
+
+
+def test_purge_keeps_what_the_store_did_not_write_and_says_so(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    _entry(store)
+    (store.root / "mine.txt").touch()
+    with pytest.raises(StoreError, match=r"keeps what the store did not write: mine\.txt"):
+        store.purge()
+    assert [path.name for path in store.root.iterdir()] == ["mine.txt"]
+
+
+def test_purge_waits_for_nobody_who_writes(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    with store.writing("train", KEY), pytest.raises(StoreError, match="is being written to"):
+        store.purge()
 
 
 def test_usage_and_clean(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    for key in ("a", "b"):
+    for key in (A, B):
         with store.writing("train", key) as draft:
             (draft / "weights").write_bytes(b"12345")
             store.finish(draft, {})
     assert store.usage()["train"][0] == 2
-    assert store.clean(keep={("train", "a")}) == 1
-    assert store.has("train", "a")
-    assert not store.has("train", "b")
+    assert store.clean(keep={Ref("train", A)}) == 1
+    assert store.has("train", A)
+    assert not store.has("train", B)

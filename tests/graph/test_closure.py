@@ -1,0 +1,173 @@
+"""The source closure: what is imported, how it is written, and what is no part of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from edgeaudit.errors import RecipeError
+from edgeaudit.graph.closure import closure, current_closure, distribution_versions, module_file
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        path = folder / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def _own(*roots: str) -> set[str]:
+    return {name for name in closure(roots).modules if not name.startswith("edgeaudit")}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import layers",
+        "import layers as other",
+        "from layers import body",
+        "from layers import *",
+        "def f():\n    from layers import body",
+        "class A:\n    def f(self):\n        if True:\n            import layers",
+        "try:\n    import layers\nexcept ImportError:\n    layers = None",
+        "import importlib\nlayers = importlib.import_module('layers')",
+        "from importlib import import_module\nlayers = import_module('layers')",
+        "if not TYPE_CHECKING:\n    import layers",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import json\nelse:\n    import layers",
+        "x = [__import__ for _ in ()]; import layers",
+        "match 1:\n    case 1:\n        import layers",
+        "async def f():\n    async with a:\n        import layers",
+    ],
+)
+def test_a_sibling_is_in_it_however_it_is_imported(folder: Path, line: str) -> None:
+    _write(folder, {"mine": line, "layers": "import deeper", "deeper": "", "unrelated": ""})
+    assert _own("mine") == {"mine", "layers", "deeper"}
+
+
+def test_imports_for_type_checkers_never_run(folder: Path) -> None:
+    _write(folder, {"mine": "import typing\nif typing.TYPE_CHECKING:\n    import layers", "layers": ""})
+    assert _own("mine") == {"mine"}
+
+
+def test_packages_relative_imports_and_names_that_are_modules(folder: Path) -> None:
+    _write(
+        folder,
+        {
+            "pack/__init__": "from . import first",
+            "pack/first": "from .sub import second\nfrom ..pack import third",
+            "pack/third": "",
+            "pack/sub/__init__": "",
+            "pack/sub/second": "from .. import fourth",
+            "pack/fourth": "",
+            "pack/fifth": "",
+        },
+    )
+    inside = {"pack", "pack.first", "pack.third", "pack.sub", "pack.sub.second", "pack.fourth"}
+    assert _own("pack.first") == inside
+
+
+def test_folders_without_init_are_packages_too(folder: Path) -> None:
+    _write(folder, {"space/deep/mine": "import space.deep.other", "space/deep/other": ""})
+    assert _own("space.deep.mine") == {"space.deep.mine", "space.deep.other"}
+
+
+def test_circles_end(folder: Path) -> None:
+    _write(folder, {"one": "import two", "two": "import one"})
+    assert _own("one") == _own("two") == {"one", "two"}
+
+
+def test_a_changed_byte_is_another_digest_and_a_moved_file_is_not(folder: Path, tmp_path_factory: object) -> None:
+    _write(folder, {"mine": "import layers", "layers": "a = 1"})
+    first = closure(["mine"]).digest
+    _write(folder, {"layers": "a = 1  # a comment"})
+    assert closure(["mine"]).digest != first
+    _write(folder, {"layers": "a = 1"})
+    assert closure(["mine"]).digest == first
+    (folder / "deep").mkdir()
+    (folder / "layers.py").rename(folder / "deep" / "layers.py")
+    sys.path.insert(0, str(folder / "deep"))
+    try:
+        assert closure(["mine"]).digest == first
+    finally:
+        sys.path.remove(str(folder / "deep"))
+
+
+def test_a_change_is_noticed_by_a_process_that_goes_on(folder: Path) -> None:
+    _write(folder, {"mine": "import layers", "layers": "a = 1", "more": ""})
+    first = current_closure(["mine"])
+    assert current_closure(["mine"]) is first
+    _write(folder, {"layers": "import more"})
+    second = current_closure(["mine"])
+    assert second.digest != first.digest
+    assert "more" in second.modules
+
+
+def test_nothing_is_imported(folder: Path) -> None:
+    _write(
+        folder, {"pack/__init__": "raise SystemExit('imported')", "pack/mine": "import pack.other", "pack/other": ""}
+    )
+    assert _own("pack.mine") == {"pack", "pack.mine", "pack.other"}
+    assert "pack" not in sys.modules
+
+
+def test_a_module_that_does_not_parse_is_kept_by_its_bytes(folder: Path) -> None:
+    _write(folder, {"mine": "def ("})
+    assert _own("mine") == {"mine"}
+    assert closure(["mine"]).digest
+
+
+def test_other_packages_are_known_by_name_and_version(folder: Path) -> None:
+    _write(folder, {"mine": "import numpy.linalg\nimport sklearn\nimport json\nimport not_installed_anywhere"})
+    found = closure(["mine"])
+    assert found.packages == ("not_installed_anywhere", "numpy", "sklearn")
+    versions = distribution_versions(found.packages)
+    assert versions["not_installed_anywhere"] is None
+    assert set(versions) == {"not_installed_anywhere", "numpy", "scikit-learn"}
+
+
+def test_a_missing_root_is_named() -> None:
+    for name in ("no_such_module", "json.no_such", "not a name", "a..b"):
+        with pytest.raises(RecipeError, match=f"'{name}' cannot be found"):
+            closure([name])
+
+
+def test_the_engine_and_the_registries_plugins_are_no_part_of_a_stage() -> None:
+    modules = closure(["edgeaudit.stages.query", "edgeaudit.runtimes.onnxruntime"]).modules
+    assert not [name for name in modules if name.startswith("edgeaudit.graph")]
+    assert {"edgeaudit.filetypes.agreement", "edgeaudit.host.quiet", "edgeaudit.stages.check_answers"} <= modules
+    assert not [name for name in modules if name.startswith(("edgeaudit.devices", "edgeaudit.agent", "edgeaudit.cli"))]
+    assert not modules & {"edgeaudit.runtimes.litert", "edgeaudit.runtimes.openvino", "edgeaudit.recipes.training"}
+
+
+def test_every_module_of_the_package_is_found() -> None:
+    root = Path(__file__).resolve().parents[2]
+    for top in ("edgeaudit", "edgeaudit/exporters"):
+        for path in (root / top).glob("*.py"):
+            name = f"{top}/{path.stem}".replace("/", ".").removesuffix(".__init__")
+            assert module_file(name) is not None, name
+
+
+def test_what_a_stage_really_loads_is_in_its_closure(tmp_path: Path) -> None:
+    """An import of every module of a closure loads no module of ours beside it."""
+    roots = ["edgeaudit.stages.query", "edgeaudit.runtimes.onnxruntime"]
+    code = (
+        "import sys, json, importlib\n"
+        f"for name in {roots!r}: importlib.import_module(name)\n"
+        "print(json.dumps(sorted(n for n in sys.modules if n.split('.')[0] == 'edgeaudit')))"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    loaded = set(__import__("json").loads(done.stdout))
+    outside = {n for n in loaded - closure(roots).modules if not n.startswith("edgeaudit.graph")}
+    assert not outside

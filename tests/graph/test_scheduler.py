@@ -1,0 +1,98 @@
+"""The order of jobs, without processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeaudit.errors import DamagedEntry, DataError, JobCrashed
+from edgeaudit.graph.job import Outcome
+from edgeaudit.graph.scheduler import Scheduler
+from edgeaudit.graph.store import Store
+from edgeaudit.graph.worker import execute
+from tests.graph.jobs import Say, graph
+
+
+def _labels(scheduler: Scheduler, count: int, *, idle: bool) -> list[str]:
+    return [job.label for job in scheduler.take_ready(count, idle=idle)]
+
+
+def test_jobs_that_only_a_failed_one_would_use_are_abandoned(tmp_path: Path) -> None:
+    bad, feeder = Say(words="bad"), Say(words="feeder")
+    both = Say(words="both", before=(bad, feeder))
+    scheduler = Scheduler(Store(tmp_path), graph(bad, feeder, both))
+    assert _labels(scheduler, 1, idle=True) == ["bad"]
+    dropped = scheduler.finish(bad, Outcome(bad.ref, 0.1, DataError("no")))
+    assert [job.label for job in dropped] == ["both", "feeder"]
+    assert _labels(scheduler, 5, idle=True) == []
+
+
+def test_what_needs_an_exclusive_job_runs_after_it_and_others_do_not_wait(tmp_path: Path) -> None:
+    alone = Say(words="alone", alone=True)
+    after, beside = Say(words="after", before=(alone,)), Say(words="beside")
+    scheduler = Scheduler(Store(tmp_path), graph(alone, after, beside))
+    assert _labels(scheduler, 4, idle=True) == ["beside"]
+    assert _labels(scheduler, 3, idle=False) == []  # "beside" still runs
+    scheduler.finish(beside, Outcome(beside.ref, 0.1))
+    assert _labels(scheduler, 4, idle=True) == ["alone"]
+    scheduler.finish(alone, Outcome(alone.ref, 0.1))
+    assert _labels(scheduler, 4, idle=True) == ["after"]
+
+
+def test_a_crashed_job_comes_again_alone_before_exclusive_ones_and_only_once(tmp_path: Path) -> None:
+    crashed, other, alone = Say(words="crashed"), Say(words="other"), Say(words="alone", alone=True)
+    scheduler = Scheduler(Store(tmp_path), graph(crashed, other, alone))
+    assert _labels(scheduler, 1, idle=True) == ["crashed"]
+    died = Outcome(crashed.ref, 0.1, JobCrashed("died", again=True))
+    assert scheduler.repeat(crashed, died) is crashed
+    assert _labels(scheduler, 2, idle=True) == ["other"]
+    scheduler.finish(other, Outcome(other.ref, 0.1))
+    assert _labels(scheduler, 2, idle=True) == ["crashed"]
+    assert scheduler.repeat(crashed, died) is None
+
+
+def test_over_a_limit_is_no_accident(tmp_path: Path) -> None:
+    job = Say(words="slow")
+    scheduler = Scheduler(Store(tmp_path), graph(job))
+    list(scheduler.take_ready(1, idle=True))
+    assert scheduler.repeat(job, Outcome(job.ref, 0.1, JobCrashed("slow"))) is None
+
+
+def test_all_that_read_a_damaged_entry_wait_until_it_is_made_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = Say(words="first")
+    execute(first, store)
+    one, two, three = (Say(words=name, before=(first,)) for name in ("one", "two", "three"))
+    scheduler = Scheduler(store, graph(first, one, two, three))
+    assert _labels(scheduler, 2, idle=True) == ["one", "two"]
+    damage = DamagedEntry(*first.ref, "words.txt", "folder")
+    assert scheduler.repeat(one, Outcome(one.ref, 0.1, damage)) is first
+    assert not store.has(*first.ref)
+    # The second met the same damage, or found nothing, while it ran beside the first.
+    assert scheduler.repeat(two, Outcome(two.ref, 0.1, damage)) is first
+    assert _labels(scheduler, 4, idle=True) == ["first"]
+    execute(first, store)
+    scheduler.finish(first, Outcome(first.ref, 0.1))
+    assert _labels(scheduler, 4, idle=True) == ["one", "two", "three"]
+    assert len(scheduler.result.damaged) == 1
+
+
+def test_damage_without_end_is_an_error(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = Say(words="first")
+    execute(first, store)
+    one = Say(words="one", before=(first,))
+    scheduler = Scheduler(store, graph(first, one))
+    damage = Outcome(one.ref, 0.1, DamagedEntry(*first.ref, "words.txt", "folder"))
+    again = []
+    for _ in range(4):
+        list(scheduler.take_ready(1, idle=True))
+        again.append(scheduler.repeat(one, damage))
+        execute(first, store)
+        scheduler.finish(first, Outcome(first.ref, 0.1))
+    assert again == [first, first, first, None]
+
+
+def test_damage_in_what_the_job_does_not_need_is_its_own_error(tmp_path: Path) -> None:
+    job, stranger = Say(words="job"), Say(words="stranger")
+    scheduler = Scheduler(Store(tmp_path), graph(job))
+    assert scheduler.repeat(job, Outcome(job.ref, 0.1, DamagedEntry(*stranger.ref, "words.txt", "folder"))) is None
