@@ -256,7 +256,7 @@ class Pass(ABC):
         self.spec.versions()
         with (
             toolchain_errors(f"the pass '{self.spec.name}'"),
-            _random_states_kept(torch_comes=self.spec.consumes == "torch"),
+            _random_states_kept(torch_comes="torch" in self.spec.packages),
         ):
             product = self._apply(job)
         for name in (product.file, *product.companions):

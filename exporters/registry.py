@@ -7,6 +7,7 @@ from functools import cache
 
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters import (
+    ai_edge_quantizer,
     distillation,
     executorch,
     finetune,
@@ -43,6 +44,7 @@ def find_pass(name: str) -> Pass:
 @cache
 def _passes() -> Mapping[str, type[Pass]]:
     modules = (
-        onnx, litert, nncf, nncf_ptq, nncf_qat, openvino, executorch, torch_pruning, distillation, finetune, tflite,
+        onnx, litert, ai_edge_quantizer, nncf, nncf_ptq, nncf_qat, openvino, executorch, torch_pruning, distillation,
+        finetune, tflite,
     )  # fmt: skip
     return with_entry_points(tuple(step for module in modules for step in module.PASSES), GROUP, Pass, ToolchainError)

@@ -13,7 +13,8 @@ from edgeaudit.config.formats import FormatUse
 from edgeaudit.config.target import AS_SHIPPED
 from edgeaudit.errors import ArtifactError, SpecError, ToolchainError, did_you_mean
 from edgeaudit.exporters import Pass, PassSpec, find_pass, pass_specs
-from edgeaudit.filetypes.artifact import KINDS, Kind
+from edgeaudit.filetypes.artifact import Kind
+from edgeaudit.filetypes.registry import filetype_of
 from edgeaudit.formats.incompatibilities import refusal
 from edgeaudit.formats.presets import FORMATS, Format, PassUse, tolerance_of
 from edgeaudit.runtimes.execution_providers import reduced_precisions
@@ -62,12 +63,10 @@ def _as_shipped(use: FormatUse, artifact: Path | None) -> Format:
 
 
 def _kind(artifact: Path) -> Kind:
-    if artifact.suffix not in KINDS:
-        raise SpecError(
-            f"target.artifact: {artifact.name} ends in none of {', '.join(KINDS)} (TFLite, ONNX, OpenVINO IR, "
-            "ExecuTorch), so it is not known what serves it"
-        )
-    return KINDS[artifact.suffix]
+    try:
+        return filetype_of(artifact).spec.name
+    except ArtifactError as exc:
+        raise SpecError(f"target.artifact: {exc}") from exc
 
 
 def _require_kind(found: Format, use: FormatUse, artifact: Path | None) -> None:

@@ -12,8 +12,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeaudit.config.data import DataSpec
+from edgeaudit.devices.shipping import shipped
 from edgeaudit.errors import ArtifactError
-from edgeaudit.filetypes.artifact import KINDS, Artifact, file_sha256
+from edgeaudit.filetypes.artifact import Artifact, file_sha256
+from edgeaudit.filetypes.registry import filetype_of, filetype_specs
 from edgeaudit.graph.job import JobContext
 from edgeaudit.graph.store import Store
 from edgeaudit.population.base import Population
@@ -104,10 +106,10 @@ def _adopt(
     tmp_path: Path, store: Store, path: Path, preprocessing: object = "raw", layout: str = "auto", **inputs: Any
 ) -> tuple[Artifact, list[str]]:
     _population(tmp_path, store, preprocessing, layout)
-    runtime = default_runtime(KINDS[path.suffix]).spec
+    runtime = default_runtime(filetype_of(path).spec.name).spec
     draft = tmp_path / "draft"
     draft.mkdir()
-    names = runtime.companions(path)
+    names = filetype_of(path).companions(path)
     given = {
         "population": "p",
         "file": {
@@ -188,6 +190,23 @@ def test_a_stated_accuracy_is_checked(tmp_path: Path, store: Store) -> None:
         _adopt(tmp_path, store, _onnx(tmp_path / "made.onnx"), accuracy=0.7)
 
 
+@pytest.mark.parametrize("location", ["made.onnx.data", "weights/of it.bin"])
+def test_external_data_are_taken_along(tmp_path: Path, store: Store, location: str) -> None:
+    path = _onnx(tmp_path / "made.onnx")
+    (tmp_path / location).parent.mkdir(exist_ok=True)
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location=location, size_threshold=64)
+    artifact, found = _adopt(tmp_path, store, path)
+    manifest = artifact.manifest
+    assert manifest.companions == {location: file_sha256(tmp_path / location)}
+    assert manifest.bytes == path.stat().st_size + WEIGHTS.nbytes
+    assert artifact.changed() is None
+    assert "right on 100.0%" in found[5]
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    shipped(artifact, folder)
+    assert Artifact.load(folder).changed() is None
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -217,7 +236,7 @@ def test_a_declared_softmax_is_held_against_the_answers(
         _adopt(tmp_path, store, _onnx(tmp_path / "made.onnx", softmax=softmax), softmax=wish)
 
 
-@pytest.mark.parametrize("suffix", KINDS)
+@pytest.mark.parametrize("suffix", [suffix for spec in filetype_specs() if spec.adoptable for suffix in spec.suffixes])
 def test_text_is_no_artifact(tmp_path: Path, store: Store, suffix: str) -> None:
     path = tmp_path / f"text{suffix}"
     path.write_text("no model\n" * 100, encoding="utf-8")
@@ -236,21 +255,3 @@ def test_a_file_that_was_cut_short(tmp_path: Path, store: Store, passes: list[st
     cut.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ArtifactError, match=r"cut\.\w+"):
         _adopt(tmp_path, store, cut)
-
-
-@pytest.mark.toolchain
-@pytest.mark.parametrize("passes", [["litert.export"], ["openvino.export"], ["executorch.export"], ["onnx.export"]])
-def test_every_kind_says_what_it_takes(tmp_path: Path, passes: list[str]) -> None:
-    made = converted(tmp_path, passes)
-    contract = default_runtime(made.manifest.kind).contract(made.path)
-    (entry,), (exit_,) = contract.inputs, contract.outputs
-    assert (entry.shape[1:], exit_.shape[1:]) == ((2,), (2,))
-    assert (entry.dtype, exit_.dtype) == ("float32", "float32")
-
-
-@pytest.mark.toolchain
-def test_a_quantised_file_says_its_scales(tmp_path: Path) -> None:
-    made = converted(tmp_path, ["litert.export", "aeq.static-int8"])
-    contract = default_runtime("tflite").contract(made.path)
-    for found, known in ((contract.inputs[0], made.manifest.input), (contract.outputs[0], made.manifest.output)):
-        assert (found.dtype, found.scale, found.zero_point) == (known.dtype, known.scale, known.zero_point)
