@@ -381,9 +381,9 @@ def _files(artifacts: Mapping[str, Path], drafts: Path) -> list[_File]:
         draft = drafts / str(index)
         draft.mkdir()
         shipped(Artifact.load(folder), draft)
-        for path in sorted(draft.iterdir()):
+        for path in sorted(path for path in draft.rglob("*") if path.is_file()):
             known = found.setdefault(file_sha256(path), (path, []))
-            known[1].append(f"{there}/{path.name}")
+            known[1].append(f"{there}/{path.relative_to(draft).as_posix()}")
     return [_File(digest, content, tuple(names)) for digest, (content, names) in found.items()]
 
 
