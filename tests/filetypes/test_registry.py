@@ -18,7 +18,6 @@ from edgeaudit.filetypes.artifact import TensorSpec
 from edgeaudit.filetypes.base import Contract, FileType, FileTypeSpec
 from edgeaudit.filetypes.registry import filetype_of, filetype_specs, find_filetype
 from edgeaudit.runtimes.registry import runtime_specs
-from tests.conftest import EntryPoint
 
 OWN = ("onnx", "tflite", "openvino", "executorch", "torch", "keras")
 
@@ -36,10 +35,20 @@ class Spoken(FileType):
         return Contract((TensorSpec("in", (-1, size), "float32"),), (TensorSpec("out", (-1, 2), "float32"),))
 
 
+class Point:
+    """An entry point of a package that is not there."""
+
+    name, value = "spoken", "their.module:Spoken"
+
+    @staticmethod
+    def load() -> object:
+        return Spoken
+
+
 @pytest.fixture
 def spoken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Another package that offers `Spoken`."""
-    monkeypatch.setattr(metadata, "entry_points", lambda **_: [EntryPoint(Spoken)])
+    monkeypatch.setattr(metadata, "entry_points", lambda **_: [Point])
     registry._known.cache_clear()
     yield
     registry._known.cache_clear()
