@@ -13,7 +13,7 @@ from edgeaudit.exporters.litert import FILE, records_channels_last
 from edgeaudit.exporters.read_back import read_back
 from edgeaudit.host.quiet import quiet
 
-__all__ = ["PASSES", "DynamicInt8", "Float16", "StaticInt8", "StaticInt16x8", "WeightOnlyInt8"]
+__all__ = ["DynamicInt8", "Float16", "StaticInt8", "StaticInt16x8", "WeightOnlyInt8"]
 
 
 class _Quantise(Pass):
@@ -172,9 +172,6 @@ class StaticInt16x8(StaticInt8):
         from ai_edge_quantizer import recipe
 
         return recipe.static_wi8_ai16()
-
-
-PASSES: tuple[type[Pass], ...] = (Float16, DynamicInt8, WeightOnlyInt8, StaticInt8, StaticInt16x8)
 
 
 def _between_floats(recipe: Any) -> Any:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.errors import ToolchainError, did_you_mean, toolchain_errors
+from edgeaudit.errors import ToolchainError, did_you_mean, pip_line, toolchain_errors
 from edgeaudit.filetypes.artifact import Kind, TensorSpec
 from edgeaudit.host.isolation import IsolationGroup
-from edgeaudit.host.packages import installed_versions, package_versions
+from edgeaudit.host.packages import installed_versions, package_versions, providing_distribution
 from edgeaudit.recipes.base import Recipe
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class PassSpec:
     """What a pass needs and makes; readable without importing its toolchain.
 
     name: `toolchain.step`, as written in a format.
-    extra: the pip extra of edgeaudit that brings the toolchain.
+    extra: the pip extra that brings the toolchain, of the distribution that brings the pass.
     packages: the distributions whose versions decide the output; they enter the job's key.
     consumes, produces: artifact kinds.
     calibrates: reads calibration records. trains: changes weights with the model's own training records.
@@ -75,11 +75,14 @@ class PassSpec:
     @property
     def remedy(self) -> str:
         """The command that installs what is missing."""
-        return f"pip install 'edgeaudit[{self.extra}]'"
+        return pip_line(self.extra, self._provider())
 
     def versions(self) -> dict[str, str]:
         """Installed version of each package; raises `MissingToolchain` with the pip line."""
-        return package_versions(f"the pass '{self.name}'", self.packages, self.extra)
+        return package_versions(f"the pass '{self.name}'", self.packages, self.extra, self._provider)
+
+    def _provider(self) -> str:
+        return providing_distribution(self, "edgeaudit.exporters")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
 from edgeaudit.recipes.base import Recipe, import_function
 
-__all__ = ["PASSES", "Distil", "student_recipe"]
+__all__ = ["Distil", "student_recipe"]
 
 _WIDTHS = ("width", "width_mult", "hidden")
 """Options that make an architecture narrower, by name."""
@@ -69,9 +69,6 @@ class Distil(Pass):
         sizes = [sum(parameter.numel() for parameter in module.parameters()) for module in (student, teacher)]
         notes = {"parameters": sizes[0], "teacher_parameters": sizes[1], "loss": loss}
         return Product(job.save_weights(student.state_dict()), notes=notes, recipe=recipe)
-
-
-PASSES: tuple[type[Pass], ...] = (Distil,)
 
 
 def student_recipe(teacher: Recipe, params: Mapping[str, Any]) -> Recipe:

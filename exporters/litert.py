@@ -18,7 +18,7 @@ from edgeaudit.host.quiet import quiet
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["FILE", "PASSES", "Export", "Pt2eInt8", "records_channels_last"]
+__all__ = ["FILE", "Export", "Pt2eInt8", "records_channels_last"]
 
 FILE = "model.tflite"
 
@@ -98,9 +98,6 @@ class Pt2eInt8(Pass):
             _convert(module, shape, job, quant_config=quant_config.QuantConfig(pt2e_quantizer=quantizer))
         _require_bias_scales(job.workdir / FILE)
         return read_back(job, "tflite", FILE)
-
-
-PASSES: tuple[type[Pass], ...] = (Export, Pt2eInt8)
 
 
 def _as_tflite_takes_it(module: nn.Module, shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:

@@ -17,7 +17,7 @@ from edgeaudit.host.quiet import quiet
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["FILE", "PASSES", "DynamicInt8", "Export", "Float16", "StaticInt8", "product"]
+__all__ = ["FILE", "DynamicInt8", "Export", "Float16", "StaticInt8", "product"]
 
 FILE = "model.onnx"
 _CALIBRATION_BATCH = 64
@@ -193,9 +193,6 @@ class StaticInt8(Pass):
                 extra_options={"CalibPercentile": params["percentile"]} if clips else {},
             )
         return product(job)
-
-
-PASSES: tuple[type[Pass], ...] = (Export, DynamicInt8, Float16, StaticInt8)
 
 
 def _quant_type(short: str) -> Any:

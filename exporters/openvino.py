@@ -19,7 +19,7 @@ from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
 from edgeaudit.exporters.read_back import read_back
 from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 
-__all__ = ["PASSES", "Export", "save"]
+__all__ = ["Export", "save"]
 
 _FILE = "model.xml"
 _COUNTED = re.compile(r"[A-Za-z]+_\d+")
@@ -62,9 +62,6 @@ class Export(Pass):
             entry.get_tensor().set_names({"input"})
             answer.get_tensor().set_names({"probabilities" if inside else "logits"})
             return save(model, job, half=half)
-
-
-PASSES: tuple[type[Pass], ...] = (Export,)
 
 
 def save(model: Any, job: ExportJob, *, half: bool = False) -> Product:

@@ -13,7 +13,7 @@ from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
 from edgeaudit.exporters.read_back import read_back
 from edgeaudit.host.quiet import quiet
 
-__all__ = ["PASSES", "Convert"]
+__all__ = ["Convert"]
 
 _FILE = "model.tflite"
 _STATIC = ("int8", "int16x8")
@@ -79,9 +79,6 @@ class Convert(Pass):
             content = _converted(tensorflow(), model, job, self.calibrates(job.params))
             (job.workdir / _FILE).write_bytes(content)
         return read_back(job, "tflite", _FILE, softmax_inside=inside)
-
-
-PASSES: tuple[type[Pass], ...] = (Convert,)
 
 
 def _converted(tf: Any, model: Any, job: ExportJob, calibrates: bool) -> bytes:  # noqa: FBT001

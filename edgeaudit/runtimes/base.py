@@ -11,10 +11,10 @@ from typing import Any, ClassVar, final
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.errors import ArtifactError, EdgeAuditError, did_you_mean
+from edgeaudit.errors import ArtifactError, EdgeAuditError, did_you_mean, pip_line
 from edgeaudit.filetypes.artifact import Artifact, Kind, TensorSpec
 from edgeaudit.host.isolation import IsolationGroup
-from edgeaudit.host.packages import installed_versions, package_versions
+from edgeaudit.host.packages import installed_versions, package_versions, providing_distribution
 
 __all__ = ["Runtime", "RuntimeSpec"]
 
@@ -62,7 +62,7 @@ class RuntimeSpec:
     @property
     def remedy(self) -> str:
         """The command that installs what is missing."""
-        return f"pip install 'edgeaudit[{self.extra}]'"
+        return pip_line(self.extra, self._provider())
 
     @property
     def timed_here(self) -> bool:
@@ -77,7 +77,10 @@ class RuntimeSpec:
 
     def versions(self) -> dict[str, str]:
         """Installed version of each package; raises `MissingToolchain` with the pip line."""
-        return package_versions(f"the runtime '{self.name}'", self._distributions(), self.extra)
+        return package_versions(f"the runtime '{self.name}'", self._distributions(), self.extra, self._provider)
+
+    def _provider(self) -> str:
+        return providing_distribution(self, "edgeaudit.runtimes")
 
     def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Defaults overridden by `given`; `ArtifactError` for an unknown option and for a batch that is none."""
