@@ -116,10 +116,10 @@ def _half(value: Any) -> Any:
 
 def _builder(name: str) -> Callable[..., Any]:
     """The function that builds the architecture `name`."""
-    from edgeaudit.recipes.architectures import ARCHITECTURES
+    from edgeaudit.recipes.registry import ARCHITECTURES
 
-    if name in ARCHITECTURES:
-        return ARCHITECTURES[name].build
+    if name in ARCHITECTURES.names():
+        return ARCHITECTURES.find(name).build
     if name.startswith("torchvision:"):
         from torchvision import models
 

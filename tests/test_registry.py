@@ -12,14 +12,21 @@ import pytest
 
 from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, Scores
 from edgeaudit.attacks.registry import ATTACKS
-from edgeaudit.errors import AttackError, MissingToolchain, ToolchainError
+from edgeaudit.devices.registry import TRANSPORTS, find_way
+from edgeaudit.devices.transport import Reach, TransportSpec, Way
+from edgeaudit.errors import AttackError, DataError, DeviceError, MissingToolchain, ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
 from edgeaudit.exporters.registry import PASSES
+from edgeaudit.population.registry import SOURCES
+from edgeaudit.population.sources import Raw, Source, SourceSpec, find_source
+from edgeaudit.recipes import Recipe, build
+from edgeaudit.recipes.base import Architecture, ArchitectureSpec
+from edgeaudit.recipes.registry import ARCHITECTURES
 from edgeaudit.registry import Registry
 from edgeaudit.runtimes.registry import RUNTIMES
 
 Offer = Callable[..., None]
-REGISTRIES: tuple[Registry[Any, Any], ...] = (ATTACKS, PASSES, RUNTIMES)
+REGISTRIES: tuple[Registry[Any, Any], ...] = (ATTACKS, PASSES, RUNTIMES, SOURCES, ARCHITECTURES, TRANSPORTS)
 
 
 class Loud(Attack):
@@ -42,6 +49,34 @@ class CrashWithExtra(Crash):
 
 class Nameless(Attack):
     def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:
+        raise AssertionError
+
+
+class Rows(Source):
+    spec: ClassVar[SourceSpec] = SourceSpec("rows", "rows of zeros", "rows:<number>", takes_name=True)
+
+    def read(self) -> Raw:
+        rows = int(self.name.partition(":")[2])
+        return Raw(np.zeros((rows, 2)), np.arange(rows))
+
+
+class Linear(Architecture):
+    spec: ClassVar[ArchitectureSpec] = ArchitectureSpec("linear", "one layer")
+
+    @staticmethod
+    def build(input_shape: tuple[int, ...], n_classes: int) -> Any:
+        from torch import nn
+
+        return nn.Linear(input_shape[0], n_classes)
+
+
+class Carrier(Way):
+    spec: ClassVar[TransportSpec] = TransportSpec("pigeon", "pigeon://loft", "by hand")
+
+    def facts(self, runtime: str) -> dict[str, Any]:
+        raise AssertionError
+
+    def serve(self, *arguments: Any, **named: Any) -> Any:
         raise AssertionError
 
 
@@ -131,3 +166,26 @@ def test_what_a_plugin_lacks_is_installed_with_the_plugins_own_distribution(offe
         with pytest.raises(MissingToolchain, match=line):
             PASSES.find(name).spec.versions()
     assert CrashWithExtra.spec.remedy == "pip install 'theirs[more]'"
+
+
+def test_another_packages_source_has_what_stands_behind_the_colon(offered: Offer) -> None:
+    offered(("rows", Rows))
+    assert find_source("rows:3", None, {}).read().x.shape == (3, 2)
+    assert find_source("rows_of:mine", None, {}).spec.name == "function"
+    with pytest.raises(
+        DataError, match=r"'row' is not known\. Did you mean 'rows'\? It is one of: digits, .*rows:<number>"
+    ):
+        find_source("row", None, {})
+
+
+def test_another_packages_architecture_is_built_by_name(offered: Offer) -> None:
+    offered(("anything", Linear))
+    assert build(Recipe("linear", (4,), 3), seed=0).weight.shape == (3, 4)
+
+
+def test_another_packages_transport_is_found_by_its_scheme(offered: Offer) -> None:
+    offered(("pigeon", Carrier))
+    assert isinstance(find_way(Reach("pigeon://loft")), Carrier)
+    for via in ("pigeon", "telnet://board", "http", "emulated://x", ""):
+        with pytest.raises(DeviceError, match=r"names no known transport.*emulated, ssh://.*, pigeon://loft"):
+            find_way(Reach(via))

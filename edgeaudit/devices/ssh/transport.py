@@ -26,7 +26,7 @@ from edgeaudit.devices.profiles import find_profile
 from edgeaudit.devices.serving import ClientServing
 from edgeaudit.devices.shipping import shipped
 from edgeaudit.devices.ssh.link import FarProgram, ProgramEnded, SshLink, require_address
-from edgeaudit.devices.transport import Reach, Way
+from edgeaudit.devices.transport import Reach, TransportSpec, Way
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, MissingToolchain
 from edgeaudit.filetypes.artifact import Artifact, file_sha256
 
@@ -324,6 +324,7 @@ class _State:
 class SshWay(Way):
     """Over ssh. lease: seconds for which an agent waits for a connection that was cut."""
 
+    spec: ClassVar[TransportSpec] = TransportSpec("ssh", "ssh://[user@]host[:port]", "a board that is reached over ssh")
     timed: ClassVar[bool] = True
 
     def __init__(self, reach: Reach, lease: float = LEASE_SECONDS) -> None:
