@@ -19,6 +19,7 @@ from edgeaudit.config.entries import AttackEntry, AttackItem, Params
 from edgeaudit.config.formats import FormatItem, FormatUse
 from edgeaudit.config.mistakes import sentences
 from edgeaudit.config.model import ModelSpec
+from edgeaudit.config.report import ReportSpec
 from edgeaudit.config.target import ALONE, AS_SHIPPED, TargetSpec
 from edgeaudit.config.threat import ThreatSpec
 from edgeaudit.config.variables import expanded
@@ -91,6 +92,8 @@ class AuditSpec(Section):
     """Sets of formats that one attacker holds, by their ids, or `all` of them."""
     quality: QualitySpec = QualitySpec()
     """What a format costs beside what it leaks."""
+    report: ReportSpec = ReportSpec()
+    """Which reports are written."""
     budgets: Annotated[
         dict[Annotated[str, names_of("metric")], tuple[BudgetSpec, ...]],
         BeforeValidator(as_budgets, json_schema_input_type=BudgetsInput),
