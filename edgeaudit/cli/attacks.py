@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.table import Column, Table
 
-from edgeaudit.attacks.base import AttackSpec, Needs
 from edgeaudit.attacks.registry import attack_specs
+
+if TYPE_CHECKING:
+    from edgeaudit.attacks.base import AttackSpec, Needs
 
 __all__ = ["attacks"]
 

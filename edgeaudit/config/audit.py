@@ -119,6 +119,11 @@ class AuditSpec(Section):
             raw["formats"] = [{"format": AS_SHIPPED, "name": name} for name in artifact]
         return raw
 
+    def with_writers(self, names: Iterable[str]) -> AuditSpec:
+        """The same audit with these report writers beside its own."""
+        writers = tuple(dict.fromkeys((*self.report.writers, *names)))
+        return self.model_copy(update={"report": ReportSpec(writers=writers)})
+
     @property
     def attacks(self) -> tuple[str, ...]:
         """Names of the attacks, in the order of audit.yaml; `all` among them stands for every attack."""
