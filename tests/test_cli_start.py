@@ -15,6 +15,7 @@ HEAVY = (
     "onnxruntime", "tensorflow", "keras", "openvino", "nncf",
 )  # fmt: skip
 VERBS = (
+    "schema",
     "init", "doctor", "plan", "run", "attack", "check", "report", "formats", "attacks", "agent",
     "cache ls", "cache clean", "environments list", "environments prepare", "environments remove", "devices list",
     "devices show", "devices probe", "devices emulate", "devices deploy",

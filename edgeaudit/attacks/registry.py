@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from edgeaudit.errors import AttackError
 from edgeaudit.registry import Registry
+from edgeaudit.settings import checked_settings
 
 if TYPE_CHECKING:
     from edgeaudit.attacks.base import Attack, AttackSpec
 
-__all__ = ["ALL", "ATTACKS", "attack_names", "attack_specs", "chosen_attacks", "find_attack"]
+__all__ = [
+    "ALL",
+    "ATTACKS",
+    "attack_names",
+    "attack_specs",
+    "chosen_attacks",
+    "find_attack",
+    "make_attack",
+    "settings_of",
+]
 
 ALL = "all"
 """In audit.yaml, stands for every known attack."""
@@ -60,3 +70,17 @@ def chosen_attacks(names: Iterable[str]) -> tuple[str, ...]:
 def find_attack(name: str) -> type[Attack]:
     """The attack called `name`; `AttackError` as `Registry.find` says."""
     return ATTACKS.find(name)
+
+
+def settings_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of an attack: its spec's defaults overridden by `given`.
+
+    Raises `AttackError` for an unknown attack or setting, and for a value of another type than the default's.
+    """
+    defaults = find_attack(name).spec.defaults
+    return checked_settings(f"attacks: '{name}'", "setting", given, defaults, AttackError)
+
+
+def make_attack(name: str, given: Mapping[str, Any]) -> Attack:
+    """The attack called `name` with these settings, each an argument of its class; errors as `settings_of`."""
+    return find_attack(name)(**settings_of(name, given))

@@ -10,9 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from edgeaudit.config.json_schema import SCHEMA_FILE, SCHEMA_ID
 from edgeaudit.errors import SpecError, store_errors
-from edgeaudit.pipeline.vocabulary import audit_schema_text
 
 __all__ = ["init"]
 
@@ -26,6 +24,9 @@ def init(
 
     Its JSON Schema is written beside it, as audit.schema.json, for editors that complete and check YAML.
     """
+    from edgeaudit.config.json_schema import SCHEMA_FILE
+    from edgeaudit.pipeline.vocabulary import audit_schema_text
+
     schema = path.with_name(SCHEMA_FILE)
     if path.exists() and not force:
         raise SpecError(f"{path} exists; give another name, or --force to overwrite it")
@@ -43,6 +44,8 @@ def init(
 
 def _is_generated(schema: Path) -> bool:
     """Whether an existing file was written by `init` or `schema`."""
+    from edgeaudit.config.json_schema import SCHEMA_ID
+
     try:
         content = json.loads(schema.read_bytes())
     except (OSError, ValueError):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import typer
 
-from edgeaudit.pipeline.vocabulary import audit_schema_text
-
 __all__ = ["schema"]
 
 
@@ -15,4 +13,6 @@ def schema() -> None:
     It lists the names of installed plugins as well; after installing one, write it again beside audit.yaml:
     edgeaudit schema > audit.schema.json
     """
+    from edgeaudit.pipeline.vocabulary import audit_schema_text
+
     typer.echo(audit_schema_text(), nl=False)

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, WithJsonSchema
 __all__ = ["NAMES", "Names", "Section", "as_list", "each_once", "names_of"]
 
 Names = Literal[
-    "format", "pass", "runtime", "attack", "attack-name", "recipe", "source", "profile", "device", "metric", "subset"
+    "format", "pass", "runtime", "attack", "attack-name", "recipe", "source", "profile", "device", "metric", "subset",
+    "writer",
 ]  # fmt: skip
 """Kinds of names that audit.yaml takes and that other parts of edgeaudit, and plugins, define."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from edgeaudit.config.base import Section
+from typing import Annotated
+
+from edgeaudit.config.base import Section, names_of
 
 __all__ = ["ReportSpec"]
 
@@ -10,5 +12,5 @@ __all__ = ["ReportSpec"]
 class ReportSpec(Section):
     """What is written beside audit.json, which is always written."""
 
-    writers: tuple[str, ...] = ("html",)
+    writers: tuple[Annotated[str, names_of("writer")], ...] = ("html",)
     """Names of report writers: `html`, `text`, or another package's."""

@@ -500,6 +500,7 @@ class _Planner:
                 traces=traces,
                 attacks=self.attacks.names,
                 cm_mia=self.attacks.cm_mia,
+                settings=self.attacks.settings,
                 local=device == LOCAL,
             ),
         )

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from importlib import metadata, resources
+from typing import Any, TypeVar
 
-from edgeaudit.attacks.registry import ALL, attack_names, find_attack
+from edgeaudit.attacks.registry import ALL, ATTACKS, find_attack
 from edgeaudit.config.attacks import WITH_SECTIONS
 from edgeaudit.config.json_schema import SCHEMA_FILE, JsonSchema, Term, Vocabulary, schema_text
 from edgeaudit.config.target import AS_SHIPPED
 from edgeaudit.devices.profiles import profile_names
 from edgeaudit.devices.transport import LOCAL
-from edgeaudit.exporters import PassSpec, find_pass, pass_specs
+from edgeaudit.exporters import PassSpec
+from edgeaudit.exporters.registry import PASSES
 from edgeaudit.formats.presets import FORMATS
 from edgeaudit.gate.judge import METRICS, SUBSETS
-from edgeaudit.runtimes.registry import find_runtime, runtime_specs
+from edgeaudit.population.registry import SOURCES
+from edgeaudit.recipes.registry import ARCHITECTURES
+from edgeaudit.registry import Registry
+from edgeaudit.report.registry import WRITERS
+from edgeaudit.runtimes.base import RuntimeSpec
+from edgeaudit.runtimes.registry import RUNTIMES
 
-__all__ = ["RECIPES", "SOURCES", "audit_schema_text", "vocabulary"]
+__all__ = ["RECIPES", "audit_schema_text", "vocabulary"]
+
+SpecT = TypeVar("SpecT")
 
 RECIPES: Mapping[str, str] = {
     "mlp": "fully connected",
@@ -29,13 +38,7 @@ RECIPES: Mapping[str, str] = {
     "keras:resnet8": "ResNet-8 of MLPerf Tiny, in Keras",
     "keras:checkpoint": "the architecture of model.checkpoint, a .keras file",
 }
-"""Built-in architectures; their modules import torch or TensorFlow."""
-
-SOURCES: Mapping[str, str] = {
-    "digits": "scikit-learn's handwritten digits, which need no download",
-    "npz": "arrays of an .npz file",
-    "folder": "images in one sub-folder for each class",
-}
+"""Edgeaudit's own architectures; their modules import torch or TensorFlow, so their specs are not read here."""
 
 _TYPES: Mapping[type, str] = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
@@ -49,24 +52,23 @@ def audit_schema_text() -> str:
 
 def vocabulary(*, plugins: bool) -> Vocabulary:
     """The names. plugins: whether those of other packages are among them. No toolchain is imported."""
-    attacks = [_attack(name) for name in attack_names() if plugins or _is_own(find_attack(name))]
+    attacks = [_attack(name) for name in _names(ATTACKS, plugins=plugins)]
     profiles = profile_names() if plugins else _own_profiles()
     return {
         "format": [*(Term(form.id, form.summary) for form in FORMATS.values()), Term(AS_SHIPPED, _SHIPPED)],
-        "pass": [_pass(spec) for spec in pass_specs() if plugins or _is_own(type(find_pass(spec.name)))],
-        "runtime": [
-            Term(spec.name, spec.summary, {name: _option(name, value) for name, value in spec.defaults.items()})
-            for spec in runtime_specs()
-            if plugins or _is_own(find_runtime(spec.name))
-        ],
+        "pass": [_pass(PASSES.find(name).spec) for name in sorted(_names(PASSES, plugins=plugins))],
+        "runtime": [_runtime(RUNTIMES.find(name).spec) for name in sorted(_names(RUNTIMES, plugins=plugins))],
         "attack": [*attacks, Term(ALL, "every attack")],
         "attack-name": [Term(term.name, term.summary) for term in attacks],
-        "recipe": _terms(RECIPES),
-        "source": _terms(SOURCES),
+        "recipe": _terms(
+            {**RECIPES, **{name: "" for name in _names(ARCHITECTURES, plugins=plugins) if name not in RECIPES}}
+        ),
+        "source": [Term(s.name, s.summary) for s in _specs(SOURCES, plugins=plugins) if not s.takes_name],
         "profile": _terms(dict.fromkeys(profiles, "")),
         "device": _terms(dict.fromkeys((LOCAL, *profiles), "")),
         "metric": _terms(dict.fromkeys(METRICS, "")),
         "subset": _terms(dict.fromkeys(SUBSETS, "")),
+        "writer": [Term(spec.name, spec.summary) for spec in _specs(WRITERS, plugins=plugins)],
     }
 
 
@@ -77,8 +79,12 @@ def _terms(names: Mapping[str, str]) -> list[Term]:
     return [Term(name, summary) for name, summary in names.items()]
 
 
-def _is_own(plugin: type) -> bool:
-    return plugin.__module__.startswith("edgeaudit.")
+def _names(registry: Registry[Any, Any], *, plugins: bool) -> tuple[str, ...]:
+    return registry.names() if plugins else tuple(registry.own)
+
+
+def _specs(registry: Registry[Any, SpecT], *, plugins: bool) -> list[SpecT]:
+    return [registry.find(name).spec for name in _names(registry, plugins=plugins)]
 
 
 def _own_profiles() -> Iterable[str]:
@@ -90,6 +96,10 @@ def _attack(name: str) -> Term:
     spec = find_attack(name).spec
     defaults = {} if name in WITH_SECTIONS else spec.defaults
     return Term(name, spec.summary, {key: {"default": value} for key, value in defaults.items()})
+
+
+def _runtime(spec: RuntimeSpec) -> Term:
+    return Term(spec.name, spec.summary, {name: _option(name, value) for name, value in spec.defaults.items()})
 
 
 def _pass(spec: PassSpec) -> Term:

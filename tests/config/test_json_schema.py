@@ -22,7 +22,7 @@ from edgeaudit.config.json_schema import SCHEMA_FILE, SCHEMA_ID, JsonSchema, Ter
 from edgeaudit.config.yaml_text import read_yaml
 from edgeaudit.errors import EdgeAuditError, SpecError
 from edgeaudit.formats.resolve import find_format
-from edgeaudit.pipeline.vocabulary import RECIPES, SOURCES, audit_schema_text, vocabulary
+from edgeaudit.pipeline.vocabulary import RECIPES, audit_schema_text, vocabulary
 
 COMMITTED = Path(config.__file__).with_name(SCHEMA_FILE)
 SCHEMA: JsonSchema = json.loads(COMMITTED.read_bytes())
@@ -248,13 +248,12 @@ def _looked_up(spec: AuditSpec) -> None:
 
 def test_the_recipes_and_sources_are_those_that_there_are() -> None:
     from edgeaudit.population.sources import find_source
-    from edgeaudit.recipes.architectures import ARCHITECTURES
     from edgeaudit.recipes.keras_checkpoint import CHECKPOINT
-    from edgeaudit.recipes.keras_models import ARCHITECTURES as IN_KERAS
+    from edgeaudit.recipes.registry import ARCHITECTURES
 
-    in_keras = [f"keras:{name}" for name in IN_KERAS]
-    assert list(RECIPES) == [*ARCHITECTURES, *in_keras, CHECKPOINT if ":" in CHECKPOINT else f"keras:{CHECKPOINT}"]
-    with pytest.raises(EdgeAuditError, match=rf"one of: {', '.join(SOURCES)}, torchvision"):
+    assert list(RECIPES) == [*ARCHITECTURES.own, CHECKPOINT if ":" in CHECKPOINT else f"keras:{CHECKPOINT}"]
+    sources = [term.name for term in vocabulary(plugins=False)["source"]]
+    with pytest.raises(EdgeAuditError, match=rf"one of: {', '.join(sources)}, torchvision"):
         find_source("none", None, {})
 
 

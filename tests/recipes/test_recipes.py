@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from edgeaudit.errors import RecipeError, TrainingError
-from edgeaudit.recipes.base import Recipe, Training, build
-from edgeaudit.recipes.base import source_digest
+from edgeaudit.recipes.base import Recipe, Training, build, source_digest
 from edgeaudit.recipes.registry import ARCHITECTURES
 from edgeaudit.recipes.resizing import resize
 from edgeaudit.recipes.training import distil, distil_model, distillation_loss, logits, train
