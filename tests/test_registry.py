@@ -17,11 +17,11 @@ from edgeaudit.devices.transport import Reach, TransportSpec, Way
 from edgeaudit.errors import AttackError, DataError, DeviceError, MissingToolchain, ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
 from edgeaudit.exporters.registry import PASSES
+from edgeaudit.filetypes.registry import FILETYPES
 from edgeaudit.graph.registry import EXECUTORS
 from edgeaudit.population.registry import SOURCES
 from edgeaudit.population.sources import Raw, Source, SourceSpec, find_source
-from edgeaudit.recipes import Recipe, build
-from edgeaudit.recipes.base import Architecture, ArchitectureSpec
+from edgeaudit.recipes.base import Architecture, ArchitectureSpec, Recipe, build
 from edgeaudit.recipes.registry import ARCHITECTURES
 from edgeaudit.registry import Registry
 from edgeaudit.report.registry import WRITERS
@@ -32,6 +32,7 @@ REGISTRIES: tuple[Registry[Any, Any], ...] = (
     ATTACKS,
     PASSES,
     RUNTIMES,
+    FILETYPES,
     SOURCES,
     ARCHITECTURES,
     TRANSPORTS,

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from edgeaudit.errors import ArtifactError, EdgeAuditError, MissingToolchain
 from edgeaudit.filetypes.artifact import Layout, TensorSpec
-from edgeaudit.host.packages import installed_versions, package_versions
+from edgeaudit.host.packages import installed_versions, package_versions, providing_distribution
 from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 
 __all__ = ["Array", "Contract", "Fact", "FileType", "FileTypeSpec", "WeightTensor", "fits", "stored_zero"]
@@ -75,7 +75,8 @@ class FileTypeSpec:
     name: the kind, in manifests (`kind`) and in the specs of passes (`consumes`, `produces`) and runtimes (`serves`).
     title: what its makers call such files, for messages.
     suffixes: of the file, with the dot; the first is the usual one.
-    extra: the pip extra of edgeaudit that brings `packages`, the distributions that read it.
+    extra: the pip extra that brings `packages`, the distributions that read it; of the distribution that brings the
+        file type.
     builds: package -> distributions that bring the same modules and may stand in for it.
     layouts: of a batch of records, in the order in which the type's kernels prefer them.
     unreadable: facts that such files do not state, each with the reason.
@@ -97,7 +98,13 @@ class FileTypeSpec:
 
     def versions(self) -> dict[str, str]:
         """Installed version of each package that reads such files; raises `MissingToolchain` with the pip line."""
-        return package_versions(f"reading {self.title} files", map(self._build, self.packages), self.extra)
+        return package_versions(
+            f"reading {self.title} files", map(self._build, self.packages), self.extra, self.provider
+        )
+
+    def provider(self) -> str:
+        """The distribution that brings the file type."""
+        return providing_distribution(self, "edgeaudit.filetypes")
 
     def _build(self, package: str) -> str:
         """The installed one of a package's builds."""
@@ -210,7 +217,9 @@ class FileType(ABC):
         except EdgeAuditError:
             raise
         except ImportError as exc:
-            raise MissingToolchain(f"reading {spec.title} files", exc.name or spec.packages[0], spec.extra) from exc
+            raise MissingToolchain(
+                f"reading {spec.title} files", exc.name or spec.packages[0], spec.extra, spec.provider()
+            ) from exc
         except OSError as exc:
             raise ArtifactError(f"{path} cannot be read: {exc.strerror or exc}") from exc
         except Exception as exc:  # readers raise classes of their own; there is no common base

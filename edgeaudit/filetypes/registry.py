@@ -1,45 +1,48 @@
-"""Which file types there are: those of edgeaudit by name, other packages' by the entry-point group below."""
+"""File types by name; another package offers one through the entry-point group `edgeaudit.filetypes`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
-from importlib import import_module, metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgeaudit.errors import ArtifactError, did_you_mean
-from edgeaudit.filetypes.base import FileType, FileTypeSpec
+from edgeaudit.errors import ArtifactError
+from edgeaudit.registry import Registry
 
-__all__ = ["GROUP", "OWN", "filetype_module", "filetype_of", "filetype_specs", "find_filetype"]
+if TYPE_CHECKING:
+    from edgeaudit.filetypes.base import FileType, FileTypeSpec
 
-GROUP = "edgeaudit.filetypes"
-OWN: Mapping[str, str] = {
-    "onnx": "edgeaudit.filetypes.onnx:Onnx",
-    "tflite": "edgeaudit.filetypes.tflite:Tflite",
-    "openvino": "edgeaudit.filetypes.openvino:OpenVino",
-    "executorch": "edgeaudit.filetypes.executorch:ExecuTorch",
-    "torch": "edgeaudit.filetypes.torch:Torch",
-    "keras": "edgeaudit.filetypes.keras:Keras",
-}
-"""Name -> `module:Class`, in the order in which listings have them."""
+__all__ = ["FILETYPES", "filetype_module", "filetype_of", "filetype_specs", "find_filetype"]
+
+FILETYPES: Registry[FileType, FileTypeSpec] = Registry(
+    noun="file type",
+    group="edgeaudit.filetypes",
+    base="edgeaudit.filetypes.base:FileType",
+    own={
+        "onnx": "edgeaudit.filetypes.onnx:Onnx",
+        "tflite": "edgeaudit.filetypes.tflite:Tflite",
+        "openvino": "edgeaudit.filetypes.openvino:OpenVino",
+        "executorch": "edgeaudit.filetypes.executorch:ExecuTorch",
+        "torch": "edgeaudit.filetypes.torch:Torch",
+        "keras": "edgeaudit.filetypes.keras:Keras",
+    },
+    error=ArtifactError,
+    named_by_spec=True,
+)
 
 
 def find_filetype(name: str) -> FileType:
-    """The file type called `name`; an unknown name raises `ArtifactError` with the known ones."""
-    known = _known()
-    if name not in known:
-        raise ArtifactError(f"there is no file type '{name}'.{did_you_mean(name, known)} There are: {', '.join(known)}")
-    return known[name]()
+    """The file type called `name`; `ArtifactError` as `Registry.find` says."""
+    return FILETYPES.find(name)()
 
 
 def filetype_module(name: str) -> str:
-    """The module that reads files of the type `name`, for the keys of jobs that do."""
-    return type(find_filetype(name)).__module__
+    """The module of the file type called `name`, for the keys of jobs that read such files."""
+    return FILETYPES.module(name)
 
 
 def filetype_specs() -> tuple[FileTypeSpec, ...]:
-    """Every file type's spec. No toolchain is imported."""
-    return tuple(filetype.spec for filetype in _known().values())
+    """The spec of every file type. No toolchain is imported."""
+    return FILETYPES.specs()
 
 
 def filetype_of(path: Path) -> FileType:
@@ -51,19 +54,3 @@ def filetype_of(path: Path) -> FileType:
     listed = ", ".join(suffix for spec in specs for suffix in spec.suffixes)
     titles = ", ".join(spec.title for spec in specs)
     raise ArtifactError(f"{path.name} ends in none of {listed} ({titles}), so it is not known what serves it")
-
-
-@cache
-def _known() -> Mapping[str, type[FileType]]:
-    known: dict[str, type[FileType]] = {}
-    for name, reference in OWN.items():
-        module, _, cls = reference.partition(":")
-        known[name] = getattr(import_module(module), cls)
-    for point in metadata.entry_points(group=GROUP):
-        plugin = point.load()
-        if not (isinstance(plugin, type) and issubclass(plugin, FileType)):
-            raise ArtifactError(f"the entry point '{point.name}' of {GROUP} is not a FileType class: {point.value}")
-        if plugin.spec.name in known:
-            raise ArtifactError(f"there is a file type '{plugin.spec.name}' already; the second is {point.value}")
-        known[plugin.spec.name] = plugin
-    return known

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Architecture", "ArchitectureSpec", "Recipe", "Training", "build", "import_function", "module_from_manifest",
-    "user_modules",
+    "recipe_modules",
 ]  # fmt: skip
 
 
@@ -179,10 +179,14 @@ def import_function(reference: str) -> Callable[..., Any]:
     return function
 
 
-def user_modules(*references: str | None) -> tuple[str, ...]:
-    """The user's modules among references to recipes and to training functions, for the keys of jobs that run them."""
-    own = (one.removeprefix("keras:").partition(":") for one in references if one)
-    return tuple(module for module, separator, _ in own if separator and module != "torchvision")
+def recipe_modules(*references: str | None) -> tuple[str, ...]:
+    """The modules of architectures by name, and of the user's functions, for the keys of jobs that run them."""
+    from edgeaudit.recipes.registry import ARCHITECTURES
+
+    known = ARCHITECTURES.names()
+    named = tuple(ARCHITECTURES.module(one) for one in references if one in known)
+    own = (one.removeprefix("keras:").partition(":") for one in references if one and one not in known)
+    return (*named, *(module for module, separator, _ in own if separator and module != "torchvision"))
 
 
 def _is_dotted(name: str) -> bool:

@@ -17,7 +17,7 @@ from edgeaudit.filetypes.artifact import Artifact, Manifest, PassRecord, file_sh
 from edgeaudit.filetypes.registry import filetype_module
 from edgeaudit.graph.job import Context, Cost, Job
 from edgeaudit.population.base import Population
-from edgeaudit.recipes.base import Recipe, module_from_manifest, user_modules
+from edgeaudit.recipes.base import Recipe, module_from_manifest, recipe_modules
 from edgeaudit.recipes.frameworks import FRAMEWORKS
 from edgeaudit.stages.artifacts import ArtifactJob, StoredArtifact
 from edgeaudit.stages.check_answers import CHECK, write_check
@@ -73,7 +73,7 @@ class Compress(Job[StoredArtifact]):
     def code(self) -> tuple[str, ...]:
         """The pass, the reader of what it writes, and the user's module where another model's recipe is a parameter."""
         student = self.params.get("student")
-        own = user_modules(student) if isinstance(student, str) else ()
+        own = recipe_modules(student) if isinstance(student, str) else ()
         step = find_pass(self.step)
         return (type(step).__module__, filetype_module(step.spec.produces), *own)
 

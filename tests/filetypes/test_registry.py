@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from importlib import metadata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +12,6 @@ import pytest
 
 from edgeaudit.errors import ArtifactError
 from edgeaudit.exporters import pass_specs
-from edgeaudit.filetypes import registry
 from edgeaudit.filetypes.artifact import TensorSpec
 from edgeaudit.filetypes.base import Contract, FileType, FileTypeSpec
 from edgeaudit.filetypes.registry import filetype_of, filetype_specs, find_filetype
@@ -35,23 +33,10 @@ class Spoken(FileType):
         return Contract((TensorSpec("in", (-1, size), "float32"),), (TensorSpec("out", (-1, 2), "float32"),))
 
 
-class Point:
-    """An entry point of a package that is not there."""
-
-    name, value = "spoken", "their.module:Spoken"
-
-    @staticmethod
-    def load() -> object:
-        return Spoken
-
-
 @pytest.fixture
-def spoken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def spoken(offered: Callable[..., None]) -> None:
     """Another package that offers `Spoken`."""
-    monkeypatch.setattr(metadata, "entry_points", lambda **_: [Point])
-    registry._known.cache_clear()
-    yield
-    registry._known.cache_clear()
+    offered(("theirs", Spoken))
 
 
 def test_every_kind_of_a_pass_or_runtime_is_a_file_type() -> None:
