@@ -56,6 +56,7 @@ __all__ = [
     "ToolchainError",
     "TrainingError",
     "did_you_mean",
+    "pip_line",
     "store_errors",
     "toolchain_errors",
 ]
@@ -90,16 +91,19 @@ class ToolchainError(EdgeAuditError):
 
 
 class MissingToolchain(ToolchainError):
-    """A package that a format or runtime needs is not installed."""
+    """A package that a format or runtime needs is not installed.
 
-    def __init__(self, what: str, package: str, extra: str) -> None:
+    extra: of the distribution that brings the plugin, "" where none of its extras brings the package.
+    """
+
+    def __init__(self, what: str, package: str, extra: str, distribution: str = "edgeaudit") -> None:
         super().__init__(
             f"{what} needs the package '{package}', which is not installed. "
-            f"Install it with: pip install 'edgeaudit[{extra}]'"
+            f"Install it with: {pip_line(extra, distribution)}"
         )
-        self._args = (what, package, extra)
+        self._args = (what, package, extra, distribution)
 
-    def __reduce__(self) -> tuple[type[MissingToolchain], tuple[str, str, str]]:
+    def __reduce__(self) -> tuple[type[MissingToolchain], tuple[str, str, str, str]]:
         # Errors cross process borders; the default would call __init__ with the message alone.
         return type(self), self._args
 
@@ -176,6 +180,11 @@ class JobCrashed(EdgeAuditError):
 
 class RunError(EdgeAuditError):
     """A run folder is missing, unfinished or unreadable."""
+
+
+def pip_line(extra: str, distribution: str = "edgeaudit") -> str:
+    """The command that installs a distribution with an extra; "" for no extra."""
+    return f"pip install '{distribution}[{extra}]'" if extra else f"pip install '{distribution}'"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

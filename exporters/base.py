@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.errors import ToolchainError, did_you_mean, toolchain_errors
+from edgeaudit.errors import ToolchainError, pip_line, toolchain_errors
 from edgeaudit.filetypes.artifact import Kind, TensorSpec
 from edgeaudit.host.isolation import IsolationGroup
-from edgeaudit.host.packages import installed_versions, package_versions
+from edgeaudit.host.packages import installed_versions, package_versions, providing_distribution
 from edgeaudit.recipes.base import Recipe
+from edgeaudit.settings import checked_settings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["ExportJob", "Pass", "PassSpec", "Product"]
 
 _WEIGHTS = "model.safetensors"
-_TYPES: Mapping[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class PassSpec:
     """What a pass needs and makes; readable without importing its toolchain.
 
     name: `toolchain.step`, as written in a format.
-    extra: the pip extra of edgeaudit that brings the toolchain.
+    extra: the pip extra that brings the toolchain, of the distribution that brings the pass.
     packages: the distributions whose versions decide the output; they enter the job's key.
     consumes, produces: artifact kinds.
     calibrates: reads calibration records. trains: changes weights with the model's own training records.
@@ -75,11 +75,14 @@ class PassSpec:
     @property
     def remedy(self) -> str:
         """The command that installs what is missing."""
-        return f"pip install 'edgeaudit[{self.extra}]'"
+        return pip_line(self.extra, self._provider())
 
     def versions(self) -> dict[str, str]:
         """Installed version of each package; raises `MissingToolchain` with the pip line."""
-        return package_versions(f"the pass '{self.name}'", self.packages, self.extra)
+        return package_versions(f"the pass '{self.name}'", self.packages, self.extra, self._provider)
+
+    def _provider(self) -> str:
+        return providing_distribution(self, "edgeaudit.exporters")
 
 
 @dataclass(frozen=True)
@@ -214,16 +217,8 @@ class Pass(ABC):
     def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Defaults overridden by `given`; `ToolchainError` for an unknown parameter or a value it cannot have."""
         spec = self.spec
-        unknown = sorted(set(given) - set(spec.defaults))
-        if unknown:
-            raise ToolchainError(
-                f"the pass '{spec.name}' has no parameter '{unknown[0]}'; it has: "
-                + (", ".join(sorted(spec.defaults)) or "none")
-                + did_you_mean(unknown[0], spec.defaults)
-            )
-        return {
-            name: self._value(name, given[name]) if name in given else value for name, value in spec.defaults.items()
-        }
+        owner = f"the pass '{spec.name}'"
+        return checked_settings(owner, "parameter", given, spec.defaults, ToolchainError, spec.choices)
 
     def precision(self, params: Mapping[str, Any]) -> str | None:  # noqa: ARG002  # for those whose parameters decide
         """Of the weights in the file that it writes, given all parameters; None where they stay as they were."""
@@ -232,19 +227,6 @@ class Pass(ABC):
     def calibrates(self, params: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for those whose parameters decide
         """Whether it reads calibration records, given all parameters."""
         return self.spec.calibrates
-
-    def _value(self, name: str, given: Any) -> Any:
-        """The value if the parameter can have it; a whole number becomes the float that the default is."""
-        default, allowed = self.spec.defaults[name], self.spec.choices.get(name)
-        what = f"the pass '{self.spec.name}': the parameter '{name}' is {given!r}"
-        if allowed is not None and given not in allowed:
-            raise ToolchainError(f"{what}; it can be: {', '.join(allowed)}")
-        if isinstance(default, float) and isinstance(given, int) and not isinstance(given, bool):
-            return float(given)
-        kind = type(default)
-        if kind in _TYPES and type(given) is not kind:
-            raise ToolchainError(f"{what}; it must be {_TYPES[kind]}")
-        return given
 
     @final
     def apply(self, job: ExportJob) -> Product:
@@ -256,7 +238,7 @@ class Pass(ABC):
         self.spec.versions()
         with (
             toolchain_errors(f"the pass '{self.spec.name}'"),
-            _random_states_kept(torch_comes=self.spec.consumes == "torch"),
+            _random_states_kept(torch_comes="torch" in self.spec.packages),
         ):
             product = self._apply(job)
         for name in (product.file, *product.companions):

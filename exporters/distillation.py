@@ -11,7 +11,7 @@ from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
 from edgeaudit.recipes.base import Recipe, import_function
 
-__all__ = ["PASSES", "Distil", "student_recipe"]
+__all__ = ["Distil", "student_recipe"]
 
 _WIDTHS = ("width", "width_mult", "hidden")
 """Options that make an architecture narrower, by name."""
@@ -71,9 +71,6 @@ class Distil(Pass):
         return Product(job.save_weights(student.state_dict()), notes=notes, recipe=recipe)
 
 
-PASSES: tuple[type[Pass], ...] = (Distil,)
-
-
 def student_recipe(teacher: Recipe, params: Mapping[str, Any]) -> Recipe:
     """The recipe of the student that `params` describes; raises `ToolchainError` where there is nothing to halve."""
     given = dict(params["student_options"])
@@ -119,10 +116,10 @@ def _half(value: Any) -> Any:
 
 def _builder(name: str) -> Callable[..., Any]:
     """The function that builds the architecture `name`."""
-    from edgeaudit.recipes.architectures import ARCHITECTURES
+    from edgeaudit.recipes.registry import ARCHITECTURES
 
-    if name in ARCHITECTURES:
-        return ARCHITECTURES[name].build
+    if name in ARCHITECTURES.names():
+        return ARCHITECTURES.find(name).build
     if name.startswith("torchvision:"):
         from torchvision import models
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["LARGEST_BATCH", "PASSES", "DynamicInt8", "Export", "StaticInt8"]
+__all__ = ["LARGEST_BATCH", "DynamicInt8", "Export", "StaticInt8"]
 
 _FILE = "model.pte"
 LARGEST_BATCH = 64
@@ -132,9 +132,6 @@ class DynamicInt8(Pass):
                 dynamic_shapes=_dynamic_shapes(),
             )
             return _lowered(module, job)
-
-
-PASSES: tuple[type[Pass], ...] = (Export, StaticInt8, DynamicInt8)
 
 
 def _dynamic_shapes() -> Any:

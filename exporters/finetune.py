@@ -12,7 +12,7 @@ from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["PASSES", "Finetune", "zeros_kept"]
+__all__ = ["Finetune", "zeros_kept"]
 
 
 class Finetune(Pass):
@@ -49,9 +49,6 @@ class Finetune(Pass):
         weights = sum(w.numel() for w in _weights(module).values())
         file = job.save_weights(module.state_dict())
         return Product(file, notes={"zeros": zeros, "weights": weights})
-
-
-PASSES: tuple[type[Pass], ...] = (Finetune,)
 
 
 @contextmanager

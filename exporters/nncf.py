@@ -23,7 +23,7 @@ from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["PASSES", "Prune"]
+__all__ = ["Prune"]
 
 _SHELLED = "shelled_by_edgeaudit"
 
@@ -61,9 +61,6 @@ class Prune(Pass):
             raise ToolchainError("the pruned model has other tensors than the model it was made from")
         file = job.save_weights(state)
         return Product(file, notes=_verified_sparsity([state[name] for name in masked], ratio))
-
-
-PASSES: tuple[type[Pass], ...] = (Prune,)
 
 
 def _nncf() -> Any:

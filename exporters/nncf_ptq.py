@@ -13,7 +13,7 @@ from edgeaudit.exporters import openvino as openvino_exporter
 from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
 from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 
-__all__ = ["CALIBRATIONS", "PASSES", "PRESETS", "OnnxInt8", "OpenVinoInt8", "settings"]
+__all__ = ["CALIBRATIONS", "PRESETS", "OnnxInt8", "OpenVinoInt8", "settings"]
 
 CALIBRATIONS, PRESETS = ("min-max", "nncf-default"), ("mixed", "performance")
 _DEFAULTS: Mapping[str, Any] = {"calibration": "min-max", "preset": "mixed", "bias_correction": "none"}
@@ -82,9 +82,6 @@ class OnnxInt8(Pass):
             (entry,) = model.graph.input
             onnx.save(_quantised(model, records, entry.name, job.params), job.workdir / onnx_exporter.FILE)
         return onnx_exporter.product(job)
-
-
-PASSES: tuple[type[Pass], ...] = (OpenVinoInt8, OnnxInt8)
 
 
 def settings(params: Mapping[str, Any], records: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from edgeaudit.exporters.fake_quantised import Rounding
 
-__all__ = ["PASSES", "QuantisationAware"]
+__all__ = ["QuantisationAware"]
 
 
 class QuantisationAware(Pass):
@@ -79,9 +79,6 @@ class QuantisationAware(Pass):
         kinds = [place.partition("_")[0] for place in found]
         notes = {"weights": kinds.count("pre"), "activations": kinds.count("post")}
         return Product(job.save_weights(trained.state_dict()), notes=notes, recipe=recipe)
-
-
-PASSES: tuple[type[Pass], ...] = (QuantisationAware,)
 
 
 def _quantised(module: nn.Module, job: ExportJob) -> nn.Module:

@@ -11,18 +11,16 @@ import numpy.typing as npt
 
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
-from edgeaudit.filetypes.artifact import Layout, TensorSpec
+from edgeaudit.exporters.read_back import read_back
 from edgeaudit.host.quiet import quiet
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["FILE", "PASSES", "DynamicInt8", "Export", "Float16", "StaticInt8", "product"]
+__all__ = ["FILE", "DynamicInt8", "Export", "Float16", "StaticInt8", "product"]
 
 FILE = "model.onnx"
 _CALIBRATION_BATCH = 64
-# Operators that leave the meaning of the last layer alone.
-_TRANSPARENT = {"Identity", "Cast", "QuantizeLinear", "DequantizeLinear"}
 
 
 class Export(Pass):
@@ -197,9 +195,6 @@ class StaticInt8(Pass):
         return product(job)
 
 
-PASSES: tuple[type[Pass], ...] = (Export, DynamicInt8, Float16, StaticInt8)
-
-
 def _quant_type(short: str) -> Any:
     from onnxruntime.quantization import QuantType
 
@@ -234,15 +229,8 @@ def _reader(records: npt.NDArray[np.float32], name: str, batch: int) -> Any:
 
 
 def product(job: ExportJob) -> Product:
-    """What the file says of itself."""
-    import onnx
-
-    model = onnx.load(job.workdir / FILE)
-    (entry,), (exit_,) = model.graph.input, model.graph.output
-    answer = _tensor_spec(exit_)
-    if answer.shape[1:] != (job.n_classes,):
-        raise ToolchainError(f"the model answers shape {answer.shape}, not [n, {job.n_classes}]")
-    return Product(FILE, _tensor_spec(entry), answer, softmax_inside=_ends_in_softmax(model))
+    """What the file states of itself."""
+    return read_back(job, "onnx", FILE)
 
 
 def _store_integers(path: Path) -> None:
@@ -304,20 +292,3 @@ def _input_name(path: Path) -> str:
 
     (entry,) = onnx.load(path).graph.input
     return str(entry.name)
-
-
-def _tensor_spec(value: onnx.ValueInfoProto) -> TensorSpec:
-    from onnx import helper
-
-    tensor = value.type.tensor_type
-    shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in tensor.shape.dim)
-    layout: Layout = "NCHW" if len(shape) == 4 else "flat"
-    return TensorSpec(value.name, shape, helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, layout)
-
-
-def _ends_in_softmax(model: onnx.ModelProto) -> bool:
-    makers = {name: node for node in model.graph.node for name in node.output}
-    node = makers.get(model.graph.output[0].name)
-    while node is not None and node.op_type in _TRANSPARENT:
-        node = makers.get(node.input[0])
-    return node is not None and node.op_type in {"Softmax", "QLinearSoftmax"}

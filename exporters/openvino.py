@@ -15,17 +15,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
-from edgeaudit.filetypes.artifact import Layout, TensorSpec
+from edgeaudit.exporters.read_back import read_back
 from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 
-__all__ = ["PASSES", "Export", "save"]
+__all__ = ["Export", "save"]
 
-_FILE, _WEIGHTS = "model.xml", "model.bin"
+_FILE = "model.xml"
 _COUNTED = re.compile(r"[A-Za-z]+_\d+")
-# Operations that leave the meaning of the last layer alone.
-_TRANSPARENT = {"Convert", "FakeQuantize"}
 
 
 class Export(Pass):
@@ -67,9 +64,6 @@ class Export(Pass):
             return save(model, job, half=half)
 
 
-PASSES: tuple[type[Pass], ...] = (Export,)
-
-
 def save(model: Any, job: ExportJob, *, half: bool = False) -> Product:
     """Write an `openvino.Model` into the job's folder, the same bytes for the same model; say what it is."""
     import openvino
@@ -79,23 +73,4 @@ def save(model: Any, job: ExportJob, *, half: bool = False) -> Product:
         if _COUNTED.fullmatch(node.get_friendly_name()):
             node.set_friendly_name(f"{node.get_type_name()}_{i}")
     openvino.save_model(model, job.workdir / _FILE, compress_to_fp16=half)
-    (entry,), (answer,) = model.inputs, model.outputs
-    source, result = _tensor_spec(entry), _tensor_spec(answer)
-    if result.shape[1:] != (job.n_classes,):
-        raise ToolchainError(f"the model answers shape {result.shape}, not [n, {job.n_classes}]")
-    softmax = _ends_in_softmax(answer.get_node())
-    return Product(_FILE, source, result, softmax_inside=softmax, companions=(_WEIGHTS,))
-
-
-def _tensor_spec(port: Any) -> TensorSpec:
-    shape = tuple(-1 if size.is_dynamic else size.get_length() for size in port.get_partial_shape())
-    layout: Layout = "NCHW" if len(shape) == 4 else "flat"
-    return TensorSpec(port.get_any_name(), shape, port.get_element_type().to_dtype().name, layout)
-
-
-def _ends_in_softmax(result: Any) -> bool:
-    """result: the model's Result node."""
-    node = result.input_value(0).get_node()
-    while node.get_type_name() in _TRANSPARENT:
-        node = node.input_value(0).get_node()
-    return bool(node.get_type_name() == "Softmax")
+    return read_back(job, "openvino", _FILE)

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
-from edgeaudit.exporters.litert import tflite_product
+from edgeaudit.exporters.read_back import read_back
 from edgeaudit.host.quiet import quiet
 
-__all__ = ["PASSES", "Convert"]
+__all__ = ["Convert"]
 
 _FILE = "model.tflite"
 _STATIC = ("int8", "int16x8")
@@ -50,7 +50,7 @@ class Convert(Pass):
             "softmax": ("outside", "inside"),
             "interface": ("integer", "uint8", "float"),
         },
-        code=("edgeaudit.exporters.litert", "edgeaudit.host.tensorflow"),
+        code=("edgeaudit.host.tensorflow",),
         typical_seconds=1.5,
         isolation="tensorflow",
     )
@@ -78,13 +78,7 @@ class Convert(Pass):
                 model = keras().Sequential([keras().Input(model.input_shape[1:]), model, keras().layers.Softmax()])
             content = _converted(tensorflow(), model, job, self.calibrates(job.params))
             (job.workdir / _FILE).write_bytes(content)
-            interpreter = tensorflow().lite.Interpreter(model_content=content, num_threads=1)
-            (entry,) = interpreter.get_input_details()
-            (exit_,) = interpreter.get_output_details()
-        return tflite_product(_FILE, entry, exit_, job, softmax_inside=inside)
-
-
-PASSES: tuple[type[Pass], ...] = (Convert,)
+        return read_back(job, "tflite", _FILE, softmax_inside=inside)
 
 
 def _converted(tf: Any, model: Any, job: ExportJob, calibrates: bool) -> bytes:  # noqa: FBT001

@@ -30,7 +30,7 @@ from edgeaudit.recipes.base import Recipe
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["PASSES", "Structured"]
+__all__ = ["Structured"]
 
 _PROBES = 4
 _ROUNDING = 1e-9
@@ -84,9 +84,6 @@ class Structured(Pass):
         file = job.save_weights(module.state_dict())
         _require_rebuilt(module, recipe, job.workdir / file)
         return Product(file, notes=notes, recipe=recipe)
-
-
-PASSES: tuple[type[Pass], ...] = (Structured,)
 
 
 def _prune(module: nn.Module, ratio: float, round_to: int, job: ExportJob) -> tuple[int, int]:

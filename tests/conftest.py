@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 # Thread pools read these once, at import; two torch threads under load can be far slower than one.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -11,6 +12,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -53,31 +55,35 @@ def tflite_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Env
         yield environment
 
 
-class EntryPoint:
-    """An entry point of a package that is not there."""
+class Package(metadata.Distribution):
+    """An installed package that is called `theirs`."""
 
-    name, value = "theirs", "their.module:Thing"
+    def read_text(self, filename: str) -> str | None:
+        return "Name: theirs\nVersion: 1.0\n" if filename == "METADATA" else None
 
-    def __init__(self, target: object) -> None:
-        self._target = target
-
-    def load(self) -> object:
-        return self._target
+    def locate_file(self, path: str | os.PathLike[str]) -> Path:
+        raise NotImplementedError
 
 
 @pytest.fixture
-def offered(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Pretend that other packages offer these objects as passes and runtimes."""
-    from edgeaudit.exporters import registry as passes
-    from edgeaudit.runtimes import registry as runtimes
+def offered(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Pretend that a package called `theirs` offers these objects (name of the entry point -> object, or its text).
 
-    def forget() -> None:
-        passes._passes.cache_clear()
-        runtimes._runtimes.cache_clear()
+    They are in every group, as `their_module:<name>`, unless a text says otherwise.
+    """
 
-    def offer(*targets: object) -> None:
-        monkeypatch.setattr(metadata, "entry_points", lambda **_: [EntryPoint(t) for t in targets])
-        forget()
+    def offer(*pairs: tuple[str, object]) -> None:
+        module = ModuleType("their_module")
+        monkeypatch.setitem(sys.modules, "their_module", module)
+        texts = []
+        for n, (name, target) in enumerate(pairs):
+            setattr(module, f"Thing{n}", target)
+            texts.append((name, target if isinstance(target, str) else f"their_module:Thing{n}"))
 
-    yield offer
-    forget()
+        def entry_points(group: str) -> metadata.EntryPoints:
+            points = (metadata.EntryPoint(name, text, group) for name, text in texts)
+            return metadata.EntryPoints(point._for(Package()) for point in points)  # type: ignore[attr-defined]
+
+        monkeypatch.setattr(metadata, "entry_points", entry_points)
+
+    return offer

@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from edgeaudit.devices.agent_file import write_agent
-
 __all__ = ["agent"]
 
 
@@ -17,5 +15,7 @@ def agent(
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("edgeaudit-agent.pyz"),
 ) -> None:
     """Write the agent, one file that serves artifacts on a device with Python 3.9, numpy and a runtime."""
+    from edgeaudit.devices.agent_file import write_agent
+
     path = write_agent(out)
     Console().print(f"wrote {path}; `python3 {path.name} --help` says how it is used", highlight=False, soft_wrap=True)

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
-from edgeaudit.attacks.registry import ALL, find_attack
-from edgeaudit.cli.options import DEFAULT_STORE, StoreOption, WorkersOption, executor_for
-from edgeaudit.cli.progress import ProgressView, clock
-from edgeaudit.config.audit import recorded_spec
-from edgeaudit.config.threat import ThreatSpec
+from edgeaudit.attacks.registry import ALL, ATTACKS
+from edgeaudit.cli import completion
+from edgeaudit.cli.options import DEFAULT_STORE, RunFolder, StoreOption, WorkersOption, executor_for
 from edgeaudit.errors import RunError, SpecError
-from edgeaudit.pipeline.assemble import require_folder
-from edgeaudit.pipeline.audit import prepare, run_audit
-from edgeaudit.pipeline.plan import TRACED
-from edgeaudit.report.schema import read_audit
-from edgeaudit.report.terminal import render
+
+if TYPE_CHECKING:
+    from edgeaudit.config.threat import ThreatSpec
 
 __all__ = ["attack"]
 
@@ -29,13 +24,22 @@ _READS = frozenset({"measure", "control", "weaken", "inspect", "latency"})
 
 
 def attack(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    run: RunFolder,
     attacks: Annotated[
         str | None,
-        typer.Option("--attacks", help="Names, separated by commas, or 'all', which is meant without --weaker."),
+        typer.Option(
+            "--attacks",
+            help="Names, separated by commas, or 'all', which is meant without --weaker.",
+            autocompletion=completion.attacks,
+        ),
     ] = None,
     weaker: Annotated[
-        str | None, typer.Option("--weaker", help="Weaker exposures, as in threat.weaker, separated by commas.")
+        str | None,
+        typer.Option(
+            "--weaker",
+            help="Weaker exposures, as in threat.weaker, separated by commas.",
+            autocompletion=completion.weaker,
+        ),
     ] = None,
     store: StoreOption = DEFAULT_STORE,
     workers: WorkersOption = None,
@@ -46,6 +50,14 @@ def attack(
 
     A run whose model or data is a function of your own is attacked from the folder of its audit.yaml.
     """
+    from edgeaudit.cli.progress import ProgressView, clock
+    from edgeaudit.config.audit import recorded_spec
+    from edgeaudit.pipeline.assemble import require_folder
+    from edgeaudit.pipeline.audit import prepare, run_audit
+    from edgeaudit.pipeline.plan import TRACED
+    from edgeaudit.report.schema import read_audit
+    from edgeaudit.report.terminal import render
+
     started = time.monotonic()
     console = Console()
     path = run / "audit.json"
@@ -53,12 +65,12 @@ def attack(
     asked = _names(attacks) if attacks is not None else [] if weaker else [ALL]
     for name in asked:
         if name != ALL:
-            find_attack(name)
+            ATTACKS.find(name)
     # The run's own attacks stay: its figures are not to be lost, and its budgets are judged on them. `all` comes first,
     # since it has an order of its own.
     names = sorted(dict.fromkeys((*found.attacks, *asked)), key=lambda name: name != ALL)
     threat = found.threat if weaker is None else _exposed(found.threat, _names(weaker))
-    spec = found.model_copy(update={"attacks": tuple(names), "threat": threat})
+    spec = found.with_attacks(names).model_copy(update={"threat": threat})
     opened, executor = executor_for(Path("audit.yaml"), store, workers)
     with executor, ProgressView(console, executor.workers) as view:
         prepared = prepare(spec, opened, executor, view)
@@ -95,6 +107,10 @@ def _names(given: str) -> list[str]:
 
 def _exposed(threat: ThreatSpec, weaker: list[str]) -> ThreatSpec:
     """The threat with more weaker exposures. Raises `SpecError` for one that is none."""
+    from pydantic import ValidationError
+
+    from edgeaudit.config.threat import ThreatSpec
+
     levels = list(dict.fromkeys((*threat.weaker, *weaker)))
     try:
         return ThreatSpec.model_validate(threat.model_dump() | {"weaker": levels})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.table import Column, Table
 
-from edgeaudit.attacks.base import AttackSpec, Needs
 from edgeaudit.attacks.registry import attack_specs
+
+if TYPE_CHECKING:
+    from edgeaudit.attacks.base import AttackSpec, Needs
 
 __all__ = ["attacks"]
 
@@ -21,6 +25,8 @@ _LEGEND = (
 
 def attacks() -> None:
     """List the attacks: variants, what each needs, and the paper."""
+    from edgeaudit.config.attacks import WITH_SECTIONS
+
     console = Console()
     specs = attack_specs()
     # Names are what a user copies into audit.yaml, so they are never cut, however narrow the terminal.
@@ -30,6 +36,9 @@ def attacks() -> None:
         table.add_row(spec.name, f"{spec.summary} ({spec.paper})")
         for needs, variants in _by_needs(spec).items():
             table.add_row("", f"{', '.join(variants)}: needs {needs}")
+        if spec.defaults and spec.name not in WITH_SECTIONS:
+            settings = ", ".join(f"{name}: {value}" for name, value in spec.defaults.items())
+            table.add_row("", f"settings: {settings}")
         console.print(table, markup=False, highlight=False)
     console.print(_LEGEND, markup=False, highlight=False)
 

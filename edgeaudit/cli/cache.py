@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -11,7 +11,9 @@ from rich.table import Table
 
 from edgeaudit.cli.options import DEFAULT_STORE, StoreOption
 from edgeaudit.errors import StoreError
-from edgeaudit.graph.store import MARKER, Store
+
+if TYPE_CHECKING:
+    from edgeaudit.graph.store import Store
 
 __all__ = ["app"]
 
@@ -23,6 +25,8 @@ YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmat
 def _open(path: Path) -> Store:
     if not path.is_dir():
         raise StoreError(f"there is no store at {path}")
+    from edgeaudit.graph.store import MARKER, Store
+
     if not (path / MARKER).is_file():
         raise StoreError(f"{path} is no store of edgeaudit: it has no {MARKER}; nothing was removed")
     return Store(path)

@@ -8,17 +8,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from edgeaudit.config.audit import load_spec, recorded_spec
-from edgeaudit.gate.judge import judge, require_budgets_exist
-from edgeaudit.pipeline.assemble import load_scores
-from edgeaudit.report.schema import read_audit
-from edgeaudit.report.terminal import render
+from edgeaudit.cli.options import RunFolder
 
 __all__ = ["check"]
 
 
 def check(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    run: RunFolder,
     budgets: Annotated[
         Path | None, typer.Option("--budgets", help="An audit.yaml whose budgets to judge instead of the run's own.")
     ] = None,
@@ -27,6 +23,12 @@ def check(
 
     Exit codes: 0 within budget, 1 budget exceeded, 2 error, 3 inconclusive or invalid.
     """
+    from edgeaudit.config.audit import load_spec, recorded_spec
+    from edgeaudit.gate.judge import judge, require_budgets_exist
+    from edgeaudit.pipeline.assemble import load_scores
+    from edgeaudit.report.schema import read_audit
+    from edgeaudit.report.terminal import render
+
     path = run / "audit.json"
     audit = read_audit(path)
     spec = recorded_spec(audit.spec, path)

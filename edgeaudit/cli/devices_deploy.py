@@ -13,24 +13,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from edgeaudit.agent import LONGEST_LEASE
+from edgeaudit.cli import completion
 from edgeaudit.cli.options import DEFAULT_STORE, StoreOption, executor_for
-from edgeaudit.cli.progress import ProgressView
-from edgeaudit.config.audit import recorded_spec
 from edgeaudit.devices.folders import cache_root
 from edgeaudit.devices.ssh.link import require_address
-from edgeaudit.devices.ssh.transport import SshDevice, SshServing, SshWay
-from edgeaudit.devices.transport import Reach
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, RunError, did_you_mean, store_errors
-from edgeaudit.filetypes.artifact import Artifact, Kind
-from edgeaudit.pipeline.audit import prepare
-from edgeaudit.report.schema import read_audit
 from edgeaudit.runtimes.registry import default_runtime
+
+if TYPE_CHECKING:
+    from edgeaudit.devices.ssh.transport import SshServing
+    from edgeaudit.devices.transport import Reach
+    from edgeaudit.filetypes.artifact import Kind
 
 __all__ = ["deploy"]
 
@@ -60,13 +59,26 @@ def deploy(  # noqa: PLR0913  typer reads the options of a command from its argu
     *,
     to: Annotated[str, typer.Option("--to", metavar="ssh://[USER@]HOST[:PORT]", help="The device.")],
     runtime: Annotated[
-        str | None, typer.Option(help="What serves them; default: the run's, or the usual one of such files.")
+        str | None,
+        typer.Option(
+            help="What serves them; default: the run's, or the usual one of such files.",
+            autocompletion=completion.agent_runtimes,
+        ),
     ] = None,
     options: Annotated[str, typer.Option(metavar="JSON", help="Of the runtime; default: the run's, or its own.")] = "",
     formats: Annotated[
-        list[str] | None, typer.Option("--format", metavar="FORMAT", help="Of the run; again for more of them.")
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="Of the run; again for more of them.",
+            autocompletion=completion.formats_of_run,
+        ),
     ] = None,
-    profile: Annotated[str | None, typer.Option(help="The device's profile, for the pins in messages.")] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="The device's profile, for the pins in messages.", autocompletion=completion.profiles),
+    ] = None,
     python: Annotated[str, typer.Option(help="The interpreter there.")] = "python3",
     keep: Annotated[
         bool, typer.Option("--keep", help="Go, and leave it serving; with --stop: leave the files.")
@@ -78,6 +90,8 @@ def deploy(  # noqa: PLR0913  typer reads the options of a command from its argu
 
     With --keep this command ends at once, and the device goes on; it stops by itself when nobody asks for 30 days.
     """
+    from edgeaudit.devices.transport import Reach
+
     require_address(to)
     console = Console(highlight=False, soft_wrap=True)
     if stop:
@@ -104,6 +118,8 @@ def _load(what: Sequence[str], runtime: str | None, options: str, formats: Seque
 
 
 def _of_folders(texts: Sequence[str], runtime: str | None) -> _Load:
+    from edgeaudit.filetypes.artifact import Artifact
+
     artifacts: dict[str, Path] = {}
     kinds: dict[str, Kind] = {}
     for text in texts:
@@ -123,6 +139,11 @@ def _of_folders(texts: Sequence[str], runtime: str | None) -> _Load:
 
 
 def _of_run(run: Path, formats: Sequence[str], store: Path) -> _Load:
+    from edgeaudit.cli.progress import ProgressView
+    from edgeaudit.config.audit import recorded_spec
+    from edgeaudit.pipeline.audit import prepare
+    from edgeaudit.report.schema import read_audit
+
     path = run / "audit.json"
     opened, executor = executor_for(Path("audit.yaml"), store, 1)
     with executor, ProgressView(Console(stderr=True), 1) as view:
@@ -153,6 +174,8 @@ def json_object(text: str) -> dict[str, Any]:
 
 def _hold(console: Console, reach: Reach, load: _Load) -> None:
     """Serve until Ctrl-C or SIGTERM, through cuts of the connection."""
+    from edgeaudit.devices.ssh.transport import SshWay
+
     with _ended_by_signals():
         serving = SshWay(reach).serve(load.runtime, load.artifacts, load.options)
         try:
@@ -194,6 +217,8 @@ def _restore(serving: SshServing) -> None:
 
 def _leave(console: Console, reach: Reach, load: _Load) -> None:
     """Start it and go."""
+    from edgeaudit.devices.ssh.transport import SshDevice
+
     token = secrets.token_urlsafe(32)
     device = SshDevice(reach)
     folders: list[str] = []
@@ -216,6 +241,8 @@ def _leave(console: Console, reach: Reach, load: _Load) -> None:
 
 
 def _stop(console: Console, reach: Reach, *, keep: bool) -> None:
+    from edgeaudit.devices.ssh.transport import SshDevice
+
     device = SshDevice(reach)
     try:
         stopped = device.stop(None, forget=not keep)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from edgeaudit.devices.profiles import find_profile, profile_names
-from edgeaudit.devices.qemu.prepare import Emulation, Took
+from edgeaudit.cli import completion
+
+if TYPE_CHECKING:
+    from edgeaudit.devices.qemu.prepare import Emulation, Took
 
 __all__ = ["emulate"]
 
@@ -18,12 +20,21 @@ _MB = 1e6
 
 
 def emulate(
-    profiles: Annotated[list[str], typer.Argument(help="As in `edgeaudit devices list`, or a .yaml file.")],
-    runtime: Annotated[list[str] | None, typer.Option(help="Only this one; may be given several times.")] = None,
+    profiles: Annotated[
+        list[str],
+        typer.Argument(help="As in `edgeaudit devices list`, or a .yaml file.", autocompletion=completion.profiles),
+    ],
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this one; may be given several times.", autocompletion=completion.agent_runtimes),
+    ] = None,
     *,
     remove: Annotated[bool, typer.Option("--remove", help="Remove what was prepared, unless others use it.")] = False,
 ) -> None:
     """Prepare QEMU, the device's Python and its runtimes in a cache folder, without root; quick if they are there."""
+    from edgeaudit.devices.profiles import find_profile
+    from edgeaudit.devices.qemu.prepare import Emulation
+
     emulations = [Emulation(find_profile(name), name) for name in profiles]
     runtimes = tuple(runtime or ())
     if remove:
@@ -55,6 +66,9 @@ def _line(took: Took) -> str:
 
 def _remove(emulations: list[Emulation], runtimes: tuple[str, ...]) -> None:
     """Also what the named profiles share, but nothing that another prepared profile uses."""
+    from edgeaudit.devices.profiles import find_profile, profile_names
+    from edgeaudit.devices.qemu.prepare import Emulation
+
     named = {emulation.profile.name for emulation in emulations}
     others = [find_profile(name) for name in profile_names() if name not in named]
     keep: set[Path] = set()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from textwrap import wrap
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from edgeaudit.devices.profiles import Profile, find_profile, profile_names
+if TYPE_CHECKING:
+    from edgeaudit.devices.profiles import Profile
 
 __all__ = ["devices_list"]
 
@@ -24,6 +26,8 @@ def devices_list() -> None:
     Their CPU, its int8 kernels in ONNX Runtime and whether these add exactly, runtimes, what else computes, what was
     verified (`none`: nothing was run; `emulated`: no board was compared), and how each can be reached.
     """
+    from edgeaudit.devices.profiles import find_profile, profile_names
+
     console, profiles = Console(), [find_profile(name) for name in profile_names()]
     if console.width >= _WIDE:
         console.print(_table(profiles))

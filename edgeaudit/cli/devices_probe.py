@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -11,26 +11,41 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgeaudit.agent import RUNTIMES
-from edgeaudit.devices.probing import AS_IT_COMES, Row, machine_rows, runtime_rows
-from edgeaudit.devices.profiles import Profile, find_profile
-from edgeaudit.devices.qemu.transport import EmulatedWay
+from edgeaudit.cli import completion
 from edgeaudit.devices.registry import find_way
-from edgeaudit.devices.transport import EMULATED, Reach, Way
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, MissingEnvironment
+
+if TYPE_CHECKING:
+    from edgeaudit.devices.probing import Row
+    from edgeaudit.devices.profiles import Profile
+    from edgeaudit.devices.transport import Way
 
 __all__ = ["probe"]
 
 
 def probe(
     device: Annotated[
-        str, typer.Argument(help="A profile (emulated), ssh://user@host, or the http:// address of a server.")
+        str,
+        typer.Argument(
+            help="A profile (emulated), ssh://user@host, or the http:// address of a server.",
+            autocompletion=completion.profiles,
+        ),
     ],
-    profile: Annotated[str | None, typer.Option(help="To compare with; of an emulated device its own.")] = None,
-    runtime: Annotated[list[str] | None, typer.Option(help="Only this one; may be given several times.")] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="To compare with; of an emulated device its own.", autocompletion=completion.profiles),
+    ] = None,
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this one; may be given several times.", autocompletion=completion.agent_runtimes),
+    ] = None,
     python: Annotated[str, typer.Option(help="The interpreter on the far side of ssh.")] = "python3",
     token: Annotated[str | None, typer.Option(help="Name of the variable with a server's token.")] = None,
 ) -> None:
     """Start the agent there, ask it what it is and how it computes, and flag what the profile says otherwise."""
+    from edgeaudit.devices.profiles import find_profile
+    from edgeaudit.devices.transport import EMULATED, Reach
+
     there = "://" in device
     reach = Reach(device, profile, python=python, token=token) if there else Reach(EMULATED, device)
     way = find_way(reach)
@@ -51,6 +66,8 @@ def probe(
 
 def _asked(way: Way, profile: Profile | None, chosen: tuple[str, ...]) -> tuple[list[Row], list[str]]:
     """(what the device says, runtimes that are not there with the reason)."""
+    from edgeaudit.devices.probing import AS_IT_COMES, machine_rows, runtime_rows
+
     rows: list[Row] = []
     absent: list[str] = []
     for name in chosen or _offered(way, profile):
@@ -73,6 +90,8 @@ def _asked(way: Way, profile: Profile | None, chosen: tuple[str, ...]) -> tuple[
 
 def _offered(way: Way, profile: Profile | None) -> tuple[str, ...]:
     """Runtimes worth asking for: those prepared, or that the profile has, or that the agent knows."""
+    from edgeaudit.devices.qemu.transport import EmulatedWay
+
     if isinstance(way, EmulatedWay):
         emulation = way.emulation
         prepared = tuple(name for name in emulation.runtimes if emulation.prepared(name))

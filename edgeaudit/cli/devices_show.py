@@ -5,22 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from textwrap import wrap
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from edgeaudit.config.calls import Call
-from edgeaudit.devices.profiles import Profile, find_profile
+from edgeaudit.cli import completion
 from edgeaudit.errors import DeviceError
+
+if TYPE_CHECKING:
+    from edgeaudit.config.entries import Params
+    from edgeaudit.devices.profiles import Profile
 
 __all__ = ["devices_show"]
 
 
 def devices_show(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="As in `edgeaudit devices list`, or a .yaml file.")
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="As in `edgeaudit devices list`, or a .yaml file.", autocompletion=completion.profiles
+        ),
     ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the profile as JSON.")] = False,
@@ -29,6 +35,8 @@ def devices_show(
     ] = False,
 ) -> None:
     """Show everything that is known of a device beforehand, and where from."""
+    from edgeaudit.devices.profiles import Profile, find_profile
+
     if schema:
         typer.echo(json.dumps(Profile.model_json_schema(by_alias=True), indent=2))
         return
@@ -95,14 +103,22 @@ def _accelerators(profile: Profile) -> Iterator[str]:
     for found in profile.accelerators:
         yield f"{found.name}{'. ' if found.note else ''}{found.note}"
         if found.runtime is not None:
-            yield f"  runtime: {Call(found.runtime, (), found.options).text()}"
+            yield f"  runtime: {_entry(found.runtime, found.options)}"
 
 
 def _defaults(profile: Profile) -> Iterator[str]:
     for found in profile.defaults:
         yield f"{found.runtime}: {found.what}"
         if found.options:
-            yield f"  as an application gets it: {Call(found.runtime, (), found.options).text()}"
+            yield f"  as an application gets it: {_entry(found.runtime, found.options)}"
+
+
+def _entry(runtime: str, options: Params) -> str:
+    """As audit.yaml writes a runtime with options."""
+    from edgeaudit.config.entries import entry_value
+    from edgeaudit.config.yaml_text import flow_yaml
+
+    return flow_yaml(entry_value(runtime, options))
 
 
 def _ways(profile: Profile) -> Iterator[str]:

@@ -6,12 +6,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edgeaudit.exporters import PassSpec, pass_specs
-from edgeaudit.host.fingerprint import cpu_flags, cpu_name, int8_sums_saturate
-from edgeaudit.pipeline.environment import version
-from edgeaudit.runtimes.base import RuntimeSpec
-from edgeaudit.runtimes.registry import runtime_specs
-
 __all__ = ["doctor"]
 
 
@@ -20,6 +14,12 @@ def doctor() -> None:
 
     Exit code 2 where nothing can be audited.
     """
+    from edgeaudit.exporters import PassSpec, pass_specs
+    from edgeaudit.host.fingerprint import cpu_flags, cpu_name, int8_sums_saturate
+    from edgeaudit.pipeline.environment import version
+    from edgeaudit.runtimes.base import RuntimeSpec
+    from edgeaudit.runtimes.registry import runtime_specs
+
     console = Console()
     console.print(
         f"edgeaudit {version()} on {cpu_name()} ({' '.join(cpu_flags()) or 'no known flags'})", highlight=False

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from edgeaudit.devices.environments import ENVIRONMENTS, find_environment
+from edgeaudit.cli import completion
 
 __all__ = ["app"]
 
@@ -18,12 +18,16 @@ app = typer.Typer(
     help="Make, list or remove the Python environments of runtimes that cannot share this one.", no_args_is_help=True
 )
 
-_NameArgument = Annotated[str, typer.Argument(help="As in `edgeaudit environments list`.")]
+_NameArgument = Annotated[
+    str, typer.Argument(help="As in `edgeaudit environments list`.", autocompletion=completion.environments)
+]
 
 
 @app.command("list")
 def list_() -> None:
     """Show which environments there are, what for, and whether they were made."""
+    from edgeaudit.devices.environments import ENVIRONMENTS
+
     table = Table("environment", "packages", "why", "made", box=None, pad_edge=False)
     for found in ENVIRONMENTS.values():
         made = str(found.folder) if found.prepared else f"no: {found.remedy}"
@@ -37,6 +41,8 @@ def prepare(
     python: Annotated[Path | None, typer.Option(help="The Python to make it with; found by itself otherwise.")] = None,
 ) -> None:
     """Make an environment with pip, unless it is there already."""
+    from edgeaudit.devices.environments import find_environment
+
     found = find_environment(name)
     Console().print(f"{name} is in {found.prepare(python)}", highlight=False, soft_wrap=True)
 
@@ -44,6 +50,8 @@ def prepare(
 @app.command("remove")
 def remove(name: _NameArgument) -> None:
     """Remove an environment."""
+    from edgeaudit.devices.environments import find_environment
+
     found = find_environment(name)
     there = found.remove()
     Console().print(f"removed {found.folder}" if there else f"{name} was not there", highlight=False, soft_wrap=True)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from edgeaudit.config.calls import Call
-from edgeaudit.exporters import PassSpec, find_pass
-from edgeaudit.formats.presets import FORMATS, Format
-from edgeaudit.runtimes.base import RuntimeSpec
-from edgeaudit.runtimes.registry import find_runtime
+if TYPE_CHECKING:
+    from edgeaudit.exporters import PassSpec
+    from edgeaudit.formats.presets import Format
+    from edgeaudit.runtimes.base import RuntimeSpec
 
 __all__ = ["formats"]
 
@@ -40,6 +40,8 @@ def formats() -> None:
 
     Each is a name for a composition: `passes` and `runtime` are what audit.yaml can say instead, with other parameters.
     """
+    from edgeaudit.formats.presets import FORMATS
+
     console, lines = Console(), [_line(found) for found in FORMATS.values()]
     if console.width >= _WIDE:
         table = Table(box=None, pad_edge=False)
@@ -58,6 +60,11 @@ def formats() -> None:
 
 
 def _line(found: Format) -> _Line:
+    from edgeaudit.config.entries import entry_value
+    from edgeaudit.config.yaml_text import flow_yaml
+    from edgeaudit.exporters import find_pass
+    from edgeaudit.runtimes.registry import find_runtime
+
     specs: list[PassSpec | RuntimeSpec] = [find_pass(step.name).spec for step in found.passes]
     specs.append(find_runtime(found.runtime).spec)
     lacking = [(name, spec.remedy) for spec in specs for name, has in spec.installed().items() if has is None]
@@ -65,8 +72,8 @@ def _line(found: Format) -> _Line:
     return _Line(
         found.id,
         found.precision,
-        ", ".join(Call(step.name, (), step.params).text() for step in found.passes) or "-",
-        Call(found.runtime, (), found.runtime_options).text(),
+        flow_yaml([entry_value(step.name, step.params) for step in found.passes]) if found.passes else "-",
+        flow_yaml(entry_value(found.runtime, found.runtime_options)),
         ",".join(dict.fromkeys(spec.extra for spec in specs)),
         f"no: {', '.join(missing)}" if missing else "yes",
         tuple(remedy for _, remedy in lacking),

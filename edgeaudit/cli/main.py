@@ -1,10 +1,15 @@
-"""The entry point: registers the verbs and turns errors into one message and exit code 2."""
+"""The entry point: registers the verbs and turns errors into one message and exit code 2.
+
+A verb's module imports what the verb does inside of it: `--help` and shell completion answer without numpy, pydantic or
+any toolchain.
+"""
 
 from __future__ import annotations
 
 import sys
 import tempfile
 import traceback
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -25,9 +30,9 @@ from edgeaudit.cli import (
     plan,
     report,
     run,
+    schema,
 )
 from edgeaudit.errors import EdgeAuditError
-from edgeaudit.pipeline.environment import version as own_version
 
 __all__ = ["app", "main"]
 
@@ -37,11 +42,11 @@ app = typer.Typer(
     name="edgeaudit",
     help="Audits the compressed model that ships to the edge for membership leakage, in the runtime that serves it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 app.command("init")(init.init)
+app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
 app.command("plan")(plan.plan)
 app.command("run")(run.run)
@@ -61,7 +66,7 @@ def _options(
     *, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False
 ) -> None:
     if version:
-        Console().print(f"edgeaudit {own_version()}", highlight=False)
+        Console().print(f"edgeaudit {metadata.version('edgeaudit')}", highlight=False)
         raise typer.Exit
 
 

@@ -5,15 +5,23 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeaudit.graph.processes import LocalProcesses
-from edgeaudit.graph.store import Store
+from edgeaudit.cli import completion
+from edgeaudit.graph.registry import EXECUTORS
 
-__all__ = ["AuditFile", "StoreOption", "WorkersOption", "default_workers", "executor_for"]
+if TYPE_CHECKING:
+    from edgeaudit.graph.executor import Executor
+    from edgeaudit.graph.store import Store
 
+__all__ = [
+    "DEFAULT_EXECUTOR", "DEFAULT_STORE", "AuditFile", "ExecutorOption", "RunFolder", "StoreOption", "WorkersOption",
+    "WriteOption", "default_workers", "executor_for",
+]  # fmt: skip
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
 AuditFile = Annotated[Path, typer.Argument(metavar="AUDIT.YAML", help="The audit to run.")]
 StoreOption = Annotated[
     Path,
@@ -26,6 +34,19 @@ StoreOption = Annotated[
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Worker processes of one thread each; default: one a core.")
 ]
+ExecutorOption = Annotated[
+    str, typer.Option("--executor", help="What runs the jobs.", autocompletion=completion.executors)
+]
+WriteOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--write",
+        metavar="WRITER",
+        help="A report to write beside those of audit.yaml: html, text or another package's; again for more of them.",
+        autocompletion=completion.writers,
+    ),
+]
+DEFAULT_EXECUTOR = "local"
 DEFAULT_STORE = Path(".edgeaudit")
 
 
@@ -34,11 +55,15 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def executor_for(audit: Path, store: Path, workers: int | None) -> tuple[Store, LocalProcesses]:
+def executor_for(
+    audit: Path, store: Path, workers: int | None, executor: str = DEFAULT_EXECUTOR
+) -> tuple[Store, Executor]:
     """The store and the executor of a verb; `module:function` references are looked up beside audit.yaml."""
+    from edgeaudit.graph.store import Store
+
     folder = audit.resolve().parent
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))  # planning reads the source of the user's own modules
     opened = Store(store.resolve())
     opened.sweep()
-    return opened, LocalProcesses(opened, workers or default_workers(), folder)
+    return opened, EXECUTORS.find(executor)(opened, workers or default_workers(), folder)

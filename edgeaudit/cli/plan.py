@@ -6,14 +6,6 @@ from rich.console import Console
 from rich.table import Table
 
 from edgeaudit.cli.options import DEFAULT_STORE, AuditFile, StoreOption, WorkersOption, executor_for
-from edgeaudit.cli.progress import ProgressView, clock
-from edgeaudit.config.audit import load_spec
-from edgeaudit.graph.estimate import estimate
-from edgeaudit.graph.executor import raise_errors
-from edgeaudit.pipeline.audit import prepare
-from edgeaudit.report.words import counted
-from edgeaudit.stages.probe import Probe
-from edgeaudit.stages.train import Train
 
 __all__ = ["plan"]
 
@@ -28,6 +20,15 @@ _COUNTS = {
 
 def plan(audit: AuditFile, store: StoreOption = DEFAULT_STORE, workers: WorkersOption = None) -> None:
     """Say what `run` would do: records, models, jobs by stage, and a time estimate. Nothing is trained."""
+    from edgeaudit.cli.progress import ProgressView, clock
+    from edgeaudit.config.audit import load_spec
+    from edgeaudit.graph.estimate import estimate
+    from edgeaudit.graph.executor import raise_errors
+    from edgeaudit.pipeline.audit import prepare
+    from edgeaudit.report.words import counted
+    from edgeaudit.stages.probe import Probe
+    from edgeaudit.stages.train import Train
+
     console = Console()
     spec = load_spec(audit)
     opened, executor = executor_for(audit, store, workers)

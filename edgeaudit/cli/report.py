@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from edgeaudit.report.html import write_html
-from edgeaudit.report.schema import read_audit
-from edgeaudit.report.terminal import render
+from edgeaudit.cli import completion
+from edgeaudit.cli.options import RunFolder
 
 __all__ = ["report"]
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    run: RunFolder,
+    writers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--write",
+            metavar="WRITER",
+            help="A report to write: html, text or another package's; again for more of them. Default: html.",
+            autocompletion=completion.writers,
+        ),
+    ] = None,
 ) -> None:
-    """Write report.html again from audit.json, and print the table."""
+    """Write report.html, or other reports, again from audit.json, and print the table."""
+    from edgeaudit.report.schema import read_audit
+    from edgeaudit.report.terminal import render
+    from edgeaudit.report.writers import write_reports
+
     audit = read_audit(run / "audit.json")
-    write_html(audit, run / "report.html")
+    write_reports(audit, run, writers or ["html"])
     Console().print(render(audit))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy
 
 from edgeaudit.controls.base import ALARM, Finding
 from edgeaudit.controls.texture import texture
@@ -119,7 +119,7 @@ def _labels(sides: Sides) -> Iterator[_Test]:
     rare = counts.sum(axis=0) < 10
     table = np.column_stack([counts[:, ~rare], counts[:, rare].sum(axis=1)])
     table = table[:, table.sum(axis=0) > 0]
-    p = 1.0 if table.shape[1] < 2 else float(stats.chi2_contingency(table, correction=False).pvalue)
+    p = 1.0 if table.shape[1] < 2 else float(scipy.stats.chi2_contingency(table, correction=False).pvalue)
     yield _Test(CONTROLS[0], "label counts", p, len(sides.labels))
 
 
@@ -154,13 +154,13 @@ def rank_tests(columns: npt.NDArray[Any], members: BoolArray) -> npt.NDArray[np.
     m, n = int(members.sum()), int((~members).sum())
     p = np.ones(columns.shape[1])
     for start in range(0, columns.shape[1], 256):
-        ranks = stats.rankdata(columns[:, start : start + 256], axis=0)
+        ranks = scipy.stats.rankdata(columns[:, start : start + 256], axis=0)
         # The permutation variance of a sum of ranks, ties included: m n / (m + n) times the ranks' sample variance.
         spread = ranks.var(axis=0, ddof=1) * m * n / (m + n)
         distance = np.abs(ranks[members].sum(axis=0) - m * (m + n + 1) / 2)
         varied = spread > 0
         part = np.ones(ranks.shape[1])
-        part[varied] = 2 * stats.norm.sf(distance[varied] / np.sqrt(spread[varied]))
+        part[varied] = 2 * scipy.stats.norm.sf(distance[varied] / np.sqrt(spread[varied]))
         p[start : start + 256] = part
     return p
 

@@ -1,26 +1,45 @@
-"""Which ways to devices there are."""
+"""Transports to devices by name; another package offers one through the entry-point group `edgeaudit.transports`."""
 
 from __future__ import annotations
 
-from edgeaudit.devices.oip.transport import EndpointWay
-from edgeaudit.devices.qemu.transport import EmulatedWay
-from edgeaudit.devices.ssh.transport import SshWay
-from edgeaudit.devices.transport import EMULATED, Reach, Way
-from edgeaudit.errors import DeviceError
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-__all__ = ["find_way"]
+from edgeaudit.errors import DeviceError
+from edgeaudit.registry import Registry
+
+if TYPE_CHECKING:
+    from edgeaudit.devices.transport import Reach, TransportSpec, Way
+
+__all__ = ["TRANSPORTS", "find_way", "transport_name"]
+
+TRANSPORTS: Registry[Way, TransportSpec] = Registry(
+    noun="transport",
+    group="edgeaudit.transports",
+    base="edgeaudit.devices.transport:Way",
+    own={
+        "emulated": "edgeaudit.devices.qemu.transport:EmulatedWay",
+        "ssh": "edgeaudit.devices.ssh.transport:SshWay",
+        "oip": "edgeaudit.devices.oip.transport:EndpointWay",
+    },
+    error=DeviceError,
+)
+_SCHEMES: Mapping[str, str] = {"http": "oip", "https": "oip"}
+"""Schemes of addresses that are not called as their transport is."""
 
 
 def find_way(reach: Reach) -> Way:
-    """The way that `reach.via` names; `DeviceError` for one that there is not."""
-    scheme, separator, _ = reach.via.partition("://")
-    if reach.via == EMULATED:
-        return EmulatedWay(reach)
-    if separator and scheme == "ssh":
-        return SshWay(reach)
-    if separator and scheme in {"http", "https", "oip"}:
-        return EndpointWay(reach)
-    raise DeviceError(
-        f"'{reach.via}' is no way to a device; there are: {EMULATED}, ssh://user@host, and http://, https:// or oip:// "
-        "with host and port of a server that is already there"
-    )
+    """The transport that `reach.via` names; `DeviceError` for one that is not known."""
+    name = transport_name(reach.via)
+    if name is None:
+        written = ", ".join(spec.written for spec in TRANSPORTS.specs())
+        raise DeviceError(f"'{reach.via}' names no known transport to a device; there are: {written}")
+    return TRANSPORTS.find(name)(reach)
+
+
+def transport_name(via: str) -> str | None:
+    """The name of the transport of an address, `name` or `scheme://...`; None where there is none."""
+    scheme, separator, _ = via.partition("://")
+    name = _SCHEMES.get(scheme, scheme)
+    known = name in TRANSPORTS.names() and bool(separator) == (name != "emulated")
+    return name if known else None

@@ -16,5 +16,6 @@ def shipped(artifact: Artifact, folder: Path) -> Path:
     manifest = replace(artifact.manifest, calibration_ids=(), calibration_policy=None, recipe={})
     Artifact(folder, manifest).save()
     for name in (manifest.file, *manifest.companions):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to((artifact.folder / name).resolve())
     return folder

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edgeaudit.errors import DeviceError
 
-__all__ = ["EMULATED", "LOCAL", "Reach", "Serving", "Way"]
+__all__ = ["EMULATED", "LOCAL", "Reach", "Serving", "TransportSpec", "Way"]
 
 LOCAL = "local"
 EMULATED = "emulated"
@@ -94,6 +94,18 @@ class Serving(ABC):
         """End what was started, and leave nothing behind. Once is enough; more does no harm."""
 
 
+@dataclass(frozen=True)
+class TransportSpec:
+    """What a transport is; readable without connecting.
+
+    name: the scheme of its addresses. written: an address as audit.yaml and messages have it.
+    """
+
+    name: str
+    written: str
+    summary: str
+
+
 class Way(ABC):
     """One way to one device.
 
@@ -102,6 +114,7 @@ class Way(ABC):
     loads: whether artifacts can be brought there; otherwise it serves what it serves.
     """
 
+    spec: ClassVar[TransportSpec]
     timed: ClassVar[bool] = False
     alone: ClassVar[bool] = True
     loads: ClassVar[bool] = True

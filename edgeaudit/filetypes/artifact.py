@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from edgeaudit.errors import ArtifactError
 
-__all__ = ["KINDS", "Artifact", "Kind", "Layout", "Manifest", "PassRecord", "TensorSpec", "file_sha256"]
+__all__ = ["Artifact", "Kind", "Layout", "Manifest", "PassRecord", "TensorSpec", "file_sha256"]
 
-Kind = Literal["torch", "keras", "onnx", "tflite", "openvino", "executorch"]
+Kind = str
+"""The name of a file type (`edgeaudit.filetypes.registry`, which the device side does not have)."""
 Layout = Literal["NCHW", "NHWC", "HW", "flat"]
 """Of a batch of records: images with channels first or last, images of one channel without an axis for it, vectors."""
-KINDS: Mapping[str, Kind] = {".onnx": "onnx", ".tflite": "tflite", ".xml": "openvino", ".pte": "executorch"}
-"""Kind of a file by its suffix."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,8 @@ class PassRecord:
 class Manifest:
     """What an artifact is and where it came from.
 
-    `sha256` is of `file`; `companions` are the files that ship beside it (OpenVINO's weights), each with its SHA-256.
+    `sha256` is of `file`; `companions` are the files that ship beside it (OpenVINO's weights, ONNX's external data), by
+    their paths in the artifact's folder, each with its SHA-256.
     `bytes` counts all of them. `calibration_ids` are the population's record ids that a quantiser saw (empty where none
     did).
     `softmax_inside` tells whether the file answers with probabilities (True) or logits (False).

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from edgeaudit.errors import DamagedEntry, EdgeAuditError
 from edgeaudit.graph.job import Job, Outcome, Ref
+from edgeaudit.graph.store import Store
 
-__all__ = ["AnyJob", "Executor", "Limits", "Listener", "RunResult", "Silent", "raise_errors"]
+__all__ = ["AnyJob", "Executor", "ExecutorSpec", "Limits", "Listener", "RunResult", "Silent", "raise_errors"]
 
 AnyJob = Job[Any]
 
@@ -81,24 +84,46 @@ class RunResult:
         self.worker_peak_bytes = max(self.worker_peak_bytes, other.worker_peak_bytes)
 
 
-class Executor(Protocol):
+@dataclass(frozen=True)
+class ExecutorSpec:
+    """name: as in `--executor`. summary: where it runs jobs, in one line."""
+
+    name: str
+    summary: str
+
+
+class Executor(ABC):
     """Runs jobs whose needs are met until none is left; an exclusive one alone, and once no other can be run.
 
     It is entered for one audit, and its workers live until it is left.
+
+    store: has the results of jobs that ran before, and gets those of jobs that run now.
+    workers: how many jobs run at a time.
+    import_path: folder of audit.yaml, for `module:function` references.
+    limits: of each job.
     """
 
-    @property
-    def workers(self) -> int:
-        """How many jobs run at a time."""
+    spec: ClassVar[ExecutorSpec]
+
+    def __init__(
+        self, store: Store, workers: int, import_path: Path | None = None, limits: Limits | None = None
+    ) -> None:
+        self.store = store
+        self.workers = workers
+        self.import_path = import_path
+        self.limits = limits or Limits()
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Begin; nothing need be started before there is a job."""
+        return self
 
+    @abstractmethod
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the workers."""
 
+    @abstractmethod
     def run(self, jobs: Mapping[Ref, AnyJob], listener: Listener) -> RunResult:
         """Run what the store lacks. Errors of jobs are values in the result, also where a job ended its process."""
 

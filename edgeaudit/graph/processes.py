@@ -19,12 +19,12 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar
 
 import psutil
 
 from edgeaudit.errors import JobCrashed
-from edgeaudit.graph.executor import AnyJob, Limits, Listener, RunResult
+from edgeaudit.graph.executor import AnyJob, Executor, ExecutorSpec, Limits, Listener, RunResult
 from edgeaudit.graph.job import Outcome, Ref
 from edgeaudit.graph.scheduler import Scheduler
 from edgeaudit.graph.store import Store
@@ -168,33 +168,21 @@ class _Worker:
         return f"It printed last: {' | '.join(lines)}. " if lines else ""
 
 
-class LocalProcesses:
+class LocalProcesses(Executor):
     """`workers` jobs at a time in processes of this machine.
-
-    import_path: folder of audit.yaml, for `module:function` references.
 
     A job runs in a process of its isolation group (`Job.isolation`, see edgeaudit/host/isolation.py). Processes of a
     group are started when its first job comes and wait for more, so with two groups there may be twice as many
     processes as `workers`; that many run a job.
     """
 
+    spec: ClassVar[ExecutorSpec] = ExecutorSpec("local", "processes on this machine, one thread each")
+
     def __init__(
         self, store: Store, workers: int, import_path: Path | None = None, limits: Limits | None = None
     ) -> None:
-        self.store = store
-        self._count = workers
-        self._import_path = import_path
-        self._limits = limits or Limits()
+        super().__init__(store, workers, import_path, limits)
         self._workers: list[_Worker] = []
-
-    @property
-    def workers(self) -> int:
-        """How many jobs run at a time."""
-        return self._count
-
-    def __enter__(self) -> Self:
-        """Nothing is started before there is a job."""
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -225,7 +213,7 @@ class LocalProcesses:
 
     def _start(self, state: Scheduler, listener: Listener) -> None:
         busy = len(self._busy())
-        for job in state.take_ready(self._count - busy, idle=not busy):
+        for job in state.take_ready(self.workers - busy, idle=not busy):
             self._worker(job.isolation).give(job)
             listener.started(job)
 
@@ -233,13 +221,13 @@ class LocalProcesses:
         for worker in self._workers:
             if worker.task is None and worker.isolation == isolation and worker.process.poll() is None:
                 return worker
-        self._workers.append(_Worker(self.store, isolation, self._import_path))
+        self._workers.append(_Worker(self.store, isolation, self.import_path))
         return self._workers[-1]
 
     def _ended(self) -> list[tuple[_Task, Outcome]]:
         """Wait for the next jobs that end, by themselves or at a limit."""
         busy = {worker.connection: worker for worker in self._busy()}
-        limited = self._limits != Limits()
+        limited = self.limits != Limits()
         ready = wait(list(busy), timeout=_POLL if limited else None)
         ended: list[tuple[_Task, Outcome]] = []
         for connection in ready:
@@ -251,7 +239,7 @@ class LocalProcesses:
         ended += [
             (task, worker.stop(reason))
             for worker in self._busy()
-            if (task := worker.task) is not None and (reason := worker.over(self._limits)) is not None
+            if (task := worker.task) is not None and (reason := worker.over(self.limits)) is not None
         ]
         self._workers = [worker for worker in self._workers if worker.process.poll() is None]
         return ended

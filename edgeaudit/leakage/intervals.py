@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+import scipy
+from scipy import special
 
 from edgeaudit.leakage.roc import BoolArray, FloatArray, IntArray, split_scores
 
@@ -49,8 +50,8 @@ def clopper_pearson_bounds(successes: IntArray, trials: int, level: float = 0.95
     """
     tail = (1 - level) / 2
     # The beta quantile has no value where a parameter is 0; those bounds are 0 and 1.
-    low = stats.beta.ppf(tail, np.maximum(successes, 1), trials - successes + 1)
-    high = stats.beta.isf(tail, successes + 1, np.maximum(trials - successes, 1))
+    low = scipy.stats.beta.ppf(tail, np.maximum(successes, 1), trials - successes + 1)
+    high = scipy.stats.beta.isf(tail, successes + 1, np.maximum(trials - successes, 1))
     return (
         np.where(successes == 0, 0.0, low).astype(np.float64),
         np.where(successes == trials, 1.0, high).astype(np.float64),
@@ -79,9 +80,9 @@ def placements(scores: FloatArray, members: BoolArray) -> tuple[FloatArray, Floa
     """
     inside, outside = split_scores(scores, members)
     m, n = len(inside), len(outside)
-    ranks = stats.rankdata(np.concatenate((inside, outside)))
-    of_members = (ranks[:m] - stats.rankdata(inside)) / n
-    of_nonmembers = 1 - (ranks[m:] - stats.rankdata(outside)) / m
+    ranks = scipy.stats.rankdata(np.concatenate((inside, outside)))
+    of_members = (ranks[:m] - scipy.stats.rankdata(inside)) / n
+    of_nonmembers = 1 - (ranks[m:] - scipy.stats.rankdata(outside)) / m
     return np.asarray(of_members, dtype=np.float64), np.asarray(of_nonmembers, dtype=np.float64)
 
 
@@ -112,7 +113,7 @@ def delong(scores: FloatArray, members: BoolArray, level: float = 0.95) -> AucIn
         q = same_pairs(min(m, n), level)
         return AucInterval(value, 0.0, q * value, min(1.0, q * value + 1 - q))
     variance = float(of_members.var(ddof=1) / m + of_nonmembers.var(ddof=1) / n)
-    half = float(stats.norm.isf((1 - level) / 2)) * math.sqrt(variance)
+    half = float(scipy.stats.norm.isf((1 - level) / 2)) * math.sqrt(variance)
     return AucInterval(value, variance, max(0.0, value - half), min(1.0, value + half))
 
 
@@ -126,8 +127,8 @@ def rate_difference(hits: int, m: int, alarms: int, n: int, level: float = 0.95)
     Medicine 1998), method 10.
     """
     tpr, fpr = hits / m, alarms / n
-    t = stats.binomtest(hits, m).proportion_ci(level, method="wilson")
-    f = stats.binomtest(alarms, n).proportion_ci(level, method="wilson")
+    t = scipy.stats.binomtest(hits, m).proportion_ci(level, method="wilson")
+    f = scipy.stats.binomtest(alarms, n).proportion_ci(level, method="wilson")
     low = tpr - fpr - math.hypot(tpr - t.low, f.high - fpr)
     high = tpr - fpr + math.hypot(t.high - tpr, fpr - f.low)
     return max(-1.0, low), min(1.0, high)

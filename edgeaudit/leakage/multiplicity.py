@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.intervals import clopper_pearson
@@ -100,7 +100,9 @@ def claim_records(p_values: FloatArray, level: float, method: ClaimMethod = "by"
         raise AttackError(f"the level of the claims lies between 0 and 1: {level}")
     if method not in ("bh", "by"):
         raise AttackError(f"claims are made by bh or by: {method}")
-    adjusted = np.asarray(stats.false_discovery_control(check_p_values(p_values), method=method), dtype=np.float64)
+    adjusted = np.asarray(
+        scipy.stats.false_discovery_control(check_p_values(p_values), method=method), dtype=np.float64
+    )
     return Claims(adjusted <= level, adjusted, level, method)
 
 

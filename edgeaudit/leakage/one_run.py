@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.epsilon import check_delta
@@ -57,10 +57,10 @@ def one_run_p_value(m: int, guesses: int, correct: int, epsilon: float, delta: f
     if not 0 <= correct <= guesses <= m or not epsilon >= 0:
         raise AttackError(f"needs 0 <= {correct} correct <= {guesses} guesses <= {m} records, epsilon {epsilon} >= 0")
     rate = 1 / (1 + math.exp(-epsilon))
-    tail = float(stats.binom.sf(correct - 1, guesses, rate))
+    tail = float(scipy.stats.binom.sf(correct - 1, guesses, rate))
     if delta == 0 or correct == 0:
         return min(1.0, tail)
-    below = np.cumsum(stats.binom.pmf(np.arange(correct - 1, -1, -1), guesses, rate))
+    below = np.cumsum(scipy.stats.binom.pmf(np.arange(correct - 1, -1, -1), guesses, rate))
     alpha = float((below / np.arange(1, correct + 1)).max())
     return min(1.0, tail + 2 * m * delta * alpha)
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.intervals import Interval, clopper_pearson
@@ -103,7 +103,7 @@ def conformal_band(
             return 0.0, 0.0
         low, high = _counts(n, k, m + 1 - k, level)
         expected.append(k / (m + 1))
-        variances.append(float(stats.betabinom.var(n, k, m + 1 - k)) / n**2)
+        variances.append(float(scipy.stats.betabinom.var(n, k, m + 1 - k)) / n**2)
         lows.append(low / n)
         highs.append(high / n)
     middle, narrow = float(np.mean(expected)), _narrowing(rates, float(np.mean(variances)), level)
@@ -113,7 +113,7 @@ def conformal_band(
 @lru_cache(maxsize=4096)
 def _counts(n: int, a: int, b: int, level: float) -> tuple[int, int]:
     """Central quantiles of the beta-binomial count. scipy's own search for them takes a hundred times as long."""
-    cdf = np.cumsum(stats.betabinom.pmf(np.arange(n + 1), n, a, b))
+    cdf = np.cumsum(scipy.stats.betabinom.pmf(np.arange(n + 1), n, a, b))
     low, high = np.searchsorted(cdf, [(1 - level) / 2, (1 + level) / 2])
     return int(low), min(n, int(high))
 
@@ -123,7 +123,7 @@ def _narrowing(rates: Sequence[float], variance: float, level: float) -> float:
     count = len(rates)
     if count < 2:
         return 1.0
-    least = float(np.var(rates, ddof=1)) * (count - 1) / float(stats.chi2.ppf(level, count - 1))
+    least = float(np.var(rates, ddof=1)) * (count - 1) / float(scipy.stats.chi2.ppf(level, count - 1))
     return math.sqrt(min(1.0, max(1 / count, 1 - least / variance * (1 - 1 / count))))
 
 

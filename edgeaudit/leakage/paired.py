@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from edgeaudit.leakage.intervals import placements, same_pairs
 from edgeaudit.leakage.roc import (
@@ -64,8 +64,8 @@ def auc_difference(first: FloatArray, second: FloatArray, members: BoolArray, le
         p_value = 1.0 if abs(value) < 1e-12 else min(1.0, 2 * 0.5 ** min(m, n))
         return Difference(value, max(-1.0, q * value - (1 - q)), min(1.0, q * value + 1 - q), p_value)
     se = math.sqrt(variance)
-    half = float(stats.norm.isf((1 - level) / 2)) * se
-    p_value = float(2 * stats.norm.sf(abs(value) / se))
+    half = float(scipy.stats.norm.isf((1 - level) / 2)) * se
+    p_value = float(2 * scipy.stats.norm.sf(abs(value) / se))
     return Difference(value, max(-1.0, value - half), min(1.0, value + half), p_value)
 
 

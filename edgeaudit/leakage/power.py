@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from scipy import stats
+import scipy
 
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.intervals import placements
@@ -56,7 +56,9 @@ def nonmembers_to_bound_fpr(alpha: float, false_positives: int = 0, level: float
         raise AttackError(f"false positives cannot be negative: {false_positives}")
     # "Upper bound <= alpha" is P[Binomial(n, alpha) <= false_positives] <= 1 - level, which falls with n.
     return _smallest(
-        lambda n: float(stats.binom.cdf(false_positives, n, alpha)) <= 1 - level, false_positives + 1, "nonmembers"
+        lambda n: float(scipy.stats.binom.cdf(false_positives, n, alpha)) <= 1 - level,
+        false_positives + 1,
+        "nonmembers",
     )
 
 
@@ -110,7 +112,7 @@ def records_for_auc(
     _share("a level", level)
     if not 0 < nonmembers_per_member < math.inf:
         raise AttackError(f"nonmembers per member must be above 0: {nonmembers_per_member}")
-    z = float(stats.norm.isf((1 - level) / 2))
+    z = float(scipy.stats.norm.isf((1 - level) / 2))
 
     def nonmembers(m: int) -> int:
         return max(2, math.ceil(m * nonmembers_per_member))
@@ -162,7 +164,7 @@ def records_for_auc_difference(
     variance = float((a_members - b_members).var(ddof=1) / m + (a_others - b_others).var(ddof=1) / n)
     if variance < 1e-24:
         raise AttackError("the two scores rank the pilot's records alike, which tells nothing of the variance")
-    z = float(stats.norm.isf(alpha / 2) + stats.norm.isf(1 - power))
+    z = float(scipy.stats.norm.isf(alpha / 2) + scipy.stats.norm.isf(1 - power))
     factor = variance * (z / difference) ** 2
     return max(2, math.ceil(m * factor)), max(2, math.ceil(n * factor))
 
@@ -183,11 +185,11 @@ def paired_t_power(targets: int, difference: float, sd: float, alpha: float = 0.
     if targets < 2 or not 0 < sd < math.inf or not math.isfinite(difference):
         raise AttackError(f"a paired t test needs two targets and a spread: {targets} targets, sd {sd}")
     df, shift = targets - 1, abs(difference) / sd * math.sqrt(targets)
-    edge = float(stats.t.isf(alpha / 2, df))
+    edge = float(scipy.stats.t.isf(alpha / 2, df))
     # The wrong tail is below Phi(-shift), 1e-12 from 7 on, where scipy 1.17's nct.cdf is NaN now and then (nct.sf is
     # not; the tests integrate).
-    wrong = float(stats.nct.cdf(-edge, df, shift)) if shift < 7 else 0.0
-    return float(stats.nct.sf(edge, df, shift)) + wrong
+    wrong = float(scipy.stats.nct.cdf(-edge, df, shift)) if shift < 7 else 0.0
+    return float(scipy.stats.nct.sf(edge, df, shift)) + wrong
 
 
 def targets_for_difference(difference: float, sd: float, power: float = 0.8, alpha: float = 0.05) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+import scipy
 
 from edgeaudit.errors import AttackError
 
@@ -94,7 +94,7 @@ def auc(scores: FloatArray, members: BoolArray) -> float:
     """P[member > nonmember] + P[equal] / 2, by midranks (Mann-Whitney); the area under the chords of `roc`."""
     inside, outside = split_scores(scores, members)
     m, n = len(inside), len(outside)
-    ranks = stats.rankdata(np.concatenate((inside, outside)))
+    ranks = scipy.stats.rankdata(np.concatenate((inside, outside)))
     return float((ranks[:m].sum() - m * (m + 1) / 2) / (m * n))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.multiplicity import holm
@@ -92,7 +92,7 @@ def mean_over_targets(values: Sequence[float | None], level: float = 0.95) -> Ta
         same = f"all {count} targets have the same value, which gives no interval"
         return TargetMean(value, 0.0, None, None, count, missing, _join(same, note))
     se = float(present.std(ddof=1)) / math.sqrt(count)
-    half = float(stats.t.isf((1 - level) / 2, count - 1)) * se
+    half = float(scipy.stats.t.isf((1 - level) / 2, count - 1)) * se
     return TargetMean(value, se, value - half, value + half, count, missing, note)
 
 
@@ -181,10 +181,10 @@ def _paired_tests(differences: FloatArray) -> tuple[float | None, float | None]:
     if not settled.any():
         return 1.0, 1.0
     # Exact without ties, every sign tried with ties and up to 13 pairs, the normal approximation beyond.
-    wilcoxon_p = float(stats.wilcoxon(settled[settled != 0]).pvalue)
+    wilcoxon_p = float(scipy.stats.wilcoxon(settled[settled != 0]).pvalue)
     if np.ptp(differences) <= _ROUNDING:
         return float(2.0 ** (1 - count)), wilcoxon_p
-    return float(stats.ttest_1samp(differences, 0.0).pvalue), wilcoxon_p
+    return float(scipy.stats.ttest_1samp(differences, 0.0).pvalue), wilcoxon_p
 
 
 def _join(first: str, second: str | None) -> str:

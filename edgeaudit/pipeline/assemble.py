@@ -27,7 +27,6 @@ from edgeaudit.pipeline.assemble_devices import devices_of
 from edgeaudit.pipeline.environment import current_environment, version
 from edgeaudit.pipeline.plan import FLOOR, FormatPlan, Plan
 from edgeaudit.population.base import Population
-from edgeaudit.report.html import write_html
 from edgeaudit.report.model import (
     SCHEMA_VERSION,
     Accuracy,
@@ -44,8 +43,8 @@ from edgeaudit.report.model import (
     RuntimeInfo,
     ToolInfo,
 )
-from edgeaudit.report.schema import write_audit
 from edgeaudit.report.words import place_name
+from edgeaudit.report.writers import write_reports
 from edgeaudit.runtimes.base import RuntimeSpec
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.stages.attack_jobs import Collude, Compare
@@ -119,8 +118,7 @@ def assemble(
     verdict = judge(spec, audit.formats, audit.leakage, audit.controls, lambda *place: load_scores(out, *place))
     audit = audit.model_copy(update={"verdict": verdict})
     with store_errors(f"the output folder {out}"):
-        write_audit(audit, out / "audit.json")
-        write_html(audit, out / "report.html")
+        write_reports(audit, out, spec.report.writers)
     return audit
 
 

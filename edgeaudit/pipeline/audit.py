@@ -22,6 +22,7 @@ from edgeaudit.population.base import Population
 from edgeaudit.population.build import population_content
 from edgeaudit.recipes.frameworks import framework_of
 from edgeaudit.report.model import Audit
+from edgeaudit.report.writers import find_writers
 from edgeaudit.stages.adopt import Adopt
 from edgeaudit.stages.population import DrawPopulation
 
@@ -47,6 +48,7 @@ class Prepared:
 def prepare(spec: AuditSpec, store: Store, executor: Executor, listener: Listener) -> Prepared:
     """Check the spec against what is installed, draw the population, plan the jobs."""
     require_budgets_exist(spec)
+    find_writers(spec.report.writers)
     preflight(spec)
     attacks = choose_attacks(spec)
     drawn, population = _draw(spec, store, executor, listener)

@@ -16,9 +16,10 @@ from edgeaudit.config.formats import FormatUse
 from edgeaudit.config.model import ModelSpec
 from edgeaudit.config.views import require_views_fit
 from edgeaudit.devices.transport import LOCAL
-from edgeaudit.errors import SpecError, SplitError
+from edgeaudit.errors import ArtifactError, SpecError, SplitError
 from edgeaudit.exporters.registry import find_pass
 from edgeaudit.filetypes.artifact import file_sha256
+from edgeaudit.filetypes.registry import find_filetype
 from edgeaudit.formats.presets import FORMATS, REFERENCES, Format, PassUse
 from edgeaudit.formats.resolve import find_format
 from edgeaudit.graph.executor import AnyJob
@@ -30,6 +31,7 @@ from edgeaudit.population.base import HALF, NULL, SHADOW, TARGET, Population, Ro
 from edgeaudit.recipes.base import Recipe, Training
 from edgeaudit.recipes.frameworks import framework_of
 from edgeaudit.recipes.keras_checkpoint import checkpoint_digest, checkpoint_options
+from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.stages.adopt import Adopt
 from edgeaudit.stages.artifacts import ArtifactJob
@@ -191,7 +193,7 @@ class _Planner:
         first = next(iter(measures.values()))
         exposures = {level: self._weaken(first, level) for level in self.spec.threat.weaker}
         own = queries[TARGET]
-        inspect = self._inspect(use, own.source)
+        inspect = self._inspect(use, found, own.source)
         return FormatPlan(
             use, found, device, own.source, own, matched, measures, inspect, self._latency(found, device, own),
             exposures, self._made.get(("equivalence", use.id, device)),
@@ -255,7 +257,7 @@ class _Planner:
                 population=self.drawn,
                 file=SourceFile(
                     sha256=_digest(path),
-                    companions={name: _digest(path.parent / name) for name in runtime.spec.companions(path)},
+                    companions={name: _digest(path.parent / name) for name in _companions(path, runtime)},
                     path=path,
                 ),
                 runtime=found.runtime,
@@ -367,10 +369,15 @@ class _Planner:
         job: Equivalence = self._once(("equivalence", use.id, place.name), make)
         return job
 
-    def _inspect(self, use: FormatUse, source: ArtifactJob) -> Inspect:
+    def _inspect(self, use: FormatUse, found: Format, source: ArtifactJob) -> Inspect:
         job: Inspect = self._once(
             ("inspect", source.ref),
-            lambda: Inspect(source=source, compressor=zlib.ZLIB_RUNTIME_VERSION, format=use.id),
+            lambda: Inspect(
+                source=source,
+                filetype=find_runtime(found.runtime).spec.serves,
+                compressor=zlib.ZLIB_RUNTIME_VERSION,
+                format=use.id,
+            ),
         )
         return job
 
@@ -380,6 +387,7 @@ class _Planner:
         timed = find_runtime(found.runtime).spec.timed_here if place is None else place.timed
         if not self.spec.quality.latency or not timed:
             return None
+        batch = found.runtime_options.get("batch")
         job: Latency = self._once(
             ("latency", query.ref),
             lambda: Latency(
@@ -387,7 +395,7 @@ class _Planner:
                 query=query,
                 machine=self.machine if place is None else {"device": device},
                 batches=_BATCHES,
-                fixed_batch=found.runtime_options.get("batch"),
+                fixed_batch=batch if isinstance(batch, int) else None,
                 repetitions=self.spec.quality.repetitions,
                 alone=place is None,
                 device="" if place is None else device,
@@ -493,6 +501,7 @@ class _Planner:
                 traces=traces,
                 attacks=self.attacks.names,
                 cm_mia=self.attacks.cm_mia,
+                settings=self.attacks.settings,
                 local=device == LOCAL,
             ),
         )
@@ -505,6 +514,13 @@ class _Planner:
 
 def _frozen(params: Mapping[str, Any]) -> str:
     return repr(sorted(params.items()))
+
+
+def _companions(path: Path, runtime: type[Runtime]) -> tuple[str, ...]:
+    try:
+        return find_filetype(runtime.spec.serves).companions(path)
+    except ArtifactError as exc:
+        raise SpecError(f"target.artifact: {exc}") from exc
 
 
 def _digest(path: Path) -> str:

@@ -19,9 +19,10 @@ def preflight(spec: AuditSpec) -> None:
     framework = framework_of(spec.model.recipe)
     if spec.recipe_known:
         require_checkpoint_fits(spec.model.recipe, spec.model.checkpoint)
-        if framework.kind == "keras" and spec.model.precision != "float32":
+        if spec.model.precision not in framework.precisions:
             raise SpecError(
-                f"model.precision: {spec.model.precision} is for torch recipes; Keras ones train in float32"
+                f"model.precision: models of {framework.kind} train in {' or '.join(framework.precisions)}, not in "
+                f"{spec.model.precision}"
             )
         framework.versions()
     found = {use.id: find_format(use, framework.kind, spec.artifact_of(use)) for use in spec.formats}

@@ -9,20 +9,25 @@ import difflib
 import hashlib
 import inspect
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.errors import DataError, MissingToolchain
+from edgeaudit.errors import DataError, MissingToolchain, did_you_mean
+from edgeaudit.population.registry import SOURCES
 from edgeaudit.recipes.base import import_function
 
-__all__ = ["Raw", "Source", "find_source", "read_array"]
+__all__ = [
+    "Digits", "Folder", "Function", "Npz", "Raw", "Source", "SourceSpec", "SourceUse", "Torchvision", "find_source",
+    "read_array",
+]  # fmt: skip
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
@@ -37,51 +42,92 @@ class Raw:
 
 
 @dataclass(frozen=True)
-class Source:
-    """read: loads the records. fingerprint: changes when the content changes; None: cannot be told without reading."""
+class SourceSpec:
+    """What a source is; readable without reading it.
+
+    name: as in `data.source`. written: how it stands there, where that is more than the name.
+    takes_name: audit.yaml names something in the source behind a colon, as in `torchvision:CIFAR10`.
+    needs_path: `data.path` must be there.
+    """
 
     name: str
-    read: Callable[[], Raw]
-    fingerprint: Callable[[], str | None]
+    summary: str
+    written: str = ""
+    takes_name: bool = False
+    needs_path: bool = False
+
+
+@dataclass(frozen=True)
+class SourceUse:
+    """What audit.yaml says of a source.
+
+    name: `data.source`, whole.
+    path: the file or folder, which exists; None where none is given.
+    options: `data.options`.
+    where: the key of audit.yaml that gives the path, for messages.
+    """
+
+    name: str
+    path: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    where: str = "data.path"
+
+
+class Source(ABC):
+    """Where records and labels come from. Subclasses set `spec`, write `read` and, where they can, `fingerprint`.
+
+    Raises `DataError` for a path that is missing and one that does not exist.
+    """
+
+    spec: ClassVar[SourceSpec]
+
+    def __init__(self, use: SourceUse) -> None:
+        self.use = use
+        if self.spec.needs_path and use.path is None:
+            raise DataError(f"{use.where}: the source '{self.spec.name}' needs a path")
+        if use.path is not None and not use.path.exists():
+            raise DataError(f"{use.where}: {use.path} does not exist")
+
+    @property
+    def name(self) -> str:
+        """The name in reports."""
+        return self.use.name
+
+    @property
+    def path(self) -> Path:
+        """The file or folder of a source that needs one."""
+        assert self.use.path is not None  # noqa: S101  see __init__
+        return self.use.path
+
+    @abstractmethod
+    def read(self) -> Raw:
+        """Load the records. Raises `DataError` that names the file or key and the remedy."""
+
+    def fingerprint(self) -> str | None:
+        """A text that changes when the content does; None where only reading the records can tell."""
+        return None
 
 
 def find_source(name: str, path: Path | None, keys: Mapping[str, Any], where: str = "data.path") -> Source:
     """The source that `data.source` names.
 
-    name: digits | npz | folder | torchvision:<DataSet> | module:function.
+    name: digits | npz | folder | torchvision:<DataSet> | another package's | module:function.
     path: the file or folder (npz, folder, torchvision root).
     keys: `x` and `y`, the arrays' names in an .npz; other entries are arguments of a torchvision data set or of the
         user's function.
     where: the key of audit.yaml that gave the path, for messages.
     """
-    if name == "digits":
-        return Source(name, _read_digits, lambda: f"scikit-learn {metadata.version('scikit-learn')}")
-    if name == "npz":
-        file = _existing(name, path, where)
-        return Source(f"npz:{file.name}", lambda: _read_npz(file, keys), lambda: _sha256(file))
-    if name == "folder":
-        folder = _existing(name, path, where)
-        if not folder.is_dir():
-            raise DataError(f"data.path: {folder} is a file; the source 'folder' needs a folder with one a class")
-        return Source(f"folder:{folder.name}", lambda: _read_folder(folder, keys), lambda: _tree_sha256(folder))
-    if name.startswith("torchvision:"):
-        root = _existing(name, path, where)
-        # What will be downloaded is not there to be hashed, so the records themselves must tell.
-        known = None if keys.get("download") else _tree_sha256
-        return Source(name, lambda: _read_torchvision(name, root, keys), lambda: known(root) if known else None)
-    if ":" in name:
-        return Source(name, lambda: _read_function(name, keys), lambda: None)
+    use, known = SourceUse(name, path, keys, where), SOURCES.names()
+    before, colon, _ = name.partition(":")
+    if before in known and bool(colon) == SOURCES.find(before).spec.takes_name:
+        return SOURCES.find(before)(use)
+    if colon:
+        return Function(use)
+    written = (spec.written or spec.name for spec in SOURCES.specs())
     raise DataError(
-        f"data.source: '{name}' is not known. It is one of: digits, npz, folder, torchvision:<DataSet>, module:function"
+        f"data.source: '{name}' is not known.{did_you_mean(name, known)} It is one of: {', '.join(written)}, "
+        "module:function"
     )
-
-
-def _existing(name: str, path: Path | None, where: str) -> Path:
-    if path is None:
-        raise DataError(f"{where}: the source '{name}' needs a path")
-    if not path.exists():
-        raise DataError(f"{where}: {path} does not exist")
-    return path
 
 
 def _sha256(file: Path) -> str:
@@ -116,12 +162,91 @@ def _array(x: Any, where: str) -> npt.NDArray[Any]:
         raise DataError(f"{where}: records must all be of one shape: {exc}") from exc
 
 
-def _read_digits() -> Raw:
-    from sklearn.datasets import load_digits
+class Digits(Source):
+    """scikit-learn's 1,797 handwritten digits."""
 
-    digits = load_digits()
-    # Pixels are counts 0..16; as bytes 0..255 they pass through the same scaling as any image.
-    return Raw(np.round(digits.images * (255 / 16)).astype(np.uint8), digits.target.astype(np.int64))
+    spec: ClassVar[SourceSpec] = SourceSpec("digits", "scikit-learn's handwritten digits, 1,797 images of 8 x 8")
+
+    def read(self) -> Raw:
+        """See `Source.read`."""
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        # Pixels are counts 0..16; as bytes 0..255 they pass through the same scaling as any image.
+        return Raw(np.round(digits.images * (255 / 16)).astype(np.uint8), digits.target.astype(np.int64))
+
+    def fingerprint(self) -> str:
+        """See `Source.fingerprint`."""
+        return f"scikit-learn {metadata.version('scikit-learn')}"
+
+
+class Npz(Source):
+    """Two arrays of an .npz; data.options has their names as `x` and `y`."""
+
+    spec: ClassVar[SourceSpec] = SourceSpec("npz", "arrays x and y of an .npz", needs_path=True)
+
+    @property
+    def name(self) -> str:
+        """See `Source.name`."""
+        return f"npz:{self.path.name}"
+
+    def read(self) -> Raw:
+        """See `Source.read`."""
+        return _read_npz(self.path, self.use.options)
+
+    def fingerprint(self) -> str:
+        """See `Source.fingerprint`."""
+        return _sha256(self.path)
+
+
+class Folder(Source):
+    """Images in one sub-folder for each class."""
+
+    spec: ClassVar[SourceSpec] = SourceSpec("folder", "images, one sub-folder for each class", needs_path=True)
+
+    def __init__(self, use: SourceUse) -> None:
+        super().__init__(use)
+        if not self.path.is_dir():
+            raise DataError(f"data.path: {self.path} is a file; the source 'folder' needs a folder with one a class")
+
+    @property
+    def name(self) -> str:
+        """See `Source.name`."""
+        return f"folder:{self.path.name}"
+
+    def read(self) -> Raw:
+        """See `Source.read`."""
+        return _read_folder(self.path, self.use.options)
+
+    def fingerprint(self) -> str:
+        """See `Source.fingerprint`."""
+        return _tree_sha256(self.path)
+
+
+class Torchvision(Source):
+    """A data set of torchvision."""
+
+    spec: ClassVar[SourceSpec] = SourceSpec(
+        "torchvision", "a data set of torchvision", "torchvision:<DataSet>", takes_name=True, needs_path=True
+    )
+
+    def read(self) -> Raw:
+        """See `Source.read`."""
+        return _read_torchvision(self.name, self.path, self.use.options)
+
+    def fingerprint(self) -> str | None:
+        """See `Source.fingerprint`. A data set that will be downloaded is not there to be hashed."""
+        return None if self.use.options.get("download") else _tree_sha256(self.path)
+
+
+class Function(Source):
+    """The user's own `module:function`, called with data.options; it returns (x, y)."""
+
+    spec: ClassVar[SourceSpec] = SourceSpec("function", "a function of your own", "module:function")
+
+    def read(self) -> Raw:
+        """See `Source.read`."""
+        return _read_function(self.name, self.use.options)
 
 
 def _read_npz(file: Path, keys: Mapping[str, Any]) -> Raw:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 
@@ -11,17 +9,9 @@ import torch
 from torch import nn
 
 from edgeaudit.errors import RecipeError
+from edgeaudit.recipes.base import Architecture, ArchitectureSpec
 
-__all__ = ["ARCHITECTURES", "Architecture"]
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A named builder: build(input_shape, n_classes, **options) -> module answering logits."""
-
-    name: str
-    build: Callable[..., nn.Module]
-    summary: str
+__all__ = ["Cnn", "DsCnn", "Mlp", "MobileNetV2", "ResNet8"]
 
 
 def _channels(input_shape: tuple[int, ...], name: str) -> int:
@@ -141,13 +131,36 @@ def _mobilenet_v2(input_shape: tuple[int, ...], n_classes: int, width: float = 0
     return nn.Sequential(*layers)
 
 
-ARCHITECTURES: Mapping[str, Architecture] = {
-    a.name: a
-    for a in (
-        Architecture("mlp", _mlp, "fully connected, hidden: [128, 64]"),
-        Architecture("cnn", _cnn, "three convolutions with BatchNorm, width: 16"),
-        Architecture("resnet8", _resnet8, "ResNet-8 of MLPerf Tiny (image classification), width: 16"),
-        Architecture("ds-cnn", _ds_cnn, "depthwise-separable CNN of MLPerf Tiny (keyword spotting), width: 64"),
-        Architecture("mobilenet-v2", _mobilenet_v2, "MobileNetV2 blocks for small images, width: 0.35"),
-    )
-}
+class Mlp(Architecture):
+    """See the spec."""
+
+    spec = ArchitectureSpec("mlp", "fully connected, hidden: [128, 64]")
+    build = staticmethod(_mlp)
+
+
+class Cnn(Architecture):
+    """See the spec."""
+
+    spec = ArchitectureSpec("cnn", "three convolutions with BatchNorm, width: 16")
+    build = staticmethod(_cnn)
+
+
+class ResNet8(Architecture):
+    """See the spec."""
+
+    spec = ArchitectureSpec("resnet8", "ResNet-8 of MLPerf Tiny (image classification), width: 16")
+    build = staticmethod(_resnet8)
+
+
+class DsCnn(Architecture):
+    """See the spec."""
+
+    spec = ArchitectureSpec("ds-cnn", "depthwise-separable CNN of MLPerf Tiny (keyword spotting), width: 64")
+    build = staticmethod(_ds_cnn)
+
+
+class MobileNetV2(Architecture):
+    """See the spec."""
+
+    spec = ArchitectureSpec("mobilenet-v2", "MobileNetV2 blocks for small images, width: 0.35")
+    build = staticmethod(_mobilenet_v2)

@@ -6,14 +6,17 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from edgeaudit.errors import RecipeError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Recipe", "Training", "build", "import_function", "module_from_manifest", "user_modules"]
+__all__ = [
+    "Architecture", "ArchitectureSpec", "Recipe", "Training", "build", "import_function", "module_from_manifest",
+    "recipe_modules",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,26 @@ class Recipe:
         return cls(**fields)
 
 
+@dataclass(frozen=True)
+class ArchitectureSpec:
+    """name: as in model.recipe; `keras:...` where it builds a keras.Model. summary: one line, with its options."""
+
+    name: str
+    summary: str
+
+
+class Architecture:
+    """A named architecture. Subclasses set `spec` and `build`.
+
+    build: (input_shape, n_classes, **options) -> torch.nn.Module or keras.Model that answers logits. input_shape is
+        (C, H, W) or (d,) for torch and (H, W, C) or (d,) for Keras; an option that makes the model narrower is called
+        `width` or `hidden`, so that a student of half the width can be made.
+    """
+
+    spec: ClassVar[ArchitectureSpec]
+    build: ClassVar[Callable[..., Any]]
+
+
 def build(recipe: Recipe, seed: int) -> nn.Module:
     """An untrained module; its initial weights depend on `seed` alone.
 
@@ -76,23 +99,25 @@ def build(recipe: Recipe, seed: int) -> nn.Module:
     """
     import torch
 
-    from edgeaudit.recipes.architectures import ARCHITECTURES
+    from edgeaudit.recipes.registry import ARCHITECTURES
     from edgeaudit.recipes.torchvision_models import build_torchvision
 
+    known = [name for name in ARCHITECTURES.names() if not name.startswith("keras:")]
+    module: nn.Module
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            if recipe.name in ARCHITECTURES:
-                module = ARCHITECTURES[recipe.name].build(recipe.input_shape, recipe.n_classes, **recipe.options)
+            if recipe.name in known:
+                architecture = ARCHITECTURES.find(recipe.name)
+                module = architecture.build(recipe.input_shape, recipe.n_classes, **recipe.options)
             elif recipe.name.startswith("torchvision:"):
                 module = build_torchvision(recipe.name.partition(":")[2], recipe.n_classes, recipe.options)
             elif ":" in recipe.name:
                 module = import_function(recipe.name)(recipe.input_shape, recipe.n_classes, **recipe.options)
             else:
-                known = ", ".join(sorted(ARCHITECTURES))
                 raise RecipeError(
-                    f"model.recipe: '{recipe.name}' is not known.{did_you_mean(recipe.name, ARCHITECTURES)} "
-                    f"Built in: {known}; or torchvision:<name>, or module:function of your own"
+                    f"model.recipe: '{recipe.name}' is not known.{did_you_mean(recipe.name, known)} "
+                    f"Built in: {', '.join(known)}; or torchvision:<name>, or module:function of your own"
                 )
             _check_fit(module, recipe)
         except (TypeError, ValueError) as exc:
@@ -154,10 +179,14 @@ def import_function(reference: str) -> Callable[..., Any]:
     return function
 
 
-def user_modules(*references: str | None) -> tuple[str, ...]:
-    """The user's modules among references to recipes and to training functions, for the keys of jobs that run them."""
-    own = (one.removeprefix("keras:").partition(":") for one in references if one)
-    return tuple(module for module, separator, _ in own if separator and module != "torchvision")
+def recipe_modules(*references: str | None) -> tuple[str, ...]:
+    """The modules of architectures by name, and of the user's functions, for the keys of jobs that run them."""
+    from edgeaudit.recipes.registry import ARCHITECTURES
+
+    known = ARCHITECTURES.names()
+    named = tuple(ARCHITECTURES.module(one) for one in references if one in known)
+    own = (one.removeprefix("keras:").partition(":") for one in references if one and one not in known)
+    return (*named, *(module for module, separator, _ in own if separator and module != "torchvision"))
 
 
 def _is_dotted(name: str) -> bool:

@@ -36,7 +36,8 @@ class Framework:
     """What trains models of one kind.
 
     kind: of the trained model's artifact. isolation: group of the workers that train it. extra, packages: what that
-    needs. training: the module of the training loop. stage: the module of the training stage.
+    needs. training: the module of the training loop. stage: the module of the training stage. precisions: in which it
+    trains, as `model.precision` names them.
     """
 
     kind: Kind
@@ -45,6 +46,7 @@ class Framework:
     packages: tuple[str, ...]
     training: str
     stage: str
+    precisions: tuple[str, ...]
 
     def loop(self) -> Loop:
         """The module that trains; importing it imports the framework."""
@@ -65,6 +67,7 @@ FRAMEWORKS: Mapping[str, Framework] = {
             ("torch", "safetensors", "numpy"),
             "edgeaudit.recipes.training",
             "edgeaudit.stages.train_torch",
+            ("float32", "bfloat16"),
         ),
         Framework(
             "keras",
@@ -73,6 +76,7 @@ FRAMEWORKS: Mapping[str, Framework] = {
             ("tensorflow-cpu", "keras", "numpy"),
             "edgeaudit.recipes.keras_training",
             "edgeaudit.stages.train_keras",
+            ("float32",),
         ),
     )
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -20,11 +20,12 @@ import numpy.typing as npt
 from edgeaudit.errors import RecipeError, did_you_mean
 from edgeaudit.host.quiet import quiet
 from edgeaudit.host.tensorflow import tensorflow
-from edgeaudit.recipes.base import Recipe, import_function
+from edgeaudit.recipes.base import Architecture, ArchitectureSpec, Recipe, import_function
 from edgeaudit.recipes.keras_checkpoint import ARCHITECTURE, CHECKPOINT
+from edgeaudit.recipes.registry import ARCHITECTURES
 
 __all__ = [
-    "ARCHITECTURES", "answers", "as_keras_takes_them", "build", "first_line", "fitted", "keras", "load_keras",
+    "Cnn", "Mlp", "ResNet8", "answers", "as_keras_takes_them", "build", "first_line", "fitted", "keras", "load_keras",
     "models_apart", "probabilities", "records_shape", "save_keras", "seeded", "without_softmax",
 ]  # fmt: skip
 
@@ -100,8 +101,25 @@ def _resnet8(shape: tuple[int, ...], n_classes: int, width: int = 16) -> Any:
     return keras().Model(entry, layers.Dense(n_classes)(x))
 
 
-ARCHITECTURES: Mapping[str, Callable[..., Any]] = {"mlp": _mlp, "cnn": _cnn, "resnet8": _resnet8}
-"""Name behind `keras:` -> builder(shape, n_classes, **options) -> keras.Model that answers logits."""
+class Mlp(Architecture):
+    """See the spec."""
+
+    spec = ArchitectureSpec("keras:mlp", "fully connected, hidden: [128, 64]")
+    build = staticmethod(_mlp)
+
+
+class Cnn(Architecture):
+    """See the spec."""
+
+    spec = ArchitectureSpec("keras:cnn", "three convolutions with BatchNorm, width: 16")
+    build = staticmethod(_cnn)
+
+
+class ResNet8(Architecture):
+    """See the spec."""
+
+    spec = ArchitectureSpec("keras:resnet8", "ResNet-8 of MLPerf Tiny (image classification), width: 16")
+    build = staticmethod(_resnet8)
 
 
 @contextmanager
@@ -118,20 +136,21 @@ def build(recipe: Recipe, seed: int) -> Any:
     Raises `RecipeError` where the architecture is unknown or does not fit records of `input_shape`.
     """
     name = recipe.name.removeprefix("keras:")
+    known = [known for known in ARCHITECTURES.names() if known.startswith("keras:")]
     with models_apart(), seeded(seed):
         try:
             if recipe.name == CHECKPOINT:
                 model = _from_architecture(recipe.options)
-            elif name in ARCHITECTURES:
-                model = ARCHITECTURES[name](records_shape(recipe.input_shape), recipe.n_classes, **recipe.options)
+            elif recipe.name in known:
+                architecture = ARCHITECTURES.find(recipe.name)
+                model = architecture.build(records_shape(recipe.input_shape), recipe.n_classes, **recipe.options)
             elif ":" in name:
                 function = import_function(name)
                 model = function(records_shape(recipe.input_shape), recipe.n_classes, **recipe.options)
             else:
-                known = ", ".join(f"keras:{one}" for one in ARCHITECTURES)
                 raise RecipeError(
-                    f"model.recipe: '{recipe.name}' is not known.{did_you_mean(name, ARCHITECTURES)} "
-                    f"Built in: {known}; or keras:module:function of your own, or {CHECKPOINT}"
+                    f"model.recipe: '{recipe.name}' is not known.{did_you_mean(recipe.name, known)} "
+                    f"Built in: {', '.join(known)}; or keras:module:function of your own, or {CHECKPOINT}"
                 )
         except (TypeError, ValueError) as exc:
             raise RecipeError(f"model.recipe '{recipe.name}' cannot be built: {first_line(exc)}") from exc

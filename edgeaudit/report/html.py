@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jinja2
 from markupsafe import Markup
@@ -18,8 +18,9 @@ from edgeaudit.report.model import Audit, Curve, NullHistogram
 from edgeaudit.report.summary import sentences
 from edgeaudit.report.together import together_tables
 from edgeaudit.report.words import counted, figure, percent, shown
+from edgeaudit.report.writers import Writer, WriterSpec
 
-__all__ = ["html_text", "write_html"]
+__all__ = ["HtmlWriter", "html_text", "write_html"]
 
 _HERE = Path(__file__).parent
 _TONES = {0: "good", 1: "bad", 2: "bad", 3: "warn"}
@@ -31,6 +32,16 @@ def write_html(audit: Audit, path: Path) -> None:
     Raises `StoreError` where the folder cannot be written.
     """
     write_atomically(path, html_text(audit))
+
+
+class HtmlWriter(Writer):
+    """Writes report.html."""
+
+    spec: ClassVar[WriterSpec] = WriterSpec("html", "report.html", "one page with tables and plots, for people")
+
+    def write(self, audit: Audit, path: Path) -> None:
+        """See `Writer.write`."""
+        write_html(audit, path)
 
 
 def html_text(audit: Audit) -> str:

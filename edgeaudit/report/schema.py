@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
 from edgeaudit.errors import RunError
 from edgeaudit.report.files import write_atomically
 from edgeaudit.report.model import SCHEMA_VERSION, Audit
+from edgeaudit.report.writers import Writer, WriterSpec
 
-__all__ = ["audit_text", "json_schema", "read_audit", "schema_text", "write_audit"]
+__all__ = ["JsonWriter", "audit_text", "json_schema", "read_audit", "schema_text", "write_audit"]
 
 
 def json_schema() -> dict[str, Any]:
@@ -58,6 +59,16 @@ def write_audit(audit: Audit, path: Path) -> None:
     Raises `StoreError` where the folder cannot be written.
     """
     write_atomically(path, audit_text(audit))
+
+
+class JsonWriter(Writer):
+    """Writes audit.json."""
+
+    spec: ClassVar[WriterSpec] = WriterSpec("json", "audit.json", "every figure, for programs")
+
+    def write(self, audit: Audit, path: Path) -> None:
+        """See `Writer.write`."""
+        write_audit(audit, path)
 
 
 def read_audit(path: Path) -> Audit:

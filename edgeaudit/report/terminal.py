@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import ClassVar, cast
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -15,6 +18,7 @@ from rich.text import Text
 from edgeaudit.report.compared import significant
 from edgeaudit.report.devices import device_sentences
 from edgeaudit.report.exposures import largest_gain
+from edgeaudit.report.files import write_atomically
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label, unique
 from edgeaudit.report.model import Audit, Budget, FormatResult, LeakageRow
 from edgeaudit.report.summary import verdict_line
@@ -34,8 +38,9 @@ from edgeaudit.report.words import (
     printable,
     shown,
 )
+from edgeaudit.report.writers import Writer, WriterSpec
 
-__all__ = ["budget_word", "render"]
+__all__ = ["TextWriter", "budget_word", "render"]
 
 _WORDS = {"": "-", "pass": "within", "inconclusive": "unclear", "warn": "warning", "fail": "exceeded"}
 _STYLES = {"pass": "green", "inconclusive": "yellow", "warn": "yellow", "fail": "bold red"}
@@ -45,6 +50,18 @@ _OUTCOMES = {0: "bold green", 1: "bold red", 2: "bold red", 3: "bold yellow"}
 def render(audit: Audit) -> RenderableType:
     """Table and verdict. Fits 100 columns; on fewer, intervals go to a second line. Markup in names is not obeyed."""
     return _Report(audit)
+
+
+class TextWriter(Writer):
+    """Writes report.txt: what a terminal of 100 columns shows, without colours."""
+
+    spec: ClassVar[WriterSpec] = WriterSpec("text", "report.txt", "the table and the verdict as plain text")
+
+    def write(self, audit: Audit, path: Path) -> None:
+        """See `Writer.write`."""
+        console = Console(file=StringIO(), width=100, color_system=None, force_terminal=False)
+        console.print(render(audit))
+        write_atomically(path, cast("StringIO", console.file).getvalue())
 
 
 @dataclass(frozen=True)

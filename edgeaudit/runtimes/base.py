@@ -6,29 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, final
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.errors import ArtifactError, EdgeAuditError, did_you_mean
+from edgeaudit.errors import ArtifactError, EdgeAuditError, did_you_mean, pip_line
 from edgeaudit.filetypes.artifact import Artifact, Kind, TensorSpec
 from edgeaudit.host.isolation import IsolationGroup
-from edgeaudit.host.packages import installed_versions, package_versions
+from edgeaudit.host.packages import installed_versions, package_versions, providing_distribution
 
-__all__ = ["Contract", "Runtime", "RuntimeSpec"]
-
-
-@dataclass(frozen=True)
-class Contract:
-    """What a file takes and answers, as the file itself says; layouts are not known to it.
-
-    shapes have -1 where the file leaves a size open, and on the batch axis where its runtime can be told another batch.
-    """
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+__all__ = ["Runtime", "RuntimeSpec"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +62,7 @@ class RuntimeSpec:
     @property
     def remedy(self) -> str:
         """The command that installs what is missing."""
-        return f"pip install 'edgeaudit[{self.extra}]'"
+        return pip_line(self.extra, self._provider())
 
     @property
     def timed_here(self) -> bool:
@@ -89,11 +77,10 @@ class RuntimeSpec:
 
     def versions(self) -> dict[str, str]:
         """Installed version of each package; raises `MissingToolchain` with the pip line."""
-        return package_versions(f"the runtime '{self.name}'", self._distributions(), self.extra)
+        return package_versions(f"the runtime '{self.name}'", self._distributions(), self.extra, self._provider)
 
-    def companions(self, path: Path) -> tuple[str, ...]:
-        """Names of the files that have to lie beside `path`: an OpenVINO IR keeps its weights in a .bin."""
-        return (path.with_suffix(".bin").name,) if self.serves == "openvino" else ()
+    def _provider(self) -> str:
+        return providing_distribution(self, "edgeaudit.runtimes")
 
     def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Defaults overridden by `given`; `ArtifactError` for an unknown option and for a batch that is none."""
@@ -119,19 +106,6 @@ class Runtime(ABC):
     """
 
     spec: ClassVar[RuntimeSpec]
-
-    @classmethod
-    @final
-    def contract(cls, path: Path) -> Contract:
-        """Read what a file takes and answers. `ArtifactError` names a file that the runtime cannot read."""
-        cls.spec.versions()
-        with _runtime_errors(f"{cls.spec.name} cannot read {path}: it is cut short, damaged or no such file"):
-            return cls._contract(path)
-
-    @classmethod
-    def _contract(cls, path: Path) -> Contract:
-        """Read `path`; a runtime that does not write it serves no files that were made elsewhere."""
-        raise ArtifactError(f"the runtime '{cls.spec.name}' cannot tell what {path.name} takes; use another runtime")
 
     @final
     def __init__(self, artifact: Artifact, options: Mapping[str, Any] | None = None) -> None:

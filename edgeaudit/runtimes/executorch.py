@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.errors import ArtifactError
-from edgeaudit.filetypes.artifact import TensorSpec
 from edgeaudit.host.quiet import quiet
-from edgeaudit.runtimes.base import Contract, Runtime, RuntimeSpec
+from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 
 __all__ = ["ExecuTorch"]
 
@@ -38,21 +37,6 @@ class ExecuTorch(Runtime):
         summary="ExecuTorch runtime with XNNPACK, one thread",
         defaults={"batch": 64},
     )
-
-    @classmethod
-    def _contract(cls, path: Path) -> Contract:
-        _, method = _loaded(path)
-        meta = method.metadata
-
-        def declared(tensor: Any, name: str) -> TensorSpec:
-            kind = tensor.dtype()
-            # What a file declares is the largest batch that it takes, which may be the only one.
-            return TensorSpec(name, tuple(tensor.sizes()), _DTYPES.get(kind, f"ScalarType {kind}"))
-
-        return Contract(
-            tuple(declared(meta.input_tensor_meta(n), f"input {n}") for n in range(meta.num_inputs())),
-            tuple(declared(meta.output_tensor_meta(n), f"output {n}") for n in range(meta.num_outputs())),
-        )
 
     def _open(self) -> None:
         # The program is kept, since the method lives in it.

@@ -11,8 +11,7 @@ from edgeaudit.devices.agent_process import AgentProcess
 from edgeaudit.devices.asking import Pace, Patient
 from edgeaudit.devices.device_runtime import RemoteRuntime
 from edgeaudit.devices.environments import Environment, find_environment
-from edgeaudit.runtimes.base import Contract, RuntimeSpec
-from edgeaudit.runtimes.litert import LiteRT
+from edgeaudit.runtimes.base import RuntimeSpec
 from edgeaudit.runtimes.tflite_runtime import TfliteRuntime
 
 __all__ = ["EnvironmentRuntime", "EnvironmentSpec", "TfliteRuntimeElsewhere"]
@@ -73,8 +72,3 @@ class TfliteRuntimeElsewhere(EnvironmentRuntime):
     """tflite-runtime 2.14, which needs numpy 1."""
 
     spec = EnvironmentSpec.of(TfliteRuntime.spec, "tflite-runtime")
-
-    @classmethod
-    def _contract(cls, path: Path) -> Contract:
-        # The file says the same to every interpreter of its kind.
-        return LiteRT.contract(path)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.errors import ArtifactError
-from edgeaudit.filetypes.artifact import TensorSpec
 from edgeaudit.host.quiet import quiet
-from edgeaudit.runtimes.base import Contract, Runtime, RuntimeSpec
+from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 
 __all__ = ["LiteRT"]
 
@@ -31,29 +29,6 @@ class LiteRT(Runtime):
         summary="LiteRT (TFLite) interpreter, one thread, XNNPACK unless told otherwise",
         defaults={"batch": 64, "xnnpack": True},
     )
-
-    @classmethod
-    def _contract(cls, path: Path) -> Contract:
-        with quiet():
-            interpreter = cls._library().Interpreter(model_path=str(path), num_threads=1)
-
-        def declared(detail: dict[str, Any]) -> TensorSpec:
-            scales, points = (detail["quantization_parameters"][key] for key in ("scales", "zero_points"))
-            # The batch can be told anew, whatever the file has; other sizes that it leaves open are -1.
-            shape = (-1, *(int(size) for size in detail["shape_signature"][1:]))
-            quantised = len(scales) == 1
-            return TensorSpec(
-                detail["name"],
-                shape,
-                np.dtype(detail["dtype"]).name,
-                scale=float(scales[0]) if quantised else None,
-                zero_point=int(points[0]) if quantised else None,
-            )
-
-        return Contract(
-            tuple(declared(detail) for detail in interpreter.get_input_details()),
-            tuple(declared(detail) for detail in interpreter.get_output_details()),
-        )
 
     def _open(self) -> None:
         with quiet():

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.filetypes.artifact import TensorSpec
 from edgeaudit.host.quiet import quiet
-from edgeaudit.runtimes.base import Contract, Runtime, RuntimeSpec
+from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 from edgeaudit.runtimes.execution_providers import (
     CPU,
     TENSORRT,
@@ -25,10 +24,6 @@ from edgeaudit.runtimes.execution_providers import (
 )
 
 __all__ = ["OnnxRuntime"]
-
-
-_DTYPES = {"float": "float32", "double": "float64"}
-"""ONNX Runtime's names of types that numpy calls otherwise."""
 
 
 class OnnxRuntime(Runtime):
@@ -58,27 +53,6 @@ class OnnxRuntime(Runtime):
         code=("edgeaudit.runtimes.execution_providers",),
         builds={"onnxruntime": ("onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-qnn")},
     )
-
-    @classmethod
-    def _contract(cls, path: Path) -> Contract:
-        with quiet():
-            import onnxruntime
-
-            options = onnxruntime.SessionOptions()
-            options.log_severity_level = 4
-            options.intra_op_num_threads = 1
-            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-        def declared(tensor: Any) -> TensorSpec:
-            # tensor(float); sizes that are left open have a name or none.
-            kind = tensor.type.removeprefix("tensor(").removesuffix(")")
-            shape = tuple(size if isinstance(size, int) else -1 for size in tensor.shape)
-            return TensorSpec(tensor.name, shape, _DTYPES.get(kind, kind))
-
-        return Contract(
-            tuple(declared(tensor) for tensor in session.get_inputs()),
-            tuple(declared(tensor) for tensor in session.get_outputs()),
-        )
 
     def _open(self) -> None:
         self._engines: tuple[dict[str, Any], ...] = ()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.errors import ArtifactError
-from edgeaudit.filetypes.artifact import TensorSpec
 from edgeaudit.host.fingerprint import cpu_name, int8_sums_saturate
 from edgeaudit.host.quiet import NO_TELEMETRY, quiet
-from edgeaudit.runtimes.base import Contract, Runtime, RuntimeSpec
+from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 
 __all__ = ["OpenVino"]
 
@@ -42,26 +40,6 @@ class OpenVino(Runtime):
         defaults={"batch": 64, "precision": "f32", "integer_kernels": "auto"},
         deployed={"precision": "default", "integer_kernels": True},
     )
-
-    @classmethod
-    def _contract(cls, path: Path) -> Contract:
-        with quiet(NO_TELEMETRY):
-            import openvino
-
-            model = openvino.Core().read_model(path)
-
-        def declared(port: Any, number: int) -> TensorSpec:
-            names = port.get_names()
-            shape = port.get_partial_shape()
-            sizes = [size.get_length() if size.is_static else -1 for size in shape]
-            kind = np.dtype(port.get_element_type().to_dtype()).name
-            # The batch is told anew when the model is opened.
-            return TensorSpec(min(names) if names else str(number), (-1, *sizes[1:]), kind)
-
-        return Contract(
-            tuple(declared(port, number) for number, port in enumerate(model.inputs)),
-            tuple(declared(port, number) for number, port in enumerate(model.outputs)),
-        )
 
     def _open(self) -> None:
         precision, integers = self.options["precision"], self.options["integer_kernels"]

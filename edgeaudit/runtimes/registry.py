@@ -1,52 +1,50 @@
-"""Which runtimes there are: our own by name, other people's by the entry-point group `edgeaudit.runtimes`."""
+"""Runtimes by name; another package offers one through the entry-point group `edgeaudit.runtimes`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
+from typing import TYPE_CHECKING
 
 from edgeaudit.errors import ArtifactError
-from edgeaudit.filetypes.artifact import Kind
-from edgeaudit.host.packages import with_entry_points
-from edgeaudit.runtimes.base import Runtime, RuntimeSpec
-from edgeaudit.runtimes.executorch import ExecuTorch
-from edgeaudit.runtimes.in_environment import TfliteRuntimeElsewhere
-from edgeaudit.runtimes.keras import KerasReference
-from edgeaudit.runtimes.litert import LiteRT
-from edgeaudit.runtimes.onnxruntime import OnnxRuntime
-from edgeaudit.runtimes.openvino import OpenVino
-from edgeaudit.runtimes.tf_lite import TfLite
-from edgeaudit.runtimes.torch import TorchReference
+from edgeaudit.registry import Registry
 
-__all__ = ["GROUP", "default_runtime", "find_runtime", "runtime_specs"]
+if TYPE_CHECKING:
+    from edgeaudit.filetypes.artifact import Kind
+    from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 
-GROUP = "edgeaudit.runtimes"
+__all__ = ["RUNTIMES", "default_runtime", "find_runtime", "runtime_specs"]
+
+RUNTIMES: Registry[Runtime, RuntimeSpec] = Registry(
+    noun="runtime",
+    group="edgeaudit.runtimes",
+    base="edgeaudit.runtimes.base:Runtime",
+    own={
+        "onnxruntime": "edgeaudit.runtimes.onnxruntime:OnnxRuntime",
+        "litert": "edgeaudit.runtimes.litert:LiteRT",
+        "openvino": "edgeaudit.runtimes.openvino:OpenVino",
+        "executorch": "edgeaudit.runtimes.executorch:ExecuTorch",
+        "torch": "edgeaudit.runtimes.torch:TorchReference",
+        "keras": "edgeaudit.runtimes.keras:KerasReference",
+        "tf-lite": "edgeaudit.runtimes.tf_lite:TfLite",
+        "tflite-runtime": "edgeaudit.runtimes.in_environment:TfliteRuntimeElsewhere",
+    },
+    error=ArtifactError,
+    named_by_spec=True,
+)
 
 
 def runtime_specs() -> tuple[RuntimeSpec, ...]:
-    """Every runtime's spec, by name. Nothing heavy is imported."""
-    return tuple(runtime.spec for _, runtime in sorted(_runtimes().items()))
+    """The spec of every runtime, by name. No toolchain is imported."""
+    return tuple(sorted(RUNTIMES.specs(), key=lambda spec: spec.name))
 
 
 def find_runtime(name: str) -> type[Runtime]:
-    """The runtime called `name`; an unknown name raises `ArtifactError` with the known ones."""
-    known = _runtimes()
-    if name not in known:
-        raise ArtifactError(f"there is no runtime '{name}'; there are: {', '.join(sorted(known))}")
-    return known[name]
+    """The runtime called `name`; `ArtifactError` as `Registry.find` says."""
+    return RUNTIMES.find(name)
 
 
 def default_runtime(kind: Kind) -> type[Runtime]:
-    """The runtime that serves files of a kind unless told otherwise: of those that do, the one registered first."""
-    for runtime in _runtimes().values():
+    """The runtime that serves files of a kind where none is named: of those that do, the first in the registry."""
+    for runtime in RUNTIMES.classes():
         if runtime.spec.serves == kind:
             return runtime
     raise ArtifactError(f"no runtime serves {kind} files")
-
-
-@cache
-def _runtimes() -> Mapping[str, type[Runtime]]:
-    own = (
-        OnnxRuntime, LiteRT, OpenVino, ExecuTorch, TorchReference, KerasReference, TfLite, TfliteRuntimeElsewhere,
-    )  # fmt: skip
-    return with_entry_points(own, GROUP, Runtime, ArtifactError)

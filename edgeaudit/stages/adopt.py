@@ -19,11 +19,13 @@ from scipy.optimize import linear_sum_assignment
 
 from edgeaudit.errors import ArtifactError, DataError
 from edgeaudit.filetypes.artifact import Artifact, Layout, Manifest, TensorSpec, file_sha256
+from edgeaudit.filetypes.base import Contract
+from edgeaudit.filetypes.registry import filetype_module, find_filetype
 from edgeaudit.graph.job import Context, Job
 from edgeaudit.leakage.intervals import clopper_pearson
 from edgeaudit.population.base import Population
 from edgeaudit.population.preprocessing import NAMED, affine
-from edgeaudit.runtimes.base import Contract, Runtime
+from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.stages.artifacts import StoredArtifact
 from edgeaudit.stages.population import DrawPopulation
@@ -87,8 +89,9 @@ class Adopt(Job[StoredArtifact]):
         return find_runtime(self.runtime).spec.isolation
 
     def code(self) -> tuple[str, ...]:
-        """The runtime."""
-        return (find_runtime(self.runtime).__module__,)
+        """The runtime, and the reader of such files."""
+        runtime = find_runtime(self.runtime)
+        return (runtime.__module__, filetype_module(runtime.spec.serves))
 
     def packages(self) -> tuple[str, ...]:
         """The runtime's."""
@@ -98,7 +101,7 @@ class Adopt(Job[StoredArtifact]):
         """See the class."""
         population, given, folder = context.read(self.population), self.file.path, context.draft
         runtime = find_runtime(self.runtime)
-        contract = runtime.contract(given)
+        contract = find_filetype(runtime.spec.serves).contract(given)
         entry, exit_ = _only(contract, given.name)
         entry, layout_said = _laid_out(entry, population.input_shape, given.name)
         outputs = _require_classes(exit_, self.outputs, population.n_classes, given.name)

@@ -88,6 +88,7 @@ class Measure(Job[MeasureResult]):
     traces: tuple[tuple[str, tuple[tuple[Query, TraceJob], ...]], ...]
     attacks: tuple[str, ...]
     cm_mia: Mapping[str, Any]
+    settings: Mapping[str, Mapping[str, Any]]
     local: bool = unkeyed(default=True)
 
     @property

@@ -14,9 +14,10 @@ from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, Product
 from edgeaudit.exporters.registry import find_pass
 from edgeaudit.filetypes.artifact import Artifact, Manifest, PassRecord, file_sha256
+from edgeaudit.filetypes.registry import filetype_module
 from edgeaudit.graph.job import Context, Cost, Job
 from edgeaudit.population.base import Population
-from edgeaudit.recipes.base import Recipe, module_from_manifest, user_modules
+from edgeaudit.recipes.base import Recipe, module_from_manifest, recipe_modules
 from edgeaudit.recipes.frameworks import FRAMEWORKS
 from edgeaudit.stages.artifacts import ArtifactJob, StoredArtifact
 from edgeaudit.stages.check_answers import CHECK, write_check
@@ -70,10 +71,11 @@ class Compress(Job[StoredArtifact]):
         return find_pass(self.step).spec.isolation
 
     def code(self) -> tuple[str, ...]:
-        """The pass, and the user's module where a recipe of another model is a parameter."""
+        """The pass, the reader of what it writes, and the user's module where another model's recipe is a parameter."""
         student = self.params.get("student")
-        own = user_modules(student) if isinstance(student, str) else ()
-        return (type(find_pass(self.step)).__module__, *own)
+        own = recipe_modules(student) if isinstance(student, str) else ()
+        step = find_pass(self.step)
+        return (type(step).__module__, filetype_module(step.spec.produces), *own)
 
     def packages(self) -> tuple[str, ...]:
         """The toolchain's."""

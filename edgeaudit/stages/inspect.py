@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from edgeaudit.errors import ArtifactError
+from edgeaudit.filetypes.registry import filetype_module
 from edgeaudit.graph.job import Context, Cost, Job, unkeyed
 from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 from edgeaudit.quality.size import COMPRESSION, compressed_bytes
@@ -41,12 +42,13 @@ class Inspection:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Inspect(Job[Inspection]):
-    """Read the artifact's files; nothing is run."""
+    """Read the artifact's files; nothing is run. filetype: of the artifact."""
 
     kind: ClassVar[str] = "inspect"
     result: ClassVar[type[Inspection]] = Inspection
 
     source: ArtifactJob
+    filetype: str
     compressor: str
     format: str = unkeyed("")
 
@@ -54,6 +56,10 @@ class Inspect(Job[Inspection]):
     def label(self) -> str:
         """See `Job`."""
         return f"inspect {self.format}"
+
+    def code(self) -> tuple[str, ...]:
+        """The reader of such files."""
+        return (filetype_module(self.filetype),)
 
     def cost(self) -> Cost:
         """Little."""

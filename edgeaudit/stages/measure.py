@@ -13,7 +13,7 @@ import numpy.typing as npt
 from edgeaudit.attacks.base import Attack, Scores
 from edgeaudit.attacks.cm_mia import CmMia
 from edgeaudit.attacks.many_queries import queries_of, with_views
-from edgeaudit.attacks.registry import find_attack
+from edgeaudit.attacks.registry import find_attack, make_attack
 from edgeaudit.attacks.selection import SelectionRule, select
 from edgeaudit.attacks.signals import probabilities
 from edgeaudit.attacks.threshold import Threshold, learn_threshold
@@ -69,7 +69,7 @@ def measure(context: JobContext) -> Mapping[str, Any]:
     arrays = {case.role: _about(case, answers, subsets) for case in (first, *others)}
     found = _Found()
     for name in inputs["attacks"]:
-        for attack in with_views(attack_of(name, inputs["cm_mia"]), first.audited):
+        for attack in with_views(attack_of(name, inputs), first.audited):
             for variant in attack.spec.variants:
                 _run(attack, variant, (first, *others), subsets, inputs, found, arrays)
     found.exposed = _exposed(first, answers, inputs, arrays[first.role], found.p_calibration)
@@ -208,12 +208,12 @@ def _null_row(case: Case, scores: Scores, head: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def attack_of(name: str, cm_mia: Mapping[str, Any]) -> Attack:
+def attack_of(name: str, inputs: Mapping[str, Any]) -> Attack:
     """The attack of this name, with the settings that audit.yaml gives it."""
-    kind = find_attack(name)
-    if issubclass(kind, CmMia):
-        return kind(d0=None if cm_mia["d0"] == "eb" else float(cm_mia["d0"]))
-    return kind()
+    if name == CmMia.spec.name:
+        d0 = inputs["cm_mia"]["d0"]
+        return CmMia(d0=None if d0 == "eb" else float(d0))
+    return make_attack(name, inputs["settings"].get(name, {}))
 
 
 def _subsets(case: Case, settings: Mapping[str, Any]) -> dict[str, BoolArray]:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from edgeaudit.config.data import DataSpec
 from edgeaudit.graph.job import Context, Job, unkeyed
 from edgeaudit.population.base import Population
+from edgeaudit.population.registry import SOURCES
 
 __all__ = ["DrawPopulation"]
 
@@ -47,6 +48,8 @@ class DrawPopulation(Job[Population]):
 
 
 def source_modules(source: str) -> tuple[str, ...]:
-    """The user's module in `module:function`."""
+    """The module of a source by name, or the user's in `module:function`."""
     module, separator, _ = source.partition(":")
-    return (module,) if separator and module != "torchvision" else ()
+    if module in SOURCES.names():
+        return (SOURCES.module(module),)
+    return (module,) if separator else ()

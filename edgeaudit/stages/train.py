@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from edgeaudit.graph.job import Context, Cost, Job, unkeyed
 from edgeaudit.population.base import Population, stream
-from edgeaudit.recipes.base import Recipe, user_modules
+from edgeaudit.recipes.base import Recipe, recipe_modules
 from edgeaudit.recipes.frameworks import framework_of
 from edgeaudit.stages.artifacts import StoredArtifact
 from edgeaudit.stages.population import DrawPopulation
@@ -66,7 +66,7 @@ class Train(Job[StoredArtifact]):
     def code(self) -> tuple[str, ...]:
         """The framework's training loop and the user's own modules."""
         framework = framework_of(self.recipe.name)
-        return (framework.stage, framework.training, *user_modules(self.recipe.name, self.recipe.train_function))
+        return (framework.stage, framework.training, *recipe_modules(self.recipe.name, self.recipe.train_function))
 
     def packages(self) -> tuple[str, ...]:
         """The framework's."""

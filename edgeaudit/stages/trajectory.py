@@ -14,7 +14,7 @@ from edgeaudit.attacks.trace_files import spread
 from edgeaudit.errors import TrainingError
 from edgeaudit.graph.job import Context, Cost, Job, unkeyed
 from edgeaudit.population.base import SHADOW, Population, stream
-from edgeaudit.recipes.base import Recipe, user_modules
+from edgeaudit.recipes.base import Recipe, recipe_modules
 from edgeaudit.recipes.frameworks import Loop, framework_of
 from edgeaudit.stages.population import DrawPopulation
 from edgeaudit.stages.query import Query
@@ -78,7 +78,7 @@ class Trajectory(Job[StoredTrace]):
 
     def code(self) -> tuple[str, ...]:
         """The framework's training loop and the user's own modules."""
-        return (framework_of(self.recipe.name).training, *user_modules(self.recipe.name))
+        return (framework_of(self.recipe.name).training, *recipe_modules(self.recipe.name))
 
     def packages(self) -> tuple[str, ...]:
         """The framework's."""

@@ -63,7 +63,7 @@ def _choose(
     chosen: list[tuple[Attack, str]] = []
     rows: list[dict[str, Any]] = []
     for name in inputs["attacks"]:
-        attack = attack_of(name, inputs["cm_mia"])
+        attack = attack_of(name, inputs)
         found = _variants(attack, case, level)
         if isinstance(found, str):
             place = {**head, "attack": name, "variant": attack.spec.headlines[0]}

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edgeaudit.cli.main import app
+from edgeaudit.devices import profiles
 from edgeaudit.devices.profiles import Profile
 from edgeaudit.devices.qemu import debian
 from edgeaudit.devices.qemu.prepare import Emulation, _debian_python, wheel_sets
@@ -101,13 +102,9 @@ def test_runtimes_are_prepared_each(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_removal_keeps_what_another_device_uses(
     written: Callable[[Profile], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeaudit.cli import devices_emulate
-
     pretend(PI_4, PI_5)
-    monkeypatch.setattr(devices_emulate, "profile_names", lambda: ("pi-5", "haswell"))
-    monkeypatch.setattr(
-        devices_emulate, "find_profile", lambda name: {"pi-4": PI_4, "pi-5": PI_5, "haswell": HASWELL}[name]
-    )
+    monkeypatch.setattr(profiles, "profile_names", lambda: ("pi-5", "haswell"))
+    monkeypatch.setattr(profiles, "find_profile", lambda name: {"pi-4": PI_4, "pi-5": PI_5, "haswell": HASWELL}[name])
     done = CliRunner().invoke(app, ["devices", "emulate", "pi-4", "--remove"])
     assert done.exit_code == 0, done.output
     assert done.output.count("removed") == 1

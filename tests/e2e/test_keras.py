@@ -22,7 +22,12 @@ TINY: dict[str, Any] = {
     "threat": {"shadows": 2},
     "attacks": ["lira", "gap"],
 }
-MIXED = {"name": "served-by-tensorflow", "passes": ["tflite.convert(int8)"], "runtime": "tf-lite", "softmax": "inside"}
+MIXED = {
+    "name": "served-by-tensorflow",
+    "passes": [{"tflite.convert": {"precision": "int8"}}],
+    "runtime": "tf-lite",
+    "softmax": "inside",
+}
 
 
 def test_a_keras_recipe_is_audited_like_any_other(bench: Workbench) -> None:
@@ -110,7 +115,10 @@ def test_a_users_keras_file_and_shadows_of_its_architecture(bench: Workbench) ->
         ({"formats": ["keras-fp32", "onnx-int8-static"]}, "'onnx-int8-static' is made from a torch model"),
         ({"model": {"recipe": "cnn"}, "formats": ["tflite-int8"]}, "'tflite-int8' is made from a keras model"),
         ({"model": {"recipe": "keras:checkpoint"}, "formats": ["keras-fp32"]}, "give model.checkpoint, a .keras file"),
-        ({"model": {"precision": "bfloat16"}, "formats": ["keras-fp32"]}, "bfloat16 is for torch recipes"),
+        (
+            {"model": {"precision": "bfloat16"}, "formats": ["keras-fp32"]},
+            "models of keras train in float32, not in bf",
+        ),
         ({"model": {"recipe": "keras:nowhere:make"}, "formats": ["keras-fp32"]}, "'nowhere' cannot be found"),
     ],
 )

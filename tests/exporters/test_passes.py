@@ -55,7 +55,7 @@ def test_listing_imports_no_toolchain() -> None:
 
 
 def test_an_unknown_pass_names_the_known_ones() -> None:
-    with pytest.raises(ToolchainError, match=r"no pass 'onnx\.int4'; there are: aeq\.dynamic-int8, .*ort\.static-int8"):
+    with pytest.raises(ToolchainError, match=r"no pass 'onnx\.int4'\..* There are: onnx\.export, .*tflite\.convert"):
         find_pass("onnx.int4")
 
 
@@ -100,19 +100,9 @@ class Copy(Pass):
 
 
 def test_other_peoples_passes_come_by_entry_point(offered: Any) -> None:
-    offered(Copy)
+    offered(("theirs", Copy))
     assert isinstance(find_pass("other.copy"), Copy)
     assert "other.copy" in [spec.name for spec in pass_specs()]
-
-
-@pytest.mark.parametrize(
-    ("targets", "message"),
-    [((Copy, Copy), "a pass called 'other.copy' already"), ((print,), "'theirs' .* is no Pass class")],
-)
-def test_entry_points_that_do_not_fit(offered: Any, targets: tuple[Any, ...], message: str) -> None:
-    offered(*targets)
-    with pytest.raises(ToolchainError, match=message):
-        pass_specs()
 
 
 def job(subject: Toy, use: PassUse, folder: Path, source: Path, **changes: Any) -> ExportJob:

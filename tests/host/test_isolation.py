@@ -20,7 +20,6 @@ from edgeaudit.graph.store import Store
 from edgeaudit.host.isolation import IsolationGroup, enter, require_apart
 from edgeaudit.pipeline.plan import Plan, make_plan, population_job
 from edgeaudit.population.base import Population
-from edgeaudit.population.build import population_content
 
 
 def refused(name: str) -> tuple[str, bool]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from edgeaudit.pipeline.collude import sets_to_hold, together_job
 
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.graph.job import Job, JobRef
-from edgeaudit.pipeline.collude import sets_to_hold, together_job
 from edgeaudit.pipeline.measurement import measurement_inputs
 from edgeaudit.pipeline.plan import Plan, make_plan
 from edgeaudit.population.base import Population

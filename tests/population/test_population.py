@@ -10,9 +10,8 @@ from PIL import Image
 
 from edgeaudit.config.data import DataSpec
 from edgeaudit.errors import DataError, SplitError
-from edgeaudit.population.base import NULL, TARGET, Population, numbered
-from edgeaudit.population.build import build_population, population_content
-from edgeaudit.population.base import prepare_records
+from edgeaudit.population.base import NULL, TARGET, Population, numbered, prepare_records
+from edgeaudit.population.build import build_population
 from edgeaudit.population.sources import Raw, find_source
 
 

@@ -2,62 +2,79 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
+from edgeaudit.config.data import DataSpec
 from edgeaudit.errors import ArtifactError
-from edgeaudit.graph.job import JobContext
+from edgeaudit.filetypes.artifact import Artifact
+from edgeaudit.graph.job import Context, Job
 from edgeaudit.graph.store import Store
-from edgeaudit.host.fingerprint import local_fingerprint
 from edgeaudit.runtimes.registry import find_runtime
-from edgeaudit.stages.inspect import inspect_artifact
-from edgeaudit.stages.latency import latency
-from tests.quality.test_weights import IMAGES, sparse_module
+from edgeaudit.stages.artifacts import StoredArtifact
+from edgeaudit.stages.inspect import Inspect
+from edgeaudit.stages.latency import BatchTime, Latency
+from edgeaudit.stages.population import DrawPopulation
+from edgeaudit.stages.query import Query
+from tests.filetypes.samples import IMAGES, sparse_module
 from tests.runtimes.served import converted
 
 pytestmark = pytest.mark.toolchain
 
 
-class Context(JobContext):
-    """A job on an artifact in a folder of its own, asked about `IMAGES` with a runtime."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Made(Job[StoredArtifact]):
+    """The job that would have made the artifact."""
 
-    def population(self) -> Any:
-        class Images:
-            queried = np.arange(len(IMAGES))
+    kind: ClassVar[str] = "compress"
+    result: ClassVar[type[StoredArtifact]] = StoredArtifact
 
-            @staticmethod
-            def take(ids: Any) -> Any:
-                return IMAGES[ids]
-
-        return Images()
+    def run(self, context: Context) -> StoredArtifact:
+        raise NotImplementedError
 
 
-def stored(store: Store, passes: list[str], runtime: str, options: dict[str, Any]) -> Path:
-    """An artifact and the query that asked it, as the store has them."""
-    folder = store.root / "compress" / "a"
-    folder.mkdir(parents=True)
-    artifact = converted(folder, passes, sparse_module, IMAGES)
-    (artifact.folder / "entry.json").write_text("{}")
-    (store.root / "query" / "q").mkdir(parents=True)
-    source = [str(artifact.folder.parent.relative_to(store.root)), artifact.folder.name]
-    told = {"source": source, "runtime": runtime, "options": options, "device": local_fingerprint()}
-    about = {"inputs": told, "facts": {}}
-    store.finish(store.root / "query" / "q", about)
-    return artifact.folder
+class Images:
+    """A population of `IMAGES`."""
+
+    queried = np.arange(len(IMAGES))
+
+    @staticmethod
+    def take(ids: Any) -> Any:
+        return IMAGES[ids]
 
 
-def timed(tmp_path: Path, passes: list[str], runtime: str, **more: Any) -> list[dict[str, Any]]:
-    store = Store(tmp_path)
-    options = more.pop("options", {})
-    stored(store, passes, runtime, options)
-    inputs = {"query": ["query", "q"], "population": "p", "batches": [1, 32], "fixed_batch": None, "repetitions": 30}
-    found = latency(Context(inputs | more, store, tmp_path))
-    assert found["threads"] == 1
-    rows: list[dict[str, Any]] = found["batches"]
-    return rows
+@dataclass(frozen=True)
+class Prepared(Context):
+    """What a job has whose artifact was made already, and whose records are `IMAGES`."""
+
+    artifact: Artifact | None = None
+
+    def read(self, job: Job[Any]) -> Any:
+        return Images() if isinstance(job, DrawPopulation) else StoredArtifact(self.artifact)  # type: ignore[arg-type]
+
+
+def prepared(folder: Path, artifact: Artifact) -> Prepared:
+    return Prepared(Store(folder / "store"), folder, artifact=artifact)
+
+
+def timed(
+    folder: Path, passes: list[str], runtime: str, batch: int = 64, fixed_batch: int | None = None
+) -> tuple[BatchTime, ...]:
+    population = DrawPopulation(content={}, seed=0, data=DataSpec(source="digits"))
+    query = Query(
+        population=population, source=Made(), role="target", runtime=runtime, options={"batch": batch}, tolerance=None,
+        range_tolerance=None, versions={}, machine={},
+    )  # fmt: skip
+    job = Latency(
+        population=population, query=query, machine={}, batches=(1, 32), fixed_batch=fixed_batch, repetitions=30
+    )
+    timings = job.run(prepared(folder, converted(folder, passes, sparse_module, IMAGES)))
+    assert timings.threads == 1
+    return timings.batches
 
 
 @pytest.mark.parametrize(
@@ -71,22 +88,22 @@ def timed(tmp_path: Path, passes: list[str], runtime: str, **more: Any) -> list[
     ids=lambda value: value if isinstance(value, str) else "+".join(value),
 )
 def test_every_runtime_is_timed_by_its_own_call(tmp_path: Path, passes: list[str], runtime: str) -> None:
-    rows = timed(tmp_path, passes, runtime)
-    assert rows[0]["batch"] == 1
-    assert rows[0]["n"] == 30
-    assert 0 < rows[0]["median_low"] <= rows[0]["median"] <= rows[0]["median_high"]
-    assert rows[0]["median"] <= rows[0]["p95"]
-    assert rows[1]["batch"] == 32
+    one, many = timed(tmp_path, passes, runtime)
+    assert (one.batch, many.batch) == (1, 32)
+    assert one.timed is not None
+    assert one.timed.n == 30
+    assert one.timed.median_low is not None
+    assert one.timed.median_high is not None
+    assert 0 < one.timed.median_low <= one.timed.median <= one.timed.median_high
+    assert one.timed.median <= one.timed.p95
     # LiteRT cannot resize a flatten; the others take 32, and answer more slowly than one.
-    assert (rows[1]["note"] is None) == (runtime != "litert")
-    if runtime == "litert":
-        assert rows[1]["note"] == "the file takes 1 at a time"
+    assert many.note == ("the file takes 1 at a time" if runtime == "litert" else None)
 
 
 def test_a_batch_that_the_format_does_not_take_says_so(tmp_path: Path) -> None:
-    rows = timed(tmp_path, ["onnx.export"], "onnxruntime", options={"batch": 1}, fixed_batch=1)
-    assert rows[0]["note"] is None
-    assert rows[1] == {"batch": 32, "note": "the format takes 1 at a time"}
+    one, many = timed(tmp_path, ["onnx.export"], "onnxruntime", batch=1, fixed_batch=1)
+    assert one.note is None
+    assert many == BatchTime(32, None, "the format takes 1 at a time")
 
 
 def test_the_native_call_answers_what_a_query_answers(tmp_path: Path) -> None:
@@ -103,14 +120,20 @@ def test_the_native_call_answers_what_a_query_answers(tmp_path: Path) -> None:
 
 
 def test_inspection_reports_bytes_and_zeros_and_survives_what_it_cannot_read(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    folder = stored(store, ["onnx.export"], "onnxruntime", {})
-    source = [str(folder.parent.relative_to(tmp_path)), folder.name]
-    found = inspect_artifact(Context({"source": source}, store, tmp_path))
-    assert (found["weights"], found["zeros"], found["note"]) == (123, 45, None)
-    assert found["compressed_bytes"] > 0
-    (folder / "model.onnx").write_bytes(b"\xff" * 64)
-    broken = inspect_artifact(Context({"source": source}, store, tmp_path))
-    assert (broken["weights"], broken["zeros"]) == (None, None)
-    assert "cannot be read" in broken["note"]
-    assert broken["compressed_bytes"] < 64
+    artifact = converted(tmp_path, ["onnx.export"], sparse_module, IMAGES)
+    job = Inspect(source=Made(), filetype="onnx", compressor="1")
+    inspection = job.run(prepared(tmp_path, artifact))
+    assert (inspection.weights, inspection.zeros, inspection.note) == (123, 45, None)
+    assert inspection.compressed_bytes > 0
+    artifact.path.write_bytes(b"\xff" * 64)
+    broken = job.run(prepared(tmp_path, artifact))
+    assert (broken.weights, broken.zeros) == (None, None)
+    assert broken.note is not None
+    assert broken.note.startswith(f"cannot read {artifact.path} as ONNX")
+    assert broken.compressed_bytes < 64
+
+
+def test_the_key_of_an_inspection_has_the_reader_of_its_file_type() -> None:
+    modules = Inspect(source=Made(), filetype="onnx", compressor="1").closure().modules
+    assert "edgeaudit.filetypes.onnx" in modules
+    assert "edgeaudit.filetypes.tflite" not in modules

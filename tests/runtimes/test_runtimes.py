@@ -54,8 +54,8 @@ def test_a_spec_says_everything(spec: RuntimeSpec) -> None:
 def test_an_unknown_runtime_names_the_known_ones() -> None:
     with pytest.raises(
         ArtifactError,
-        match="no runtime 'tvm'; there are: executorch, keras, litert, onnxruntime, openvino, tf-lite, "
-        "tflite-runtime, torch",
+        match=r"no runtime 'tvm'\. There are: onnxruntime, litert, openvino, executorch, torch, keras, tf-lite, "
+        "tflite-runtime",
     ):
         find_runtime("tvm")
 
@@ -74,18 +74,8 @@ class Doubling(Runtime):
 
 
 def test_other_peoples_runtimes_come_by_entry_point(offered: Any) -> None:
-    offered(Doubling)
+    offered(("twice", Doubling))
     assert find_runtime("doubling") is Doubling
-
-
-@pytest.mark.parametrize(
-    ("targets", "message"),
-    [((Doubling, Doubling), "a runtime called 'doubling' already"), ((print,), "'theirs' .* is no Runtime class")],
-)
-def test_entry_points_that_do_not_fit(offered: Any, targets: tuple[Any, ...], message: str) -> None:
-    offered(*targets)
-    with pytest.raises(ArtifactError, match=message):
-        runtime_specs()
 
 
 def manifest(source: TensorSpec, answer: TensorSpec) -> Manifest:

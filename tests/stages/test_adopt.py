@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,16 +12,19 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeaudit.config.data import DataSpec
+from edgeaudit.devices.shipping import shipped
 from edgeaudit.errors import ArtifactError
-from edgeaudit.filetypes.artifact import KINDS, Artifact, file_sha256
-from edgeaudit.graph.job import JobContext
+from edgeaudit.filetypes.artifact import Artifact, file_sha256
+from edgeaudit.filetypes.registry import filetype_of, filetype_specs
+from edgeaudit.graph.job import Context, Job, Result
 from edgeaudit.graph.store import Store
-from edgeaudit.population.base import Population
-from edgeaudit.population.build import build_population
 from edgeaudit.runtimes.registry import default_runtime
-from edgeaudit.stages.adopt import adopt
+from edgeaudit.stages.adopt import Adopt
+from edgeaudit.stages.population import DrawPopulation
+from edgeaudit.stages.train import SourceFile
 from tests.runtimes.served import converted
 
+Made = TypeVar("Made", bound=Result)
 CLASSES, SIDE = 3, 4
 N = 120
 
@@ -85,46 +88,51 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-def _population(tmp_path: Path, store: Store, preprocessing: object, layout: str = "auto") -> Population:
+def _drawn(tmp_path: Path, preprocessing: object, layout: str = "auto") -> DrawPopulation:
     for name, seed in (("train", 1), ("test", 2)):
         x, y = _records(seed)
         np.savez(tmp_path / f"{name}.npz", x=x, y=y, seen=y == 1)
-    spec = DataSpec.model_validate({
+    data = DataSpec.model_validate({
         "source": "npz", "preprocessing": preprocessing, "layout": layout,
         "members": {"path": tmp_path / "train.npz"},
         "nonmembers": {"path": tmp_path / "test.npz", "calibrated": "seen"},
     })  # fmt: skip
-    with store.writing("population", "p") as draft:
-        build_population(spec, 0, draft)
-        store.finish(draft, {"kind": "population"})
-    return Population(store.entry("population", "p").folder)
+    return DrawPopulation(content={}, seed=0, data=data)
+
+
+def _run(job: Job[Made], store: Store) -> Made:
+    """What the job makes, stored and read back."""
+    with store.writing(*job.ref) as draft:
+        job.run(Context(store, draft)).save(draft)
+        store.finish(draft, {"kind": job.kind})
+    return store.read(job)
+
+
+def _job(population: DrawPopulation, path: Path, **inputs: Any) -> Adopt:
+    filetype = filetype_of(path)
+    runtime = default_runtime(filetype.spec.name).spec
+    companions = {name: file_sha256(path.parent / name) for name in filetype.companions(path)}
+    declared: dict[str, Any] = {"softmax": "detect", "outputs": None, "accuracy": None, **inputs}
+    return Adopt(
+        population=population,
+        file=SourceFile(file_sha256(path), companions, path),
+        runtime=runtime.name,
+        options=runtime.options({}),
+        batch_given=False,
+        versions={},
+        machine={},
+        **declared,
+    )
 
 
 def _adopt(
     tmp_path: Path, store: Store, path: Path, preprocessing: object = "raw", layout: str = "auto", **inputs: Any
-) -> tuple[Artifact, list[str]]:
-    _population(tmp_path, store, preprocessing, layout)
-    runtime = default_runtime(KINDS[path.suffix]).spec
-    draft = tmp_path / "draft"
-    draft.mkdir()
-    names = runtime.companions(path)
-    given = {
-        "population": "p",
-        "file": {
-            "path": str(path),
-            "sha256": file_sha256(path),
-            "companions": {name: file_sha256(path.parent / name) for name in names},
-        },
-        "runtime": runtime.name,
-        "options": runtime.options({}),
-        "batch_given": False,
-        "softmax": "detect",
-        "outputs": None,
-        "accuracy": None,
-        **inputs,
-    }
-    facts = adopt(JobContext(given, store, draft))
-    return Artifact.load(draft), facts["found"]
+) -> tuple[Artifact, tuple[str, ...]]:
+    population = _drawn(tmp_path, preprocessing, layout)
+    _run(population, store)
+    job = _job(population, path, **inputs)
+    made = _run(job, store)
+    return made.artifact, made.found
 
 
 def test_the_contract_is_read_and_the_rest_found_out(tmp_path: Path, store: Store) -> None:
@@ -139,6 +147,18 @@ def test_the_contract_is_read_and_the_rest_found_out(tmp_path: Path, store: Stor
     assert "do not depend on the batch" in found[4]
     assert "right on 100.0% of 120 nonmembers" in found[5]
     assert artifact.changed() is None
+
+
+def test_the_key_has_the_reader_of_the_file_and_its_companions(tmp_path: Path) -> None:
+    path = _onnx(tmp_path / "made.onnx")
+    job = _job(_drawn(tmp_path, "raw"), path)
+    assert "edgeaudit.filetypes.onnx" in job.closure().modules
+    assert "edgeaudit.filetypes.tflite" not in job.closure().modules
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="data", size_threshold=64)
+    outside = _job(job.population, path)
+    content = (tmp_path / "data").read_bytes()
+    (tmp_path / "data").write_bytes(bytes(len(content)))
+    assert len({job.key, outside.key, _job(job.population, path).key}) == 3
 
 
 def test_calibrated_records_are_in_the_manifest(tmp_path: Path, store: Store) -> None:
@@ -172,7 +192,7 @@ def test_labels_in_another_order(tmp_path: Path, store: Store) -> None:
 
 def test_outputs_put_labels_into_their_order(tmp_path: Path, store: Store) -> None:
     path = _onnx(tmp_path / "made.onnx", weights=np.concatenate([np.zeros((16, 1)), WEIGHTS], axis=1))
-    artifact, found = _adopt(tmp_path, store, path, outputs=[1, 2, 3])
+    artifact, found = _adopt(tmp_path, store, path, outputs=(1, 2, 3))
     assert artifact.manifest.outputs == (1, 2, 3)
     assert "right on 100.0%" in found[5]
 
@@ -186,6 +206,23 @@ def test_the_wrong_preprocessing_is_named_with_the_right_one(tmp_path: Path, sto
 def test_a_stated_accuracy_is_checked(tmp_path: Path, store: Store) -> None:
     with pytest.raises(ArtifactError, match=r"target.accuracy is 70.0%, and made.onnx answers 100.0%"):
         _adopt(tmp_path, store, _onnx(tmp_path / "made.onnx"), accuracy=0.7)
+
+
+@pytest.mark.parametrize("location", ["made.onnx.data", "weights/of it.bin"])
+def test_external_data_are_taken_along(tmp_path: Path, store: Store, location: str) -> None:
+    path = _onnx(tmp_path / "made.onnx")
+    (tmp_path / location).parent.mkdir(exist_ok=True)
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location=location, size_threshold=64)
+    artifact, found = _adopt(tmp_path, store, path)
+    manifest = artifact.manifest
+    assert manifest.companions == {location: file_sha256(tmp_path / location)}
+    assert manifest.bytes == path.stat().st_size + WEIGHTS.nbytes
+    assert artifact.changed() is None
+    assert "right on 100.0%" in found[5]
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    shipped(artifact, folder)
+    assert Artifact.load(folder).changed() is None
 
 
 @pytest.mark.parametrize(
@@ -217,7 +254,7 @@ def test_a_declared_softmax_is_held_against_the_answers(
         _adopt(tmp_path, store, _onnx(tmp_path / "made.onnx", softmax=softmax), softmax=wish)
 
 
-@pytest.mark.parametrize("suffix", KINDS)
+@pytest.mark.parametrize("suffix", [suffix for spec in filetype_specs() if spec.adoptable for suffix in spec.suffixes])
 def test_text_is_no_artifact(tmp_path: Path, store: Store, suffix: str) -> None:
     path = tmp_path / f"text{suffix}"
     path.write_text("no model\n" * 100, encoding="utf-8")
@@ -236,21 +273,3 @@ def test_a_file_that_was_cut_short(tmp_path: Path, store: Store, passes: list[st
     cut.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ArtifactError, match=r"cut\.\w+"):
         _adopt(tmp_path, store, cut)
-
-
-@pytest.mark.toolchain
-@pytest.mark.parametrize("passes", [["litert.export"], ["openvino.export"], ["executorch.export"], ["onnx.export"]])
-def test_every_kind_says_what_it_takes(tmp_path: Path, passes: list[str]) -> None:
-    made = converted(tmp_path, passes)
-    contract = default_runtime(made.manifest.kind).contract(made.path)
-    (entry,), (exit_,) = contract.inputs, contract.outputs
-    assert (entry.shape[1:], exit_.shape[1:]) == ((2,), (2,))
-    assert (entry.dtype, exit_.dtype) == ("float32", "float32")
-
-
-@pytest.mark.toolchain
-def test_a_quantised_file_says_its_scales(tmp_path: Path) -> None:
-    made = converted(tmp_path, ["litert.export", "aeq.static-int8"])
-    contract = default_runtime("tflite").contract(made.path)
-    for found, known in ((contract.inputs[0], made.manifest.input), (contract.outputs[0], made.manifest.output)):
-        assert (found.dtype, found.scale, found.zero_point) == (known.dtype, known.scale, known.zero_point)

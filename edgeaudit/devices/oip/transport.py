@@ -18,7 +18,7 @@ from edgeaudit.agent.served import runtime_class
 from edgeaudit.agent.tensors import DATATYPES, Head, datatype_of
 from edgeaudit.devices.oip.client import OipClient
 from edgeaudit.devices.serving import ClientServing
-from edgeaudit.devices.transport import Reach, Way
+from edgeaudit.devices.transport import Reach, TransportSpec, Way
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, ProtocolError
 from edgeaudit.filetypes.artifact import Artifact, Manifest, TensorSpec
 
@@ -39,6 +39,9 @@ class EndpointWay(Way):
     Not timed: an answer's time has the network's in it, the server's queue and whoever else asks.
     """
 
+    spec = TransportSpec(
+        "oip", "oip://host:port, http:// or https://", "a server of the Open Inference Protocol that is already there"
+    )
     timed = False
     alone = True
     loads = False

@@ -10,7 +10,7 @@ from typing import Any
 from edgeaudit.devices.agent_process import AgentProcess
 from edgeaudit.devices.profiles import find_profile
 from edgeaudit.devices.qemu.prepare import Emulation
-from edgeaudit.devices.transport import Reach, Serving, Way
+from edgeaudit.devices.transport import Reach, Serving, TransportSpec, Way
 from edgeaudit.errors import DeviceError
 
 __all__ = ["EmulatedWay"]
@@ -25,6 +25,7 @@ _ANSWER_SECONDS = 3600.0
 class EmulatedWay(Way):
     """Under QEMU's user mode, with the CPU of the device's profile. Each serving is a process with one thread."""
 
+    spec = TransportSpec("emulated", "emulated", "QEMU's user mode, with the CPU of a device's profile")
     timed = False
     alone = False
     loads = True

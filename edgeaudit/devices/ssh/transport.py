@@ -26,7 +26,7 @@ from edgeaudit.devices.profiles import find_profile
 from edgeaudit.devices.serving import ClientServing
 from edgeaudit.devices.shipping import shipped
 from edgeaudit.devices.ssh.link import FarProgram, ProgramEnded, SshLink, require_address
-from edgeaudit.devices.transport import Reach, Way
+from edgeaudit.devices.transport import Reach, TransportSpec, Way
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, MissingToolchain
 from edgeaudit.filetypes.artifact import Artifact, file_sha256
 
@@ -324,6 +324,7 @@ class _State:
 class SshWay(Way):
     """Over ssh. lease: seconds for which an agent waits for a connection that was cut."""
 
+    spec: ClassVar[TransportSpec] = TransportSpec("ssh", "ssh://[user@]host[:port]", "a board that is reached over ssh")
     timed: ClassVar[bool] = True
 
     def __init__(self, reach: Reach, lease: float = LEASE_SECONDS) -> None:
@@ -381,9 +382,9 @@ def _files(artifacts: Mapping[str, Path], drafts: Path) -> list[_File]:
         draft = drafts / str(index)
         draft.mkdir()
         shipped(Artifact.load(folder), draft)
-        for path in sorted(draft.iterdir()):
+        for path in sorted(path for path in draft.rglob("*") if path.is_file()):
             known = found.setdefault(file_sha256(path), (path, []))
-            known[1].append(f"{there}/{path.name}")
+            known[1].append(f"{there}/{path.relative_to(draft).as_posix()}")
     return [_File(digest, content, tuple(names)) for digest, (content, names) in found.items()]
 
 

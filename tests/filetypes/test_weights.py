@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,33 +13,17 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 from torch import nn
 
-from edgeaudit.errors import ArtifactError
-from edgeaudit.filetypes.artifact import Artifact, Kind, TensorSpec
-from edgeaudit.quality.weights import Sparsity, sparsity, weight_tensors
-from tests.runtimes.served import converted, seal
+from edgeaudit.filetypes.registry import find_filetype
+from tests.filetypes.samples import IMAGES, sparse_module
+from tests.runtimes.served import converted
 
 pytestmark = pytest.mark.toolchain
 
-IMAGES = np.random.default_rng(0).normal(size=(32, 1, 6, 6)).astype(np.float32)
 
-
-def sealed(path: Path, kind: Kind) -> Artifact:
-    flat = TensorSpec("input", (-1, 2), "float32")
-    return seal(path, kind, flat, flat)
-
-
-def sparse_module() -> nn.Module:
-    """3x1x3x3 and 2x48 weights, 123 in all; the first 5 of the kernel and the first 40 of the matrix are zero."""
-    torch.manual_seed(3)
-    module = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 2))
-    for index, zeros in ((0, 5), (3, 40)):
-        weight = module[index].weight
-        assert isinstance(weight, torch.Tensor)
-        with torch.no_grad():
-            # Far from zero, so that eight bits keep apart what is zero and what is not.
-            weight.copy_(torch.sign(weight) * (0.5 + weight.abs()))
-            weight.view(-1)[:zeros] = 0
-    return module.eval()
+def counted(path: Path, kind: str) -> tuple[int, int]:
+    """How many weights a file has, and how many of them are zero."""
+    tensors = find_filetype(kind).weights(path)
+    return sum(tensor.values.size for tensor in tensors), sum(tensor.zeros for tensor in tensors)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +45,7 @@ def sparse_module() -> nn.Module:
 def test_zeros_survive_every_toolchain(tmp_path: Path, passes: list[str]) -> None:
     # 27 + 96 weights, 5 + 40 of them zero: in each file, however it stores them.
     artifact = converted(tmp_path, passes, sparse_module, IMAGES)
-    assert sparsity(artifact) == Sparsity(123, 45)
+    assert counted(artifact.path, artifact.manifest.kind) == (123, 45)
 
 
 def test_a_state_dict_is_counted_without_its_vectors(tmp_path: Path) -> None:
@@ -71,16 +54,16 @@ def test_a_state_dict_is_counted_without_its_vectors(tmp_path: Path) -> None:
         module[0].weight.fill_(1)[0].fill_(0)  # type: ignore[operator]
     save_file({**module.state_dict(), "half": torch.zeros(2, 2, dtype=torch.bfloat16)}, tmp_path / "m.safetensors")
     # 27 weights, of which one kernel of 9 is zero, and 4 zeros in bfloat16.
-    assert sparsity(sealed(tmp_path / "m.safetensors", "torch")) == Sparsity(31, 13)
+    assert counted(tmp_path / "m.safetensors", "torch") == (31, 13)
 
 
-def onnx_file(folder: Path, nodes: list[onnx.NodeProto], constants: Mapping[str, object]) -> Artifact:
+def onnx_file(folder: Path, nodes: list[onnx.NodeProto], constants: Mapping[str, object]) -> Path:
     value = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     tensors = [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()]
     graph = helper.make_graph(nodes, "by hand", [], [value], tensors)
     path = folder / "m.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
-    return sealed(path, "onnx")
+    return path
 
 
 def test_zero_means_the_zero_point_of_each_channel(tmp_path: Path) -> None:
@@ -90,7 +73,7 @@ def test_zero_means_the_zero_point_of_each_channel(tmp_path: Path) -> None:
         tmp_path, [node], {"w": codes, "scale": np.ones(2, np.float32), "zero": np.array([7, 9], np.uint8)}
     )
     # Row 0 means (0, -7, 0), row 1 (-9, 0, 0).
-    assert sparsity(found) == Sparsity(6, 4)
+    assert counted(found, "onnx") == (6, 4)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +88,7 @@ def test_zero_means_the_zero_point_of_each_channel(tmp_path: Path) -> None:
 def test_integer_operators_have_zero_points_too(tmp_path: Path, op: str, inputs: list[str], zeros: int) -> None:
     codes = np.array([[7, 7], [0, 9]], np.uint8)
     constants = {"w": codes, "one": np.float32(1), "none": np.uint8(0), "zero": np.array([7, 9], np.uint8)}
-    assert sparsity(onnx_file(tmp_path, [helper.make_node(op, inputs, ["y"])], constants)) == Sparsity(4, zeros)
+    assert counted(onnx_file(tmp_path, [helper.make_node(op, inputs, ["y"])], constants), "onnx") == (4, zeros)
 
 
 def test_shapes_and_scales_are_no_weights(tmp_path: Path) -> None:
@@ -115,7 +98,7 @@ def test_shapes_and_scales_are_no_weights(tmp_path: Path) -> None:
     }  # fmt: skip
     inner = helper.make_node("Constant", [], ["inner"], value=numpy_helper.from_array(np.eye(2, dtype=np.float32)))
     # w has one zero of 4, the identity two of 4.
-    assert sparsity(onnx_file(tmp_path, [inner], constants)) == Sparsity(8, 3)
+    assert counted(onnx_file(tmp_path, [inner], constants), "onnx") == (8, 3)
 
 
 def test_an_openvino_zero_point_is_what_the_weights_are_lessened_by(tmp_path: Path) -> None:
@@ -128,7 +111,7 @@ def test_an_openvino_zero_point_is_what_the_weights_are_lessened_by(tmp_path: Pa
     weights = ops.multiply(ops.subtract(ops.convert(ops.constant(codes), "f32"), points), np.float32(0.1))
     model = openvino.Model([ops.matmul(entry, weights, False, True)], [entry], "zero points")
     openvino.save_model(model, tmp_path / "m.xml", compress_to_fp16=False)
-    assert sparsity(sealed(tmp_path / "m.xml", "openvino")) == Sparsity(6, 3)
+    assert counted(tmp_path / "m.xml", "openvino") == (6, 3)
 
 
 def test_packed_integers_of_four_bits_are_unpacked(tmp_path: Path) -> None:
@@ -141,40 +124,6 @@ def test_packed_integers_of_four_bits_are_unpacked(tmp_path: Path) -> None:
     weights = ops.multiply(ops.convert(constant, "f32"), np.float32(0.1))
     model = openvino.Model([ops.matmul(entry, weights, False, True)], [entry], "four bits")
     openvino.save_model(model, tmp_path / "m.xml", compress_to_fp16=False)
-    artifact = sealed(tmp_path / "m.xml", "openvino")
-    (tensor,) = weight_tensors(artifact)
+    (tensor,) = find_filetype("openvino").weights(tmp_path / "m.xml")
     assert tensor.values.tolist() == codes.tolist()
-    assert sparsity(artifact) == Sparsity(6, 2)
-
-
-def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
-    artifact = converted(tmp_path, ["executorch.export"], sparse_module, IMAGES)
-    found = sparsity(artifact)
-    assert (found.weights, found.zeros) == (None, None)
-    assert "XNNPACK" in (found.note or "")
-    with pytest.raises(ArtifactError, match="executorch files cannot be read"):
-        weight_tensors(artifact)
-
-
-@pytest.mark.parametrize("kind", ["torch", "onnx", "tflite", "openvino"])
-def test_a_damaged_file_is_named(tmp_path: Path, kind: Kind) -> None:
-    (tmp_path / "model.bin").write_bytes(b"\xff" * 64)
-    with pytest.raises(ArtifactError, match=r"model\.bin"):
-        sparsity(sealed(tmp_path / "model.bin", kind))
-
-
-def test_companions_are_counted_and_compressed_one_by_one(tmp_path: Path) -> None:
-    """See `edgeaudit.quality.size`; the independent path is a .zip of the files."""
-    import zipfile
-
-    from edgeaudit.quality.size import compressed_bytes
-
-    artifact = converted(tmp_path, ["openvino.export"], sparse_module, IMAGES)
-    assert list(artifact.manifest.companions) == ["model.bin"]
-    with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name in (artifact.manifest.file, "model.bin"):
-            archive.write(artifact.folder / name, name)
-        expected = sum(entry.compress_size for entry in archive.infolist())
-    assert compressed_bytes(artifact) == expected
-    alone = dataclasses.replace(artifact, manifest=dataclasses.replace(artifact.manifest, companions={}))
-    assert compressed_bytes(alone) < expected
+    assert counted(tmp_path / "m.xml", "openvino") == (6, 2)

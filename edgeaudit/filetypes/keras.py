@@ -1,0 +1,79 @@
+"""Trained Keras models: a .keras file of Keras 3, a zip with the layers in config.json and the weights in an HDF5 file.
+
+Everything is read without TensorFlow, so that any process can.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeaudit.filetypes.base import FileType, FileTypeSpec, WeightTensor, stored_zero
+
+__all__ = ["Keras"]
+
+_CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
+_OPTIMIZER = "optimizer"
+_TRANSPARENT = {"Activation", "Dropout", "InputLayer"}
+"""Layers that leave the meaning of the last one alone; of an Activation, its function decides."""
+
+
+class Keras(FileType):
+    """A whole model. Its operators are its layers, those of nested models included."""
+
+    spec = FileTypeSpec(
+        name="keras",
+        title="Keras",
+        suffixes=(".keras",),
+        extra="tensorflow",
+        packages=("keras", "h5py"),
+        layouts=("NHWC", "NCHW", "HW", "flat"),
+        unreadable={"contract": "a .keras file does not state the shape of its answers; give it as model.checkpoint"},
+    )
+
+    def _weights(self, path: Path) -> Iterator[WeightTensor]:
+        import h5py
+
+        tensors: list[WeightTensor] = []
+
+        def visit(name: str, node: Any) -> None:
+            if isinstance(node, h5py.Dataset) and name.split("/", maxsplit=1)[0] != _OPTIMIZER:
+                values = np.asarray(node)
+                tensors.append(WeightTensor(name, values, stored_zero(values)))
+
+        with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read(_WEIGHTS)), "r") as file:
+            file.visititems(visit)
+        yield from tensors
+
+    def _ends_in_softmax(self, path: Path) -> bool:
+        for layer in reversed(list(_layers(_config(path)))):
+            activation = layer.get("config", {}).get("activation")
+            if layer["class_name"] == "Softmax" or activation == "softmax":
+                return True
+            if layer["class_name"] not in _TRANSPARENT or activation not in (None, "linear"):
+                return False
+        return False
+
+    def _operators(self, path: Path) -> Iterator[str]:
+        return (layer["class_name"] for layer in _layers(_config(path)))
+
+
+def _config(path: Path) -> Mapping[str, Any]:
+    with zipfile.ZipFile(path) as archive:
+        config: Mapping[str, Any] = json.loads(archive.read(_CONFIG))
+    return config
+
+
+def _layers(model: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The layers of a model's config in their order, those of a nested model in its place."""
+    for layer in model["config"].get("layers", ()):
+        if "layers" in layer.get("config", {}):
+            yield from _layers(layer)
+        else:
+            yield layer

@@ -1,0 +1,34 @@
+"""Trained torch models: a state dict in safetensors. Layers and shapes are the recipe's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgeaudit.filetypes.base import FileType, FileTypeSpec, WeightTensor, stored_zero
+
+__all__ = ["Torch"]
+
+_RECIPE = "a state dict holds weights alone; its recipe has the layers"
+
+
+class Torch(FileType):
+    """A state dict. BatchNorm's vectors and counters are no weights."""
+
+    spec = FileTypeSpec(
+        name="torch",
+        title="torch (safetensors)",
+        suffixes=(".safetensors",),
+        extra="torch",
+        packages=("torch", "safetensors"),
+        unreadable={"contract": _RECIPE, "softmax": _RECIPE, "operators": _RECIPE},
+    )
+
+    def _weights(self, path: Path) -> Iterator[WeightTensor]:
+        from safetensors import safe_open
+
+        with safe_open(path, framework="pt") as tensors:  # by torch, since numpy has no bfloat16
+            for name in tensors.keys():  # noqa: SIM118  it is no mapping
+                tensor = tensors.get_tensor(name)
+                values = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+                yield WeightTensor(name, values, stored_zero(values))

@@ -1,0 +1,28 @@
+"""Report writers by name; another package offers one through the entry-point group `edgeaudit.writers`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeaudit.errors import SpecError
+from edgeaudit.registry import Registry
+
+if TYPE_CHECKING:
+    from edgeaudit.report.writers import Writer, WriterSpec
+
+__all__ = ["ALWAYS", "WRITERS"]
+
+ALWAYS = "json"
+"""The writer of audit.json, from which every other report can be made again; it runs first and in every audit."""
+
+WRITERS: Registry[Writer, WriterSpec] = Registry(
+    noun="report writer",
+    group="edgeaudit.writers",
+    base="edgeaudit.report.writers:Writer",
+    own={
+        "json": "edgeaudit.report.schema:JsonWriter",
+        "html": "edgeaudit.report.html:HtmlWriter",
+        "text": "edgeaudit.report.terminal:TextWriter",
+    },
+    error=SpecError,
+)

@@ -1,0 +1,63 @@
+"""What a report writer is: an audit -> one file. Which ones there are, `edgeaudit.report.registry` says."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from edgeaudit.errors import SpecError, toolchain_errors
+from edgeaudit.report.model import Audit
+from edgeaudit.report.registry import ALWAYS, WRITERS
+
+__all__ = ["Writer", "WriterSpec", "find_writers", "write_reports"]
+
+
+@dataclass(frozen=True)
+class WriterSpec:
+    """name: as in `report.writers` of audit.yaml and `--write`. file: what it writes, in the output folder."""
+
+    name: str
+    file: str
+    summary: str
+
+
+class Writer(ABC):
+    """Writes one file. Subclasses set `spec` and write `write`; `write_atomically` leaves no half of a file behind."""
+
+    spec: ClassVar[WriterSpec]
+
+    @abstractmethod
+    def write(self, audit: Audit, path: Path) -> None:
+        """Write the audit to `path`, over what is there. Raises `StoreError` where that cannot be written."""
+
+
+def find_writers(names: Iterable[str]) -> list[type[Writer]]:
+    """The writers of these names, each once, that of audit.json first.
+
+    Raises `SpecError` for an unknown name, and for two writers of one file.
+    """
+    writers = [WRITERS.find(name) for name in dict.fromkeys((ALWAYS, *names))]
+    by_file: dict[str, str] = {}
+    for writer in writers:
+        other = by_file.setdefault(writer.spec.file, writer.spec.name)
+        if other != writer.spec.name:
+            raise SpecError(f"the writers '{other}' and '{writer.spec.name}' both write {writer.spec.file}; choose one")
+    return writers
+
+
+def write_reports(audit: Audit, folder: Path, names: Iterable[str]) -> list[Path]:
+    """Write audit.json and the reports of these names into `folder`; returns the paths.
+
+    Raises `SpecError` as `find_writers` does, `StoreError` where the folder cannot be written, and `ToolchainError`
+    with the writer's name where it fails in another way.
+    """
+    paths = []
+    for writer in find_writers(names):
+        path = folder / writer.spec.file
+        with toolchain_errors(f"the report writer '{writer.spec.name}'"):
+            writer().write(audit, path)
+        paths.append(path)
+    return paths

@@ -1,0 +1,48 @@
+"""Settings of plugins: what audit.yaml gives, checked against the defaults that a spec lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgeaudit.errors import EdgeAuditError, did_you_mean
+
+__all__ = ["checked_settings"]
+
+_TYPES: Mapping[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+def checked_settings(
+    owner: str,
+    noun: str,
+    given: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    error: type[EdgeAuditError],
+    choices: Mapping[str, tuple[str, ...]] | None = None,
+) -> dict[str, Any]:
+    """All settings: the defaults overridden by `given`; a whole number becomes a float where the default is one.
+
+    owner, noun: for messages, as in "the pass 'nncf.prune'" and "parameter".
+    defaults: every setting; a value must have its default's type, any type where the default is None.
+    choices: the texts that a setting can be, where it cannot be any.
+
+    Raises `error` for an unknown setting and for a value that it cannot have.
+
+        >>> checked_settings("the attack 'rmia'", "setting", {"gamma": 3}, {"gamma": 2.0}, EdgeAuditError)
+        {'gamma': 3.0}
+    """
+    unknown = sorted(set(given) - set(defaults))
+    if unknown:
+        has = f"it has: {', '.join(sorted(defaults))}." if defaults else f"it has no {noun}s"
+        raise error(f"{owner} has no {noun} '{unknown[0]}'; {has}{did_you_mean(unknown[0], defaults)}")
+    settings = dict(defaults)
+    for name, value in given.items():
+        allowed, default = (choices or {}).get(name), defaults[name]
+        what = f"{owner}: the {noun} '{name}' is {value!r}"
+        if allowed is not None and value not in allowed:
+            raise error(f"{what}; it can be: {', '.join(allowed)}")
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        settings[name] = float(value) if isinstance(default, float) and whole else value
+        if type(default) in _TYPES and type(settings[name]) is not type(default):
+            raise error(f"{what}; it must be {_TYPES[type(default)]}")
+    return settings
