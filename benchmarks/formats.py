@@ -26,7 +26,8 @@ from rich.console import Console
 
 from edgeaudit.cli.progress import ProgressView
 from edgeaudit.config.audit import AuditSpec
-from edgeaudit.config.calls import Call
+from edgeaudit.config.entries import entry_value
+from edgeaudit.config.yaml_text import flow_yaml
 from edgeaudit.errors import EdgeAuditError
 from edgeaudit.exporters import PassSpec, find_pass
 from edgeaudit.filetypes.artifact import Artifact
@@ -189,8 +190,8 @@ def _what_they_are(ids: Mapping[str, None]) -> Iterator[str]:
         for spec in specs:
             versions |= spec.versions()
         extras = ", ".join(dict.fromkeys(spec.extra for spec in specs))
-        passes = ", ".join(f"`{Call(use.name, (), use.params).text()}`" for use in form.passes) or "-"
-        served = f"`{Call(form.runtime, (), form.runtime_options).text()}`"
+        passes = ", ".join(f"`{flow_yaml(entry_value(use.name, use.params))}`" for use in form.passes) or "-"
+        served = f"`{flow_yaml(entry_value(form.runtime, form.runtime_options))}`"
         yield f"| `{form.id}` | {form.precision} | {passes} | {served} | {extras} | {form.summary} |"
     yield "\nVersions: " + ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) + ".\n"
 

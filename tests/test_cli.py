@@ -135,7 +135,7 @@ def test_a_path_in_brackets_is_printed_as_it_is(tmp_path: Path, monkeypatch: pyt
     output = _invoke("plan", "[red].yaml", "--workers", "1")
     assert "npz:d[bold].npz: 9 members" in output
     assert "on 1 worker of one thread" in output
-    assert "a[/b]/audit.yaml. Next" in _invoke("init", str(folder / "audit.yaml"))
+    assert "a[/b]/audit.yaml, and audit.schema.json beside it. Next" in _invoke("init", str(folder / "audit.yaml"))
 
 
 def test_a_worker_that_imports_the_console_script_gets_no_command_line() -> None:

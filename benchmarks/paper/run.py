@@ -51,8 +51,8 @@ def runs(spec: AuditSpec) -> Iterator[tuple[str, AuditSpec]]:
 def _ablation(spec: AuditSpec, k: int, match: str, formats: Sequence[FormatUse]) -> AuditSpec:
     threat = spec.threat.model_copy(update={"shadows": k, "shadow_match": (match,)})
     controls = spec.controls.model_copy(update={"null_targets": 0, "shift": False})
-    changes = {"threat": threat, "controls": controls, "formats": tuple(formats), "attacks": COMPARED}
-    return spec.model_copy(update=changes)
+    changes = {"threat": threat, "controls": controls, "formats": tuple(formats)}
+    return spec.with_attacks(COMPARED).model_copy(update=changes)
 
 
 def run(name: str, store: Store, workers: int, console: Console) -> dict[str, Any]:

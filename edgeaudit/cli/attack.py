@@ -58,7 +58,7 @@ def attack(
     # since it has an order of its own.
     names = sorted(dict.fromkeys((*found.attacks, *asked)), key=lambda name: name != ALL)
     threat = found.threat if weaker is None else _exposed(found.threat, _names(weaker))
-    spec = found.model_copy(update={"attacks": tuple(names), "threat": threat})
+    spec = found.with_attacks(names).model_copy(update={"threat": threat})
     opened, executor = executor_for(Path("audit.yaml"), store, workers)
     with executor, ProgressView(console, executor.workers) as view:
         prepared = prepare(spec, opened, executor, view)

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from edgeaudit.config.calls import Call
+from edgeaudit.config.entries import entry_value
+from edgeaudit.config.yaml_text import flow_yaml
 from edgeaudit.devices.profiles import Profile, find_profile
 from edgeaudit.errors import DeviceError
 
@@ -95,14 +96,14 @@ def _accelerators(profile: Profile) -> Iterator[str]:
     for found in profile.accelerators:
         yield f"{found.name}{'. ' if found.note else ''}{found.note}"
         if found.runtime is not None:
-            yield f"  runtime: {Call(found.runtime, (), found.options).text()}"
+            yield f"  runtime: {flow_yaml(entry_value(found.runtime, found.options))}"
 
 
 def _defaults(profile: Profile) -> Iterator[str]:
     for found in profile.defaults:
         yield f"{found.runtime}: {found.what}"
         if found.options:
-            yield f"  as an application gets it: {Call(found.runtime, (), found.options).text()}"
+            yield f"  as an application gets it: {flow_yaml(entry_value(found.runtime, found.options))}"
 
 
 def _ways(profile: Profile) -> Iterator[str]:

@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from edgeaudit.config.calls import Call
+from edgeaudit.config.entries import entry_value
+from edgeaudit.config.yaml_text import flow_yaml
 from edgeaudit.exporters import PassSpec, find_pass
 from edgeaudit.formats.presets import FORMATS, Format
 from edgeaudit.runtimes.base import RuntimeSpec
@@ -65,8 +66,8 @@ def _line(found: Format) -> _Line:
     return _Line(
         found.id,
         found.precision,
-        ", ".join(Call(step.name, (), step.params).text() for step in found.passes) or "-",
-        Call(found.runtime, (), found.runtime_options).text(),
+        flow_yaml([entry_value(step.name, step.params) for step in found.passes]) if found.passes else "-",
+        flow_yaml(entry_value(found.runtime, found.runtime_options)),
         ",".join(dict.fromkeys(spec.extra for spec in specs)),
         f"no: {', '.join(missing)}" if missing else "yes",
         tuple(remedy for _, remedy in lacking),

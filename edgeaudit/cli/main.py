@@ -25,6 +25,7 @@ from edgeaudit.cli import (
     plan,
     report,
     run,
+    schema,
 )
 from edgeaudit.errors import EdgeAuditError
 from edgeaudit.pipeline.environment import version as own_version
@@ -42,6 +43,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("init")(init.init)
+app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
 app.command("plan")(plan.plan)
 app.command("run")(run.run)

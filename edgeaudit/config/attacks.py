@@ -1,4 +1,4 @@
-"""Sections of single attacks."""
+"""The sections of single attacks."""
 
 from __future__ import annotations
 
@@ -8,39 +8,46 @@ from pydantic import Field
 
 from edgeaudit.config.base import Section
 
-__all__ = ["CmMiaSpec", "LabelOnlySpec", "LossTrajectorySpec"]
+__all__ = ["WITH_SECTIONS", "CmMiaSpec", "LabelOnlySpec", "LossTrajectorySpec"]
+
+WITH_SECTIONS = ("cm-mia", "label-only", "loss-trajectory")
+"""Attacks whose settings are a section of audit.yaml, and not beside their name."""
 
 
 class CmMiaSpec(Section):
-    """CM-MIA's settings; see docs/attacks/cm-mia.md."""
+    """Settings of the attack `cm-mia`; see docs/attacks/cm-mia.md."""
 
     fraction: float = Field(0.1, gt=0, le=1)
+    """Share of the audited records that is selected as abnormal."""
     neighbours: int = Field(5, ge=1)
+    """Nearest reference records whose mean distance ranks a record."""
     beta: float = Field(0.1, gt=0)
+    """`alpha-beta` selects records that expect fewer neighbours than this in a training set."""
     alpha: float | None = Field(None, gt=0)
+    """Cosine distance within which a reference record is a neighbour; left out, it is found from `fraction`."""
     d0: Literal["eb"] | Annotated[float, Field(gt=0)] = "eb"
+    """Prior degrees of freedom of the test `t`: `eb` (empirical Bayes), or a number."""
     cutoffs: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
+    """P-values at or below which an abnormal record is called a member."""
 
 
 class LabelOnlySpec(Section):
-    """The boundary search of the attack `label-only`, which runs where `attacks` names it; see its page.
-
-    records: how many audited records are searched for, evenly spaced. queries: at most, a record. shadows: how many of
-    them are searched, too, on as many reference records.
-    """
+    """The boundary search of the attack `label-only`, which runs only where `attacks` names it; see its page."""
 
     records: int = Field(200, ge=20)
+    """Audited records that are searched, evenly spaced."""
     queries: int = Field(1000, ge=50)
+    """Queries for one record, at most."""
     shadows: int = Field(1, ge=1)
+    """Shadows that are searched as well, on as many reference records."""
 
 
 class LossTrajectorySpec(Section):
-    """The students of the attack `loss-trajectory`, which are trained where `attacks` names it; see its page.
-
-    epochs: of each student, and so the losses in a trajectory. records: reference records at most that one learns from.
-    shadows: how many of them get a student, too.
-    """
+    """The students of the attack `loss-trajectory`, trained only where `attacks` names it; see its page."""
 
     epochs: int = Field(30, ge=2)
+    """Epochs of each student, and so losses in a trajectory."""
     records: int = Field(5000, ge=20)
+    """Reference records that one student learns from, at most."""
     shadows: int = Field(1, ge=1)
+    """Shadows that get a student as well."""

@@ -5,24 +5,26 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
-from edgeaudit.config.attacks import CmMiaSpec, LabelOnlySpec, LossTrajectorySpec
-from edgeaudit.config.base import Section, as_list, each_once
-from edgeaudit.config.budgets import BudgetSpec, as_budgets
+from edgeaudit.config.attacks import WITH_SECTIONS, CmMiaSpec, LabelOnlySpec, LossTrajectorySpec
+from edgeaudit.config.base import Section, each_once, names_of
+from edgeaudit.config.budgets import BudgetsInput, BudgetSpec, as_budgets
 from edgeaudit.config.controls import ControlsSpec, QualitySpec
 from edgeaudit.config.data import LISTS, CalibrationSpec, DataSpec, PreprocessingSpec, SideSpec
-from edgeaudit.config.devices import Devices, DeviceSpec, as_devices
-from edgeaudit.config.formats import FormatUse, as_format
+from edgeaudit.config.devices import Devices, DevicesInput, DeviceSpec, as_devices
+from edgeaudit.config.entries import AttackEntry, AttackItem, Params
+from edgeaudit.config.formats import FormatItem, FormatUse
 from edgeaudit.config.model import ModelSpec
 from edgeaudit.config.target import ALONE, AS_SHIPPED, TargetSpec
 from edgeaudit.config.threat import ThreatSpec
-from edgeaudit.config.yaml_text import read_yaml
+from edgeaudit.config.yaml_text import flow_yaml, read_yaml
 from edgeaudit.devices.transport import LOCAL
 from edgeaudit.errors import SpecError, did_you_mean
 from edgeaudit.formats.presets import REFERENCES
@@ -36,7 +38,14 @@ def _as_sets(value: object) -> object:
     return [value] if flat else value
 
 
+def _as_entries(value: object) -> object:
+    """One attack may stand without the list."""
+    return [value] if isinstance(value, str | dict) else value
+
+
+_Attacks = Annotated[tuple[AttackItem, ...], Field(min_length=1)]
 _Sets = tuple[tuple[str, ...], ...]
+_SetsInput = Literal["all"] | tuple[str, ...] | _Sets
 
 
 def _is_reference(use: FormatUse) -> bool:
@@ -44,36 +53,51 @@ def _is_reference(use: FormatUse) -> bool:
 
 
 class AuditSpec(Section):
-    """The whole of audit.yaml.
-
-    targets: how many models are audited; each trains on members of its own draw from the audited records.
-    devices: where formats are asked, by the names that reports use; this machine alone unless told otherwise.
-    together: sets of formats that one attacker holds, by their ids; `all` is one set of all of them.
-    """
+    """The whole of audit.yaml."""
 
     name: str = "audit"
+    """Title of the report."""
     seed: int = Field(0, ge=0)
+    """Every draw and every model follows from it."""
     targets: int = Field(1, ge=1)
+    """Models that are audited; each trains on members of its own draw from the audited records."""
     target: TargetSpec | None = None
+    """A file that was made elsewhere, in place of a model that the audit trains."""
     model: ModelSpec = ModelSpec()
+    """The model under audit and how models like it are made."""
     data: DataSpec = DataSpec()
+    """Records and their split."""
     threat: ThreatSpec = ThreatSpec()
+    """What the attacker sees and has."""
     controls: ControlsSpec = ControlsSpec()
-    formats: tuple[Annotated[FormatUse, BeforeValidator(as_format)], ...] = Field(
+    """Checks of the audit itself."""
+    formats: tuple[FormatItem, ...] = Field(
         default=(FormatUse(format="torch-fp32"), FormatUse(format="onnx-int8-static")), min_length=1
     )
-    devices: Annotated[Devices, BeforeValidator(as_devices)] = Field(
+    """What is compared: presets, variants of them, and compositions of passes."""
+    devices: Annotated[Devices, BeforeValidator(as_devices, json_schema_input_type=DevicesInput)] = Field(
         default_factory=lambda: {LOCAL: DeviceSpec()}, min_length=1
     )
-    attacks: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
-        default=("cm-mia", "lira", "yeom", "gap"), min_length=1
+    """Where formats are queried: profiles, or device -> how it is reached; this machine alone by default."""
+    attack_entries: Annotated[_Attacks, BeforeValidator(_as_entries, json_schema_input_type=AttackItem | _Attacks)] = (
+        Field(default=tuple(map(AttackEntry, ("cm-mia", "lira", "yeom", "gap"))), alias="attacks")
     )
+    """Names of attacks (`edgeaudit attacks` lists them), or `{name: {setting: value}}`; `all` is every attack."""
     cm_mia: CmMiaSpec = Field(default=CmMiaSpec(), alias="cm-mia")
+    """Settings of the attack `cm-mia`."""
     label_only: LabelOnlySpec = Field(default=LabelOnlySpec(), alias="label-only")
+    """Settings of the attack `label-only`."""
     loss_trajectory: LossTrajectorySpec = Field(default=LossTrajectorySpec(), alias="loss-trajectory")
-    together: Annotated[Literal["all"] | _Sets, BeforeValidator(_as_sets)] = ()
+    """Settings of the attack `loss-trajectory`."""
+    together: Annotated[Literal["all"] | _Sets, BeforeValidator(_as_sets, json_schema_input_type=_SetsInput)] = ()
+    """Sets of formats that one attacker holds, by their ids, or `all` of them."""
     quality: QualitySpec = QualitySpec()
-    budgets: Annotated[dict[str, tuple[BudgetSpec, ...]], BeforeValidator(as_budgets)] = Field(default_factory=dict)
+    """What a format costs beside what it leaks."""
+    budgets: Annotated[
+        dict[Annotated[str, names_of("metric")], tuple[BudgetSpec, ...]],
+        BeforeValidator(as_budgets, json_schema_input_type=BudgetsInput),
+    ] = Field(default_factory=dict)
+    """Metric -> `[warn | error, {max: ...}]`, or a list of them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -93,6 +117,21 @@ class AuditSpec(Section):
         elif not raw.get("formats") and isinstance(artifact, dict):
             raw["formats"] = [{"format": AS_SHIPPED, "name": name} for name in artifact]
         return raw
+
+    @property
+    def attacks(self) -> tuple[str, ...]:
+        """Names of the attacks, in the order of audit.yaml; `all` among them stands for every attack."""
+        return tuple(entry.name for entry in self.attack_entries)
+
+    @property
+    def attack_settings(self) -> Mapping[str, Params]:
+        """Attack -> the settings that audit.yaml gives it, of attacks that have any."""
+        return {entry.name: entry.settings for entry in self.attack_entries if entry.settings}
+
+    def with_attacks(self, names: Iterable[str]) -> AuditSpec:
+        """The same audit with these attacks; those that it has already keep their settings."""
+        entries = tuple(AttackEntry(name, self.attack_settings.get(name, {})) for name in names)
+        return self.model_copy(update={"attack_entries": entries})
 
     @property
     def places(self) -> list[tuple[FormatUse, str]]:
@@ -128,6 +167,18 @@ class AuditSpec(Section):
     def _names_differ(cls, formats: tuple[FormatUse, ...]) -> tuple[FormatUse, ...]:
         each_once(tuple(f.id for f in formats), "; give one of them a 'name'")
         return formats
+
+    @field_validator("attack_entries")
+    @classmethod
+    def _attacks_differ(cls, entries: tuple[AttackEntry, ...]) -> tuple[AttackEntry, ...]:
+        each_once(tuple(entry.name for entry in entries))
+        for entry in entries:
+            if entry.settings and entry.name == "all":
+                raise ValueError("'all' stands for every attack and has no settings; name the attack that they are for")
+            if entry.settings and entry.name in WITH_SECTIONS:
+                section = flow_yaml({entry.name: entry.settings})[1:-1]
+                raise ValueError(f"the settings of '{entry.name}' are a section of audit.yaml: write {section} there")
+        return entries
 
     @model_validator(mode="after")
     def _devices_fit(self) -> AuditSpec:
@@ -279,7 +330,7 @@ def load_spec(path: Path) -> AuditSpec:
     return _absolute(spec, path.resolve().parent)
 
 
-def recorded_spec(raw: Mapping[str, Any], path: Path) -> AuditSpec:
+def recorded_spec(raw: Mapping[str, object], path: Path) -> AuditSpec:
     """The spec that an audit.json records, which another version may have written. Raises `SpecError` naming `path`."""
     try:
         return AuditSpec.model_validate(raw)
@@ -307,7 +358,7 @@ def _sentences(error: ValidationError) -> list[str]:
         key = ".".join(parts) or "audit.yaml"
         if entry["type"] == "too_short" and sentences:
             continue  # the entry that was refused is missed by its list, too
-        sentences.setdefault(key, _sentence(key, parts, dict(entry)))
+        sentences.setdefault(key, _sentence(key, parts, entry))
     return list(sentences.values())
 
 
@@ -325,7 +376,7 @@ def _is_key(part: str) -> bool:
     return not re.search(r"[\[(]|^(int|float|path|constrained-.*|literal.*|function-.*)$", part)
 
 
-def _sentence(key: str, parts: list[str], error: dict[str, Any]) -> str:
+def _sentence(key: str, parts: list[str], error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
         sections = [_SECTIONS[p] for p in parts[:-1] if p in _SECTIONS]
         fields = (sections[-1] if sections else AuditSpec).model_fields
@@ -337,8 +388,8 @@ def _sentence(key: str, parts: list[str], error: dict[str, Any]) -> str:
     message = _PLAIN.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
     # A token that was written where its variable's name belongs is not repeated.
-    shown = f" (it is {given!r})" if isinstance(given, (str, int, float, bool)) and parts[-1:] != ["token"] else ""
-    return f"{key}: {message}{shown}"
+    is_shown = isinstance(given, (str, int, float, bool)) and parts[-1:] != ["token"] and f"'{given}'" not in message
+    return f"{key}: {message} (it is {given!r})" if is_shown else f"{key}: {message}"
 
 
 def _listed(side: SideSpec, folder: Path) -> str | None:

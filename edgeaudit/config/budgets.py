@@ -2,37 +2,65 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
-from edgeaudit.config.base import Section
+from edgeaudit.config.base import Section, names_of
 
-__all__ = ["BudgetSpec", "as_budgets"]
+__all__ = ["BudgetLimit", "BudgetSpec", "BudgetsInput", "as_budgets"]
 
 
-class BudgetSpec(Section):
-    """The leakage a format may have. Exactly one of `max` and `max-increase` (with `against`) is given.
+_Level = Literal["warn", "error"]
+_ONE_LIMIT: JsonDict = {
+    "oneOf": [{"required": ["max"]}, {"required": ["max-increase", "against"]}],
+    "dependencies": {"against": ["max-increase"]},
+}
+"""`BudgetLimit._one_limit`, for the JSON Schema."""
 
-    variant: of the attack; None for the first of its headline variants that could be run.
-    """
 
-    level: Literal["warn", "error"]
+class BudgetLimit(Section):
+    """The leakage that a format may have: exactly one of `max` and `max-increase` (with `against`) is given."""
+
+    model_config = ConfigDict(json_schema_extra=_ONE_LIMIT)
+
     max: float | None = None
+    """Upper limit of the metric."""
     max_increase: float | None = Field(None, alias="max-increase")
+    """Upper limit of the increase over the format `against`."""
     against: str | None = None
+    """The format that `max-increase` compares with."""
     formats: tuple[str, ...] | None = None
-    attack: str = "cm-mia"
+    """Formats that the budget is for; left out, all that ship."""
+    attack: Annotated[str, names_of("attack-name")] = "cm-mia"
+    """The attack whose figure is judged."""
     variant: str | None = None
-    subset: str = "all"
+    """Variant of the attack; left out, the first of its headline variants that could be run."""
+    subset: Annotated[str, names_of("subset")] = "all"
+    """Records that the budget is judged on."""
 
     @model_validator(mode="after")
-    def _one_limit(self) -> BudgetSpec:
+    def _one_limit(self) -> Self:
         if (self.max is None) == (self.max_increase is None):
             raise ValueError("a budget needs exactly one of 'max' and 'max-increase'")
         if (self.max_increase is None) != (self.against is None):
             raise ValueError("'max-increase' and 'against: <format>' belong together")
         return self
+
+
+class BudgetSpec(BudgetLimit):
+    """A limit, and what exceeding it means."""
+
+    level: _Level
+    """`error` decides the exit code; `warn` is reported."""
+
+
+_Pair = tuple[_Level, BudgetLimit]
+BudgetsInput = dict[
+    Annotated[str, names_of("metric")], _Pair | Annotated[tuple[_Pair | BudgetSpec, ...], Field(min_length=1)]
+]
+"""What `as_budgets` reads, for the JSON Schema."""
 
 
 def as_budgets(value: object) -> object:

@@ -10,22 +10,18 @@ __all__ = ["ControlsSpec", "QualitySpec"]
 
 
 class ControlsSpec(Section):
-    """Checks of the audit itself; one that fails makes it invalid.
-
-    null_targets: models that trained on none of the audited records; every attack must find nothing in them.
-    shift: whether members and nonmembers differ already as records, before any model is asked.
-    """
+    """Checks of the audit itself; one that fails makes it invalid."""
 
     null_targets: int = Field(1, ge=0, alias="null-targets")
+    """Models that trained on none of the audited records; every attack must find nothing in them."""
     shift: bool = True
+    """Compare members with nonmembers as records, before any model is queried."""
 
 
 class QualitySpec(Section):
-    """What a format costs beside what it leaks.
-
-    latency: whether the first target's file is timed in each format, about a second a format, while nothing else runs.
-    repetitions: calls that are timed for a batch, at most.
-    """
+    """What a format costs beside what it leaks."""
 
     latency: bool = True
+    """Time the first target's file in each format, about a second a format, while nothing else runs."""
     repetitions: int = Field(200, ge=20)
+    """Calls that are timed for a batch, at most."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from edgeaudit.config.base import Section
+from edgeaudit.config.base import Section, names_of
+from edgeaudit.config.entries import Params
 
 __all__ = ["LISTS", "CalibrationPolicy", "CalibrationSpec", "DataSpec", "PreprocessingSpec", "SideSpec"]
 
@@ -19,59 +20,67 @@ LISTS = (".txt", ".npy")
 
 
 class CalibrationSpec(Section):
-    """How many records a quantiser sees, and which ones unless a format says otherwise."""
+    """The records that quantisers see."""
 
     records: int = Field(128, ge=8)
+    """How many."""
     policy: CalibrationPolicy = "disjoint"
+    """Which: `disjoint` (neither trained on nor audited), `members` or `nonmembers`; a format may choose another."""
 
 
 class PreprocessingSpec(Section):
-    """What models are given for a value x of the data: (x * scale - mean) / std, a number or one for each channel."""
+    """What models are given for a value x of the data: (x * scale - mean) / std."""
 
     scale: float = Field(1.0, gt=0)
+    """Factor of every value."""
     mean: float | tuple[float, ...] = 0.0
+    """A number, or one for each channel."""
     std: Annotated[float, Field(gt=0)] | tuple[Annotated[float, Field(gt=0)], ...] = 1.0
+    """A number, or one for each channel."""
 
 
 class SideSpec(Section):
-    """A side of the audit that has a file or folder of its own, as the source reads it.
-
-    records: how many of them are drawn; None: all.
-    calibrated: which of them the target's quantiser saw: the name of an array of the .npz (booleans, or places in it),
-        or a file with their places (.txt, .npy).
-    """
+    """Records of one side of the audit from a file or folder of their own, as the source reads it."""
 
     path: Path
+    """The file or folder."""
     records: int | None = Field(None, ge=2)
-    options: dict[str, Any] = Field(default_factory=dict)
+    """How many are drawn; left out, all."""
+    options: Params = Field(default_factory=dict)
+    """Options of the source for this file."""
     calibrated: str | None = None
+    """Records that the target's quantiser saw: an array of the .npz (booleans or positions), or a file of positions."""
 
 
 class DataSpec(Section):
-    """Records and their split.
-
-    members, nonmembers: counts; files with record ids (.txt, .npy); or sides with files of their own.
-    reference: a count, the rest, or a side. What is left of the members' own file is never in it.
-    preprocessing: of every record for every model; `standardise` (by channel or column) unless a name or figures are
-        given. calibrated: a file with the ids of the records that the target's quantiser saw.
-    shadow_records: how many records a shadow trains on; None for as many as there are members (or half of the
-        reference records, where that is less and sides have files of their own).
-    """
+    """Records and their split."""
 
     model_config = ConfigDict(populate_by_name=True)
 
-    source: str = "digits"
+    source: Annotated[str, names_of("source")] = "digits"
+    """Where records come from."""
     path: Path | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
+    """File or folder of the source."""
+    options: Params = Field(default_factory=dict)
+    """Options of the source: array names of an .npz, `size` of images, arguments of a function."""
     layout: Literal["auto", "HW", "HWC", "CHW", "flat"] = "auto"
+    """Axes of a record."""
     standardise: bool = True
+    """Mean 0 and deviation 1 in each channel or column, measured on the reference records."""
     preprocessing: Literal["standardise", "raw", "unit", "symmetric", "imagenet"] | PreprocessingSpec | None = None
+    """What models are given: raw values, unit (0..1 of bytes), symmetric (-1..1), imagenet, or figures."""
     members: Annotated[int, Field(ge=2)] | Path | SideSpec = 300
+    """Records that the target trains on: a count, a file with record ids, or `{path: ...}` with their own records."""
     nonmembers: Annotated[int, Field(ge=2)] | Path | SideSpec = 300
+    """Records that it does not train on: a count, a file with record ids, or `{path: ...}`."""
     reference: Annotated[int, Field(ge=0)] | Literal["rest"] | SideSpec = "rest"
+    """The attacker's own records, on which shadows train: a count, the `rest`, or `{path: ...}`."""
     calibrated: Path | None = None
+    """A file with the ids of the records that the target's quantiser saw."""
     shadow_records: int | None = Field(None, ge=2, alias="shadow-records")
+    """Records that a shadow trains on; left out, as many as there are members."""
     calibration: CalibrationSpec = CalibrationSpec()
+    """The records that quantisers see."""
 
     @property
     def sides(self) -> dict[str, SideSpec]:

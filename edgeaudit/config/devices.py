@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from edgeaudit.config.base import Section, as_list, each_once
+from edgeaudit.config.base import Section, as_list, each_once, names_of
+from edgeaudit.config.entries import Params
 from edgeaudit.devices.transport import EMULATED, LOCAL, Reach
 
-__all__ = ["DeviceSpec", "Devices", "as_devices"]
+__all__ = ["DeviceSpec", "Devices", "DevicesInput", "as_devices"]
 
+_TIME = r"^\s*\d+(\.\d+)?\s*[smh]?\s*$"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _FAR = re.compile(r"^(ssh|https?|oip)://[^\s/]+")
 _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
@@ -28,40 +30,45 @@ def _as_seconds(value: object) -> object:
     return float(found.group(1)) * _UNITS[found.group(2) or "s"]
 
 
+_Ids = str | tuple[str, ...] | None
+_Time = Annotated[float, Field(gt=0)] | Annotated[str, Field(pattern=_TIME)] | None
+
+
 class DeviceSpec(Section):
-    """A device that formats are asked on.
+    """A device that formats are queried on."""
 
-    profile: the name of a device profile (`edgeaudit devices list`), or a .yaml file.
-    via: `local`, `emulated`, `ssh://[user@]host[:port]`, or a server that is already there: `oip://host:port`,
-        `http[s]://host:port`. Without it a profile is emulated.
-    formats: ids of the formats that are asked there; None: all that an agent can serve.
-    batch: records that are asked about at a time, in place of the format's own.
-    options: runtime -> options, as the device's own application sets them: {onnxruntime: {session: {}}}.
-    shadows: where the shadows are asked. `probe`: on this machine where that was shown to answer the same, bit for bit,
-        and else on the device; `device`; `native`: on this machine, whatever it answers.
-    probe_records: records on which a shadow is asked in both places for that.
-    rate: records a second at most. retries: how often a lost connection is restored, one after the other, with longer
-        and longer waits. max_queries: records asked about, of all formats together. max_time: seconds of asking.
-    python: the interpreter on the far side of ssh. keep: leave there what was copied.
-    token: the environment variable with the token of a server. model: what the server calls the artifact, or format ->
-        name where there are several.
-    """
-
-    profile: str | None = None
+    profile: Annotated[str, names_of("profile")] | None = None
+    """A device profile (`edgeaudit devices list`), or a .yaml file of your own."""
     via: str = ""
-    formats: Annotated[tuple[str, ...] | None, BeforeValidator(as_list)] = None
+    """local, emulated, ssh://[user@]host[:port], or a running server: oip://host:port, http[s]://host:port."""
+    formats: Annotated[tuple[str, ...] | None, BeforeValidator(as_list, json_schema_input_type=_Ids)] = None
+    """Formats that are queried there; left out, all that an agent can serve."""
     batch: int | None = Field(None, ge=1)
-    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Records in one query, in place of the format's own batch."""
+    options: dict[str, Params] = Field(default_factory=dict)
+    """Runtime -> options, as the device's own application sets them: `{onnxruntime: {session: {}}}`."""
     shadows: Literal["probe", "device", "native"] = "probe"
+    """Where shadows are queried: here if that is shown to answer bit for bit the same (`probe`), there, or here."""
     probe_records: int = Field(256, ge=32)
+    """Records on which a shadow is queried in both places for `shadows: probe`."""
     rate: float | None = Field(None, gt=0)
+    """Records a second, at most."""
     retries: int = Field(6, ge=0)
+    """How often a lost connection is restored, with longer and longer waits."""
     max_queries: int | None = Field(None, ge=1)
-    max_time: Annotated[float | None, BeforeValidator(_as_seconds)] = Field(None, gt=0, lt=math.inf)
+    """Records that are queried, of all formats together, at most."""
+    max_time: Annotated[float | None, BeforeValidator(_as_seconds, json_schema_input_type=_Time)] = Field(
+        None, gt=0, lt=math.inf
+    )
+    """Time of querying, of all formats together: seconds, or 30s, 15m, 2h."""
     python: str = "python3"
+    """The interpreter at the other end of ssh."""
     keep: bool = False
+    """Leave there what was copied over ssh."""
     token: str | None = None
+    """The environment variable with the token of a server; never the token itself."""
     model: str | dict[str, str] | None = None
+    """What a server calls the artifact, or format -> name where there are several."""
 
     @model_validator(mode="before")
     @classmethod
@@ -123,7 +130,13 @@ class DeviceSpec(Section):
         return Reach(self.via, self.profile, self.python, self.token, model, self.keep)
 
 
-Devices = dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")], DeviceSpec]
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+_Profile = Annotated[str, names_of("device")]
+Devices = dict[_Name, DeviceSpec]
+DevicesInput = (
+    _Profile | Annotated[tuple[_Profile, ...], Field(min_length=1)] | dict[_Name, _Profile | DeviceSpec | None]
+)
+"""What `as_devices` reads, for the JSON Schema."""
 
 
 def as_devices(value: object) -> object:

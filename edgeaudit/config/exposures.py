@@ -12,11 +12,14 @@ from typing import Literal
 
 from edgeaudit.errors import SpecError
 
-__all__ = ["Level", "parse_level", "require_levels_fit"]
+__all__ = ["LEVEL_PATTERN", "Level", "parse_level", "require_levels_fit"]
 
 _NAME = re.compile(r"(probabilities|label|top|rounded)(?:-(\d{1,9}))?")
 _MOST_DECIMALS = 6
 """Answers are stored as float32, which has about seven digits."""
+
+LEVEL_PATTERN = rf"^(probabilities|label|top-0*[1-9][0-9]{{0,8}}|rounded-0*[1-{_MOST_DECIMALS}])$"
+"""What `parse_level` reads, for the JSON Schema."""
 
 
 @dataclass(frozen=True)

@@ -5,47 +5,60 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
-from edgeaudit.config.base import Section
-from edgeaudit.config.calls import parse_call, rejoined
+from edgeaudit.config.base import Section, names_of
+from edgeaudit.config.call_syntax import refuse_call, refuse_calls
 from edgeaudit.config.data import CalibrationPolicy
+from edgeaudit.config.entries import PassItem, RuntimeItem
 
-__all__ = ["FormatUse", "as_format"]
+__all__ = ["FormatItem", "FormatUse"]
 
-
-def _as_pass(value: object) -> str:
-    return parse_call(value, "pass").text()
-
-
-def _as_passes(value: object) -> object:
-    return rejoined(value) if isinstance(value, list) else value
+_Passes = Annotated[tuple[PassItem, ...], Field(min_length=1)]
+_PresetName = Annotated[str, names_of("format")]
 
 
-def _as_runtime(value: object) -> str | None:
-    return None if value is None else parse_call(value, "name").text()
+_ONE_OF_THEM: JsonDict = {
+    "oneOf": [{"required": ["format"]}, {"required": ["passes"]}],
+    "dependencies": {key: ["name"] for key in ("passes", "runtime", "tolerance", "range-tolerance")},
+}
+"""`FormatUse._preset_or_passes`, for the JSON Schema."""
 
 
-_Passes = Annotated[tuple[Annotated[str, BeforeValidator(_as_pass)], ...], Field(min_length=1)]
+def _without_calls(value: object) -> object:
+    if isinstance(value, list):
+        refuse_calls(value)
+    return value
+
+
+def _without_call(value: object) -> object:
+    refuse_call(value)
+    return value
 
 
 class FormatUse(Section):
-    """A format as an audit uses it: a preset's id, a variant of one, or passes that are put together here.
+    """A format: a preset, a variant of one, or a list of passes and the runtime that serves what they make."""
 
-    passes, runtime: calls, as in `nncf.prune(0.7, epochs=3)`; mappings are kept as the text that says the same.
-    tolerance, range_tolerance: how far the answers may be from torch's (`Format`); None for what the precision or
-        the preset has.
-    """
+    model_config = ConfigDict(populate_by_name=True, json_schema_extra=_ONE_OF_THEM)
 
-    model_config = ConfigDict(populate_by_name=True)
-
-    format: str | None = None
+    format: _PresetName | None = None
+    """The preset (`edgeaudit formats` lists them); this or `passes`."""
     name: str | None = Field(None, pattern=r"^[^/\\]+$")
-    passes: Annotated[_Passes | None, BeforeValidator(_as_passes)] = None
-    runtime: Annotated[str | None, BeforeValidator(_as_runtime)] = None
+    """The name in reports and budgets; needed with `passes`, a `runtime` and tolerances, and never a preset's."""
+    passes: Annotated[_Passes | None, BeforeValidator(_without_calls, json_schema_input_type=_Passes | None)] = None
+    """From the trained model to the file that ships, in order: names, or `{name: {parameter: value}}`."""
+    runtime: Annotated[
+        RuntimeItem | None, BeforeValidator(_without_call, json_schema_input_type=RuntimeItem | None)
+    ] = None
+    """What serves the file: a name, or `{name: {option: value}}`. Left out, the default for files of that type."""
     tolerance: float | None = Field(None, gt=0, le=1)
+    """Largest RMS error of the answers, over the spread of the trained model's; left out, that of the precision."""
     range_tolerance: float | None = Field(None, gt=0, lt=1, alias="range-tolerance")
+    """By how much the range of the answers may differ from the trained model's; clipping makes it smaller."""
     calibration: CalibrationPolicy | None = None
+    """Which records quantisers see, in place of `data.calibration.policy`."""
     softmax: Literal["outside", "inside"] = "outside"
+    """`inside`: the file answers with probabilities, as its last operator is a softmax."""
 
     @model_validator(mode="after")
     def _preset_or_passes(self) -> FormatUse:
@@ -64,6 +77,10 @@ class FormatUse(Section):
         return f"{self.format}{calibrated}" + ("+softmax" if self.softmax == "inside" else "")
 
 
-def as_format(value: object) -> object:
+def _as_format(value: object) -> object:
     """A preset's id may stand for the entry that names it."""
     return {"format": value} if isinstance(value, str) else value
+
+
+FormatItem = Annotated[FormatUse, BeforeValidator(_as_format, json_schema_input_type=_PresetName | FormatUse)]
+"""How `formats` declares an entry."""

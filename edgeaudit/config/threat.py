@@ -7,30 +7,38 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from edgeaudit.config.base import Section, as_list, each_once
-from edgeaudit.config.exposures import parse_level
-from edgeaudit.config.views import parse_view
+from edgeaudit.config.exposures import LEVEL_PATTERN, parse_level
+from edgeaudit.config.views import VIEW_PATTERN, parse_view
 
 __all__ = ["ThreatSpec"]
 
 
-class ThreatSpec(Section):
-    """What the attacker sees and has.
+_Match = Literal["matched", "fp32"]
+_View = Annotated[str, Field(pattern=VIEW_PATTERN)]
+_Level = Annotated[str, Field(pattern=LEVEL_PATTERN)]
 
-    mode: `adversary`, whose shadows never saw an audited record; `auditor`, the worst case: shadows train on random
-    halves of the audited records, so that the online attacks run.
-    views: how else each record is shown to every model (flip, shift-<pixels>, noise-<input steps>); none by default.
-    weaker: what the same answers are measured at, too, as if less of them were returned (top-<classes>,
-        rounded-<decimals>, label; probabilities where the exposure is logits); none by default.
-    """
+
+class ThreatSpec(Section):
+    """What the attacker sees and has."""
 
     mode: Literal["adversary", "auditor"] = "adversary"
+    """`adversary`: shadows never saw an audited record. `auditor`, the worst case: they train on random halves."""
     exposure: Literal["logits", "probabilities"] = "probabilities"
+    """What the device answers."""
     shadows: int = Field(64, ge=0)
-    shadow_match: Annotated[tuple[Literal["matched", "fp32"], ...], BeforeValidator(as_list), Field(min_length=1)] = (
-        "matched",
-    )
-    views: Annotated[tuple[str, ...], BeforeValidator(as_list)] = ()
-    weaker: Annotated[tuple[str, ...], BeforeValidator(as_list)] = ()
+    """Models that the attacker trains; the smallest p-value of a rank test is 1 / (shadows + 1)."""
+    shadow_match: Annotated[
+        tuple[_Match, ...],
+        Field(min_length=1),
+        BeforeValidator(as_list, json_schema_input_type=_Match | Annotated[tuple[_Match, ...], Field(min_length=1)]),
+    ] = ("matched",)
+    """`matched`: shadows go through the format's passes. `fp32`: they do not. A list of both compares the two."""
+    views: Annotated[tuple[str, ...], BeforeValidator(as_list, json_schema_input_type=_View | tuple[_View, ...])] = ()
+    """How else each record is shown to every model: flip, shift-<pixels>, noise-<input steps>[x<draws>]."""
+    weaker: Annotated[
+        tuple[str, ...], BeforeValidator(as_list, json_schema_input_type=_Level | tuple[_Level, ...])
+    ] = ()
+    """Levels at which the same answers are measured, too: top-<classes>, rounded-<decimals>, label, probabilities."""
 
     @field_validator("views")
     @classmethod

@@ -12,9 +12,12 @@ from typing import Literal
 
 from edgeaudit.errors import SpecError
 
-__all__ = ["DIRECTIONS", "Transform", "parse_view", "require_views_fit"]
+__all__ = ["DIRECTIONS", "VIEW_PATTERN", "Transform", "parse_view", "require_views_fit"]
 
 _NAME = re.compile(r"(flip|shift|noise)(?:-(\d+)(?:x(\d+))?)?")
+VIEW_PATTERN = r"^(flip|shift(-0*[1-9][0-9]*)?|noise(-0*[1-9][0-9]*(x0*[1-9][0-9]*)?)?)$"
+"""What `parse_view` reads, for the JSON Schema."""
+
 DIRECTIONS = ((0, -1), (0, 1), (-1, 0), (1, 0))
 """Of a shift's queries: (down, right)."""
 

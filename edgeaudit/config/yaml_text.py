@@ -1,16 +1,25 @@
-"""YAML that people write, read without the silences of PyYAML."""
+"""YAML that people write: read as YAML 1.2 does and without PyYAML's silences, and written on one line for messages."""
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
-__all__ = ["read_yaml"]
+__all__ = ["flow_yaml", "read_yaml"]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice: PyYAML keeps the last one and says nothing."""
+    """The core schema of YAML 1.2, which editors validate against; a key that is given twice is refused.
+
+    PyYAML reads YAML 1.1, where `yes` and `off` are truth values, `1e-3` is text, `010` is eight and `1:30` is ninety.
+    Of a key that is given twice it keeps the last value and says nothing.
+    """
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  declared so by PyYAML
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         seen: set[object] = set()
@@ -24,7 +33,50 @@ class _Loader(yaml.SafeLoader):
             seen.add(key_node.value)
         return super().construct_mapping(node, deep=deep)
 
+    def construct_whole_number(self, node: yaml.ScalarNode) -> int:
+        text = self.construct_scalar(node)
+        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+        return int(text if base == 10 else text[2:], base)
+
+
+_SCALARS = {
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    "float": (
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "merge": (r"<<", "<"),
+}
+"""Tag -> what such a scalar looks like, and the letters that it begins with. A scalar gets the first tag that fits."""
+
+for _tag, (_pattern, _first) in _SCALARS.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), list(_first))
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_whole_number)
+
 
 def read_yaml(text: str) -> Any:
-    """What a YAML text says. `yaml.YAMLError` where it is none, and where a key is given twice."""
-    return yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+    """The value of a YAML document. `yaml.YAMLError` where the text is not YAML, or a key is given twice."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+    except ValueError as exc:  # a value that does not fit its tag, as in `!!int many`
+        raise yaml.YAMLError(str(exc)) from exc
+
+
+_WORD = re.compile(r"[A-Za-z][\w.-]*")
+
+
+def flow_yaml(value: object) -> str:
+    """YAML on one line that `read_yaml` reads as `value`; texts are in double quotes unless they are words.
+
+    value: what JSON can hold.
+    """
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{flow_yaml(key)}: {flow_yaml(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(flow_yaml, value))}]"
+    if isinstance(value, str) and _WORD.fullmatch(value) and yaml.safe_load(value) == value:
+        return value
+    text: str = yaml.safe_dump(value, default_style='"' if isinstance(value, str) else None, width=math.inf)
+    return text.removesuffix("\n").removesuffix("\n...")

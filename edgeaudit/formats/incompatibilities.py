@@ -62,7 +62,7 @@ def _follows(found: Format, first: str, *later: str) -> bool:
 
 KNOWN_BAD: tuple[KnownBad, ...] = (
     KnownBad(
-        "`litert.pt2e-int8` with `activations=dynamic` or `per_channel=false`",
+        "`litert.pt2e-int8` with `activations: dynamic` or `per_channel: false`",
         "litert-torch's dynamic per-tensor files answer garbage that differs from run to run (litert-torch 0.10)",
         "Leave 'activations' static and 'per_channel' true, or use 'aeq.dynamic-int8'",
         "by name",
@@ -95,7 +95,7 @@ KNOWN_BAD: tuple[KnownBad, ...] = (
         ),
     ),
     KnownBad(
-        "`ort.static-int8` with `activation_type=s8` and `weight_type=u8`",
+        "`ort.static-int8` with `activation_type: s8` and `weight_type: u8`",
         "ONNX Runtime has no such kernel, and its quantiser refuses to make the file (1.32)",
         "Use u8s8, s8s8 or u8u8",
         "by name",
@@ -112,7 +112,7 @@ KNOWN_BAD: tuple[KnownBad, ...] = (
         lambda found: found.runtime == "tflite-runtime" and any(use.name == "aeq.dynamic-int8" for use in found.passes),
     ),
     KnownBad(
-        "`openvino` with `precision=bf16` or `f16` on a CPU that lacks it",
+        "`openvino` with `precision: bf16` or `f16` on a CPU that lacks it",
         "OpenVINO takes the hint and computes in float32 without a word (2026.4, docs/decisions/0006)",
         "Audit on a device that has it, or say f32",
         "by the runtime",
@@ -124,20 +124,20 @@ KNOWN_BAD: tuple[KnownBad, ...] = (
         "by the runtime",
     ),
     KnownBad(
-        "`aeq.static-int8` with `calibration=moving-average`",
+        "`aeq.static-int8` with `calibration: moving-average`",
         "AI Edge Quantizer's default averages the extremes away: answers reach .32 to .68 as far as torch's while the "
         "top class stays (0.10)",
         "Calibrate with min-max; 'litert-int8-averaged' has limits of its own for who ships such a file",
         "by its answers",
     ),
     KnownBad(
-        "`nncf.ptq-onnx`, `nncf.ptq-openvino` with `calibration=nncf-default`",
+        "`nncf.ptq-onnx`, `nncf.ptq-openvino` with `calibration: nncf-default`",
         "NNCF's default ranges are means of the records' extremes, and shorten the reach of the answers (3.4)",
         "Calibrate with min-max",
         "by its answers",
     ),
     KnownBad(
-        "`nncf.ptq-openvino` with `bias_correction=fast`",
+        "`nncf.ptq-openvino` with `bias_correction: fast`",
         "relative RMS error .27 instead of .03 on a CNN (nncf 3.4)",
         "Leave it out",
         "by its answers",
@@ -155,7 +155,7 @@ KNOWN_BAD: tuple[KnownBad, ...] = (
         "by its answers",
     ),
     KnownBad(
-        "`openvino` with `integer_kernels=true`, on x86 without VNNI",
+        "`openvino` with `integer_kernels: true`, on x86 without VNNI",
         "int8 sums saturate at 16 bits (openvino 2026.4, docs/decisions/0006)",
         "Leave 'integer_kernels' at auto",
         "by its answers",

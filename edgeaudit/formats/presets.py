@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from pydantic import JsonValue
+
+from edgeaudit.config.entries import Params
 from edgeaudit.filetypes.agreement import RANGE_TOLERANCE
 
 __all__ = ["FORMATS", "REFERENCES", "Format", "PassUse", "tolerance_of"]
@@ -29,7 +31,7 @@ class PassUse:
     """One pass in a format: its registered name and the parameters that differ from the pass's defaults."""
 
     name: str
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Params = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Format:
     runtime: str
     summary: str
     precision: str
-    runtime_options: Mapping[str, Any] = field(default_factory=dict)
+    runtime_options: Params = field(default_factory=dict)
     tolerance: float = 0.0
     range_tolerance: float = RANGE_TOLERANCE
 
@@ -104,7 +106,7 @@ def _families(name: str, made: PassUse, how: str) -> tuple[Format, ...]:
     )
 
 
-def _tflite(fid: str, summary: str, precision: str, weights: str, **params: object) -> Format:
+def _tflite(fid: str, summary: str, precision: str, weights: str, **params: JsonValue) -> Format:
     """What the TensorFlow Lite Converter makes of a Keras model."""
     step = PassUse("tflite.convert", {"precision": precision, **params})
     return Format(fid, (step,), _LITERT, f"TFLite from Keras, {summary}", weights, {}, tolerance_of(weights))
@@ -120,7 +122,7 @@ _PTQ = PassUse("nncf.ptq-openvino")
 _QAT = PassUse("nncf.qat")
 
 
-def _static(fid: str, summary: str, **params: object) -> Format:
+def _static(fid: str, summary: str, **params: JsonValue) -> Format:
     """ONNX Runtime's static quantisation with parameters other than its defaults."""
     return Format(fid, _onnx(PassUse("ort.static-int8", params)), _ORT, f"ONNX {summary}", "int8")
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from edgeaudit.config.calls import Call, alike, parse_call
+from edgeaudit.config.entries import Params, PassEntry, RuntimeEntry, entry_value
 from edgeaudit.config.formats import FormatUse
 from edgeaudit.config.target import AS_SHIPPED
+from edgeaudit.config.yaml_text import flow_yaml
 from edgeaudit.errors import ArtifactError, SpecError, ToolchainError, did_you_mean
 from edgeaudit.exporters import Pass, PassSpec, find_pass, pass_specs
 from edgeaudit.filetypes.artifact import KINDS, Kind
@@ -110,16 +110,16 @@ def _preset(use: FormatUse, trained: Kind) -> Format:
     return found
 
 
-def _composed(use: FormatUse, texts: tuple[str, ...], trained: Kind) -> Format:
+def _composed(use: FormatUse, entries: tuple[PassEntry, ...], trained: Kind) -> Format:
     where = f"formats: '{use.id}'"
-    calls = [parse_call(text, "pass") for text in texts]
-    steps = [_find_pass(call.name, where) for call in calls]
+    steps = [_find_pass(entry.name, where) for entry in entries]
     _require_chain([step.spec for step in steps], where, trained)
-    passes = tuple(_pass_use(step, call, where) for step, call in zip(steps, calls, strict=True))
+    passes = tuple(_pass_use(step, entry, where) for step, entry in zip(steps, entries, strict=True))
     runtime = default_runtime(steps[-1].spec.produces).spec
     known = [step.precision(step.parameters(use.params)) for step, use in zip(steps, passes, strict=True)]
     weights = next((precision for precision in reversed(known) if precision is not None), "float32")
-    return Format(use.id, passes, runtime.name, ", ".join(texts), weights, _batch(passes), tolerance_of(weights))
+    summary = flow_yaml([entry_value(entry.name, entry.params) for entry in entries])
+    return Format(use.id, passes, runtime.name, summary, weights, _batch(passes), tolerance_of(weights))
 
 
 def _batch(passes: tuple[PassUse, ...]) -> dict[str, int]:
@@ -129,13 +129,10 @@ def _batch(passes: tuple[PassUse, ...]) -> dict[str, int]:
 
 
 def _find_pass(name: str, where: str) -> Pass:
-    known = {alike(spec.name): spec.name for spec in pass_specs()}
-    if alike(name) not in known:
-        raise SpecError(
-            f"{where}: there is no pass '{name}'.{did_you_mean(alike(name), known)} "
-            f"There are: {', '.join(known.values())}"
-        )
-    return find_pass(known[alike(name)])
+    known = [spec.name for spec in pass_specs()]
+    if name not in known:
+        raise SpecError(f"{where}: there is no pass '{name}'.{did_you_mean(name, known)} There are: {', '.join(known)}")
+    return find_pass(name)
 
 
 def _require_chain(specs: list[PassSpec], where: str, kind: Kind) -> None:
@@ -151,23 +148,21 @@ def _require_chain(specs: list[PassSpec], where: str, kind: Kind) -> None:
         kind, before = spec.produces, f"'{spec.name}' makes"
 
 
-def _pass_use(step: Pass, call: Call, where: str) -> PassUse:
+def _pass_use(step: Pass, entry: PassEntry, where: str) -> PassUse:
     with _named(where):
-        params = call.named(tuple(step.spec.defaults))
-        step.parameters(params)
-    return PassUse(step.spec.name, params)
+        step.parameters(entry.params)
+    return PassUse(step.spec.name, entry.params)
 
 
-def _served(found: Format, text: str, where: str) -> Format:
+def _served(found: Format, entry: RuntimeEntry, where: str) -> Format:
     """The format in the runtime that the entry names."""
-    call = parse_call(text, "name")
-    known = {alike(spec.name): spec.name for spec in runtime_specs()}
-    if alike(call.name) not in known:
+    known = [spec.name for spec in runtime_specs()]
+    if entry.name not in known:
         raise SpecError(
-            f"{where}: there is no runtime '{call.name}'.{did_you_mean(alike(call.name), known)} "
-            f"There are: {', '.join(known.values())}"
+            f"{where}: there is no runtime '{entry.name}'.{did_you_mean(entry.name, known)} "
+            f"There are: {', '.join(known)}"
         )
-    spec = find_runtime(known[alike(call.name)]).spec
+    spec = find_runtime(entry.name).spec
     made = _makes(found)
     if spec.serves != made:
         fitting = ", ".join(s.name for s in runtime_specs() if s.serves == made)
@@ -177,15 +172,15 @@ def _served(found: Format, text: str, where: str) -> Format:
             f"served by: {fitting or 'none'}"
         )
     with _named(where):
-        options = call.named(tuple(spec.defaults))
         # What the format's own runtime is told holds for another one only as far as the passes ask for it.
         kept = found.runtime_options if spec.name == found.runtime else _batch(found.passes)
-        spec.options({**kept, **options})
-    tolerance = max(found.tolerance, tolerance_of(computed_precision(options)))
-    return replace(found, runtime=spec.name, runtime_options={**kept, **options}, tolerance=tolerance)
+        options = {**kept, **entry.options}
+        spec.options(options)
+    tolerance = max(found.tolerance, tolerance_of(computed_precision(entry.options)))
+    return replace(found, runtime=spec.name, runtime_options=options, tolerance=tolerance)
 
 
-def computed_precision(options: Mapping[str, Any]) -> str:
+def computed_precision(options: Params) -> str:
     """What a runtime with these options computes floats in: the least precise of its option and of its providers."""
     said = {str(options.get("precision")), *reduced_precisions(options.get("providers"))}
     return next((full for short, full in _COMPUTED.items() if short in said), "float32")

@@ -9,7 +9,8 @@ from typing import Any
 from edgeaudit.attacks.cm_mia import RANK_TESTS, check_cutoff
 from edgeaudit.attacks.registry import ALL, chosen_attacks, find_attack
 from edgeaudit.config.audit import AuditSpec
-from edgeaudit.errors import AttackError
+from edgeaudit.config.entries import Params
+from edgeaudit.errors import AttackError, did_you_mean
 
 __all__ = ["DEFAULT_CUTOFFS", "AttackChoice", "choose_attacks"]
 
@@ -27,14 +28,16 @@ class AttackChoice:
 def choose_attacks(spec: AuditSpec) -> AttackChoice:
     """The attacks that audit.yaml asks for.
 
-    Raises `AttackError` for an unknown attack, one that has too few shadows for every variant, and for a cutoff in
-    audit.yaml that K shadows cannot resolve. The default cutoffs are not refused: those that K cannot resolve are
+    Raises `AttackError` for an unknown attack or setting, an attack that has too few shadows for every variant, and for a
+    cutoff in audit.yaml that K shadows cannot resolve. The default cutoffs are not refused: those that K cannot resolve are
     reported as such, and so are variants that cannot be run.
     """
     k, names = spec.threat.shadows, chosen_attacks(spec.attacks)
     needs = {name: _least_shadows(name) for name in names}
     if ALL in spec.attacks and not spec.recipe_known:
         names = tuple(name for name in names if needs[name] == 0)
+    for name, given in spec.attack_settings.items():
+        _require_settings(name, given)
     for name in names:
         if k < needs[name]:
             remedy = "" if spec.recipe_known else "; name the recipe that trains them in model.recipe"
@@ -49,3 +52,11 @@ def choose_attacks(spec: AuditSpec) -> AttackChoice:
 def _least_shadows(name: str) -> int:
     about = find_attack(name).spec
     return min(about.needs_of(variant).shadows for variant in about.variants)
+
+
+def _require_settings(name: str, settings: Params) -> None:
+    known = tuple(find_attack(name).spec.defaults)
+    unknown = next((key for key in settings if key not in known), None)
+    if unknown is not None:
+        has = f"it has: {', '.join(known)}.{did_you_mean(unknown, known)}" if known else "it has no settings"
+        raise AttackError(f"attacks: '{name}' has no setting '{unknown}'; {has}")

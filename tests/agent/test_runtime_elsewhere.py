@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
+from edgeaudit.config.entries import PassEntry, RuntimeEntry
 from edgeaudit.config.formats import FormatUse
 from edgeaudit.devices.agent_process import AgentProcess
 from edgeaudit.devices.environments import Environment
@@ -46,10 +47,10 @@ def test_a_missing_environment_names_the_command(monkeypatch: pytest.MonkeyPatch
 def test_a_known_bad_pair_is_refused_by_name_before_anything_runs() -> None:
     reason = r"formats: 'mine': `aeq.dynamic-int8` in `tflite-runtime`: .* layer's bias"
     with pytest.raises(SpecError, match=reason):
-        find_format(FormatUse(format="litert-int8-dynamic", name="mine", runtime="tflite-runtime"))
+        find_format(FormatUse(format="litert-int8-dynamic", name="mine", runtime=RuntimeEntry("tflite-runtime")))
     with pytest.raises(SpecError, match=reason):
-        passes = ("litert.export", "aeq.dynamic-int8")
-        find_format(FormatUse(name="mine", passes=passes, runtime="tflite-runtime"))
+        passes = (PassEntry("litert.export"), PassEntry("aeq.dynamic-int8"))
+        find_format(FormatUse(name="mine", passes=passes, runtime=RuntimeEntry("tflite-runtime")))
 
 
 def test_what_the_agent_computes_with_enters_the_keys_of_jobs() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeaudit.config.audit import AuditSpec, load_spec, recorded_spec
+from edgeaudit.config.entries import AttackEntry, PassEntry, RuntimeEntry
 from edgeaudit.errors import SpecError
 
 
@@ -43,11 +44,22 @@ def _load(tmp_path: Path, text: str) -> AuditSpec:
         ("formats: [{softmax: inside}]", "formats.0: give 'format' (an id of `edgeaudit formats`) or 'passes'"),
         ("formats: [{format: onnx-fp32, passes: [onnx.export]}]", "one of them"),
         ("formats: [{passes: [onnx.export]}]", "needs a 'name'"),
-        ("formats: [{format: onnx-fp32, runtime: onnxruntime(batch=1)}]", "needs a 'name'"),
+        ("formats: [{format: onnx-fp32, runtime: {onnxruntime: {batch: 1}}}]", "needs a 'name'"),
         ("formats: [{name: a, passes: []}]", "formats.0.passes: must have at least one entry"),
-        ("formats: [{name: a, passes: ['onnx.export(']}]", "formats.0.passes.0: 'onnx.export(' is not of the form"),
-        ("formats: [{name: a, passes: [{pas: onnx.export}]}]", "a mapping here needs its name under 'pass'"),
-        ("formats: [{name: a, passes: [onnx.export], runtime: 3}]", "formats.0.runtime: 3 is not of the form"),
+        ("formats: [{name: a, passes: onnx.export}]", "formats.0.passes: must be a list (it is 'onnx.export')"),
+        ("formats: [{name: a, passes: [onnx.export], runtime: 3}]", "formats.0.runtime: a runtime is a name, or a map"),
+        ("attacks: [yeom, yeom]", "attacks: 'yeom' appears twice"),
+        ("attacks: [yeom, {yeom: {power: 2}}]", "attacks: 'yeom' appears twice"),
+        ("attacks: []", "attacks: must have at least one entry"),
+        (
+            "attacks: {yeom: , gap: }",
+            "attacks.0: an attack is a mapping of one key, its name, and this one has yeom, gap; w",
+        ),
+        ("attacks: [{all: {power: 2}}]", "attacks: 'all' stands for every attack and has no settings"),
+        ("attacks: [{cm-mia: {fraction: 0.2}}]", "are a section of audit.yaml: write cm-mia: {fraction: 0.2} there"),
+        ("attacks: [{label-only: {queries: 99}}]", "write label-only: {queries: 99} there"),
+        ("attacks: [{loss-trajectory: {epochs: 9}}]", "write loss-trajectory: {epochs: 9} there"),
+        ("model: {options: {width: .inf}}", "model.options: 'width' is inf; a finite number is needed"),
         ("formats: [{name: a, passes: [onnx.export], tolerance: 2}]", "formats.0.tolerance: Input should be less than"),
         ("formats: [{name: a/b, format: onnx-fp32}]", "formats.0.name: String should match pattern"),
         ("formats: [{name: a, pases: [onnx.export]}]", "did you mean 'passes'?"),
@@ -112,22 +124,43 @@ def test_variants_of_a_format_have_names_of_their_own(tmp_path: Path) -> None:
     assert [f.id for f in spec.formats] == ["litert-int8", "litert-int8@members"]
 
 
-def test_a_composition_is_kept_as_text(tmp_path: Path) -> None:
+def test_a_composition_is_recorded_as_it_was_written(tmp_path: Path) -> None:
     text = """
 formats:
   - name: mine
-    passes: [nncf.prune(0.7, epochs=3), {pass: onnx.export, softmax: inside}]
-    runtime: {name: onnxruntime, batch: 1}
+    passes: [{nncf.prune: {ratio: 0.7, epochs: 3}}, onnx.export, {ort.static-int8: }]
+    runtime: {onnxruntime: {batch: 1}}
     tolerance: 0.3
     range-tolerance: 0.5
 """
     spec = _load(tmp_path, text)
     (use,) = spec.formats
     assert use.id == "mine"
-    assert use.passes == ("nncf.prune(0.7, epochs=3)", "onnx.export(softmax=inside)")
-    assert use.runtime == "onnxruntime(batch=1)"
+    prune = PassEntry("nncf.prune", {"ratio": 0.7, "epochs": 3})
+    assert use.passes == (prune, PassEntry("onnx.export"), PassEntry("ort.static-int8"))
+    assert use.runtime == RuntimeEntry("onnxruntime", {"batch": 1})
     assert (use.tolerance, use.range_tolerance) == (0.3, 0.5)
-    assert AuditSpec.model_validate(spec.model_dump(mode="json", by_alias=True)) == spec
+    recorded = spec.model_dump(mode="json", by_alias=True)
+    assert recorded["formats"][0]["passes"] == [
+        {"nncf.prune": {"ratio": 0.7, "epochs": 3}}, "onnx.export", "ort.static-int8"
+    ]  # fmt: skip
+    assert recorded["formats"][0]["runtime"] == {"onnxruntime": {"batch": 1}}
+    assert AuditSpec.model_validate(recorded) == spec
+
+
+def test_settings_of_attacks_stand_beside_their_names(tmp_path: Path) -> None:
+    spec = _load(tmp_path, "attacks: [all, {loud: {power: 2, steps: [1, 2]}}, {quiet: }]")
+    assert spec.attacks == ("all", "loud", "quiet")
+    assert spec.attack_settings == {"loud": {"power": 2, "steps": [1, 2]}}
+    recorded = spec.model_dump(mode="json", by_alias=True)
+    assert recorded["attacks"] == ["all", {"loud": {"power": 2, "steps": [1, 2]}}, "quiet"]
+    assert AuditSpec.model_validate(recorded) == spec
+    assert _load(tmp_path, "attacks: {loud: {power: 2}}").attack_settings == {"loud": {"power": 2}}
+
+
+def test_attacks_that_are_chosen_later_keep_their_settings(tmp_path: Path) -> None:
+    spec = _load(tmp_path, "attacks: [lira, {loud: {power: 2}}]").with_attacks(["loud", "yeom"])
+    assert spec.attack_entries == (AttackEntry("loud", {"power": 2}), AttackEntry("yeom"))
 
 
 def test_one_attack_or_all_need_no_list(tmp_path: Path) -> None:

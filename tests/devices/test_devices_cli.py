@@ -117,4 +117,8 @@ def test_the_documentations_example_is_a_format(root_folder: Path) -> None:
     (entry,) = yaml.safe_load(block)["formats"]
     found = find_format(FormatUse.model_validate(entry))
     assert found.runtime == "onnxruntime"
-    assert list(found.runtime_options["providers"][0]) == ["TensorrtExecutionProvider"]
+    providers = found.runtime_options["providers"]
+    assert isinstance(providers, list)
+    assert [list(one) if isinstance(one, dict) else one for one in providers] == [
+        ["TensorrtExecutionProvider"], "CUDAExecutionProvider"
+    ]  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from pydantic import JsonValue
 from typer.testing import CliRunner
 
 from edgeaudit.cli.main import app
@@ -34,7 +35,7 @@ CNN = "cnn-8x8x1"
 AS_IT_COMES = {"batch": 16, "session": {}}
 
 
-def static(**params: object) -> Artifact:
+def static(**params: JsonValue) -> Artifact:
     made = artifact(toy(CNN), (PassUse("onnx.export"), PassUse("ort.static-int8", params)))
     made.save()
     return made

@@ -177,7 +177,7 @@ def test_what_cannot_be_asked_is_said_before_anything_runs(
 
 def test_a_runtime_that_no_agent_has_is_refused_by_the_devices_key(tmp_path: Path) -> None:
     bench = Workbench(tmp_path)
-    torch = {"name": "mine", "passes": ["nncf.prune(0.5)"], "runtime": "torch"}
+    torch = {"name": "mine", "passes": [{"nncf.prune": {"ratio": 0.5}}], "runtime": "torch"}
     spec = bench.write("bad", formats=[FORMAT, torch], devices={"there": {"via": "http://127.0.0.1:9"}})
     done = bench.run("run", spec, "--out", "out")
     assert done.code == 2

@@ -22,7 +22,12 @@ TINY: dict[str, Any] = {
     "threat": {"shadows": 2},
     "attacks": ["lira", "gap"],
 }
-MIXED = {"name": "served-by-tensorflow", "passes": ["tflite.convert(int8)"], "runtime": "tf-lite", "softmax": "inside"}
+MIXED = {
+    "name": "served-by-tensorflow",
+    "passes": [{"tflite.convert": {"precision": "int8"}}],
+    "runtime": "tf-lite",
+    "softmax": "inside",
+}
 
 
 def test_a_keras_recipe_is_audited_like_any_other(bench: Workbench) -> None:

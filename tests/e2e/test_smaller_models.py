@@ -18,7 +18,7 @@ from tests.e2e.conftest import Workbench, jobs_run
 
 pytestmark = pytest.mark.e2e
 
-SMALLER = {"name": "tiny-student", "passes": ["distil(mlp, epochs=30)", "onnx.export"]}
+SMALLER = {"name": "tiny-student", "passes": [{"distil": {"student": "mlp", "epochs": 30}}, "onnx.export"]}
 FORMATS: list[Any] = ["torch-fp32", "channels-pruned-50-onnx-int8", "distilled-litert-int8", SMALLER]
 CHANGES: dict[str, Any] = {
     "formats": FORMATS,
@@ -75,14 +75,14 @@ def test_smaller_architectures_are_audited_beside_the_whole_one(bench: Workbench
 
 
 @pytest.mark.parametrize(
-    ("entry", "message"),
+    ("step", "message"),
     [
-        ({"name": "x", "passes": ["distil(alfa=0.5)", "onnx.export"]}, "the pass 'distil' has no parameter 'alfa'"),
-        ({"name": "x", "passes": ["distil(nowhere:make)", "onnx.export"]}, "the module 'nowhere' cannot be found"),
+        ({"distil": {"alfa": 0.5}}, "the pass 'distil' has no parameter 'alfa'"),
+        ({"distil": {"student": "nowhere:make"}}, "the module 'nowhere' cannot be found"),
     ],
 )
-def test_passes_that_cannot_be_meant(tmp_path: Path, entry: dict[str, Any], message: str) -> None:
-    bench = Workbench(tmp_path)
+def test_passes_that_cannot_be_meant(tmp_path: Path, step: dict[str, Any], message: str) -> None:
+    bench, entry = Workbench(tmp_path), {"name": "x", "passes": [step, "onnx.export"]}
     done = bench.run("run", bench.write("wrong", formats=["torch-fp32", entry]), "--out", "out")
     assert done.code == 2
     assert message in " ".join((done.stdout + done.stderr).split())

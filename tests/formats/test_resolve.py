@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from edgeaudit.config.audit import load_spec
-from edgeaudit.config.calls import Call
+from edgeaudit.config.entries import PassEntry, RuntimeEntry
 from edgeaudit.config.formats import FormatUse
+from edgeaudit.config.yaml_text import read_yaml
 from edgeaudit.errors import SpecError
 from edgeaudit.exporters import find_pass
 from edgeaudit.filetypes.artifact import Kind
@@ -26,8 +27,8 @@ def by_hand(found: Format) -> FormatUse:
     """The preset as a user would write it."""
     return FormatUse(
         name="mine",
-        passes=tuple(Call(step.name, (), step.params).text() for step in found.passes),
-        runtime=Call(found.runtime, (), found.runtime_options).text(),
+        passes=tuple(PassEntry(step.name, step.params) for step in found.passes),
+        runtime=RuntimeEntry(found.runtime, found.runtime_options),
     )
 
 
@@ -61,19 +62,16 @@ def test_the_runtime_may_be_left_out(preset: Format) -> None:
     assert plain(find_format(use, starts_from(preset))) == plain(preset)
 
 
-def test_every_way_to_write_a_pass() -> None:
-    ways = [
-        "nncf.prune(0.5, 3)", "nncf.prune(0.5, epochs=3)", "nncf.prune(epochs=3, ratio=0.5)",
-        {"pass": "nncf.prune", "ratio": 0.5, "epochs": 3}, {"pass": "nncf.prune", "epochs": 3, "ratio": 0.5},
-    ]  # fmt: skip
-    found = [composed(way, "onnx.export", "ort.static_int8") for way in ways]
-    assert all(plain(one) == plain(found[0]) for one in found)
+def test_the_order_of_parameters_does_not_matter() -> None:
+    ways = [{"ratio": 0.5, "epochs": 3}, {"epochs": 3, "ratio": 0.5}]
+    found = [composed({"nncf.prune": params}, "onnx.export", "ort.static-int8") for params in ways]
+    assert plain(found[0]) == plain(found[1])
     assert [step.name for step in found[0].passes] == ["nncf.prune", "onnx.export", "ort.static-int8"]
-    assert found[0].summary == "nncf.prune(0.5, 3), onnx.export, ort.static_int8"
+    assert found[0].summary == "[{nncf.prune: {ratio: 0.5, epochs: 3}}, onnx.export, ort.static-int8]"
 
 
 def test_passes_of_torch_alone_are_served_by_torch() -> None:
-    found = composed("nncf.prune(0.7)", "finetune(2)")
+    found = composed({"nncf.prune": {"ratio": 0.7}}, {"finetune": {"epochs": 2}})
     assert (found.runtime, found.precision, found.tolerance) == ("torch", "float32", 1e-3)
 
 
@@ -88,9 +86,11 @@ def test_limits_of_the_users_own() -> None:
 
 
 def test_a_preset_in_another_runtime() -> None:
-    use = FormatUse(format="litert-int8", name="mine", runtime="litert(xnnpack=false)")
+    use = FormatUse(format="litert-int8", name="mine", runtime=RuntimeEntry("litert", {"xnnpack": False}))
     assert plain(find_format(use)) == plain(FORMATS["litert-int8-reference"])
-    kept = find_format(FormatUse(format="litert-int8-reference", name="mine", runtime="litert(batch=8)"))
+    kept = find_format(
+        FormatUse(format="litert-int8-reference", name="mine", runtime=RuntimeEntry("litert", {"batch": 8}))
+    )
     assert kept.runtime_options == {"xnnpack": False, "batch": 8}
 
 
@@ -124,17 +124,20 @@ def test_each_kind_has_a_default_runtime() -> None:
             ["onnx.export", "nncf.prune"],
             r"the pass 'nncf\.prune' takes torch, and 'onnx\.export' makes onnx\.$",
         ),
-        (["nncf.prune(share=0.5)"], r"'nncf\.prune' has no parameter 'share'; it has: epochs, ratio"),
-        (["nncf.prune(epoch=5)"], r"Did you mean 'epochs'\?"),
-        (["nncf.prune(0.5, 1, 2)"], r"gives 3 values by position, and it has ratio, epochs"),
-        (["nncf.prune(0.5, ratio=0.7)"], r"gives 'ratio' by position and by name"),
-        (["nncf.prune(5e-1)"], r"'ratio' is '5e-1'; it must be a number"),
-        (["onnx.export(inside, 3)"], r"gives 2 values by position, and it has softmax"),
-        (["onnx.export", "ort.static-int8(activation_type=s4)"], r"'activation_type' is 's4'; it can be: u8, s8"),
-        (["litert.export", "aeq.fp16(1)"], r"gives 1 values by position, and it has none"),
+        (["onnx.export", "ort.static_int8"], r"no pass 'ort\.static_int8'\. Did you mean 'ort\.static-int8'\?"),
+        ([{"nncf.prune": {"share": 0.5}}], r"'nncf\.prune' has no parameter 'share'; it has: epochs, ratio"),
+        ([{"nncf.prune": {"epoch": 5}}], r"Did you mean 'epochs'\?"),
+        ([{"nncf.prune": {"ratio": "half"}}], r"'ratio' is 'half'; it must be a number"),
+        ([{"nncf.prune": {"ratio": True}}], r"'ratio' is True; it must be a number"),
+        (
+            ["onnx.export", {"ort.static-int8": {"per_channel": "yes"}}],
+            r"'per_channel' is 'yes'; it must be true or fal",
+        ),
+        (["onnx.export", {"ort.static-int8": {"activation_type": "s4"}}], r"'activation_type' is 's4'; it can be: u8"),
+        (["litert.export", {"aeq.fp16": {"x": 1}}], r"'aeq\.fp16' has no parameter 'x'; it has: none"),
     ],
 )
-def test_passes_that_do_not_fit(passes: list[str], message: str) -> None:
+def test_passes_that_do_not_fit(passes: list[Any], message: str) -> None:
     with pytest.raises(SpecError, match=f"formats: 'mine': .*{message}"):
         composed(*passes)
 
@@ -144,12 +147,15 @@ def test_passes_that_do_not_fit(passes: list[str], message: str) -> None:
     [
         ("onnxruntme", r"there is no runtime 'onnxruntme'\. Did you mean 'onnxruntime'\? There are: "),
         ("litert", r"the runtime 'litert' serves tflite, and the passes make onnx\. That is served by: onnxruntime"),
-        ("onnxruntime(btach=1)", r"has no option 'btach'; it has: batch, providers, session\. Did you mean 'batch'\?"),
-        ("onnxruntime(0)", r"'batch' of 'onnxruntime' is a whole number from 1, not 0"),
-        ("onnxruntime(batch=true)", r"is a whole number from 1, not True"),
+        (
+            {"onnxruntime": {"btach": 1}},
+            r"has no option 'btach'; it has: batch, providers, session\. Did you mean 'batch'\?",
+        ),
+        ({"onnxruntime": {"batch": 0}}, r"'batch' of 'onnxruntime' is a whole number from 1, not 0"),
+        ({"onnxruntime": {"batch": True}}, r"is a whole number from 1, not True"),
     ],
 )
-def test_runtimes_that_do_not_fit(runtime: str, message: str) -> None:
+def test_runtimes_that_do_not_fit(runtime: Any, message: str) -> None:
     with pytest.raises(SpecError, match=f"formats: 'mine': .*{message}"):
         composed("onnx.export", runtime=runtime)
 
@@ -186,8 +192,9 @@ def test_formats_of_the_other_framework(entry: dict[str, Any], trained: Kind, me
         find_format(FormatUse.model_validate(entry), trained)
 
 
-def test_the_converters_precision_may_be_given_without_its_name() -> None:
-    use = FormatUse.model_validate({"name": "mine", "passes": ["tflite.convert(int8)"], "softmax": "inside"})
+def test_the_converters_precision_decides_the_limits() -> None:
+    passes = [{"tflite.convert": {"precision": "int8"}}]
+    use = FormatUse.model_validate({"name": "mine", "passes": passes, "softmax": "inside"})
     found = find_format(use, "keras")
     assert (found.passes[0].params, found.runtime) == ({"precision": "int8", "softmax": "inside"}, "litert")
     assert (found.precision, found.tolerance) == ("int8", FORMATS["tflite-int8"].tolerance)
@@ -197,7 +204,7 @@ def test_the_converters_precision_may_be_given_without_its_name() -> None:
 
 def test_a_presets_name_is_taken() -> None:
     for use in (
-        FormatUse(name="torch-fp32", passes=("onnx.export",)),
+        FormatUse(name="torch-fp32", passes=(PassEntry("onnx.export"),)),
         FormatUse(name="litert-int8", format="litert-fp16"),
         FormatUse(name="litert-int8", format="litert-int8", calibration="members"),
     ):
@@ -208,7 +215,7 @@ def test_a_presets_name_is_taken() -> None:
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.1), ("f16", 0.02), ("f32", 0.001)])
 def test_what_is_computed_in_less_has_the_limits_of_that(precision: str, tolerance: float) -> None:
-    runtime = f"openvino(precision={precision})"
+    runtime = RuntimeEntry("openvino", {"precision": precision})
     assert composed("openvino.export", runtime=runtime).tolerance == tolerance
     assert find_format(FormatUse(name="mine", format="openvino-fp32", runtime=runtime)).tolerance == tolerance
     assert composed("openvino.export", "nncf.ptq-openvino", runtime=runtime).tolerance == 0.2
@@ -217,16 +224,22 @@ def test_what_is_computed_in_less_has_the_limits_of_that(precision: str, toleran
 @pytest.mark.parametrize(
     ("passes", "message"),
     [
-        (["litert.pt2e-int8(activations=dynamic)"], "garbage that differs from run to run .* use 'aeq.dynamic-int8'"),
-        (["litert.pt2e-int8(per_channel=false)"], "garbage that differs from run to run"),
+        (
+            [{"litert.pt2e-int8": {"activations": "dynamic"}}],
+            "garbage that differs from run to run .* use 'aeq.dynamic-int8'",
+        ),
+        ([{"litert.pt2e-int8": {"per_channel": False}}], "garbage that differs from run to run"),
         (["nncf.qat", "litert.export"], "an operator for a torch model that rounds .* Use 'onnx.export' or"),
-        (["nncf.qat(3)", "finetune(1)", "executorch.static-int8"], "an operator for a torch model that rounds"),
+        (
+            [{"nncf.qat": {"epochs": 3}}, {"finetune": {"epochs": 1}}, "executorch.static-int8"],
+            "an operator for a torch model that rounds",
+        ),
         (["nncf.qat", "onnx.export", "ort.static-int8"], "int8 already"),
         (["nncf.qat", "openvino.export", "nncf.ptq-openvino"], "int8 already"),
-        (["onnx.export", "ort.static-int8(activation_type=s8, weight_type=u8)"], "no such kernel"),
+        (["onnx.export", {"ort.static-int8": {"activation_type": "s8", "weight_type": "u8"}}], "no such kernel"),
     ],
 )
-def test_what_is_known_to_be_bad_is_refused_by_name(passes: list[str], message: str) -> None:
+def test_what_is_known_to_be_bad_is_refused_by_name(passes: list[Any], message: str) -> None:
     with pytest.raises(SpecError, match=f"formats: 'mine': .*{message}"):
         composed(*passes)
 
@@ -239,8 +252,8 @@ def test_a_format_that_names_no_tolerance_has_that_of_its_precision() -> None:
 
 def test_what_only_looks_like_it_is_not() -> None:
     composed("nncf.qat", "onnx.export", "ort.fp16")
-    composed("onnx.export", "ort.static-int8(activation_type=s8)")
-    composed("onnx.export", "ort.static-int8(weight_type=u8)")
+    composed("onnx.export", {"ort.static-int8": {"activation_type": "s8"}})
+    composed("onnx.export", {"ort.static-int8": {"weight_type": "u8"}})
     assert not [form.id for form in FORMATS.values() if refusal(form)]
 
 
@@ -250,6 +263,14 @@ def test_every_known_bad_pair_says_what_to_do() -> None:
         assert (bad.shows is not None) == (bad.refused == "by name")
         assert bad.reason[-1] != "."
         assert bad.instead[0].isupper()
+
+
+def test_the_documented_spellings_are_the_same(root_folder: Path) -> None:
+    text = (root_folder / "docs" / "compositions.md").read_text(encoding="utf-8")
+    blocks = [part.split("```")[0] for part in text.split("```yaml\n")[2:]]
+    assert len(blocks) == 3
+    uses = [FormatUse.model_validate({"name": "mine", **read_yaml(block)}) for block in blocks]
+    assert uses[0] == uses[1] == uses[2]
 
 
 def test_the_documented_compositions_fit(root_folder: Path, tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_calibration_belongs_to_the_format(population: Population) -> None:
 
 def test_a_preset_and_the_same_composition_are_the_same_jobs(population: Population) -> None:
     plan = _plan(population, formats=["nncf-pruned-70-int8", "onnx-int8-dynamic"])
-    passes = [["nncf.prune(0.7)", "onnx.export", "ort.static_int8"], ["onnx.export", "ort.dynamic-int8"]]
+    passes = [[{"nncf.prune": {"ratio": 0.7}}, "onnx.export", "ort.static-int8"], ["onnx.export", "ort.dynamic-int8"]]
     named = [{"name": f"mine-{n}", "passes": steps} for n, steps in enumerate(passes)]
     other = _plan(population, formats=named)
     assert {ref for ref in plan.jobs if ref[0] != "measure"} == {ref for ref in other.jobs if ref[0] != "measure"}
@@ -182,16 +182,16 @@ def test_another_parameter_runtime_or_limit_is_another_job(population: Populatio
         return {ref for ref in _plan(population, formats=[entry]).jobs if ref[0] == kind}
 
     plain = jobs("query")
-    assert plain == jobs("query", name="other", runtime="onnxruntime(batch=64)", tolerance=0.2)
-    assert plain.isdisjoint(jobs("query", runtime="onnxruntime(batch=1)"))
+    assert plain == jobs("query", name="other", runtime={"onnxruntime": {"batch": 64}}, tolerance=0.2)
+    assert plain.isdisjoint(jobs("query", runtime={"onnxruntime": {"batch": 1}}))
     assert plain.isdisjoint(jobs("query", tolerance=0.3))
     assert plain.isdisjoint(jobs("query", **{"range-tolerance": 0.3}))
-    assert plain.isdisjoint(jobs("query", passes=["onnx.export", "ort.static-int8(reduce_range=true)"]))
-    assert jobs("compress") == jobs("compress", runtime="onnxruntime(batch=1)", tolerance=0.3)
+    assert plain.isdisjoint(jobs("query", passes=["onnx.export", {"ort.static-int8": {"reduce_range": True}}]))
+    assert jobs("compress") == jobs("compress", runtime={"onnxruntime": {"batch": 1}}, tolerance=0.3)
 
 
 def test_logits_cannot_be_had_from_an_export_with_softmax() -> None:
-    entry = {"name": "mine", "passes": ["onnx.export(inside)"]}
+    entry = {"name": "mine", "passes": [{"onnx.export": {"softmax": "inside"}}]}
     preflight(_spec(formats=[entry]))
     with pytest.raises(SpecError, match="'mine' answers with probabilities"):
         preflight(_spec(formats=[entry], threat={"shadows": 3, "exposure": "logits"}))
@@ -227,6 +227,19 @@ def test_cutoffs_that_shadows_cannot_resolve_are_refused() -> None:
     with pytest.raises(AttackError, match="needs at least 99 shadows"):
         measurement_inputs(_spec(**{"cm-mia": {"cutoffs": [0.01]}, "threat": {"shadows": 98}}))
     measurement_inputs(_spec(**{"cm-mia": {"cutoffs": [0.01]}, "threat": {"shadows": 99}}))
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"yeom": {"power": 2}}, r"attacks: 'yeom' has no setting 'power'; it has no settings"),
+        ({"rmia": {"gama": 2}}, r"attacks: 'rmia' has no setting 'gama'; it has: gamma\. Did you mean 'gamma'\?"),
+        ({"yoem": {"power": 2}}, r"there is no attack 'yoem'\. Did you mean 'yeom'\?"),
+    ],
+)
+def test_settings_that_an_attack_does_not_have(entry: dict[str, Any], message: str) -> None:
+    with pytest.raises(AttackError, match=message):
+        measurement_inputs(_spec(attacks=["gap", entry]))
 
 
 def test_views_ask_again_and_train_nothing(population: Population) -> None:
@@ -286,7 +299,7 @@ def test_students_take_time_by_their_records_and_epochs(population: Population, 
 
 
 def test_a_variant_of_a_pass_shares_what_comes_before_it(population: Population) -> None:
-    variant = {"name": "hard", "passes": ["distil(alpha=0.5)", "onnx.export"]}
+    variant = {"name": "hard", "passes": [{"distil": {"alpha": 0.5}}, "onnx.export"]}
     plan = _plan(population, formats=["distilled-onnx", "distilled-onnx-int8", variant])
     assert _count(plan, "train") == 5
     # Two ways to distil, an export of each, and one of the exports quantised: five models each.
@@ -299,7 +312,7 @@ def test_the_code_of_a_student_is_part_of_the_key(
     population: Population, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
-    entry = {"name": "mine", "passes": ["distil(my_students:make)", "onnx.export"]}
+    entry = {"name": "mine", "passes": [{"distil": {"student": "my_students:make"}}, "onnx.export"]}
 
     def planned(code: str) -> dict[str, set[Any]]:
         (tmp_path / "my_students.py").write_text(code, encoding="utf-8")

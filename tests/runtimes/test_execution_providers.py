@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from edgeaudit.agent.served import Served
-from edgeaudit.config.calls import parse_call
 from edgeaudit.config.formats import FormatUse
 from edgeaudit.errors import ArtifactError, MissingToolchain
 from edgeaudit.formats.presets import tolerance_of
@@ -175,15 +174,11 @@ def test_engines_are_among_an_artifacts_facts(tmp_path: Path) -> None:
 
 
 def test_a_composition_can_name_providers() -> None:
-    text = f"onnxruntime(batch=8, providers=[{{{TENSORRT}: {{trt_fp16_enable: true}}}}, {CUDA}])"
     options = {"batch": 8, "providers": [{TENSORRT: {"trt_fp16_enable": True}}, CUDA]}
-    assert parse_call(text, "name").params == options
-    assert parse_call(parse_call(text, "name").text(), "name").params == options
-    for runtime in (text, {"name": "onnxruntime", **options}):
-        use = FormatUse.model_validate({"format": "onnx-fp32", "name": "mine", "runtime": runtime})
-        found = find_format(use)
-        assert found.runtime_options == options
-        assert found.tolerance == tolerance_of("float16")  # TensorRT may compute float32 weights in it
+    entry = {"format": "onnx-fp32", "name": "mine", "runtime": {"onnxruntime": options}}
+    found = find_format(FormatUse.model_validate(entry))
+    assert found.runtime_options == options
+    assert found.tolerance == tolerance_of("float16")  # TensorRT may compute float32 weights in it
     assert find_format(FormatUse(format="onnx-fp32")).tolerance == tolerance_of("float32")
 
 
