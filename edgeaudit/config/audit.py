@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
-import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from edgeaudit.config.attacks import WITH_SECTIONS, CmMiaSpec, LabelOnlySpec, LossTrajectorySpec
 from edgeaudit.config.base import Section, each_once, names_of
 from edgeaudit.config.budgets import BudgetsInput, BudgetSpec, as_budgets
 from edgeaudit.config.controls import ControlsSpec, QualitySpec
-from edgeaudit.config.data import LISTS, CalibrationSpec, DataSpec, PreprocessingSpec, SideSpec
+from edgeaudit.config.data import LISTS, DataSpec, SideSpec
 from edgeaudit.config.devices import Devices, DevicesInput, DeviceSpec, as_devices
 from edgeaudit.config.entries import AttackEntry, AttackItem, Params
 from edgeaudit.config.formats import FormatItem, FormatUse
+from edgeaudit.config.mistakes import sentences
 from edgeaudit.config.model import ModelSpec
 from edgeaudit.config.target import ALONE, AS_SHIPPED, TargetSpec
 from edgeaudit.config.threat import ThreatSpec
+from edgeaudit.config.variables import expanded
 from edgeaudit.config.yaml_text import flow_yaml, read_yaml
 from edgeaudit.devices.transport import LOCAL
 from edgeaudit.errors import SpecError, did_you_mean
@@ -284,28 +282,6 @@ class AuditSpec(Section):
             raise ValueError("threat.shadow_match: there are no shadows without model.recipe; leave it out")
 
 
-_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
-
-
-def _expand(value: object, key: str) -> object:
-    """Replace ${NAME} and ${NAME:-default} in strings by environment variables."""
-    if isinstance(value, dict):
-        return {k: _expand(v, f"{key}.{k}" if key else str(k)) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_expand(v, f"{key}[{i}]") for i, v in enumerate(value)]
-    if not isinstance(value, str):
-        return value
-
-    def found(match: re.Match[str]) -> str:
-        name, default = match.group(1), match.group(2)
-        text = os.environ.get(name) or default
-        if text is None:
-            raise SpecError(f"{key}: the environment variable {name} is not set")
-        return text
-
-    return _VARIABLE.sub(found, value)
-
-
 def load_spec(path: Path) -> AuditSpec:
     """Read audit.yaml. Relative paths in it are taken from its folder.
 
@@ -324,9 +300,9 @@ def load_spec(path: Path) -> AuditSpec:
     if not isinstance(raw, dict):
         raise SpecError(f"{path} must be a mapping of keys (model, data, formats, ...); it is {type(raw).__name__}")
     try:
-        spec = AuditSpec.model_validate(_expand(raw, ""))
+        spec = AuditSpec.model_validate(expanded(raw))
     except ValidationError as exc:
-        raise SpecError(f"{path}: " + "; ".join(_sentences(exc))) from exc
+        raise SpecError(f"{path}: " + "; ".join(sentences(exc, AuditSpec))) from exc
     return _absolute(spec, path.resolve().parent)
 
 
@@ -335,61 +311,10 @@ def recorded_spec(raw: Mapping[str, object], path: Path) -> AuditSpec:
     try:
         return AuditSpec.model_validate(raw)
     except ValidationError as exc:
+        mistakes = "; ".join(sentences(exc, AuditSpec))
         raise SpecError(
-            f"{path}: its spec is not one that this edgeaudit reads: {'; '.join(_sentences(exc))}. Run the audit again"
+            f"{path}: its spec is not one that this edgeaudit reads: {mistakes}. Run the audit again"
         ) from exc
-
-
-_SECTIONS: dict[str, type[BaseModel]] = {
-    "model": ModelSpec, "data": DataSpec, "threat": ThreatSpec, "formats": FormatUse, "cm-mia": CmMiaSpec,
-    "label-only": LabelOnlySpec, "loss-trajectory": LossTrajectorySpec,
-    "budgets": BudgetSpec, "calibration": CalibrationSpec, "controls": ControlsSpec, "target": TargetSpec,
-    "preprocessing": PreprocessingSpec, "members": SideSpec, "nonmembers": SideSpec, "reference": SideSpec,
-    "quality": QualitySpec, "devices": DeviceSpec,
-}  # fmt: skip
-
-
-def _sentences(error: ValidationError) -> list[str]:
-    """One sentence for each key that is wrong; pydantic reports a key once for every type it could have had."""
-    sentences: dict[str, str] = {}
-    for entry in error.errors():
-        # Keys are lower-case words; the rest of a location names pydantic's own branches ('lax-or-strict[...]').
-        parts = [str(p) for p in entry["loc"] if isinstance(p, int) or _is_key(str(p))]
-        key = ".".join(parts) or "audit.yaml"
-        if entry["type"] == "too_short" and sentences:
-            continue  # the entry that was refused is missed by its list, too
-        sentences.setdefault(key, _sentence(key, parts, entry))
-    return list(sentences.values())
-
-
-_PLAIN = {
-    "dict_type": "must be a mapping of keys",
-    "missing": "is missing",
-    "model_type": "must be a mapping of keys; leave it out for its defaults",
-    "too_short": "must have at least one entry",
-    "tuple_type": "must be a list",
-}
-"""Words of pydantic that speak of Python, and ours for a file of keys and lists."""
-
-
-def _is_key(part: str) -> bool:
-    return not re.search(r"[\[(]|^(int|float|path|constrained-.*|literal.*|function-.*)$", part)
-
-
-def _sentence(key: str, parts: list[str], error: ErrorDetails) -> str:
-    if error["type"] == "extra_forbidden":
-        sections = [_SECTIONS[p] for p in parts[:-1] if p in _SECTIONS]
-        fields = (sections[-1] if sections else AuditSpec).model_fields
-        known = [field.alias or name for name, field in fields.items()]
-        near = difflib.get_close_matches(parts[-1], known, n=1)
-        return f"'{key}' is not a known key; " + (
-            f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
-        )
-    message = _PLAIN.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
-    given = error.get("input")
-    # A token that was written where its variable's name belongs is not repeated.
-    is_shown = isinstance(given, (str, int, float, bool)) and parts[-1:] != ["token"] and f"'{given}'" not in message
-    return f"{key}: {message} (it is {given!r})" if is_shown else f"{key}: {message}"
 
 
 def _listed(side: SideSpec, folder: Path) -> str | None:

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.config.base import NAMES, Names
 from edgeaudit.config.entries import entry_value
+from edgeaudit.config.variables import VARIABLE
 
 __all__ = ["SCHEMA_FILE", "SCHEMA_ID", "JsonSchema", "Term", "Vocabulary", "json_schema", "schema_text"]
 
@@ -23,7 +24,6 @@ SCHEMA_ID = "urn:edgeaudit:audit.yaml"
 JsonSchema: TypeAlias = dict[str, Any]
 """A JSON Schema, as `json.loads` reads it."""
 
-_VARIABLE = r"\$\{\w+(:-[^}]*)?\}"
 _SCALARS = ("integer", "number", "boolean")
 _SHAPES: Mapping[Names, str] = {
     "recipe": "^[^:]+:.+$",
@@ -60,6 +60,7 @@ def json_schema(vocabulary: Vocabulary) -> JsonSchema:
         "additionalProperties": False,
         "properties": {term.name: {"$ref": "#/definitions/budget"} for term in vocabulary["metric"]},
     }
+    definitions = {name: _with_variables(section) for name, section in definitions.items()}
     kinds: list[Names] = [kind for kind in get_args(Names) if kind != "metric"]  # whose names are keys
     definitions |= {kind: _definition(kind, vocabulary[kind]) for kind in kinds}
     return {
@@ -68,7 +69,7 @@ def json_schema(vocabulary: Vocabulary) -> JsonSchema:
         "title": "edgeaudit audit.yaml",
         **root,
         "properties": _with_variables(properties),
-        "definitions": {name: _with_variables(definitions[name]) for name in sorted(definitions)},
+        "definitions": {name: definitions[name] for name in sorted(definitions)},
     }
 
 
@@ -114,7 +115,7 @@ def _with_variables(schema: Any) -> Any:
         return schema
     wider = {key: value if key in {"default", "enum"} else _with_variables(value) for key, value in schema.items()}
     if schema.get("type") in _SCALARS:
-        wider |= {"type": [schema["type"], "string"], "pattern": _VARIABLE}
+        wider |= {"type": [schema["type"], "string"], "pattern": VARIABLE}
     return wider
 
 

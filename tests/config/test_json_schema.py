@@ -179,6 +179,7 @@ WRONG = [
     "formats: [{name: a, passes: [{nncf.prune: {share: 0.7}}]}]",
     "formats: [{name: a, passes: [{nncf.prune: {epochs: 1.5}}]}]",
     "formats: [{name: a, passes: [{nncf.prune: {ratio: half}}]}]",
+    "formats: [{name: a, passes: [{nncf.prune: {ratio: '${RATIO:-0.5}'}}]}]",
     "formats: [{name: a, passes: [onnx.export, {ort.static-int8: {per_channel: yes}}]}]",
     "formats: [{name: a, passes: [onnx.export, {ort.static-int8: {weight_type: s4}}]}]",
     "formats: [{name: a, passes: ['nncf.prune(0.7)', onnx.export]}]",
