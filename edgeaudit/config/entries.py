@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeAlias
 
-import yaml
 from pydantic import BeforeValidator, JsonValue, PlainSerializer, PlainValidator
 
 from edgeaudit.config.base import names_of
@@ -149,10 +148,7 @@ def _not_one_key(value: Mapping[Any, object], words: _Words) -> str:
 
 def _short(value: object) -> str:
     """The value in a message, cut to a length that can be read."""
-    try:
-        text = flow_yaml(value)
-    except yaml.YAMLError:  # an object that no YAML has, from Python
-        text = repr(value)
+    text = flow_yaml(value)
     return text if len(text) <= _LENGTH else f"{text[: _LENGTH - 3]}..."
 
 

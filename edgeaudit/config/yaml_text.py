@@ -70,7 +70,7 @@ _WORD = re.compile(r"[A-Za-z][\w.-]*")
 def flow_yaml(value: object) -> str:
     """YAML on one line that `read_yaml` reads as `value`; texts are in double quotes unless they are words.
 
-    value: what JSON can hold.
+    value: what JSON can hold; any other object is written as the text of its repr.
     """
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{flow_yaml(key)}: {flow_yaml(entry)}" for key, entry in value.items()) + "}"
@@ -78,5 +78,8 @@ def flow_yaml(value: object) -> str:
         return f"[{', '.join(map(flow_yaml, value))}]"
     if isinstance(value, str) and _WORD.fullmatch(value) and yaml.safe_load(value) == value:
         return value
-    text: str = yaml.safe_dump(value, default_style='"' if isinstance(value, str) else None, width=math.inf)
+    try:
+        text: str = yaml.safe_dump(value, default_style='"' if isinstance(value, str) else None, width=math.inf)
+    except yaml.representer.RepresenterError:
+        return flow_yaml(repr(value))
     return text.removesuffix("\n").removesuffix("\n...")

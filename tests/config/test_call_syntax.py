@@ -87,6 +87,11 @@ def test_what_a_call_does_not_say_has_a_placeholder(passes: list[str], plain: st
     assert str(caught.value).endswith(f"; write {plain}")
 
 
+def test_an_object_of_python_beside_a_call_is_no_crash() -> None:
+    with pytest.raises(ValueError, match=r"write \[\{finetune: \{epochs: 3\}\}, \"<object"):
+        refuse_calls(["finetune(3)", object()])
+
+
 _KEYS = st.text().filter(lambda key: key not in {"pass", "name"})
 _ENTRIES = st.lists(st.text() | st.integers() | st.dictionaries(_KEYS, st.text()))
 

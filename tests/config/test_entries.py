@@ -134,5 +134,5 @@ def test_a_long_value_is_cut_in_the_message() -> None:
 
 
 def test_an_object_of_python_is_named_in_the_message() -> None:
-    with pytest.raises(ValueError, match="and not <object object"):
+    with pytest.raises(ValueError, match='and not "<object object'):
         TypeAdapter(PassItem).validate_python({"a": object()})
