@@ -28,9 +28,9 @@ class AttackChoice:
 def choose_attacks(spec: AuditSpec) -> AttackChoice:
     """The attacks that audit.yaml asks for.
 
-    Raises `AttackError` for an unknown attack or setting, an attack that has too few shadows for every variant, and for a
-    cutoff in audit.yaml that K shadows cannot resolve. The default cutoffs are not refused: those that K cannot resolve are
-    reported as such, and so are variants that cannot be run.
+    Raises `AttackError` for an unknown attack or setting, for an attack that has too few shadows for every variant, and
+    for a cutoff in audit.yaml that K shadows cannot resolve. The default cutoffs are not refused: those that K cannot
+    resolve are reported as such, and so are variants that cannot be run.
     """
     k, names = spec.threat.shadows, chosen_attacks(spec.attacks)
     needs = {name: _least_shadows(name) for name in names}

@@ -231,16 +231,16 @@ def _looked_up(spec: AuditSpec) -> None:
     """What a plan refuses before anything runs, as far as names and settings go."""
     from edgeaudit.devices.profiles import find_profile
     from edgeaudit.gate.judge import require_budgets_exist
-    from edgeaudit.pipeline.measurement import measurement_inputs
+    from edgeaudit.pipeline.measurement import choose_attacks
     from edgeaudit.population.sources import find_source
-    from edgeaudit.recipes import Recipe, build
+    from edgeaudit.recipes.base import Recipe, build
 
     for use in spec.formats:
         find_format(use)
     for device in spec.devices.values():
         if device.profile is not None:
             find_profile(device.profile)
-    measurement_inputs(spec)
+    choose_attacks(spec)
     require_budgets_exist(spec)
     find_source(spec.data.source, spec.data.path, spec.data.options)
     build(Recipe(spec.model.recipe, (4,), 2), 0)

@@ -229,19 +229,6 @@ def test_cutoffs_that_shadows_cannot_resolve_are_refused() -> None:
     measurement_inputs(_spec(**{"cm-mia": {"cutoffs": [0.01]}, "threat": {"shadows": 99}}))
 
 
-@pytest.mark.parametrize(
-    ("entry", "message"),
-    [
-        ({"yeom": {"power": 2}}, r"attacks: 'yeom' has no setting 'power'; it has no settings"),
-        ({"rmia": {"gama": 2}}, r"attacks: 'rmia' has no setting 'gama'; it has: gamma\. Did you mean 'gamma'\?"),
-        ({"yoem": {"power": 2}}, r"there is no attack 'yoem'\. Did you mean 'yeom'\?"),
-    ],
-)
-def test_settings_that_an_attack_does_not_have(entry: dict[str, Any], message: str) -> None:
-    with pytest.raises(AttackError, match=message):
-        measurement_inputs(_spec(attacks=["gap", entry]))
-
-
 def test_views_ask_again_and_train_nothing(population: Population) -> None:
     plain, views = _plan(population), _plan(population, threat={"shadows": 3, "views": ["flip", "noise-1"]})
     assert {ref for ref in plain.jobs if ref[0] != "measure"} <= set(views.jobs)
