@@ -387,7 +387,7 @@ class _Planner:
                 query=query,
                 machine=self.machine if place is None else {"device": device},
                 batches=_BATCHES,
-                fixed_batch=found.runtime_options.get("batch"),
+                fixed_batch=found.batch,
                 repetitions=self.spec.quality.repetitions,
                 alone=place is None,
                 device="" if place is None else device,
