@@ -62,6 +62,12 @@ class Format:
         if not self.tolerance:
             object.__setattr__(self, "tolerance", tolerance_of(self.precision))
 
+    @property
+    def batch(self) -> int | None:
+        """Records in one query, where the format fixes it; None where it is the runtime's default."""
+        batch = self.runtime_options.get("batch")
+        return batch if isinstance(batch, int) else None
+
 
 def _onnx(*after: PassUse) -> tuple[PassUse, ...]:
     return (PassUse("onnx.export"), *after)

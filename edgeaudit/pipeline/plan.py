@@ -387,7 +387,6 @@ class _Planner:
         timed = find_runtime(found.runtime).spec.timed_here if place is None else place.timed
         if not self.spec.quality.latency or not timed:
             return None
-        batch = found.runtime_options.get("batch")
         job: Latency = self._once(
             ("latency", query.ref),
             lambda: Latency(
@@ -395,7 +394,7 @@ class _Planner:
                 query=query,
                 machine=self.machine if place is None else {"device": device},
                 batches=_BATCHES,
-                fixed_batch=batch if isinstance(batch, int) else None,
+                fixed_batch=found.batch,
                 repetitions=self.spec.quality.repetitions,
                 alone=place is None,
                 device="" if place is None else device,

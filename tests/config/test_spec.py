@@ -83,6 +83,11 @@ def test_a_missing_file_points_to_init(tmp_path: Path) -> None:
         load_spec(tmp_path / "none.yaml")
 
 
+def test_truth_values_may_be_the_words_of_yaml_1_1(tmp_path: Path) -> None:
+    assert _load(tmp_path, "controls: {shift: off}").controls.shift is False
+    assert _load(tmp_path, "controls: {shift: yes}").controls.shift is True
+
+
 def test_a_null_target_is_audited_unless_it_is_refused(tmp_path: Path) -> None:
     assert _load(tmp_path, "seed: 1").controls.null_targets == 1
     assert _load(tmp_path, "controls: {null-targets: 0}").controls.null_targets == 0

@@ -92,6 +92,7 @@ def test_a_preset_in_another_runtime() -> None:
         FormatUse(format="litert-int8-reference", name="mine", runtime=RuntimeEntry("litert", {"batch": 8}))
     )
     assert kept.runtime_options == {"xnnpack": False, "batch": 8}
+    assert (kept.batch, FORMATS["litert-int8"].batch, FORMATS["onnx-int8-dynamic"].batch) == (8, None, 1)
 
 
 def test_softmax_goes_into_the_export() -> None:
