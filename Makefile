@@ -45,7 +45,7 @@ formats: $(READY)
 
 # SHA-256s of the wheels that device profiles need, for profiles that were added or changed. Asks the package index.
 wheel-hashes: $(READY)
-	$(BIN)/python -m edgeaudit.devices.qemu.wheels
+	$(BIN)/python -m edgeaudit.devices.qemu.pin_wheels
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from edgeaudit.devices.oip.transport import EndpointWay
 from edgeaudit.devices.qemu.transport import EmulatedWay
 from edgeaudit.devices.ssh.transport import SshWay
-from edgeaudit.devices.transport import EMULATED, Reach, Way
+from edgeaudit.devices.transport import Way
+from edgeaudit.endpoint import EMULATED, Reach
 from edgeaudit.errors import DeviceError
 
 __all__ = ["find_way"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
+from edgeaudit.devices.environment_runtimes import TfliteRuntimeElsewhere
 from edgeaudit.errors import ArtifactError
 from edgeaudit.filetypes.artifact import Kind
 from edgeaudit.host.packages import with_entry_points
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 from edgeaudit.runtimes.executorch import ExecuTorch
-from edgeaudit.runtimes.in_environment import TfliteRuntimeElsewhere
 from edgeaudit.runtimes.keras import KerasReference
 from edgeaudit.runtimes.litert import LiteRT
 from edgeaudit.runtimes.onnxruntime import OnnxRuntime

@@ -26,7 +26,8 @@ from edgeaudit.devices.profiles import find_profile
 from edgeaudit.devices.serving import ClientServing
 from edgeaudit.devices.shipping import shipped
 from edgeaudit.devices.ssh.link import FarProgram, ProgramEnded, SshLink, require_address
-from edgeaudit.devices.transport import Reach, Way
+from edgeaudit.devices.transport import Way
+from edgeaudit.endpoint import Reach
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, MissingToolchain
 from edgeaudit.filetypes.artifact import Artifact, file_sha256
 
