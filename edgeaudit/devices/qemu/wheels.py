@@ -97,7 +97,7 @@ def fetch_wheels(wanted: WheelSet, folder: Path) -> tuple[Wheel, ...]:
 
 
 def resolved_hashes(wanted: WheelSet) -> dict[str, str]:
-    """name==version -> SHA-256, as pip resolves the set today. Raises `ToolchainError` where pip is missing or fails."""
+    """name==version -> SHA-256, as pip resolves the set today; `ToolchainError` where pip is missing or fails."""
     with tempfile.TemporaryDirectory(prefix="edgeaudit-pip-") as scratch:
         asked = ["download", "--dest", scratch, *_target(wanted), *wanted.requirements]
         _pip(asked, f"resolving {wanted.key}")
