@@ -25,6 +25,11 @@ class Reach:
     token: name of the environment variable with the token of a server that is already there.
     model: what a server that is already there calls the artifact; None: as the file is called, without its suffix.
     keep: leave what ssh copied on the device.
+
+    Examples:
+        >>> pi = Reach("ssh://pi@raspberrypi.local", profile="raspberry-pi-5")
+        >>> Reach.from_dict(pi.to_dict()) == pi
+        True
     """
 
     via: str
