@@ -26,6 +26,7 @@ check: $(READY) lint types
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache --no-logo
 
 types: $(READY)
 	$(BIN)/mypy
@@ -45,13 +46,34 @@ formats: $(READY)
 
 # SHA-256s of the wheels that device profiles need, for profiles that were added or changed. Asks the package index.
 wheel-hashes: $(READY)
-	$(BIN)/python -m edgeaudit.devices.qemu.wheels
+	$(BIN)/python -m edgeaudit.devices.qemu.pin_wheels
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[all,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[all,dev,docs]"
 	-$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib
 	touch $@
 
 clean:
 	rm -rf $(VENV) out .edgeaudit build dist *.egg-info
+
+# The documentation as a site, in site/; broken links are errors.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# The quick loop with the share of lines and branches that it runs; fails below the floor in pyproject.toml.
+coverage: $(READY)
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -q -m "not toolchain and not e2e and not slow" --cov --cov-report term
+
+# What needs no toolchain, on other Pythons, each in an environment of its own. Two attacks train in torch.
+PYTHONS ?= python3.12 python3.13
+PURE := tests/attacks tests/config tests/controls tests/gate tests/leakage tests/report tests/test_doctests.py
+pythons:
+	set -e; for python in $(PYTHONS); do \
+	  $$python -m venv .venv-$$python; \
+	  .venv-$$python/bin/pip install --quiet -c constraints.txt -e . hypothesis jsonschema pytest pytest-xdist statsmodels; \
+	  .venv-$$python/bin/pytest -n $(WORKERS) -q -m "not toolchain and not e2e and not slow and not data" \
+	    -k "not trajectory and not samia" $(PURE); \
+	done
+
+.PHONY: docs coverage pythons

@@ -188,7 +188,12 @@ def pip_line(extra: str, distribution: str = "edgeaudit") -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The question ` Did you mean 'x'?` for an unknown name in a message, or nothing where no known one is alike."""
+    """The question ` Did you mean 'x'?` for an unknown name in a message, or nothing where no known one is alike.
+
+    Examples:
+        >>> did_you_mean("litert-int9", ["litert-int8", "onnx-int8-static"])
+        " Did you mean 'litert-int8'?"
+    """
     near = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean '{near[0]}'?" if near else ""
 

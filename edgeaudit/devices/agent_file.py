@@ -17,22 +17,17 @@ from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
 
+from edgeaudit.agent import RUNTIMES
 from edgeaudit.agent.fingerprint import BUILD
 from edgeaudit.agent.probes import FOLDER
 from edgeaudit.errors import store_errors
+from edgeaudit.graph.closure import closure
 
 __all__ = ["OLDEST_PYTHON", "agent_bytes", "agent_in", "agent_sources", "write_agent"]
 
 OLDEST_PYTHON = (3, 9)
 """What the packed modules have to run on: Debian 11 has it, and tflite-runtime 2.14 has wheels for it."""
 
-_MODULES = (
-    "__init__.py", "errors.py", "filetypes/__init__.py", "filetypes/artifact.py", "host/__init__.py",
-    "host/fingerprint.py", "host/isolation.py", "host/packages.py", "host/processor.py", "host/quiet.py",
-    "quality/__init__.py", "quality/latency.py", "runtimes/__init__.py", "runtimes/base.py",
-    "runtimes/execution_providers.py", "runtimes/executorch.py", "runtimes/litert.py", "runtimes/onnxruntime.py",
-    "runtimes/openvino.py", "runtimes/tflite_runtime.py",
-)  # fmt: skip
 _SHEBANG = b"#!/usr/bin/env python3\n"
 _DATE = (1980, 1, 1, 0, 0, 0)
 _MAIN = f'''"""Start the agent, with a word for a Python that cannot run it."""
@@ -47,12 +42,18 @@ sys.exit(main())
 
 
 def agent_sources() -> dict[str, bytes]:
-    """Name in the archive -> content, of everything that comes from edgeaudit's own files."""
+    """Name in the archive -> content: the agent, every module that it and its runtimes can import, and its probes."""
     package = Path(str(resources.files("edgeaudit")))
-    agent = sorted((package / "agent").glob("*.py"))
+    agent = [f"edgeaudit.agent.{path.stem}" for path in (package / "agent").glob("*.py") if path.stem != "__init__"]
+    modules = closure([*agent, *(module for module, _ in RUNTIMES.values())]).files
+    sources = {_archive_name(module, path): path.read_bytes() for module, path in modules}
     probes = sorted(path for path in (package / "agent" / FOLDER).rglob("*") if path.is_file())
-    files = [*(package / name for name in _MODULES), *agent, *probes]
-    return {f"edgeaudit/{path.relative_to(package).as_posix()}": path.read_bytes() for path in files}
+    return sources | {f"edgeaudit/{path.relative_to(package).as_posix()}": path.read_bytes() for path in probes}
+
+
+def _archive_name(module: str, path: Path) -> str:
+    name = module.replace(".", "/")
+    return f"{name}/__init__.py" if path.name == "__init__.py" else f"{name}.py"
 
 
 @cache

@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy.typing as npt
 
 from edgeaudit.devices.oip.client import OipClient
-from edgeaudit.devices.serving import ClientServing
+from edgeaudit.devices.oip.serving import ClientServing
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost
 
 __all__ = ["AgentProcess"]

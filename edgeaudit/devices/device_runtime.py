@@ -20,7 +20,8 @@ from edgeaudit.agent.served import runtime_class
 from edgeaudit.devices.asking import Ledger, Pace, Patient, insist
 from edgeaudit.devices.registry import find_way
 from edgeaudit.devices.shipping import shipped
-from edgeaudit.devices.transport import Reach, Serving, Way
+from edgeaudit.devices.transport import Serving, Way
+from edgeaudit.endpoint import Reach
 from edgeaudit.errors import ArtifactError, DeviceError
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 

@@ -9,7 +9,8 @@ from edgeaudit.errors import DeviceError
 from edgeaudit.registry import Registry
 
 if TYPE_CHECKING:
-    from edgeaudit.devices.transport import Reach, TransportSpec, Way
+    from edgeaudit.devices.transport import TransportSpec, Way
+    from edgeaudit.endpoint import Reach
 
 __all__ = ["TRANSPORTS", "find_way", "transport_name"]
 

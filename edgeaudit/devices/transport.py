@@ -8,47 +8,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy.typing as npt
 
+from edgeaudit.endpoint import EMULATED, LOCAL, Reach
 from edgeaudit.errors import DeviceError
 
 __all__ = ["EMULATED", "LOCAL", "Reach", "Serving", "TransportSpec", "Way"]
-
-LOCAL = "local"
-EMULATED = "emulated"
-
-
-@dataclass(frozen=True)
-class Reach:
-    """How a device is reached, as plain data, so that a job's inputs can hold it. Nothing here is secret.
-
-    via: `emulated`, `ssh://[user@]host[:port]`, `http[s]://host[:port][/path]` or `oip://` for http.
-    profile: name or path of the device's profile; None where none describes it.
-    python: the interpreter on the far side of ssh.
-    token: name of the environment variable with the token of a server that is already there.
-    model: what a server that is already there calls the artifact; None: as the file is called, without its suffix.
-    keep: leave what ssh copied on the device.
-    """
-
-    via: str
-    profile: str | None = None
-    python: str = "python3"
-    token: str | None = None
-    model: str | None = None
-    keep: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Reach:
-        """The other way round."""
-        return cls(**raw)
 
 
 class Serving(ABC):

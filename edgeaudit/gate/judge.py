@@ -13,11 +13,11 @@ import numpy.typing as npt
 from edgeaudit.attacks.registry import chosen_attacks, find_attack
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.config.budgets import BudgetSpec
-from edgeaudit.devices.transport import LOCAL
+from edgeaudit.endpoint import LOCAL
 from edgeaudit.errors import BudgetError, did_you_mean
 from edgeaudit.formats.presets import REFERENCES
 from edgeaudit.leakage.paired import auc_difference, tpr_difference
-from edgeaudit.population.base import stream
+from edgeaudit.randomness import stream
 from edgeaudit.report.model import Budget, Control, FormatResult, LeakageRow, Verdict
 from edgeaudit.report.words import place_name
 

@@ -25,7 +25,14 @@ class Differing:
 
 
 def differing(first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]) -> Differing:
-    """Compare answers [records, classes] of one artifact in two places. ValueError for other shapes."""
+    """Compare answers [records, classes] of one artifact in two places. ValueError for other shapes.
+
+    Examples:
+        >>> import numpy as np
+        >>> here, there = np.array([[0.75, 0.25], [0.25, 0.75]]), np.array([[0.75, 0.25], [0.75, 0.25]])
+        >>> differing(here, there)
+        Differing(records=2, rows=1, max_abs=0.5, top1=1)
+    """
     if first.shape != second.shape or first.ndim != 2:
         raise ValueError(f"answers of shape {first.shape} and {second.shape} are not of the same records")
     unequal = (first != second) & ~(np.isnan(first) & np.isnan(second))

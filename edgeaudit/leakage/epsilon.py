@@ -69,6 +69,13 @@ def epsilon_bound(
     Raises:
         AttackError: see `split_scores`; a NaN threshold, delta or level out of range.
 
+    Examples:
+        >>> import numpy as np
+        >>> members = np.arange(200) < 100
+        >>> accused = np.r_[np.ones(90), np.zeros(10), np.ones(5), np.zeros(95)]  # 90 members, 5 nonmembers
+        >>> round(epsilon_bound(accused, members, threshold=0.5).epsilon, 2)
+        1.99
+
     Source: Jagielski, Ullman & Oprea, "Auditing Differentially Private Machine Learning" (NeurIPS 2020); Nasr et al.,
     "Adversary Instantiation" (S&P 2021); Kairouz, Oh & Viswanath, "The Composition Theorem for DP" (ICML 2015).
     """

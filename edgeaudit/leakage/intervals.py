@@ -28,7 +28,13 @@ Interval = tuple[float, float]
 
 
 def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> Interval:
-    """Exact interval of a binomial rate; (0, 1) without trials. Coverage is at least `level` for every rate."""
+    """Exact interval of a binomial rate; (0, 1) without trials. Coverage is at least `level` for every rate.
+
+    Examples:
+        >>> low, high = clopper_pearson(9, 10)
+        >>> round(low, 4), round(high, 4)
+        (0.555, 0.9975)
+    """
     if trials == 0:
         return 0.0, 1.0
     tail, failures = (1 - level) / 2, trials - successes
@@ -103,6 +109,12 @@ def delong(scores: FloatArray, members: BoolArray, level: float = 0.95) -> AucIn
         scores: float [n].
         members: bool [n].
         level: of the two-sided interval.
+
+    Examples:
+        >>> import numpy as np
+        >>> interval = delong(np.array([4.0, 3.0, 2.0, 1.0]), np.array([True, False, True, False]))
+        >>> interval.auc, round(interval.low, 3), interval.high
+        (0.75, 0.057, 1.0)
     """
     of_members, of_nonmembers = placements(scores, members)
     m, n = len(of_members), len(of_nonmembers)
@@ -123,6 +135,11 @@ def rate_difference(hits: int, m: int, alarms: int, n: int, level: float = 0.95)
     Newcombe's hybrid score interval: square-and-add (MOVER) of the two Wilson intervals; coverage is near `level`
     on average and it never has width 0. Balanced accuracy is (1 + advantage) / 2, and so are its bounds.
 
+    Examples:
+        >>> low, high = rate_difference(hits=30, m=100, alarms=10, n=100)
+        >>> round(low, 3), round(high, 3)
+        (0.09, 0.306)
+
     Source: Newcombe, "Interval estimation for the difference between independent proportions" (Statistics in
     Medicine 1998), method 10.
     """
@@ -135,7 +152,12 @@ def rate_difference(hits: int, m: int, alarms: int, n: int, level: float = 0.95)
 
 
 def ppv(tpr: float, fpr: float, prior: float) -> float | None:
-    """P[member | accused] where a share `prior` of the records are members; None where nobody is accused."""
+    """P[member | accused] where a share `prior` of the records are members; None where nobody is accused.
+
+    Examples:
+        >>> round(ppv(tpr=0.3, fpr=0.1, prior=0.1), 6)
+        0.25
+    """
     accused = prior * tpr + (1 - prior) * fpr
     return prior * tpr / accused if accused > 0 else None
 

@@ -52,6 +52,13 @@ def figures(
 
     Raises:
         AttackError: see `split_scores`.
+
+    Examples:
+        >>> import numpy as np
+        >>> scores, members = np.array([4.0, 3.0, 2.0, 1.0]), np.array([True, False, True, False])
+        >>> area, strict, *_ = figures(scores, members, threshold=2.5)
+        >>> area.metric, area.value, strict.metric, strict.value
+        ('auc', 0.75, 'tpr@fpr=0.01', None)
     """
     inside, outside = split_scores(scores, members)
     m, n = len(inside), len(outside)

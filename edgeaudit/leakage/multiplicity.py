@@ -49,6 +49,11 @@ def holm(p_values: FloatArray) -> FloatArray:
     Raises:
         AttackError: see `check_p_values`.
 
+    Examples:
+        >>> import numpy as np
+        >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
+        [0.03, 0.06, 0.06]
+
     Source: Holm, "A simple sequentially rejective multiple test procedure" (Scandinavian Journal of Statistics 1979).
     """
     values = check_p_values(p_values)
@@ -92,6 +97,11 @@ def claim_records(p_values: FloatArray, level: float, method: ClaimMethod = "by"
 
     Raises:
         AttackError: see `check_p_values`; a level outside (0, 1), an unknown method.
+
+    Examples:
+        >>> import numpy as np
+        >>> claim_records(np.array([0.001, 0.5, 0.9, 0.8]), level=0.05).claimed.tolist()
+        [True, False, False, False]
 
     Source: Benjamini & Hochberg (JRSS B 1995); Benjamini & Yekutieli (Annals of Statistics 2001); Bates, Candès, Lei,
     Romano & Sesia, "Testing for outliers with conformal p-values" (Annals of Statistics 2023).

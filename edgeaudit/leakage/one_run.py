@@ -80,6 +80,10 @@ def one_run_epsilon(m: int, guesses: int, correct: int, delta: float = 0.0, leve
 
     Raises:
         AttackError: see `one_run_p_value`; a level outside (0, 1).
+
+    Examples:
+        >>> round(one_run_epsilon(m=1000, guesses=200, correct=150), 2)
+        0.82
     """
     check_delta(delta, level)
     low, high = 0.0, 1.0

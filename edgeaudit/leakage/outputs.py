@@ -37,6 +37,11 @@ def granularity(true_class: FloatArray) -> Granularity:
 
     Raises:
         AttackError: no records, or one that is not finite.
+
+    Examples:
+        >>> import numpy as np
+        >>> granularity(np.array([0.5, 0.5, 0.25, 0.75]))
+        Granularity(distinct=3, tie_mass=0.5)
     """
     if true_class.ndim != 1 or not len(true_class) or not np.isfinite(true_class).all():
         raise AttackError(f"tie mass needs one finite value per record: {true_class.shape}")
@@ -70,6 +75,11 @@ def output_step(answers: npt.NDArray[np.floating[Any]]) -> float:
     Returns:
         The step, in units of the answers. 0 for continuous answers, for fewer than 3 distinct ones, above 65,536
         levels, and where most answers differ: then there is no sign of rounding.
+
+    Examples:
+        >>> import numpy as np
+        >>> 1 / output_step(np.arange(256).repeat(8) / 256)
+        256.0
     """
     values = np.unique(np.asarray(answers, dtype=np.float64))
     if len(values) < 3 or 2 * len(values) > np.size(answers) or not np.isfinite(values).all():

@@ -156,6 +156,12 @@ def calibration(
 
     Raises:
         AttackError: see `check_p_values`; a nominal level outside (0, 1); known below 1.
+
+    Examples:
+        >>> import numpy as np
+        >>> (row,) = calibration(np.linspace(0.002, 1.0, 500), nominal=[0.05])  # uniform: 25 of 500 are at most .05
+        >>> row.count, row.observed, row.status
+        (25, 0.05, 'calibrated')
     """
     return calibration_over_targets([p_values], nominal, smallest, level, None if known is None else [known])
 

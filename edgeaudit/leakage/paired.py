@@ -49,6 +49,15 @@ def auc_difference(first: FloatArray, second: FloatArray, members: BoolArray, le
         second: float [n], scores of the same records.
         members: bool [n].
         level: of the interval.
+
+    Examples:
+        >>> import numpy as np
+        >>> members = np.array([True, False, True, False])
+        >>> scores = np.array([4.0, 3.0, 2.0, 1.0])
+        >>> auc_difference(scores, -scores, members).value
+        0.5
+        >>> auc_difference(scores, scores, members).p_value
+        1.0
     """
     a_members, a_nonmembers = placements(first, members)
     b_members, b_nonmembers = placements(second, members)

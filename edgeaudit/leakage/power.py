@@ -31,6 +31,10 @@ def nonmembers_to_resolve(alpha: float) -> int:
 
     Raises:
         AttackError: alpha outside (0, 1).
+
+    Examples:
+        >>> nonmembers_to_resolve(0.001)
+        1000
     """
     _share("a false-positive rate", alpha)
     return nonmembers_needed(alpha)
@@ -49,6 +53,10 @@ def nonmembers_to_bound_fpr(alpha: float, false_positives: int = 0, level: float
 
     Raises:
         AttackError: alpha or level outside (0, 1), a negative count, or an n above 1e9.
+
+    Examples:
+        >>> nonmembers_to_bound_fpr(0.001)
+        2995
     """
     _share("a false-positive rate", alpha)
     _share("a level", level)
@@ -106,6 +114,10 @@ def records_for_auc(
 
     Raises:
         AttackError: an argument out of range, or numbers above 1e9.
+
+    Examples:
+        >>> records_for_auc(0.6, half_width=0.02)
+        (1524, 1524)
     """
     _share("an AUC", auc)
     _share("a half width", half_width)
@@ -180,6 +192,10 @@ def paired_t_power(targets: int, difference: float, sd: float, alpha: float = 0.
 
     Raises:
         AttackError: an argument out of range.
+
+    Examples:
+        >>> round(paired_t_power(targets=16, difference=0.02, sd=0.02), 2)
+        0.96
     """
     _share("a level", alpha)
     if targets < 2 or not 0 < sd < math.inf or not math.isfinite(difference):

@@ -78,6 +78,12 @@ def roc(scores: FloatArray, members: BoolArray) -> Roc:
     Args:
         scores: float [n], finite.
         members: bool [n].
+
+    Examples:
+        >>> import numpy as np
+        >>> curve = roc(np.array([4.0, 3.0, 2.0, 1.0]), np.array([True, False, True, False]))
+        >>> curve.tpr.tolist(), curve.fpr.tolist()
+        ([0.0, 0.5, 0.5, 1.0, 1.0], [0.0, 0.0, 0.5, 0.5, 1.0])
     """
     inside, outside = (np.sort(part) for part in split_scores(scores, members))
     values = np.unique(scores)[::-1].astype(np.float64)
@@ -91,7 +97,13 @@ def roc(scores: FloatArray, members: BoolArray) -> Roc:
 
 
 def auc(scores: FloatArray, members: BoolArray) -> float:
-    """P[member > nonmember] + P[equal] / 2, by midranks (Mann-Whitney); the area under the chords of `roc`."""
+    """P[member > nonmember] + P[equal] / 2, by midranks (Mann-Whitney); the area under the chords of `roc`.
+
+    Examples:
+        >>> import numpy as np
+        >>> auc(np.array([4.0, 3.0, 2.0, 1.0]), np.array([True, False, True, False]))
+        0.75
+    """
     inside, outside = split_scores(scores, members)
     m, n = len(inside), len(outside)
     ranks = scipy.stats.rankdata(np.concatenate((inside, outside)))
@@ -140,6 +152,14 @@ def tpr_at_fpr(scores: FloatArray, members: BoolArray, alpha: float) -> Operatin
         scores: float [n].
         members: bool [n].
         alpha: in (0, 1].
+
+    Examples:
+        >>> import numpy as np
+        >>> scores, members = np.array([4.0, 3.0, 2.0, 1.0]), np.array([True, False, True, False])
+        >>> tpr_at_fpr(scores, members, 0.5).tpr
+        1.0
+        >>> tpr_at_fpr(scores, members, 0.01).note
+        'not resolvable: 0.01 of 2 nonmembers is less than one record; 100 nonmembers are needed'
     """
     curve = roc(scores, members)
     m, n = curve.n_members, curve.n_nonmembers

@@ -79,6 +79,11 @@ def mean_over_targets(values: Sequence[float | None], level: float = 0.95) -> Ta
 
     Raises:
         AttackError: an infinite value.
+
+    Examples:
+        >>> mean = mean_over_targets([0.6, 0.7, None, 0.8])
+        >>> round(mean.value, 3), round(mean.low, 3), round(mean.high, 3), mean.note
+        (0.7, 0.452, 0.948, '1 of 4 targets have no value')
     """
     present, missing = _present(values)
     count = len(present)
@@ -114,6 +119,11 @@ def paired_over_targets(
 
     Raises:
         AttackError: different numbers of targets, or an infinite value.
+
+    Examples:
+        >>> difference = paired_over_targets([0.70, 0.80, 0.90], [0.60, 0.65, 0.70])
+        >>> round(difference.value, 3), round(difference.p_value, 3)
+        (0.15, 0.035)
 
     Source: Wilcoxon (Biometrics Bulletin 1945); zero differences are discarded, as there.
     """

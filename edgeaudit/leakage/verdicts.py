@@ -27,6 +27,12 @@ def verdict_figures(accused: BoolArray, members: BoolArray, rule: str) -> list[F
 
     Raises:
         AttackError: shapes or dtypes do not fit, or one of the two kinds is missing.
+
+    Examples:
+        >>> import numpy as np
+        >>> accused, members = np.array([True, False, False, False]), np.array([True, True, False, False])
+        >>> {figure.metric: figure.value for figure in verdict_figures(accused, members, "0.05")}
+        {'coverage@0.05': 0.25, 'ppv@0.05': 1.0, 'recall@0.05': 0.5, 'fpr@0.05': 0.0, 'forced_accuracy@0.05': 0.75}
     """
     if accused.shape != members.shape or accused.dtype != bool or members.dtype != bool:
         raise AttackError(f"verdicts {accused.shape} and memberships {members.shape} must be bool and of one length")

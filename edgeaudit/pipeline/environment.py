@@ -5,10 +5,10 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 
+from edgeaudit.devices.environment_runtimes import EnvironmentSpec
 from edgeaudit.exporters import pass_specs
 from edgeaudit.host.fingerprint import cpu_flags, cpu_name
 from edgeaudit.report.model import Environment
-from edgeaudit.runtimes.in_environment import EnvironmentSpec
 from edgeaudit.runtimes.registry import runtime_specs
 
 __all__ = ["current_environment", "installed", "version"]

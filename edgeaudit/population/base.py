@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from edgeaudit.errors import DataError, SplitError
 from edgeaudit.population.sources import Raw
 from edgeaudit.population.split import Duplicates, Split, content_groups, draw_split
+from edgeaudit.randomness import stream
 
 __all__ = [
     "HALF", "NULL", "SHADOW", "TARGET", "Declared", "Population", "Role", "numbered", "prepare_records", "scale_only",
@@ -44,12 +44,6 @@ def _kind(role: Role) -> tuple[str, int]:
     """A role's kind and number."""
     kind, _, number = role.rpartition("-")
     return (kind, int(number)) if number.isdecimal() else (role, 0)
-
-
-def stream(seed: int, *names: object) -> np.random.Generator:
-    """A generator of its own for each purpose: the draws of one do not depend on how many others there are."""
-    words = [zlib.crc32(str(name).encode()) for name in names]
-    return np.random.default_rng(np.random.SeedSequence([seed, *words]))
 
 
 def prepare_records(raw: Raw, layout: str) -> npt.NDArray[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgeaudit.devices.transport import LOCAL
+from edgeaudit.endpoint import LOCAL
 from edgeaudit.report.compared import significant
 from edgeaudit.report.lookup import AUC, TPR, Lookup, series_label
 from edgeaudit.report.model import Comparison, DeviceFormat, DeviceInfo, SameFile

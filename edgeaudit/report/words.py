@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from edgeaudit.devices.transport import LOCAL
+from edgeaudit.endpoint import LOCAL
 from edgeaudit.report.model import LeakageRow
 
 __all__ = [

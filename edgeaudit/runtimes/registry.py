@@ -25,7 +25,7 @@ RUNTIMES: Registry[Runtime, RuntimeSpec] = Registry(
         "torch": "edgeaudit.runtimes.torch:TorchReference",
         "keras": "edgeaudit.runtimes.keras:KerasReference",
         "tf-lite": "edgeaudit.runtimes.tf_lite:TfLite",
-        "tflite-runtime": "edgeaudit.runtimes.in_environment:TfliteRuntimeElsewhere",
+        "tflite-runtime": "edgeaudit.devices.environment_runtimes:TfliteRuntimeElsewhere",
     },
     error=ArtifactError,
     named_by_spec=True,

@@ -18,13 +18,13 @@ import pytest
 from edgeaudit.config.entries import PassEntry, RuntimeEntry
 from edgeaudit.config.formats import FormatUse
 from edgeaudit.devices.agent_process import AgentProcess
+from edgeaudit.devices.environment_runtimes import EnvironmentRuntime, EnvironmentSpec, TfliteRuntimeElsewhere
 from edgeaudit.devices.environments import Environment
 from edgeaudit.errors import AgreementError, ArtifactError, DeviceError, MissingEnvironment, SpecError
 from edgeaudit.filetypes.agreement import require_agreement
 from edgeaudit.filetypes.artifact import Artifact, file_sha256
 from edgeaudit.formats.presets import FORMATS, PassUse
 from edgeaudit.formats.resolve import find_format
-from edgeaudit.runtimes.in_environment import EnvironmentRuntime, EnvironmentSpec, TfliteRuntimeElsewhere
 from edgeaudit.runtimes.registry import find_runtime
 from tests.exporters.toys import artifact, pushed, sealed, toy
 from tests.runtimes.served import tflite_artifact

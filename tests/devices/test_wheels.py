@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import zipfile
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from edgeaudit.devices.profiles import find_profile, profile_names
 from edgeaudit.devices.qemu import wheels
+from edgeaudit.devices.qemu.pin_wheels import pin_wheels
 from edgeaudit.devices.qemu.prepare import wheel_sets
 from edgeaudit.devices.qemu.wheels import WheelSet, fetch_wheels, known_hashes
 from edgeaudit.errors import ToolchainError
@@ -86,3 +88,14 @@ def test_hashes_of_every_profile_are_committed(name: str) -> None:
         assert wanted.key in known_hashes()
         assert wanted.pinned is not None
         assert set(wanted.requirements) <= set(wanted.pinned)
+
+
+def test_only_sets_without_committed_hashes_are_resolved(tiny: Path, tmp_path: Path) -> None:
+    key, hashes = next(iter(known_hashes().items()))
+    head, _, requirements = key.partition(": ")
+    machine, _, python, _, libc = head.split()
+    committed = WheelSet(machine, python, libc, tuple(requirements.split()))
+    pin_wheels([committed, TINY], tmp_path / "hashes.json")  # pip has no index, so it can resolve TINY alone
+    digest = hashlib.sha256(tiny.read_bytes()).hexdigest()
+    expected = {key: dict(hashes), TINY.key: {"edgeaudit-tiny==1.0": digest}}
+    assert json.loads((tmp_path / "hashes.json").read_text()) == expected

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from edgeaudit.devices.environment_runtimes import EnvironmentSpec
 from edgeaudit.errors import ArtifactError, MissingToolchain
 from edgeaudit.filetypes.artifact import Artifact, Manifest, TensorSpec
 from edgeaudit.host.fingerprint import int8_sums_saturate
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
-from edgeaudit.runtimes.in_environment import EnvironmentSpec
 from edgeaudit.runtimes.registry import find_runtime, runtime_specs
 from tests.runtimes.served import (
     WEIGHTS,

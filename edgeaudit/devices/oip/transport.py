@@ -17,8 +17,9 @@ import numpy.typing as npt
 from edgeaudit.agent.served import runtime_class
 from edgeaudit.agent.tensors import DATATYPES, Head, datatype_of
 from edgeaudit.devices.oip.client import OipClient
-from edgeaudit.devices.serving import ClientServing
-from edgeaudit.devices.transport import Reach, TransportSpec, Way
+from edgeaudit.devices.oip.serving import ClientServing
+from edgeaudit.devices.transport import TransportSpec, Way
+from edgeaudit.endpoint import Reach
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, ProtocolError
 from edgeaudit.filetypes.artifact import Artifact, Manifest, TensorSpec
 

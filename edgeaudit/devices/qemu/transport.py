@@ -10,7 +10,8 @@ from typing import Any
 from edgeaudit.devices.agent_process import AgentProcess
 from edgeaudit.devices.profiles import find_profile
 from edgeaudit.devices.qemu.prepare import Emulation
-from edgeaudit.devices.transport import Reach, Serving, TransportSpec, Way
+from edgeaudit.devices.transport import Serving, TransportSpec, Way
+from edgeaudit.endpoint import Reach
 from edgeaudit.errors import DeviceError
 
 __all__ = ["EmulatedWay"]

@@ -1,9 +1,9 @@
 """Wheels for another machine or Python than this one, in a folder.
 
 pip does it. What it may install is committed in `wheel_hashes.json`: for every set of requirements of the device
-profiles, all packages that the set needs, with their SHA-256, which pip checks (`--require-hashes`). `python -m
-edgeaudit.devices.qemu.wheels` writes that file anew (`make wheel-hashes`). A set that is not in it, of a profile of the
-user's own, is resolved by pip and checked against nothing but the index; its hashes are recorded either way.
+profiles, all packages that the set needs, with their SHA-256, which pip checks (`--require-hashes`); `pin_wheels`
+writes that file. A set that is not in it, of a profile of the user's own, is resolved by pip and checked against
+nothing but the index; its hashes are recorded either way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -23,9 +23,11 @@ from pathlib import Path
 
 from edgeaudit.errors import ToolchainError, store_errors
 
-__all__ = ["Wheel", "WheelSet", "fetch_wheels", "known_hashes"]
+__all__ = ["HASHES", "Wheel", "WheelSet", "fetch_wheels", "known_hashes", "resolved_hashes"]
 
-_HASHES = "wheel_hashes.json"
+HASHES = "wheel_hashes.json"
+"""The file in this package with the committed hashes."""
+
 _GLIBC = (41, 39, 36, 35, 34, 31, 28, 27, 26, 24, 17)
 """Minor versions of glibc 2 that wheels are tagged with, the newest first."""
 _OLD_TAGS = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
@@ -66,7 +68,7 @@ class WheelSet:
 def known_hashes() -> Mapping[str, Mapping[str, str]]:
     """The committed hashes: key of a set -> name==version -> SHA-256."""
     found: dict[str, dict[str, str]] = json.loads(
-        resources.files("edgeaudit.devices.qemu").joinpath(_HASHES).read_text(encoding="utf-8")
+        resources.files("edgeaudit.devices.qemu").joinpath(HASHES).read_text(encoding="utf-8")
     )
     return found
 
@@ -92,6 +94,15 @@ def fetch_wheels(wanted: WheelSet, folder: Path) -> tuple[Wheel, ...]:
         local = ["--no-index", "--no-deps", "--no-compile", "--target", str(folder), *_target(wanted)]
         _pip(["install", *local, *map(str, files)], what)
     return wheels
+
+
+def resolved_hashes(wanted: WheelSet) -> dict[str, str]:
+    """name==version -> SHA-256, as pip resolves the set today; `ToolchainError` where pip is missing or fails."""
+    with tempfile.TemporaryDirectory(prefix="edgeaudit-pip-") as scratch:
+        asked = ["download", "--dest", scratch, *_target(wanted), *wanted.requirements]
+        _pip(asked, f"resolving {wanted.key}")
+        wheels = map(_wheel, sorted(Path(scratch).glob("*.whl")))
+        return {f"{wheel.name}=={wheel.version}": wheel.sha256 for wheel in wheels}
 
 
 def _target(wanted: WheelSet) -> list[str]:
@@ -128,26 +139,3 @@ def _pip(arguments: Sequence[str], what: str) -> None:
 def _environment() -> dict[str, str]:
     """The host's, with its index and proxy; without constraints, which are of the packages of this Python."""
     return {**os.environ, "PIP_CONSTRAINT": ""}
-
-
-def _resolved(wanted: WheelSet) -> dict[str, str]:
-    """name==version -> SHA-256, as pip resolves the set today."""
-    with tempfile.TemporaryDirectory(prefix="edgeaudit-pip-") as scratch:
-        asked = ["download", "--dest", scratch, *_target(wanted), *wanted.requirements]
-        _pip(asked, f"resolving {wanted.key}")
-        wheels = map(_wheel, sorted(Path(scratch).glob("*.whl")))
-        return {f"{wheel.name}=={wheel.version}": wheel.sha256 for wheel in wheels}
-
-
-def _write(sets: Iterable[WheelSet]) -> None:
-    known = known_hashes()
-    found = {wanted.key: dict(known.get(wanted.key) or _resolved(wanted)) for wanted in sets}
-    path = Path(str(resources.files("edgeaudit.devices.qemu").joinpath(_HASHES)))
-    path.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    from edgeaudit.devices.profiles import find_profile, profile_names
-    from edgeaudit.devices.qemu.prepare import wheel_sets
-
-    _write(wanted for name in profile_names() for wanted in wheel_sets(find_profile(name)).values())

@@ -22,11 +22,12 @@ from edgeaudit.agent import RUNTIMES
 from edgeaudit.agent.served import runtime_class
 from edgeaudit.devices.agent_file import OLDEST_PYTHON, agent_bytes
 from edgeaudit.devices.oip.client import OipClient
+from edgeaudit.devices.oip.serving import ClientServing
 from edgeaudit.devices.profiles import find_profile
-from edgeaudit.devices.serving import ClientServing
 from edgeaudit.devices.shipping import shipped
 from edgeaudit.devices.ssh.link import FarProgram, ProgramEnded, SshLink, require_address
-from edgeaudit.devices.transport import Reach, TransportSpec, Way
+from edgeaudit.devices.transport import TransportSpec, Way
+from edgeaudit.endpoint import Reach
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, MissingToolchain
 from edgeaudit.filetypes.artifact import Artifact, file_sha256
 

@@ -1,0 +1,70 @@
+"""audit.json: the one result of an audit, versioned, with a published JSON Schema.
+
+Everything else that is shown (terminal table, HTML) is made from this and from nothing else. Import the types from
+here; the files of this package group them.
+"""
+
+from edgeaudit.report.model.audit import Audit, Environment, PopulationInfo, ToolInfo
+from edgeaudit.report.model.base import SCHEMA_VERSION
+from edgeaudit.report.model.devices import DeviceFormat, DeviceInfo, PlacesCompared
+from edgeaudit.report.model.formats import (
+    Accuracy,
+    Agreement,
+    ArtifactInfo,
+    FormatResult,
+    Latency,
+    Outputs,
+    PassInfo,
+    Quality,
+    RuntimeInfo,
+    SameFile,
+)
+from edgeaudit.report.model.leakage import (
+    AcrossTargets,
+    CalibrationLeak,
+    Comparison,
+    Curve,
+    ExposedRecord,
+    LeakageRow,
+    NullHistogram,
+    PCalibration,
+    TogetherRow,
+    TogetherSingle,
+    WeakerExposure,
+)
+from edgeaudit.report.model.verdict import Budget, Control, Verdict
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Accuracy",
+    "AcrossTargets",
+    "Agreement",
+    "ArtifactInfo",
+    "Audit",
+    "Budget",
+    "CalibrationLeak",
+    "Comparison",
+    "Control",
+    "Curve",
+    "DeviceFormat",
+    "DeviceInfo",
+    "Environment",
+    "ExposedRecord",
+    "FormatResult",
+    "Latency",
+    "LeakageRow",
+    "NullHistogram",
+    "Outputs",
+    "PCalibration",
+    "PassInfo",
+    "PlacesCompared",
+    "PopulationInfo",
+    "Quality",
+    "RuntimeInfo",
+    "SameFile",
+    "TogetherRow",
+    "TogetherSingle",
+    "ToolInfo",
+    "Verdict",
+    "WeakerExposure",
+]

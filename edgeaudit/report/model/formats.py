@@ -1,0 +1,168 @@
+"""What each format is: its passes, runtime and file, and how well the file answers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from edgeaudit.report.model.base import Model, Table, Versions
+
+__all__ = [
+    "Accuracy",
+    "Agreement",
+    "ArtifactInfo",
+    "FormatResult",
+    "Latency",
+    "Outputs",
+    "PassInfo",
+    "Quality",
+    "RuntimeInfo",
+    "SameFile",
+]
+
+
+class PassInfo(Model):
+    """One toolchain step of a format, as applied to the target."""
+
+    name: str
+    params: Table
+    versions: Versions
+
+
+class RuntimeInfo(Model):
+    """What served the artifact."""
+
+    name: str
+    version: str
+    options: Table
+
+
+class ArtifactInfo(Model):
+    """The target's file.
+
+    companions: SHA-256 of the files that ship beside it, by name; bytes counts them. calibration_audited: calibration
+    records that are audited, too, which is a leak of its own. found: what was read from a file that was made elsewhere,
+    and what its answers say of it.
+    """
+
+    file: str
+    sha256: str
+    bytes: int
+    softmax_inside: bool
+    calibration_policy: str | None
+    calibration_records: int
+    calibration_audited: int = 0
+    companions: dict[str, str] = Field(default={})
+    found: tuple[str, ...] = ()
+
+
+class Accuracy(Model):
+    """Share of records whose largest output is the label.
+
+    shadow_*: mean over the shadows, on the records that each did and did not train on.
+    """
+
+    train: float
+    test: float
+    shadow_train: float | None = None
+    shadow_test: float | None = None
+
+
+class Outputs(Model):
+    """How coarse the answers are.
+
+    distinct: number of different true-class probabilities. tie_mass: share of records whose value another shares.
+    """
+
+    distinct: int
+    tie_mass: float
+
+
+class Agreement(Model):
+    """Artifact against its trained model, on check records: the target's figures, and the worst shadow's."""
+
+    records: int
+    max_abs: float
+    rel_rms: float
+    top1: float
+    range_ratio: float
+    worst_class: float
+    worst_shadow_rel_rms: float | None = None
+    worst_shadow_top1: float | None = None
+
+
+class Quality(Model):
+    """What the target's file costs to ship, beside `ArtifactInfo.bytes` and `Accuracy.test`.
+
+    compressed_bytes: of the file and its companions, each by itself, as `compression` says. zeros of weights: entries
+    of its constants with more than one dimension; a weight that is an integer is zero at its zero point. sparsity:
+    zeros / weights. All three are null where the file's weights cannot be read, and `note` says why.
+    """
+
+    compressed_bytes: int
+    compression: str
+    weights: int | None
+    zeros: int | None
+    sparsity: float | None
+    note: str | None = None
+
+
+class FormatResult(Model):
+    """One format on one device. status `failed` carries the error and has no figures."""
+
+    id: str
+    device: str
+    status: Literal["ok", "failed"]
+    summary: str
+    precision: str
+    passes: tuple[PassInfo, ...] = ()
+    runtime: RuntimeInfo | None = None
+    artifact: ArtifactInfo | None = None
+    accuracy: Accuracy | None = None
+    outputs: Outputs | None = None
+    agreement: Agreement | None = None
+    quality: Quality | None = None
+    error: str | None = None
+
+
+class Latency(Model):
+    """How long the runtime took for one batch of `batch` records, in milliseconds, on the device of `format`.
+
+    median_ms, p95_ms: of `n` calls of the runtime itself, one after the other, on records in the file's own layout and
+    dtype, while no other job of the audit ran; ..._low, ..._high: 95% intervals by order statistics over these calls,
+    null where n cannot bound them. record_ms: median_ms / batch. cpu_share: CPU time over wall time of the calls; far
+    below 1 where other programs took the processor. All null where the format cannot take the batch; note says why.
+    """
+
+    format: str
+    device: str
+    batch: int
+    threads: int
+    n: int = 0
+    median_ms: float | None = None
+    median_low: float | None = None
+    median_high: float | None = None
+    p95_ms: float | None = None
+    p95_low: float | None = None
+    p95_high: float | None = None
+    record_ms: float | None = None
+    cpu_share: float | None = None
+    note: str | None = None
+
+
+class SameFile(Model):
+    """The first target's file asked in two places about the same `records`: on two devices, or in two runtimes.
+
+    format, device: one place; other_format, other_device: the other. rows: that differ in some value. max_abs: the
+    largest difference, in the file's own units. top1: records whose largest class is another.
+    """
+
+    format: str
+    device: str
+    other_format: str
+    other_device: str
+    records: int
+    rows: int
+    max_abs: float
+    top1: int

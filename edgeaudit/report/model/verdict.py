@@ -1,0 +1,55 @@
+"""Whether the audit is sound and within budget."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from edgeaudit.report.model.base import Model
+
+__all__ = ["Budget", "Control", "Verdict"]
+
+
+class Control(Model):
+    """A check of the audit itself; one that failed makes it invalid.
+
+    value, low, high: the figure that was tested (an AUC of members against nonmembers, or a share) with its 95%
+    interval. p_value: corrected for the control's other tests. n: records that the figure rests on. format null: the
+    control is of the whole audit.
+    """
+
+    name: str
+    status: Literal["holds", "failed", "not run", "warning"]
+    statement: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    n: int | None = None
+    format: str | None = None
+    note: str | None = None
+
+
+class Budget(Model):
+    """One budget and how it came out; `low`/`high` is the interval it was judged on. device null: all devices."""
+
+    metric: str
+    level: Literal["warn", "error"]
+    limit: str
+    format: str
+    attack: str
+    subset: str
+    verdict: Literal["pass", "fail", "inconclusive"]
+    value: float | None
+    low: float | None
+    high: float | None
+    note: str | None = None
+    device: str | None = None
+
+
+class Verdict(Model):
+    """The audit's outcome. exit_code: 0 within budget or not judged, 1 exceeded, 2 error, 3 inconclusive or invalid."""
+
+    outcome: Literal["within budget", "not judged", "budget exceeded", "error", "inconclusive", "invalid"]
+    exit_code: Literal[0, 1, 2, 3]
+    reasons: tuple[str, ...]
+    budgets: tuple[Budget, ...]
