@@ -101,6 +101,14 @@ def steep() -> nn.Module:
     return module.eval()
 
 
+def adding() -> nn.Module:
+    """Two equal answers: the sum of 2 values."""
+    module = nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        module.weight.fill_(1)
+    return module.eval()
+
+
 def converted(
     folder: Path,
     passes: Sequence[str],
