@@ -17,6 +17,8 @@ from edgeaudit.host.fingerprint import int8_sums_saturate, onednn_sums_saturate
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 from tests.agent.probe_files import MAKERS, make
 
+pytestmark = pytest.mark.isa
+
 COMMITTED = Path(str(resources.files("edgeaudit"))) / "agent" / FOLDER
 
 

@@ -16,6 +16,8 @@ from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
 from tests.exporters.toys import RECIPES, Toy, artifact, pushed, toy
 
+pytestmark = pytest.mark.isa
+
 COMPRESSED = [f for f in FORMATS.values() if f.passes and starts_from(f) == "torch"]
 CHANNELS_LAST = {"tflite": "NHWC", "onnx": "NCHW", "openvino": "NCHW", "executorch": "NCHW"}
 INTEGERS = {"aeq.static-int8": "int8", "aeq.static-int16x8": "int16", "litert.pt2e-int8": "int8"}

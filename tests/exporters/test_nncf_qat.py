@@ -24,7 +24,7 @@ from edgeaudit.recipes.training import logits, train
 from edgeaudit.runtimes.registry import find_runtime
 from tests.exporters.toys import Toy, apply, artifact, pushed, toy
 
-pytestmark = pytest.mark.toolchain
+pytestmark = [pytest.mark.toolchain, pytest.mark.isa]
 
 QAT = PassUse("nncf.qat")
 

@@ -9,6 +9,8 @@ import pytest
 
 from edgeaudit.host import fingerprint, processor
 
+pytestmark = pytest.mark.isa
+
 CPUINFO = Path("/proc/cpuinfo")
 ON_X86 = platform.machine() == "x86_64" and CPUINFO.exists()
 

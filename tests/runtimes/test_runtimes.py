@@ -33,6 +33,8 @@ from tests.runtimes.served import (
     tflite_artifact,
 )
 
+pytestmark = pytest.mark.isa
+
 RECORDS = np.array([[1, 0], [0, 1], [0.5, -0.5], [-1, 1], [0.25, 1]], np.float32)
 EXPECTED = np.array([[10, 0], [0, -1], [5, 0.5], [-10, -1], [2.5, -1]], np.float32)
 
