@@ -169,9 +169,9 @@ def test_the_recipes_own_loop(tmp_path: Path, name: str, precision: Any) -> None
 
 
 def test_nothing_is_compiled(tmp_path: Path) -> None:
+    find_pass("nncf.qat").apply(job(Recipe("mlp", (5,), 3), tmp_path, epochs=1))
     from nncf.torch.quantization import quantize_functions
 
-    find_pass("nncf.qat").apply(job(Recipe("mlp", (5,), 3), tmp_path, epochs=1))
     assert quantize_functions.QuantizedFunctionsCPU._loaded_namespace is None
 
 

@@ -16,6 +16,7 @@ import pytest
 from edgeaudit.errors import ArtifactError, MissingToolchain
 from edgeaudit.filetypes.artifact import Artifact, Manifest, TensorSpec
 from edgeaudit.host.fingerprint import onednn_flags, onednn_sums_saturate
+from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 from edgeaudit.runtimes.in_environment import EnvironmentSpec
 from edgeaudit.runtimes.registry import find_runtime, runtime_specs
@@ -366,7 +367,8 @@ CAPABILITY = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
 @pytest.mark.parametrize("precision", list(ROUNDED))
 def test_a_precision_is_computed_in_or_refused(tmp_path: Path, precision: str) -> None:
     """Which of them the CPU has, the plugin says; what it computes in, its answers say."""
-    import openvino
+    with quiet(NO_TELEMETRY):
+        import openvino
 
     has = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     others = ", ".join(name for name, word in CAPABILITY.items() if word in has and name != precision)
