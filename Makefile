@@ -9,7 +9,7 @@ WORKERS ?= 2
 # Hundreds of processes import the package in a run of the tests; each would compile it anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: audit test check lint types benchmark benchmark-cifar10 formats wheel-hashes clean
+.PHONY: audit test test-isa check lint types benchmark benchmark-cifar10 formats wheel-hashes clean
 
 # The audit of the README: digits, thirteen formats, twenty shadows.
 audit: $(READY)
@@ -18,6 +18,16 @@ audit: $(READY)
 # Everything: style, types, all tests (toolchains, whole audits, the wheel in an environment of its own).
 test: $(READY) lint types
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal --durations 20
+
+# Tests whose expectations depend on the CPU's instructions: on this CPU, then without BF16, then with AVX2 alone. The limits
+# reach OpenVINO (oneDNN) and torch. QEMU=path/to/qemu-x86_64 adds a CPU without VNNI for all runtimes (`edgeaudit devices
+# emulate intel-haswell` fetches QEMU); in one process, as pytest's workers would run on the host's CPU.
+ISA_TESTS := -q -m "isa and not matrix"
+test-isa: $(READY)
+	$(BIN)/pytest $(ISA_TESTS) -n $(WORKERS) --dist worksteal
+	ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI $(BIN)/pytest $(ISA_TESTS) -n $(WORKERS) --dist worksteal
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(BIN)/pytest $(ISA_TESTS) -n $(WORKERS) --dist worksteal
+	$(if $(QEMU),$(QEMU) -cpu Haswell $(BIN)/python -m pytest $(ISA_TESTS))
 
 # The quick loop.
 check: $(READY) lint types

@@ -5,8 +5,9 @@ Two tiny models for each kind of file, in `probe_files/` (tests/agent/probe_file
 - int8: 127 times the sum of 8 numbers from 0 to 255, u8 or s8 by s8. For 255 throughout that is 259,080. Kernels that
   add pairs of products in 16 bits answer at most 4 * 32,767 = 131,068; a runtime that was told to compute in float16
   answers infinity, since that ends at 65,504.
-- float: the sum of 2 numbers. 2048 + 1 is 2049 with float32's 24 bits, 2048 with the 11 of float16; 256 + 1 is 257 with
-  either, and 256 or 258 with the 8 of bfloat16.
+- float: the sum of 2 numbers. 2049 + 0 is 2049 with float32's 24 bits, 2048 with the 11 of float16; 257 + 0 is 257 with
+  either, and 256 or 258 with the 8 of bfloat16. Kernels that round what they read are found as well as those that round
+  their sums: OpenVINO on x86 takes bfloat16 and adds in float32, 2048 + 1 being 2049.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ FOLDER = "probe_files"
 
 PROBES: Mapping[str, npt.NDArray[np.float32]] = {
     "int8": np.full((1, 8), 255, np.float32),
-    "float": np.array([[2048, 1], [256, 1]], np.float32),
+    "float": np.array([[2049, 0], [257, 0]], np.float32),
 }
 """Name -> the records that are asked."""
 

@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.errors import ArtifactError
-from edgeaudit.host.fingerprint import cpu_name, int8_sums_saturate
+from edgeaudit.host.fingerprint import cpu_flags, cpu_name, onednn_flags, onednn_sums_saturate
 from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 
 __all__ = ["OpenVino"]
 
-_PRECISIONS = ("f32", "bf16", "f16")
+_PRECISIONS = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
+"""What the option can be -> the CPU plugin's word for it among its OPTIMIZATION_CAPABILITIES."""
 _OWN = "default"
 
 
@@ -23,12 +24,14 @@ class OpenVino(Runtime):
 
     batch: the model is reshaped to it, so nothing is dynamic.
     precision: what it computes in where it is not int8. OpenVINO's own default is bf16 on x86 CPUs that have it and f16
-        on ARM, other answers on other CPUs, so it is always stated, as `default` where that is what is wanted. A CPU
-        that lacks the stated one computes in float32 without a word (openvino 2026.4); that is an error here.
+        on ARM, other answers on other CPUs, so it is always stated, as `default` where that is what is wanted. Where
+        the CPU lacks the stated one the plugin computes in another without a word, f32 for bf16 and the one of f32
+        and bf16 that it prefers for f16 (openvino 2026.4); that is an error here.
     integer_kernels: whether int8 models run in integers. `auto` says no on x86 CPUs without VNNI, where the plugin's
         integer kernels add products in 16 bits and saturate: 131,068 for 259,080 with unsigned activations, 1,020 for
         129,032 with signed ones (openvino 2026.4, AVX2). Without them the quantised graph is computed in floats,
-        rounding where it rounds on a device. `docs/decisions/0006` has the measurements.
+        rounding where it rounds on a device; that takes two settings, since on CPUs with VNNI the plugin also rounds
+        the inputs of layers whose weights alone are int8. `docs/decisions/0006` has the measurements.
     """
 
     spec = RuntimeSpec(
@@ -52,7 +55,7 @@ class OpenVino(Runtime):
                 f"the option 'integer_kernels' of 'openvino' is {integers!r}; it can be: auto, true, false"
             )
         if integers == "auto":
-            integers = self.options["integer_kernels"] = not int8_sums_saturate()
+            integers = self.options["integer_kernels"] = not onednn_sums_saturate()
         with quiet(NO_TELEMETRY):
             import openvino
 
@@ -60,21 +63,22 @@ class OpenVino(Runtime):
             model = core.read_model(self.artifact.path)
             (entry,) = model.inputs
             model.reshape([self.batch, *list(entry.get_partial_shape())[1:]])
-            settings: dict[str, Any] = {
-                "INFERENCE_NUM_THREADS": 1,
-                "NUM_STREAMS": 1,
-                "ENABLE_CPU_PINNING": False,  # every worker would be pinned to the same core
-            }
-            if precision != _OWN:
-                settings["INFERENCE_PRECISION_HINT"] = precision
-            if not integers:
-                settings["LP_TRANSFORMS_MODE"] = False  # the CPU plugin's own property, in no list of them
-            compiled = core.compile_model(model, "CPU", settings)
+            try:
+                compiled = core.compile_model(model, "CPU", _settings(precision, integers=integers))
+            except RuntimeError as exc:
+                if precision == "f32" or onednn_flags() == cpu_flags():
+                    raise
+                raise ArtifactError(
+                    f"OpenVINO cannot compute in {precision} while ONEDNN_MAX_CPU_ISA forbids instructions that "
+                    f"{cpu_name()} has; unset it, or set the option 'precision' to f32"
+                ) from exc
         given = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         if precision not in (given, _OWN):
+            capable = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            others = ", ".join(name for name, word in _PRECISIONS.items() if word in capable and name != precision)
             raise ArtifactError(
-                f"{cpu_name()} cannot compute in {precision}, OpenVINO would take {given}; set the option 'precision' "
-                f"to {given}, or audit on a device that can"
+                f"{cpu_name()} cannot compute in {precision}, and OpenVINO would take {given} without an error; set "
+                f"the option 'precision' to what this CPU has ({others}), or audit on a device that has {precision}"
             )
         self._engaged = (*compiled.get_property("EXECUTION_DEVICES"), given)
         self._request = compiled.create_infer_request()
@@ -85,3 +89,18 @@ class OpenVino(Runtime):
 
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return np.array(self._request.infer([block])[0])
+
+
+def _settings(precision: str, *, integers: bool) -> dict[str, Any]:
+    """The CPU plugin's properties."""
+    settings: dict[str, Any] = {
+        "INFERENCE_NUM_THREADS": 1,
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # every worker would be pinned to the same core
+    }
+    if precision != _OWN:
+        settings["INFERENCE_PRECISION_HINT"] = precision
+    if not integers:
+        settings["LP_TRANSFORMS_MODE"] = False  # the CPU plugin's own property, in no list of them
+        settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
+    return settings

@@ -13,9 +13,11 @@ import pytest
 
 from edgeaudit.agent import probes
 from edgeaudit.agent.probes import FOLDER, PROBES, _float, _int8, run_probes
-from edgeaudit.host.fingerprint import int8_sums_saturate
+from edgeaudit.host.fingerprint import int8_sums_saturate, onednn_sums_saturate
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 from tests.agent.probe_files import MAKERS, make
+
+pytestmark = pytest.mark.isa
 
 COMMITTED = Path(str(resources.files("edgeaudit"))) / "agent" / FOLDER
 
@@ -69,9 +71,16 @@ def test_this_machine(runtime: str) -> None:
 @pytest.mark.toolchain
 def test_kernels_that_saturate_are_found_where_there_are_some() -> None:
     """ONNX Runtime without the entry that this project sets, and OpenVINO's integers."""
-    expected = "saturating" if int8_sums_saturate() else "exact"
-    assert run_probes("onnxruntime", {"batch": 1, "session": {}})["int8"]["kernels"] == expected
-    assert run_probes("openvino", {"batch": 1, "integer_kernels": True})["int8"]["kernels"] == expected
+    onnx, openvino = ("saturating" if cut else "exact" for cut in (int8_sums_saturate(), onednn_sums_saturate()))
+    assert run_probes("onnxruntime", {"batch": 1, "session": {}})["int8"]["kernels"] == onnx
+    assert run_probes("openvino", {"batch": 1, "integer_kernels": True})["int8"]["kernels"] == openvino
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize(("precision", "kernels"), [("bf16", "bfloat16"), ("f16", "float16")])
+def test_half_precision_is_found_where_openvino_computes_in_it(precision: str, kernels: str) -> None:
+    found = run_probes("openvino", {"batch": 1, "precision": precision})["float"]
+    assert "error" in found or found["kernels"] == kernels
 
 
 def test_infinity_can_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,12 @@ import os
 import platform
 import shutil
 import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
+import psutil
 import pytest
 
 from edgeaudit.devices.qemu import debian
@@ -25,7 +29,10 @@ needs_apt = pytest.mark.skipif(
 
 
 class Archive:
-    """A mirror with one suite and one package, signed with a key of its own."""
+    """A mirror with one suite and one package, signed with a key of its own.
+
+    A context: gpg starts an agent that outlives it and the folder, so the agent is ended on leaving.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.home, self.keys = folder / "mirror", folder / "gnupg", folder / "keys.gpg"
@@ -35,6 +42,12 @@ class Archive:
         self.deb = self.folder / "pool" / "hello_1.0_amd64.deb"
         self._package(folder / "package")
         self.index()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        subprocess.run(["gpgconf", "--homedir", str(self.home), "--kill", "gpg-agent"], check=True, capture_output=True)
 
     @property
     def url(self) -> str:
@@ -81,8 +94,9 @@ class Archive:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Archive:
-    return Archive(tmp_path_factory.mktemp("archive"))
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    with Archive(tmp_path_factory.mktemp("archive")) as archive:
+        yield archive
 
 
 @pytest.fixture
@@ -91,6 +105,20 @@ def archive(made: Archive, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> A
     monkeypatch.setenv("EDGEAUDIT_DEBIAN", made.url)
     monkeypatch.setattr(debian, "_KEYS", made.keys)
     return made
+
+
+@needs_apt
+def test_no_gpg_agent_is_left(tmp_path: Path) -> None:
+    def agents() -> list[int]:
+        processes = psutil.process_iter(["pid", "cmdline"])
+        return [one.pid for one in processes if str(tmp_path) in " ".join(one.info["cmdline"] or ())]
+
+    with Archive(tmp_path):
+        assert agents()
+    end = time.monotonic() + 10
+    while agents() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not agents()
 
 
 @needs_apt
@@ -116,7 +144,8 @@ def test_an_archive_that_is_not_signed_is_refused(archive: Archive, tmp_path: Pa
 @needs_apt
 def test_another_key_is_refused(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (other := tmp_path / "other").mkdir()
-    monkeypatch.setattr(debian, "_KEYS", Archive(other).keys)
+    with Archive(other) as signed_by_another:
+        monkeypatch.setattr(debian, "_KEYS", signed_by_another.keys)
     with pytest.raises(ToolchainError, match=r"NO_PUBKEY.*newer package debian-archive-keyring"):
         fetch_debs("x86_64", "bookworm", ["hello"], tmp_path / "debs", alone=True)
 

@@ -27,7 +27,7 @@ from edgeaudit.runtimes.registry import find_runtime
 from tests.devices.boards import HASWELL, ISA, PI_4, PI_5
 from tests.exporters.toys import artifact, toy
 
-pytestmark = [pytest.mark.toolchain, pytest.mark.usefixtures("emulated_cache")]
+pytestmark = [pytest.mark.toolchain, pytest.mark.usefixtures("emulated_cache"), pytest.mark.isa]
 
 Write = Callable[[Profile], str]
 

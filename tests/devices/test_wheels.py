@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
+import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -76,9 +77,19 @@ def test_wheels_for_something_else_are_not_taken(tiny: Path, tmp_path: Path, wan
 
 
 def test_a_python_without_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(wheels, "PathFinder", SimpleNamespace(find_spec=lambda _: None))
     with pytest.raises(ToolchainError, match="Add it with: python -m ensurepip"):
         fetch_wheels(TINY, tmp_path / "packages")
+
+
+def test_looking_for_pip_runs_no_finder_of_others(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """setuptools has one that warns and drops distutils, where something imported it."""
+
+    def find_spec(name: str, *_: object) -> None:
+        assert name != "pip"
+
+    monkeypatch.setattr(sys, "meta_path", [SimpleNamespace(find_spec=find_spec), *sys.meta_path])
+    fetch_wheels(TINY, tmp_path / "packages")
 
 
 @pytest.mark.parametrize("name", profile_names())

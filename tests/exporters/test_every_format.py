@@ -1,4 +1,8 @@
-"""One suite over every format and every kind of network: the real converter, the real file, the real runtime."""
+"""One suite over every format and every kind of network: the real converter, the real file, the real runtime.
+
+`make test` takes pairs of them that meet every pass, runtime and kind of file with every network (representative.py);
+the others are marked `matrix`.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,15 @@ import torch
 from edgeaudit.errors import ArtifactError
 from edgeaudit.exporters import find_pass
 from edgeaudit.filetypes.agreement import agreement, comparable, require_agreement
-from edgeaudit.filetypes.artifact import Artifact
+from edgeaudit.filetypes.artifact import Artifact, Manifest
 from edgeaudit.formats.presets import FORMATS, Format, PassUse
 from edgeaudit.formats.resolve import starts_from
 from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
+from tests.exporters.representative import cases
 from tests.exporters.toys import RECIPES, Toy, artifact, pushed, toy
+
+pytestmark = pytest.mark.isa
 
 COMPRESSED = [f for f in FORMATS.values() if f.passes and starts_from(f) == "torch"]
 CHANNELS_LAST = {"tflite": "NHWC", "onnx": "NCHW", "openvino": "NCHW", "executorch": "NCHW"}
@@ -31,7 +38,7 @@ def fmt(request: pytest.FixtureRequest) -> Format:
 
 
 every_format = pytest.mark.parametrize("fmt", COMPRESSED, ids=lambda f: f.id, indirect=True)
-every_toy = pytest.mark.parametrize("name", RECIPES)
+every_pair = pytest.mark.parametrize(("fmt", "name"), cases(COMPRESSED, list(RECIPES)), indirect=["fmt"])
 
 
 def made(toy: Toy, fmt: Format) -> Artifact:
@@ -68,28 +75,30 @@ def test_passes_fit_together_and_end_in_what_the_runtime_serves(fmt: Format) -> 
 
 
 @pytest.mark.toolchain
-@every_toy
-@every_format
-def test_artifact_answers_like_torch(fmt: Format, name: str) -> None:
+@every_pair
+def test_the_file_is_what_it_says_and_answers_like_torch(fmt: Format, name: str) -> None:
+    """One test for each file, since files take long to make and the rest does not."""
     subject = toy(name)
-    runtime = served(fmt, made(subject, fmt))
+    one = made(subject, fmt)
+    _require_its_contract(one.manifest, fmt, subject)
+    runtime = served(fmt, one)
+    answers = runtime.query(subject.queries)
     found = require_agreement(
         reference(subject, fmt),
-        runtime.query(subject.queries),
+        answers,
         what=fmt.id,
         tolerance=fmt.tolerance,
         range_tolerance=fmt.range_tolerance,
     )
     assert found.records == len(subject.queries)
     assert found.top1 > (0.95 if fmt.id != "litert-int8-averaged" else 0.9)
+    # No answer depends on the records beside it.
+    some = [0, 1, 63, 64, 69]
+    alone = np.concatenate([runtime.query(subject.queries[i : i + 1]) for i in some])
+    np.testing.assert_array_equal(alone, runtime.query(subject.queries[:70])[some])
 
 
-@pytest.mark.toolchain
-@every_toy
-@every_format
-def test_the_contract_is_the_files_own(fmt: Format, name: str) -> None:
-    subject = toy(name)
-    manifest = made(subject, fmt).manifest
+def _require_its_contract(manifest: Manifest, fmt: Format, subject: Toy) -> None:
     channels_last = subject.recipe.shape[1:] + subject.recipe.shape[:1]
     image = len(subject.recipe.shape) == 3
     assert manifest.input.layout == (CHANNELS_LAST[manifest.kind] if image else "flat")
@@ -101,16 +110,6 @@ def test_the_contract_is_the_files_own(fmt: Format, name: str) -> None:
     assert (manifest.input.dtype, manifest.output.dtype) == (dtype, dtype)
     assert (manifest.input.scale is not None) == (dtype != "float32")
     assert not manifest.softmax_inside
-
-
-@pytest.mark.toolchain
-@every_format
-def test_an_answer_does_not_depend_on_the_records_beside_it(fmt: Format) -> None:
-    subject = toy("cnn-8x8x1")
-    runtime = served(fmt, made(subject, fmt))
-    together = runtime.query(subject.queries[:70])
-    alone = np.concatenate([runtime.query(subject.queries[i : i + 1]) for i in (0, 1, 63, 64, 69)])
-    np.testing.assert_array_equal(alone, together[[0, 1, 63, 64, 69]])
 
 
 @pytest.mark.toolchain

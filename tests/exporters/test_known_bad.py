@@ -18,7 +18,7 @@ from edgeaudit.formats.presets import FORMATS, PassUse
 from edgeaudit.runtimes.registry import find_runtime
 from tests.exporters.toys import Toy, artifact, pushed, sealed, toy
 
-pytestmark = pytest.mark.toolchain
+pytestmark = [pytest.mark.toolchain, pytest.mark.isa]
 
 INT8 = FORMATS["litert-int8"]
 FLOAT = FORMATS["onnx-fp32"]

@@ -24,7 +24,7 @@ from edgeaudit.recipes.training import logits, train
 from edgeaudit.runtimes.registry import find_runtime
 from tests.exporters.toys import Toy, apply, artifact, pushed, toy
 
-pytestmark = pytest.mark.toolchain
+pytestmark = [pytest.mark.toolchain, pytest.mark.isa]
 
 QAT = PassUse("nncf.qat")
 
@@ -70,17 +70,24 @@ def test_the_trained_model_answers_with_rounded_values() -> None:
     assert agreement(x, subject.answers(path)).rel_rms < 2e-3
 
 
-@pytest.mark.parametrize("export", ["onnx.export", "openvino.export"])
+# The runtime, its options, and the largest relative RMS difference. OpenVINO's floats round where torch does, so that
+# what is left are values halfway between two integers. Its integers add a residual block's branch before rounding it
+# (openvino 2026.4, CPUs with VNNI: the graph in float64 without that rounding gives its answers, and is .0063 from the
+# one with it); ONNX Runtime's are off by .0038 at most. Int8 after training is off by .01 to .06.
+SERVED = {
+    "onnxruntime": ("onnx.export", "onnxruntime", {}, 5e-3),
+    "openvino": ("openvino.export", "openvino", {}, 1e-2),
+    "openvino-floats": ("openvino.export", "openvino", {"integer_kernels": False}, 1e-3),
+}
+
+
+@pytest.mark.parametrize("served", SERVED)
 @pytest.mark.parametrize("name", ["separable-32x32x3", "residual-32x32x3"])
-def test_the_file_answers_like_the_model_that_rounds(export: str, name: str) -> None:
-    """Far closer than int8 after training is to its float model (.01 to .06), since it rounds the same."""
+def test_the_file_answers_like_the_model_that_rounds(served: str, name: str) -> None:
+    export, runtime, options, limit = SERVED[served]
     subject = toy(name)
-    passes = [QAT, PassUse(export)]
-    runtime = find_runtime({"onnx.export": "onnxruntime", "openvino.export": "openvino"}[export])
-    found = agreement(
-        subject.answers(pushed(subject, [QAT])[0]), runtime(artifact(subject, passes)).query(subject.queries)
-    )
-    assert found.rel_rms < 5e-3
+    answers = find_runtime(runtime)(artifact(subject, [QAT, PassUse(export)]), options).query(subject.queries)
+    assert agreement(subject.answers(pushed(subject, [QAT])[0]), answers).rel_rms < limit
 
 
 def test_training_with_the_rounding_makes_up_for_it() -> None:
@@ -162,9 +169,9 @@ def test_the_recipes_own_loop(tmp_path: Path, name: str, precision: Any) -> None
 
 
 def test_nothing_is_compiled(tmp_path: Path) -> None:
+    find_pass("nncf.qat").apply(job(Recipe("mlp", (5,), 3), tmp_path, epochs=1))
     from nncf.torch.quantization import quantize_functions
 
-    find_pass("nncf.qat").apply(job(Recipe("mlp", (5,), 3), tmp_path, epochs=1))
     assert quantize_functions.QuantizedFunctionsCPU._loaded_namespace is None
 
 

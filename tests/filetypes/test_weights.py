@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from edgeaudit.filetypes.registry import find_filetype
+from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 from tests.filetypes.samples import IMAGES, sparse_module
 from tests.runtimes.served import converted
 
@@ -102,8 +103,9 @@ def test_shapes_and_scales_are_no_weights(tmp_path: Path) -> None:
 
 
 def test_an_openvino_zero_point_is_what_the_weights_are_lessened_by(tmp_path: Path) -> None:
-    import openvino
-    from openvino import opset13 as ops
+    with quiet(NO_TELEMETRY):
+        import openvino
+        from openvino import opset13 as ops
 
     codes = np.array([[128, 5], [128, 130], [0, 128]], np.uint8)
     entry = ops.parameter([-1, 2], np.float32, name="input")
@@ -115,8 +117,9 @@ def test_an_openvino_zero_point_is_what_the_weights_are_lessened_by(tmp_path: Pa
 
 
 def test_packed_integers_of_four_bits_are_unpacked(tmp_path: Path) -> None:
-    import openvino
-    from openvino import opset13 as ops
+    with quiet(NO_TELEMETRY):
+        import openvino
+        from openvino import opset13 as ops
 
     codes = np.array([[0, -8, 7], [3, 0, -1]], np.int8)
     entry = ops.parameter([-1, 3], np.float32, name="input")

@@ -15,6 +15,7 @@ from torch import nn
 
 from edgeaudit.exporters import ExportJob, Product, find_pass
 from edgeaudit.filetypes.artifact import Artifact, Kind, Manifest, TensorSpec, file_sha256
+from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 
 # answer = 10 * first value, -1 * second value
 WEIGHTS = np.array([[10, 0], [0, -1]], np.float32)
@@ -72,8 +73,9 @@ def steep_int8_artifact(folder: Path) -> Artifact:
 
 def steep_openvino_artifact(folder: Path, *, signed: bool) -> Artifact:
     """Two equal answers: the sum of 8 whole numbers times 127. They are 8 bits, unsigned or signed; weights signed."""
-    import openvino
-    from openvino import opset13 as ops
+    with quiet(NO_TELEMETRY):
+        import openvino
+        from openvino import opset13 as ops
 
     low, high = (np.float32(-128), np.float32(127)) if signed else (np.float32(0), np.float32(255))
     entry = ops.parameter([-1, 8], np.float32, name="input")
@@ -98,6 +100,14 @@ def steep() -> nn.Module:
     module = nn.Linear(8, 2, bias=False)
     with torch.no_grad():
         module.weight.fill_(127)
+    return module.eval()
+
+
+def adding() -> nn.Module:
+    """Two equal answers: the sum of 2 values."""
+    module = nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        module.weight.fill_(1)
     return module.eval()
 
 

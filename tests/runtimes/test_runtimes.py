@@ -16,11 +16,13 @@ import pytest
 from edgeaudit.devices.environment_runtimes import EnvironmentSpec
 from edgeaudit.errors import ArtifactError, MissingToolchain
 from edgeaudit.filetypes.artifact import Artifact, Manifest, TensorSpec
-from edgeaudit.host.fingerprint import int8_sums_saturate
+from edgeaudit.host.fingerprint import onednn_flags, onednn_sums_saturate
+from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 from edgeaudit.runtimes.registry import find_runtime, runtime_specs
 from tests.runtimes.served import (
     WEIGHTS,
+    adding,
     converted,
     linear,
     onnx_artifact,
@@ -31,6 +33,8 @@ from tests.runtimes.served import (
     steep_openvino_artifact,
     tflite_artifact,
 )
+
+pytestmark = pytest.mark.isa
 
 RECORDS = np.array([[1, 0], [0, 1], [0.5, -0.5], [-1, 1], [0.25, 1]], np.float32)
 EXPECTED = np.array([[10, 0], [0, -1], [5, 0.5], [-10, -1], [2.5, -1]], np.float32)
@@ -318,7 +322,7 @@ def test_a_file_that_is_none(tmp_path: Path, name: str, kind: Any) -> None:
 def test_openvino(tmp_path: Path, batch: int) -> None:
     runtime = find_runtime("openvino")(openvino_artifact(tmp_path), {"batch": batch})
     np.testing.assert_allclose(runtime.query(RECORDS), EXPECTED, rtol=1e-6)
-    assert runtime.options == {"batch": batch, "precision": "f32", "integer_kernels": not int8_sums_saturate()}
+    assert runtime.options == {"batch": batch, "precision": "f32", "integer_kernels": not onednn_sums_saturate()}
 
 
 # 8 products with 127: of 255, 259,080; of 127, 129,032. Added in pairs in 16 bits each pair is at most 32,767, so the
@@ -340,23 +344,36 @@ def test_openvinos_integer_kernels_saturate_on_this_cpu_if_the_device_says_so(tm
     value, exact, cut = STEEP[signed]
     served = steep_openvino_artifact(tmp_path, signed=signed)
     answer = find_runtime("openvino")(served, {"integer_kernels": True}).query(np.full((1, 8), value, np.float32))
-    np.testing.assert_allclose(answer, np.full((1, 2), cut if int8_sums_saturate() else exact), rtol=1e-6)
+    np.testing.assert_allclose(answer, np.full((1, 2), cut if onednn_sums_saturate() else exact), rtol=1e-6)
+
+
+# 2049 has 12 significant bits and 257 has 9. float16 keeps 11 and bfloat16 8; halves are rounded to even.
+WIDE = np.array([[2049, 0], [257, 0]], np.float32)
+ROUNDED = {"f32": (2049, 257), "bf16": (2048, 256), "f16": (2048, 257)}
+CAPABILITY = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
 
 
 @pytest.mark.toolchain
-@pytest.mark.parametrize("precision", ["bf16", "f16"])
-def test_a_precision_that_the_cpu_lacks_is_refused(tmp_path: Path, precision: str) -> None:
-    """Which ones it has, the plugin's capabilities say, which the runtime does not look at."""
-    import openvino
+@pytest.mark.parametrize("precision", list(ROUNDED))
+def test_a_precision_is_computed_in_or_refused(tmp_path: Path, precision: str) -> None:
+    """Which of them the CPU has, the plugin says; what it computes in, its answers say."""
+    with quiet(NO_TELEMETRY):
+        import openvino
 
     has = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    served = openvino_artifact(tmp_path)
-    if {"bf16": "BF16", "f16": "FP16"}[precision] in has:
-        answers = find_runtime("openvino")(served, {"precision": precision}).query(RECORDS)
-        np.testing.assert_allclose(answers, EXPECTED, rtol=0.01)
-    else:
-        with pytest.raises(ArtifactError, match=f"cannot compute in {precision}, OpenVINO would take f32; set the opt"):
+    others = ", ".join(name for name, word in CAPABILITY.items() if word in has and name != precision)
+    refused = rf"cannot compute in {precision}, .* what this CPU has \({others}\)"
+    if precision != "f32" and "BF16" in has and "avx512f" not in onednn_flags():
+        refused = f"cannot compute in {precision} while ONEDNN_MAX_CPU_ISA forbids"  # which the plugin does not ask
+    elif CAPABILITY[precision] in has:
+        refused = ""
+    served = converted(tmp_path, ["openvino.export"], adding)
+    if refused:
+        with pytest.raises(ArtifactError, match=refused):
             find_runtime("openvino")(served, {"precision": precision})
+    else:
+        answers = find_runtime("openvino")(served, {"precision": precision}).query(WIDE)
+        np.testing.assert_array_equal(answers[:, 0], ROUNDED[precision])
 
 
 @pytest.mark.parametrize(

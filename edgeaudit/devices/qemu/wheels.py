@@ -9,7 +9,6 @@ nothing but the index; its hashes are recorded either way.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import subprocess
@@ -19,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from edgeaudit.errors import ToolchainError, store_errors
@@ -126,7 +126,7 @@ def _wheel(path: Path) -> Wheel:
 
 
 def _pip(arguments: Sequence[str], what: str) -> None:
-    if importlib.util.find_spec("pip") is None:
+    if PathFinder.find_spec("pip") is None:  # setuptools' own finder would also replace a distutils that was imported
         raise ToolchainError(f"{what} needs pip, and {sys.executable} has none. Add it with: python -m ensurepip")
     command = [sys.executable, "-I", "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())  # noqa: S603  ours
