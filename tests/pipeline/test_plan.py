@@ -14,7 +14,8 @@ from edgeaudit.config.audit import AuditSpec
 from edgeaudit.config.formats import FormatUse
 from edgeaudit.errors import AttackError, MissingToolchain, SpecError, SplitError
 from edgeaudit.formats.resolve import find_format
-from edgeaudit.graph import closure, job
+from edgeaudit.graph import closure
+from edgeaudit.graph import job as jobs_module
 from edgeaudit.graph.estimate import Rates, estimate, typical_seconds
 from edgeaudit.graph.job import Job, Ref
 from edgeaudit.graph.store import Store
@@ -167,13 +168,11 @@ def test_another_toolchain_version_never_meets_an_old_result(
     before = _plan(population).jobs
     real = metadata.version
     monkeypatch.setattr(metadata, "version", lambda name: "99" if name == package else real(name))
-    job._versions.cache_clear()
+    jobs_module._versions.cache_clear()
     after = _plan(population).jobs
-    job._versions.cache_clear()
+    jobs_module._versions.cache_clear()
     for ref, one in before.items():
-        depends = (package == "torch" and one.kind != "control") or (
-            isinstance(one, Query) and package in one.versions
-        )
+        depends = (package == "torch" and one.kind != "control") or (isinstance(one, Query) and package in one.versions)
         if depends:
             assert ref not in after
         if isinstance(one, Query) and one.runtime == untouched:
@@ -264,7 +263,9 @@ def test_another_parameter_runtime_or_limit_is_another_job(population: Populatio
 def test_logits_cannot_be_had_from_an_export_with_softmax() -> None:
     entry = {"name": "mine", "passes": [{"onnx.export": {"softmax": "inside"}}]}
     preflight(_spec(formats=[entry]))
-    with pytest.raises(SpecError, match=r"formats: 'mine' outputs probabilities; threat\.exposure: logits needs a format"):
+    with pytest.raises(
+        SpecError, match=r"formats: 'mine' outputs probabilities; threat\.exposure: logits needs a format"
+    ):
         preflight(_spec(formats=[entry], threat={"shadows": 3, "exposure": "logits"}))
 
 
