@@ -30,18 +30,17 @@ from edgeaudit.config.entries import entry_value
 from edgeaudit.config.yaml_text import flow_yaml
 from edgeaudit.errors import EdgeAuditError
 from edgeaudit.exporters import PassSpec, find_pass
-from edgeaudit.filetypes.artifact import Artifact
+from edgeaudit.filetypes.agreement import Agreement
 from edgeaudit.formats.incompatibilities import KNOWN_BAD
 from edgeaudit.formats.presets import FORMATS
 from edgeaudit.formats.resolve import starts_from
-from edgeaudit.graph.executor import RunResult
-from edgeaudit.graph.job import Job, JobRef
+from edgeaudit.graph.executor import AnyJob, RunResult
+from edgeaudit.graph.job import Ref
 from edgeaudit.graph.processes import LocalProcesses
 from edgeaudit.graph.store import Store
 from edgeaudit.pipeline.audit import Prepared, prepare
 from edgeaudit.runtimes.base import RuntimeSpec
 from edgeaudit.runtimes.registry import find_runtime
-from edgeaudit.stages.query import RESPONSES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, PART = ROOT / "docs" / "formats.md", Path("out") / "formats.md"
@@ -102,7 +101,7 @@ class Row:
     format: str
     error: str | None = None
     right: np.ndarray[Any, np.dtype[np.bool_]] | None = None
-    agreement: Mapping[str, Any] | None = None
+    agreement: Agreement | None = None
     bytes: int = 0
     packed: int = 0
 
@@ -133,15 +132,15 @@ def audit_of(model: Architecture, formats: Sequence[str], sizes: Sizes, data: Pa
     })  # fmt: skip
 
 
-def target_jobs(prepared: Prepared) -> dict[JobRef, Job]:
+def target_jobs(prepared: Prepared) -> dict[Ref, AnyJob]:
     """What the target's answers in every format need, in the plan's order."""
-    wanted: set[JobRef] = set()
-    waiting = [planned.target_query for planned in prepared.plan.formats]
+    wanted: set[Ref] = set()
+    waiting: list[AnyJob] = [planned.target_query for planned in prepared.plan.formats]
     while waiting:
-        ref = waiting.pop()
-        if ref in prepared.plan.jobs and ref not in wanted:
-            wanted.add(ref)
-            waiting += prepared.plan.jobs[ref].needs
+        job = waiting.pop()
+        if job.ref not in wanted:
+            wanted.add(job.ref)
+            waiting += job.needs
     return {ref: job for ref, job in prepared.plan.jobs.items() if ref in wanted}
 
 
@@ -155,14 +154,11 @@ def rows(prepared: Prepared, result: RunResult, store: Store) -> Iterator[Row]:
         if cause is not None:
             yield Row(planned.use.id, str(cause))
             continue
-        entry = store.entry(*planned.target_query)
-        answers = np.load(entry.folder / RESPONSES)
-        artifact = Artifact.load(store.entry(*planned.artifact).folder)
+        query, artifact = store.read(planned.target_query), store.read(planned.artifact).artifact
         files = [artifact.folder / name for name in (artifact.manifest.file, *artifact.manifest.companions)]
         packed = sum(len(zlib.compress(file.read_bytes(), 9)) for file in files)
-        right = (answers.argmax(axis=1) == labels)[others]
-        agreement = entry.about["facts"]["agreement"]
-        yield Row(planned.use.id, None, right, agreement, artifact.manifest.bytes, packed)
+        right = (query.responses.argmax(axis=1) == labels)[others]
+        yield Row(planned.use.id, None, right, query.agreement, artifact.manifest.bytes, packed)
 
 
 def page(found: Mapping[str, list[Row]], sizes: Sizes) -> Iterator[str]:
@@ -227,8 +223,8 @@ def _row(row: Row, reference: np.ndarray[Any, np.dtype[np.bool_]]) -> str:
     off, a = 100 * (row.right.astype(float) - reference), row.agreement
     half = _Z95 * off.std(ddof=1) / np.sqrt(len(off))
     return (
-        f"| `{row.format}` | {off.mean():+.1f} ± {half:.1f} | {a['rel_rms']:.2g} | {a['worst_class']:.2g} "
-        f"| {a['range_ratio']:.3f} | {a['top1']:.1%} | {row.bytes / 1024:.0f} | {row.packed / 1024:.0f} |"
+        f"| `{row.format}` | {off.mean():+.1f} ± {half:.1f} | {a.rel_rms:.2g} | {a.worst_class:.2g} "
+        f"| {a.range_ratio:.3f} | {a.top1:.1%} | {row.bytes / 1024:.0f} | {row.packed / 1024:.0f} |"
     )
 
 
@@ -254,8 +250,7 @@ def measured(
     model: Architecture, formats: Sequence[str], sizes: Sizes, data: Path, store: Store, workers: int, console: Console
 ) -> list[Row]:
     """One architecture in its formats; what the store has is not made again."""
-    executor = LocalProcesses(store, workers, Path.cwd())
-    with ProgressView(console, workers) as view:
+    with LocalProcesses(store, workers, Path.cwd()) as executor, ProgressView(console, workers) as view:
         prepared = prepare(audit_of(model, formats, sizes, data), store, executor, view)
         jobs = target_jobs(prepared)
         view.begin(jobs, {ref for ref in jobs if store.has(*ref)})

@@ -25,6 +25,7 @@ from edgeaudit.graph.processes import LocalProcesses
 from edgeaudit.graph.store import Store
 from edgeaudit.pipeline.audit import prepare, run_audit
 from edgeaudit.pipeline.plan import Plan
+from edgeaudit.stages.query import Query
 
 HERE = Path(__file__).resolve().parent
 DATA_SETS = ("location30", "letter", "uci-har", "fashion-mnist", "mnist", "cifar10")
@@ -57,11 +58,15 @@ def _ablation(spec: AuditSpec, k: int, match: str, formats: Sequence[FormatUse])
 
 def run(name: str, store: Store, workers: int, console: Console) -> dict[str, Any]:
     """All runs of one data set: {run: {...}}."""
-    spec, executor = load_spec(HERE / f"{name}.yaml"), LocalProcesses(store, workers, HERE)
+    spec = load_spec(HERE / f"{name}.yaml")
     found: dict[str, Any] = {"name": name, "runs": {}}
     for label, variant in runs(spec):
         console.print(f"{name}: {label}")
-        with ProgressView(console, workers) as view, tempfile.TemporaryDirectory() as out:
+        with (
+            LocalProcesses(store, workers, HERE) as executor,
+            ProgressView(console, workers) as view,
+            tempfile.TemporaryDirectory() as out,
+        ):
             prepared = prepare(variant, store, executor, view)
             view.begin(prepared.plan.jobs, set(prepared.plan.jobs) - set(prepared.todo(store)))
             audit, _ = run_audit(prepared, store, executor, view, Path(out))
@@ -75,9 +80,7 @@ def run(name: str, store: Store, workers: int, console: Console) -> dict[str, An
             about = audit.model_dump(mode="json", include={"population", "environment", "seed", "threat", "timings"})
             controls = [row.model_dump(mode="json") for row in audit.controls]
             accuracy = {f.id: f.accuracy.model_dump() for f in audit.formats if f.accuracy}
-            queries = sum(
-                store.entry(*ref).about["facts"]["queries"] for ref in prepared.plan.jobs if ref[0] == "query"
-            )
+            queries = sum(store.read(job).queries for job in prepared.plan.jobs.values() if isinstance(job, Query))
             found |= about | {"controls": controls, "accuracy": accuracy, "queries": queries}
     return found
 
@@ -85,10 +88,9 @@ def run(name: str, store: Store, workers: int, console: Console) -> dict[str, An
 def _formats(plan: Plan, store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
     """Format -> {series: {subset: {metric: [a value a target]}}}."""
     for planned in plan.formats:
-        ref = next(iter(planned.measures.values()))
-        folder = store.entry(*ref).folder
-        measurement = json.loads((folder / "measurement.json").read_text(encoding="utf-8"))
-        roles = [role for role, _ in plan.jobs[ref].inputs["targets"]]
+        stored = store.read(planned.measure)
+        folder, measurement = stored.folder, stored.found
+        roles = [role for role, _ in planned.measure.targets]
         rows = [measurement["leakage"], *(measurement["targets"][role] for role in roles[1:])]
         yield planned.use.id, _values(rows) | _at_coverage(folder, roles)
 

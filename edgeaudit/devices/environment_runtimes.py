@@ -27,8 +27,7 @@ class EnvironmentSpec(RuntimeSpec):
     def of(cls, spec: RuntimeSpec, environment: str) -> EnvironmentSpec:
         """The device side's spec, as it is seen from here."""
         known = {field.name: getattr(spec, field.name) for field in fields(RuntimeSpec)}
-        module = ("edgeaudit.runtimes.tflite_runtime", "edgeaudit.agent", "edgeaudit.devices.agent_process")
-        return cls(**{**known, "code": (*spec.code, *module, "edgeaudit.devices.oip.client")}, environment=environment)
+        return cls(**{**known, "code": (*spec.code, "edgeaudit.agent.main")}, environment=environment)
 
     @property
     def home(self) -> Environment:

@@ -91,7 +91,7 @@ class Adopt(Job[StoredArtifact]):
     def code(self) -> tuple[str, ...]:
         """The runtime, and the reader of such files."""
         runtime = find_runtime(self.runtime)
-        return (runtime.__module__, filetype_module(runtime.spec.serves))
+        return (runtime.__module__, *runtime.spec.code, filetype_module(runtime.spec.serves))
 
     def packages(self) -> tuple[str, ...]:
         """The runtime's."""

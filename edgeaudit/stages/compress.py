@@ -75,7 +75,7 @@ class Compress(Job[StoredArtifact]):
         student = self.params.get("student")
         own = recipe_modules(student) if isinstance(student, str) else ()
         step = find_pass(self.step)
-        return (type(step).__module__, filetype_module(step.spec.produces), *own)
+        return (type(step).__module__, *step.spec.code, filetype_module(step.spec.produces), *own)
 
     def packages(self) -> tuple[str, ...]:
         """The toolchain's."""

@@ -139,8 +139,9 @@ class Query(Job[QueryResult]):
         return find_runtime(self.runtime).spec.isolation
 
     def code(self) -> tuple[str, ...]:
-        """The runtime."""
-        return (find_runtime(self.runtime).__module__,)
+        """The runtime, and what it runs without an import."""
+        runtime = find_runtime(self.runtime)
+        return (runtime.__module__, *runtime.spec.code)
 
     def packages(self) -> tuple[str, ...]:
         """The runtime's."""

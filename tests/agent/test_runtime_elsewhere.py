@@ -15,17 +15,22 @@ import numpy as np
 import psutil
 import pytest
 
+from edgeaudit.config.data import DataSpec
 from edgeaudit.config.entries import PassEntry, RuntimeEntry
 from edgeaudit.config.formats import FormatUse
 from edgeaudit.devices.agent_process import AgentProcess
-from edgeaudit.devices.environment_runtimes import EnvironmentRuntime, EnvironmentSpec, TfliteRuntimeElsewhere
+from edgeaudit.devices.environment_runtimes import EnvironmentRuntime, TfliteRuntimeElsewhere
 from edgeaudit.devices.environments import Environment
 from edgeaudit.errors import AgreementError, ArtifactError, DeviceError, MissingEnvironment, SpecError
 from edgeaudit.filetypes.agreement import require_agreement
 from edgeaudit.filetypes.artifact import Artifact, file_sha256
 from edgeaudit.formats.presets import FORMATS, PassUse
 from edgeaudit.formats.resolve import find_format
+from edgeaudit.recipes.base import Recipe
 from edgeaudit.runtimes.registry import find_runtime
+from edgeaudit.stages.population import DrawPopulation
+from edgeaudit.stages.query import Query
+from edgeaudit.stages.train import Train
 from tests.exporters.toys import artifact, pushed, sealed, toy
 from tests.runtimes.served import tflite_artifact
 
@@ -54,9 +59,22 @@ def test_a_known_bad_pair_is_refused_by_name_before_anything_runs() -> None:
 
 
 def test_what_the_agent_computes_with_enters_the_keys_of_jobs() -> None:
-    spec = find_runtime("tflite-runtime").spec
-    assert isinstance(spec, EnvironmentSpec)
-    assert {"edgeaudit.agent", "edgeaudit.runtimes.tflite_runtime", "edgeaudit.runtimes.litert"} <= set(spec.code)
+    drawn = DrawPopulation(content={}, seed=0, data=DataSpec(source="digits"))
+    query = Query(
+        population=drawn,
+        source=Train(population=drawn, role="target", seed=0, recipe=Recipe("mlp", (2,), 2), check={}),
+        role="target",
+        runtime="tflite-runtime",
+        options={},
+        tolerance=None,
+        range_tolerance=None,
+        versions={},
+        machine={},
+    )
+    assert {
+        "edgeaudit.agent.main", "edgeaudit.agent.server", "edgeaudit.agent.served", "edgeaudit.devices.agent_process",
+        "edgeaudit.devices.oip.client", "edgeaudit.runtimes.tflite_runtime", "edgeaudit.runtimes.litert",
+    } <= query.closure().modules  # fmt: skip
 
 
 def children() -> list[psutil.Process]:

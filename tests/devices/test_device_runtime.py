@@ -58,16 +58,16 @@ def test_calls_are_timed_by_the_agent(tmp_path: Path, monkeypatch: pytest.Monkey
     artifact = tflite_artifact(tmp_path)
     with served(artifact, monkeypatch, batch=2) as reach:
         there = on_device(reach, "litert", Pace("there"))(artifact, {"batch": 2})
-        times, cpu_share = there.take_times(RECORDS[:2], 30, 5.0)
+        times, cpu_share = there.remote_times(RECORDS[:2], 30, 5.0)
         assert len(times) == 30
         assert all(0 < time < 1000 for time in times)
         assert 0 < cpu_share < 1.5
         with pytest.raises(DeviceError, match="is timed with 2 records, not 3"):
-            there.take_times(RECORDS[:3], 30, 5.0)
+            there.remote_times(RECORDS[:3], 30, 5.0)
         with pytest.raises(DeviceError, match="'repetitions' is a whole number from 1 to 10000"):
-            there.take_times(RECORDS[:2], 0, 5.0)
+            there.remote_times(RECORDS[:2], 0, 5.0)
         with pytest.raises(DeviceError, match="'seconds' is a number up to 60"):
-            there.take_times(RECORDS[:2], 30, 1e9)
+            there.remote_times(RECORDS[:2], 30, 1e9)
         there.close()
 
 
@@ -145,7 +145,7 @@ def test_a_server_that_pads_nothing_gets_whole_batches_and_equal_questions_have_
     assert runtime.shipped.calibration_ids == ()
     assert runtime.shipped.sha256 == artifact.manifest.sha256
     with pytest.raises(DeviceError, match="nothing times 'model' where it is served"):
-        runtime.take_times(records[:8], 10, 1.0)
+        runtime.remote_times(records[:8], 10, 1.0)
 
 
 @pytest.mark.toolchain

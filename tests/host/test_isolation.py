@@ -1,4 +1,4 @@
-"""Houses: processes that refuse what cannot live in them; jobs of two houses in one run."""
+"""Isolation groups: processes that refuse each other's packages; jobs of two groups in one run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from typing import Any
 import pytest
 
 from edgeaudit.config.audit import AuditSpec
-from edgeaudit.errors import ToolchainError
-from edgeaudit.graph.job import Job, Outcome
+from edgeaudit.errors import EdgeAuditError, ToolchainError
+from edgeaudit.graph.executor import AnyJob, Silent
+from edgeaudit.graph.job import Outcome
 from edgeaudit.graph.processes import LocalProcesses
 from edgeaudit.graph.store import Store
 from edgeaudit.host.isolation import IsolationGroup, enter, require_apart
-from edgeaudit.pipeline.plan import Plan, make_plan, population_job
-from edgeaudit.population.base import Population
+from edgeaudit.pipeline.measurement import choose_attacks
+from edgeaudit.pipeline.plan import Plan, make_plan
+from edgeaudit.population.build import population_content
+from edgeaudit.stages.population import DrawPopulation
 
 
 def refused(name: str) -> tuple[str, bool]:
@@ -35,16 +38,16 @@ def refused(name: str) -> tuple[str, bool]:
 
 
 def elsewhere(isolation: IsolationGroup, function: Callable[..., Any], *given: Any) -> Any:
-    with ProcessPoolExecutor(1, get_context("spawn"), initializer=enter, initargs=(house,)) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=enter, initargs=(isolation,)) as pool:
         return pool.submit(function, *given).result()
 
 
 @pytest.mark.parametrize(
-    ("house", "name"), [("torch", "tensorflow"), ("tensorflow", "torch"), ("tensorflow", "triton")]
+    ("isolation", "name"), [("torch", "tensorflow"), ("tensorflow", "torch"), ("tensorflow", "triton")]
 )
 def test_a_worker_refuses_the_others_packages(isolation: IsolationGroup, name: str) -> None:
-    said, works = elsewhere(house, refused, name)
-    assert said == f"{name} cannot be imported in a worker process of {house}"
+    said, works = elsewhere(isolation, refused, name)
+    assert said == f"{name} cannot be imported in a worker process of {isolation}"
     assert works
 
 
@@ -57,23 +60,26 @@ def test_a_process_that_has_torch_already_is_told(monkeypatch: pytest.MonkeyPatc
     require_apart("tensorflow")
 
 
-class _Watch:
+class _Watch(Silent):
     """Counts the jobs that run at a time."""
 
     def __init__(self) -> None:
         self.running, self.most = 0, 0
-        self.houses: set[str] = set()
+        self.groups: set[str] = set()
 
-    def started(self, job: Job) -> None:
+    def started(self, job: AnyJob) -> None:
         self.running += 1
         self.most = max(self.most, self.running)
-        self.houses.add(str(job.hints.get("house", "torch")))
+        self.groups.add(job.isolation)
 
-    def finished(self, job: Job, outcome: Outcome) -> None:
+    def finished(self, job: AnyJob, outcome: Outcome) -> None:
         self.running -= 1
 
-    def skipped(self, job: Job) -> None:
+    def skipped(self, job: AnyJob) -> None:
         raise AssertionError(job.label)
+
+    def repeated(self, job: AnyJob, reason: EdgeAuditError) -> None:
+        raise AssertionError(f"{job.label}: {reason}")
 
 
 def planned(store: Store, recipe: str, formats: list[str]) -> Plan:
@@ -87,9 +93,12 @@ def planned(store: Store, recipe: str, formats: list[str]) -> Plan:
             "attacks": ["gap"],
         }
     )
-    job = population_job(spec, population_inputs(spec.data, spec.seed), "")
-    LocalProcesses(store, 1).run({job.ref: job}, _Watch())
-    return make_plan(spec, Population(store.entry(*job.ref).folder), job.ref, {"attacks": {}})
+    content = population_content(spec.data)
+    assert content is not None
+    drawn = DrawPopulation(content=content, seed=spec.seed, data=spec.data)
+    with LocalProcesses(store, 1) as executor:
+        executor.run({drawn.ref: drawn}, _Watch())
+    return make_plan(spec, store.read(drawn), drawn, choose_attacks(spec))
 
 
 @pytest.mark.toolchain
@@ -103,8 +112,9 @@ def test_two_models_in_the_workers_of_one_run(tmp_path: Path) -> None:
         for ref, job in plan.jobs.items()
         if ref[0] in {"train", "compress", "query"} and "shadow" not in job.label
     }
-    result = LocalProcesses(store, 2).run(jobs, watch)
+    with LocalProcesses(store, 2) as executor:
+        result = executor.run(jobs, watch)
     assert not result.errors
     assert result.executed == len(jobs) == 6
-    assert watch.houses == {"torch", "tensorflow"}
+    assert watch.groups == {"torch", "tensorflow"}
     assert watch.most <= 2

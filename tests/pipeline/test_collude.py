@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from edgeaudit.pipeline.collude import sets_to_hold, together_job
 
 from edgeaudit.config.audit import AuditSpec
-from edgeaudit.graph.job import Job, JobRef
-from edgeaudit.pipeline.measurement import measurement_inputs
+from edgeaudit.graph.executor import AnyJob
+from edgeaudit.pipeline.last_jobs import collude_job, sets_to_hold
+from edgeaudit.pipeline.measurement import choose_attacks
 from edgeaudit.pipeline.plan import Plan, make_plan
 from edgeaudit.population.base import Population
 from edgeaudit.population.build import build_population
+from edgeaudit.stages.attack_jobs import Collude, HeldSet
+from edgeaudit.stages.population import DrawPopulation
 
 FORMATS = ["onnx-fp32", "litert-int8", "torch-fp32"]
 
@@ -34,15 +36,16 @@ def population(tmp_path_factory: pytest.TempPathFactory) -> Population:
     return Population(folder)
 
 
-def _job(population: Population, failed: tuple[str, ...] = (), **changes: Any) -> tuple[Plan, Job | None]:
+def _job(population: Population, failed: tuple[str, ...] = (), **changes: Any) -> tuple[Plan, Collude | None]:
     spec = _spec(**changes)
-    plan = make_plan(spec, population, ("population", "p"), measurement_inputs(spec))
-    lost = {ref for p in plan.formats if p.use.id in failed for ref in p.measures.values()}
+    drawn = DrawPopulation(content={"records": "digits"}, seed=0, data=spec.data)
+    plan = make_plan(spec, population, drawn, choose_attacks(spec))
+    lost = {measure.ref for p in plan.formats if p.use.id in failed for measure in p.measures.values()}
 
-    def done(ref: JobRef) -> bool:
-        return ref not in lost
+    def done(job: AnyJob) -> bool:
+        return job.ref not in lost
 
-    return plan, together_job(spec, plan, done)
+    return plan, collude_job(spec, plan, done)
 
 
 def test_the_original_comes_first_and_the_rest_as_in_formats() -> None:
@@ -57,10 +60,8 @@ def test_it_reads_the_audit_s_own_measurements_of_the_formats_named(population: 
     assert job is not None
     own = {p.use.id: p.measures["matched"] for p in plan.formats}
     assert job.needs == (own["torch-fp32"], own["litert-int8"])
-    assert job.inputs["shadow_match"] == "matched"
-    assert job.inputs["sets"] == [
-        {"asked": ["torch-fp32", "litert-int8"], "formats": ["torch-fp32", "litert-int8"], "note": None}
-    ]
+    assert job.shadow_match == "matched"
+    assert job.sets == (HeldSet(("torch-fp32", "litert-int8"), ("torch-fp32", "litert-int8"), None),)
     assert _job(population)[1] is None
 
 
@@ -68,9 +69,9 @@ def test_what_failed_is_left_out_and_said(population: Population) -> None:
     sets = [["torch-fp32", "litert-int8"], FORMATS]
     _, job = _job(population, ("litert-int8",), together=sets)
     assert job is not None
-    two, three = job.inputs["sets"]
-    assert (two["formats"], two["note"]) == (["torch-fp32"], "not run: litert-int8 failed")
-    assert (three["formats"], three["note"]) == (["torch-fp32", "onnx-fp32"], "without litert-int8, which failed")
+    two, three = job.sets
+    assert (two.formats, two.note) == (("torch-fp32",), "not run: litert-int8 failed")
+    assert (three.formats, three.note) == (("torch-fp32", "onnx-fp32"), "without litert-int8, which failed")
     assert _job(population, tuple(FORMATS), together=sets)[1] is None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -10,11 +9,16 @@ import pytest
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.devices.transport import Reach
 from edgeaudit.errors import DeviceError, SpecError
-from edgeaudit.graph.job import Job
-from edgeaudit.pipeline.measurement import measurement_inputs
-from edgeaudit.pipeline.plan import Plan, make_plan, preflight
+from edgeaudit.pipeline.measurement import choose_attacks
+from edgeaudit.pipeline.plan import Plan, make_plan
+from edgeaudit.pipeline.preflight import preflight
 from edgeaudit.population.base import Population
 from edgeaudit.population.build import build_population
+from edgeaudit.stages.device_query import DeviceQuery
+from edgeaudit.stages.equivalence import Equivalence
+from edgeaudit.stages.latency import Latency
+from edgeaudit.stages.population import DrawPopulation
+from edgeaudit.stages.query import Query
 
 FORMATS = ["torch-fp32", "onnx-int8-static", "litert-int8"]
 SHADOWS = 3
@@ -54,30 +58,40 @@ def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def plan(population: Population, **changes: Any) -> Plan:
     made = spec(**changes)
-    return make_plan(made, population, ("population", "p"), measurement_inputs(made))
+    drawn = DrawPopulation(content={"records": "digits"}, seed=0, data=made.data)
+    return make_plan(made, population, drawn, choose_attacks(made))
 
 
-def asked_there(made: Plan) -> list[Job]:
-    return [job for ref, job in made.jobs.items() if ref[0] == "query" and "reach" in job.inputs["device"]]
+def asked_there(made: Plan) -> list[DeviceQuery]:
+    return [job for job in made.jobs.values() if isinstance(job, DeviceQuery)]
+
+
+def asked_here(made: Plan) -> list[Query]:
+    return [job for job in made.jobs.values() if isinstance(job, Query) and not isinstance(job, DeviceQuery)]
+
+
+def comparisons(made: Plan) -> list[Equivalence]:
+    return [job for job in made.jobs.values() if isinstance(job, Equivalence)]
 
 
 def test_targets_are_asked_there_and_other_models_where_a_comparison_says(population: Population) -> None:
     made = plan(population)
     there = asked_there(made)
     assert len(there) == 2 * MODELS  # two formats; the trained model ships nowhere
-    targets = [job for job in there if job.inputs["role"] == "target"]
-    assert all("stand_in" not in job.inputs for job in targets)
-    others = [job for job in there if job.inputs["role"] != "target"]
+    targets = [job for job in there if job.role == "target"]
+    assert len(targets) == 2
+    assert all(job.stand_in is None for job in targets)
+    others = [job for job in there if job.role != "target"]
     for job in others:
-        stand_in = job.inputs["stand_in"]
-        assert not stand_in["whatever"]
-        native = made.jobs[tuple(stand_in["native"])]
-        assert native.inputs["role"] == job.inputs["role"]
-        assert "reach" not in native.inputs["device"]
-        assert {tuple(stand_in["native"]), tuple(stand_in["equivalence"])} <= set(job.needs)
-    compared = [job for ref, job in made.jobs.items() if ref[0] == "equivalence"]
-    assert Counter(job.inputs["shadow"]["role"] for job in compared) == {"null-target": 2}
-    assert all(job.inputs["shadow"]["records"] == 256 for job in compared)
+        assert job.stand_in is not None
+        assert not job.stand_in.regardless
+        assert made.jobs[job.stand_in.native.ref] in asked_here(made)
+        assert job.stand_in.native.role == job.role
+        assert job.stand_in.equivalence in comparisons(made)
+        needed = {need.ref for need in job.needs}
+        assert {job.stand_in.native.ref, job.stand_in.equivalence.ref} <= needed
+    compared = [(job.shadow.native.role, job.shadow.records) for job in comparisons(made) if job.shadow is not None]
+    assert compared == [("null-target", 256)] * 2
     assert [(p.use.id, p.device) for p in made.formats] == [
         ("torch-fp32", "local"), ("onnx-int8-static", "local"), ("onnx-int8-static", "raspberry-pi-4"),
         ("litert-int8", "local"), ("litert-int8", "raspberry-pi-4"),
@@ -92,23 +106,24 @@ def test_nothing_is_asked_here_that_no_comparison_needs(population: Population) 
     here = {"formats": formats, "devices": ["raspberry-pi-4"]}
     assert len(plan(population, **here).jobs) > len(asked_there(plan(population, **here)))
     only = plan(population, formats=formats, devices={"pi": {"profile": "raspberry-pi-4", "shadows": "device"}})
-    assert not [ref for ref in only.jobs if ref[0] == "equivalence"]
-    native = [job for ref, job in only.jobs.items() if ref[0] == "query" and "reach" not in job.inputs["device"]]
-    assert {job.inputs["role"] for job in native} == {"target"}  # where a wrong file shows
-    assert all("stand_in" not in job.inputs for job in asked_there(only))
+    assert not comparisons(only)
+    assert {job.role for job in asked_here(only)} == {"target"}  # where a wrong file shows
+    assert all(job.stand_in is None for job in asked_there(only))
 
 
 def test_told_to_this_machine_stands_in_and_no_shadow_is_compared(population: Population) -> None:
     made = plan(population, devices={"local": None, "pi": {"profile": "raspberry-pi-4", "shadows": "native"}})
-    assert all(job.inputs["shadow"] is None for ref, job in made.jobs.items() if ref[0] == "equivalence")
-    assert all(job.inputs["stand_in"]["whatever"] for job in asked_there(made) if job.inputs["role"] != "target")
+    assert [job.shadow for job in comparisons(made)] == [None, None]
+    stand_ins = [job.stand_in for job in asked_there(made) if job.role != "target"]
+    assert len(stand_ins) == 2 * (MODELS - 1)
+    assert all(one is not None and one.regardless for one in stand_ins)
 
 
 def test_a_server_is_asked_about_the_target_alone(population: Population) -> None:
     made = plan(population, devices={"local": None, "s": {"via": "oip://localhost:1", "model": "m"}})
-    compared = [job for ref, job in made.jobs.items() if ref[0] == "equivalence"]
-    assert all(job.inputs["shadow"] is None and job.inputs["needs_identity"] for job in compared)
-    assert all(job.hints["asking"]["alone"] for job in asked_there(made))
+    assert [(job.shadow, job.required) for job in comparisons(made)] == [(None, True)] * 2
+    assert asked_there(made)
+    assert all(job.policy.exclusive for job in asked_there(made))
 
 
 def test_how_slowly_a_device_is_asked_is_no_part_of_a_key(population: Population) -> None:
@@ -133,9 +148,9 @@ def test_another_answer_of_the_device_about_itself_is_another_key(
 def test_options_are_the_deployed_ones_there_and_this_machines_here(population: Population) -> None:
     made = plan(population)
     sessions = {
-        "reach" in job.inputs["device"]: job.inputs["options"]["session"]
-        for ref, job in made.jobs.items()
-        if ref[0] == "query" and job.inputs["runtime"] == "onnxruntime"
+        isinstance(job, DeviceQuery): job.options["session"]
+        for job in made.jobs.values()
+        if isinstance(job, Query) and job.runtime == "onnxruntime"
     }
     assert sessions == {True: {}, False: {"session.x64quantprecision": "1"}}
 
@@ -144,9 +159,11 @@ def test_time_is_taken_over_ssh_and_never_under_emulation(population: Population
     made = plan(population, devices={"local": None, "pi": "raspberry-pi-4", "desk": {"via": "ssh://pi@desk"}})
     timed = {planned.device: planned.latency for planned in made.formats if planned.use.id == "litert-int8"}
     assert timed["pi"] is None
-    assert timed["desk"] is not None
-    assert made.jobs[timed["desk"]].hints["asking"]["alone"]
-    assert not made.jobs[timed["desk"]].exclusive
+    desk = timed["desk"]
+    assert isinstance(desk, Latency)
+    assert isinstance(desk.query, DeviceQuery)
+    assert desk.query.policy.exclusive  # nobody else queries the device meanwhile
+    assert not desk.exclusive  # and jobs on this machine do not disturb it
 
 
 def test_a_budget_that_the_targets_exceed_is_refused_before_anything_runs(population: Population) -> None:

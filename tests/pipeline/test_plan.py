@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,20 @@ from edgeaudit.config.audit import AuditSpec
 from edgeaudit.config.formats import FormatUse
 from edgeaudit.errors import AttackError, MissingToolchain, SpecError, SplitError
 from edgeaudit.formats.resolve import find_format
+from edgeaudit.graph import closure
+from edgeaudit.graph import job as jobs_module
 from edgeaudit.graph.estimate import Rates, estimate, typical_seconds
+from edgeaudit.graph.job import Job, Ref
 from edgeaudit.graph.store import Store
-from edgeaudit.pipeline.measurement import measurement_inputs
-from edgeaudit.pipeline.plan import Plan, make_plan, preflight
+from edgeaudit.pipeline.last_jobs import compare_job
+from edgeaudit.pipeline.measurement import choose_attacks
+from edgeaudit.pipeline.plan import Plan, make_plan
+from edgeaudit.pipeline.preflight import preflight
 from edgeaudit.population.base import Population
 from edgeaudit.population.build import build_population
+from edgeaudit.stages.compress import Compress
+from edgeaudit.stages.population import DrawPopulation
+from edgeaudit.stages.query import Query
 
 FORMATS = ["torch-fp32", "onnx-int8-static", "litert-fp16", "litert-int8", "nncf-pruned-70", "nncf-pruned-70-int8"]
 
@@ -39,13 +49,29 @@ def _spec(**changes: Any) -> AuditSpec:
     return AuditSpec.model_validate({**base, **changes})
 
 
+DRAWN = DrawPopulation(content={"records": "digits"}, seed=0, data=_spec().data)
+"""Stands for the population in every plan, so that keys differ by the plan alone."""
+
+
 def _plan(population: Population, **changes: Any) -> Plan:
     spec = _spec(**changes)
-    return make_plan(spec, population, ("population", "p"), measurement_inputs(spec))
+    return make_plan(spec, population, DRAWN, choose_attacks(spec))
 
 
 def _count(plan: Plan, kind: str) -> int:
-    return sum(1 for ref in plan.jobs if ref[0] == kind)
+    return len(_of(plan, kind))
+
+
+def _of(plan: Plan, kind: str) -> set[Ref]:
+    return {ref for ref in plan.jobs if ref.kind == kind}
+
+
+def _refs(jobs: Iterable[Job[Any]]) -> set[Ref]:
+    return {one.ref for one in jobs}
+
+
+def _passes(plan: Plan, step: str) -> list[Compress]:
+    return [one for one in plan.jobs.values() if isinstance(one, Compress) and one.step == step]
 
 
 def test_what_formats_have_in_common_is_done_once(population: Population) -> None:
@@ -68,12 +94,15 @@ def test_further_targets_share_the_shadows(population: Population) -> None:
 def test_only_the_first_targets_files_are_looked_into_and_timed_alone(population: Population) -> None:
     plan = _plan(population, targets=2)
     assert _count(plan, "inspect") == _count(plan, "latency") == len(FORMATS)
-    jobs = [plan.jobs[f.latency] for f in plan.formats if f.latency is not None]
-    assert all(job.exclusive and job.needs == (f.target_query,) for job, f in zip(jobs, plan.formats, strict=True))
-    assert all(plan.jobs[f.inspect].needs == (f.artifact,) for f in plan.formats)
+    jobs = [f.latency for f in plan.formats if f.latency is not None]
+    assert _refs(jobs) | _refs(f.inspect for f in plan.formats) <= plan.jobs.keys()
+    for timed, planned in zip(jobs, plan.formats, strict=True):
+        assert timed.exclusive
+        assert _refs(timed.needs) == {DRAWN.ref, planned.target_query.ref}
+    assert all(_refs(f.inspect.needs) == {f.artifact.ref} for f in plan.formats)
     assert {ref[0] for ref, job in plan.jobs.items() if job.exclusive} == {"latency"}
     # Another machine or number of calls is another measurement, and nothing else is done again for it.
-    assert jobs[0].inputs["device"] == plan.jobs[plan.formats[0].target_query].inputs["device"]
+    assert jobs[0].machine == plan.formats[0].target_query.machine
     longer = _plan(population, targets=2, quality={"repetitions": 500})
     assert {ref[0] for ref in longer.jobs.keys() - plan.jobs.keys()} == {"latency"}
     without = _plan(population, targets=2, quality={"latency": False})
@@ -83,13 +112,13 @@ def test_only_the_first_targets_files_are_looked_into_and_timed_alone(population
 
 def test_a_format_of_a_fixed_batch_is_timed_with_no_larger_one(population: Population) -> None:
     plan = _plan(population, formats=["onnx-int8-dynamic", "onnx-int8-static"])
-    fixed = [plan.jobs[f.latency].inputs["fixed_batch"] for f in plan.formats if f.latency is not None]
+    fixed = [f.latency.fixed_batch for f in plan.formats if f.latency is not None]
     assert fixed == [1, None]
 
 
 def test_records_are_compared_once_before_anything_is_trained(population: Population) -> None:
     plan = _plan(population, targets=2, controls={"null-targets": 2})
-    assert plan.control == next(iter(plan.jobs))
+    assert plan.control is next(iter(plan.jobs.values()))
     assert _count(plan, "control") == 1
     without = _plan(population, controls={"shift": False})
     assert without.control is None
@@ -97,9 +126,9 @@ def test_records_are_compared_once_before_anything_is_trained(population: Popula
 
 
 def test_jobs_stand_after_what_they_need(population: Population) -> None:
-    seen = {("population", "p")}
+    seen = {DRAWN.ref}
     for ref, job in _plan(population).jobs.items():
-        assert set(job.needs) <= seen
+        assert _refs(job.needs) <= seen
         seen.add(ref)
 
 
@@ -139,21 +168,62 @@ def test_another_toolchain_version_never_meets_an_old_result(
     before = _plan(population).jobs
     real = metadata.version
     monkeypatch.setattr(metadata, "version", lambda name: "99" if name == package else real(name))
+    jobs_module._versions.cache_clear()
     after = _plan(population).jobs
-    for ref, job in before.items():
-        depends = (package == "torch" and job.kind != "control") or (
-            job.kind == "query" and package in job.inputs["versions"]
-        )
+    jobs_module._versions.cache_clear()
+    for ref, one in before.items():
+        depends = (package == "torch" and one.kind != "control") or (isinstance(one, Query) and package in one.versions)
         if depends:
             assert ref not in after
-        if job.kind == "query" and job.inputs["runtime"] == untouched:
+        if isinstance(one, Query) and one.runtime == untouched:
             assert ref in after
 
 
-def test_changed_code_never_meets_an_old_result(population: Population, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = _plan(population).jobs
-    monkeypatch.setattr("edgeaudit.pipeline.plan.source_digest", lambda *names: "changed" + "".join(names))
-    assert before.keys().isdisjoint(_plan(population).jobs.keys())
+@pytest.mark.parametrize(
+    ("module", "kinds"),
+    [
+        ("edgeaudit.errors", {"control", "train", "compress", "query", "inspect", "latency", "measure"}),
+        ("edgeaudit.controls.shift", {"control"}),
+        ("edgeaudit.recipes.training", {"train", "compress", "query", "inspect", "latency", "measure"}),
+        ("edgeaudit.stages.query", {"query", "latency", "measure"}),
+        ("edgeaudit.attacks.lira", {"measure"}),
+    ],
+)
+def test_changed_code_never_meets_an_old_result(
+    population: Population, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, kinds: set[str]
+) -> None:
+    before = _plan(population)
+    real, changed = closure.module_file, tmp_path / "changed.py"
+    source = real(module)
+    assert source is not None
+    shutil.copyfile(source, changed)
+    with changed.open("a", encoding="utf-8") as file:
+        file.write("# a comment\n")
+    monkeypatch.setattr(closure, "module_file", lambda name: changed if name == module else real(name))
+    monkeypatch.setattr(closure, "_kept", {})
+    after = _plan(population)
+    for kind in {ref.kind for ref in before.jobs}:
+        old, new = _of(before, kind), _of(after, kind)
+        assert old.isdisjoint(new) if kind in kinds else old == new
+
+
+def test_code_that_a_users_module_imports_is_part_of_the_key(
+    population: Population, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_recipe.py").write_text("from my_layers import layer\n\n\ndef make(): ...\n", encoding="utf-8")
+    layers = tmp_path / "my_layers.py"
+
+    def planned(code: str) -> Plan:
+        layers.write_text(code, encoding="utf-8")
+        return _plan(population, model={"recipe": "my_recipe:make"})
+
+    before, after = planned("layer = 1\n"), planned("# a comment\nlayer = 1\n")
+    for kind in ("train", "compress", "query", "measure"):
+        assert _of(before, kind).isdisjoint(_of(after, kind))
+    # Nothing before a training depends on how the model is made.
+    assert _of(before, "control") == _of(after, "control") != set()
+    assert planned("layer = 1\n").jobs.keys() == before.jobs.keys()
 
 
 def test_calibration_belongs_to_the_format(population: Population) -> None:
@@ -193,13 +263,15 @@ def test_another_parameter_runtime_or_limit_is_another_job(population: Populatio
 def test_logits_cannot_be_had_from_an_export_with_softmax() -> None:
     entry = {"name": "mine", "passes": [{"onnx.export": {"softmax": "inside"}}]}
     preflight(_spec(formats=[entry]))
-    with pytest.raises(SpecError, match="'mine' answers with probabilities"):
+    with pytest.raises(
+        SpecError, match=r"formats: 'mine' outputs probabilities; threat\.exposure: logits needs a format"
+    ):
         preflight(_spec(formats=[entry], threat={"shadows": 3, "exposure": "logits"}))
 
 
 def test_fp32_shadows_need_the_reference_even_where_it_is_not_a_format(population: Population) -> None:
     plan = _plan(population, formats=["litert-int8"], threat={"shadows": 3, "shadow_match": "fp32"})
-    runtimes = [job.inputs["runtime"] for job in plan.jobs.values() if job.kind == "query"]
+    runtimes = [one.runtime for one in plan.jobs.values() if isinstance(one, Query)]
     assert runtimes.count("torch") == 3
 
 
@@ -225,8 +297,8 @@ def test_formats_and_toolchains_are_checked_first(monkeypatch: pytest.MonkeyPatc
 
 def test_cutoffs_that_shadows_cannot_resolve_are_refused() -> None:
     with pytest.raises(AttackError, match="needs at least 99 shadows"):
-        measurement_inputs(_spec(**{"cm-mia": {"cutoffs": [0.01]}, "threat": {"shadows": 98}}))
-    measurement_inputs(_spec(**{"cm-mia": {"cutoffs": [0.01]}, "threat": {"shadows": 99}}))
+        choose_attacks(_spec(**{"cm-mia": {"cutoffs": [0.01]}, "threat": {"shadows": 98}}))
+    choose_attacks(_spec(**{"cm-mia": {"cutoffs": [0.01]}, "threat": {"shadows": 99}}))
 
 
 def test_views_ask_again_and_train_nothing(population: Population) -> None:
@@ -279,7 +351,7 @@ def test_a_student_depends_on_its_own_settings_and_not_on_other_models(populatio
 def test_students_take_time_by_their_records_and_epochs(population: Population, tmp_path: Path) -> None:
     settings = {"loss-trajectory": {"epochs": 15, "records": 300}}
     plan = _plan(population, attacks=["loss-trajectory"], formats=["torch-fp32"], **settings)
-    rows = {row.stage: row for row in estimate(plan, Store(tmp_path), recipe_seconds=6.0)}
+    rows = {row.stage: row for row in estimate(plan.jobs, Store(tmp_path), training_seconds=6.0)}
     # 15 epochs of 300 records, and of forward passes on 200 that cost a third, against 30 epochs of 100 for 6 seconds.
     assert rows["trajectory"].jobs == 3
     assert rows["trajectory"].seconds == pytest.approx(3 * 6.0 * (15 * (300 + 200 / 3)) / (30 * 100))
@@ -291,7 +363,7 @@ def test_a_variant_of_a_pass_shares_what_comes_before_it(population: Population)
     assert _count(plan, "train") == 5
     # Two ways to distil, an export of each, and one of the exports quantised: five models each.
     assert _count(plan, "compress") == 5 * 5
-    alphas = [job.inputs["params"]["alpha"] for job in plan.jobs.values() if job.inputs.get("pass") == "distil"]
+    alphas = [distil.params["alpha"] for distil in _passes(plan, "distil")]
     assert sorted(alphas) == [0.5] * 5 + [0.9] * 5
 
 
@@ -313,16 +385,16 @@ def test_the_code_of_a_student_is_part_of_the_key(
 
 def test_what_an_export_takes_is_not_learned_from_a_model_of_another_size(population: Population) -> None:
     plan = _plan(population, formats=["onnx-fp32", "distilled-onnx"])
-    exports = [job for job in plan.jobs.values() if job.inputs.get("pass") == "onnx.export"]
-    whole = [job for job in exports if job.inputs["source"][0] == "train"]
-    small = [job for job in exports if job not in whole]
+    exports = _passes(plan, "onnx.export")
+    whole = [export for export in exports if export.source.kind == "train"]
+    small = [export for export in exports if export not in whole]
     assert len(whole) == len(small) == 5
     rates = Rates()
     rates.learn(whole[0], 7.0)
     assert rates.seconds(whole[1]) == 7.0
     assert rates.seconds(small[0]) is None
-    (distil, *_) = (job for job in plan.jobs.values() if job.inputs.get("pass") == "distil")
-    assert 10 < typical_seconds(distil, recipe_seconds=10.0) < 12  # about a training of its own
+    distil, *_ = _passes(plan, "distil")
+    assert 10 < typical_seconds(distil.cost(), training_seconds=10.0) < 12  # about a training of its own
 
 
 def test_a_pool_that_cannot_spare_a_distillation_set_is_refused(tmp_path: Path) -> None:
@@ -352,16 +424,16 @@ def test_weaker_exposures_read_what_is_there(population: Population) -> None:
     threat = {"shadows": 3, "shadow_match": ["matched", "fp32"]}
     plain, weaker = (_plan(population, threat=t) for t in (threat, threat | {"weaker": levels}))
     # A job for each format and level, for the audit's own shadows alone; every other job is the same.
-    assert _count(weaker, "exposure") == len(FORMATS) * len(levels)
-    assert {ref for ref in weaker.jobs if ref[0] != "exposure"} == set(plain.jobs)
+    assert _count(weaker, "weaken") == len(FORMATS) * len(levels)
+    assert {ref for ref in weaker.jobs if ref[0] != "weaken"} == set(plain.jobs)
     for planned in weaker.formats:
         assert list(planned.exposures) == levels
-        measured = weaker.jobs[planned.measures["matched"]]
-        for level, ref in planned.exposures.items():
-            job = weaker.jobs[ref]
-            assert job.needs == measured.needs
-            assert {kind for kind, _ in job.needs} == {"query"}
-            assert (job.inputs["level"], job.inputs["format"]) == (level, planned.use.id)
+        measured = planned.measures["matched"]
+        for level, weaken in planned.exposures.items():
+            assert weaken.ref in weaker.jobs
+            assert _refs(weaken.needs) == _refs(measured.needs)
+            assert {need.kind for need in weaken.needs} == {"population", "query"}
+            assert (weaken.level, weaken.measure.format) == (level, planned.use.id)
     one = _plan(population, threat=threat | {"weaker": "top-3"})
     assert set(one.jobs) < set(weaker.jobs)
 
@@ -370,12 +442,17 @@ def test_a_comparison_has_the_exposures_that_could_be_measured(population: Popul
     plan = _plan(population, threat={"shadows": 3, "weaker": ["top-3", "label"]}, formats=FORMATS[:2])
     first, second = plan.formats
     lost = {second.exposures["label"], first.measures["matched"]}
-    comparison = plan.comparison(lambda ref: ref not in lost)
+    comparison = compare_job(plan, lambda job: job not in lost)
     assert comparison is not None
     # Without a measurement there is nothing to compare the first format's exposures with.
-    assert [(head["format"], head["level"]) for head, _ in comparison.inputs["exposures"]] == [(FORMATS[1], "top-3")]
-    answers = {first.target_query, second.target_query}
-    assert set(comparison.needs) == {second.measures["matched"], second.exposures["top-3"], *answers}
+    assert [(head.format, head.level) for head, _ in comparison.exposures] == [(FORMATS[1], "top-3")]
+    measured = (second.measures["matched"], second.exposures["top-3"])
+    assert [measure for _, measure in comparison.measures] == [measured[0]]
+    assert [(one.artifact, one.query) for one in comparison.answers] == [
+        (first.artifact, first.target_query), (second.artifact, second.target_query)
+    ]  # fmt: skip
+    answers = (one for planned in plan.formats for one in (planned.artifact, planned.target_query))
+    assert _refs(comparison.needs) == _refs((*measured, *answers))
 
 
 def test_levels_that_answers_cannot_have_are_refused(population: Population) -> None:

@@ -11,8 +11,9 @@ from PIL import Image
 from edgeaudit.config.data import DataSpec
 from edgeaudit.errors import DataError, SplitError
 from edgeaudit.population.base import NULL, TARGET, Population, numbered, prepare_records
-from edgeaudit.population.build import build_population
+from edgeaudit.population.build import build_population, population_content
 from edgeaudit.population.sources import Raw, find_source
+from edgeaudit.stages.population import DrawPopulation
 
 
 def _digits(tmp_path: Path, **settings: object) -> Population:
@@ -197,10 +198,29 @@ def test_a_changed_file_changes_the_population_key(tmp_path: Path) -> None:
     file = tmp_path / "d.npz"
     np.savez(file, x=np.arange(120.0).reshape(60, 2), y=np.arange(60) % 2)
     spec = DataSpec(source="npz", path=file, members=10, nonmembers=10)
-    before = population_inputs(spec, 0)
+
+    def key(seed: int) -> str:
+        content = population_content(spec)
+        assert content is not None
+        return DrawPopulation(content=content, seed=seed, data=spec).key
+
+    before = key(0)
+    assert key(0) == before
     np.savez(file, x=np.arange(120.0).reshape(60, 2) + 1, y=np.arange(60) % 2)
-    assert population_inputs(spec, 0) != before
-    assert population_inputs(spec, 1) != population_inputs(spec, 0)
+    assert key(0) != before
+    assert key(1) != key(0)
+
+
+def test_where_a_file_lies_is_no_part_of_the_population_key(tmp_path: Path) -> None:
+    keys = set()
+    for name in ("a", "b"):
+        file = tmp_path / f"{name}.npz"
+        np.savez(file, x=np.arange(120.0).reshape(60, 2), y=np.arange(60) % 2)
+        spec = DataSpec(source="npz", path=file, members=10, nonmembers=10)
+        content = population_content(spec)
+        assert content is not None
+        keys.add(DrawPopulation(content=content, seed=0, data=spec).key)
+    assert len(keys) == 1
 
 
 def test_member_lists_from_files(tmp_path: Path) -> None:

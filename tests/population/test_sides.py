@@ -114,9 +114,9 @@ def test_mistakes_are_named(tmp_path: Path, settings: dict[str, Any], error: typ
 def test_the_key_knows_the_content_of_every_side(tmp_path: Path) -> None:
     train, test = _file(tmp_path, "train.npz", _images(50, 1)), _file(tmp_path, "test.npz", _images(20, 2))
     spec = DataSpec.model_validate({"source": "npz", "members": {"path": train}, "nonmembers": {"path": test}})
-    before = population_inputs(spec, 0)
+    before = population_content(spec)
     _file(tmp_path, "test.npz", _images(20, 3))
-    after = population_inputs(spec, 0)
+    after = population_content(spec)
     assert before is not None
     assert after is not None
     assert before["source"][0] == after["source"][0]

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from edgeaudit.errors import RecipeError, TrainingError
-from edgeaudit.recipes.base import Recipe, Training, build, source_digest
+from edgeaudit.graph.closure import closure
+from edgeaudit.recipes.base import Recipe, Training, build, recipe_modules
 from edgeaudit.recipes.registry import ARCHITECTURES
 from edgeaudit.recipes.resizing import resize
 from edgeaudit.recipes.training import distil, distil_model, distillation_loss, logits, train
@@ -146,8 +147,16 @@ def test_one_hot_answers_teach_what_labels_teach() -> None:
 
 @pytest.mark.parametrize("name", ["no_such_package.module", "./mine.py", ".mine", ""])
 def test_code_that_cannot_be_found_is_named(name: str) -> None:
-    with pytest.raises(RecipeError, match="cannot be found; write module:function"):
-        source_digest(name)
+    with pytest.raises(RecipeError, match=f"'{name}' cannot be found; write module:function"):
+        closure(recipe_modules(f"{name}:make"))
+
+
+def test_the_modules_that_recipes_run() -> None:
+    assert recipe_modules("cnn", None) == ("edgeaudit.recipes.architectures",)
+    assert recipe_modules("keras:mlp") == ("edgeaudit.recipes.keras_models",)
+    assert recipe_modules("mine:make", "mine.training:train") == ("mine", "mine.training")
+    assert recipe_modules("keras:theirs.models:make") == ("theirs.models",)
+    assert recipe_modules("torchvision:resnet18") == ()  # a package, known by its version
 
 
 def test_the_distillation_loss_by_hand() -> None:

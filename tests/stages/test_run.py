@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from edgeaudit.config.audit import AuditSpec
-from edgeaudit.errors import StoreError
+from edgeaudit.errors import DamagedEntry, StoreError
 from edgeaudit.graph.store import Store
 from edgeaudit.graph.worker import execute
-from edgeaudit.pipeline.measurement import measurement_inputs
-from edgeaudit.pipeline.plan import make_plan, population_job
-from edgeaudit.population.base import Population
+from edgeaudit.pipeline.measurement import choose_attacks
+from edgeaudit.pipeline.plan import make_plan
+from edgeaudit.stages.population import DrawPopulation
 
 SPEC = AuditSpec.model_validate({
     "data": {"members": 20, "nonmembers": 20, "reference": 60, "calibration": {"records": 8}},
@@ -21,20 +21,21 @@ SPEC = AuditSpec.model_validate({
     "formats": ["torch-fp32"],
     "controls": {"null-targets": 0, "shift": False},
 })  # fmt: skip
+DRAWN = DrawPopulation(content={"test": 1}, seed=SPEC.seed, data=SPEC.data)
 
 
 def test_a_file_that_is_gone_is_named_with_its_entry_and_the_remedy(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    drawn = population_job(SPEC, {"test": 1}, "")
-    assert execute(drawn, tmp_path).error is None
-    folder = store.entry(*drawn.ref).folder
-    plan = make_plan(SPEC, Population(folder), drawn.ref, measurement_inputs(SPEC))
+    assert execute(DRAWN, store).error is None
+    folder = store.entry(*DRAWN.ref).folder
+    plan = make_plan(SPEC, store.read(DRAWN), DRAWN, choose_attacks(SPEC))
     train = next(job for job in plan.jobs.values() if job.kind == "train")
     gone = max(folder.glob("*.npy"), key=lambda path: path.stat().st_size)
     gone.unlink()
-    error = execute(train, tmp_path).error
-    assert isinstance(error, StoreError)
-    assert f"{gone.name} is gone from {folder}; remove that folder and run again" in str(error)
+    error = execute(train, store).error
+    assert isinstance(error, DamagedEntry)
+    assert (error.kind, error.key, error.file) == (*DRAWN.ref, gone.name)
+    assert f"{folder}: {gone.name} is missing or damaged; remove that folder and run again" in str(error)
     assert not (tmp_path / "logs").exists()
 
 
@@ -42,7 +43,7 @@ def test_a_missing_file_outside_the_store_is_no_damage_of_it(tmp_path: Path, mon
     def fail(*_: object) -> None:
         Path("/nowhere/at/all").read_bytes()
 
-    monkeypatch.setattr("edgeaudit.stages.population.draw", fail)
-    error = execute(population_job(SPEC, {"test": 1}, ""), tmp_path).error
+    monkeypatch.setattr("edgeaudit.population.build.build_population", fail)
+    error = execute(DRAWN, Store(tmp_path)).error
     assert not isinstance(error, StoreError)
     assert "FileNotFoundError" in str(error)

@@ -11,20 +11,20 @@ import pytest
 import torch
 from torch.nn import functional
 
-from edgeaudit.attacks.trace_files import TRACE
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.config.data import DataSpec
-from edgeaudit.filetypes.artifact import Artifact
-from edgeaudit.graph.job import Job, JobRef
+from edgeaudit.graph.executor import AnyJob
 from edgeaudit.graph.store import Store
 from edgeaudit.graph.worker import execute
-from edgeaudit.pipeline.measurement import measurement_inputs
-from edgeaudit.pipeline.plan import Plan, make_plan, population_job
+from edgeaudit.pipeline.measurement import choose_attacks
+from edgeaudit.pipeline.plan import Plan, make_plan
 from edgeaudit.population.base import Population
 from edgeaudit.population.build import build_population
-from edgeaudit.recipes.base import Recipe, build, module_from_manifest
-from edgeaudit.stages.train import model_seed
-from edgeaudit.stages.trajectory import as_labels, distillation_half, records_to_distil
+from edgeaudit.recipes.base import build, module_from_manifest
+from edgeaudit.stages.population import DrawPopulation
+from edgeaudit.stages.traces import StoredTrace
+from edgeaudit.stages.train import Train, model_seed
+from edgeaudit.stages.trajectory import Trajectory, as_labels, distillation_half, records_to_distil
 
 SPEC = AuditSpec.model_validate(
     {
@@ -45,27 +45,25 @@ class World:
 
     def __init__(self, root: Path) -> None:
         self.store = Store(root)
-        drawn = population_job(SPEC, {"test": 1}, "")
+        drawn = DrawPopulation(content={"test": 1}, seed=SPEC.seed, data=SPEC.data)
         self._do(drawn)
-        self.population = Population(self.store.entry(*drawn.ref).folder)
-        self.plan: Plan = make_plan(SPEC, self.population, drawn.ref, measurement_inputs(SPEC))
+        self.population = self.store.read(drawn)
+        self.plan: Plan = make_plan(SPEC, self.population, drawn, choose_attacks(SPEC))
         for job in self.plan.jobs.values():
             if job.kind in {"train", "query", "trajectory"}:
                 self._do(job)
-        students = [job for job in self.plan.jobs.values() if job.kind == "trajectory"]
-        self.students: dict[str, Job] = {job.inputs["role"]: job for job in students}
+        self.students = {job.role: job for job in self.plan.jobs.values() if isinstance(job, Trajectory)}
 
-    def _do(self, job: Job) -> None:
-        outcome = execute(job, self.store.root)
+    def _do(self, job: AnyJob) -> None:
+        outcome = execute(job, self.store)
         assert outcome.error is None, outcome.error
 
-    def trace(self, role: str) -> dict[str, np.ndarray[Any, Any]]:
-        with np.load(self.store.entry(*self.students[role].ref).folder / TRACE) as arrays:
-            return dict(arrays)
+    def trace(self, role: str) -> StoredTrace:
+        return self.store.read(self.students[role])
 
     def trained_model(self, role: str) -> torch.nn.Module:
-        ref: JobRef = next(r for r, j in self.plan.jobs.items() if r[0] == "train" and j.inputs["role"] == role)
-        artifact = Artifact.load(self.store.entry(*ref).folder)
+        train = next(job for job in self.plan.jobs.values() if isinstance(job, Train) and job.role == role)
+        artifact = self.store.read(train).artifact
         assert artifact.manifest.recipe is not None
         return module_from_manifest(artifact.manifest.recipe, artifact.path)
 
@@ -81,13 +79,13 @@ def test_students_never_learn_from_what_they_are_scored_on(world: World) -> None
     taught, scored = {}, {}
     for role in world.students:
         trace = world.trace(role)
-        taught[role], scored[role] = (set(population.queried[trace[name]].tolist()) for name in ("taught", "places"))
+        taught[role], scored[role] = (set(population.queried[ids].tolist()) for ids in (trace.distilled, trace.places))
         # 150 in the half, of which a shadow leaves 150 x 220 / 300 = 110; nine tenths are 99, for every model.
-        assert len(taught[role]) == len(trace["taught"]) == 99
+        assert len(taught[role]) == len(trace.distilled) == 99
         trained = set(population.training_ids(role, SPEC.seed).tolist())
         assert taught[role] <= pool - trained - scored[role]
-        assert trace["values"].shape == (len(scored[role]), 6)
-        assert not trace["queries"].any()
+        assert trace.values.shape == (len(scored[role]), 6)
+        assert not trace.queries.any()
     for role in ("target", "target-1", "null-target"):
         assert scored[role] == set(population.audited.tolist())
     # The shadow is scored on all of the other half, which it trained on in part; and no student learns from that half.
@@ -98,7 +96,7 @@ def test_students_never_learn_from_what_they_are_scored_on(world: World) -> None
 
 def test_losses_fall_over_the_epochs(world: World) -> None:
     for role in world.students:
-        mean = world.trace(role)["values"].mean(axis=0)
+        mean = world.trace(role).values.mean(axis=0)
         assert mean[0] > 1.0  # a guess among ten classes costs 2.3
         assert mean[-1] < 0.6 * mean[0]
 
@@ -110,11 +108,11 @@ def _independent_losses(world: World, role: str, epochs: int) -> np.ndarray[Any,
     cosine from lr to 0 over all steps.
     """
     population, trace, setting = world.population, world.trace(role), SPEC.model
-    x = torch.from_numpy(population.take(population.queried[trace["taught"]]))
+    x = torch.from_numpy(population.take(population.queried[trace.distilled]))
     with torch.no_grad():
         teacher = torch.softmax(world.trained_model(role)(x).double(), dim=1).float()
     seed = model_seed(SPEC.seed, f"student of {role}")
-    student = build(Recipe.from_dict(world.students[role].inputs["recipe"]), seed)
+    student = build(world.students[role].recipe, seed)
     order, velocities = torch.Generator().manual_seed(seed), [torch.zeros_like(w) for w in student.parameters()]
     steps, done = len(x) // setting.batch, 0
     for _ in range(epochs):
@@ -130,7 +128,7 @@ def _independent_losses(world: World, role: str, epochs: int) -> np.ndarray[Any,
                     velocity.mul_(setting.momentum).add_(decayed)
                     weight.sub_(rate * (decayed + setting.momentum * velocity))
             done += 1
-    ids = population.queried[trace["places"]]
+    ids = population.queried[trace.places]
     with torch.no_grad():
         answers = student.double()(torch.from_numpy(population.take(ids)).double())
         losses = functional.cross_entropy(answers, torch.from_numpy(population.labels[ids]), reduction="none")
@@ -139,7 +137,7 @@ def _independent_losses(world: World, role: str, epochs: int) -> np.ndarray[Any,
 
 @pytest.mark.parametrize(("role", "epochs"), [("target", 1), ("shadow-0", 6)])
 def test_losses_are_those_of_a_training_written_out(world: World, role: str, epochs: int) -> None:
-    values = world.trace(role)["values"][:, epochs - 1]
+    values = world.trace(role).values[:, epochs - 1]
     np.testing.assert_allclose(values, _independent_losses(world, role, epochs), rtol=1e-3, atol=1e-4)
 
 
@@ -148,7 +146,8 @@ def test_two_runs_are_the_same_to_the_bit(world: World, tmp_path: Path) -> None:
     assert {role: job.key for role, job in again.students.items()} == {r: j.key for r, j in world.students.items()}
     for role in world.students:
         one, two = world.trace(role), again.trace(role)
-        assert all(np.array_equal(one[name], two[name]) for name in one)
+        for name in ("places", "values", "queries", "distilled"):
+            assert np.array_equal(getattr(one, name), getattr(two, name))
 
 
 def test_answers_become_labels_by_hand() -> None:
