@@ -167,7 +167,12 @@ def test_files_are_read_once_a_process_as_long_as_size_and_time_stay(
     folder = _entry(store)
     read: list[str] = []
     real = store_module._file_digest
-    monkeypatch.setattr(store_module, "_file_digest", lambda path: read.append(path.name) or real(path))
+
+    def digest(path: Path) -> str:
+        read.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(store_module, "_file_digest", digest)
     store.entry("train", KEY)
     store.entry("train", KEY)
     assert read == ["weights"]
