@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from torch import nn
 
-from edgeaudit import recipes
 from edgeaudit.exporters import ExportJob, Product, find_pass
 from edgeaudit.filetypes.artifact import Artifact, Manifest, PassRecord, file_sha256
 from edgeaudit.formats.presets import PassUse
+from edgeaudit.recipes import base as recipes
 
 FloatArray = npt.NDArray[np.float32]
 

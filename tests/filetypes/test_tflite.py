@@ -74,5 +74,6 @@ def test_a_file_that_ends_before_its_last_buffer_is_named(tmp_path: Path, missin
     content = converted(tmp_path, ["litert.export"], sparse_module, IMAGES).path.read_bytes()
     path = tmp_path / "cut.tflite"
     path.write_bytes(content[:-missing])
-    with pytest.raises(ArtifactError, match=r"cannot read .*cut\.tflite as TFLite: it is cut short"):
-        TFLITE.weights(path)
+    for read in (TFLITE.weights, TFLITE.contract, TFLITE.operators):
+        with pytest.raises(ArtifactError, match=r"cannot read .*cut\.tflite as TFLite: it is cut short"):
+            read(path)
