@@ -13,6 +13,7 @@ from edgeaudit.cli import completion
 from edgeaudit.graph.registry import EXECUTORS
 
 if TYPE_CHECKING:
+    from edgeaudit.config.limits import LimitsSpec
     from edgeaudit.graph.executor import Executor
     from edgeaudit.graph.store import Store
 
@@ -56,9 +57,10 @@ def default_workers() -> int:
 
 
 def executor_for(
-    audit: Path, store: Path, workers: int | None, executor: str = DEFAULT_EXECUTOR
+    audit: Path, store: Path, workers: int | None, executor: str = DEFAULT_EXECUTOR, limits: LimitsSpec | None = None
 ) -> tuple[Store, Executor]:
     """The store and the executor of a verb; `module:function` references are looked up beside audit.yaml."""
+    from edgeaudit.graph.executor import Limits
     from edgeaudit.graph.store import Store
 
     folder = audit.resolve().parent
@@ -66,4 +68,7 @@ def executor_for(
         sys.path.insert(0, str(folder))  # planning reads the source of the user's own modules
     opened = Store(store.resolve())
     opened.sweep()
-    return opened, EXECUTORS.find(executor)(opened, workers or default_workers(), folder)
+    most = Limits()
+    if limits is not None:
+        most = Limits(None if limits.job_minutes is None else 60 * limits.job_minutes, limits.job_memory)
+    return opened, EXECUTORS.find(executor)(opened, workers or default_workers(), folder, most)

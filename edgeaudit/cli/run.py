@@ -44,7 +44,7 @@ def run(
     started = time.monotonic()
     console = Console()
     spec = load_spec(audit).with_writers(write or ())
-    opened, chosen = executor_for(audit, store, workers, executor)
+    opened, chosen = executor_for(audit, store, workers, executor, spec.limits)
     with chosen, ProgressView(console, chosen.workers) as view:
         prepared = prepare(spec, opened, chosen, view)
         todo = prepared.todo(opened)

@@ -17,6 +17,7 @@ from edgeaudit.config.data import LISTS, DataSpec, SideSpec
 from edgeaudit.config.devices import Devices, DevicesInput, DeviceSpec, as_devices
 from edgeaudit.config.entries import AttackEntry, AttackItem, Params
 from edgeaudit.config.formats import FormatItem, FormatUse
+from edgeaudit.config.limits import LimitsSpec
 from edgeaudit.config.mistakes import sentences
 from edgeaudit.config.model import ModelSpec
 from edgeaudit.config.report import ReportSpec
@@ -92,6 +93,8 @@ class AuditSpec(Section):
     """Sets of formats that one attacker holds, by their ids, or `all` of them."""
     quality: QualitySpec = QualitySpec()
     """What a format costs beside what it leaks."""
+    limits: LimitsSpec = LimitsSpec()
+    """What one job may take before it is ended."""
     report: ReportSpec = ReportSpec()
     """Which reports are written."""
     budgets: Annotated[

@@ -72,6 +72,8 @@ def closure(roots: Iterable[str]) -> Closure:
     """
     names = sorted(set(roots))
     followed = frozenset({_OWN, *(name.partition(".")[0] for name in names)})
+    for name in names:
+        _require_found(name)
     files: dict[str, Path] = {}
     packages: set[str] = set()
     queue = list(names)
@@ -87,17 +89,22 @@ def closure(roots: Iterable[str]) -> Closure:
             continue
         path = module_file(name)
         if path is None:
-            if name in names:
-                raise RecipeError(
-                    f"the module '{name}' cannot be found; write module:function, the module in audit.yaml's folder "
-                    "or installed"
-                )
             continue
         files[name] = path
         queue += _parents(name)
         if path.suffix == ".py":
             queue += _imports(path, name, *_state(path))
     return Closure(tuple(sorted(files.items())), tuple(sorted(packages)))
+
+
+def _require_found(name: str) -> None:
+    parts = name.split(".")
+    if not all(part.isidentifier() for part in parts) or (
+        module_file(name) is None and (len(parts) > 1 or _spec(name, None) is None)
+    ):
+        raise RecipeError(
+            f"the module '{name}' cannot be found; write module:function, the module in audit.yaml's folder or installed"
+        )
 
 
 def current_closure(roots: Iterable[str]) -> Closure:

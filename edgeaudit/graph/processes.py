@@ -260,7 +260,8 @@ def _telling(lines: list[str]) -> list[str]:
     fatal = next((index for index, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
     if fatal is None:
         return lines[-_LINES:]
-    frames = [line for line in lines[fatal:] if line.startswith("File ")]
+    current = next((at for at, line in enumerate(lines) if line.startswith("Current thread")), fatal)
+    frames = [line for line in lines[current:] if line.startswith("File ")]
     return [*lines[max(0, fatal - _LINES // 2) : fatal + 1], *frames[: _LINES // 2]]
 
 

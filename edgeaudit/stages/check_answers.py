@@ -8,29 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.population.base import Population
 
-if TYPE_CHECKING:
-    from torch import nn
-
-__all__ = ["CHECK", "read_check", "write_answers", "write_check"]
+__all__ = ["CHECK", "read_check", "write_answers"]
 
 CHECK = "check.npz"
 DEFAULT_POLICY = "disjoint"
-
-
-def write_check(
-    module: nn.Module, population: Population, role: str, audit_seed: int, calibration: Mapping[str, int], folder: Path
-) -> None:
-    """Answer the calibration records of every policy (policy -> how many) and store ids and logits in `folder`."""
-    from edgeaudit.recipes.training import logits
-
-    write_answers(lambda x: logits(module, x), population, role, audit_seed, calibration, folder)
 
 
 def write_answers(
@@ -41,7 +28,10 @@ def write_answers(
     calibration: Mapping[str, int],
     folder: Path,
 ) -> None:
-    """`write_check` of whatever answers: float32 [n, *input_shape] -> logits, float32 [n, classes]."""
+    """Answer the calibration records of every policy (policy -> how many); store ids and logits in `folder`.
+
+    answer: float32 [n, *input_shape] -> logits, float32 [n, classes].
+    """
     arrays: dict[str, npt.NDArray[np.generic]] = {}
     for policy, count in calibration.items():
         ids = population.calibration_ids(role, audit_seed, policy, count)

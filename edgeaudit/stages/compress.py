@@ -20,10 +20,10 @@ from edgeaudit.population.base import Population
 from edgeaudit.recipes.base import Recipe, module_from_manifest, recipe_modules
 from edgeaudit.recipes.frameworks import FRAMEWORKS
 from edgeaudit.stages.artifacts import ArtifactJob, StoredArtifact
-from edgeaudit.stages.check_answers import CHECK, write_check
+from edgeaudit.stages.check_answers import CHECK
 from edgeaudit.stages.population import DrawPopulation
 from edgeaudit.stages.train import model_seed
-from edgeaudit.stages.train_torch import torch_manifest
+from edgeaudit.stages.train_torch import torch_manifest, write_check
 
 if TYPE_CHECKING:
     from torch import nn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,13 @@ from edgeaudit.filetypes.artifact import Artifact, Manifest, TensorSpec, file_sh
 from edgeaudit.population.base import Population
 from edgeaudit.recipes.base import Recipe, build
 from edgeaudit.stages.artifacts import StoredArtifact
-from edgeaudit.stages.check_answers import write_check
+from edgeaudit.stages.check_answers import write_answers
 from edgeaudit.stages.train import Train, model_seed
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["torch_manifest", "train_model"]
+__all__ = ["torch_manifest", "train_model", "write_check"]
 
 _WEIGHTS = "model.safetensors"
 
@@ -42,6 +43,15 @@ def train_model(job: Train, population: Population, folder: Path) -> StoredArtif
     save_file(state, folder / _WEIGHTS)
     write_check(module, population, job.role, job.seed, job.check, folder)
     return StoredArtifact(Artifact(folder, torch_manifest(job.recipe, folder / _WEIGHTS)), notes=notes)
+
+
+def write_check(
+    module: nn.Module, population: Population, role: str, audit_seed: int, calibration: Mapping[str, int], folder: Path
+) -> None:
+    """Answer the calibration records of every policy (policy -> how many) and store ids and logits in `folder`."""
+    from edgeaudit.recipes.training import logits
+
+    write_answers(lambda x: logits(module, x), population, role, audit_seed, calibration, folder)
 
 
 def torch_manifest(recipe: Recipe, weights: Path) -> Manifest:
