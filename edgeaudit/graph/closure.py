@@ -103,7 +103,8 @@ def _require_found(name: str) -> None:
         module_file(name) is None and (len(parts) > 1 or _spec(name, None) is None)
     ):
         raise RecipeError(
-            f"the module '{name}' cannot be found; write module:function, the module in audit.yaml's folder or installed"
+            f"the module '{name}' cannot be found; write module:function, the module in audit.yaml's folder or "
+            "installed"
         )
 
 
