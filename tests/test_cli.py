@@ -17,6 +17,7 @@ from edgeaudit.attacks.registry import attack_names, attack_specs
 from edgeaudit.cli import app, main
 from edgeaudit.config.audit import load_spec
 from edgeaudit.formats.presets import FORMATS
+from edgeaudit.graph.store import Store
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +72,7 @@ def test_the_version_is_the_changelogs(root_folder: Path) -> None:
 
 
 def test_an_empty_store(tmp_path: Path) -> None:
-    (tmp_path / "store").mkdir()
+    Store(tmp_path / "store")
     _invoke("cache", "ls", "--store", str(tmp_path / "store"))
     assert "removed 0" in _invoke("cache", "clean", "--yes", "--store", str(tmp_path / "store"))
 

@@ -15,7 +15,9 @@ from edgeaudit.config.controls import ControlsSpec, QualitySpec
 from edgeaudit.config.data import CalibrationSpec, DataSpec, PreprocessingSpec, SideSpec
 from edgeaudit.config.devices import DeviceSpec
 from edgeaudit.config.formats import FormatUse
+from edgeaudit.config.limits import LimitsSpec
 from edgeaudit.config.model import ModelSpec
+from edgeaudit.config.report import ReportSpec
 from edgeaudit.config.target import TargetSpec
 from edgeaudit.config.threat import ThreatSpec
 
@@ -26,7 +28,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "label-only": LabelOnlySpec, "loss-trajectory": LossTrajectorySpec,
     "budgets": BudgetSpec, "calibration": CalibrationSpec, "controls": ControlsSpec, "target": TargetSpec,
     "preprocessing": PreprocessingSpec, "members": SideSpec, "nonmembers": SideSpec, "reference": SideSpec,
-    "quality": QualitySpec, "devices": DeviceSpec,
+    "quality": QualitySpec, "devices": DeviceSpec, "limits": LimitsSpec, "report": ReportSpec,
 }  # fmt: skip
 
 

@@ -24,6 +24,8 @@ def _load(tmp_path: Path, text: str) -> AuditSpec:
         ("data: {memebrs: 3}", "'data.memebrs' is not a known key; did you mean 'members'?"),
         ("data: {calibration: {recrods: 9}}", "'data.calibration.recrods' is not a known key; did you mean 'records'?"),
         ("formats: [{format: x, calibratoin: members}]", "did you mean 'calibration'?"),
+        ("limits: {job-minuts: 3}", "'limits.job-minuts' is not a known key; did you mean 'job-minutes'?"),
+        ("report: {writer: [html]}", "'report.writer' is not a known key; did you mean 'writers'?"),
         ("data: {members: -3}", "data.members: Input should be greater than or equal to 2 (it is -3)"),
         ("data: {members: a.txt}", "members and nonmembers must both be counts, files with record ids, or {path: ...}"),
         ("threat: {shadows: many}", "threat.shadows: Input should be a valid integer"),
