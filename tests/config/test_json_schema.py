@@ -82,7 +82,7 @@ def files(root_folder: Path) -> list[Path]:
     listed = subprocess.run(
         ["git", "ls-files", "*.yaml"], cwd=root_folder, capture_output=True, text=True, check=True
     ).stdout.split()
-    return [root_folder / name for name in listed if not name.startswith((".", "device_profiles/"))]
+    return [root_folder / name for name in listed if not name.startswith((".", "device_profiles/", "examples/plugin/"))]
 
 
 def test_every_audit_of_the_repository_is_valid(files: list[Path]) -> None:
@@ -95,6 +95,8 @@ def test_every_audit_of_the_repository_is_valid(files: list[Path]) -> None:
 
 def _blocks(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for page in [folder / "README.md", *sorted((folder / "docs").glob("*.md"))]:
+        if page.name == "plugins.md":  # names plugins, which the packaged schema does not have
+            continue
         for block in page.read_text(encoding="utf-8").split("```yaml\n")[1:]:
             content = read_yaml(block.split("```")[0])
             if isinstance(content, dict) and set(content) <= set(SCHEMA["properties"]):

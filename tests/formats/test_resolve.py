@@ -135,7 +135,7 @@ def test_each_kind_has_a_default_runtime() -> None:
             r"'per_channel' is 'yes'; it must be true or fal",
         ),
         (["onnx.export", {"ort.static-int8": {"activation_type": "s4"}}], r"'activation_type' is 's4'; it can be: u8"),
-        (["litert.export", {"aeq.fp16": {"x": 1}}], r"'aeq\.fp16' has no parameter 'x'; it has: none"),
+        (["litert.export", {"aeq.fp16": {"x": 1}}], r"'aeq\.fp16' has no parameter 'x'; it has no parameters"),
     ],
 )
 def test_passes_that_do_not_fit(passes: list[Any], message: str) -> None:
