@@ -12,6 +12,7 @@ import pytest
 
 from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, Scores
 from edgeaudit.attacks.registry import ATTACKS
+from edgeaudit.config.devices import DeviceSpec
 from edgeaudit.devices.registry import TRANSPORTS, find_way
 from edgeaudit.devices.transport import Reach, TransportSpec, Way
 from edgeaudit.errors import AttackError, DataError, DeviceError, MissingToolchain, ToolchainError
@@ -198,6 +199,7 @@ def test_another_packages_architecture_is_built_by_name(offered: Offer) -> None:
 def test_another_packages_transport_is_found_by_its_scheme(offered: Offer) -> None:
     offered(("pigeon", Carrier))
     assert isinstance(find_way(Reach("pigeon://loft")), Carrier)
+    assert DeviceSpec(via="pigeon://loft").via == "pigeon://loft"
     for via in ("pigeon", "telnet://board", "http", "emulated://x", ""):
         with pytest.raises(DeviceError, match=r"names no known transport.*emulated, ssh://.*, pigeon://loft"):
             find_way(Reach(via))

@@ -16,7 +16,8 @@ __all__ = ["DeviceSpec", "Devices", "DevicesInput", "as_devices"]
 
 _TIME = r"^\s*\d+(\.\d+)?\s*[smh]?\s*$"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-_FAR = re.compile(r"^(ssh|https?|oip)://[^\s/]+")
+_FAR = re.compile(r"^[a-z][a-z0-9+.-]*://[^\s/]+")
+"""Which schemes there are, depends on the installed transports; a plan refuses an unknown one."""
 _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 
 

@@ -9,7 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
+
+from edgeaudit.config.yaml_text import read_yaml
 
 pytestmark = pytest.mark.e2e
 
@@ -78,12 +81,14 @@ def test_settings_of_the_example_are_checked(environment: dict[str, str], root_f
     assert "attacks: 'power-confidence' has no setting 'pwoer'; it has: power. Did you mean 'power'?" in done.stderr
 
 
-def test_the_example_is_listed(environment: dict[str, str], tmp_path: Path) -> None:
+def test_the_example_is_listed(environment: dict[str, str], root_folder: Path, tmp_path: Path) -> None:
     attacks = _edgeaudit(environment, "attacks", cwd=tmp_path).stdout
     assert "power-confidence" in attacks
     assert "settings: power: 2.0" in attacks
     schema = json.loads(_edgeaudit(environment, "schema", cwd=tmp_path).stdout)
     assert "auc-table" in schema["definitions"]["writer"]["enum"]
+    audit = read_yaml((root_folder / "examples" / "plugin" / "audit.yaml").read_text(encoding="utf-8"))
+    jsonschema.Draft7Validator(schema).validate(audit)
 
 
 def test_what_the_example_lacks_is_installed_with_its_own_extra(

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from typer.testing import CliRunner
 
+from edgeaudit.cli import app
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.errors import SpecError, StoreError, ToolchainError
 from edgeaudit.report.model import Audit
@@ -65,3 +67,16 @@ def test_what_cannot_be_written(tmp_path: Path, offered: Offer) -> None:
         write_reports(sample.audit(), tmp_path, ["broken"])
     with pytest.raises(StoreError, match="nowhere"):
         write_reports(sample.audit(), tmp_path / "nowhere", ["html"])
+
+
+def test_the_verb_report_writes_what_it_is_given(tmp_path: Path) -> None:
+    write_reports(sample.audit(), tmp_path, [])
+    done = CliRunner().invoke(app, ["report", str(tmp_path), "--write", "text"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["audit.json", "report.txt"]
+
+
+def test_writers_of_the_command_line_are_added_to_those_of_audit_yaml() -> None:
+    spec = AuditSpec.model_validate({"report": {"writers": ["text"]}})
+    assert spec.with_writers(["html", "text"]).report.writers == ("text", "html")
+    assert spec.with_writers([]).report == spec.report
