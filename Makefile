@@ -9,14 +9,18 @@ WORKERS ?= 2
 # Hundreds of processes import the package in a run of the tests; each would compile it anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: audit test test-isa check lint types benchmark benchmark-cifar10 formats wheel-hashes clean
+.PHONY: audit test test-all test-isa check lint types benchmark benchmark-cifar10 formats wheel-hashes clean
 
 # The audit of the README: digits, thirteen formats, twenty shadows.
 audit: $(READY)
 	$(BIN)/edgeaudit run examples/digits.yaml --out out/digits
 
-# Everything: style, types, all tests (toolchains, whole audits, the wheel in an environment of its own).
+# Style, types and the tests: toolchains, whole audits, the wheel in an environment of its own.
 test: $(READY) lint types
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal --durations 20 -m "not matrix"
+
+# The same with every format on every kind of network, of which `test` takes pairs.
+test-all: $(READY) lint types
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal --durations 20
 
 # Tests whose expectations depend on the CPU's instructions: on this CPU, then without BF16, then with AVX2 alone. The limits

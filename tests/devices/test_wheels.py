@@ -83,7 +83,7 @@ def test_a_python_without_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_looking_for_pip_runs_no_finder_of_others(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """setuptools has one that warns and drops distutils, where something imported it."""
+    """setuptools has one that gives up its distutils for good, after which importing setuptools fails."""
 
     def find_spec(name: str, *_: object) -> None:
         assert name != "pip"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -14,6 +16,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from edgeaudit.cli.main import main
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -89,6 +93,34 @@ class Workbench:
         )
         assert "Traceback" not in done.stdout + done.stderr
         return Finished(done.returncode, done.stdout, done.stderr, self.folder / out)
+
+    def call(self, verb: str, *arguments: str | Path) -> Finished:
+        """The same in this process: for commands that end before the work, whose start-up would be most of the test."""
+        stdout, stderr = io.StringIO(), io.StringIO()
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.chdir(self.folder),
+            contextlib.redirect_stdout(stdout),
+            contextlib.redirect_stderr(stderr),
+            pytest.raises(SystemExit) as ended,
+        ):
+            patch.setattr(sys, "argv", ["edgeaudit", verb, *map(str, arguments)])
+            main()
+        code = ended.value.code
+        assert isinstance(code, int)
+        assert "Traceback" not in stdout.getvalue() + stderr.getvalue()
+        return Finished(code, stdout.getvalue(), stderr.getvalue(), self.folder / "out")
+
+    def refused(self, **changes: Any) -> Finished:
+        """Write a spec that is wrong and call `run` on it; nothing may have been trained."""
+        before = self._models()
+        done = self.call("run", self.write("wrong", **changes), "--out", "out-wrong", "--workers", "1")
+        assert done.code == 2
+        assert self._models() == before
+        return done
+
+    def _models(self) -> set[Path]:
+        return set(self.folder.glob(".edgeaudit/train/*"))
 
     def audit(self, name: str = "audit", **changes: Any) -> Finished:
         """Write a spec and run it."""

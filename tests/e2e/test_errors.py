@@ -31,8 +31,6 @@ pytestmark = pytest.mark.e2e
         ({"model": {"recipe": "nowhere:make"}}, "'nowhere' cannot be found"),
         ({"model": {"recipe": "nowhere.models:make"}}, "'nowhere.models' cannot be found"),
         ({"model": {"recipe": "./mine.py:make"}}, "'./mine.py' cannot be found; write module:function"),
-        ({"model": {"recipe": "torchvision:resnet18", "options": {}}}, "cannot take records of shape (1, 8, 8)"),
-        ({"model": {"lr": 1e20}}, "lower model.lr"),
         ({"attacks": ["cm-mia"], "cm-mia": {"cutoffs": [0.05]}}, "cutoff 0.05 needs at least 19 shadows"),
         ({"budgets": {"auc": ["error", {"max": 0.7, "formats": ["litert-int8"]}]}}, "'litert-int8' is not in this"),
         (
@@ -42,6 +40,21 @@ pytestmark = pytest.mark.e2e
     ],
 )
 def test_one_clear_message_and_exit_2(shared_bench: Workbench, changes: dict[str, Any], message: str) -> None:
+    done = shared_bench.refused(**changes)
+    assert message in done.stderr
+    assert done.stderr.count("error:") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": {"recipe": "torchvision:resnet18", "options": {}}}, "cannot take records of shape (1, 8, 8)"),
+        ({"model": {"lr": 1e20}}, "lower model.lr"),
+    ],
+)
+def test_what_training_alone_can_find_wrong_is_one_message_too(
+    shared_bench: Workbench, changes: dict[str, Any], message: str
+) -> None:
     done = shared_bench.audit("wrong", **changes)
     assert done.code == 2
     assert message in done.stderr
@@ -50,7 +63,7 @@ def test_one_clear_message_and_exit_2(shared_bench: Workbench, changes: dict[str
 
 def test_an_output_folder_that_cannot_be_is_found_before_the_work(bench: Workbench) -> None:
     (bench.folder / "taken").touch()
-    done = bench.run("run", bench.write("a"), "--out", "taken/out")
+    done = bench.call("run", bench.write("a"), "--out", "taken/out")
     assert done.code == 2
     assert "the output folder taken/out: Not a directory" in done.stderr
     assert not list((bench.folder / ".edgeaudit").glob("train/*"))

@@ -98,7 +98,7 @@ def test_a_finished_run_is_measured_at_further_exposures(shared_bench: Workbench
     assert [e["exposure"] for e in done.audit["weaker_exposures"]] == ["rounded-1", "label"]
     assert done.audit["leakage"] == first.audit["leakage"]  # no attack was added
     for given, said in (("rounded", "is not a weaker exposure"), ("probabilities", "is what threat.exposure gives")):
-        refused = shared_bench.run("attack", "out-further", "--weaker", given)
+        refused = shared_bench.call("attack", "out-further", "--weaker", given)
         assert refused.code == 2
         assert "--weaker: " in refused.stderr
         assert said in refused.stderr

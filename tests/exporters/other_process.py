@@ -1,4 +1,4 @@
-"""Run by test_determinism.py in a process of its own; prints one line of JSON."""
+"""Run by test_determinism.py in a process of its own, with a network's name; prints one line of JSON."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def main() -> None:
         "logging before": logging_state(),
         "environment before": dict(os.environ),
     }
-    state["digests"] = digests(list(reversed(PASSES)))
+    state["digests"] = digests(sys.argv[1], list(reversed(PASSES)))
     state |= {
         "random after": random_states(),
         "logging after": logging_state(),

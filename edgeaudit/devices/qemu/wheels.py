@@ -126,7 +126,9 @@ def _wheel(path: Path) -> Wheel:
 
 
 def _pip(arguments: Sequence[str], what: str) -> None:
-    if PathFinder.find_spec("pip") is None:  # setuptools' own finder would also replace a distutils that was imported
+    # Not importlib.util.find_spec: setuptools' finder takes that for pip at work and gives up its distutils for good,
+    # after which nothing that needs setuptools can be imported, such as nncf.torch (setuptools 84).
+    if PathFinder.find_spec("pip") is None:
         raise ToolchainError(f"{what} needs pip, and {sys.executable} has none. Add it with: python -m ensurepip")
     command = [sys.executable, "-I", "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())  # noqa: S603  ours
