@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from edgeaudit.attacks.registry import attack_names, attack_specs
 from edgeaudit.cli import app, main
 from edgeaudit.config.audit import load_spec
+from edgeaudit.errors import StoreError
 from edgeaudit.formats.presets import FORMATS
 from edgeaudit.graph.store import Store
 
@@ -72,9 +73,23 @@ def test_the_version_is_the_changelogs(root_folder: Path) -> None:
 
 
 def test_an_empty_store(tmp_path: Path) -> None:
-    Store(tmp_path / "store")
-    _invoke("cache", "ls", "--store", str(tmp_path / "store"))
-    assert "removed 0" in _invoke("cache", "clean", "--yes", "--store", str(tmp_path / "store"))
+    folder = tmp_path / "store"
+    Store(folder)
+    _invoke("cache", "ls", "--store", str(folder))
+    assert "0 entries are as they were written" in _invoke("cache", "verify", "--store", str(folder))
+    assert "removed 0" in _invoke("cache", "clean", "--yes", "--store", str(folder))
+    assert "removed 0 entries and the store" in _invoke("cache", "purge", "--yes", "--store", str(folder))
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("command", [["ls"], ["verify"], ["clean", "--yes"], ["purge", "--yes"]])
+def test_a_folder_that_is_no_store_is_left_as_it_is(tmp_path: Path, command: list[str]) -> None:
+    entry = tmp_path / "train" / ("0" * 40)
+    entry.mkdir(parents=True)
+    (entry / "entry.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(StoreError, match=r"is no store of edgeaudit: it has no edgeaudit-store\.json"):
+        _invoke("cache", *command, "--store", str(tmp_path))
+    assert [path.name for path in tmp_path.rglob("*")] == ["train", "0" * 40, "entry.json"]
 
 
 def test_plan_counts_and_estimates(tmp_path: Path) -> None:

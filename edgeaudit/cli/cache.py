@@ -28,7 +28,7 @@ def _open(path: Path) -> Store:
     from edgeaudit.graph.store import MARKER, Store
 
     if not (path / MARKER).is_file():
-        raise StoreError(f"{path} is no store of edgeaudit: it has no {MARKER}; nothing was removed")
+        raise StoreError(f"{path} is no store of edgeaudit: it has no {MARKER}; it is left as it is")
     return Store(path)
 
 

@@ -12,7 +12,7 @@ import pytest
 from edgeaudit.config.data import DataSpec, PreprocessingSpec
 from edgeaudit.errors import DataError, SplitError
 from edgeaudit.population.base import Population
-from edgeaudit.population.build import build_population
+from edgeaudit.population.build import build_population, population_content
 from edgeaudit.population.preprocessing import affine
 
 SHAPE = (4, 4, 3)
