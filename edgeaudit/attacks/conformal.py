@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeaudit.attacks.base import BoolArray, FloatArray, IntArray
+from edgeaudit.attacks.evidence import BoolArray, FloatArray, IntArray
 from edgeaudit.attacks.out_statistics import out_statistics
 
 __all__ = ["comparable_masks", "conformal_p", "lent_masks"]

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeaudit.attacks.base import AttackSpec, Exposure, FloatArray, Grid
-from edgeaudit.attacks.signals import probabilities
+from edgeaudit.attacks.base import AttackSpec
+from edgeaudit.attacks.evidence import Exposure, FloatArray, Grid
 from edgeaudit.config.exposures import Level
+from edgeaudit.tasks.classification import probabilities
 
 __all__ = ["Seen", "largest", "one_hot", "rounded", "unreadable"]
 

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, FloatArray, InputArray, IntArray, Needs, Scores
+from edgeaudit.attacks.base import Attack, AttackSpec, Needs, Scores
+from edgeaudit.attacks.evidence import Evidence, FloatArray, InputArray, IntArray
 from edgeaudit.attacks.signals import target_margins
 from edgeaudit.errors import AttackError
 
