@@ -134,7 +134,7 @@ class Calibrated:
 
 @dataclass(frozen=True)
 class _Classifiers:
-    """Two classifiers, the pooled sd of OUT margins, and the score at which plays are told apart best."""
+    """Two classifiers, the pooled sd of OUT margins, and the score that tells plays of members from others best."""
 
     models: tuple[Any, ...]
     sd: float

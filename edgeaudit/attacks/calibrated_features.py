@@ -184,16 +184,16 @@ class SpreadModel:
         bare = cls(centre, scale, weights, lowest, highest, VariancePrior(np.inf, 1.0))
         return replace(bare, prior=fit_prior(known.variance / bare.trend(known), df))
 
-    def trend(self, asked: Context) -> FloatArray:
+    def trend(self, about: Context) -> FloatArray:
         """The trend of s^2, float64 [n]: s0^2(x) up to the factor `prior.scale`."""
-        design = np.column_stack((np.ones(len(asked.count)), (_covariates(asked) - self.centre) / self.scale))
+        design = np.column_stack((np.ones(len(about.count)), (_covariates(about) - self.centre) / self.scale))
         return np.asarray(np.exp(np.clip(design @ self.weights, self.lowest, self.highest)), dtype=np.float64)
 
-    def sd(self, asked: Context) -> FloatArray:
+    def sd(self, about: Context) -> FloatArray:
         """Standard deviation of a new margin about the mean of n OUT ones, s~ sqrt(1 + 1/n), float64 [n]; n >= 1."""
-        trend = self.trend(asked)
-        variance = moderate(asked.variance / trend, asked.count - 1, self.prior)[0] * trend
-        return np.asarray(np.sqrt(variance * (1 + 1 / asked.count)), dtype=np.float64)
+        trend = self.trend(about)
+        variance = moderate(about.variance / trend, about.count - 1, self.prior)[0] * trend
+        return np.asarray(np.sqrt(variance * (1 + 1 / about.count)), dtype=np.float64)
 
 
 def _covariates(about: Context) -> FloatArray:

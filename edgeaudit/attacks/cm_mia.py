@@ -1,7 +1,7 @@
 """CM-MIA, "Membership inference attacks against compression models" (Jin, Lou, Gao, Computing 105, 2023).
 
 The paper's text is not public beyond its abstract; the test follows its ancestor (Long et al., EuroS&P 2020), and
-every further choice is told where it is made. Shadows compressed like the target are the caller's part, abnormal
+every further choice is explained where it is made. Shadows compressed like the target are the caller's part, abnormal
 samples are in `selection`, the figures of verdicts in `edgeaudit.leakage.verdicts`.
 """
 

@@ -110,8 +110,8 @@ def _mean_margins(answers: ShadowAnswers) -> ShadowAnswers:
     labels, exposure, floor = answers.labels, answers.exposure, answers.floor
     margins = np.empty(answers.out.shape)
     for k, own in enumerate(answers.shadows):
-        shown = (own, *(view.shadows[k] for view in answers.views))
-        margins[k] = np.mean([answers.task.margin(one, labels, exposure, floor) for one in shown], axis=0)
+        queries = (own, *(view.shadows[k] for view in answers.views))
+        margins[k] = np.mean([answers.task.margin(one, labels, exposure, floor) for one in queries], axis=0)
     first: IntArray = np.zeros(len(labels), dtype=np.int64)
     # A mean of margins lies on no grid.
     return replace(
@@ -128,8 +128,8 @@ def _mean_margins(answers: ShadowAnswers) -> ShadowAnswers:
 def _mean_margin(evidence: Evidence) -> TargetAnswers:
     """The target's part of the same."""
     about = (evidence.labels, evidence.exposure, evidence.floor)
-    shown = (evidence.target, *(view.target for view in evidence.views))
-    margin = np.mean([evidence.task.margin(one, *about) for one in shown], axis=0)
+    queries = (evidence.target, *(view.target for view in evidence.views))
+    margin = np.mean([evidence.task.margin(one, *about) for one in queries], axis=0)
     return replace(evidence.target_answers, target=_with_margin(margin), grid=None, views=())
 
 

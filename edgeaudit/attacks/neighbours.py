@@ -60,7 +60,7 @@ def nearest_distances(
         raise AttackError(f"features of {audited.shape[1]} and {pool.shape[1]} outputs: not the same shadows")
     available = len(pool) - int(self_index is not None and bool((self_index >= 0).any()))
     if not 1 <= count <= available:
-        raise AttackError(f"{count} neighbours are asked for among {available} reference records")
+        raise AttackError(f"{count} neighbours are wanted among {available} reference records")
     nearest = np.empty((len(audited), count))
     rows = max(1, block_bytes // (4 * len(pool)))
     for start in range(0, len(audited), rows):

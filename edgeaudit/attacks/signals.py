@@ -21,6 +21,7 @@ __all__ = [
     "target_probabilities",
 ]
 
+_Answers = ShadowAnswers | Evidence
 _Signal = Callable[[FloatArray, IntArray, Exposure, float], FloatArray]
 
 
@@ -39,7 +40,7 @@ def target_probabilities(evidence: Evidence) -> FloatArray:
     return evidence.task.true_probability(evidence.target, evidence.labels, evidence.exposure, evidence.floor)
 
 
-def mean_shadow_probability(answers: ShadowAnswers, kept: BoolArray) -> FloatArray:
+def mean_shadow_probability(answers: _Answers, kept: BoolArray) -> FloatArray:
     """Mean clipped p_y over the shadows in `kept` [K, records], float64 [records]; NaN where there is none."""
     total = np.zeros(len(answers.labels))
     for one, mask in zip(answers.shadows, kept, strict=True):
@@ -49,17 +50,17 @@ def mean_shadow_probability(answers: ShadowAnswers, kept: BoolArray) -> FloatArr
     return np.asarray(np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0), dtype=np.float64)
 
 
-def shadow_margins(answers: ShadowAnswers) -> FloatArray:
+def shadow_margins(answers: _Answers) -> FloatArray:
     """Margins of the shadows, float64 [K, records]."""
     return _of_each(answers, answers.task.margin)
 
 
-def shadow_losses(answers: ShadowAnswers) -> FloatArray:
+def shadow_losses(answers: _Answers) -> FloatArray:
     """Losses of the shadows, float64 [K, records]."""
     return _of_each(answers, answers.task.loss)
 
 
-def _of_each(answers: ShadowAnswers, signal: _Signal) -> FloatArray:
+def _of_each(answers: _Answers, signal: _Signal) -> FloatArray:
     values = np.empty(answers.out.shape)
     for k, one in enumerate(answers.shadows):
         values[k] = signal(one, answers.labels, answers.exposure, answers.floor)

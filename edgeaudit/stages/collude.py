@@ -40,9 +40,9 @@ _MEAN = "mean-score"
 
 @dataclass(frozen=True)
 class FormatSet:
-    """A set of audit.yaml's `together`: what it names, what of it was measured, and a note on the rest."""
+    """A set of audit.yaml's `together`. formats: those of the requested that were measured; note: on the others."""
 
-    asked: tuple[str, ...]
+    requested: tuple[str, ...]
     formats: tuple[str, ...]
     note: str | None
 
@@ -246,7 +246,7 @@ def _combinations(held: CombinedEvidence) -> Iterator[_Combined | TogetherRow]:
     """Every attack on every set; a row for one that could not be run."""
     for one in held.settings.sets:
         if len(one.formats) < 2:
-            yield _not_run(held, one.asked, "-", one.note)
+            yield _not_run(held, one.requested, "-", one.note)
             continue
         for method in _methods(len(one.formats), held.settings.mode):
             try:

@@ -42,7 +42,7 @@ class EvidenceSettings:
     population: the job that drew it. seed: of the draw of every model.
     targets, nulls: (role, query job) of each. shadows: query jobs; shadow_roles: whose they are, in the same order.
     exposure, floor: as in `ShadowAnswers`.
-    views, traces: name -> the key of a query job -> the job that asked the same artifact about views, or examined it.
+    views, traces: name -> the key of a query job -> the job that queried the same artifact with views, or examined it.
     """
 
     population: Ref
@@ -237,7 +237,7 @@ class Answers:
         return part
 
     def _artifact(self, query: Ref) -> Artifact:
-        """The artifact that a query asked."""
+        """The artifact of a query."""
         return Artifact.load(self._store.entry(*self._store.entry(*query).about["inputs"]["source"]).folder)
 
     def _responses(self, query: Ref) -> tuple[FloatArray, OutputGrid]:
@@ -246,7 +246,7 @@ class Answers:
         return self._exposed(raw, query), output_grid(raw)
 
     def _views(self, query: Ref) -> list[FloatArray]:
-        """Answers of the artifact that `query` asked to each query of each view, float64 [records, outputs]."""
+        """Answers of the artifact of `query` to each query of each view, float64 [records, outputs]."""
         folders = [self._store.entry(*refs[query[1]]).folder for refs in self.settings.views.values()]
         return [self._exposed(one, query) for folder in folders for one in np.load(folder / VIEWS)]
 
@@ -280,7 +280,7 @@ class Answers:
         return values, queries
 
     def _exposed(self, stored: npt.NDArray[np.float32], query: Ref) -> FloatArray:
-        """Stored answers of the artifact that `query` asked, float64 as the attacker sees them."""
+        """Stored answers of the artifact of `query`, float64 as the attacker sees them."""
         artifact, exposure = self._artifact(query), self.settings.exposure
         given: Exposure = "probabilities" if artifact.manifest.softmax_inside else "logits"
         if given == "probabilities" and exposure == "logits":

@@ -18,8 +18,8 @@ from edgeaudit.recipes.frameworks import Loop, framework_of
 from edgeaudit.stages.population import DrawPopulation
 from edgeaudit.stages.query import Query
 from edgeaudit.stages.traces import StoredTrace
-from edgeaudit.tasks.classification import softmax, true_class_loss
 from edgeaudit.stages.train import model_seed
+from edgeaudit.tasks.classification import softmax, true_class_loss
 
 __all__ = ["Trajectory", "as_labels", "distillation_half", "records_to_distil"]
 
