@@ -58,7 +58,7 @@ def read(folder: Path) -> tuple[FloatArray, npt.NDArray[np.int64]]:
 
 def edgeaudit(attack: str, variant: str, folder: Path) -> tuple[FloatArray, float]:
     """Scores, and the CPU seconds of the attack."""
-    from edgeaudit.attacks.base import Evidence
+    from edgeaudit.attacks.evidence import Evidence
     from edgeaudit.attacks.registry import find_attack
 
     answers, labels = read(folder)

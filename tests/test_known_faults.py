@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgeaudit.attacks.base import Evidence
+from edgeaudit.attacks.evidence import Evidence
 from edgeaudit.attacks.registry import attack_specs, find_attack
 from edgeaudit.attacks.yeom import Yeom
 from edgeaudit.errors import AttackError

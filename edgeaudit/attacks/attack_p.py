@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, Needs, Scores
+from edgeaudit.attacks.base import Attack, AttackSpec, Needs, Scores
+from edgeaudit.attacks.evidence import Evidence
 from edgeaudit.attacks.signals import target_losses
 
 __all__ = ["AttackP"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, Needs, Scores
+from edgeaudit.attacks.base import Attack, AttackSpec, Needs, Scores
+from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, ShadowAnswers
 from edgeaudit.attacks.signals import shadow_losses, target_losses
 
 __all__ = ["AttackR"]
@@ -31,6 +33,17 @@ class AttackR(Attack):
         needs=Needs(shadows=1, out=1),
     )
 
-    def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:  # noqa: ARG002
-        as_small = ((shadow_losses(evidence) <= target_losses(evidence)) & evidence.out).sum(axis=0)
-        return Scores(np.asarray(1 - as_small / evidence.out.sum(axis=0), dtype=np.float64))
+    def _fit(self, shadows: ShadowAnswers, variant: str, reference: ShadowAnswers) -> _Losses:  # noqa: ARG002
+        return _Losses(shadow_losses(shadows), shadows.out)
+
+
+@dataclass(frozen=True)
+class _Losses:
+    """The shadows' losses, [K, n], and their out mask."""
+
+    losses: FloatArray
+    out: BoolArray
+
+    def score(self, evidence: Evidence, reference: Evidence) -> Scores:  # noqa: ARG002
+        as_small = ((self.losses <= target_losses(evidence)) & self.out).sum(axis=0)
+        return Scores(np.asarray(1 - as_small / self.out.sum(axis=0), dtype=np.float64))

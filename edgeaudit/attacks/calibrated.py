@@ -10,26 +10,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.attacks.base import BoolArray, Evidence, FloatArray, IntArray, Scores
+from edgeaudit.attacks.base import Scores
 from edgeaudit.attacks.calibrated_features import (
     COLUMNS,
     RISING,
     Alignment,
+    Context,
+    ShadowSignals,
     Signals,
     SpreadModel,
     context,
     features,
 )
 from edgeaudit.attacks.conformal import conformal_p, lent_masks
-from edgeaudit.attacks.kept_models import kept
+from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, IntArray, ShadowAnswers
 from edgeaudit.attacks.out_statistics import out_statistics
 from edgeaudit.attacks.threshold import youden_threshold
 from edgeaudit.attacks.variance_prior import pooled_variance
 from edgeaudit.errors import AttackError
 
-__all__ = ["calibrated", "set_aside"]
+__all__ = ["Calibrated", "set_aside"]
 
 _MOST_ROWS = 400_000
+_LEAST_OUT = 2
 _LEAST_PLAYED = 10
 _PARTS = 3
 _PHI, _MEAN_PHI, _T = (COLUMNS.index(name) for name in ("phi", "mean phi", "t"))
@@ -40,12 +43,16 @@ _Play = tuple[_Rows, BoolArray]
 """Features [rows, d] of one shadow's play, and which records it trained on."""
 
 
-def set_aside(reference: Evidence) -> int:
-    """How many known nonmembers give the p-values of `calibrated`: a third of the records with two OUT shadows."""
-    return int((reference.out.sum(axis=0) >= 2).sum()) // _PARTS
+def set_aside(out: BoolArray) -> int:
+    """How many known nonmembers give the p-values of `Calibrated`: a third of the records with two OUT shadows.
+
+    out: bool [K, reference].
+    """
+    return int((out.sum(axis=0) >= _LEAST_OUT).sum()) // _PARTS
 
 
-def calibrated(evidence: Evidence, reference: Evidence) -> Scores:
+@dataclass(frozen=True)
+class Calibrated:
     """Score: mean log odds of membership by two classifiers, plus a tail, less a threshold. p: split-conformal.
 
     The reference records, which the target did not train on and some shadows did, are drawn into three parts:
@@ -69,37 +76,65 @@ def calibrated(evidence: Evidence, reference: Evidence) -> Scores:
     INT8, 32 shadows: TPR at 1% FPR .072 with all, .062 with as many as a z has). So the order of p is not quite that of
     scores.
 
-    The classifiers depend on shadows and reference records alone, and so are the same for every target that is
-    judged by the same ones: they are kept (see `_learned`).
+    All but the target's alignment depends on shadows and reference records alone and is learned by `fit`.
 
-    Args:
-        evidence: on the records to score; two or more OUT shadows each.
-        reference: the target's and shadows' answers on reference records. Records with fewer than two OUT shadows
-            are left out.
-
-    Raises:
-        AttackError: members or nonmembers among the rows of a part are missing, or a part is empty.
+    Attributes:
+        audited, lent: signals of the shadows on the records to score, with their own and with lent out masks.
+        known: those on the reference records that are `served`, bool [reference]. fitting, rest: places in `known` of
+            the first two parts and of the third.
+        about, spread: of the first two parts.
+        classifiers: the two, and their threshold.
 
     Source: ours; in the line of Shokri et al. (S&P 2017) and Carlini et al. (S&P 2022). Conformal p-values: Vovk,
     Gammerman, Shafer, "Algorithmic Learning in a Random World" (2005), section 2.2.
     """
-    known = Signals.of(reference.take(reference.out.sum(axis=0) >= 2))
-    *parts, rest = _parts(known)
-    classes = reference.target.shape[1]
-    fitted = known.take(np.concatenate(parts))
-    about = context(fitted)
-    spread = SpreadModel.fit(about)
-    alignment = Alignment.fit(fitted, about, spread.sd(about), classes)
-    learned = _learned(known, parts, spread, classes)
-    whole, n = Signals.of(evidence), len(evidence.labels)
-    signals = whole, _with_lent_masks(whole, known), known.take(rest)
-    scores = learned.score(np.concatenate([_features(part, spread, alignment) for part in signals]))
-    return Scores(scores[:n], conformal_p(scores[n : 2 * n], scores[2 * n :]))
+
+    audited: ShadowSignals
+    lent: ShadowSignals
+    known: ShadowSignals
+    served: BoolArray
+    fitting: IntArray
+    rest: IntArray
+    about: Context
+    spread: SpreadModel
+    classifiers: _Classifiers
+    classes: int
+
+    @classmethod
+    def fit(cls, shadows: ShadowAnswers, reference: ShadowAnswers) -> Calibrated:
+        """Learn from plays on the reference records.
+
+        Args:
+            shadows: on the records to score; two or more OUT shadows each.
+            reference: on reference records. Records with fewer than two OUT shadows are left out.
+
+        Raises:
+            AttackError: members or nonmembers among the rows of a part are missing, or a part is empty.
+        """
+        served = np.asarray(reference.out.sum(axis=0) >= _LEAST_OUT, dtype=np.bool_)
+        known = ShadowSignals.of_shadows(reference.take(served))
+        *parts, rest = _parts(known)
+        fitting, classes = np.concatenate(parts), shadows.shadows.shape[2]
+        about = context(known.take(fitting))
+        spread = SpreadModel.fit(about)
+        classifiers = _learn(known, parts, spread, classes)
+        audited = ShadowSignals.of_shadows(shadows)
+        lent = _with_lent_masks(audited, known)
+        return cls(audited, lent, known, served, fitting, rest, about, spread, classifiers, classes)
+
+    def score(self, evidence: Evidence, reference: Evidence) -> Scores:
+        """Score one target; on the records that were fitted."""
+        known, n = self.known.with_target(reference, self.served), len(evidence.labels)
+        alignment = Alignment.fit(known.take(self.fitting), self.about, self.spread.sd(self.about), self.classes)
+        signals = self.audited.with_target(evidence), self.lent.with_target(evidence), known.take(self.rest)
+        scores = self.classifiers.score(np.concatenate([_features(part, self.spread, alignment) for part in signals]))
+        p_value = conformal_p(scores[n : 2 * n], scores[2 * n :])
+        return Scores(scores[:n], p_value, known=set_aside(reference.out))
 
 
 @dataclass(frozen=True)
-class _Learned:
-    """Two classifiers, the pooled sd of OUT margins, and the score at which plays are told apart best."""
+class _Classifiers:
+    """Two classifiers, the pooled sd of OUT margins, and the score that tells plays of members from others best."""
 
     models: tuple[Any, ...]
     sd: float
@@ -107,9 +142,9 @@ class _Learned:
 
     def score(self, rows: FloatArray) -> FloatArray:
         """Float64 [n] of rows of `features`, which are rounded to float32 as the classifiers' own were."""
-        asked = rows.astype(np.float32)
-        odds = sum(model.decision_function(asked) for model in self.models) / len(self.models)
-        return np.asarray(odds + _tail(asked, self.sd) - self.threshold, dtype=np.float64)
+        rounded = rows.astype(np.float32)
+        odds = sum(model.decision_function(rounded) for model in self.models) / len(self.models)
+        return np.asarray(odds + _tail(rounded, self.sd) - self.threshold, dtype=np.float64)
 
 
 def _tail(rows: _Rows, sd: float) -> FloatArray:
@@ -126,30 +161,20 @@ def _tail(rows: _Rows, sd: float) -> FloatArray:
     return np.asarray(np.maximum(t - _TAIL, 0) + np.maximum(g - _TAIL, 0), dtype=np.float64)
 
 
-def _learned(known: Signals, parts: list[IntArray], spread: SpreadModel, classes: int) -> _Learned:
-    """What the plays teach, learned unless it was for another target with the same shadows and records.
-
-    All that is read is shadows' signals, their memberships and the labels: parts and spread follow from these, and the
-    target's own answers are not read.
-    """
-
-    def learn() -> _Learned:
-        most = max(1, _MOST_ROWS // (len(parts) * len(known.out)))
-        plays: list[list[_Play]] = []
-        for learned, other in (parts, parts[::-1]):
-            rows = learned[np.linspace(0, len(learned) - 1, min(len(learned), most)).astype(np.int64)]
-            plays.append(list(_plays(known.take(rows), known.take(other), spread, classes)))
-        models = tuple(_train(*_joined(part)) for part in plays)
-        sd = _pooled_sd(known.take(np.concatenate(parts)))
-        scores, trained = zip(*_tried(models, plays[::-1], sd), strict=True)
-        return _Learned(models, sd, youden_threshold(np.concatenate(scores), np.concatenate(trained)))
-
-    read = (known.shadow_phi, known.shadow_log_p, known.shadow_entropy, known.out, known.labels)
-    learned: _Learned = kept(f"calibrated, {classes} classes", read, learn)
-    return learned
+def _learn(known: ShadowSignals, parts: list[IntArray], spread: SpreadModel, classes: int) -> _Classifiers:
+    """What the plays teach."""
+    most = max(1, _MOST_ROWS // (len(parts) * len(known.out)))
+    plays: list[list[_Play]] = []
+    for learned, other in (parts, parts[::-1]):
+        rows = learned[np.linspace(0, len(learned) - 1, min(len(learned), most)).astype(np.int64)]
+        plays.append(list(_plays(known.take(rows), known.take(other), spread, classes)))
+    models = tuple(_train(*_joined(part)) for part in plays)
+    sd = _pooled_sd(known.take(np.concatenate(parts)))
+    scores, trained = zip(*_tried(models, plays[::-1], sd), strict=True)
+    return _Classifiers(models, sd, youden_threshold(np.concatenate(scores), np.concatenate(trained)))
 
 
-def _pooled_sd(signals: Signals) -> float:
+def _pooled_sd(signals: ShadowSignals) -> float:
     moments = out_statistics(signals.shadow_phi, signals.out)
     return math.sqrt(pooled_variance(moments.variance, moments.count - 1))
 
@@ -163,7 +188,7 @@ def _tried(
             yield model.decision_function(rows) + _tail(rows, sd), trained
 
 
-def _parts(known: Signals) -> list[IntArray]:
+def _parts(known: ShadowSignals) -> list[IntArray]:
     """Three random parts of the records. Raises `AttackError` where one is empty.
 
     A record is known by its rank in the mean of all shadows' margins, not by its place, so the order of records does
@@ -179,9 +204,10 @@ def _parts(known: Signals) -> list[IntArray]:
     return np.array_split(drawn, _PARTS)
 
 
-def _with_lent_masks(asked: Signals, known: Signals) -> Signals:
+def _with_lent_masks(audited: ShadowSignals, known: ShadowSignals) -> ShadowSignals:
     """The signals with `lent_masks`."""
-    return replace(asked, out=lent_masks(asked.shadow_phi, asked.out, known.shadow_phi, known.out, numbered=True))
+    masks = lent_masks(audited.shadow_phi, audited.out, known.shadow_phi, known.out, numbered=True)
+    return replace(audited, out=masks)
 
 
 def _features(signals: Signals, spread: SpreadModel, alignment: Alignment) -> FloatArray:
@@ -189,7 +215,7 @@ def _features(signals: Signals, spread: SpreadModel, alignment: Alignment) -> Fl
     return features(signals, about, spread.sd(about), alignment)
 
 
-def _plays(learned: Signals, other: Signals, spread: SpreadModel, classes: int) -> Iterator[_Play]:
+def _plays(learned: ShadowSignals, other: ShadowSignals, spread: SpreadModel, classes: int) -> Iterator[_Play]:
     spared = _spared(learned)
     for shadow in range(len(learned.out)):
         aligning, _ = _playable(other.take(other.out[shadow]).play(shadow))
@@ -205,7 +231,7 @@ def _plays(learned: Signals, other: Signals, spread: SpreadModel, classes: int) 
             yield _features(played, spread, alignment).astype(np.float32), ~learned.out[shadow, kept]
 
 
-def _spared(learned: Signals) -> IntArray:
+def _spared(learned: ShadowSignals) -> IntArray:
     """For each shadow that trained on a record, an OUT shadow of that record which sits out its play: int [K, n].
 
     A shadow that did not train on the record is missing from the OUT statistics that it is compared with, and one that

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgeaudit.attacks.base import BoolArray, Evidence, FloatArray, IntArray
+from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, IntArray, ShadowAnswers
 from edgeaudit.attacks.out_statistics import out_statistics
-from edgeaudit.attacks.signals import probabilities, true_class_loss, true_class_margin
 from edgeaudit.attacks.variance_prior import VariancePrior, fit_prior, moderate, variance_floor
 
-__all__ = ["COLUMNS", "RISING", "Alignment", "Context", "Signals", "SpreadModel", "context", "features"]
+__all__ = [
+    "COLUMNS", "RISING", "Alignment", "Context", "ShadowSignals", "Signals", "SpreadModel", "context", "features",
+]  # fmt: skip
 
 COLUMNS = (
     "phi", "mean phi", "log sd", "t", "l", "mean l", "mean H", "l - log mean p", "rank", "phi - max", "H",
@@ -30,15 +31,12 @@ _RIDGE = 1.0
 
 
 @dataclass(frozen=True)
-class Signals:
-    """Margin phi, l = log p_y and entropy H of one model, float64 [n], and of K others, float64 [K, n].
+class ShadowSignals:
+    """Margin phi, l = log p_y and entropy H of K shadows, float64 [K, n].
 
-    l is clipped as in `true_class_loss`; H, in nats, is that of the answered probabilities. out: bool [K, n].
+    l is clipped as in the task's loss; H, in nats, is that of the answered probabilities. out: bool [K, n].
     """
 
-    phi: FloatArray
-    log_p: FloatArray
-    entropy: FloatArray
     shadow_phi: FloatArray
     shadow_log_p: FloatArray
     shadow_entropy: FloatArray
@@ -46,20 +44,21 @@ class Signals:
     labels: IntArray
 
     @classmethod
-    def of(cls, evidence: Evidence) -> Signals:
-        """The target's and the shadows' signals; one model at a time."""
-        phi, log_p, entropy = _signals(evidence.target, evidence)
-        others = np.empty((3, *evidence.out.shape))
-        for k, answers in enumerate(evidence.shadows):
-            others[:, k] = _signals(answers, evidence)
-        return cls(phi, log_p, entropy, others[0], others[1], others[2], evidence.out, evidence.labels)
+    def of_shadows(cls, answers: ShadowAnswers) -> ShadowSignals:
+        """The shadows' signals; one model at a time."""
+        signals = np.empty((3, *answers.out.shape))
+        for k, one in enumerate(answers.shadows):
+            signals[:, k] = _signals(one, answers)
+        return cls(signals[0], signals[1], signals[2], answers.out, answers.labels)
 
-    def take(self, records: IntArray | BoolArray) -> Signals:
+    def with_target(self, evidence: Evidence, records: IntArray | BoolArray | slice = slice(None)) -> Signals:
+        """These and the target's signals, on those `records` of the evidence that these are of."""
+        signals = _signals(evidence.target[records], evidence, records)
+        return Signals(self.shadow_phi, self.shadow_log_p, self.shadow_entropy, self.out, self.labels, *signals)
+
+    def take(self, records: IntArray | BoolArray) -> ShadowSignals:
         """The same on fewer records."""
-        return Signals(
-            self.phi[records],
-            self.log_p[records],
-            self.entropy[records],
+        return ShadowSignals(
             self.shadow_phi[:, records],
             self.shadow_log_p[:, records],
             self.shadow_entropy[:, records],
@@ -70,23 +69,53 @@ class Signals:
     def play(self, shadow: int) -> Signals:
         """Let one shadow play the target against the others: the signals of `Evidence.play`, not computed again."""
         others = np.arange(len(self.out)) != shadow
-        return replace(
-            self,
-            phi=self.shadow_phi[shadow],
-            log_p=self.shadow_log_p[shadow],
-            entropy=self.shadow_entropy[shadow],
-            shadow_phi=self.shadow_phi[others],
-            shadow_log_p=self.shadow_log_p[others],
-            shadow_entropy=self.shadow_entropy[others],
-            out=self.out[others],
+        return Signals(
+            self.shadow_phi[others],
+            self.shadow_log_p[others],
+            self.shadow_entropy[others],
+            self.out[others],
+            self.labels,
+            self.shadow_phi[shadow],
+            self.shadow_log_p[shadow],
+            self.shadow_entropy[shadow],
         )
 
 
-def _signals(answers: FloatArray, evidence: Evidence) -> tuple[FloatArray, FloatArray, FloatArray]:
-    about = (evidence.labels, evidence.exposure, evidence.floor)
-    p = probabilities(answers, evidence.exposure)
+@dataclass(frozen=True)
+class Signals(ShadowSignals):
+    """Those of the shadows and, float64 [n], of the one model that is looked at."""
+
+    phi: FloatArray
+    log_p: FloatArray
+    entropy: FloatArray
+
+    @classmethod
+    def of(cls, evidence: Evidence) -> Signals:
+        """The target's and the shadows' signals."""
+        return ShadowSignals.of_shadows(evidence.shadow_answers).with_target(evidence)
+
+    def take(self, records: IntArray | BoolArray) -> Signals:
+        """The same on fewer records."""
+        taken = super().take(records)
+        return Signals(
+            taken.shadow_phi,
+            taken.shadow_log_p,
+            taken.shadow_entropy,
+            taken.out,
+            taken.labels,
+            self.phi[records],
+            self.log_p[records],
+            self.entropy[records],
+        )
+
+
+def _signals(
+    answers: FloatArray, about: ShadowAnswers | Evidence, records: IntArray | BoolArray | slice = slice(None)
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    task, details = about.task, (about.labels[records], about.exposure, about.floor)
+    p = task.probabilities(answers, about.exposure)
     entropy = -(p * np.log(np.maximum(p, np.finfo(np.float64).tiny))).sum(axis=1)
-    return true_class_margin(answers, *about), -true_class_loss(answers, *about), entropy
+    return task.margin(answers, *details), -task.loss(answers, *details), entropy
 
 
 @dataclass(frozen=True)
@@ -104,7 +133,7 @@ class Context:
     mean_p: FloatArray
 
 
-def context(signals: Signals) -> Context:
+def context(signals: ShadowSignals) -> Context:
     """Statistics over the OUT shadows; records without one get NaN."""
     phi = out_statistics(signals.shadow_phi, signals.out)
     return Context(
@@ -155,16 +184,16 @@ class SpreadModel:
         bare = cls(centre, scale, weights, lowest, highest, VariancePrior(np.inf, 1.0))
         return replace(bare, prior=fit_prior(known.variance / bare.trend(known), df))
 
-    def trend(self, asked: Context) -> FloatArray:
+    def trend(self, about: Context) -> FloatArray:
         """The trend of s^2, float64 [n]: s0^2(x) up to the factor `prior.scale`."""
-        design = np.column_stack((np.ones(len(asked.count)), (_covariates(asked) - self.centre) / self.scale))
+        design = np.column_stack((np.ones(len(about.count)), (_covariates(about) - self.centre) / self.scale))
         return np.asarray(np.exp(np.clip(design @ self.weights, self.lowest, self.highest)), dtype=np.float64)
 
-    def sd(self, asked: Context) -> FloatArray:
+    def sd(self, about: Context) -> FloatArray:
         """Standard deviation of a new margin about the mean of n OUT ones, s~ sqrt(1 + 1/n), float64 [n]; n >= 1."""
-        trend = self.trend(asked)
-        variance = moderate(asked.variance / trend, asked.count - 1, self.prior)[0] * trend
-        return np.asarray(np.sqrt(variance * (1 + 1 / asked.count)), dtype=np.float64)
+        trend = self.trend(about)
+        variance = moderate(about.variance / trend, about.count - 1, self.prior)[0] * trend
+        return np.asarray(np.sqrt(variance * (1 + 1 / about.count)), dtype=np.float64)
 
 
 def _covariates(about: Context) -> FloatArray:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from edgeaudit.attacks.base import BoolArray, Evidence, FloatArray, IntArray
-from edgeaudit.attacks.kept_models import kept
+from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, Grid, IntArray, ShadowAnswers
 from edgeaudit.attacks.out_statistics import out_statistics
-from edgeaudit.attacks.signals import true_class_margin
 from edgeaudit.errors import AttackError
+from edgeaudit.tasks.classification import true_class_margin
 
-__all__ = ["Cells", "CensoredTest", "censored_test", "shadow_cells", "target_cells"]
+__all__ = ["Cells", "CensoredNull", "CensoredTest", "shadow_cells", "target_cells"]
 
 # Neighbouring deviations differ by a quarter or less: finer than 64 shadows can tell apart.
 _RATIO = 1.25
@@ -45,19 +44,25 @@ class Cells:
 
 def target_cells(evidence: Evidence) -> Cells:
     """Cells [n] of the target's margins; see `_cells`."""
-    return _cells(evidence.target, evidence, 0)
+    return _cells(evidence.target, evidence, _grid(evidence), 0)
 
 
-def shadow_cells(evidence: Evidence) -> Cells:
+def shadow_cells(answers: ShadowAnswers) -> Cells:
     """Cells [K, n] of the shadows' margins; one model at a time."""
-    low, high = np.empty(evidence.out.shape), np.empty(evidence.out.shape)
-    for k, answers in enumerate(evidence.shadows):
-        cells = _cells(answers, evidence, k + 1)
+    low, high, grid = np.empty(answers.out.shape), np.empty(answers.out.shape), _grid(answers)
+    for k, one in enumerate(answers.shadows):
+        cells = _cells(one, answers, grid, k)
         low[k], high[k] = cells.low, cells.high
     return Cells(low, high)
 
 
-def _cells(answers: FloatArray, evidence: Evidence, model: int) -> Cells:
+def _grid(answers: ShadowAnswers | Evidence) -> Grid:
+    if answers.grid is None:
+        raise AttackError("answers without a grid are points, not intervals")
+    return answers.grid
+
+
+def _cells(answers: FloatArray, about: ShadowAnswers | Evidence, grid: Grid, model: int) -> Cells:
     """The margins that rounding would turn into those answered.
 
     A grid of probabilities: phi = logit p_y, and p_y lies within half a step of the answer. The cells of all values
@@ -72,15 +77,12 @@ def _cells(answers: FloatArray, evidence: Evidence, model: int) -> Cells:
     Probabilities beyond [floor, 1 - floor] are open cells: what `true_class_margin` clips is censored here, so a
     format gains nothing from answers that others are denied.
     """
-    grid = evidence.grid
-    if grid is None:
-        raise AttackError("answers without a grid are points, not intervals")
     step, low, high = float(grid.step[model]), float(grid.low[model]), float(grid.high[model])
-    true = np.asarray(answers[np.arange(len(evidence.labels)), evidence.labels], dtype=np.float64)
-    if evidence.exposure == "logits":
-        phi = true_class_margin(answers, evidence.labels, "logits", evidence.floor)
+    true = np.asarray(answers[np.arange(len(about.labels)), about.labels], dtype=np.float64)
+    if about.exposure == "logits":
+        phi = true_class_margin(answers, about.labels, "logits", about.floor)
         return _open(Cells(phi - step / 2, phi + step / 2), true <= low + step / 4, true >= high - step / 4)
-    floor = evidence.floor
+    floor = about.floor
     if grid.of == "logits":
         phi = special.logit(np.clip(true, floor, 1 - floor))
         return _open(Cells(phi - step / 2, phi + step / 2), true < floor, true > 1 - floor)
@@ -106,43 +108,20 @@ class CensoredTest:
     weights: FloatArray
 
 
-def censored_test(target: Cells, shadows: Cells, out: BoolArray) -> CensoredTest:
-    """Test of the target's margin against its OUT shadows', all of them intervals; one-sided, high = member.
+@dataclass(frozen=True)
+class CensoredNull:
+    """What shadows say of the margin of a model that did not train on a record, all margins being intervals.
 
     Model: OUT margins of record i are N(mu_i, sigma_i^2); mu_i has a normal prior whose mean and variance are those of
     the records' averages; sigma_i is one of a ladder of deviations, each with the share of records that the answers
     speak for (nonparametric empirical Bayes: a moderated variance whose prior has no assumed shape). For every
     deviation mu_i is fitted by Newton's method to the interval-censored likelihood, which is log-concave in it, and
     integrated out by Laplace's formula. Then Phi, the margin of a model that did not train on the record, has the
-    distribution sum over s of P[sigma_s | OUT cells] N(mu_is, sigma_s^2 + 1 / information_is), and
-
-        p = P[Phi >= low], score = +-log(2 q) with q = (P[Phi >= low] + P[Phi >= high]) / 2.
-
-    A target in an open top cell, where most of its OUT shadows are, has p near 1 and a score near 0: it is neither
-    dropped nor fired at. q ranks; it is p less half of the mass of the target's own cell.
-
-    Args:
-        target: cells [n].
-        shadows: cells [K, n]. IN shadows are not read.
-        out: bool [K, n]; one or more OUT shadows per record, and two on some record.
-
-    Source: ours. Interval-censored likelihood: Turnbull (1976); mixing distribution: Kiefer and Wolfowitz (1956) by EM.
-    """
-    fit: _Fit = kept("censored", (shadows.low, shadows.high, out), lambda: _fit(shadows, out))
-    spread = np.sqrt(fit.variance)
-    log_above = [_mixed(fit.log_posterior, -(edge - fit.mean) / spread) for edge in (target.low, target.high)]
-    log_below = [_mixed(fit.log_posterior, (edge - fit.mean) / spread) for edge in (target.low, target.high)]
-    upper, lower = np.logaddexp(*log_above), np.logaddexp(*log_below)
-    # Both are log(2 q); the smaller of the two tails keeps its digits.
-    score = np.where(upper < lower, -np.minimum(upper, 0.0), np.minimum(lower, 0.0))
-    return CensoredTest(np.exp(np.minimum(log_above[0], 0.0)), score, fit.deviations, fit.weights)
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """What the shadows say, which is the same for every target.
+    distribution sum over s of P[sigma_s | OUT cells] N(mu_is, sigma_s^2 + 1 / information_is).
 
     deviations, weights: [S]. mean, variance, log_posterior: [S, n], of Phi under each deviation, and its log weight.
+
+    Source: ours. Interval-censored likelihood: Turnbull (1976); mixing distribution: Kiefer and Wolfowitz (1956) by EM.
     """
 
     deviations: FloatArray
@@ -151,27 +130,51 @@ class _Fit:
     variance: FloatArray
     log_posterior: FloatArray
 
+    @classmethod
+    def fit(cls, shadows: Cells, out: BoolArray) -> CensoredNull:
+        """Fit to the shadows.
 
-def _fit(shadows: Cells, out: BoolArray) -> _Fit:
-    moments = out_statistics(shadows.point(), out)
-    if (moments.count == 0).any() or not (moments.count > 1).any():
-        raise AttackError("the censored test needs an OUT shadow for every record, and two for some")
-    deviations = _ladder(moments.variance[moments.count > 1], shadows, out)
-    centre, width = float(moments.mean.mean()), _prior_width(moments.mean, deviations)
-    n, size = len(moments.mean), len(deviations)
-    evidence, mean, variance = np.empty((size, n)), np.empty((size, n)), np.empty((size, n))
-    distinct = _Distinct.of(shadows, out)
-    order = np.argsort(distinct.count, kind="stable")
-    for start in range(0, n, _BLOCK):
-        part = order[start : start + _BLOCK]
-        block = distinct.take(part)
-        mu = moments.mean[part]
-        for s in range(size - 1, -1, -1):
-            mu, information, log_likelihood = block.fit(float(deviations[s]), mu, centre, width)
-            mean[s, part], variance[s, part] = mu, deviations[s] ** 2 + 1 / information
-            evidence[s, part] = log_likelihood - np.log(information) / 2
-    weights, log_posterior = _mixing_weights(evidence)
-    return _Fit(deviations, weights, mean, variance, log_posterior)
+        Args:
+            shadows: cells [K, n]. IN shadows are not read.
+            out: bool [K, n]; one or more OUT shadows per record, and two on some record.
+
+        Raises:
+            AttackError: a record has no OUT shadow, or none has two.
+        """
+        moments = out_statistics(shadows.point(), out)
+        if (moments.count == 0).any() or not (moments.count > 1).any():
+            raise AttackError("the censored test needs an OUT shadow for every record, and two for some")
+        deviations = _ladder(moments.variance[moments.count > 1], shadows, out)
+        centre, width = float(moments.mean.mean()), _prior_width(moments.mean, deviations)
+        n, size = len(moments.mean), len(deviations)
+        evidence, mean, variance = np.empty((size, n)), np.empty((size, n)), np.empty((size, n))
+        distinct = _Distinct.of(shadows, out)
+        order = np.argsort(distinct.count, kind="stable")
+        for start in range(0, n, _BLOCK):
+            part = order[start : start + _BLOCK]
+            block = distinct.take(part)
+            mu = moments.mean[part]
+            for s in range(size - 1, -1, -1):
+                mu, information, log_likelihood = block.fit(float(deviations[s]), mu, centre, width)
+                mean[s, part], variance[s, part] = mu, deviations[s] ** 2 + 1 / information
+                evidence[s, part] = log_likelihood - np.log(information) / 2
+        weights, log_posterior = _mixing_weights(evidence)
+        return cls(deviations, weights, mean, variance, log_posterior)
+
+    def test(self, target: Cells) -> CensoredTest:
+        """Test of the target's margins, cells [n]; one-sided, high = member.
+
+        p = P[Phi >= low], score = +-log(2 q) with q = (P[Phi >= low] + P[Phi >= high]) / 2. A target in an open top
+        cell, where most of its OUT shadows are, has p near 1 and a score near 0: it is neither dropped nor fired at. q
+        ranks; it is p less half of the mass of the target's own cell.
+        """
+        spread = np.sqrt(self.variance)
+        log_above = [_mixed(self.log_posterior, -(edge - self.mean) / spread) for edge in (target.low, target.high)]
+        log_below = [_mixed(self.log_posterior, (edge - self.mean) / spread) for edge in (target.low, target.high)]
+        upper, lower = np.logaddexp(*log_above), np.logaddexp(*log_below)
+        # Both are log(2 q); the smaller of the two tails keeps its digits.
+        score = np.where(upper < lower, -np.minimum(upper, 0.0), np.minimum(lower, 0.0))
+        return CensoredTest(np.exp(np.minimum(log_above[0], 0.0)), score, self.deviations, self.weights)
 
 
 def _mixed(log_posterior: FloatArray, z: FloatArray) -> FloatArray:

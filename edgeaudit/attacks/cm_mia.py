@@ -1,22 +1,25 @@
 """CM-MIA, "Membership inference attacks against compression models" (Jin, Lou, Gao, Computing 105, 2023).
 
 The paper's text is not public beyond its abstract; the test follows its ancestor (Long et al., EuroS&P 2020), and
-every further choice is told where it is made. Shadows compressed like the target are the caller's part, abnormal
+every further choice is explained where it is made. Shadows compressed like the target are the caller's part, abnormal
 samples are in `selection`, the figures of verdicts in `edgeaudit.leakage.verdicts`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
-from edgeaudit.attacks.base import Attack, AttackSpec, BoolArray, Evidence, FloatArray, Needs, Scores
-from edgeaudit.attacks.calibrated import calibrated, set_aside
-from edgeaudit.attacks.censored import Cells, censored_test, shadow_cells, target_cells
+from edgeaudit.attacks.base import Attack, AttackSpec, Learned, Needs, Scores
+from edgeaudit.attacks.calibrated import Calibrated
+from edgeaudit.attacks.censored import Cells, CensoredNull, shadow_cells, target_cells
 from edgeaudit.attacks.conformal import comparable_masks, conformal_p
-from edgeaudit.attacks.null_tests import ecdf, moderated_t, pchip
+from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, ShadowAnswers
+from edgeaudit.attacks.null_tests import ModeratedNull, ecdf, pchip
 from edgeaudit.attacks.signals import shadow_losses, shadow_margins, target_losses, target_margins
 from edgeaudit.errors import AttackError
 
@@ -30,7 +33,7 @@ class CmMia(Attack):
 
     Variants: `t`, `ecdf` (rank), `pchip` (as in Long et al.), `discrete` (integer outputs, whose answers are
     intervals), `calibrated` (ours, learned from shadows on the reference records). Scores: `t` gives the signed log
-    tail (see `moderated_t`), `discrete` that of the mid-p (see `censored_test`), the rank tests give -p, so equal
+    tail (see `ModeratedNull`), `discrete` that of the mid-p (see `CensoredNull`), the rank tests give -p, so equal
     p-values stay ties, `calibrated` log odds.
 
     p-values are conformal: the rank of the record's score among those of the reference records with enough OUT
@@ -64,67 +67,123 @@ class CmMia(Attack):
     def __init__(self, d0: float | None = None) -> None:
         self.d0 = d0
 
-    def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:
+    def _fit(self, shadows: ShadowAnswers, variant: str, reference: ShadowAnswers) -> Learned:
         if variant == "calibrated":
-            return replace(calibrated(evidence, reference), known=set_aside(reference))
-        asked = _Answers.of(evidence, variant)
-        score, nominal = self._tested(asked, variant)
+            return Calibrated.fit(shadows, reference)
         # A variance of two needs as many OUT shadows of the records that p-values rest on.
         served = reference.out.sum(axis=0) >= (2 if self.spec.needs_of(variant).variance else 1)
-        known = _Answers.of(reference.take(served), variant)
-        m = known.out.shape[1]
-        if not m:
-            return Scores(score, None, nominal)
-        ranked, _ = self._tested(asked.with_known(known), variant)
-        return Scores(score, conformal_p(ranked[:-m], ranked[-m:]), nominal, m)
+        fit, shadows_of, target_of = self._test(variant)
+        own = _Shadows(shadows_of(shadows), shadows.out)
+        alone = fit(own.signal, own.out)
+        if not served.any():
+            return _Tested(target_of, alone, None, served)
+        known = reference.take(served)
+        joined = own.with_known(_Shadows(shadows_of(known), known.out))
+        return _Tested(target_of, alone, fit(joined.signal, joined.out), served)
 
-    def _tested(self, answers: _Answers, variant: str) -> tuple[FloatArray, FloatArray]:
-        """Score and the test's own p-value."""
-        target, shadows, out = answers.target, answers.shadows, answers.out
-        if isinstance(target, Cells) and isinstance(shadows, Cells):
-            tested = censored_test(target, shadows, out)
-            return tested.score, tested.p_value
-        target, shadows = np.asarray(target), np.asarray(shadows)
+    def _test(self, variant: str) -> tuple[_Fit, Callable[[ShadowAnswers], _Signal], Callable[[Evidence], _Signal]]:
+        """How the null is fitted, and what of shadows and target it reads."""
+        if variant == "discrete":
+            return _discrete, shadow_cells, target_cells
         if variant == "t":
-            result = moderated_t(target, shadows, out, self.d0)
-            return result.score, result.p_value
-        p_value = (ecdf if variant == "ecdf" else pchip)(target, shadows, out)
+            return partial(_moderated, d0=self.d0), shadow_margins, target_margins
+        return partial(_ranked, test=ecdf if variant == "ecdf" else pchip), shadow_losses, target_losses
+
+
+_Signal: TypeAlias = "FloatArray | Cells"
+"""Of the target [n] or of shadows [K, n]; of `discrete` cells."""
+_Null = Callable[[_Signal], tuple[FloatArray, FloatArray]]
+"""The target's signal -> score and the test's own p-value."""
+_Fit = Callable[[_Signal, BoolArray], _Null]
+
+
+def _discrete(shadows: _Signal, out: BoolArray) -> _Null:
+    null = CensoredNull.fit(_cells(shadows), out)
+
+    def test(target: _Signal) -> tuple[FloatArray, FloatArray]:
+        tested = null.test(_cells(target))
+        return tested.score, tested.p_value
+
+    return test
+
+
+def _moderated(shadows: _Signal, out: BoolArray, d0: float | None) -> _Null:
+    null = ModeratedNull.fit(np.asarray(shadows), out, d0)
+
+    def test(target: _Signal) -> tuple[FloatArray, FloatArray]:
+        tested = null.test(np.asarray(target))
+        return tested.score, tested.p_value
+
+    return test
+
+
+def _ranked(shadows: _Signal, out: BoolArray, test: Callable[[FloatArray, FloatArray, BoolArray], FloatArray]) -> _Null:
+    losses = np.asarray(shadows)
+
+    def ranked(target: _Signal) -> tuple[FloatArray, FloatArray]:
+        p_value = test(np.asarray(target), losses, out)
         return -p_value, p_value
+
+    return ranked
 
 
 @dataclass(frozen=True)
-class _Answers:
-    """What a test reads: the target's signal [n], the shadows' [K, n], of `discrete` as cells; the out mask [K, n]."""
+class _Tested:
+    """A test of each record by itself, and one beside known nonmembers, which gives p-values.
 
-    target: FloatArray | Cells
-    shadows: FloatArray | Cells
+    target_of: the signal that is tested. alone: on the audited records. joined: on these and then the reference records
+    that are `served`, bool [reference]; None where there are none.
+    """
+
+    target_of: Callable[[Evidence], _Signal]
+    alone: _Null
+    joined: _Null | None
+    served: BoolArray
+
+    def score(self, evidence: Evidence, reference: Evidence) -> Scores:
+        target = self.target_of(evidence)
+        score, nominal = self.alone(target)
+        if self.joined is None:
+            return Scores(score, None, nominal)
+        m = int(self.served.sum())
+        ranked, _ = self.joined(_concatenated(target, _take(self.target_of(reference), self.served)))
+        return Scores(score, conformal_p(ranked[:-m], ranked[-m:]), nominal, m)
+
+
+@dataclass(frozen=True)
+class _Shadows:
+    """What a test reads of shadows: their signal [K, n], of `discrete` as cells, and the out mask [K, n]."""
+
+    signal: _Signal
     out: BoolArray
 
-    @classmethod
-    def of(cls, evidence: Evidence, variant: str) -> _Answers:
-        if variant == "discrete":
-            return cls(target_cells(evidence), shadow_cells(evidence), evidence.out)
-        if variant == "t":
-            return cls(target_margins(evidence), shadow_margins(evidence), evidence.out)
-        return cls(target_losses(evidence), shadow_losses(evidence), evidence.out)
-
-    def with_known(self, known: _Answers) -> _Answers:
+    def with_known(self, known: _Shadows) -> _Shadows:
         """These records and then known nonmembers, with masks under which the two are exchangeable.
 
         They are tested as one set, since what a test estimates from all records (the prior of variances) would
         otherwise differ between the two.
         """
-        masks = comparable_masks(_points(self.shadows), self.out, _points(known.shadows), known.out)
-        return _Answers(
-            _joined(self.target, known.target), _joined(self.shadows, known.shadows), np.concatenate(masks, axis=1)
-        )
+        masks = comparable_masks(_points(self.signal), self.out, _points(known.signal), known.out)
+        return _Shadows(_concatenated(self.signal, known.signal), np.concatenate(masks, axis=1))
 
 
-def _points(signal: FloatArray | Cells) -> FloatArray:
+def _cells(signal: _Signal) -> Cells:
+    if not isinstance(signal, Cells):
+        raise AttackError("the test of integer outputs reads intervals")
+    return signal
+
+
+def _points(signal: _Signal) -> FloatArray:
     return signal.point() if isinstance(signal, Cells) else signal
 
 
-def _joined(one: FloatArray | Cells, two: FloatArray | Cells) -> FloatArray | Cells:
+def _take(signal: _Signal, records: BoolArray) -> _Signal:
+    if isinstance(signal, Cells):
+        return Cells(signal.low[records], signal.high[records])
+    return np.asarray(signal[records], dtype=np.float64)
+
+
+def _concatenated(one: _Signal, two: _Signal) -> _Signal:
     if isinstance(one, Cells) and isinstance(two, Cells):
         return Cells(np.concatenate((one.low, two.low), axis=-1), np.concatenate((one.high, two.high), axis=-1))
     return np.concatenate((np.asarray(one), np.asarray(two)), axis=-1)

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeaudit.attacks.base import BoolArray, FloatArray, IntArray
-from edgeaudit.attacks.kept_models import kept
+from edgeaudit.attacks.evidence import BoolArray, FloatArray, IntArray
 from edgeaudit.attacks.membership_network import fit, require_torch
-from edgeaudit.attacks.versions import Asked, FloatRows, Shown, require_one_model
+from edgeaudit.attacks.versions import FloatRows, ShadowVersion, TargetVersion, require_one_model
 from edgeaudit.errors import AttackError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LEAST_EXAMPLES", "Classifier", "Stack"]
+__all__ = ["LEAST_EXAMPLES", "Classifier", "Pair", "Stack"]
 
 LEAST_EXAMPLES = 50
 """(shadow, record) pairs of members, and as many of others, below which nothing is learned."""
@@ -44,27 +43,56 @@ class Classifier:
     model: Any
 
     @classmethod
-    def learn(cls, shown: Sequence[Shown], seed: int, rows: BoolArray | None = None) -> Classifier:
+    def fit(cls, shadows: Sequence[ShadowVersion], seed: int, rows: BoolArray | None = None) -> Classifier:
         """From the shadows' rows, or those in `rows`.
 
         Raises:
             AttackError: versions of different models, or too few rows of one kind.
         """
-        require_one_model(shown)
-        kept_rows = np.ones(len(shown[0].row_members), dtype=np.bool_) if rows is None else rows
-        members = shown[0].row_members[kept_rows]
+        require_one_model(shadows)
+        picked = np.ones(len(shadows[0].row_members), dtype=np.bool_) if rows is None else rows
+        members = shadows[0].row_members[picked]
         require_examples(members)
-        features = _features([one.row_answers[kept_rows] for one in shown], shown[0].row_labels[kept_rows])
-        return cls(kept(f"compleak forest {seed}", (features, members), lambda: _forest(features, members, seed)))
+        features = _features([one.row_answers[picked] for one in shadows], shadows[0].row_labels[picked])
+        return cls(_forest(features, members, seed))
 
-    def score(self, asked: Sequence[Asked]) -> FloatArray:
-        """Probability of membership, float64 [n]; versions in the order that was learned."""
-        return self.of_answers([one.answers for one in asked], asked[0].labels)
+    def score(self, target: Sequence[TargetVersion]) -> FloatArray:
+        """Probability of membership, float64 [n]; versions in the order that was fitted."""
+        return self.of_answers([one.answers for one in target], target[0].labels)
 
     def of_answers(self, answers: Sequence[FloatRows], labels: IntArray) -> FloatArray:
         """The same, of answers [n, classes] of each version and their labels."""
         found = self.model.predict_proba(_features(answers, labels))[:, 1]
         return np.asarray(found, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two SR classifiers of the original and one further version, each fitted to one half of the known records."""
+
+    halves: tuple[Classifier, Classifier]
+
+    @classmethod
+    def fit(cls, original: ShadowVersion, other: ShadowVersion, seed: int) -> Pair:
+        """From the shadows' rows. Raises `AttackError` as `Classifier.fit`."""
+        versions = (original, other)
+        require_one_model(versions)
+        one, two = (Classifier.fit(versions, seed, original.row_halves == half) for half in (0, 1))
+        return cls((one, two))
+
+    def of_unseen_rows(self, original: ShadowVersion, other: ShadowVersion) -> FloatArray:
+        """Probability of membership of the shadows' rows, float64 [rows], each by the half that did not see it."""
+        probability = np.empty(len(original.row_halves))
+        for half, classifier in enumerate(self.halves):
+            unseen = original.row_halves != half
+            answers = [version.row_answers[unseen] for version in (original, other)]
+            probability[unseen] = classifier.of_answers(answers, original.row_labels[unseen])
+        return probability
+
+    def score(self, original: TargetVersion, other: TargetVersion) -> FloatArray:
+        """Mean probability of membership, float64 [n]."""
+        scores = [classifier.score((original, other)) for classifier in self.halves]
+        return np.asarray(np.mean(scores, axis=0), dtype=np.float64)
 
 
 def require_examples(members: BoolArray) -> None:
@@ -104,63 +132,55 @@ class Stack:
     Source: as `Classifier`; the authors' notebook CompLeakMR.
     """
 
-    pairs: tuple[tuple[Classifier, Classifier], ...]
+    pairs: tuple[Pair, ...]
     mean: FloatArray
     scale: FloatArray
     network: Any
 
     @classmethod
-    def learn(cls, shown: Sequence[Shown], seed: int) -> Stack:
-        """From the shadows' rows; two or more versions, the original model first.
+    def fit(cls, shadows: Sequence[ShadowVersion], seed: int, pairs: Sequence[Pair] | None = None) -> Stack:
+        """From the shadows' rows.
+
+        Args:
+            shadows: two or more versions, the original model first.
+            seed: of forests and network.
+            pairs: of the first version and each other, where they were fitted before.
 
         Raises:
             AttackError: versions of different models, fewer than two, or too few rows of one kind.
         """
-        if len(shown) < 2:
+        if len(shadows) < 2:
             raise AttackError("CompLeak MR needs two or more versions of the model")
         require_torch("CompLeak MR")
-        require_one_model(shown)
-        first, halves = shown[0], shown[0].row_halves
-        pairs, columns = [], []
-        for other in shown[1:]:
-            two = (first, other)
-            pair = tuple(Classifier.learn(two, seed, halves == half) for half in (0, 1))
-            said = np.empty(len(halves))
-            for half, classifier in enumerate(pair):
-                unseen = halves != half
-                said[unseen] = classifier.of_answers([v.row_answers[unseen] for v in two], first.row_labels[unseen])
-            pairs.append((pair[0], pair[1]))
-            columns.append(said)
-        rows = _inputs(columns, [other.row_margins for other in shown[1:]])
+        require_one_model(shadows)
+        first, others = shadows[0], shadows[1:]
+        fitted = [Pair.fit(first, other, seed) for other in others] if pairs is None else pairs
+        columns = [pair.of_unseen_rows(first, other) for pair, other in zip(fitted, others, strict=True)]
+        rows = _inputs(columns, [other.row_margins for other in others])
         mean, deviation = rows.mean(axis=0), rows.std(axis=0)
         scale = np.where(deviation > 0, deviation, 1.0)
-        told = (rows - mean) / scale
-        network = kept(
-            f"compleak stack {seed}", (told, first.row_members), lambda: _train(told, first.row_members, seed)
-        )
-        return cls(tuple(pairs), mean, scale, network)
+        network = _train((rows - mean) / scale, first.row_members, seed)
+        return cls(tuple(fitted), mean, scale, network)
 
-    def score(self, asked: Sequence[Asked]) -> FloatArray:
-        """Log odds of membership, float64 [n]; versions in the order that was learned."""
+    def score(self, target: Sequence[TargetVersion]) -> FloatArray:
+        """Log odds of membership, float64 [n]; versions in the order that was fitted."""
         import torch
 
-        said = [
-            np.mean([classifier.score((asked[0], other)) for classifier in pair], axis=0)
-            for pair, other in zip(self.pairs, asked[1:], strict=True)
-        ]
-        rows = _inputs(said, [other.margins for other in asked[1:]])
+        first, others = target[0], target[1:]
+        columns = [pair.score(first, other) for pair, other in zip(self.pairs, others, strict=True)]
+        rows = _inputs(columns, [other.margins for other in others])
         with torch.no_grad():
             odds = self.network(torch.from_numpy((rows - self.mean) / self.scale))
         return np.asarray(odds.numpy(), dtype=np.float64)
 
 
-def _inputs(said: Sequence[FloatArray], margins: Sequence[FloatArray]) -> FloatArray:
+def _inputs(columns: Sequence[FloatArray], margins: Sequence[FloatArray]) -> FloatArray:
     """What each classifier says and the log of each version's loss, float64 [n, 2 (versions - 1)].
 
     A loss is softplus(-margin); members' and others' differ by factors, so its logarithm is read.
     """
     losses = [np.log(np.logaddexp(0.0, -phi) + _SOFT_ZERO) for phi in margins]
-    return np.column_stack((*said, *losses)).astype(np.float32).astype(np.float64)
+    return np.column_stack((*columns, *losses)).astype(np.float32).astype(np.float64)
 
 
 def _train(rows: FloatArray, members: BoolArray, seed: int) -> torch.nn.Module:

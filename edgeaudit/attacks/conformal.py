@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeaudit.attacks.base import BoolArray, FloatArray, IntArray
+from edgeaudit.attacks.evidence import BoolArray, FloatArray, IntArray
 from edgeaudit.attacks.out_statistics import out_statistics
 
 __all__ = ["comparable_masks", "conformal_p", "lent_masks"]
@@ -41,7 +41,7 @@ def lent_masks(
 
     Which shadows trained on the lender has nothing to do with the borrower, so any draw of lenders is fair. It is drawn
     by the borrower's place among the known records in mean OUT phi, which depends neither on the order of records nor
-    on which others are asked.
+    on which others are scored.
 
     The lender is no neighbour of the borrower in mean phi: where answers lie on a grid, a mean over 30 OUT shadows
     can be next above one over 64 only for some numbers of shadows, and lent masks would be of these sizes alone.

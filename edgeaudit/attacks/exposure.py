@@ -1,4 +1,4 @@
-"""What an attacker sees where a device returns less of its answers: derived from full ones, never asked for again.
+"""What an attacker sees where a device returns less of its answers: derived from full ones, never queried again.
 
 Attacks expect a probability for every class, so a level says how what is returned is read as one. The shadows are the
 attacker's own and would tell him more, but he degrades their answers like the target's: signals are only comparable
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeaudit.attacks.base import AttackSpec, Exposure, FloatArray, Grid
-from edgeaudit.attacks.signals import probabilities
+from edgeaudit.attacks.base import AttackSpec
+from edgeaudit.attacks.evidence import Exposure, FloatArray, Grid
 from edgeaudit.config.exposures import Level
+from edgeaudit.tasks.classification import probabilities
 
 __all__ = ["Seen", "largest", "one_hot", "rounded", "unreadable"]
 

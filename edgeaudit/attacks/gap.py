@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, Scores
+from edgeaudit.attacks.base import Attack, AttackSpec, Scores
+from edgeaudit.attacks.evidence import Evidence
 
 __all__ = ["Gap"]
 
@@ -31,4 +32,4 @@ class Gap(Attack):
     )
 
     def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:  # noqa: ARG002
-        return Scores((evidence.target.argmax(axis=1) == evidence.labels).astype(np.float64))
+        return Scores(evidence.task.correct(evidence.target, evidence.labels).astype(np.float64))

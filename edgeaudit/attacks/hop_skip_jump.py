@@ -59,7 +59,7 @@ def hop_skip_jump(
         labels: int64 [n], the true classes.
         starts: [n, d], points that the model puts into another class; where it does not, the start's distance stands.
         budget: queries a record, at most; at least `least_queries`.
-        generators: one a record, so that a record's noise does not depend on which others are asked.
+        generators: one a record, so that a record's noise does not depend on which others are searched.
         limits: smallest and largest values that a query may have, each [1, d] or [n, d]; None for any.
         least_radius: of the draws around a point, as long as it is a tenth of the distance or less: what an integer
             input still notices.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, Needs, Scores
-from edgeaudit.attacks.rmia import OFFLINE_A, likelihood_ratio
+from edgeaudit.attacks.base import Attack, AttackSpec, Needs, Scores
+from edgeaudit.attacks.evidence import Evidence, FloatArray, ShadowAnswers
+from edgeaudit.attacks.rmia import OFFLINE_A, average_probability, likelihood_ratio
 
 __all__ = ["InfoRmia"]
 
@@ -29,5 +31,15 @@ class InfoRmia(Attack):
         variant_needs={"online": Needs(shadows=2, out=1, inside=1)},
     )
 
-    def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:  # noqa: ARG002
-        return Scores(np.asarray(np.log(likelihood_ratio(evidence, variant)), dtype=np.float64))
+    def _fit(self, shadows: ShadowAnswers, variant: str, reference: ShadowAnswers) -> _Average:  # noqa: ARG002
+        return _Average(average_probability(shadows, variant))
+
+
+@dataclass(frozen=True)
+class _Average:
+    """p(x), [n]."""
+
+    audited: FloatArray
+
+    def score(self, evidence: Evidence, reference: Evidence) -> Scores:  # noqa: ARG002
+        return Scores(np.asarray(np.log(likelihood_ratio(evidence, self.audited)), dtype=np.float64))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeaudit.attacks.base import BoolArray, FloatArray
-from edgeaudit.attacks.versions import Asked, Shown, require_one_model
+from edgeaudit.attacks.evidence import BoolArray, FloatArray
+from edgeaudit.attacks.versions import ShadowVersion, TargetVersion, require_one_model
 from edgeaudit.errors import AttackError
 
 __all__ = ["JointLira", "shrunk"]
@@ -42,16 +42,16 @@ class JointLira:
     inside: FloatArray
 
     @classmethod
-    def learn(cls, shown: Sequence[Shown]) -> JointLira:
+    def fit(cls, shadows: Sequence[ShadowVersion]) -> JointLira:
         """From the shadows' margins on records whose membership is known for each of them.
 
         Raises:
             AttackError: versions of different models, or no two shadows that trained on a known record and two that
                 did not.
         """
-        require_one_model(shown)
-        margins = np.stack([one.known_margins for one in shown], axis=-1)
-        out = shown[0].known_out
+        require_one_model(shadows)
+        margins = np.stack([one.known_margins for one in shadows], axis=-1)
+        out = shadows[0].known_out
         (mean_out, count_out), (mean_in, count_in) = _means(margins, out), _means(margins, ~out)
         both = (count_out > 0) & (count_in > 0)
         if not ((count_out > 1).any() and (count_in > 1).any() and both.any()):
@@ -63,9 +63,9 @@ class JointLira:
         shift = ((mean_in - mean_out)[both] * weight[:, None]).sum(axis=0) / weight.sum()
         return cls(shift, _covariance(margins, out, mean_out), _covariance(margins, ~out, mean_in))
 
-    def offline(self, shown: Sequence[Shown], asked: Sequence[Asked]) -> FloatArray:
-        """Score of each audited record, float64 [n]; `shown` and `asked` in the order that was learned."""
-        off = _stacked(asked) - self._mean(shown, outside=True)
+    def offline(self, shadows: Sequence[ShadowVersion], target: Sequence[TargetVersion]) -> FloatArray:
+        """Score of each audited record, float64 [n]; `shadows` and `target` in the order that was fitted."""
+        off = _stacked(target) - self._mean(shadows, outside=True)
         if len(self.shift) == 1:
             # One version has one direction, and LiRA is one-sided whatever the shadows show.
             return np.asarray(off[:, 0] / math.sqrt(self.outside[0, 0]), dtype=np.float64)
@@ -74,27 +74,27 @@ class JointLira:
         # No shift at all: no direction, and every record is alike.
         return np.asarray(off @ weight / (sd if sd > 0 else 1.0), dtype=np.float64)
 
-    def online(self, shown: Sequence[Shown], asked: Sequence[Asked]) -> FloatArray:
+    def online(self, shadows: Sequence[ShadowVersion], target: Sequence[TargetVersion]) -> FloatArray:
         """Log N(phi; mu_in, inside) - log N(phi; mu_out, outside), float64 [n]. Every record needs IN and OUT shadows.
 
         Raises:
             AttackError: a record has none of one kind.
         """
-        phi = _stacked(asked)
-        sides = [(self._mean(shown, outside=side), cov) for side, cov in ((False, self.inside), (True, self.outside))]
+        phi = _stacked(target)
+        sides = [(self._mean(shadows, outside=side), cov) for side, cov in ((False, self.inside), (True, self.outside))]
         inside, outside = (_log_density(phi - mean, cov) for mean, cov in sides)
         return inside - outside
 
-    def _mean(self, shown: Sequence[Shown], *, outside: bool) -> FloatArray:
-        mask = shown[0].out if outside else ~shown[0].out
+    def _mean(self, shadows: Sequence[ShadowVersion], *, outside: bool) -> FloatArray:
+        mask = shadows[0].out if outside else ~shadows[0].out
         if not mask.any(axis=0).all():
             kind = "OUT" if outside else "IN"
             raise AttackError(f"{int((~mask.any(axis=0)).sum())} records have no {kind} shadow")
-        return _means(np.stack([one.margins for one in shown], axis=-1), mask)[0]
+        return _means(np.stack([one.margins for one in shadows], axis=-1), mask)[0]
 
 
-def _stacked(asked: Sequence[Asked]) -> FloatArray:
-    return np.stack([one.margins for one in asked], axis=-1)
+def _stacked(target: Sequence[TargetVersion]) -> FloatArray:
+    return np.stack([one.margins for one in target], axis=-1)
 
 
 def _means(margins: FloatArray, mask: BoolArray) -> tuple[FloatArray, FloatArray]:

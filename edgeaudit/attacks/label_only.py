@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, Needs, Scores
-from edgeaudit.attacks.many_queries import as_shown
+from edgeaudit.attacks.base import Attack, AttackSpec, Learned, Needs, Scores
+from edgeaudit.attacks.evidence import Evidence, ShadowAnswers
 from edgeaudit.attacks.threshold import youden_threshold
 
 __all__ = ["LabelOnly"]
@@ -41,10 +42,28 @@ class LabelOnly(Attack):
         reads_labels=("augmentation", "boundary"),
     )
 
-    def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:
-        if variant == "boundary":
-            distances, members = reference.traces["boundary"].examples(reference.out)
-            threshold = youden_threshold(distances[:, 0], members)
-            return Scores(evidence.traces["boundary"].target[:, 0] - threshold)
-        right = [shown.target.argmax(axis=1) == shown.labels for shown in as_shown(evidence)]
-        return Scores(np.sum(right, axis=0, dtype=np.float64))
+    def _fit(self, shadows: ShadowAnswers, variant: str, reference: ShadowAnswers) -> Learned:  # noqa: ARG002
+        if variant == "augmentation":
+            return _Counts()
+        distances, members = reference.traces["boundary"].examples(reference.out)
+        return _Distance(youden_threshold(distances[:, 0], members))
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Of `augmentation`, which learns nothing."""
+
+    def score(self, evidence: Evidence, reference: Evidence) -> Scores:  # noqa: ARG002
+        answers = (evidence.target, *(view.target for view in evidence.views))
+        correct = [evidence.task.correct(one, evidence.labels) for one in answers]
+        return Scores(np.sum(correct, axis=0, dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class _Distance:
+    """The distance that tells members from nonmembers."""
+
+    threshold: float
+
+    def score(self, evidence: Evidence, reference: Evidence) -> Scores:  # noqa: ARG002
+        return Scores(evidence.traces["boundary"].target[:, 0] - self.threshold)

@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 from scipy import stats
 
-from edgeaudit.attacks.base import Attack, AttackSpec, BoolArray, Evidence, FloatArray, Needs, Scores
+from edgeaudit.attacks.base import Attack, AttackSpec, Needs, Scores
+from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, ShadowAnswers
 from edgeaudit.attacks.out_statistics import out_statistics
 from edgeaudit.attacks.signals import shadow_margins, target_margins
 from edgeaudit.attacks.variance_prior import pooled_variance, variance_floor
@@ -53,15 +54,25 @@ class Lira(Attack):
         reads_margins=("offline-global", "offline-per-record", "online-global", "online-per-record"),
     )
 
-    def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:  # noqa: ARG002
-        phi, margins = target_margins(evidence), shadow_margins(evidence)
-        own = variant.endswith("per-record")
-        outside = _side(margins, evidence.out, own=own)
-        if variant.startswith("offline"):
-            z = (phi - outside.mean) / np.sqrt(outside.variance)
-            return Scores(z, nominal=np.asarray(stats.norm.sf(z), dtype=np.float64))
-        inside = _side(margins, ~evidence.out, own=own)
-        return Scores(inside.log_density(phi) - outside.log_density(phi))
+    def _fit(self, shadows: ShadowAnswers, variant: str, reference: ShadowAnswers) -> _Gaussians:  # noqa: ARG002
+        margins, own = shadow_margins(shadows), variant.endswith("per-record")
+        outside = _side(margins, shadows.out, own=own)
+        return _Gaussians(outside, None if variant.startswith("offline") else _side(margins, ~shadows.out, own=own))
+
+
+@dataclass(frozen=True)
+class _Gaussians:
+    """Of margins of models that did not and, online, that did train on each record."""
+
+    outside: _Side
+    inside: _Side | None
+
+    def score(self, evidence: Evidence, reference: Evidence) -> Scores:  # noqa: ARG002
+        phi = target_margins(evidence)
+        if self.inside is not None:
+            return Scores(self.inside.log_density(phi) - self.outside.log_density(phi))
+        z = (phi - self.outside.mean) / np.sqrt(self.outside.variance)
+        return Scores(z, nominal=np.asarray(stats.norm.sf(z), dtype=np.float64))
 
 
 @dataclass(frozen=True)

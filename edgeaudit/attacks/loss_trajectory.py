@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from edgeaudit.attacks.base import Attack, AttackSpec, BoolArray, Evidence, FloatArray, Needs, Scores
-from edgeaudit.attacks.kept_models import kept
+from edgeaudit.attacks.base import Attack, AttackSpec, Needs, Scores
+from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, ShadowAnswers
 from edgeaudit.attacks.membership_network import fit, require_both_kinds, require_torch
-from edgeaudit.attacks.signals import target_losses, true_class_loss
-from edgeaudit.attacks.traces import Trace
+from edgeaudit.attacks.signals import target_losses
+from edgeaudit.attacks.traces import ShadowTrace
 
 if TYPE_CHECKING:
     import torch
@@ -45,44 +46,54 @@ class LossTrajectory(Attack):
         threshold=0.0,
     )
 
-    def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:  # noqa: ARG002
-        known, members = _with_own(reference).examples(reference.out)
-        asked = np.column_stack((evidence.traces["trajectory"].target, target_losses(evidence)))
-        return Scores(_log_odds(known, members, asked))
+    def _fit(self, shadows: ShadowAnswers, variant: str, reference: ShadowAnswers) -> _Network:  # noqa: ARG002
+        return _Network.fit(*_with_own(reference).examples(reference.out))
 
 
-def _with_own(reference: Evidence) -> Trace:
+def _with_own(reference: ShadowAnswers) -> ShadowTrace:
     """The trajectories of the shadows' students with the shadows' own losses at the end."""
-    found = reference.traces["trajectory"]
-    shadows = {}
-    for number, losses in found.shadows.items():
-        own = true_class_loss(reference.shadows[number], reference.labels, reference.exposure, reference.floor)
-        shadows[number] = np.column_stack((losses, own))
-    return Trace(np.column_stack((found.target, target_losses(reference))), shadows, found.queries)
+    found, about = reference.traces["trajectory"], (reference.labels, reference.exposure, reference.floor)
+    shadows = {
+        number: np.column_stack((losses, reference.task.loss(reference.shadows[number], *about)))
+        for number, losses in found.shadows.items()
+    }
+    return ShadowTrace((found.shape[0], found.shape[1] + 1), shadows)
 
 
-def _log_odds(known: FloatArray, members: BoolArray, asked: FloatArray) -> FloatArray:
-    """Learn membership from `known` [rows, d] and give the log odds of `asked` [n, d], float64 [n].
+@dataclass(frozen=True)
+class _Network:
+    """Tells rows of losses of members from others. mean, scale: float64 [d], which standardise their logarithms."""
 
-    In float64. Rows are put into an order of their own and equal rows are answered once, so neither the order of rows
-    nor that of `asked` matters.
-    """
-    require_torch("loss-trajectory")
-    import torch
+    network: torch.nn.Module
+    mean: FloatArray
+    scale: FloatArray
 
-    require_both_kinds(members)
-    # Rounded first, so that a softmax that differs in the last bit of a double gives the same rows.
-    logs, new = (np.log(losses + _SOFT_ZERO).astype(np.float32).astype(np.float64) for losses in (known, asked))
-    mean, deviation = logs.mean(axis=0), logs.std(axis=0)
-    scale = np.where(deviation > 0, deviation, 1.0)
-    order = np.lexsort((*logs.T, members))
-    rows, truth = (logs[order] - mean) / scale, members[order]
-    network: torch.nn.Module = kept("loss trajectory", (rows, truth), lambda: _trained(rows, truth))
-    distinct, place = np.unique(new, axis=0, return_inverse=True)
-    with torch.no_grad():
-        told = torch.from_numpy((distinct - mean) / scale)
-        odds = torch.cat([network(told[i : i + _BLOCK])[:, 0] for i in range(0, len(told), _BLOCK)])
-    return np.asarray(odds.numpy()[place.ravel()], dtype=np.float64)
+    @classmethod
+    def fit(cls, losses: FloatArray, members: BoolArray) -> _Network:
+        """Learn membership from rows [rows, d], put into an order of their own: that of the rows does not matter."""
+        require_torch("loss-trajectory")
+        require_both_kinds(members)
+        logs = _logarithms(losses)
+        mean, deviation = logs.mean(axis=0), logs.std(axis=0)
+        scale = np.where(deviation > 0, deviation, 1.0)
+        order = np.lexsort((*logs.T, members))
+        return cls(_trained((logs[order] - mean) / scale, members[order]), mean, scale)
+
+    def score(self, evidence: Evidence, reference: Evidence) -> Scores:  # noqa: ARG002
+        """Log odds of membership, in float64; equal rows are answered once, so the order of rows does not matter."""
+        import torch
+
+        losses = np.column_stack((evidence.traces["trajectory"].target, target_losses(evidence)))
+        distinct, place = np.unique(_logarithms(losses), axis=0, return_inverse=True)
+        with torch.no_grad():
+            rows = torch.from_numpy((distinct - self.mean) / self.scale)
+            odds = torch.cat([self.network(rows[i : i + _BLOCK])[:, 0] for i in range(0, len(rows), _BLOCK)])
+        return Scores(np.asarray(odds.numpy()[place.ravel()], dtype=np.float64))
+
+
+def _logarithms(losses: FloatArray) -> FloatArray:
+    """Float64, rounded to float32, so that a softmax that differs in the last bit of a double gives the same rows."""
+    return np.asarray(np.log(losses + _SOFT_ZERO).astype(np.float32).astype(np.float64), dtype=np.float64)
 
 
 def _trained(rows: FloatArray, members: BoolArray) -> torch.nn.Module:

@@ -1,17 +1,18 @@
-"""Any attack, asked about several views of a record: `threat.views`."""
+"""Any attack on several views of a record: `threat.views`."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, FloatArray, IntArray, Needs, Scores
-from edgeaudit.attacks.signals import true_class_margin
+from edgeaudit.attacks.base import Attack, AttackSpec, Learned, Needs, Scorer, Scores
+from edgeaudit.attacks.evidence import Evidence, FloatArray, IntArray, ShadowAnswers, TargetAnswers
+from edgeaudit.tasks import CLASSIFICATION
 
-__all__ = ["as_shown", "over_views", "queries_of", "with_views"]
+__all__ = ["over_views", "queries_of", "with_views"]
 
 
 def with_views(attack: Attack, evidence: Evidence) -> tuple[Attack, ...]:
@@ -60,40 +61,76 @@ def over_views(attack: Attack, names: tuple[str, ...]) -> Attack:
             reads_margins=(),
         )
 
-        def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:
+        def _fit(self, shadows: ShadowAnswers, variant: str, reference: ShadowAnswers) -> Learned:
             old = original[variant]
             if old in about.reads_margins:
-                return attack.score(_mean_margin(evidence), old, _mean_margin(reference))
-            pairs = zip(as_shown(evidence), as_shown(reference), strict=True)
-            return Scores(np.mean([attack.score(one, old, two).score for one, two in pairs], axis=0))
+                return _OnMeanMargins(attack.fit(_mean_margins(shadows), old, _mean_margins(reference)))
+            pairs = zip(_each_query(shadows), _each_query(reference), strict=True)
+            return _OnEachQuery(tuple(attack.fit(one, old, two) for one, two in pairs))
 
     return OverViews()
 
 
-def as_shown(evidence: Evidence) -> list[Evidence]:
-    """The evidence on the records as they are, then as each query of a view shows them; each without views."""
-    plain = replace(evidence, views=())
-    return [plain, *(replace(plain, target=view.target, shadows=view.shadows) for view in evidence.views)]
+@dataclass(frozen=True)
+class _OnMeanMargins:
+    """A variant that reads margins only, on the mean margin of all queries."""
+
+    scorer: Scorer
+
+    def score(self, evidence: Evidence, reference: Evidence) -> Scores:
+        return self.scorer.score(_mean_margin(evidence), _mean_margin(reference))
 
 
-def _mean_margin(evidence: Evidence) -> Evidence:
-    """Evidence of two classes whose margins are the means over the record and its views."""
-    shown = as_shown(evidence)
-    labels, exposure, floor = evidence.labels, evidence.exposure, evidence.floor
-    target = np.mean([true_class_margin(e.target, labels, exposure, floor) for e in shown], axis=0)
-    shadows = np.empty(evidence.out.shape)
-    for k in range(len(shadows)):
-        shadows[k] = np.mean([true_class_margin(e.shadows[k], labels, exposure, floor) for e in shown], axis=0)
+@dataclass(frozen=True)
+class _OnEachQuery:
+    """Any other variant, on each query by itself."""
+
+    scorers: tuple[Scorer, ...]
+
+    def score(self, evidence: Evidence, reference: Evidence) -> Scores:
+        queries = (_each_answer(part.target_answers) for part in (evidence, reference))
+        scored = (s.score(one, two).score for s, one, two in zip(self.scorers, *queries, strict=True))
+        return Scores(np.mean(list(scored), axis=0))
+
+
+def _each_query(answers: ShadowAnswers) -> list[ShadowAnswers]:
+    """The answers on the records as they are, then to each query of a view; each without views."""
+    plain = replace(answers, views=())
+    return [plain, *(replace(plain, shadows=view.shadows) for view in answers.views)]
+
+
+def _each_answer(answers: TargetAnswers) -> list[TargetAnswers]:
+    """The same of a target."""
+    plain = replace(answers, views=())
+    return [plain, *(replace(plain, target=view.target) for view in answers.views)]
+
+
+def _mean_margins(answers: ShadowAnswers) -> ShadowAnswers:
+    """Answers of two classes whose margins are the means over the record and its views."""
+    labels, exposure, floor = answers.labels, answers.exposure, answers.floor
+    margins = np.empty(answers.out.shape)
+    for k, own in enumerate(answers.shadows):
+        queries = (own, *(view.shadows[k] for view in answers.views))
+        margins[k] = np.mean([answers.task.margin(one, labels, exposure, floor) for one in queries], axis=0)
     first: IntArray = np.zeros(len(labels), dtype=np.int64)
+    # A mean of margins lies on no grid.
     return replace(
-        evidence,
-        target=_with_margin(target),
-        shadows=_with_margin(shadows),
+        answers,
+        shadows=_with_margin(margins),
         labels=first,
         exposure="logits",
-        grid=None,  # a mean of margins lies on none
+        grid=None,
         views=(),
+        task=CLASSIFICATION,
     )
+
+
+def _mean_margin(evidence: Evidence) -> TargetAnswers:
+    """The target's part of the same."""
+    about = (evidence.labels, evidence.exposure, evidence.floor)
+    queries = (evidence.target, *(view.target for view in evidence.views))
+    margin = np.mean([evidence.task.margin(one, *about) for one in queries], axis=0)
+    return replace(evidence.target_answers, target=_with_margin(margin), grid=None, views=())
 
 
 def _with_margin(margins: FloatArray) -> FloatArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from edgeaudit.attacks.base import BoolArray
+from edgeaudit.attacks.evidence import BoolArray
 from edgeaudit.errors import AttackError, MissingToolchain
 
 if TYPE_CHECKING:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, FloatArray, Needs, Scores
-from edgeaudit.attacks.shadow_examples import membership_log_odds, shadow_examples
-from edgeaudit.attacks.signals import probabilities
+from edgeaudit.attacks.base import Attack, AttackSpec, Needs, Scores
+from edgeaudit.attacks.evidence import Evidence, FloatArray, ShadowAnswers
+from edgeaudit.attacks.shadow_examples import MembershipClassifier, shadow_examples
 
 __all__ = ["MlLeaks"]
 
@@ -35,10 +36,18 @@ class MlLeaks(Attack):
         threshold=0.0,
     )
 
-    def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:  # noqa: ARG002
+    def _fit(self, shadows: ShadowAnswers, variant: str, reference: ShadowAnswers) -> _Learned:  # noqa: ARG002
         known = shadow_examples(reference, _MOST_ROWS)
-        asked = _largest(probabilities(evidence.target, evidence.exposure))
-        return Scores(membership_log_odds(_largest(known.answers), known.members, asked))
+        return _Learned(MembershipClassifier.fit(_largest(known.answers), known.members))
+
+
+@dataclass(frozen=True)
+class _Learned:
+    classifier: MembershipClassifier
+
+    def score(self, evidence: Evidence, reference: Evidence) -> Scores:  # noqa: ARG002
+        answers = evidence.task.probabilities(evidence.target, evidence.exposure)
+        return Scores(self.classifier.log_odds(_largest(answers)))
 
 
 def _largest(answers: FloatArray) -> FloatArray:

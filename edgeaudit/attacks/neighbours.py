@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.attacks.base import Evidence, FloatArray, IntArray
-from edgeaudit.attacks.signals import probabilities
+from edgeaudit.attacks.evidence import FloatArray, IntArray, ShadowAnswers
 from edgeaudit.errors import AttackError
 
 __all__ = ["Features", "features", "nearest_distances"]
@@ -16,18 +15,18 @@ Features = npt.NDArray[np.float32]
 _BLOCK_BYTES = 1 << 26
 
 
-def features(evidence: Evidence) -> Features:
+def features(answers: ShadowAnswers) -> Features:
     """F(x): the K shadows' output vectors on x, concatenated, L2-normalised; float32 [records, K * classes].
 
     Logits are turned into probabilities first (our choice): a constant added to all logits of a record changes no
     model, and must not change a neighbourhood. float32 holds cosine distances to about 1e-7.
     """
-    k, n, classes = evidence.shadows.shape
+    k, n, classes = answers.shadows.shape
     if k == 0:
         raise AttackError("records are compared through the shadows' answers, and there is no shadow")
     joined = np.empty((n, k * classes), dtype=np.float32)
-    for shadow, answers in enumerate(evidence.shadows):
-        joined[:, shadow * classes : (shadow + 1) * classes] = probabilities(answers, evidence.exposure)
+    for shadow, one in enumerate(answers.shadows):
+        joined[:, shadow * classes : (shadow + 1) * classes] = answers.task.probabilities(one, answers.exposure)
     norms = np.sqrt(np.einsum("ij,ij->i", joined, joined))
     # A row of zeros (possible after integer rounding) stays zero: distance 1 to everything, not NaN.
     joined /= np.where(norms > 0, norms, 1)[:, None]
@@ -61,7 +60,7 @@ def nearest_distances(
         raise AttackError(f"features of {audited.shape[1]} and {pool.shape[1]} outputs: not the same shadows")
     available = len(pool) - int(self_index is not None and bool((self_index >= 0).any()))
     if not 1 <= count <= available:
-        raise AttackError(f"{count} neighbours are asked for among {available} reference records")
+        raise AttackError(f"{count} neighbours are wanted among {available} reference records")
     nearest = np.empty((len(audited), count))
     rows = max(1, block_bytes // (4 * len(pool)))
     for start in range(0, len(audited), rows):

@@ -2,7 +2,7 @@
 
 All three take the target's signal [n], the shadows' signal [K, n] and the out mask [K, n], use K_i OUT shadows for
 record i, are one-sided (small p = member) and answer for every record. `ecdf` and `pchip` read losses (lower = more
-member-like), `moderated_t` reads margins (higher = more member-like).
+member-like), `ModeratedNull` reads margins (higher = more member-like) and is fitted before it tests.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from edgeaudit.attacks.base import BoolArray, FloatArray, IntArray
+from edgeaudit.attacks.evidence import BoolArray, FloatArray, IntArray
 from edgeaudit.attacks.out_statistics import out_statistics
 from edgeaudit.attacks.variance_prior import VariancePrior, fit_prior, fixed_prior, moderate
 from edgeaudit.errors import AttackError
 
-__all__ = ["ModeratedT", "ecdf", "log_t_sf", "moderated_t", "pchip"]
+__all__ = ["ModeratedNull", "ModeratedT", "ecdf", "log_t_sf", "pchip"]
 
 _BLOCK = 1 << 20
 
@@ -152,38 +152,52 @@ class ModeratedT:
     prior: VariancePrior
 
 
-def moderated_t(target: FloatArray, shadows: FloatArray, out: BoolArray, d0: float | None = None) -> ModeratedT:
-    """Moderated t-test of the target's margin against its OUT shadows.
+@dataclass(frozen=True)
+class ModeratedNull:
+    """What OUT shadows say of the margin of a model that did not train on a record.
 
-    z = (phi_target - mean_i) / sqrt(s_i~^2 (1 + 1/K_i)), s_i~^2 = (d0 s0^2 + (K_i - 1) s_i^2) / (d0 + K_i - 1),
-    p = P[T >= z], T ~ Student t with d0 + K_i - 1 degrees of freedom. The factor 1 + 1/K_i is the prediction
-    variance: the target is a new draw, and the mean is estimated.
-
-    Args:
-        target: margins [n].
-        shadows: margins [K, n].
-        out: bool [K, n].
-        d0: prior degrees of freedom; None fits them together with s0^2 by empirical Bayes (Smyth 2004). With a
-            number, s0^2 is the pooled OUT variance. d0 = inf: see `variance_prior.moderate`.
-
-    Returns:
-        score = sign(z) (-log(2 P[T >= |z|])), which is 0 at z = 0 and does not saturate where p rounds to 0 or 1.
-
-    A ranking, not a calibrated p-value: margins are Gaussian only roughly, and shadows from a small pool understate
-    the null variance.
-
-    Raises:
-        AttackError: a record has no OUT shadow, or no record has two.
+    mean, deviation, df: float64 [n]: of a new margin, and the degrees of freedom of its deviation. prior: of variances.
     """
-    count = _counts(out)
-    moments = out_statistics(shadows, out)
-    df = moments.count - 1
-    prior = fit_prior(moments.variance, df) if d0 is None else fixed_prior(moments.variance, df, d0)
-    variance, total = moderate(moments.variance, df, prior)
-    z = (target - moments.mean) / np.sqrt(variance * (1 + 1 / count))
-    p_value = np.asarray(stats.t.sf(z, total), dtype=np.float64)
-    score = np.sign(z) * (-np.log(2) - log_t_sf(np.abs(z), total))
-    return ModeratedT(z, total, p_value, score, prior)
+
+    mean: FloatArray
+    deviation: FloatArray
+    df: FloatArray
+    prior: VariancePrior
+
+    @classmethod
+    def fit(cls, shadows: FloatArray, out: BoolArray, d0: float | None = None) -> ModeratedNull:
+        """Mean_i, and sqrt(s_i~^2 (1 + 1/K_i)) with s_i~^2 = (d0 s0^2 + (K_i - 1) s_i^2) / (d0 + K_i - 1).
+
+        The factor 1 + 1/K_i is the prediction variance: the target is a new draw, and the mean is estimated.
+
+        Args:
+            shadows: margins [K, n].
+            out: bool [K, n].
+            d0: prior degrees of freedom; None fits them together with s0^2 by empirical Bayes (Smyth 2004). With a
+                number, s0^2 is the pooled OUT variance. d0 = inf: see `variance_prior.moderate`.
+
+        Raises:
+            AttackError: a record has no OUT shadow, or no record has two.
+        """
+        count = _counts(out)
+        moments = out_statistics(shadows, out)
+        df = moments.count - 1
+        prior = fit_prior(moments.variance, df) if d0 is None else fixed_prior(moments.variance, df, d0)
+        variance, total = moderate(moments.variance, df, prior)
+        return cls(moments.mean, np.sqrt(variance * (1 + 1 / count)), total, prior)
+
+    def test(self, target: FloatArray) -> ModeratedT:
+        """Test of the target's margins [n]: z = (phi_target - mean_i) / deviation_i, p = P[T >= z], T ~ Student t.
+
+        Score = sign(z) (-log(2 P[T >= |z|])), which is 0 at z = 0 and does not saturate where p rounds to 0 or 1.
+
+        A ranking, not a calibrated p-value: margins are Gaussian only roughly, and shadows from a small pool understate
+        the null variance.
+        """
+        z = (target - self.mean) / self.deviation
+        p_value = np.asarray(stats.t.sf(z, self.df), dtype=np.float64)
+        score = np.sign(z) * (-np.log(2) - log_t_sf(np.abs(z), self.df))
+        return ModeratedT(z, self.df, p_value, score, self.prior)
 
 
 def log_t_sf(z: FloatArray, df: FloatArray) -> FloatArray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeaudit.attacks.base import BoolArray, FloatArray, IntArray
+from edgeaudit.attacks.evidence import BoolArray, FloatArray, IntArray
 
 __all__ = ["OutStatistics", "out_statistics"]
 

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, FloatArray, InputArray, IntArray, Needs, Scores
+from edgeaudit.attacks.base import Attack, AttackSpec, Needs, Scores
+from edgeaudit.attacks.evidence import Evidence, FloatArray, InputArray, IntArray
 from edgeaudit.attacks.signals import target_margins
 from edgeaudit.errors import AttackError
 
@@ -49,20 +50,20 @@ class QuantileRegression(Attack):
         known, inputs = reference.take(order), reference.inputs[order]
         reduced = _Reduction(inputs)
         x, phi = reduced(inputs, known.labels), target_margins(known)
-        asked, margins = reduced(evidence.inputs, evidence.labels), target_margins(evidence)
+        audited, margins = reduced(evidence.inputs, evidence.labels), target_margins(evidence)
         categorical = reference.target.shape[1] <= _MOST_CATEGORIES
         if variant in _QUANTILES:
             level = _QUANTILES[variant]
             model = _model("quantile", len(phi), categorical=categorical, level=level).fit(x, phi)
             off = _residuals("quantile", x, phi, categorical=categorical, level=level)
-            raised = model.predict(asked) + np.quantile(off, level, method="higher")
+            raised = model.predict(audited) + np.quantile(off, level, method="higher")
             return Scores(np.asarray(margins - raised, dtype=np.float64))
-        mean = _model("squared_error", len(phi), categorical=categorical).fit(x, phi).predict(asked)
+        mean = _model("squared_error", len(phi), categorical=categorical).fit(x, phi).predict(audited)
         squares = _residuals("squared_error", x, phi, categorical=categorical) ** 2
         # A gamma model of squares has a logarithmic link, so s is positive; exact zeros (constant answers) are lifted.
         least = max(1e-6 * float(squares.mean()), 1e-12)
         spread = _model("gamma", len(phi), categorical=categorical).fit(x, np.maximum(squares, least))
-        return Scores(np.asarray((margins - mean) / np.sqrt(spread.predict(asked)), dtype=np.float64))
+        return Scores(np.asarray((margins - mean) / np.sqrt(spread.predict(audited)), dtype=np.float64))
 
 
 def _canonical_order(inputs: InputArray, labels: IntArray, phi: FloatArray) -> IntArray:

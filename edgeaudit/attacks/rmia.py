@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, FloatArray, Needs, Scores
+from edgeaudit.attacks.base import Attack, AttackSpec, Needs, Scores
+from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, ShadowAnswers
 from edgeaudit.attacks.signals import mean_shadow_probability, target_probabilities
 from edgeaudit.errors import AttackError
 
-__all__ = ["OFFLINE_A", "Rmia", "likelihood_ratio"]
+__all__ = ["OFFLINE_A", "Rmia", "average_probability", "likelihood_ratio"]
 
 OFFLINE_A = {"offline-0.3": 0.3, "offline-0": 0.0, "offline-0.6": 0.6}
 
@@ -18,7 +20,7 @@ OFFLINE_A = {"offline-0.3": 0.3, "offline-0": 0.0, "offline-0.6": 0.6}
 class Rmia(Attack):
     """Score Pr_z[(p_x / p(x)) / (p_z / p(z)) > gamma] over the reference records z: a share, ties in steps of 1/m.
 
-    p_x is the target's true-class probability, p(x) what models give it on average (see `likelihood_ratio`). A
+    p_x is the target's true-class probability, p(x) what models give it on average (see `average_probability`). A
     reference record without OUT shadow has no p(z) and is left out of the z's.
 
     Variants: `offline-a` for a = 0.3 (the paper's for 10 classes), 0, 0.6 (for 100); the best differs by data set
@@ -48,25 +50,44 @@ class Rmia(Attack):
             raise AttackError(f"gamma must be above 0: {gamma}")
         self.gamma = gamma
 
-    def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:
-        z = np.sort(likelihood_ratio(reference, variant)[reference.out.any(axis=0)])
-        beaten = np.searchsorted(z, likelihood_ratio(evidence, variant) / self.gamma, side="left")
+    def _fit(self, shadows: ShadowAnswers, variant: str, reference: ShadowAnswers) -> _Averages:
+        audited, known = (average_probability(answers, variant) for answers in (shadows, reference))
+        return _Averages(audited, known, np.asarray(reference.out.any(axis=0), dtype=np.bool_), self.gamma)
+
+
+@dataclass(frozen=True)
+class _Averages:
+    """p(x) [n], p(z) [m] and which z have one; gamma as in `Rmia`."""
+
+    audited: FloatArray
+    reference: FloatArray
+    served: BoolArray
+    gamma: float
+
+    def score(self, evidence: Evidence, reference: Evidence) -> Scores:
+        z = np.sort(likelihood_ratio(reference, self.reference)[self.served])
+        beaten = np.searchsorted(z, likelihood_ratio(evidence, self.audited) / self.gamma, side="left")
         return Scores(np.asarray(beaten / len(z), dtype=np.float64))
 
 
-def likelihood_ratio(evidence: Evidence, variant: str) -> FloatArray:
-    """p_x / p(x) of every record, float64 [n], > 0; NaN for a record without OUT shadow.
+def likelihood_ratio(evidence: Evidence, average: FloatArray) -> FloatArray:
+    """p_x / p(x) of every record, float64 [n], > 0; NaN where `average`, the p(x), is."""
+    return np.asarray(target_probabilities(evidence) / average, dtype=np.float64)
+
+
+def average_probability(answers: ShadowAnswers, variant: str) -> FloatArray:
+    """p(x) of every record, float64 [n], > 0; NaN for a record without OUT shadow.
 
     offline: p(x) = ((1 + a) p_out + 1 - a) / 2, p_out the mean over ALL of the record's OUT shadows; p_in is taken to
     be a p_out + 1 - a. online: p(x) = (p_in + p_out) / 2, the means over the IN and the OUT shadows,
     so that it does not depend on how many of each there are; p_out alone where no shadow trained on the record, as
     can be the case for reference records. The same rule serves x and z.
     """
-    p_out = mean_shadow_probability(evidence, evidence.out)
+    p_out = mean_shadow_probability(answers, answers.out)
     if variant in OFFLINE_A:
         a = OFFLINE_A[variant]
         average = ((1 + a) * p_out + 1 - a) / 2
     else:
-        p_in = mean_shadow_probability(evidence, ~evidence.out)
+        p_in = mean_shadow_probability(answers, ~answers.out)
         average = np.where(np.isnan(p_in), p_out, (p_in + p_out) / 2)
-    return np.asarray(target_probabilities(evidence) / average, dtype=np.float64)
+    return np.asarray(average, dtype=np.float64)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from edgeaudit.attacks.attention import attention_log_odds
-from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, FloatArray, IntArray, Needs, Scores
-from edgeaudit.attacks.signals import probabilities
+from edgeaudit.attacks.attention import AttentionClassifier
+from edgeaudit.attacks.base import Attack, AttackSpec, Needs, Scores
+from edgeaudit.attacks.evidence import Evidence, FloatArray, IntArray, ShadowAnswers
 
 __all__ = ["Samia"]
 
@@ -38,24 +39,32 @@ class Samia(Attack):
         threshold=0.0,
     )
 
-    def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:  # noqa: ARG002
+    def _fit(self, shadows: ShadowAnswers, variant: str, reference: ShadowAnswers) -> _Learned:  # noqa: ARG002
         k, n = reference.out.shape
-        most = min(_MOST_ROWS, _MOST_TOKENS // evidence.target.shape[1])
+        most = min(_MOST_ROWS, _MOST_TOKENS // shadows.shadows.shape[2])
         known = reference.take(np.linspace(0, n - 1, min(n, max(1, most // k))).astype(np.int64))
         noisy = [view for view in known.views if view.is_of("noise")]
         tokens = [
             _tokens(answers, [view.shadows[shadow] for view in noisy], known)
             for shadow, answers in enumerate(known.shadows)
         ]
-        asked = _tokens(evidence.target, [view.target for view in evidence.views if view.is_of("noise")], evidence)
         labels: IntArray = np.tile(known.labels, k)
-        members = ~known.out.ravel()
-        return Scores(attention_log_odds(np.concatenate(tokens), labels, members, asked, evidence.labels))
+        return _Learned(AttentionClassifier.fit(np.concatenate(tokens), labels, ~known.out.ravel()))
 
 
-def _tokens(answers: FloatArray, noisy: list[FloatArray], evidence: Evidence) -> FloatArray:
+@dataclass(frozen=True)
+class _Learned:
+    classifier: AttentionClassifier
+
+    def score(self, evidence: Evidence, reference: Evidence) -> Scores:  # noqa: ARG002
+        noisy = [view.target for view in evidence.views if view.is_of("noise")]
+        tokens = _tokens(evidence.target, noisy, evidence)
+        return Scores(self.classifier.log_odds(tokens, evidence.labels))
+
+
+def _tokens(answers: FloatArray, noisy: list[FloatArray], about: ShadowAnswers | Evidence) -> FloatArray:
     """(p, s, is the true class) of every class, float64 [n, classes, 3]."""
-    p = probabilities(answers, evidence.exposure)
-    sensitivity = np.mean([np.abs(probabilities(one, evidence.exposure) - p) for one in noisy], axis=0)
-    true = np.arange(p.shape[1]) == evidence.labels[:, None]
+    p = about.task.probabilities(answers, about.exposure)
+    sensitivity = np.mean([np.abs(about.task.probabilities(one, about.exposure) - p) for one in noisy], axis=0)
+    true = np.arange(p.shape[1]) == about.labels[:, None]
     return np.stack((p, sensitivity, true), axis=-1)

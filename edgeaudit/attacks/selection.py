@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from edgeaudit.attacks.base import BoolArray, Evidence, FloatArray, IntArray
+from edgeaudit.attacks.evidence import BoolArray, FloatArray, IntArray, ShadowAnswers
 from edgeaudit.attacks.neighbours import features, nearest_distances
 from edgeaudit.attacks.out_statistics import out_statistics
 from edgeaudit.attacks.signals import shadow_losses
@@ -46,7 +46,11 @@ class SelectionRule:
 
 
 def select(
-    rule: SelectionRule, audited: Evidence, pool: Evidence, n_target: int, self_index: IntArray | None = None
+    rule: SelectionRule,
+    audited: ShadowAnswers,
+    pool: ShadowAnswers,
+    n_target: int,
+    self_index: IntArray | None = None,
 ) -> BoolArray:
     """The abnormal set: bool [audited records], True where the record is to be tested.
 
@@ -54,8 +58,8 @@ def select(
 
     Args:
         rule: which selection.
-        audited: evidence on the audited records.
-        pool: evidence on the reference records, from the same shadows; neighbours are searched here.
+        audited: the shadows' answers on the audited records.
+        pool: those on the reference records, from the same shadows; neighbours are searched here.
         n_target: size of the target's training set (`alpha_beta`).
         self_index: as in `nearest_distances`; None where the pool is disjoint from the audited records.
 

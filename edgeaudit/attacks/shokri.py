@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, FloatArray, IntArray, Needs, Scores
-from edgeaudit.attacks.shadow_examples import membership_log_odds, shadow_examples
-from edgeaudit.attacks.signals import probabilities
+from edgeaudit.attacks.base import Attack, AttackSpec, Needs, Scores
+from edgeaudit.attacks.evidence import Evidence, FloatArray, IntArray, ShadowAnswers
+from edgeaudit.attacks.shadow_examples import MOST_CATEGORIES, MembershipClassifier, shadow_examples
 
 __all__ = ["Shokri"]
 
@@ -35,11 +36,20 @@ class Shokri(Attack):
         threshold=0.0,
     )
 
-    def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:  # noqa: ARG002
-        classes = evidence.target.shape[1]
-        known = shadow_examples(reference, min(_MOST_ROWS, _MOST_CELLS // classes))
-        asked = _features(probabilities(evidence.target, evidence.exposure), evidence.labels)
-        return Scores(membership_log_odds(_features(known.answers, known.labels), known.members, asked, category=0))
+    def _fit(self, shadows: ShadowAnswers, variant: str, reference: ShadowAnswers) -> _Learned:  # noqa: ARG002
+        known = shadow_examples(reference, min(_MOST_ROWS, _MOST_CELLS // shadows.shadows.shape[2]))
+        few = max(labels.max(initial=0) for labels in (known.labels, shadows.labels)) < MOST_CATEGORIES
+        features = _features(known.answers, known.labels)
+        return _Learned(MembershipClassifier.fit(features, known.members, category=0 if few else None))
+
+
+@dataclass(frozen=True)
+class _Learned:
+    classifier: MembershipClassifier
+
+    def score(self, evidence: Evidence, reference: Evidence) -> Scores:  # noqa: ARG002
+        answers = evidence.task.probabilities(evidence.target, evidence.exposure)
+        return Scores(self.classifier.log_odds(_features(answers, evidence.labels)))
 
 
 def _features(answers: FloatArray, labels: IntArray) -> FloatArray:

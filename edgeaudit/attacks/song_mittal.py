@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from edgeaudit.attacks.base import Attack, AttackSpec, BoolArray, Evidence, FloatArray, IntArray, Needs, Scores
+from edgeaudit.attacks.base import Attack, AttackSpec, Needs, Scores
+from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, IntArray, ShadowAnswers
 from edgeaudit.attacks.shadow_examples import shadow_examples
-from edgeaudit.attacks.signals import probabilities
 from edgeaudit.attacks.threshold import youden_threshold
 
 __all__ = ["SongMittal", "modified_entropy"]
@@ -38,16 +39,21 @@ class SongMittal(Attack):
         threshold=0.0,
     )
 
-    def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:  # noqa: ARG002
+    def _fit(self, shadows: ShadowAnswers, variant: str, reference: ShadowAnswers) -> _Thresholds:  # noqa: ARG002
         known = shadow_examples(reference, _MOST_ROWS)
-        thresholds = _class_thresholds(
-            -modified_entropy(known.answers, known.labels, evidence.floor),
-            known.members,
-            known.labels,
-            evidence.target.shape[1],
-        )
-        answers = probabilities(evidence.target, evidence.exposure)
-        return Scores(-modified_entropy(answers, evidence.labels, evidence.floor) - thresholds[evidence.labels])
+        scores = -modified_entropy(known.answers, known.labels, shadows.floor)
+        return _Thresholds(_class_thresholds(scores, known.members, known.labels, shadows.shadows.shape[2]))
+
+
+@dataclass(frozen=True)
+class _Thresholds:
+    """On -Mentr, [classes]."""
+
+    thresholds: FloatArray
+
+    def score(self, evidence: Evidence, reference: Evidence) -> Scores:  # noqa: ARG002
+        answers = evidence.task.probabilities(evidence.target, evidence.exposure)
+        return Scores(-modified_entropy(answers, evidence.labels, evidence.floor) - self.thresholds[evidence.labels])
 
 
 def modified_entropy(answers: FloatArray, labels: IntArray, floor: float) -> FloatArray:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeaudit.attacks.base import Attack, BoolArray, Evidence, FloatArray, Needs
+from edgeaudit.attacks.base import Attack, Needs
+from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, ShadowAnswers
 from edgeaudit.leakage.roc import roc
 
 __all__ = ["Threshold", "learn_threshold", "youden_threshold"]
@@ -56,11 +57,11 @@ def learn_threshold(
     n = len(reference.labels)
     if n > max_records:
         reference = reference.take(np.linspace(0, n - 1, max_records).astype(np.int64))
-    halves = _halves(attack.spec.needs_of(variant), reference, np.random.default_rng(seed))
-    scores, members = _play_all(attack, variant, *halves, max_plays)
+    scored, serving = _halves(attack.spec.needs_of(variant), reference, np.random.default_rng(seed))
+    scores, members = _play_all(attack, variant, scored.shadow_answers, serving.shadow_answers, max_plays)
     if min(members.sum(), (~members).sum()) >= _LEAST:
         return Threshold(youden_threshold(scores, members))
-    return _fallback(attack, variant, *halves)
+    return _fallback(attack, variant, scored, serving)
 
 
 def _halves(needs: Needs, reference: Evidence, rng: np.random.Generator) -> tuple[Evidence, Evidence]:
@@ -78,7 +79,7 @@ def _scorable(needs: Needs, out: BoolArray) -> BoolArray:
 
 
 def _play_all(
-    attack: Attack, variant: str, scored: Evidence, serving: Evidence, max_plays: int
+    attack: Attack, variant: str, scored: ShadowAnswers, serving: ShadowAnswers, max_plays: int
 ) -> tuple[FloatArray, BoolArray]:
     scores, members = [np.empty(0)], [np.empty(0, dtype=np.bool_)]
     needs = attack.spec.needs_of(variant)

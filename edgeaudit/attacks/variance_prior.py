@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from edgeaudit.attacks.base import FloatArray, IntArray
+from edgeaudit.attacks.evidence import FloatArray, IntArray
 from edgeaudit.errors import AttackError
 
 __all__ = [

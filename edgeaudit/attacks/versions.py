@@ -1,4 +1,4 @@
-"""Several versions of one model in an attacker's hands: what each of them shows, small enough to hold many at once."""
+"""Several versions of one model: what attacks read of each of them, small enough to hold many at once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.attacks.base import BoolArray, Evidence, FloatArray, IntArray
-from edgeaudit.attacks.signals import probabilities, shadow_margins, target_margins
+from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, IntArray, ShadowAnswers
+from edgeaudit.attacks.signals import shadow_margins, target_margins
 from edgeaudit.errors import AttackError
 
-__all__ = ["Asked", "Shown", "require_one_model"]
+__all__ = ["FloatRows", "ShadowVersion", "TargetVersion", "require_one_model"]
 
 FloatRows = npt.NDArray[np.float32]
 
@@ -21,7 +21,7 @@ _MOST_CELLS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Asked:
+class TargetVersion:
     """What one version of a target answers. No membership of the target is in it.
 
     margins: float64 [n], of the true class. answers: float32 [n, classes], probabilities. labels: int64 [n].
@@ -32,15 +32,15 @@ class Asked:
     labels: IntArray
 
     @classmethod
-    def of(cls, audited: Evidence) -> Asked:
+    def of(cls, audited: Evidence) -> TargetVersion:
         """From the evidence on the audited records."""
-        answers = probabilities(audited.target, audited.exposure).astype(np.float32)
+        answers = audited.task.probabilities(audited.target, audited.exposure).astype(np.float32)
         return cls(target_margins(audited), answers, audited.labels)
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What the shadows show of one version; the same for every target that is judged by these shadows.
+class ShadowVersion:
+    """What shadows answer in one version; the same for every target that is scored with these shadows.
 
     margins, out: [K, n] on the audited records. known_margins, known_out: [K, m] on records of which it is known, for
     each shadow, whether it trained on them. The rows are some of these (shadow, record) pairs: answers float32
@@ -59,15 +59,15 @@ class Shown:
     row_halves: IntArray
 
     @classmethod
-    def of(cls, audited: Evidence, known: Evidence) -> Shown:
-        """From the evidence on the audited records and on those that teach; the target's answers are not read.
+    def of(cls, audited: ShadowAnswers, known: ShadowAnswers) -> ShadowVersion:
+        """From the shadows' answers on the audited records and on those that teach.
 
         known: reference records, or the audited ones again where shadows trained on them (auditor mode). Rows are all
         pairs of these with shadows, or those of evenly spaced records where that is more than 10,000, or 1,000,000
         numbers.
         """
         k, n = known.out.shape
-        most = min(_MOST_ROWS, _MOST_CELLS // known.target.shape[1]) // max(1, k)
+        most = min(_MOST_ROWS, _MOST_CELLS // known.shadows.shape[2]) // max(1, k)
         picked: IntArray = np.linspace(0, n - 1, min(n, max(1, most))).astype(np.int64)
         margins = shadow_margins(known)
         return cls(
@@ -75,7 +75,9 @@ class Shown:
             audited.out,
             margins,
             known.out,
-            np.concatenate([probabilities(one[picked], known.exposure).astype(np.float32) for one in known.shadows]),
+            np.concatenate(
+                [known.task.probabilities(one[picked], known.exposure).astype(np.float32) for one in known.shadows]
+            ),
             margins[:, picked].ravel(),
             np.tile(known.labels[picked], k),
             ~known.out[:, picked].ravel(),
@@ -83,15 +85,15 @@ class Shown:
         )
 
 
-def require_one_model(shown: Sequence[Shown]) -> None:
-    """Raise `AttackError` unless these are versions of the same shadows, asked about the same records."""
-    if not shown:
+def require_one_model(versions: Sequence[ShadowVersion]) -> None:
+    """Raise `AttackError` unless these are versions of the same shadows, on the same records."""
+    if not versions:
         raise AttackError("no version of the model is at hand")
-    first = shown[0]
-    for other in shown[1:]:
+    first = versions[0]
+    for other in versions[1:]:
         same = (
             np.array_equal(getattr(first, name), getattr(other, name))
             for name in ("out", "known_out", "row_labels", "row_members")
         )
         if not all(same):
-            raise AttackError("versions can be combined of the same shadows, asked about the same records, only")
+            raise AttackError("only versions of the same shadows, on the same records, can be combined")

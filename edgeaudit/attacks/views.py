@@ -9,7 +9,61 @@ import numpy.typing as npt
 
 from edgeaudit.errors import AttackError
 
-__all__ = ["View"]
+__all__ = ["ShadowView", "TargetView", "View"]
+
+_FloatArray = npt.NDArray[np.float64]
+_IntArray = npt.NDArray[np.int64]
+_Records = npt.NDArray[np.int64] | npt.NDArray[np.bool_] | slice
+
+
+def _is_of(name: str, kind: str) -> bool:
+    return name.partition("-")[0] == kind
+
+
+@dataclass(frozen=True)
+class ShadowView:
+    """The shadows' part of a view: shadows, [K, records, classes]. name: as in `View`."""
+
+    name: str
+    shadows: _FloatArray
+
+    def is_of(self, kind: str) -> bool:
+        """Whether the view is of this kind: flip, shift, noise."""
+        return _is_of(self.name, kind)
+
+    def require_fit(self, shape: tuple[int, ...]) -> None:
+        """Raise `AttackError` unless the answers are finite and of the `shape` of those on the records as they are."""
+        if self.shadows.shape != shape:
+            raise AttackError(f"the view '{self.name}' does not fit: shadows {self.shadows.shape} in place of {shape}")
+        if not np.isfinite(self.shadows).all():
+            raise AttackError(f"the view '{self.name}' has answers that are not finite")
+
+    def take(self, records: _Records) -> ShadowView:
+        """The same view of fewer records."""
+        return ShadowView(self.name, self.shadows[:, records])
+
+    def play(self, shadow: int, others: _IntArray) -> View:
+        """The view with `shadow` as the target and these `others` as shadows."""
+        return View(self.name, self.shadows[shadow], self.shadows[others])
+
+
+@dataclass(frozen=True)
+class TargetView:
+    """The target's part of a view: target, [records, classes]. name: as in `View`."""
+
+    name: str
+    target: _FloatArray
+
+    def require_fit(self, shape: tuple[int, ...]) -> None:
+        """Raise `AttackError` unless the answers are finite and of the `shape` of those on the records as they are."""
+        if self.target.shape != shape:
+            raise AttackError(f"the view '{self.name}' does not fit: target {self.target.shape} in place of {shape}")
+        if not np.isfinite(self.target).all():
+            raise AttackError(f"the view '{self.name}' has answers that are not finite")
+
+    def take(self, records: _Records) -> TargetView:
+        """The same view of fewer records."""
+        return TargetView(self.name, self.target[records])
 
 
 @dataclass(frozen=True)
@@ -20,31 +74,27 @@ class View:
     """
 
     name: str
-    target: npt.NDArray[np.float64]
-    shadows: npt.NDArray[np.float64]
+    target: _FloatArray
+    shadows: _FloatArray
+
+    @property
+    def of_target(self) -> TargetView:
+        """What the target answers."""
+        return TargetView(self.name, self.target)
+
+    @property
+    def of_shadows(self) -> ShadowView:
+        """What the shadows answer."""
+        return ShadowView(self.name, self.shadows)
 
     def is_of(self, kind: str) -> bool:
         """Whether the view is of this kind: flip, shift, noise."""
-        return self.name.partition("-")[0] == kind
+        return _is_of(self.name, kind)
 
-    def require_fit(self, shape: tuple[int, ...], k: int) -> None:
-        """Raise `AttackError` unless the answers are finite, of the evidence's shape, from `k` shadows."""
-        if self.target.shape != shape or self.shadows.shape != (k, *shape):
-            raise AttackError(
-                f"the view '{self.name}' does not fit: target {self.target.shape}, shadows {self.shadows.shape}; "
-                f"the records as they are have {shape} from the target and {k} shadows"
-            )
-        if not (np.isfinite(self.target).all() and np.isfinite(self.shadows).all()):
-            raise AttackError(f"the view '{self.name}' has answers that are not finite")
-
-    def take(self, records: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> View:
+    def take(self, records: _Records) -> View:
         """The same view of fewer records."""
         return View(self.name, self.target[records], self.shadows[:, records])
 
-    def keep(self, shadows: npt.NDArray[np.int64]) -> View:
+    def keep(self, shadows: _IntArray) -> View:
         """The view of these shadows, in this order."""
         return View(self.name, self.target, self.shadows[shadows])
-
-    def play(self, shadow: int, others: npt.NDArray[np.int64]) -> View:
-        """The view with `shadow` as the target and these `others` as shadows."""
-        return View(self.name, self.shadows[shadow], self.shadows[others])

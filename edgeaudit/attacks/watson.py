@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
-from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, Needs, Scores
+from edgeaudit.attacks.base import Attack, AttackSpec, Needs, Scores
+from edgeaudit.attacks.evidence import Evidence, FloatArray, ShadowAnswers
 from edgeaudit.attacks.out_statistics import out_statistics
 from edgeaudit.attacks.signals import shadow_losses, target_losses
 
@@ -28,5 +30,15 @@ class Watson(Attack):
         reads_labels=("loss",),
     )
 
-    def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:  # noqa: ARG002
-        return Scores(out_statistics(shadow_losses(evidence), evidence.out).mean - target_losses(evidence))
+    def _fit(self, shadows: ShadowAnswers, variant: str, reference: ShadowAnswers) -> _Difficulty:  # noqa: ARG002
+        return _Difficulty(out_statistics(shadow_losses(shadows), shadows.out).mean)
+
+
+@dataclass(frozen=True)
+class _Difficulty:
+    """The mean loss of the OUT shadows, [n]."""
+
+    loss: FloatArray
+
+    def score(self, evidence: Evidence, reference: Evidence) -> Scores:  # noqa: ARG002
+        return Scores(self.loss - target_losses(evidence))

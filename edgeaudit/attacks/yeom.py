@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, Scores
+from edgeaudit.attacks.base import Attack, AttackSpec, Scores
+from edgeaudit.attacks.evidence import Evidence
 from edgeaudit.attacks.signals import target_losses
 
 __all__ = ["Yeom"]

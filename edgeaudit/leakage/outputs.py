@@ -101,7 +101,7 @@ def output_step(answers: npt.NDArray[np.floating[Any]]) -> float:
 def output_grid(answers: npt.NDArray[np.floating[Any]]) -> OutputGrid:
     """The grid of one model's answers, with its ends where the answers tell them.
 
-    Both ends are told where answers span all levels of 8 or 16 bits (255 or 65,535 steps, or 32,767 from 0 up). Of
+    Both ends are known where answers span all levels of 8 or 16 bits (255 or 65,535 steps, or 32,767 from 0 up). Of
     probabilities (answers in [0, 1], some of them within half a step of 0) the low end is 0; the high end is the
     largest answer where there is no room for a step above it, and otherwise not reached: a LiteRT int8 softmax
     has scale 1/256 and ends at 255/256, which is 255 steps.

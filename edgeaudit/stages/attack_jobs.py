@@ -250,9 +250,9 @@ class Collude(Job[ColludeResult]):
 
     def run(self, context: Context) -> ColludeResult:
         """See the class."""
-        from edgeaudit.stages.collude import hold_together
+        from edgeaudit.stages.collude import collude
 
         inputs = canonical({one.name: getattr(self, one.name) for one in fields(self)})
         inputs["measure_inputs"] = {name: one.inputs() for name, one in self.measures}
-        hold_together(JobContext(inputs, context.store, context.draft))
+        collude(JobContext(inputs, context.store, context.draft))
         return ColludeResult(context.draft)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.attacks.hop_skip_jump import Boundary, hop_skip_jump
-from edgeaudit.attacks.trace_files import spread
+from edgeaudit.attacks.traces import spread
 from edgeaudit.graph.job import Context, Cost, Job
 from edgeaudit.population.base import SHADOW, Population, stream
 from edgeaudit.population.views import input_range

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.attacks.base import Scores
+from edgeaudit.attacks.spec import Scores
 from edgeaudit.leakage.intervals import delong
 from edgeaudit.leakage.paired import chance_p_value
+from edgeaudit.leakage.rows import CalibrationLeakRow, Series
 from edgeaudit.stages.evidence import Case
 
 __all__ = ["UNCALIBRATED", "calibration_leaks", "uncalibrated"]
@@ -29,8 +30,8 @@ def uncalibrated(case: Case, records: npt.NDArray[np.int64]) -> dict[str, BoolAr
 
 
 def calibration_leaks(
-    case: Case, records: npt.NDArray[np.int64], scores: Scores, head: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
+    case: Case, records: npt.NDArray[np.int64], scores: Scores, series: Series
+) -> Iterator[CalibrationLeakRow]:
     """How well the attack's score tells records that the quantiser saw from others on the same side of the audit.
 
     value: AUC of seen against unseen records, above 0.5 where seen ones look more like members; with DeLong's interval
@@ -40,19 +41,28 @@ def calibration_leaks(
     records: ids, int64 [scored].
     """
     seen = np.isin(records, case.calibration)
-    for side, mask in (("members", case.members), ("nonmembers", ~case.members)):
+    sides: tuple[tuple[Literal["members", "nonmembers"], BoolArray], ...] = (
+        ("members", case.members),
+        ("nonmembers", ~case.members),
+    )
+    for side, mask in sides:
         n_seen, n_others = int((seen & mask).sum()), int((~seen & mask).sum())
         if min(n_seen, n_others) < _LEAST:
             continue
         score = scores.score[mask]
         area = delong(score, seen[mask])
-        yield {
-            **head,
-            "side": side,
-            "value": area.auc,
-            "low": area.low,
-            "high": area.high,
-            "p_value": chance_p_value(score, seen[mask]),
-            "n_seen": n_seen,
-            "n_others": n_others,
-        }
+        yield CalibrationLeakRow(
+            series.place.format,
+            series.place.device,
+            series.attack,
+            series.variant,
+            series.place.shadow_match,
+            series.exposure,
+            side,
+            area.auc,
+            area.low,
+            area.high,
+            chance_p_value(score, seen[mask]),
+            n_seen,
+            n_others,
+        )

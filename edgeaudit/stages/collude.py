@@ -2,46 +2,156 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
-from edgeaudit.attacks.base import BoolArray, FloatArray
-from edgeaudit.attacks.compleak import Classifier, Stack
+from edgeaudit.attacks.compleak import Classifier, Pair, Stack
+from edgeaudit.attacks.evidence import BoolArray, FloatArray
 from edgeaudit.attacks.joint_lira import JointLira
-from edgeaudit.attacks.versions import Asked, Shown
+from edgeaudit.attacks.versions import ShadowVersion, TargetVersion
 from edgeaudit.errors import AttackError
 from edgeaudit.graph.job import JobContext
 from edgeaudit.leakage.combined import Gain, adjusted, gain
-from edgeaudit.leakage.comparisons import METRICS, Compared, Scored
+from edgeaudit.leakage.comparisons import METRICS, Scored
 from edgeaudit.leakage.metrics import Figure, figures
 from edgeaudit.leakage.paired import chance_p_value
+from edgeaudit.leakage.rows import TogetherNullRow, TogetherRow, TogetherSingle
 from edgeaudit.leakage.targets import mean_over_targets
 from edgeaudit.population.base import stream
 from edgeaudit.stages.evidence import Answers
-from edgeaudit.stages.measure import SCORES
+from edgeaudit.stages.json_files import read_json, write_json
+from edgeaudit.stages.measure import MeasureResult, MeasureSettings, Mode
+from edgeaudit.stages.scores import TargetScores
 
-__all__ = ["TOGETHER", "hold_together"]
+__all__ = [
+    "ColludeResult", "ColludeSettings", "CombinedEvidence", "FormatSet", "HeldVersion", "collude", "read_version",
+    "run_collude",
+]  # fmt: skip
 
-TOGETHER = "together.json"
+_FILE = "together.json"
 _METRICS = METRICS[:2]
 _ONE = "compleak-nr"
 _MEAN = "mean-score"
 
 
 @dataclass(frozen=True)
-class _Held:
-    """What is kept of one format: all that the attacks read, and what its measurement scored.
+class FormatSet:
+    """A set of audit.yaml's `together`. formats: those of the requested that were measured; note: on the others."""
 
-    asked: role -> that target's answers. scores: role -> series -> that target's scores.
+    requested: tuple[str, ...]
+    formats: tuple[str, ...]
+    note: str | None
+
+
+@dataclass(frozen=True)
+class ColludeSettings:
+    """What attacks on several formats depend on beside the formats.
+
+    targets: roles, the first one first. headlines: `attack/variant`, the most telling first.
     """
 
-    shown: Shown
-    asked: Mapping[str, Asked]
+    sets: tuple[FormatSet, ...]
+    targets: tuple[str, ...]
+    headlines: tuple[str, ...]
+    seed: int
+    mode: Mode
+    device: str
+    shadow_match: str
+
+    @classmethod
+    def from_inputs(cls, inputs: Mapping[str, Any]) -> ColludeSettings:
+        """From a job's inputs, which are JSON."""
+        sets = (FormatSet(tuple(s["asked"]), tuple(s["formats"]), s["note"]) for s in inputs["sets"])
+        return cls(
+            tuple(sets),
+            tuple(inputs["targets"]),
+            tuple(inputs["headlines"]),
+            inputs["seed"],
+            inputs["mode"],
+            inputs["device"],
+            inputs["shadow_match"],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class HeldVersion:
+    """One format, as small as attacks on several need it, so that many can be held at once.
+
+    targets: role -> that target's answers. members: role -> bool [n], which side of the audit a record is on. scores:
+    role -> headline series -> that target's scores. Null targets come last in each.
+    """
+
+    shadows: ShadowVersion
+    targets: Mapping[str, TargetVersion]
+    members: Mapping[str, BoolArray]
     scores: Mapping[str, Mapping[str, FloatArray]]
+
+
+@dataclass(frozen=True)
+class ColludeResult:
+    """together: figures of every set and method. together_null: their AUC on null targets."""
+
+    together: tuple[TogetherRow, ...]
+    together_null: tuple[TogetherNullRow, ...]
+
+    def save(self, folder: Path) -> None:
+        """Write together.json."""
+        write_json(folder / _FILE, self)
+
+    @classmethod
+    def load(cls, folder: Path) -> ColludeResult:
+        """Read what `save` wrote."""
+        return read_json(folder / _FILE, ColludeResult)
+
+
+def collude(context: JobContext) -> Mapping[str, Any]:
+    """Attack formats that are held together; see `ColludeResult.save` for what is written."""
+    settings = ColludeSettings.from_inputs(context.inputs)
+    versions: dict[str, HeldVersion] = {}
+    for format_id, ref in context.inputs["measures"]:
+        entry = context.store.entry(*ref)
+        measured = MeasureSettings.from_inputs(context.inputs["measure_inputs"][format_id])
+        # Views and traces are no part of these attacks, and reading them would cost their memory.
+        answers = Answers(measured.evidence.with_answers_alone(), context.store)
+        versions[format_id] = read_version(answers, MeasureResult.load(entry.folder).scores, settings)
+    result = run_collude(settings, versions)
+    result.save(context.draft)
+    return {"rows": len(result.together)}
+
+
+def read_version(answers: Answers, scores: Mapping[str, TargetScores], settings: ColludeSettings) -> HeldVersion:
+    """One format from its answers and from the scores of its measurement."""
+    shadows: ShadowVersion | None = None
+    targets, members = {}, {}
+    for case in (*answers.targets(), *answers.nulls()):
+        if shadows is None:
+            known = case.audited if settings.mode == "auditor" else case.reference
+            shadows = ShadowVersion.of(case.audited.shadow_answers, known.shadow_answers)
+        targets[case.role], members[case.role] = TargetVersion.of(case.audited), case.members
+    if shadows is None:
+        raise AttackError("an audit has one target at least")
+    kept = {
+        role: {name: s for name, s in scores[role].scores.items() if name in settings.headlines} for role in targets
+    }
+    return HeldVersion(shadows, targets, members, kept)
+
+
+def run_collude(settings: ColludeSettings, versions: Mapping[str, HeldVersion]) -> ColludeResult:
+    """Every combined attack on every set. versions: by format."""
+    held = CombinedEvidence(settings, versions)
+    combined: list[_Combined] = []
+    failed: list[TogetherRow] = []
+    for one in _combinations(held):
+        if isinstance(one, _Combined):
+            combined.append(one)
+        else:
+            failed.append(one)
+    nulls = [_null_row(one, role, held) for one in combined for role in held.members if role not in settings.targets]
+    return ColludeResult((*_compared(held, combined), *failed), tuple(nulls))
 
 
 @dataclass(frozen=True)
@@ -54,50 +164,25 @@ class _Combined:
     note: str | None
 
 
-class _Hands:
-    """All that the job was told, with the formats read one after the other."""
+class CombinedEvidence:
+    """Several formats in one attacker's hands, and what was learned from them."""
 
-    def __init__(self, context: JobContext) -> None:
-        self.inputs = context.inputs
-        self.seed: int = self.inputs["seed"]
-        self.targets: list[str] = self.inputs["targets"]
-        self.members: dict[str, BoolArray] = {}
-        """Role -> bool [n], which side of the audit a record is on; null targets last."""
-        self.held: dict[str, _Held] = {}
-        for format_id, ref in self.inputs["measures"]:
-            self.held[format_id] = self._read(context, ref, format_id)
+    def __init__(self, settings: ColludeSettings, versions: Mapping[str, HeldVersion]) -> None:
+        self.settings, self.versions = settings, versions
+        # The memberships are the same for every format.
+        self.members: Mapping[str, BoolArray] = {r: m for held in versions.values() for r, m in held.members.items()}
         self._alone: dict[tuple[str, str], Mapping[str, FloatArray]] = {}
-
-    def _read(self, context: JobContext, ref: list[str], format_id: str) -> _Held:
-        entry = context.store.entry(*ref)
-        # What a view or a trace shows is no part of these attacks, and reading it would cost its memory.
-        told = {**self.inputs["measure_inputs"][format_id], "views": [], "traces": []}
-        answers = Answers(JobContext(told, context.store, context.draft))
-        shown: Shown | None = None
-        asked = {}
-        for role, query in (*told["targets"], *told["nulls"]):
-            case = answers.case(role, query)
-            if shown is None:
-                shown = Shown.of(case.audited, case.audited if told["mode"] == "auditor" else case.reference)
-            asked[role] = Asked.of(case.audited)
-            self.members[role] = case.members
-        if shown is None:
-            raise AttackError("an audit has one target at least")
-        scores = {}
-        for role in asked:
-            name = SCORES if role == self.targets[0] else f"{SCORES}-{role}"
-            with np.load(entry.folder / f"{name}.npz") as arrays:
-                scores[role] = {key: arrays[key] for key in self.inputs["headlines"] if key in arrays.files}
-        return _Held(shown, asked, scores)
+        self._pairs: dict[tuple[str, str], Pair] = {}
 
     def scored(self, scores: Mapping[str, FloatArray]) -> Scored:
         """The scores of the targets, null targets aside."""
-        return Scored(tuple(scores[role] for role in self.targets), tuple(self.members[role] for role in self.targets))
+        targets = self.settings.targets
+        return Scored(tuple(scores[role] for role in targets), tuple(self.members[role] for role in targets))
 
     def headline(self, formats: Sequence[str]) -> str | None:
         """The first headline attack that could be run on every format and target."""
-        found = [scores for name in formats for scores in self.held[name].scores.values()]
-        return next((one for one in self.inputs["headlines"] if all(one in scores for scores in found)), None)
+        found = [scores for name in formats for scores in self.versions[name].scores.values()]
+        return next((one for one in self.settings.headlines if all(one in scores for scores in found)), None)
 
     def run(self, formats: Sequence[str], method: str) -> dict[str, FloatArray]:
         """The scores of every target and null target.
@@ -107,24 +192,32 @@ class _Hands:
         """
         if method == _MEAN:
             return self._mean_score(formats)
-        shown = [self.held[name].shown for name in formats]
-        asked = {role: [self.held[name].asked[role] for name in formats] for role in self.members}
+        shadows = [self.versions[name].shadows for name in formats]
+        targets = {role: [self.versions[name].targets[role] for name in formats] for role in self.members}
         if method in {"compleak-sr", _ONE}:
-            forest = Classifier.learn(shown, self.seed)
-            return {role: forest.score(answers) for role, answers in asked.items()}
+            forest = Classifier.fit(shadows, self.settings.seed)
+            return {role: forest.score(answers) for role, answers in targets.items()}
         if method == "compleak-mr":
-            stack = Stack.learn(shown, self.seed)
-            return {role: stack.score(answers) for role, answers in asked.items()}
-        joint = JointLira.learn(shown)
+            pairs = [self._pair(formats[0], other) for other in formats[1:]]
+            stack = Stack.fit(shadows, self.settings.seed, pairs)
+            return {role: stack.score(answers) for role, answers in targets.items()}
+        joint = JointLira.fit(shadows)
         score = joint.online if method == "joint-online" else joint.offline
-        return {role: score(shown, answers) for role, answers in asked.items()}
+        return {role: score(shadows, answers) for role, answers in targets.items()}
+
+    def _pair(self, first: str, other: str) -> Pair:
+        """Two forests that sets with these two formats share."""
+        if (first, other) not in self._pairs:
+            one, two = self.versions[first].shadows, self.versions[other].shadows
+            self._pairs[first, other] = Pair.fit(one, two, self.settings.seed)
+        return self._pairs[first, other]
 
     def _mean_score(self, formats: Sequence[str]) -> dict[str, FloatArray]:
         """The mean of the headline attack's scores, each format's in units of its own standard deviation."""
         name = self.headline(formats)
         if name is None:
             raise AttackError("no headline attack could be run on all of these formats")
-        found = {role: [self.held[f].scores[role][name] for f in formats] for role in self.members}
+        found = {role: [self.versions[f].scores[role][name] for f in formats] for role in self.members}
         return {
             role: np.asarray(np.mean([one / (one.std() or 1.0) for one in scores], axis=0), dtype=np.float64)
             for role, scores in found.items()
@@ -140,8 +233,8 @@ class _Hands:
         found = {}
         headline = self.headline(formats)
         if headline is not None:
-            alone = {f: {role: self.held[f].scores[role][headline] for role in self.targets} for f in formats}
-            found["headline"] = headline, {f: self.scored(one) for f, one in alone.items()}
+            alone = {f: self.scored({r: s[headline] for r, s in self.versions[f].scores.items()}) for f in formats}
+            found["headline"] = headline, alone
         if method != _MEAN:
             single = _ONE if method.startswith("compleak") else method
             series = _ONE if single == _ONE else f"lira/{method.removeprefix('joint-')}-global"
@@ -149,124 +242,118 @@ class _Hands:
         return found
 
 
-def hold_together(context: JobContext) -> Mapping[str, Any]:
-    """Write together.json: {together, together_null}, lists of rows."""
-    hands = _Hands(context)
-    rows: list[dict[str, Any]] = []
-    null_rows: list[dict[str, Any]] = []
-    combined = list(_combinations(hands, rows))
-    for one in combined:
-        null_rows += [_null_row(one, role, hands) for role in hands.members if role not in hands.targets]
-    found = [*_compared(hands, combined), *rows]
-    text = json.dumps({"together": found, "together_null": null_rows}, allow_nan=False)
-    (context.draft / TOGETHER).write_text(text, encoding="utf-8")
-    return {"rows": len(found)}
-
-
-def _combinations(hands: _Hands, failed: list[dict[str, Any]]) -> Iterator[_Combined]:
-    """Every attack on every set that could be run; rows of the others go to `failed`."""
-    for asked in hands.inputs["sets"]:
-        formats = tuple(asked["formats"])
-        if len(formats) < 2:
-            failed.append(_not_run(hands, asked["asked"], "-", asked["note"]))
+def _combinations(held: CombinedEvidence) -> Iterator[_Combined | TogetherRow]:
+    """Every attack on every set; a row for one that could not be run."""
+    for one in held.settings.sets:
+        if len(one.formats) < 2:
+            yield _not_run(held, one.requested, "-", one.note)
             continue
-        for method in _methods(len(formats), hands.inputs["mode"]):
+        for method in _methods(len(one.formats), held.settings.mode):
             try:
-                yield _Combined(formats, method, hands.run(formats, method), asked["note"])
+                yield _Combined(one.formats, method, held.run(one.formats, method), one.note)
             except AttackError as error:
-                failed.append(_not_run(hands, formats, method, f"not applicable: {error}"))
+                yield _not_run(held, one.formats, method, f"not applicable: {error}")
 
 
-def _methods(count: int, mode: str) -> tuple[str, ...]:
+def _methods(count: int, mode: Mode) -> tuple[str, ...]:
     online = ("joint-online",) if mode == "auditor" else ()
     return ("compleak-sr" if count == 2 else "compleak-mr", "joint-offline", *online, _MEAN)
 
 
-def _place(hands: _Hands, formats: Sequence[str], method: str) -> dict[str, Any]:
-    place = {key: hands.inputs[key] for key in ("device", "shadow_match")}
-    return {"formats": list(formats), **place, "method": method}
-
-
-def _not_run(hands: _Hands, formats: Sequence[str], method: str, note: str) -> dict[str, Any]:
-    bare = dict.fromkeys(
-        ("value", "low", "high", "difference", "difference_low", "difference_high", "best", "p_value", "adjusted_p")
+def _not_run(held: CombinedEvidence, formats: Sequence[str], method: str, note: str | None) -> TogetherRow:
+    settings = held.settings
+    return TogetherRow(
+        formats=tuple(formats),
+        device=settings.device,
+        shadow_match=settings.shadow_match,
+        method=method,
+        metric="auc",
+        yardstick="-",
+        value=None,
+        low=None,
+        high=None,
+        best=None,
+        difference=None,
+        difference_low=None,
+        difference_high=None,
+        p_value=None,
+        adjusted_p=None,
+        singles=(),
+        targets=len(settings.targets),
+        note=note,
     )
-    more = {"metric": "auc", "yardstick": "-", "singles": [], "targets": len(hands.targets), "note": note}
-    return {**_place(hands, formats, method), **bare, **more}
 
 
-def _compared(hands: _Hands, combined: Sequence[_Combined]) -> Iterator[dict[str, Any]]:
+def _compared(held: CombinedEvidence, combined: Sequence[_Combined]) -> Iterator[TogetherRow]:
     """Rows by kind of yardstick, metric, set and method; one kind and one metric are a family of tests."""
-    pairs = [(one, hands.yardsticks(one.formats, one.method)) for one in combined]
-    for kind in ("headline", "same kind"):
+    kinds: tuple[Literal["headline", "same kind"], ...] = ("headline", "same kind")
+    pairs = [(one, held.yardsticks(one.formats, one.method)) for one in combined]
+    for kind in kinds:
         own = [(one, *found[kind]) for one, found in pairs if kind in found]
         for metric in _METRICS:
-            gains = [_gain(hands, one, series, singles, metric) for one, series, singles in own]
+            gains = [_gain(held, one, series, singles, metric) for one, series, singles in own]
             for (one, series, _), found in zip(own, adjusted(gains), strict=True):
-                yield _row(hands, one, series, metric, found)
+                yield _row(held, one, series, metric, found)
 
 
-def _gain(hands: _Hands, one: _Combined, series: str, singles: Mapping[str, Scored], metric: str) -> Gain:
+def _gain(held: CombinedEvidence, one: _Combined, series: str, singles: Mapping[str, Scored], metric: str) -> Gain:
     def rng(name: str) -> np.random.Generator:
-        return stream(hands.seed, "together", *one.formats, one.method, series, name, metric)
+        return stream(held.settings.seed, "together", *one.formats, one.method, series, name, metric)
 
-    return gain(hands.scored(one.scores), singles, metric, rng)
+    return gain(held.scored(one.scores), singles, metric, rng)
 
 
-def _row(hands: _Hands, one: _Combined, series: str, metric: str, found: Gain) -> dict[str, Any]:
-    value = _figure(hands, one, metric)
+def _row(held: CombinedEvidence, one: _Combined, series: str, metric: str, found: Gain) -> TogetherRow:
+    value, settings = _figure(held, one, metric), held.settings
     best = None if found.best is None else found.singles[found.best]
     notes = dict.fromkeys(note for note in (one.note, found.note, value.note, best.note if best else None) if note)
-    return {
-        **_place(hands, one.formats, one.method),
-        "metric": metric,
-        "yardstick": series,
-        "value": value.value,
-        "low": value.low,
-        "high": value.high,
-        "best": found.best,
-        "difference": None if best is None else best.value,
-        "difference_low": None if best is None else best.low,
-        "difference_high": None if best is None else best.high,
-        "p_value": found.p_value,
-        "adjusted_p": found.adjusted_p,
-        "singles": [_single(name, single) for name, single in found.singles.items()],
-        "targets": len(hands.targets),
-        "note": "; ".join(notes) or None,
-    }
+    return TogetherRow(
+        formats=one.formats,
+        device=settings.device,
+        shadow_match=settings.shadow_match,
+        method=one.method,
+        metric=metric,
+        yardstick=series,
+        value=value.value,
+        low=value.low,
+        high=value.high,
+        best=found.best,
+        difference=None if best is None else best.value,
+        difference_low=None if best is None else best.low,
+        difference_high=None if best is None else best.high,
+        p_value=found.p_value,
+        adjusted_p=found.adjusted_p,
+        singles=tuple(TogetherSingle.of(name, single) for name, single in found.singles.items()),
+        targets=len(settings.targets),
+        note="; ".join(notes) or None,
+    )
 
 
-def _single(name: str, found: Compared) -> dict[str, Any]:
-    figures_ = asdict(found)
-    kept = {key: figures_[key] for key in ("low", "high", "p_value", "note")}
-    return {"format": name, "value": found.second, "difference": found.value, **kept}
-
-
-def _figure(hands: _Hands, one: _Combined, metric: str) -> Figure:
+def _figure(held: CombinedEvidence, one: _Combined, metric: str) -> Figure:
     """On one target with the interval over records, on several the mean with that over targets."""
-    found = [
-        next(f for f in figures(one.scores[role], hands.members[role], None) if f.metric == metric)
-        for role in hands.targets
-    ]
+    found = [_figure_on(one, role, held, metric) for role in held.settings.targets]
     if len(found) == 1:
         return found[0]
     over = mean_over_targets([f.value for f in found])
     return Figure(metric, over.value, over.low, over.high, found[0].n_members, found[0].n_nonmembers, None, over.note)
 
 
-def _null_row(one: _Combined, role: str, hands: _Hands) -> dict[str, Any]:
+def _figure_on(one: _Combined, role: str, held: CombinedEvidence, metric: str) -> Figure:
+    return next(f for f in figures(one.scores[role], held.members[role], None) if f.metric == metric)
+
+
+def _null_row(one: _Combined, role: str, held: CombinedEvidence) -> TogetherNullRow:
     """The AUC on a target that trained on neither side, as `measure` has it for a single format."""
-    scores, members = one.scores[role], hands.members[role]
-    area = next(f for f in figures(scores, members, None) if f.metric == "auc")
-    return {
-        "format": " + ".join(one.formats),
-        "attack": one.method,
-        "variant": "",
-        "target": role,
-        "value": area.value,
-        "low": area.low,
-        "high": area.high,
-        "p_value": chance_p_value(scores, members),
-        "n_members": area.n_members,
-        "n_nonmembers": area.n_nonmembers,
-    }
+    area = _figure_on(one, role, held, "auc")
+    return TogetherNullRow(
+        " + ".join(one.formats),
+        one.method,
+        "",
+        role,
+        area.value,
+        area.low,
+        area.high,
+        chance_p_value(one.scores[role], held.members[role]),
+        area.n_members,
+        area.n_nonmembers,
+    )

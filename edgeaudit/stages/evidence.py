@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -10,27 +10,84 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.attacks.base import Evidence, Exposure, Grid
+from edgeaudit.attacks.evidence import Evidence, Exposure, Grid, ShadowAnswers, TargetAnswers
 from edgeaudit.attacks.exposure import Seen
-from edgeaudit.attacks.signals import probabilities
-from edgeaudit.attacks.trace_files import TRACE
-from edgeaudit.attacks.traces import Trace
-from edgeaudit.attacks.views import View
+from edgeaudit.attacks.traces import ShadowTrace, TargetTrace
+from edgeaudit.attacks.views import ShadowView, TargetView
 from edgeaudit.config.exposures import Level
 from edgeaudit.config.views import parse_view
 from edgeaudit.errors import AttackError
 from edgeaudit.filetypes.artifact import Artifact
-from edgeaudit.graph.job import JobContext
+from edgeaudit.graph.job import Ref
+from edgeaudit.graph.store import Store
 from edgeaudit.leakage.outputs import OutputGrid, output_grid
+from edgeaudit.leakage.rows import Accuracy
 from edgeaudit.population.base import NULL, Population, Role
 from edgeaudit.stages.query import RESPONSES
+from edgeaudit.stages.traces import StoredTrace
 from edgeaudit.stages.view import VIEWS
+from edgeaudit.tasks import CLASSIFICATION, Task
 
-__all__ = ["Answers", "Case", "accuracy"]
+__all__ = ["Answers", "Case", "EvidenceSettings", "accuracy"]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class EvidenceSettings:
+    """Which answers are evidence, and how they are seen.
+
+    population: the job that drew it. seed: of the draw of every model.
+    targets, nulls: (role, query job) of each. shadows: query jobs; shadow_roles: whose they are, in the same order.
+    exposure, floor: as in `ShadowAnswers`.
+    views, traces: name -> the key of a query job -> the job that queried the same artifact with views, or examined it.
+    """
+
+    population: Ref
+    seed: int
+    targets: tuple[tuple[Role, Ref], ...]
+    nulls: tuple[tuple[Role, Ref], ...]
+    shadows: tuple[Ref, ...]
+    shadow_roles: tuple[Role, ...]
+    exposure: Exposure
+    floor: float
+    views: Mapping[str, Mapping[str, Ref]]
+    traces: Mapping[str, Mapping[str, Ref]]
+
+    @classmethod
+    def from_inputs(cls, inputs: Mapping[str, Any]) -> EvidenceSettings:
+        """From a job's inputs, which are JSON."""
+        return cls(
+            population=_ref(inputs["population"]),
+            seed=inputs["seed"],
+            targets=_roles(inputs["targets"]),
+            nulls=_roles(inputs["nulls"]),
+            shadows=tuple(_ref(shadow) for shadow in inputs["shadows"]),
+            shadow_roles=tuple(inputs["shadow_roles"]),
+            exposure=inputs["exposure"],
+            floor=inputs["floor"],
+            views=_by_query(inputs["views"]),
+            traces=_by_query(inputs["traces"]),
+        )
+
+    def with_answers_alone(self) -> EvidenceSettings:
+        """The same without views and traces."""
+        return replace(self, views={}, traces={})
+
+
+def _ref(ref: Sequence[str]) -> Ref:
+    kind, key = ref
+    return Ref(kind, key)
+
+
+def _roles(pairs: Sequence[tuple[Role, Sequence[str]]]) -> tuple[tuple[Role, Ref], ...]:
+    return tuple((role, _ref(ref)) for role, ref in pairs)
+
+
+def _by_query(named: Sequence[tuple[str, Sequence[tuple[str, Sequence[str]]]]]) -> dict[str, dict[str, Ref]]:
+    return {name: {query: _ref(ref) for query, ref in refs} for name, refs in named}
 
 
 @dataclass(frozen=True)
@@ -39,16 +96,15 @@ class Case:
 
     reference: on the reference records that the target did not train on (all of them, but for a null target).
     members: bool [audited], which side of the audit a record is on; for a null target the first target's sides, of
-    which it trained on neither. trained: bool [queried]. calibration: ids that a quantiser saw.
+    which it trained on neither. calibration: ids that a quantiser saw. n_trained: how many records it trained on.
     """
 
     role: Role
-    whole: Evidence
     audited: Evidence
     reference: Evidence
     members: BoolArray
-    trained: BoolArray
     calibration: IntArray
+    n_trained: int
 
     @property
     def is_null(self) -> bool:
@@ -67,158 +123,184 @@ class Case:
 class Answers:
     """What one format's models answered, at the audit's exposure or a weaker level. The shadows' are held once."""
 
-    def __init__(self, context: JobContext, level: Level | None = None) -> None:
-        self._context = context
-        self._inputs = context.inputs
-        self._level = level
-        self._population: Population = context.population()
+    def __init__(self, settings: EvidenceSettings, store: Store, level: Level | None = None) -> None:
+        self.settings = settings
+        self._store = store
+        self._seen = Seen(settings.exposure, level)
+        self._population = Population(store.entry(*settings.population).folder)
+        self.task: Task = CLASSIFICATION
         self.queried = self._population.queried
         self.labels = self._population.labels[self.queried]
         self.n_audited = len(self._population.audited)
         self._records = self._population.take(self.queried).reshape(len(self.queried), -1)
-        self._shadow_grids: list[OutputGrid] = []
-        if not self._inputs["shadows"]:
-            _, first = self._inputs["targets"][0]
-            self._shadows = np.empty((0, *self._responses(first)[0].shape))
-        for k, ref in enumerate(self._inputs["shadows"]):
-            answers, grid = self._responses(ref)
-            if k == 0:
-                # Filled in place: a list to stack would be the largest array of an audit twice.
-                self._shadows = np.empty((len(self._inputs["shadows"]), *answers.shape))
-            self._shadows[k] = answers
-            self._shadow_grids.append(grid)
-        outside = [~self._trained(role) for role in self._inputs["shadow_roles"]]
+        self._shadows, self._shadow_grids = self._read_shadows()
+        outside = [~self.trained(role) for role in settings.shadow_roles]
         self._out = np.array(outside, np.bool_).reshape(len(outside), len(self.queried))
-        shown = [self._shown(ref) for ref in self._inputs["shadows"]]
-        self._shown_shadows = [np.stack(one) for one in zip(*shown, strict=True)]
+        views = [self._views(ref) for ref in settings.shadows]
+        self._shadow_views = [np.stack(one) for one in zip(*views, strict=True)] if views else self._no_views()
+        self._parts: list[tuple[slice, ShadowAnswers]] = []
+
+    def _read_shadows(self) -> tuple[FloatArray, list[OutputGrid]]:
+        """[K, queried, outputs], and each shadow's grid."""
+        refs = self.settings.shadows
+        if not refs:
+            _, query = self.settings.targets[0]
+            return np.empty((0, *self._responses(query)[0].shape)), []
+        first, grid = self._responses(refs[0])
+        # Filled in place: a list to stack would be the largest array of an audit twice.
+        shadows, grids = np.empty((len(refs), *first.shape)), [grid]
+        shadows[0] = first
+        for k, ref in enumerate(refs[1:], 1):
+            shadows[k], grid = self._responses(ref)
+            grids.append(grid)
+        return shadows, grids
 
     @property
     def records(self) -> IntArray:
         """Ids of the audited records, in the order of every score."""
         return self.queried[: self.n_audited]
 
-    def case(self, role: Role, query: list[str]) -> Case:
+    def targets(self) -> Iterator[Case]:
+        """The evidence on each target, the first one first."""
+        return (self.case(role, query) for role, query in self.settings.targets)
+
+    def nulls(self) -> Iterator[Case]:
+        """The evidence on each null target."""
+        return (self.case(role, query) for role, query in self.settings.nulls)
+
+    def case(self, role: Role, query: Ref) -> Case:
         """The evidence on one target, from its query job."""
-        (answers, own), trained = self._responses(query), self._trained(role)
-        shown, traces = self._shown(query), self._traces(query)
-        inside = self._artifact(query).manifest.softmax_inside
-        grid = Grid.joined("probabilities" if inside else "logits", [own, *self._shadow_grids])
+        (answers, own), trained = self._responses(query), self.trained(role)
+        manifest = self._artifact(query).manifest
+        grid = Grid.joined("probabilities" if manifest.softmax_inside else "logits", [own, *self._shadow_grids])
         grid = self._seen.grid(grid, 1 + len(self._shadow_grids), answers.shape[1])
-        whole = self._evidence(answers, shown, {}, grid, slice(None))
+        views = tuple(TargetView(name, a) for name, a in zip(self._view_names, self._views(query), strict=True))
+        whole = TargetAnswers(
+            answers,
+            None if grid is None else grid.of_target,
+            views,
+            {name: TargetTrace(*self._trace(refs.get(query[1]))) for name, refs in self.settings.traces.items()},
+        )
+        shadow_grid = None if grid is None else grid.of_shadows
         outside = np.flatnonzero(~trained[self.n_audited :]) + self.n_audited
         everything = len(outside) == len(self.queried) - self.n_audited
         # A slice is a view: only a null target, which trained on some of them, needs a copy of the shadows' answers.
-        reference = self._evidence(answers, shown, traces, grid, slice(self.n_audited, None) if everything else outside)
-        sides = self._trained("target") if role.startswith(NULL) else trained
-        calibration = np.array(self._artifact(query).manifest.calibration_ids, np.int64)
-        audited = self._evidence(answers, shown, traces, grid, slice(0, self.n_audited))
-        return Case(role, whole, audited, reference, sides[: self.n_audited], trained, calibration)
+        where = slice(self.n_audited, None) if everything else outside
+        sides = self.trained("target") if role.startswith(NULL) else trained
+        return Case(
+            role,
+            self._evidence(whole, shadow_grid, slice(0, self.n_audited)),
+            self._evidence(whole, shadow_grid, where),
+            sides[: self.n_audited],
+            np.array(manifest.calibration_ids, np.int64),
+            int(trained.sum()),
+        )
 
-    def _evidence(
-        self,
-        answers: FloatArray,
-        shown: list[FloatArray],
-        traces: Mapping[str, Trace],
-        grid: Grid | None,
-        where: slice | IntArray,
-    ) -> Evidence:
-        named = zip(self._view_names, shown, self._shown_shadows, strict=True)
-        return Evidence(
-            answers[where],
+    def trained(self, role: Role) -> BoolArray:
+        """Bool [queried]: what a model trained on."""
+        return np.isin(self.queried, self._population.training_ids(role, self.settings.seed))
+
+    def correct(self) -> tuple[BoolArray, BoolArray]:
+        """Where the first target [queried], and where the shadows [K, queried], decide for the label."""
+        answers, _ = self._responses(self.settings.targets[0][1])
+        return self.task.correct(answers, self.labels), self.task.correct(self._shadows, self.labels)
+
+    @property
+    def out(self) -> BoolArray:
+        """Bool [K, queried]: True where a shadow did not train on the record."""
+        return self._out
+
+    def _evidence(self, whole: TargetAnswers, grid: Grid | None, where: slice | IntArray) -> Evidence:
+        return Evidence.of(whole.take(where), self._shadow_answers(grid, where))
+
+    def _shadow_answers(self, grid: Grid | None, where: slice | IntArray) -> ShadowAnswers:
+        """The same object for the same slice, so that targets can share what is learned from it."""
+        if isinstance(where, slice):
+            for place, part in self._parts:
+                same_grid = part.grid is grid or (grid is not None and grid.same_as(part.grid))
+                if place == where and same_grid:
+                    return part
+        part = ShadowAnswers(
             self._shadows[:, where],
             self._out[:, where],
             self.labels[where],
             self._seen.read_as,
-            self._seen.floor(self._inputs["floor"]),
+            self._seen.floor(self.settings.floor),
             self._records[where],
             grid,
-            views=tuple(View(name, target[where], shadows[:, where]) for name, target, shadows in named),
-            traces={name: trace.take(where) for name, trace in traces.items()},
+            tuple(ShadowView(n, a[:, where]) for n, a in zip(self._view_names, self._shadow_views, strict=True)),
+            {name: trace.take(where) for name, trace in self._shadow_traces.items()},
+            self.task,
         )
+        if isinstance(where, slice):
+            self._parts.append((where, part))
+        return part
 
-    def _trained(self, role: Role) -> BoolArray:
-        return np.isin(self.queried, self._population.training_ids(role, self._inputs["seed"]))
+    def _artifact(self, query: Ref) -> Artifact:
+        """The artifact of a query."""
+        return Artifact.load(self._store.entry(*self._store.entry(*query).about["inputs"]["source"]).folder)
 
-    def _artifact(self, query: list[str]) -> Artifact:
-        """The artifact that a query asked."""
-        store = self._context.store
-        return Artifact.load(store.entry(*store.entry(*query).about["inputs"]["source"]).folder)
-
-    def _responses(self, query: list[str]) -> tuple[FloatArray, OutputGrid]:
-        """float64 [records, classes] at the audit's exposure, and the grid of what the artifact itself answered."""
-        raw = np.load(self._context.store.entry(*query).folder / RESPONSES)
+    def _responses(self, query: Ref) -> tuple[FloatArray, OutputGrid]:
+        """float64 [records, outputs] at the audit's exposure, and the grid of what the artifact itself answered."""
+        raw = np.load(self._store.entry(*query).folder / RESPONSES)
         return self._exposed(raw, query), output_grid(raw)
 
-    def _shown(self, query: list[str]) -> list[FloatArray]:
-        """Answers of the artifact that `query` asked to each query of each view, float64 [records, classes]."""
-        folders = [self._context.store.entry(*refs[query[1]]).folder for _, refs in self._views]
+    def _views(self, query: Ref) -> list[FloatArray]:
+        """Answers of the artifact of `query` to each query of each view, float64 [records, outputs]."""
+        folders = [self._store.entry(*refs[query[1]]).folder for refs in self.settings.views.values()]
         return [self._exposed(one, query) for folder in folders for one in np.load(folder / VIEWS)]
 
-    @cached_property
-    def _views(self) -> list[tuple[str, dict[str, list[str]]]]:
-        """View -> the key of a query -> the job that asked the same artifact about the view's records."""
-        return [(view, dict(refs)) for view, refs in self._inputs["views"]]
+    def _no_views(self) -> list[FloatArray]:
+        return [self._shadows for _ in self._view_names]
 
     @property
     def _view_names(self) -> list[str]:
-        """The view of each query, in the order of `_shown`."""
-        return [view for view, _ in self._views for _ in range(parse_view(view).queries)]
-
-    def _traces(self, query: list[str]) -> dict[str, Trace]:
-        """What else was found out about every record by the target that `query` asked, and by its shadows."""
-        found = {}
-        for name, pairs in self._inputs["traces"]:
-            own, queries = self._trace(dict(pairs).get(query[1]))
-            found[name] = Trace(own, self._shadow_traces[name], queries)
-        return found
+        """The view of each query, in the order of `_views`."""
+        return [view for view in self.settings.views for _ in range(parse_view(view).queries)]
 
     @cached_property
-    def _shadow_traces(self) -> dict[str, dict[int, FloatArray]]:
-        """Name -> the number of a shadow that was looked at -> its rows. Held once, since they are every target's."""
-        numbers = {query[1]: number for number, query in enumerate(self._inputs["shadows"])}
-        return {
-            name: {numbers[key]: self._trace(ref)[0] for key, ref in pairs if key in numbers}
-            for name, pairs in self._inputs["traces"]
-        }
+    def _shadow_traces(self) -> dict[str, ShadowTrace]:
+        """Held once, since they are every target's."""
+        numbers = {query[1]: number for number, query in enumerate(self.settings.shadows)}
+        found = {}
+        for name, refs in self.settings.traces.items():
+            examined = {numbers[key]: self._trace(ref)[0] for key, ref in refs.items() if key in numbers}
+            width = next((values.shape[1] for values in examined.values()), 1)
+            found[name] = ShadowTrace((len(self.queried), width), examined)
+        return found
 
-    def _trace(self, ref: list[str] | None) -> tuple[FloatArray, FloatArray]:
+    def _trace(self, ref: Ref | None) -> tuple[FloatArray, FloatArray]:
         """Values [queried, d] and their queries [queried] from a job; NaN and 0 where it did not look."""
         n = len(self.queried)
         if ref is None:
             return np.full((n, 1), np.nan), np.zeros(n)
-        with np.load(self._context.store.entry(*ref).folder / TRACE) as arrays:
-            values, queries = np.full((n, arrays["values"].shape[1]), np.nan), np.zeros(n)
-            values[arrays["places"]], queries[arrays["places"]] = arrays["values"], arrays["queries"]
+        found = StoredTrace.load(self._store.entry(*ref).folder)
+        values, queries = np.full((n, found.values.shape[1]), np.nan), np.zeros(n)
+        values[found.places], queries[found.places] = found.values, found.queries
         return values, queries
 
-    @property
-    def _seen(self) -> Seen:
-        return Seen(self._inputs["exposure"], self._level)
-
-    def _exposed(self, stored: npt.NDArray[np.float32], query: list[str]) -> FloatArray:
-        """Stored answers of the artifact that `query` asked, float64 as the attacker sees them."""
-        artifact, exposure = self._artifact(query), self._inputs["exposure"]
+    def _exposed(self, stored: npt.NDArray[np.float32], query: Ref) -> FloatArray:
+        """Stored answers of the artifact of `query`, float64 as the attacker sees them."""
+        artifact, exposure = self._artifact(query), self.settings.exposure
         given: Exposure = "probabilities" if artifact.manifest.softmax_inside else "logits"
         if given == "probabilities" and exposure == "logits":
             raise AttackError(f"{artifact.path.name} answers probabilities; threat.exposure cannot be logits")
         answers = stored.astype(np.float64)
-        exposed = answers if exposure == given else probabilities(answers, given)
-        return self._seen.of(exposed)
+        return self._seen.of(answers if exposure == given else self.task.probabilities(answers, given))
 
 
-def accuracy(case: Case, n_audited: int) -> Mapping[str, Any]:
-    """Target: on what it trained on, and on audited records that it did not. Shadows: the same, averaged."""
-    whole = case.whole
-    audited = np.arange(len(case.trained)) < n_audited
-    correct = whole.target.argmax(axis=1) == whole.labels
-    found: dict[str, Any] = {
-        "train": float(correct[case.trained].mean()),
-        "test": float(correct[audited & ~case.trained].mean()),
-    }
-    if not len(whole.shadows):
-        return found
-    shadow_correct = whole.shadows.argmax(axis=2) == whole.labels
-    return found | {
-        "shadow_train": float(np.mean([row[~out].mean() for row, out in zip(shadow_correct, whole.out, strict=True)])),
-        "shadow_test": float(shadow_correct[:, audited][whole.out[:, audited]].mean()),
-    }
+def accuracy(answers: Answers) -> Accuracy:
+    """First target: on what it trained on, and on audited records that it did not. Shadows: the same, averaged."""
+    trained = answers.trained(answers.settings.targets[0][0])
+    audited = np.arange(len(trained)) < answers.n_audited
+    correct, shadow_correct = answers.correct()
+    train, test = float(correct[trained].mean()), float(correct[audited & ~trained].mean())
+    if not len(shadow_correct):
+        return Accuracy(train, test)
+    out = answers.out
+    return Accuracy(
+        train,
+        test,
+        shadow_train=float(np.mean([row[~mask].mean() for row, mask in zip(shadow_correct, out, strict=True)])),
+        shadow_test=float(shadow_correct[:, audited][out[:, audited]].mean()),
+    )

@@ -2,303 +2,431 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.attacks.base import Attack, Scores
+from edgeaudit.attacks.base import Attack, Scorer, Scores
 from edgeaudit.attacks.cm_mia import CmMia
 from edgeaudit.attacks.many_queries import queries_of, with_views
 from edgeaudit.attacks.registry import find_attack, make_attack
-from edgeaudit.attacks.selection import SelectionRule, select
-from edgeaudit.attacks.signals import probabilities
+from edgeaudit.attacks.selection import SelectionName, SelectionRule, select
 from edgeaudit.attacks.threshold import Threshold, learn_threshold
 from edgeaudit.graph.job import JobContext
 from edgeaudit.leakage.epsilon import split_epsilon_bound
 from edgeaudit.leakage.intervals import delong
 from edgeaudit.leakage.metrics import Figure, figures, unresolved
 from edgeaudit.leakage.one_run import one_run_pairs
-from edgeaudit.leakage.outputs import granularity
+from edgeaudit.leakage.outputs import Granularity, granularity
 from edgeaudit.leakage.paired import chance_p_value
 from edgeaudit.leakage.roc import roc, thin
+from edgeaudit.leakage.rows import (
+    Accuracy,
+    CalibrationLeakRow,
+    CurveRow,
+    ExposedRow,
+    LeakageRow,
+    NullControlRow,
+    NullHistogramRow,
+    PCalibrationRow,
+    Place,
+    Series,
+    TargetFigure,
+)
 from edgeaudit.population.base import stream
 from edgeaudit.stages.calibration import calibration_leaks, uncalibrated
-from edgeaudit.stages.evidence import Answers, Case, accuracy
+from edgeaudit.stages.evidence import Answers, Case, EvidenceSettings, accuracy
+from edgeaudit.stages.json_files import read_json, write_json
 from edgeaudit.stages.p_values import calibrate, claims, histograms, verdicts
+from edgeaudit.stages.scores import StoredScores, TargetScores, named_p_values, named_scores, save_scores
 
-__all__ = ["SCORES", "attack_of", "measure", "with_queries"]
+__all__ = [
+    "CmMiaSettings", "Fits", "MeasureFindings", "MeasureResult", "MeasureSettings", "attack_of", "measure",
+    "run_measure", "true_class_granularity", "with_queries",
+]  # fmt: skip
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
-Arrays = dict[str, npt.NDArray[Any]]
+Mode = Literal["adversary", "auditor"]
 
-SCORES = "scores"
-"""scores.npz is the first target's; scores-<role>.npz another's."""
-
+_FILE = "measurement.json"
 _MOST_EXPOSED = 20
 _LEAST_ONE_RUN = 40
-_SELECTIONS = {"fraction": "fraction", "alpha-beta": "alpha_beta", "hardness": "hardness"}
+_SELECTIONS: dict[str, SelectionName] = {"fraction": "fraction", "alpha-beta": "alpha_beta", "hardness": "hardness"}
 
 
-@dataclass
-class _Found:
-    """What is reported: of the first target everything, of each further one its figures, of a null target its AUC."""
+@dataclass(frozen=True)
+class CmMiaSettings:
+    """`cm-mia` of audit.yaml; see `SelectionRule`, `CmMia` and `verdicts`. d0 None: empirical Bayes."""
 
-    leakage: list[dict[str, Any]] = field(default_factory=list)
-    curves: list[dict[str, Any]] = field(default_factory=list)
-    null_p_values: list[dict[str, Any]] = field(default_factory=list)
-    p_calibration: list[dict[str, Any]] = field(default_factory=list)
-    exposed: list[dict[str, Any]] = field(default_factory=list)
-    calibration: list[dict[str, Any]] = field(default_factory=list)
-    targets: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    null_control: list[dict[str, Any]] = field(default_factory=list)
+    fraction: float
+    neighbours: int
+    alpha: float | None
+    beta: float
+    d0: float | None
+    cutoffs: tuple[float, ...]
+
+    @classmethod
+    def from_inputs(cls, table: Mapping[str, Any]) -> CmMiaSettings:
+        """From a job's inputs, where `d0` may be `eb`."""
+        common = {name: table[name] for name in ("fraction", "neighbours", "alpha", "beta")}
+        return cls(**common, d0=None if table["d0"] == "eb" else float(table["d0"]), cutoffs=tuple(table["cutoffs"]))
+
+
+@dataclass(frozen=True)
+class MeasureSettings:
+    """What a measurement depends on beside its answers.
+
+    mode: threat.mode. members_drawn: whether members were drawn at random by edgeaudit.
+    attacks: names, in the order of the report. settings: of an attack of another package, by its name.
+    """
+
+    evidence: EvidenceSettings
+    place: Place
+    mode: Mode
+    members_drawn: bool
+    attacks: tuple[str, ...]
+    cm_mia: CmMiaSettings
+    settings: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def from_inputs(cls, inputs: Mapping[str, Any]) -> MeasureSettings:
+        """From a job's inputs, which are JSON."""
+        return cls(
+            EvidenceSettings.from_inputs(inputs),
+            Place(inputs["format"], inputs["device"], inputs["shadow_match"]),
+            inputs["mode"],
+            inputs["members_drawn"],
+            tuple(inputs["attacks"]),
+            CmMiaSettings.from_inputs(inputs["cm_mia"]),
+            inputs["settings"],
+        )
+
+    @property
+    def seed(self) -> int:
+        """The audit's."""
+        return self.evidence.seed
+
+    def series(self, attack: str, variant: str) -> Series:
+        """What figures of this variant are of."""
+        return Series(self.place, attack, variant, self.evidence.exposure)
+
+
+@dataclass(frozen=True)
+class MeasureFindings:
+    """What is reported: of the first target everything, of each further one its figures, of a null target its AUC.
+
+    targets: role -> figures of each further target.
+    """
+
+    leakage: tuple[LeakageRow, ...]
+    curves: tuple[CurveRow, ...]
+    null_p_values: tuple[NullHistogramRow, ...]
+    p_calibration: tuple[PCalibrationRow, ...]
+    exposed: tuple[ExposedRow, ...]
+    calibration: tuple[CalibrationLeakRow, ...]
+    targets: Mapping[str, tuple[TargetFigure, ...]]
+    null_control: tuple[NullControlRow, ...]
+    accuracy: Accuracy
+    outputs: Granularity
+
+
+@dataclass(frozen=True)
+class MeasureResult:
+    """One format's measurement. scores: role -> of that target, null targets last."""
+
+    findings: MeasureFindings
+    scores: Mapping[str, TargetScores]
+
+    def save(self, folder: Path) -> None:
+        """Write measurement.json, and one .npz of scores for each target and null target."""
+        write_json(folder / _FILE, self.findings)
+        save_scores(folder, self.scores)
+
+    @classmethod
+    def load(cls, folder: Path) -> MeasureResult:
+        """Read what `save` wrote; scores when they are used."""
+        return cls(read_json(folder / _FILE, MeasureFindings), StoredScores(folder))
 
 
 def measure(context: JobContext) -> Mapping[str, Any]:
-    """Run every attack on one format's responses.
-
-    Writes measurement.json, and one .npz of scores for each target and null target.
-    """
-    inputs, answers = context.inputs, Answers(context)
-    first, *others = (answers.case(*asked) for asked in (*inputs["targets"], *inputs["nulls"]))
-    subsets = _subsets(first, inputs["cm_mia"])
-    arrays = {case.role: _about(case, answers, subsets) for case in (first, *others)}
-    found = _Found()
-    for name in inputs["attacks"]:
-        for attack in with_views(attack_of(name, inputs), first.audited):
-            for variant in attack.spec.variants:
-                _run(attack, variant, (first, *others), subsets, inputs, found, arrays)
-    found.exposed = _exposed(first, answers, inputs, arrays[first.role], found.p_calibration)
-    true_class = probabilities(first.audited.target, inputs["exposure"])
-    facts = {
-        "accuracy": accuracy(first, answers.n_audited),
-        "outputs": asdict(granularity(true_class[np.arange(len(true_class)), first.audited.labels])),
-    }
-    (context.draft / "measurement.json").write_text(json.dumps(asdict(found) | facts, allow_nan=False), "utf-8")
-    for role, kept in arrays.items():
-        name = SCORES if role == first.role else f"{SCORES}-{role}"
-        np.savez_compressed(context.draft / f"{name}.npz", **kept)  # type: ignore[arg-type]
-    return {"rows": len(found.leakage)}
+    """Run every attack on one format's responses; see `MeasureResult.save` for what is written."""
+    settings = MeasureSettings.from_inputs(context.inputs)
+    result = run_measure(settings, Answers(settings.evidence, context.store))
+    result.save(context.draft)
+    return {"rows": len(result.findings.leakage)}
 
 
-def _run(
-    attack: Attack,
-    variant: str,
-    cases: tuple[Case, ...],
-    subsets: Mapping[str, BoolArray],
-    inputs: Mapping[str, Any],
-    found: _Found,
-    arrays: Mapping[str, Arrays],
-) -> None:
-    """One variant on every target; adds to `found` and to each role's `arrays`."""
-    head = _head(inputs, attack.spec.name, variant)
-    needs = attack.spec.needs_of(variant)
-    scored = [(case, asked, _scores(attack, variant, case)) for case, asked in (w.traced(needs.trace) for w in cases)]
-    for case, rows_asked, scores in scored:
-        if isinstance(scores, str):
-            missing = unresolved("auc", case.members, f"not applicable: {scores}")
-            _keep(found, case, [{**head, "subset": "all", **asdict(missing)}])
-        else:
-            arrays[case.role].update(_score_arrays(head, scores, rows_asked))
-    known = [(case, rows_asked, scores) for case, rows_asked, scores in scored if not isinstance(scores, str)]
-    # Every known nonmember of the audit is heard before a p-value is used.
-    calibration, ranking = calibrate(attack.spec, head, [(case, scores) for case, _, scores in known])
-    found.p_calibration += calibration
-    threshold: Threshold | None = None
-    for case, rows_asked, scores in known:
-        if case.is_null:
-            found.null_control.append(_null_row(case, scores, head))
-            continue
-        if threshold is None or threshold.note is not None:
-            # Learned from shadows alone, so it is every target's; a fallback is the target's own.
-            playground = case.audited if inputs["mode"] == "auditor" else case.reference
-            threshold = learn_threshold(attack, variant, playground, seed=inputs["seed"])
-        asked = {name: mask[rows_asked] for name, mask in subsets.items()}
-        records = arrays[case.role]["records"][rows_asked]
-        asked |= uncalibrated(case, records)
-        rows = list(_leakage(case, asked, threshold, scores, head))
+def run_measure(settings: MeasureSettings, answers: Answers) -> MeasureResult:
+    """Run every attack on every target and null target."""
+    cases = (*answers.targets(), *answers.nulls())
+    return _Measurement(settings, answers, cases).result()
+
+
+class Fits:
+    """The scorers of one variant: targets of the same shadows share one, and with it what it learned."""
+
+    def __init__(self, attack: Attack, variant: str) -> None:
+        self._attack, self._variant = attack, variant
+        self._scorers: list[Scorer] = []
+
+    def score(self, case: Case) -> Scores | str:
+        """The scores of one target, or why the variant cannot be run."""
+        missing = self._attack.inapplicable(case.audited, case.reference, self._variant)
+        if missing is not None:
+            return missing
+        return self._scorer(case).score(case.audited.target_answers, case.reference.target_answers)
+
+    def _scorer(self, case: Case) -> Scorer:
+        shadows, reference = case.audited.shadow_answers, case.reference.shadow_answers
+        for scorer in self._scorers:
+            if scorer.shadows.same_as(shadows) and scorer.reference.same_as(reference):
+                return scorer
+        self._scorers.append(self._attack.fit(shadows, self._variant, reference))
+        return self._scorers[-1]
+
+
+@dataclass
+class _Rows:
+    """Rows as they are found."""
+
+    leakage: list[LeakageRow] = field(default_factory=list)
+    curves: list[CurveRow] = field(default_factory=list)
+    null_p_values: list[NullHistogramRow] = field(default_factory=list)
+    p_calibration: list[PCalibrationRow] = field(default_factory=list)
+    calibration: list[CalibrationLeakRow] = field(default_factory=list)
+    targets: dict[str, list[TargetFigure]] = field(default_factory=dict)
+    null_control: list[NullControlRow] = field(default_factory=list)
+
+    def keep(self, case: Case, rows: Sequence[LeakageRow]) -> None:
+        if case.role == "target":
+            self.leakage += rows
+        elif not case.is_null:
+            self.targets.setdefault(case.role, []).extend(row.of_target() for row in rows)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A target that a variant could be run on. case: of the records that it scored; scored: bool [audited], which."""
+
+    case: Case
+    scored: BoolArray
+    scores: Scores
+
+
+class _Measurement:
+    """One format's measurement while it is made."""
+
+    def __init__(self, settings: MeasureSettings, answers: Answers, cases: Sequence[Case]) -> None:
+        self.settings, self.answers, self.cases, self.first = settings, answers, cases, cases[0]
+        self.subsets = _subsets(self.first, settings.cm_mia)
+        self.rows = _Rows()
+        self.scores: dict[str, dict[str, FloatArray]] = {case.role: {} for case in cases}
+        self.p_values: dict[str, dict[str, FloatArray]] = {case.role: {} for case in cases}
+
+    def result(self) -> MeasureResult:
+        for name in self.settings.attacks:
+            for attack in with_views(attack_of(name, self.settings), self.first.audited):
+                for variant in attack.spec.variants:
+                    self._run(attack, variant)
+        rows, scores = self.rows, {case.role: self._scores_of(case) for case in self.cases}
+        findings = MeasureFindings(
+            tuple(rows.leakage),
+            tuple(rows.curves),
+            tuple(rows.null_p_values),
+            tuple(rows.p_calibration),
+            tuple(_exposed(self.first, scores[self.first.role], self.settings, rows.p_calibration)),
+            tuple(rows.calibration),
+            {role: tuple(of_target) for role, of_target in rows.targets.items()},
+            tuple(rows.null_control),
+            accuracy(self.answers),
+            true_class_granularity(self.first),
+        )
+        return MeasureResult(findings, scores)
+
+    def _scores_of(self, case: Case) -> TargetScores:
+        return TargetScores(
+            case.members,
+            self.scores[case.role],
+            self.p_values[case.role],
+            self.answers.records,
+            np.isin(self.answers.records, case.calibration),
+            {name: mask for name, mask in self.subsets.items() if name != "all"},
+        )
+
+    def _run(self, attack: Attack, variant: str) -> None:
+        """One variant on every target."""
+        series, rows = self.settings.series(attack.spec.name, variant), self.rows
+        scored = list(self._score(attack, variant, series))
+        # Every known nonmember of the audit is heard before a p-value is used.
+        calibration, ranking = calibrate(attack.spec, series, [(one.case, one.scores) for one in scored])
+        rows.p_calibration += calibration
+        threshold: Threshold | None = None
+        for one in scored:
+            if one.case.is_null:
+                rows.null_control.append(_null_row(one.case, one.scores, series))
+                continue
+            if threshold is None or threshold.note is not None:
+                # Learned from shadows alone, so it is every target's; a fallback is the target's own.
+                playground = one.case.audited if self.settings.mode == "auditor" else one.case.reference
+                threshold = learn_threshold(attack, variant, playground, seed=self.settings.seed)
+            self._report(attack, one, series, threshold, ranking)
+
+    def _score(self, attack: Attack, variant: str, series: Series) -> Iterator[_Scored]:
+        """The targets that the variant can be run on; of the others a row that says why not."""
+        fits = Fits(attack, variant)
+        for whole in self.cases:
+            case, scored = whole.traced(attack.spec.needs_of(variant).trace)
+            scores = fits.score(case)
+            if isinstance(scores, str):
+                missing = unresolved("auc", case.members, f"not applicable: {scores}")
+                self.rows.keep(case, [series.row("all", missing)])
+                continue
+            self.scores[case.role] |= named_scores(series, scores, scored)
+            self.p_values[case.role] |= named_p_values(series, scores, scored)
+            yield _Scored(case, scored, scores)
+
+    def _report(self, attack: Attack, one: _Scored, series: Series, threshold: Threshold, ranking: str | None) -> None:
+        """The figures of one target that is no null target."""
+        case, scores, found = one.case, one.scores, self.rows
+        records = self.answers.records[one.scored]
+        subsets = {name: mask[one.scored] for name, mask in self.subsets.items()} | uncalibrated(case, records)
+        rows = list(_leakage(case, subsets, threshold, scores, series))
         if isinstance(attack, CmMia):
-            rows += verdicts(case, subsets, scores, ranking, inputs["cm_mia"]["cutoffs"], head)
-        if case.role == cases[0].role:
-            rows += _guarantees(case, scores, head, inputs)
-            found.calibration += calibration_leaks(case, records, scores, head)
-            rows += claims(case, scores, ranking, head)
-        queries = queries_of(needs, case.audited)
-        _keep(found, case, [with_queries(row, queries) for row in rows])
-        if case.role == cases[0].role:
-            found.curves += _curves(case, scores, head)
+            rows += verdicts(case, self.subsets, scores, ranking, self.settings.cm_mia.cutoffs, series)
+        is_first = case.role == self.first.role
+        if is_first:
+            rows += _guarantees(case, scores, series, self.settings)
+            found.calibration += calibration_leaks(case, records, scores, series)
+            rows += claims(case, scores, ranking, series)
+        queries = queries_of(attack.spec.needs_of(series.variant), case.audited)
+        found.keep(case, [with_queries(row, queries) for row in rows])
+        if is_first:
+            found.curves.append(_curve(case, scores, series))
             if isinstance(attack, CmMia):
-                found.null_p_values += histograms(case, scores, head)
+                found.null_p_values += histograms(case, scores, series)
 
 
-def _scores(attack: Attack, variant: str, case: Case) -> Scores | str:
-    """What the attack answers, or why it cannot be run."""
-    missing = attack.inapplicable(case.audited, case.reference, variant)
-    return missing if missing is not None else attack.score(case.audited, variant, case.reference)
+def true_class_granularity(case: Case) -> Granularity:
+    """How coarse the target's true-class probabilities are."""
+    audited = case.audited
+    true_class = audited.task.probabilities(audited.target, audited.exposure)
+    return granularity(true_class[np.arange(len(true_class)), audited.labels])
 
 
-def _guarantees(
-    case: Case, scores: Scores, head: Mapping[str, Any], inputs: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
+def _guarantees(case: Case, scores: Scores, series: Series, settings: MeasureSettings) -> Iterator[LeakageRow]:
     """Lower bounds of epsilon, at 95%: by a threshold fixed on half of the records, and by the one-run audit."""
-    place = {**head, "subset": "all"}
     m, n = int(case.members.sum()), int((~case.members).sum())
     if min(m, n) < 2:
         return
-    bound = split_epsilon_bound(scores.score, case.members, _rng(inputs, "epsilon"))
-    yield {**place, **asdict(Figure("epsilon_lower", bound.epsilon, bound.epsilon, None, m, n, None, bound.note))}
-    if not inputs["members_drawn"] or m + n < _LEAST_ONE_RUN:
+    bound = split_epsilon_bound(scores.score, case.members, _rng(settings, "epsilon"))
+    yield series.row("all", Figure("epsilon_lower", bound.epsilon, bound.epsilon, None, m, n, None, bound.note))
+    if not settings.members_drawn or m + n < _LEAST_ONE_RUN:
         note = "the one-run audit needs members that were drawn at random, and enough of them"
-        yield {**place, **asdict(unresolved("epsilon_one_run", case.members, note))}
+        yield series.row("all", unresolved("epsilon_one_run", case.members, note))
         return
     # A twentieth of the records is guessed: fixed beforehand, since a number chosen by the result would void the bound.
-    one = one_run_pairs(scores.score, case.members, (m + n) // 20, _rng(inputs, "one run"))
-    yield {**place, **asdict(Figure("epsilon_one_run", one.epsilon, one.epsilon, None, m, n, None, one.note))}
+    one = one_run_pairs(scores.score, case.members, (m + n) // 20, _rng(settings, "one run"))
+    yield series.row("all", Figure("epsilon_one_run", one.epsilon, one.epsilon, None, m, n, None, one.note))
 
 
-def _rng(inputs: Mapping[str, Any], purpose: str) -> np.random.Generator:
+def _rng(settings: MeasureSettings, purpose: str) -> np.random.Generator:
     # One draw for all attacks and formats: what differs between their bounds is not the split.
-    return stream(inputs["seed"], purpose)
+    return stream(settings.seed, purpose)
 
 
-def _keep(found: _Found, case: Case, rows: list[dict[str, Any]]) -> None:
-    if case.role == "target":
-        found.leakage += rows
-    elif not case.is_null:
-        kept = ("attack", "variant", "subset", "metric", "value", "realised_fpr")
-        found.targets.setdefault(case.role, []).extend({k: row[k] for k in kept} for row in rows)
+def _null_row(case: Case, scores: Scores, series: Series) -> NullControlRow:
+    area, place = delong(scores.score, case.members), series.place
+    return NullControlRow(
+        place.format,
+        place.device,
+        series.attack,
+        series.variant,
+        place.shadow_match,
+        case.role,
+        area.auc,
+        area.low,
+        area.high,
+        chance_p_value(scores.score, case.members),
+        int(case.members.sum()),
+        int((~case.members).sum()),
+    )
 
 
-def _about(case: Case, answers: Answers, subsets: Mapping[str, BoolArray]) -> Arrays:
-    """The first arrays of a target's scores: who is a member, which record is which, which subsets it is in."""
-    arrays: Arrays = {"members": case.members, "records": answers.records}
-    arrays["calibrated"] = np.isin(answers.records, case.calibration)
-    return arrays | {name: mask for name, mask in subsets.items() if name != "all"}
-
-
-def _score_arrays(head: Mapping[str, Any], scores: Scores, asked: BoolArray) -> Arrays:
-    """Scores by `attack/variant`; where only some records were asked about, by `attack.variant`, with NaN elsewhere."""
-    if not asked.all():
-        partial = np.full(len(asked), np.nan)
-        partial[asked] = scores.score
-        return {f"{head['attack']}.{head['variant']}": partial}
-    arrays: Arrays = {f"{head['attack']}/{head['variant']}": scores.score}
-    for kind, p_value in (("p_value", scores.p_value), ("nominal", scores.nominal)):
-        if p_value is not None:
-            arrays[f"{kind}.{head['attack']}.{head['variant']}"] = p_value
-    return arrays
-
-
-def _null_row(case: Case, scores: Scores, head: Mapping[str, Any]) -> dict[str, Any]:
-    """The AUC on a target that trained on neither side, with DeLong's interval and the p-value of AUC = 0.5."""
-    area = delong(scores.score, case.members)
-    return {
-        **{key: value for key, value in head.items() if key != "exposure"},
-        "target": case.role,
-        "value": area.auc,
-        "low": area.low,
-        "high": area.high,
-        "p_value": chance_p_value(scores.score, case.members),
-        "n_members": int(case.members.sum()),
-        "n_nonmembers": int((~case.members).sum()),
-    }
-
-
-def attack_of(name: str, inputs: Mapping[str, Any]) -> Attack:
+def attack_of(name: str, settings: MeasureSettings) -> Attack:
     """The attack of this name, with the settings that audit.yaml gives it."""
     if name == CmMia.spec.name:
-        d0 = inputs["cm_mia"]["d0"]
-        return CmMia(d0=None if d0 == "eb" else float(d0))
-    return make_attack(name, inputs["settings"].get(name, {}))
+        return CmMia(d0=settings.cm_mia.d0)
+    return make_attack(name, settings.settings.get(name, {}))
 
 
-def _subsets(case: Case, settings: Mapping[str, Any]) -> dict[str, BoolArray]:
+def _subsets(case: Case, settings: CmMiaSettings) -> dict[str, BoolArray]:
     """Name -> bool [audited]. The target has no part in it, so every target has the same."""
-    audited, n_target = case.audited, int(case.trained.sum())
-    common = {key: settings[key] for key in ("fraction", "neighbours", "alpha", "beta")}
+    audited, reference = case.audited.shadow_answers, case.reference.shadow_answers
     subsets = {"all": np.ones(len(audited.labels), dtype=np.bool_)}
     if not len(audited.shadows):
         return subsets  # how hard a record is, shadows say
     for name, rule in _SELECTIONS.items():
-        subsets[f"abnormal:{name}"] = select(
-            SelectionRule(rule, **common),  # type: ignore[arg-type]
-            audited,
-            case.reference,
-            n_target,
-        )
+        chosen = SelectionRule(rule, settings.fraction, settings.neighbours, settings.alpha, settings.beta)
+        subsets[f"abnormal:{name}"] = select(chosen, audited, reference, case.n_trained)
     return subsets
 
 
-def _head(inputs: Mapping[str, Any], attack: str, variant: str) -> dict[str, Any]:
-    return {
-        "format": inputs["format"],
-        "device": inputs["device"],
-        "attack": attack,
-        "variant": variant,
-        "shadow_match": inputs["shadow_match"],
-        "exposure": inputs["exposure"],
-    }
-
-
 def _leakage(
-    case: Case, subsets: Mapping[str, BoolArray], threshold: Threshold, scores: Scores, head: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
+    case: Case, subsets: Mapping[str, BoolArray], threshold: Threshold, scores: Scores, series: Series
+) -> Iterator[LeakageRow]:
     for subset, mask in subsets.items():
         members = case.members[mask]
         if members.all() or not members.any():
             note = f"the subset has {int(members.sum())} members and {int((~members).sum())} nonmembers"
-            yield {**head, "subset": subset, **asdict(unresolved("auc", members, note))}
+            yield series.row(subset, unresolved("auc", members, note))
             continue
         for figure in figures(scores.score[mask], members, threshold.value, threshold.note):
-            yield {**head, "subset": subset, **asdict(figure)}
+            yield series.row(subset, figure)
 
 
-def with_queries(row: dict[str, Any], queries: int) -> dict[str, Any]:
+def with_queries(row: LeakageRow, queries: int) -> LeakageRow:
     """The row with the queries a record in its note, where there is more than one."""
-    if queries == 1:
-        return row
-    said = f"{queries} queries a record"
-    return row | {"note": said if row["note"] is None else f"{row['note']}; {said}"}
+    return row if queries == 1 else row.with_note(f"{queries} queries a record")
 
 
-def _curves(case: Case, scores: Scores, head: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    place = {key: value for key, value in head.items() if key != "exposure"}
+def _curve(case: Case, scores: Scores, series: Series) -> CurveRow:
     fpr, tpr = thin(roc(scores.score, case.members))
-    yield {**place, "subset": "all", "fpr": fpr.tolist(), "tpr": tpr.tolist()}
+    place = series.place
+    about = (place.format, place.device, series.attack, series.variant, place.shadow_match, "all")
+    return CurveRow(*about, tuple(fpr.tolist()), tuple(tpr.tolist()))
 
 
 def _exposed(
-    case: Case, answers: Answers, inputs: Mapping[str, Any], arrays: Arrays, calibration: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
+    case: Case, scores: TargetScores, settings: MeasureSettings, calibration: Sequence[PCalibrationRow]
+) -> Iterator[ExposedRow]:
     """The records ranked highest by the first headline variant that could be run, earlier record first on ties.
 
     Their p-values are those of the first test whose p-values are valid and hold here; a ranking's are not shown.
     """
-    specs = [find_attack(name).spec for name in inputs["attacks"]]
-    keys = [f"{spec.name}/{variant}" for spec in specs for variant in spec.headlines]
-    key = next((key for key in keys if key in arrays), None)
-    if key is None:
-        return []
-    holds = {(row["attack"], row["variant"]) for row in calibration if row["is_p_value"]}
-    valid = (f"p_value.{spec.name}.{v}" for spec in specs for v in spec.headlines if (spec.name, v) in holds)
-    score = arrays[key]
-    p_value = next((arrays[name] for name in valid if name in arrays), None)
-    order = np.argsort(-score, kind="stable")[:_MOST_EXPOSED]
-    return [
-        {
-            "format": inputs["format"],
-            "device": inputs["device"],
-            "rank": rank,
-            "record": int(answers.records[i]),
-            "label": int(case.audited.labels[i]),
-            "score": float(score[i]),
-            "p_value": None if p_value is None else float(p_value[i]),
-            "member": bool(case.members[i]),
-            "calibrated": bool(arrays["calibrated"][i]),
-        }
-        for rank, i in enumerate(order, 1)
-    ]
+    headlines = [(name, variant) for name in settings.attacks for variant in find_attack(name).spec.headlines]
+    score = next((scores.scores[key] for a, v in headlines if (key := f"{a}/{v}") in scores.scores), None)
+    if score is None:
+        return
+    holds = {(row.attack, row.variant) for row in calibration if row.is_p_value}
+    valid = (f"p_value.{a}.{v}" for a, v in headlines if (a, v) in holds)
+    p_value = next((scores.p_values[name] for name in valid if name in scores.p_values), None)
+    records, calibrated = scores.records, scores.calibrated
+    if records is None or calibrated is None:
+        raise AssertionError("a measurement keeps ids and calibrated records")
+    for rank, i in enumerate(np.argsort(-score, kind="stable")[:_MOST_EXPOSED], 1):
+        yield ExposedRow(
+            settings.place.format,
+            settings.place.device,
+            rank,
+            int(records[i]),
+            int(case.audited.labels[i]),
+            float(score[i]),
+            None if p_value is None else float(p_value[i]),
+            bool(case.members[i]),
+            bool(calibrated[i]),
+        )

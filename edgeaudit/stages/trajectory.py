@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.attacks.signals import softmax, true_class_loss
-from edgeaudit.attacks.trace_files import spread
+from edgeaudit.attacks.traces import spread
 from edgeaudit.errors import TrainingError
 from edgeaudit.graph.job import Context, Cost, Job, unkeyed
 from edgeaudit.population.base import SHADOW, Population, stream
@@ -20,6 +19,7 @@ from edgeaudit.stages.population import DrawPopulation
 from edgeaudit.stages.query import Query
 from edgeaudit.stages.traces import StoredTrace
 from edgeaudit.stages.train import model_seed
+from edgeaudit.tasks.classification import softmax, true_class_loss
 
 __all__ = ["Trajectory", "as_labels", "distillation_half", "records_to_distil"]
 

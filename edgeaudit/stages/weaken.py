@@ -1,118 +1,159 @@
-"""responses -> what is left of the leakage where a device returns less of them; nothing is asked again."""
+"""responses -> what is left of the leakage where a device returns less of them; nothing is queried again."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from edgeaudit.attacks.base import Attack, FloatArray
+from edgeaudit.attacks.base import Attack
+from edgeaudit.attacks.evidence import FloatArray
 from edgeaudit.attacks.exposure import unreadable
 from edgeaudit.attacks.many_queries import queries_of
-from edgeaudit.attacks.signals import probabilities
 from edgeaudit.config.exposures import Level, parse_level
+from edgeaudit.errors import AttackError
 from edgeaudit.graph.job import JobContext
 from edgeaudit.leakage.comparisons import METRICS
-from edgeaudit.leakage.metrics import figures, unresolved
-from edgeaudit.leakage.outputs import granularity
+from edgeaudit.leakage.metrics import Figure, figures, unresolved
+from edgeaudit.leakage.outputs import Granularity
+from edgeaudit.leakage.rows import LeakageRow, Series
 from edgeaudit.stages.evidence import Answers, Case
-from edgeaudit.stages.measure import SCORES, attack_of, with_queries
+from edgeaudit.stages.json_files import read_json, write_json
+from edgeaudit.stages.measure import Fits, MeasureSettings, attack_of, true_class_granularity, with_queries
+from edgeaudit.stages.scores import StoredScores, TargetScores, save_scores
 
-__all__ = ["EXPOSED", "expose"]
+__all__ = ["WeakenFindings", "WeakenResult", "WeakenSettings", "expose", "run_weaken"]
 
-EXPOSED = "exposure.json"
-"""{outputs, leakage}: granularity of the true class's value, and rows. Scores are in files as those of `measure`."""
+_FILE = "exposure.json"
 
-_PLACE = ("format", "device", "shadow_match")
+
+@dataclass(frozen=True)
+class WeakenSettings:
+    """What is left of a measurement at a weaker level: the measurement's settings, and the level."""
+
+    measure: MeasureSettings
+    level: Level
+
+    @classmethod
+    def from_inputs(cls, inputs: Mapping[str, Any]) -> WeakenSettings:
+        """From a job's inputs, which are JSON."""
+        return cls(MeasureSettings.from_inputs(inputs), parse_level(inputs["level"]))
+
+    def series(self, attack: str, variant: str) -> Series:
+        """What figures of this variant are of."""
+        return Series(self.measure.place, attack, variant, self.level.name)
+
+
+@dataclass(frozen=True)
+class WeakenFindings:
+    """outputs: granularity of the true class's value at this level. leakage: of the first target."""
+
+    outputs: Granularity
+    leakage: tuple[LeakageRow, ...]
+
+
+@dataclass(frozen=True)
+class WeakenResult:
+    """One format at one weaker level. scores: role -> of that target."""
+
+    findings: WeakenFindings
+    scores: Mapping[str, TargetScores]
+
+    def save(self, folder: Path) -> None:
+        """Write exposure.json, and one .npz of scores for each target."""
+        write_json(folder / _FILE, self.findings)
+        save_scores(folder, self.scores)
+
+    @classmethod
+    def load(cls, folder: Path) -> WeakenResult:
+        """Read what `save` wrote; scores when they are used."""
+        return cls(read_json(folder / _FILE, WeakenFindings), StoredScores(folder))
 
 
 def expose(context: JobContext) -> Mapping[str, Any]:
-    """Run every attack on one format's responses as one weaker level shows them.
+    """Run every attack on one format's responses as one weaker level shows them."""
+    settings = WeakenSettings.from_inputs(context.inputs)
+    result = run_weaken(settings, Answers(settings.measure.evidence, context.store, settings.level))
+    result.save(context.draft)
+    return {"rows": len(result.findings.leakage)}
+
+
+def run_weaken(settings: WeakenSettings, answers: Answers) -> WeakenResult:
+    """Run every attack on the answers at the level.
 
     Of an attack the first headline variant that can be run is, and beside it those that read answers as intervals
     (`Needs.grid`) where the level rounds. An attack that can make nothing of the level has a row that says why.
     """
-    inputs = context.inputs
-    level = parse_level(inputs["level"])
-    answers = Answers(context, level)
-    first, *others = inputs["targets"]
-    case = answers.case(*first)
-    head = {**{name: inputs[name] for name in _PLACE}, "exposure": level.name, "subset": "all"}
-    chosen, rows = _choose(inputs, case, level, head)
-    rows += _score(chosen, case, context.draft / f"{SCORES}.npz", head)
-    rows.sort(key=lambda row: inputs["attacks"].index(row["attack"]))
-    true_class = probabilities(case.audited.target, case.audited.exposure)
-    outputs = granularity(true_class[np.arange(len(true_class)), case.audited.labels])
-    for asked in others:
-        case = answers.case(*asked)
-        _score(chosen, case, context.draft / f"{SCORES}-{case.role}.npz", head)
-    found = {"outputs": asdict(outputs), "leakage": rows}
-    (context.draft / EXPOSED).write_text(json.dumps(found, allow_nan=False), "utf-8")
-    return {"rows": len(rows)}
+    cases = tuple(answers.targets())
+    chosen, rows = _choose(settings, cases[0])
+    scores: dict[str, dict[str, FloatArray]] = {case.role: {} for case in cases}
+    for attack, variant in chosen:
+        rows += _score(attack, variant, cases, settings, scores)
+    rows.sort(key=lambda row: settings.measure.attacks.index(row.attack))
+    findings = WeakenFindings(true_class_granularity(cases[0]), tuple(rows))
+    return WeakenResult(findings, {case.role: TargetScores(case.members, scores[case.role], {}) for case in cases})
 
 
-def _choose(
-    inputs: Mapping[str, Any], case: Case, level: Level, head: Mapping[str, Any]
-) -> tuple[list[tuple[Attack, str]], list[dict[str, Any]]]:
+def _choose(settings: WeakenSettings, case: Case) -> tuple[list[tuple[Attack, str]], list[LeakageRow]]:
     """What is run, and a row for each attack that is not."""
     chosen: list[tuple[Attack, str]] = []
-    rows: list[dict[str, Any]] = []
-    for name in inputs["attacks"]:
-        attack = attack_of(name, inputs)
-        found = _variants(attack, case, level)
-        if isinstance(found, str):
-            place = {**head, "attack": name, "variant": attack.spec.headlines[0]}
-            rows.append(place | asdict(unresolved("auc", case.members, f"not applicable: {found}")))
+    rows: list[LeakageRow] = []
+    for name in settings.measure.attacks:
+        attack = attack_of(name, settings.measure)
+        variants = _variants(attack, case, settings.level)
+        if isinstance(variants, str):
+            missing = unresolved("auc", case.members, f"not applicable: {variants}")
+            rows.append(settings.series(name, attack.spec.headlines[0]).row("all", missing))
         else:
-            chosen += [(attack, variant) for variant in found]
+            chosen += [(attack, variant) for variant in variants]
     return chosen, rows
 
 
 def _score(
-    chosen: Sequence[tuple[Attack, str]], case: Case, path: Path, head: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """Write one target's scores and give its rows. Attacks that asked about some of the records only write none."""
-    arrays: dict[str, npt.NDArray[Any]] = {"members": case.members}
-    rows: list[dict[str, Any]] = []
-    for attack, variant in chosen:
-        name, needs = attack.spec.name, attack.spec.needs_of(variant)
-        part, asked = case.traced(needs.trace)
-        score = attack.score(part.audited, variant, part.reference).score
-        if asked.all():
-            arrays[f"{name}/{variant}"] = score
-        place, queries = {**head, "attack": name, "variant": variant}, queries_of(needs, part.audited)
-        rows += [with_queries({**place, **row}, queries) for row in _figures(score, part)]
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    attack: Attack,
+    variant: str,
+    cases: Sequence[Case],
+    settings: WeakenSettings,
+    kept: dict[str, dict[str, FloatArray]],
+) -> list[LeakageRow]:
+    """One variant on every target: the first one's rows. Scores go to `kept`, unless some records have none."""
+    fits, needs = Fits(attack, variant), attack.spec.needs_of(variant)
+    series = settings.series(attack.spec.name, variant)
+    rows: list[LeakageRow] = []
+    for whole in cases:
+        case, scored = whole.traced(needs.trace)
+        scores = fits.score(case)
+        if isinstance(scores, str):
+            raise AttackError(scores)
+        if scored.all():
+            kept[case.role][series.name] = scores.score
+        if whole is cases[0]:
+            queries = queries_of(needs, case.audited)
+            rows = [with_queries(series.row("all", figure), queries) for figure in _figures(scores.score, case)]
     return rows
 
 
 def _variants(attack: Attack, case: Case, level: Level) -> tuple[str, ...] | str:
     """The variants that are run, or why none of the attack's headline variants can be."""
-    reasons: list[str] = []
-    headline = next((v for v in attack.spec.headlines if _can(attack, v, case, level, reasons)), None)
+    reasons = {variant: _reason(attack, variant, case, level) for variant in attack.spec.headlines}
+    headline = next((variant for variant, reason in reasons.items() if reason is None), None)
     if headline is None:
-        return reasons[0]
+        return next(reason for reason in reasons.values() if reason is not None)
     gridded = [v for v in attack.spec.variants if attack.spec.needs_of(v).grid and v != headline]
-    return headline, *(v for v in gridded if level.kind == "rounded" and _can(attack, v, case, level, []))
+    rounded = level.kind == "rounded"
+    return headline, *(v for v in gridded if rounded and _reason(attack, v, case, level) is None)
 
 
-def _can(attack: Attack, variant: str, case: Case, level: Level, reasons: list[str]) -> bool:
+def _reason(attack: Attack, variant: str, case: Case, level: Level) -> str | None:
+    """Why a variant cannot be run at the level, or None."""
     reason = unreadable(attack.spec, variant, level)
-    if reason is None:
-        part, _ = case.traced(attack.spec.needs_of(variant).trace)
-        reason = attack.inapplicable(part.audited, part.reference, variant)
     if reason is not None:
-        reasons.append(reason)
-    return reason is None
+        return reason
+    part, _ = case.traced(attack.spec.needs_of(variant).trace)
+    return attack.inapplicable(part.audited, part.reference, variant)
 
 
-def _figures(score: FloatArray, case: Case) -> Iterator[dict[str, Any]]:
+def _figures(score: FloatArray, case: Case) -> Iterator[Figure]:
     """AUC and TPR at low FPR. The figures at a threshold are those of the full exposure alone."""
-    for figure in figures(score, case.members, None):
-        if figure.metric in METRICS:
-            yield asdict(figure)
+    return (figure for figure in figures(score, case.members, None) if figure.metric in METRICS)

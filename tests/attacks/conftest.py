@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgeaudit.attacks.base import BoolArray, Evidence, Exposure, FloatArray, Grid
-from edgeaudit.attacks.signals import shadow_margins, softmax, target_margins
+from edgeaudit.attacks.evidence import BoolArray, Evidence, Exposure, FloatArray, Grid
+from edgeaudit.attacks.signals import shadow_margins, target_margins
 from edgeaudit.attacks.traces import Trace
 from edgeaudit.attacks.views import View
+from edgeaudit.tasks.classification import softmax
 
 MakeEvidence = Callable[..., tuple[Evidence, BoolArray]]
 MakeWorld = Callable[..., "World"]
@@ -76,7 +77,8 @@ def simulate(  # noqa: PLR0917  # settings of a simulation, given by name
     grid = grid_of(k) if integer else None
     shown = tuple(View(name, *ask()) for name in views)
     evidence = Evidence(*asked, ~trained, labels, exposure, floor, inputs, grid, shown)
-    heights = [np.maximum(margins(evidence), 0)[..., None] for margins in (target_margins, shadow_margins)]
+    margins = (target_margins(evidence), shadow_margins(evidence.shadow_answers))
+    heights = [np.maximum(one, 0)[..., None] for one in margins]
     found = {name: Trace(heights[0], dict(enumerate(heights[1])), np.full(n, 100.0)) for name in traces}
     return replace(evidence, traces=found), members
 

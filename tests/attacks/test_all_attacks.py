@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from edgeaudit.attacks.base import Exposure
+from edgeaudit.attacks.evidence import Exposure
 from edgeaudit.attacks.registry import attack_specs, find_attack
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.roc import auc

@@ -6,7 +6,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, Needs, Scores
+from edgeaudit.attacks.base import Attack, AttackSpec, Needs, Scores
+from edgeaudit.attacks.evidence import Evidence
 from edgeaudit.attacks.lira import Lira
 from edgeaudit.errors import AttackError
 

@@ -2,26 +2,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from scipy import stats
 
 from edgeaudit.attacks import calibrated as calibrated_module
-from edgeaudit.attacks.base import BoolArray, Evidence, FloatArray
-from edgeaudit.attacks.calibrated import calibrated, set_aside
+from edgeaudit.attacks.base import Scores
+from edgeaudit.attacks.calibrated import Calibrated, set_aside
 from edgeaudit.attacks.calibrated_features import COLUMNS, Alignment, Context, Signals, SpreadModel, context, features
 from edgeaudit.attacks.cm_mia import CmMia, check_known
 from edgeaudit.attacks.conformal import conformal_p
-from edgeaudit.attacks.kept_models import forget
+from edgeaudit.attacks.evidence import Evidence
 from edgeaudit.attacks.lira import Lira
 from edgeaudit.attacks.threshold import learn_threshold
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.roc import auc
 
 from .conftest import MakeWorld, logits_with_margins
+
+
+def calibrated(evidence: Evidence, reference: Evidence) -> Scores:
+    return Calibrated.fit(evidence.shadow_answers, reference.shadow_answers).score(evidence, reference)
 
 
 def test_close_to_the_optimum_of_gaussian_margins(world_of: MakeWorld) -> None:
@@ -112,7 +114,7 @@ def test_conformal_p_by_hand() -> None:
 
 def test_p_is_bounded_by_the_records_set_aside(world_of: MakeWorld) -> None:
     world = world_of(3, n=200, shift=6.0)
-    m = set_aside(world.reference)
+    m = set_aside(world.reference.out)
     p = CmMia().score(world.evidence, "calibrated", world.reference).p_value
     assert p is not None
     assert p.min() == 1 / (m + 1)
@@ -130,7 +132,7 @@ def test_records_with_one_out_shadow_are_not_learned_from(world_of: MakeWorld) -
     out = world.reference.out.copy()
     out[1:, :30] = False
     closed = replace(world.reference, out=out)
-    assert set_aside(closed) <= 270 // 3
+    assert set_aside(closed.out) <= 270 // 3
     plain = calibrated(world.evidence, closed).score
     garbled = closed.shadows.copy()
     garbled[:, :30] = 5.0
@@ -231,67 +233,3 @@ def test_alignment_undoes_an_offset_by_class_and_a_spread(world_of: MakeWorld) -
     assert all(abs(residual[rest.labels == c].mean()) < 4 * 0.075 for c in range(4))
     assert np.sqrt((residual**2).mean()) == pytest.approx(1, abs=0.1)
     assert abs(np.corrcoef(residual, context(rest).mean_phi)[0, 1]) < 0.1
-
-
-class Trainings:
-    """Counts what is trained; `quick` classifiers know nothing, and say so at once."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, quick: bool) -> None:
-        self.count, self.quick, self.train = 0, quick, calibrated_module._train
-        monkeypatch.setattr(calibrated_module, "_train", self)
-        forget()
-
-    def __call__(self, rows: npt.NDArray[np.float32], members: BoolArray) -> Any:
-        self.count += 1
-        return self if self.quick else self.train(rows, members)
-
-    def decision_function(self, rows: FloatArray) -> FloatArray:
-        return np.zeros(len(rows))
-
-
-def other_target(evidence: Evidence, seed: int) -> Evidence:
-    """The same shadows and records, asked of another target."""
-    return replace(evidence, target=evidence.target + np.random.default_rng(seed).normal(size=evidence.target.shape))
-
-
-def test_targets_of_the_same_shadows_share_the_classifiers(
-    world_of: MakeWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Three targets, each with a fit of its own, and with one fit kept for all: the same to the bit.
-    world = world_of(12, n=50, reference=150)
-    targets = [(other_target(world.evidence, i), other_target(world.reference, i + 100)) for i in range(3)]
-    trainings, fresh = Trainings(monkeypatch, quick=False), []
-    for one, two in targets:
-        forget()
-        fresh.append(calibrated(one, two))
-    assert trainings.count == 6
-    forget()
-    for (one, two), expected in zip(targets, fresh, strict=True):
-        scores = calibrated(one, two)
-        np.testing.assert_array_equal(scores.score, expected.score)
-        assert scores.p_value is not None
-        assert expected.p_value is not None
-        np.testing.assert_array_equal(scores.p_value, expected.p_value)
-    assert trainings.count == 8
-
-
-@pytest.mark.parametrize("part", ["shadows", "out", "labels", "records", "floor"])
-def test_whatever_training_reads_is_learned_anew(
-    world_of: MakeWorld, monkeypatch: pytest.MonkeyPatch, part: str
-) -> None:
-    world = world_of(13, n=30)
-    reference = world.reference
-    changed = {
-        "shadows": replace(reference, shadows=reference.shadows * 1.01),
-        "out": replace(reference, out=~reference.out),
-        "labels": replace(reference, labels=1 - reference.labels),
-        "records": reference.take(np.arange(299)),
-        "floor": replace(reference, floor=1e-3),
-    }[part]
-    trainings = Trainings(monkeypatch, quick=True)
-    calibrated(world.evidence, reference)
-    calibrated(world.evidence, changed)
-    assert trainings.count == 4
-    calibrated(world.evidence, reference)
-    assert trainings.count == 4
-    forget()

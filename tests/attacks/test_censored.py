@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from edgeaudit.attacks.base import BoolArray, Evidence, FloatArray, Grid
-from edgeaudit.attacks.censored import Cells, _truncated, censored_test, shadow_cells, target_cells
+from edgeaudit.attacks.censored import Cells, CensoredNull, _truncated, shadow_cells, target_cells
 from edgeaudit.attacks.cm_mia import CmMia
-from edgeaudit.attacks.null_tests import moderated_t
+from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, Grid
+from edgeaudit.attacks.null_tests import ModeratedNull
 from edgeaudit.attacks.signals import shadow_margins, target_margins
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.outputs import OutputGrid
@@ -50,7 +50,7 @@ def gaussian(seed: int, centre: float, spread: float) -> FloatArray:
 
 
 def run(evidence: Evidence) -> tuple[FloatArray, FloatArray]:
-    tested = censored_test(target_cells(evidence), shadow_cells(evidence), evidence.out)
+    tested = CensoredNull.fit(shadow_cells(evidence.shadow_answers), evidence.out).test(target_cells(evidence))
     return tested.p_value, tested.score
 
 
@@ -81,7 +81,7 @@ def test_fine_rounding_gives_the_moderated_t() -> None:
     # One model with two priors of the variance, so not to the digit: ranks agree, and so does the size of log p.
     evidence = logit_world(gaussian(4, 0.0, 1.0), 1e-6, np.random.default_rng(5))
     _, score = run(evidence)
-    t = moderated_t(target_margins(evidence), shadow_margins(evidence), evidence.out)
+    t = ModeratedNull.fit(shadow_margins(evidence.shadow_answers), evidence.out).test(target_margins(evidence))
     assert stats.spearmanr(score, t.score).statistic > 0.998
     assert np.median(np.abs(score - t.score)) < 0.03
 
@@ -162,7 +162,7 @@ def test_cells_of_logits_by_hand() -> None:
         grid = Grid("logits", np.array([0.5, 0.2]), np.full(2, -np.inf), np.full(2, high))
         evidence = Evidence(answers, answers[None], np.ones((1, 1), dtype=np.bool_), np.array([0]), "logits", grid=grid)
         assert (target_cells(evidence).low[0], target_cells(evidence).high[0]) == pytest.approx((phi - 0.25, expected))
-        assert shadow_cells(evidence).low[0, 0] == pytest.approx(phi - 0.1)
+        assert shadow_cells(evidence.shadow_answers).low[0, 0] == pytest.approx(phi - 0.1)
     grid = Grid("logits", np.array([0.5, 0.2]), np.full(2, -np.inf), np.full(2, np.inf))
     # A softmax outside: the same cells, but beyond the floor all is one.
     p = special.softmax(np.array([[2.0, 1.0, 1.0], [9.0, 1.0, 1.0], [-9.0, 1.0, 1.0]]), axis=1)
@@ -194,8 +194,10 @@ def test_grids_that_make_no_sense(evidence_of: MakeEvidence) -> None:
         replace(evidence, shadows=evidence.shadows[:2], out=evidence.out[:2])
     with pytest.raises(AttackError, match="one of probabilities"):
         replace(evidence, grid=replace(grid, of="probabilities"))
+    with pytest.raises(AttackError, match="one model at least"):
+        replace(evidence, grid=replace(grid, step=np.zeros(4)))
     with pytest.raises(AttackError, match="steps are 0"):
-        replace(grid, step=np.zeros(4))
+        replace(grid, step=np.array([-1.0, 1, 1, 1]))
     with pytest.raises(AttackError, match="low end"):
         replace(grid, low=grid.high)
     with pytest.raises(AttackError, match="different grids"):
@@ -220,4 +222,4 @@ def test_points_of_cells() -> None:
 def test_nothing_to_estimate_a_variance_from() -> None:
     cells = Cells(np.zeros((1, 3)), np.ones((1, 3)))
     with pytest.raises(AttackError, match="two for some"):
-        censored_test(Cells(np.zeros(3), np.ones(3)), cells, np.ones((1, 3), dtype=np.bool_))
+        CensoredNull.fit(cells, np.ones((1, 3), dtype=np.bool_))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeaudit.attacks.cm_mia import CmMia, check_cutoff, decide, smallest_cutoff_shadows
-from edgeaudit.attacks.null_tests import moderated_t
+from edgeaudit.attacks.null_tests import ModeratedNull
 from edgeaudit.attacks.signals import shadow_margins, target_margins
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.roc import auc
@@ -75,7 +75,9 @@ def test_decide_by_hand() -> None:
 def test_variant_t_uses_margins_and_its_d0(evidence_of: MakeEvidence) -> None:
     evidence, _ = evidence_of(1)
     for d0 in (None, 16.0):
-        expected = moderated_t(target_margins(evidence), shadow_margins(evidence), evidence.out, d0)
+        expected = ModeratedNull.fit(shadow_margins(evidence.shadow_answers), evidence.out, d0).test(
+            target_margins(evidence)
+        )
         scores = CmMia(d0).score(evidence, "t")
         np.testing.assert_array_equal(scores.score, expected.score)
         np.testing.assert_array_equal(scores.nominal, expected.p_value)

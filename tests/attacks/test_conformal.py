@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeaudit.attacks.base import BoolArray, Evidence, FloatArray, Grid
 from edgeaudit.attacks.cm_mia import CmMia
 from edgeaudit.attacks.conformal import comparable_masks, lent_masks
+from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, Grid
 from edgeaudit.attacks.signals import target_margins
 
 from .conftest import MakeWorld, logits_with_margins

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from scipy.special import logit
 
-from edgeaudit.attacks.base import Evidence, Grid
 from edgeaudit.attacks.censored import target_cells
+from edgeaudit.attacks.evidence import Evidence, Grid
 from edgeaudit.attacks.exposure import Seen, largest, one_hot, rounded, unreadable
 from edgeaudit.attacks.gap import Gap
 from edgeaudit.attacks.registry import attack_specs, find_attack
-from edgeaudit.attacks.signals import softmax, true_class_margin
 from edgeaudit.attacks.watson import Watson
 from edgeaudit.config.exposures import Level, parse_level
 from edgeaudit.leakage.roc import auc
+from edgeaudit.tasks.classification import softmax, true_class_margin
 from tests.attacks.conftest import MakeWorld
 
 ANSWER = np.array([0.05, 0.6, 0.05, 0.3])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeaudit.attacks.base import Evidence
+from edgeaudit.attacks.evidence import Evidence
 from edgeaudit.attacks.gap import Gap
 from edgeaudit.leakage.roc import auc
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeaudit.attacks.base import Evidence
+from edgeaudit.attacks.evidence import Evidence
 from edgeaudit.attacks.label_only import LabelOnly
 from edgeaudit.attacks.many_queries import queries_of, with_views
 from edgeaudit.attacks.threshold import learn_threshold

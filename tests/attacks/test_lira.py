@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from edgeaudit.attacks.base import Evidence
+from edgeaudit.attacks.evidence import Evidence
 from edgeaudit.attacks.lira import Lira, default_variant
 from edgeaudit.attacks.signals import target_margins
 from edgeaudit.leakage.roc import auc

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeaudit.attacks.base import BoolArray, Evidence, FloatArray
+from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray
 from edgeaudit.attacks.loss_trajectory import LossTrajectory
 from edgeaudit.attacks.many_queries import queries_of, with_views
 from edgeaudit.attacks.threshold import learn_threshold
@@ -125,17 +125,18 @@ def test_traces_by_hand() -> None:
     assert trace.taken.tolist() == [True, False, True]
     # Shadow 0 was looked at on records 0 and 2 and trained on 0; shadow 2 on the same, and trained on both.
     out = np.array([[False, True, True], [True, True, True], [False, False, False]])
-    values, members = trace.examples(out)
+    of_shadows = trace.of_shadows
+    values, members = of_shadows.examples(out)
     assert values.tolist() == [[5, 6], [1, 2], [11, 12], [15, 16]]
     assert members.tolist() == [True, False, True, True]
     assert {n: one.tolist() for n, one in trace.take(np.array([2])).shadows.items()} == {2: [[15, 16]], 0: [[1, 2]]}
     assert trace.take(slice(2, 3)).queries.tolist() == [4]
     assert list(trace.keep(np.array([1, 2])).shadows) == [1]
-    played = trace.play(2, np.array([0, 1]))
+    played = of_shadows.play(2, np.array([0, 1]))
     np.testing.assert_array_equal(played.target, target + 10)
     assert list(played.shadows) == [0]
-    assert not trace.play(1, np.array([0, 2])).taken.any()
-    trace.require_fit(3, 3)
+    assert not of_shadows.play(1, np.array([0, 2])).taken.any()
+    of_shadows.require_fit(3, 3)
     for records, k in ((3, 2), (4, 3)):
         with pytest.raises(AttackError, match=f"there are {records} records and {k} shadows"):
-            trace.require_fit(records, k)
+            of_shadows.require_fit(records, k)

@@ -13,19 +13,19 @@ from .conftest import MakeEvidence
 
 def test_features_are_probabilities_shadow_after_shadow(evidence_of: MakeEvidence) -> None:
     soft, _ = evidence_of(0, n=5, k=3, exposure="probabilities")
-    joined = features(soft)
+    joined = features(soft.shadow_answers)
     assert joined.dtype == np.float32
     expected = np.concatenate(list(soft.shadows), axis=1)
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(joined, expected, atol=1e-6)
     raw, _ = evidence_of(0, n=5, k=3)
-    np.testing.assert_allclose(features(replace(raw, shadows=raw.shadows + 50)), joined, atol=1e-6)
+    np.testing.assert_allclose(features(replace(raw, shadows=raw.shadows + 50).shadow_answers), joined, atol=1e-6)
 
 
 def test_rows_of_zeros_are_far_from_everything(evidence_of: MakeEvidence) -> None:
     soft, _ = evidence_of(0, n=5, k=3, exposure="probabilities")
     soft.shadows[:, 2] = 0
-    joined = features(soft)
+    joined = features(soft.shadow_answers)
     np.testing.assert_array_equal(joined[2], 0)
     np.testing.assert_array_equal(nearest_distances(joined[2:3], joined[[0, 1, 3, 4]], 2), 1.0)
 
@@ -33,7 +33,7 @@ def test_rows_of_zeros_are_far_from_everything(evidence_of: MakeEvidence) -> Non
 def test_no_shadow_no_features(evidence_of: MakeEvidence) -> None:
     evidence, _ = evidence_of(0, n=5, k=1)
     with pytest.raises(AttackError, match="no shadow"):
-        features(evidence.keep(np.empty(0, dtype=np.int64)))
+        features(evidence.keep(np.empty(0, dtype=np.int64)).shadow_answers)
 
 
 def test_distances_by_hand() -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from edgeaudit.attacks.null_tests import ecdf, moderated_t, pchip
+from edgeaudit.attacks.null_tests import ModeratedNull, ecdf, pchip
 
 N, K = 20_000, 19
 
@@ -68,7 +68,7 @@ def test_t_is_uniform_on_gaussian_margins(prior_df: float) -> None:
     rng = np.random.default_rng(6)
     scale = np.ones(N) if math.isinf(prior_df) else np.sqrt(prior_df / rng.chisquare(prior_df, size=N))
     margins = rng.normal(size=N) + scale * rng.normal(size=(9, N))
-    p = np.sort(moderated_t(margins[0], margins[1:], np.ones((8, N), dtype=np.bool_)).p_value)
+    p = np.sort(ModeratedNull.fit(margins[1:], np.ones((8, N), dtype=np.bool_)).test(margins[0]).p_value)
     grid = np.arange(N) / N
     distance = max(float((p - grid).max()), float((grid + 1 / N - p).max()))
     assert math.sqrt(N) * distance < 1.95
@@ -82,5 +82,5 @@ def test_all_tests_find_members_more_often() -> None:
     target, shadows, out = margins[0] + 1.5, margins[1:], np.ones((19, n), dtype=np.bool_)
     losses = np.logaddexp(0, -target), np.logaddexp(0, -shadows), out
     # Power at .05 of a shift of 1.5 sd: Phi(1.5 - 1.645 sqrt(1 + 1/19)) = Phi(-.19) = .43 at best; far above .05.
-    for p in (ecdf(*losses), pchip(*losses), moderated_t(target, shadows, out).p_value):
+    for p in (ecdf(*losses), pchip(*losses), ModeratedNull.fit(shadows, out).test(target).p_value):
         assert 0.3 < float((p <= 0.05).mean()) < 0.6

@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 from scipy.interpolate import PchipInterpolator
 
-from edgeaudit.attacks.base import BoolArray, FloatArray
-from edgeaudit.attacks.null_tests import ecdf, log_t_sf, moderated_t, pchip
+from edgeaudit.attacks.evidence import BoolArray, FloatArray
+from edgeaudit.attacks.null_tests import ModeratedNull, ModeratedT, ecdf, log_t_sf, pchip
 from edgeaudit.errors import AttackError
 
 # One record's losses: four OUT shadows and, in the last row, one that trained on it.
@@ -82,6 +82,10 @@ def t4_sf(z: float) -> float:
     """P[T > z] with 4 degrees of freedom in closed form."""
     u = z / math.sqrt(1 + z * z / 4)
     return 0.5 - 0.375 * u * (1 - u * u / 12)
+
+
+def moderated_t(target: FloatArray, shadows: FloatArray, out: BoolArray, d0: float | None = None) -> ModeratedT:
+    return ModeratedNull.fit(shadows, out, d0).test(target)
 
 
 def test_moderated_t_by_hand() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from edgeaudit.attacks.base import BoolArray, Evidence
+from edgeaudit.attacks.evidence import BoolArray, Evidence
 from edgeaudit.attacks.quantile_regression import QuantileRegression
 from edgeaudit.attacks.yeom import Yeom
 from edgeaudit.errors import AttackError

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeaudit.attacks.base import Evidence
+from edgeaudit.attacks.evidence import Evidence
 from edgeaudit.attacks.samia import Samia, _tokens
-from edgeaudit.attacks.signals import softmax
 from edgeaudit.attacks.views import View
 from edgeaudit.errors import AttackError, MissingToolchain
 from edgeaudit.leakage.roc import auc
+from edgeaudit.tasks.classification import softmax
 
 from .conftest import MakeWorld
 

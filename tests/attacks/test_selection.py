@@ -7,11 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeaudit.attacks.base import Evidence
+from edgeaudit.attacks.evidence import BoolArray, Evidence, IntArray
 from edgeaudit.attacks.selection import SelectionRule, alpha_for_share, largest_share, neighbours_needed, select
 from edgeaudit.errors import AttackError
 
 from .conftest import MakeEvidence
+
+
+def pick(
+    rule: SelectionRule, audited: Evidence, pool: Evidence, n_target: int, self_index: IntArray | None = None
+) -> BoolArray:
+    return select(rule, audited.shadow_answers, pool.shadow_answers, n_target, self_index)
 
 
 def at_angles(degrees: list[float]) -> Evidence:
@@ -27,7 +33,7 @@ POOL = at_angles([0, 1, 2, 3, 4, 5, 80, 90])
 
 def test_fraction_takes_the_most_distant() -> None:
     audited = at_angles([2, 3, 40, 2.5, 1.5, 3.5, 2, 2, 2, 2])
-    mask = select(SelectionRule("fraction", fraction=0.1), audited, POOL, n_target=4)
+    mask = pick(SelectionRule("fraction", fraction=0.1), audited, POOL, n_target=4)
     np.testing.assert_array_equal(np.flatnonzero(mask), [2])
 
 
@@ -36,7 +42,12 @@ def test_fraction_uses_the_mean_of_the_nearest() -> None:
     # distant, with five 85 is: its third to fifth are at 80 or more.
     audited = at_angles([85, 30])
     for neighbours, expected in ((2, [1]), (5, [0])):
-        mask = select(SelectionRule("fraction", fraction=0.5, neighbours=neighbours), audited, POOL, n_target=4)
+        mask = pick(
+            SelectionRule("fraction", fraction=0.5, neighbours=neighbours),
+            audited,
+            POOL,
+            n_target=4,
+        )
         np.testing.assert_array_equal(np.flatnonzero(mask), expected)
 
 
@@ -46,7 +57,7 @@ def test_alpha_beta_counts_expected_neighbours() -> None:
     audited = at_angles([2, 85, 40])
     alpha = 1 - np.cos(np.deg2rad(6))
     for beta, expected in ((0.3, [1, 2]), (0.2, [2])):
-        mask = select(SelectionRule("alpha_beta", alpha=alpha, beta=beta), audited, POOL, n_target=1)
+        mask = pick(SelectionRule("alpha_beta", alpha=alpha, beta=beta), audited, POOL, n_target=1)
         np.testing.assert_array_equal(np.flatnonzero(mask), expected)
 
 
@@ -54,7 +65,7 @@ def test_alpha_beta_finds_the_share(evidence_of: MakeEvidence) -> None:
     audited, _ = evidence_of(0, n=200, k=6)
     pool, _ = evidence_of(1, n=300, k=6)
     for n_target in (100, 9):
-        mask = select(SelectionRule("alpha_beta", fraction=0.1), audited, pool, n_target)
+        mask = pick(SelectionRule("alpha_beta", fraction=0.1), audited, pool, n_target)
         assert mask.sum() == 20
 
 
@@ -62,8 +73,8 @@ def test_self_is_no_neighbour(evidence_of: MakeEvidence) -> None:
     # A pool that holds the audited records: each is its own nearest neighbour unless told otherwise.
     pool, _ = evidence_of(2, n=50, k=4)
     rule = SelectionRule("alpha_beta", alpha=1e-6, beta=0.5)
-    assert not select(rule, pool, pool, n_target=25).any()
-    assert select(rule, pool, pool, n_target=25, self_index=np.arange(50)).all()
+    assert not pick(rule, pool, pool, n_target=25).any()
+    assert pick(rule, pool, pool, n_target=25, self_index=np.arange(50)).all()
 
 
 def test_hardness_is_the_mean_out_loss() -> None:
@@ -74,20 +85,16 @@ def test_hardness_is_the_mean_out_loss() -> None:
     out = np.array([[True] * 4, [False, True, False, False]])
     audited = Evidence(shadows[0], shadows, out, np.zeros(4, dtype=np.int64), "probabilities", 1e-6)
     # (-log .9 - log .01) / 2 = 2.36 for record 1, 1.61 for record 2, .69, .22.
-    mask = select(SelectionRule("hardness", fraction=0.5), audited, POOL, n_target=4)
+    mask = pick(SelectionRule("hardness", fraction=0.5), audited, POOL, n_target=4)
     np.testing.assert_array_equal(np.flatnonzero(mask), [1, 2])
     with pytest.raises(AttackError, match="2 of 4 records have no OUT shadow"):
-        select(
-            SelectionRule("hardness"),
-            replace(audited, out=np.array([[True, True, False, False], [False] * 4])),
-            POOL,
-            n_target=4,
-        )
+        closed = replace(audited, out=np.array([[True, True, False, False], [False] * 4]))
+        pick(SelectionRule("hardness"), closed, POOL, n_target=4)
 
 
 def test_all_is_all(evidence_of: MakeEvidence) -> None:
     audited, _ = evidence_of(3, n=30)
-    assert select(SelectionRule("all"), audited, audited, 5).all()
+    assert pick(SelectionRule("all"), audited, audited, 5).all()
 
 
 def test_selection_moves_with_the_records(evidence_of: MakeEvidence) -> None:
@@ -95,9 +102,9 @@ def test_selection_moves_with_the_records(evidence_of: MakeEvidence) -> None:
     pool, _ = evidence_of(5, n=80, k=5)
     order = np.random.default_rng(6).permutation(100)
     for rule in (SelectionRule("fraction"), SelectionRule("alpha_beta"), SelectionRule("hardness")):
-        mask = select(rule, audited, pool, 40)
+        mask = pick(rule, audited, pool, 40)
         assert mask.sum() == 10
-        np.testing.assert_array_equal(select(rule, audited.take(order), pool, 40), mask[order])
+        np.testing.assert_array_equal(pick(rule, audited.take(order), pool, 40), mask[order])
 
 
 def test_largest_share_is_deterministic() -> None:

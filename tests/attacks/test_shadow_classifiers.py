@@ -8,14 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgeaudit.attacks.base import Attack, Evidence
+from edgeaudit.attacks.base import Attack
+from edgeaudit.attacks.evidence import Evidence
 from edgeaudit.attacks.ml_leaks import MlLeaks
-from edgeaudit.attacks.shadow_examples import membership_log_odds, shadow_examples
+from edgeaudit.attacks.shadow_examples import MembershipClassifier, shadow_examples
 from edgeaudit.attacks.shokri import Shokri
-from edgeaudit.attacks.signals import softmax
 from edgeaudit.attacks.song_mittal import SongMittal, modified_entropy
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.roc import auc
+from edgeaudit.tasks.classification import softmax
 
 from .conftest import MakeWorld
 
@@ -128,24 +129,31 @@ def test_neither_target_s_reference_answers_nor_audited_shadows_are_read(
 def test_examples_are_bounded_evenly(world_of: MakeWorld) -> None:
     known = world_of(2, k=4, reference=300).reference
     rows = np.linspace(0, 299, 25).astype(np.int64)
-    some = shadow_examples(known, 100)
+    some = shadow_examples(known.shadow_answers, 100)
     np.testing.assert_array_equal(some.answers, softmax(known.shadows[:, rows]).reshape(100, -1))
     np.testing.assert_array_equal(some.members, ~known.out[:, rows].ravel())
-    assert len(shadow_examples(known, 10**9).labels) == 1200
+    assert len(shadow_examples(known.shadow_answers, 10**9).labels) == 1200
 
 
 def test_one_kind_cannot_be_learned_from() -> None:
     with pytest.raises(AttackError, match="did and did not train"):
-        membership_log_odds(np.zeros((5, 2)), np.ones(5, dtype=np.bool_), np.zeros((2, 2)))
+        MembershipClassifier.fit(np.zeros((5, 2)), np.ones(5, dtype=np.bool_))
 
 
 def test_many_classes_are_a_number() -> None:
-    # 300 classes are more than scikit-learn takes as categories.
+    # 300 classes are more than scikit-learn takes as categories, also where only an audited record is of the last.
     rng = np.random.default_rng(4)
-    labels = rng.integers(0, 300, 400)
-    rows = np.column_stack((labels.astype(np.float64), rng.random(400)))
-    odds = membership_log_odds(rows, rows[:, 1] > 0.5, np.array([[299.0, 0.9], [3.0, 0.1]]), category=0)
-    assert odds[0] > 0 > odds[1]
+    labels, out = rng.integers(0, 255, 400), np.arange(400) % 2 == 0
+    answers = np.full((400, 300), 1e-3)
+    answers[np.arange(400), labels] = np.where(out, 0.2, 0.7)
+    known = Evidence(answers, answers[None], out[None], labels, "probabilities")
+    audited = replace(
+        known.take(np.array([1, 2])), out=np.ones((1, 2), dtype=np.bool_), labels=np.array([299, labels[2]])
+    )
+    high = audited.target.copy()
+    high[0, 299] = 0.7
+    score = Shokri().score(replace(audited, target=high), "classifier", known).score
+    assert score[0] > 0 > score[1]
 
 
 @pytest.mark.parametrize(("attack", "variant"), CLASSIFIERS[:2])

@@ -10,7 +10,7 @@ from scipy import stats
 
 from edgeaudit.attacks.attack_p import AttackP
 from edgeaudit.attacks.attack_r import AttackR
-from edgeaudit.attacks.base import Evidence
+from edgeaudit.attacks.evidence import Evidence
 from edgeaudit.attacks.registry import find_attack
 from edgeaudit.attacks.watson import Watson
 from edgeaudit.leakage.roc import auc

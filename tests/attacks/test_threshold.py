@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeaudit.attacks.attack_p import AttackP
-from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, FloatArray, Needs, Scores
+from edgeaudit.attacks.base import Attack, AttackSpec, Needs, Scores
 from edgeaudit.attacks.cm_mia import CmMia
+from edgeaudit.attacks.evidence import Evidence, FloatArray
 from edgeaudit.attacks.gap import Gap
 from edgeaudit.attacks.info_rmia import InfoRmia
 from edgeaudit.attacks.lira import Lira

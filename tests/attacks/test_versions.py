@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from edgeaudit.attacks.base import BoolArray, Evidence, FloatArray
 from edgeaudit.attacks.compleak import Classifier, Stack
+from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray
 from edgeaudit.attacks.joint_lira import JointLira, shrunk
 from edgeaudit.attacks.lira import Lira
-from edgeaudit.attacks.signals import softmax
-from edgeaudit.attacks.versions import Asked, Shown
+from edgeaudit.attacks.versions import ShadowVersion, TargetVersion
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.paired import auc_difference
 from edgeaudit.leakage.roc import auc
+from edgeaudit.tasks.classification import softmax
 
 from .conftest import logits_with_margins
 
@@ -69,17 +69,19 @@ class Versions:
         return Evidence(answers, logits_with_margins(shadows, rest[1:]), ~trained, labels, "logits")
 
     @property
-    def shown(self) -> list[Shown]:
-        return [Shown.of(a, b) for a, b in zip(self.audited, self.known, strict=True)]
+    def shadows(self) -> list[ShadowVersion]:
+        return [
+            ShadowVersion.of(a.shadow_answers, b.shadow_answers) for a, b in zip(self.audited, self.known, strict=True)
+        ]
 
     @property
-    def asked(self) -> list[Asked]:
-        return [Asked.of(one) for one in self.audited]
+    def targets(self) -> list[TargetVersion]:
+        return [TargetVersion.of(one) for one in self.audited]
 
     def joint(self, online: bool = False) -> FloatArray:
         """The score of joint LiRA."""
-        learned = JointLira.learn(self.shown)
-        return (learned.online if online else learned.offline)(self.shown, self.asked)
+        fitted = JointLira.fit(self.shadows)
+        return (fitted.online if online else fitted.offline)(self.shadows, self.targets)
 
 
 def area(separation: float) -> float:
@@ -183,31 +185,31 @@ def test_shrinkage_is_ledoit_and_wolf_s_with_shadows_for_rows() -> None:
 
 
 def test_versions_of_different_shadows_are_refused() -> None:
-    one, other = Versions([1.0], seed=1).shown[0], Versions([1.0], seed=2).shown[0]
-    for learn in (JointLira.learn, lambda shown: Classifier.learn(shown, 0), lambda shown: Stack.learn(shown, 0)):
+    one, other = Versions([1.0], seed=1).shadows[0], Versions([1.0], seed=2).shadows[0]
+    for fit in (JointLira.fit, lambda shadows: Classifier.fit(shadows, 0), lambda shadows: Stack.fit(shadows, 0)):
         with pytest.raises(AttackError, match="the same shadows"):
-            learn([one, other])
+            fit([one, other])
 
 
 def test_too_little_to_learn_from_is_said() -> None:
     few = Versions([1.0, 1.0], known=4)
     with pytest.raises(AttackError, match="50 or more shadows' answers on records they trained on"):
-        Classifier.learn(few.shown, 0)
-    none = [replace(one, known_out=np.ones_like(one.known_out)) for one in few.shown]
+        Classifier.fit(few.shadows, 0)
+    none = [replace(one, known_out=np.ones_like(one.known_out)) for one in few.shadows]
     with pytest.raises(AttackError, match="records that two shadows trained on and two did not"):
-        JointLira.learn(none)
+        JointLira.fit(none)
     with pytest.raises(AttackError, match="2000 records have no IN shadow"):
-        JointLira.learn(few.shown).online(few.shown, few.asked)
+        JointLira.fit(few.shadows).online(few.shadows, few.targets)
     with pytest.raises(AttackError, match="two or more versions"):
-        Stack.learn(few.shown[:1], 0)
+        Stack.fit(few.shadows[:1], 0)
 
 
 def test_two_versions_tell_a_classifier_more_than_one() -> None:
     # A classifier sees no difficulty-free score: with difficulty of variance 1, one version has d^2 = 2^2 / 2 and two
     # have 2^2 / 1.5, AUC .841 and .876, whatever is learned.
     versions = Versions([2.0, 2.0])
-    alone = Classifier.learn(versions.shown[:1], 0).score(versions.asked[:1])
-    both = Classifier.learn(versions.shown, 0).score(versions.asked)
+    alone = Classifier.fit(versions.shadows[:1], 0).score(versions.targets[:1])
+    both = Classifier.fit(versions.shadows, 0).score(versions.targets)
     found = auc_difference(both, alone, versions.members)
     assert found.value is not None
     assert found.p_value is not None
@@ -218,31 +220,33 @@ def test_two_versions_tell_a_classifier_more_than_one() -> None:
 
 def test_a_stack_reads_all_versions() -> None:
     versions = Versions([2.0, 2.0, 2.0])
-    alone = Classifier.learn(versions.shown[:1], 0).score(versions.asked[:1])
-    stack = Stack.learn(versions.shown, 0)
-    found = auc_difference(stack.score(versions.asked), alone, versions.members)
+    alone = Classifier.fit(versions.shadows[:1], 0).score(versions.targets[:1])
+    stack = Stack.fit(versions.shadows, 0)
+    found = auc_difference(stack.score(versions.targets), alone, versions.members)
     assert found.value is not None
     assert 0.01 < found.value < 0.08  # d^2 = 2^2 / (1 + 1/3): .890
-    again = Stack.learn(versions.shown, 0).score(versions.asked)
-    np.testing.assert_array_equal(stack.score(versions.asked), again)
+    again = Stack.fit(versions.shadows, 0).score(versions.targets)
+    np.testing.assert_array_equal(stack.score(versions.targets), again)
 
 
 def test_classifiers_find_nothing_where_nothing_leaks() -> None:
     versions = Versions([2.0, 2.0])
-    shown = versions.shown
-    asked = [Asked.of(replace(a, target=a.shadows[0])) for a in versions.audited]
-    for scores in (Classifier.learn(shown, 0).score(asked), Stack.learn(shown, 0).score(asked)):
+    shown = versions.shadows
+    asked = [TargetVersion.of(replace(a, target=a.shadows[0])) for a in versions.audited]
+    for scores in (Classifier.fit(shown, 0).score(asked), Stack.fit(shown, 0).score(asked)):
         assert abs(auc(scores, versions.members) - 0.5) < 0.052
 
 
 def test_features_stand_in_the_order_of_the_first_version() -> None:
     # A record's classes are named anew; SR's features, and so its scores, do not change.
     versions = Versions([2.0, 2.0])
-    model = Classifier.learn(versions.shown, 0)
+    model = Classifier.fit(versions.shadows, 0)
     order = np.array([2, 0, 3, 1])
     place = np.argsort(order)
-    renamed = [replace(a, answers=a.answers[:, order], labels=place[a.labels].astype(np.int64)) for a in versions.asked]
-    np.testing.assert_array_equal(model.score(renamed), model.score(versions.asked))
+    renamed = [
+        replace(a, answers=a.answers[:, order], labels=place[a.labels].astype(np.int64)) for a in versions.targets
+    ]
+    np.testing.assert_array_equal(model.score(renamed), model.score(versions.targets))
 
 
 def test_probabilities_and_logits_teach_the_same() -> None:
@@ -255,6 +259,6 @@ def test_probabilities_and_logits_teach_the_same() -> None:
         replace(a, target=softmax(a.target), shadows=softmax(a.shadows), exposure="probabilities")
         for a in versions.audited
     ]
-    shown = [Shown.of(a, b) for a, b in zip(asked, told, strict=True)]
-    score = Classifier.learn(shown, 0).score([Asked.of(a) for a in asked])
-    np.testing.assert_array_equal(score, Classifier.learn(versions.shown, 0).score(versions.asked))
+    shown = [ShadowVersion.of(a.shadow_answers, b.shadow_answers) for a, b in zip(asked, told, strict=True)]
+    score = Classifier.fit(shown, 0).score([TargetVersion.of(a) for a in asked])
+    np.testing.assert_array_equal(score, Classifier.fit(versions.shadows, 0).score(versions.targets))

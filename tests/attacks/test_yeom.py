@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeaudit.attacks.base import Evidence
+from edgeaudit.attacks.evidence import Evidence
 from edgeaudit.attacks.yeom import Yeom
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeaudit.attacks.base import Evidence, FloatArray, Scores
+from edgeaudit.attacks.base import Scores
 from edgeaudit.attacks.cm_mia import CmMia
+from edgeaudit.attacks.evidence import Evidence, FloatArray
+from edgeaudit.leakage.rows import Place, Series
 from edgeaudit.stages.evidence import Case
 from edgeaudit.stages.p_values import calibrate
 
-HEAD = {"format": "f", "device": "local", "shadow_match": "matched", "attack": "cm-mia", "variant": "t"}
+SERIES = Series(Place("f", "local", "matched"), "cm-mia", "t", "probabilities")
 M, N = 999, 1000
 
 
@@ -19,15 +21,15 @@ def case(role: str = "target", n: int = N) -> Case:
     nothing = Evidence(np.zeros((2 * n, 2)), np.zeros((1, 2 * n, 2)), np.ones((1, 2 * n), np.bool_),
                        np.zeros(2 * n, np.int64), "logits", 1e-3)  # fmt: skip
     members = np.arange(2 * n) < n
-    return Case(role, nothing, nothing, nothing, members, members, np.zeros(0, np.int64))
+    return Case(role, nothing, nothing, members, np.zeros(0, np.int64), n)
 
 
 def judged(p_value: FloatArray, known: int = M) -> tuple[list[str], bool]:
     """Statuses by level of a target's nonmembers with these p-values, and whether p is still a p-value."""
     scores = Scores(-np.concatenate((p_value, p_value)), np.concatenate((p_value, p_value)), known=known)
-    rows, ranking = calibrate(CmMia.spec, HEAD, [(case(n=len(p_value)), scores)])
-    assert {row["is_p_value"] for row in rows} == {ranking is None}
-    return [row["status"] for row in rows], ranking is None
+    rows, ranking = calibrate(CmMia.spec, SERIES, [(case(n=len(p_value)), scores)])
+    assert {row.is_p_value for row in rows} == {ranking is None}
+    return [row.status for row in rows], ranking is None
 
 
 def conformal(rng: np.random.Generator) -> FloatArray:

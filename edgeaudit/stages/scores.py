@@ -1,0 +1,113 @@
+"""The scores of a measurement as files: one .npz for each target, which other stages read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.attacks.spec import Scores
+from edgeaudit.leakage.rows import Series
+from edgeaudit.population.base import TARGET
+
+__all__ = ["StoredScores", "TargetScores", "named_p_values", "named_scores", "save_scores"]
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+_FILE = "scores"
+_MEMBERS, _RECORDS, _CALIBRATED = "members", "records", "calibrated"
+_KINDS = ("p_value", "nominal")
+
+
+@dataclass(frozen=True)
+class TargetScores:
+    """What one target's records scored. All arrays are over the audited records.
+
+    members: which side of the audit a record is on. scores: `attack/variant` -> float64; of an attack that scored some
+    of the records `attack.variant` -> with NaN elsewhere. p_values: (`p_value` or `nominal`).attack.variant -> float64.
+    records: ids. calibrated: the quantiser saw it. subsets: name -> which records are in it. These three are those of a
+    full measurement, and None or empty elsewhere.
+    """
+
+    members: BoolArray
+    scores: Mapping[str, FloatArray]
+    p_values: Mapping[str, FloatArray]
+    records: IntArray | None = None
+    calibrated: BoolArray | None = None
+    subsets: Mapping[str, BoolArray] | None = None
+
+    @property
+    def series(self) -> list[str]:
+        """The `attack/variant` that scored every record, in the order of the report."""
+        return [name for name in self.scores if "/" in name]
+
+
+def named_scores(series: Series, scores: Scores, scored: BoolArray) -> dict[str, FloatArray]:
+    """The entry of `TargetScores.scores`. scored: bool [audited], the records that `scores` are of."""
+    if scored.all():
+        return {series.name: scores.score}
+    partial = np.full(len(scored), np.nan)
+    partial[scored] = scores.score
+    return {f"{series.attack}.{series.variant}": partial}
+
+
+def named_p_values(series: Series, scores: Scores, scored: BoolArray) -> dict[str, FloatArray]:
+    """The entries of `TargetScores.p_values`: of variants that scored every record."""
+    if not scored.all():
+        return {}
+    pairs = zip(_KINDS, (scores.p_value, scores.nominal), strict=True)
+    return {f"{kind}.{series.attack}.{series.variant}": values for kind, values in pairs if values is not None}
+
+
+def save_scores(folder: Path, targets: Mapping[str, TargetScores]) -> None:
+    """Write scores.npz of the first target, and scores-<role>.npz of the others."""
+    for role, target in targets.items():
+        arrays: dict[str, npt.NDArray[np.generic]] = {_MEMBERS: target.members}
+        if target.records is not None and target.calibrated is not None:
+            arrays |= {_RECORDS: target.records, _CALIBRATED: target.calibrated}
+        arrays |= dict(target.subsets or {})
+        arrays |= {**target.scores, **target.p_values}
+        np.savez_compressed(_path(folder, role), **arrays)  # type: ignore[arg-type]
+
+
+class StoredScores(Mapping[str, TargetScores]):
+    """What `save_scores` wrote, by role; each target is read when it is used, once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: dict[str, TargetScores] = {}
+
+    def __getitem__(self, role: str) -> TargetScores:
+        if role not in self._read:
+            path = _path(self._folder, role)
+            if not path.is_file():
+                raise KeyError(role)
+            self._read[role] = _load(path)
+        return self._read[role]
+
+    def __iter__(self) -> Iterator[str]:
+        names = sorted(path.stem for path in self._folder.glob(f"{_FILE}*.npz"))
+        return iter([TARGET if name == _FILE else name.removeprefix(f"{_FILE}-") for name in names])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+def _path(folder: Path, role: str) -> Path:
+    return folder / (f"{_FILE}.npz" if role == TARGET else f"{_FILE}-{role}.npz")
+
+
+def _load(path: Path) -> TargetScores:
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    members, records = arrays.pop(_MEMBERS), arrays.pop(_RECORDS, None)
+    calibrated = arrays.pop(_CALIBRATED, None)
+    p_values = {name: a for name, a in arrays.items() if name.split(".")[0] in _KINDS}
+    subsets = {name: a for name, a in arrays.items() if a.dtype == np.bool_}
+    scores = {name: a for name, a in arrays.items() if name not in p_values and name not in subsets}
+    return TargetScores(members, scores, p_values, records, calibrated, subsets)

@@ -1,0 +1,6 @@
+"""What an answer of a model means."""
+
+from edgeaudit.tasks.base import Exposure, Task
+from edgeaudit.tasks.classification import CLASSIFICATION, Classification
+
+__all__ = ["CLASSIFICATION", "Classification", "Exposure", "Task"]
