@@ -23,6 +23,7 @@ from edgeaudit.config.audit import AuditSpec, load_spec
 from edgeaudit.config.formats import FormatUse
 from edgeaudit.graph.processes import LocalProcesses
 from edgeaudit.graph.store import Store
+from edgeaudit.leakage.rows import LeakageRow, TargetFigure
 from edgeaudit.pipeline.audit import prepare, run_audit
 from edgeaudit.pipeline.plan import Plan
 from edgeaudit.stages.query import Query
@@ -88,22 +89,21 @@ def run(name: str, store: Store, workers: int, console: Console) -> dict[str, An
 def _formats(plan: Plan, store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
     """Format -> {series: {subset: {metric: [a value a target]}}}."""
     for planned in plan.formats:
-        stored = store.read(planned.measure)
-        folder, measurement = stored.folder, stored.found
-        roles = [role for role, _ in planned.measure.targets]
-        rows = [measurement["leakage"], *(measurement["targets"][role] for role in roles[1:])]
+        findings, folder = store.read(planned.measure).findings, store.folder(*planned.measure.ref)
+        roles = [role for role, _ in planned.measure.settings.evidence.targets]
+        rows = [findings.leakage, *(findings.targets[role] for role in roles[1:])]
         yield planned.use.id, _values(rows) | _at_coverage(folder, roles)
 
 
-def _values(targets: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def _values(targets: Sequence[Sequence[LeakageRow | TargetFigure]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for index, rows in enumerate(targets):
         for row in rows:
-            key = f"{row['attack']}/{row['variant']}", row["subset"], row["metric"]
+            key = f"{row.attack}/{row.variant}", row.subset, row.metric
             if key[2] not in KEPT:
                 continue
             values = found.setdefault(key[0], {}).setdefault(key[1], {}).setdefault(key[2], [None] * len(targets))
-            values[index] = row["value"]
+            values[index] = row.value
     return found
 
 

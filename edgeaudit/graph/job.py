@@ -36,7 +36,6 @@ from edgeaudit.graph.closure import Closure, current_closure, distribution_versi
 
 if TYPE_CHECKING:
     from edgeaudit.graph.store import Store
-    from edgeaudit.population.base import Population
 
 __all__ = ["Context", "Cost", "Job", "Outcome", "Ref", "Result", "canonical", "content_key", "unkeyed"]
 
@@ -177,21 +176,6 @@ class Context:
     def read(self, job: Job[R]) -> R:
         """What another job made; its files are checked against their digests."""
         return self.store.read(job)
-
-
-@dataclass(frozen=True)
-class JobContext:
-    """Bridge for stages that still read their inputs as JSON."""
-
-    inputs: Mapping[str, Any]
-    store: Store
-    draft: Path
-
-    def population(self) -> Population:
-        """The population that the job's inputs name."""
-        from edgeaudit.population.base import Population
-
-        return Population(self.store.entry(*self.inputs["population"]).folder)
 
 
 def content_key(kind: str, about: Mapping[str, Any]) -> str:

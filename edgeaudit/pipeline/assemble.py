@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from edgeaudit.filetypes.agreement import Agreement as Agreed
 from edgeaudit.gate.judge import FormatScores, judge
 from edgeaudit.graph.executor import RunResult
 from edgeaudit.graph.store import Store
+from edgeaudit.leakage.rows import LeakageRow, NullControlRow, TogetherNullRow
 from edgeaudit.pipeline.assemble_devices import devices_of
 from edgeaudit.pipeline.environment import current_environment, version
 from edgeaudit.pipeline.plan import FLOOR, FormatPlan, Plan
@@ -42,13 +43,16 @@ from edgeaudit.report.model import (
     Quality,
     RuntimeInfo,
     ToolInfo,
+    WeakerExposure,
 )
 from edgeaudit.report.words import place_name
 from edgeaudit.report.writers import write_reports
 from edgeaudit.runtimes.base import RuntimeSpec
 from edgeaudit.runtimes.registry import find_runtime
-from edgeaudit.stages.attack_jobs import Collude, Compare
+from edgeaudit.stages.collude import Collude, ColludeResult
+from edgeaudit.stages.compare import Compare, CompareResult
 from edgeaudit.stages.latency import BatchTime
+from edgeaudit.stages.measure import MeasureFindings
 
 __all__ = ["assemble", "load_scores", "require_folder"]
 
@@ -76,7 +80,7 @@ def assemble(
     require_folder(out)
     formats: list[FormatResult] = []
     sections: dict[str, list[Any]] = {name: [] for name in SECTIONS}
-    null_rows: list[Mapping[str, Any]] = []
+    null_rows: list[NullControlRow] = []
     latency: list[Latency] = []
     for planned in plan.formats:
         found = _measurements(planned, result, store)
@@ -84,11 +88,13 @@ def assemble(
         if formats[-1].status == "ok":
             _copy_scores(planned, store, out)
             latency += _latency(planned, result, store)
-            for measurement in found:
+            for findings in found:
                 for name in SECTIONS:
-                    sections[name] += measurement[name]
-                null_rows += measurement["null_control"]
-    held = _together(together, store)
+                    sections[name] += (asdict(row) for row in getattr(findings, name))
+                null_rows += findings.null_control
+    held = ColludeResult((), ()) if together is None else store.read(together)
+    compared = CompareResult((), (), ()) if comparison is None else store.read(comparison)
+    levels, weaker = _weaker(plan, {(f.id, f.device) for f in formats if f.status == "ok"}, result, store)
     audit = Audit.model_validate(
         {
             "schema_version": SCHEMA_VERSION,
@@ -102,14 +108,15 @@ def assemble(
             "threat": _threat(spec, population),
             "controls": [
                 *_population_controls(plan, result, store),
-                *_model_controls(spec, population, formats, null_rows, held["together_null"]),
+                *_model_controls(spec, population, formats, null_rows, held.together_null),
             ],
             "formats": formats,
             **sections,
-            **_comparisons(comparison, store),
-            **_weaker(plan, {(f.id, f.device) for f in formats if f.status == "ok"}, result, store),
+            **asdict(compared),
+            "weaker_exposures": levels,
+            "weaker_leakage": [asdict(row) for row in weaker],
             "devices": devices_of(spec, plan, result, store),
-            "together": held["together"],
+            "together": [asdict(row) for row in held.together],
             "latency": latency,
             "verdict": {"outcome": "error", "exit_code": 2, "reasons": (), "budgets": ()},
             "timings": _timings(plan, store),
@@ -131,42 +138,32 @@ def require_folder(out: Path) -> None:
             raise StoreError(f"the output folder {folder}: it cannot be written to; give another one with --out")
 
 
-def _comparisons(job: Compare | None, store: Store) -> dict[str, Any]:
-    """The sections that the comparison job wrote."""
-    if job is None:
-        return {"across_targets": (), "comparisons": (), "same_file": ()}
-    return store.read(job).found
-
-
-def _weaker(plan: Plan, audited: set[tuple[str, str]], result: RunResult, store: Store) -> dict[str, Any]:
+def _weaker(
+    plan: Plan, audited: set[tuple[str, str]], result: RunResult, store: Store
+) -> tuple[list[WeakerExposure], list[LeakageRow]]:
     """What is left at weaker exposures of the formats that were audited; a level that broke says why."""
-    levels: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
+    levels: list[WeakerExposure] = []
+    rows: list[LeakageRow] = []
     for planned in plan.formats:
         for level, weaker in planned.exposures.items() if (planned.use.id, planned.device) in audited else ():
-            about = {name: getattr(weaker.measure, name) for name in ("format", "device", "shadow_match")}
+            place = asdict(weaker.measure.settings.place)
             error = result.cause(weaker)
             if error is not None:
-                levels.append({**about, "exposure": level, "error": str(error)})
+                levels.append(WeakerExposure(**place, exposure=level, error=str(error)))
                 continue
-            found = store.read(weaker).found
-            levels.append({**about, "exposure": level, "outputs": found["outputs"]})
-            rows += found["leakage"]
-    return {"weaker_exposures": levels, "weaker_leakage": rows}
+            findings = store.read(weaker).findings
+            levels.append(WeakerExposure(**place, exposure=level, outputs=Outputs(**asdict(findings.outputs))))
+            rows += findings.leakage
+    return levels, rows
 
 
-def _together(job: Collude | None, store: Store) -> dict[str, Any]:
-    """The rows that the job on formats held together wrote, and those of its null targets."""
-    return {"together": (), "together_null": ()} if job is None else store.read(job).found
-
-
-def _measurements(planned: FormatPlan, result: RunResult, store: Store) -> list[dict[str, Any]]:
-    return [store.read(measure).found for measure in planned.measures.values() if result.cause(measure) is None]
+def _measurements(planned: FormatPlan, result: RunResult, store: Store) -> list[MeasureFindings]:
+    return [store.read(measure).findings for measure in planned.measures.values() if result.cause(measure) is None]
 
 
 def _format_result(
     planned: FormatPlan,
-    found: Sequence[dict[str, Any]],
+    found: Sequence[MeasureFindings],
     result: RunResult,
     store: Store,
     population: Population,
@@ -200,8 +197,8 @@ def _format_result(
             companions=manifest.companions,
             found=stored.found,
         ),
-        accuracy=Accuracy.model_validate(first["accuracy"]),
-        outputs=Outputs.model_validate(first["outputs"]),
+        accuracy=Accuracy(**asdict(first.accuracy)),
+        outputs=Outputs(**asdict(first.outputs)),
         agreement=_agreement(planned, query.agreement, store),
         quality=_quality(planned, result, store),
     )
@@ -325,8 +322,8 @@ def _model_controls(
     spec: AuditSpec,
     population: Population,
     formats: Sequence[FormatResult],
-    null_rows: Sequence[Mapping[str, Any]],
-    together_null: Sequence[Mapping[str, Any]],
+    null_rows: Sequence[NullControlRow],
+    together_null: Sequence[TogetherNullRow],
 ) -> list[Control]:
     """Null targets, resolution and tie mass, from what was measured."""
     answers = {
@@ -334,9 +331,9 @@ def _model_controls(
         for f in formats
         if f.outputs is not None
     }
-    null_rows = [{**row, "format": place_name(row["format"], row["device"])} for row in null_rows]
+    placed = [replace(row, format=place_name(row.format, row.device)) for row in null_rows]
     findings: list[Finding] = [
-        *null_target(null_rows, spec.null_targets, spec.threat.shadow_match[0], recipe_known=spec.recipe_known),
+        *null_target(placed, spec.null_targets, spec.threat.shadow_match[0], recipe_known=spec.recipe_known),
         *null_target_together(together_null),
         *(resemblance(_rights(formats)) if spec.target or spec.model.checkpoint else []),
         *resolution(len(population.split.nonmembers), spec.threat.shadows),

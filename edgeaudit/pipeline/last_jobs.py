@@ -9,7 +9,9 @@ from edgeaudit.config.audit import AuditSpec
 from edgeaudit.formats.presets import REFERENCES
 from edgeaudit.graph.executor import AnyJob
 from edgeaudit.pipeline.plan import Plan
-from edgeaudit.stages.attack_jobs import Answered, Collude, Compare, Head, HeldSet, Measure
+from edgeaudit.stages.collude import Collude, ColludeSettings, FormatSet
+from edgeaudit.stages.compare import Compare, CompareSettings, TargetQuery
+from edgeaudit.stages.measure import Measure, MeasureSettings
 
 __all__ = ["ORIGINALS", "collude_job", "compare_job", "sets_to_hold"]
 
@@ -22,25 +24,27 @@ def compare_job(plan: Plan, done: Callable[[AnyJob], bool]) -> Compare | None:
     made = [measure for planned in plan.formats for measure in planned.measures.values() if done(measure)]
     if not made:
         return None
-    first = made[0]
+    settings = made[0].settings
     return Compare(
-        measures=tuple((Head(one.format, one.device, one.shadow_match), one) for one in made),
-        exposures=tuple(
-            (Head(planned.measure.format, planned.device, planned.measure.shadow_match, level), weaker)
+        settings=CompareSettings(
+            exposure=settings.evidence.exposure,
+            targets=tuple(role for role, _ in settings.evidence.targets),
+            headlines=_headlines(settings),
+            seed=settings.seed,
+        ),
+        measures=tuple(made),
+        weakened=tuple(
+            weaker
             for planned in plan.formats
             if planned.measure in made
-            for level, weaker in planned.exposures.items()
+            for weaker in planned.exposures.values()
             if done(weaker)
         ),
         answers=tuple(
-            Answered(planned.use.id, planned.device, planned.artifact, planned.target_query)
+            TargetQuery(planned.use.id, planned.device, planned.target_query)
             for planned in plan.formats
             if done(planned.target_query)
         ),
-        exposure=first.exposure,
-        targets=tuple(role for role, _ in first.targets),
-        headlines=_headlines(first),
-        seed=first.seed,
     )
 
 
@@ -69,25 +73,27 @@ def collude_job(spec: AuditSpec, plan: Plan, done: Callable[[AnyJob], bool]) -> 
     if not sets or not made:
         return None
     needed = {name: made[name] for one in sets for name in one if name in made}
-    first = next(iter(made.values()))
+    settings = next(iter(made.values())).settings
     return Collude(
+        settings=ColludeSettings(
+            sets=tuple(_left(one, made.keys()) for one in sets),
+            targets=tuple(role for role, _ in settings.evidence.targets),
+            headlines=_headlines(settings),
+            seed=settings.seed,
+            mode=settings.mode,
+            device=settings.place.device,
+            shadow_match=settings.place.shadow_match,
+        ),
         measures=tuple(needed.items()),
-        sets=tuple(_left(one, made.keys()) for one in sets),
-        targets=tuple(role for role, _ in first.targets),
-        headlines=_headlines(first),
-        seed=first.seed,
-        mode=first.mode,
-        device=first.device,
-        shadow_match=first.shadow_match,
     )
 
 
-def _headlines(measure: Measure) -> tuple[str, ...]:
-    return tuple(f"{name}/{variant}" for name in measure.attacks for variant in find_attack(name).spec.headlines)
+def _headlines(settings: MeasureSettings) -> tuple[str, ...]:
+    return tuple(f"{name}/{variant}" for name in settings.attacks for variant in find_attack(name).spec.headlines)
 
 
-def _left(formats: Sequence[str], made: Collection[str]) -> HeldSet:
+def _left(formats: Sequence[str], made: Collection[str]) -> FormatSet:
     left = tuple(name for name in formats if name in made)
     lost = ", ".join(name for name in formats if name not in made)
     note = (f"without {lost}, which failed" if len(left) > 1 else f"not run: {lost} failed") if lost else None
-    return HeldSet(tuple(formats), left, note)
+    return FormatSet(tuple(formats), left, note)

@@ -10,6 +10,7 @@ from edgeaudit.attacks.cm_mia import RANK_TESTS, check_cutoff
 from edgeaudit.attacks.registry import ALL, chosen_attacks, find_attack, make_attack, settings_of
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.errors import AttackError
+from edgeaudit.stages.measure import CmMiaSettings
 
 __all__ = ["DEFAULT_CUTOFFS", "AttackChoice", "choose_attacks"]
 
@@ -24,7 +25,7 @@ class AttackChoice:
     """
 
     names: tuple[str, ...]
-    cm_mia: Mapping[str, Any]
+    cm_mia: CmMiaSettings
     settings: Mapping[str, Mapping[str, Any]]
 
 
@@ -48,7 +49,15 @@ def choose_attacks(spec: AuditSpec) -> AttackChoice:
     for cutoff in (spec.cm_mia.cutoffs or ()) if spec.recipe_known else ():
         for test in sorted(RANK_TESTS):
             check_cutoff(cutoff, k, test)
-    cm_mia = spec.cm_mia.model_dump(mode="json") | {"cutoffs": list(spec.cm_mia.cutoffs or DEFAULT_CUTOFFS)}
+    own = spec.cm_mia
+    cm_mia = CmMiaSettings(
+        fraction=own.fraction,
+        neighbours=own.neighbours,
+        alpha=own.alpha,
+        beta=own.beta,
+        d0=None if own.d0 == "eb" else float(own.d0),
+        cutoffs=tuple(own.cutoffs or DEFAULT_CUTOFFS),
+    )
     return AttackChoice(names, cm_mia, {name: settings_of(name, given) for name, given in spec.attack_settings.items()})
 
 

@@ -25,6 +25,7 @@ from edgeaudit.formats.resolve import find_format
 from edgeaudit.graph.executor import AnyJob
 from edgeaudit.graph.job import Ref
 from edgeaudit.host.fingerprint import local_fingerprint
+from edgeaudit.leakage.rows import Place
 from edgeaudit.pipeline.device_plan import DevicePlan
 from edgeaudit.pipeline.measurement import AttackChoice
 from edgeaudit.population.base import HALF, NULL, SHADOW, TARGET, Population, Role, numbered
@@ -35,20 +36,22 @@ from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.stages.adopt import Adopt
 from edgeaudit.stages.artifacts import ArtifactJob
-from edgeaudit.stages.attack_jobs import Measure, Weaken
 from edgeaudit.stages.boundary import BoundaryDistance
 from edgeaudit.stages.compress import Calibration, Compress
 from edgeaudit.stages.control import Control
 from edgeaudit.stages.device_query import DeviceQuery, StandIn
 from edgeaudit.stages.equivalence import Equivalence, ShadowProbe
+from edgeaudit.stages.evidence import EvidenceSettings
 from edgeaudit.stages.inspect import Inspect
 from edgeaudit.stages.latency import Latency
+from edgeaudit.stages.measure import Measure, MeasureSettings
 from edgeaudit.stages.population import DrawPopulation
 from edgeaudit.stages.query import Query
 from edgeaudit.stages.traces import TraceJob
 from edgeaudit.stages.train import SourceFile, Train
 from edgeaudit.stages.trajectory import Trajectory, records_to_distil
 from edgeaudit.stages.view import View
+from edgeaudit.stages.weaken import Weaken
 
 __all__ = ["FLOOR", "TRACED", "FormatPlan", "Plan", "make_plan", "recipe_of"]
 
@@ -483,24 +486,26 @@ class _Planner:
         job: Measure = self._once(
             ("measure", use.id, device, match),
             lambda: Measure(
-                population=self.drawn,
-                targets=tuple((role, asked[role]) for role in self.targets),
-                nulls=tuple((role, asked[role]) for role in self.nulls),
-                shadows=shadows,
-                shadow_roles=tuple(self.shadows),
-                seed=self.spec.seed,
-                exposure=threat.exposure,
-                mode=threat.mode,
-                members_drawn=isinstance(self.spec.data.members, int),
-                floor=FLOOR,
-                format=use.id,
-                device=device,
-                shadow_match=match,
-                views=views,
-                traces=traces,
-                attacks=self.attacks.names,
-                cm_mia=self.attacks.cm_mia,
-                settings=self.attacks.settings,
+                settings=MeasureSettings(
+                    evidence=EvidenceSettings(
+                        population=self.drawn,
+                        seed=self.spec.seed,
+                        targets=tuple((role, asked[role]) for role in self.targets),
+                        nulls=tuple((role, asked[role]) for role in self.nulls),
+                        shadows=shadows,
+                        shadow_roles=tuple(self.shadows),
+                        exposure=threat.exposure,
+                        floor=FLOOR,
+                        views=views,
+                        traces=traces,
+                    ),
+                    place=Place(use.id, device, match),
+                    mode=threat.mode,
+                    members_drawn=isinstance(self.spec.data.members, int),
+                    attacks=self.attacks.names,
+                    cm_mia=self.attacks.cm_mia,
+                    settings=self.attacks.settings,
+                ),
                 local=device == LOCAL,
             ),
         )

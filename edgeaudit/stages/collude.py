@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from edgeaudit.attacks.evidence import BoolArray, FloatArray
 from edgeaudit.attacks.joint_lira import JointLira
 from edgeaudit.attacks.versions import ShadowVersion, TargetVersion
 from edgeaudit.errors import AttackError
-from edgeaudit.graph.job import JobContext
+from edgeaudit.graph.executor import AnyJob
+from edgeaudit.graph.job import Context, Job
 from edgeaudit.leakage.combined import Gain, adjusted, gain
 from edgeaudit.leakage.comparisons import METRICS, Scored
 from edgeaudit.leakage.metrics import Figure, figures
@@ -24,11 +25,11 @@ from edgeaudit.leakage.targets import mean_over_targets
 from edgeaudit.population.base import stream
 from edgeaudit.stages.evidence import Answers
 from edgeaudit.stages.json_files import read_json, write_json
-from edgeaudit.stages.measure import MeasureResult, MeasureSettings, Mode
+from edgeaudit.stages.measure import Measure, Mode
 from edgeaudit.stages.scores import TargetScores
 
 __all__ = [
-    "ColludeResult", "ColludeSettings", "CombinedEvidence", "FormatSet", "HeldVersion", "collude", "read_version",
+    "Collude", "ColludeResult", "ColludeSettings", "CombinedEvidence", "FormatSet", "HeldVersion", "read_version",
     "run_collude",
 ]  # fmt: skip
 
@@ -62,20 +63,6 @@ class ColludeSettings:
     device: str
     shadow_match: str
 
-    @classmethod
-    def from_inputs(cls, inputs: Mapping[str, Any]) -> ColludeSettings:
-        """From a job's inputs, which are JSON."""
-        sets = (FormatSet(tuple(s["asked"]), tuple(s["formats"]), s["note"]) for s in inputs["sets"])
-        return cls(
-            tuple(sets),
-            tuple(inputs["targets"]),
-            tuple(inputs["headlines"]),
-            inputs["seed"],
-            inputs["mode"],
-            inputs["device"],
-            inputs["shadow_match"],
-        )
-
 
 @dataclass(frozen=True, eq=False)
 class HeldVersion:
@@ -108,19 +95,35 @@ class ColludeResult:
         return read_json(folder / _FILE, ColludeResult)
 
 
-def collude(context: JobContext) -> Mapping[str, Any]:
-    """Attack formats that are held together; see `ColludeResult.save` for what is written."""
-    settings = ColludeSettings.from_inputs(context.inputs)
-    versions: dict[str, HeldVersion] = {}
-    for format_id, ref in context.inputs["measures"]:
-        entry = context.store.entry(*ref)
-        measured = MeasureSettings.from_inputs(context.inputs["measure_inputs"][format_id])
-        # Views and traces are no part of these attacks, and reading them would cost their memory.
-        answers = Answers(measured.evidence.with_answers_alone(), context.store)
-        versions[format_id] = read_version(answers, MeasureResult.load(entry.folder).scores, settings)
-    result = run_collude(settings, versions)
-    result.save(context.draft)
-    return {"rows": len(result.together)}
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Collude(Job[ColludeResult]):
+    """Attack formats that one attacker holds together. measures: by format."""
+
+    kind: ClassVar[str] = "collude"
+    result: ClassVar[type[ColludeResult]] = ColludeResult
+
+    settings: ColludeSettings
+    measures: tuple[tuple[str, Measure], ...]
+
+    @property
+    def label(self) -> str:
+        """See `Job`."""
+        return "attack formats held together"
+
+    def reads(self) -> Iterator[AnyJob]:
+        """The measurements, and the answers that they read."""
+        for _, measure in self.measures:
+            yield measure
+            yield from measure.needs
+
+    def run(self, context: Context) -> ColludeResult:
+        """See the class."""
+        versions: dict[str, HeldVersion] = {}
+        for name, measure in self.measures:
+            # Views and traces are no part of these attacks, and reading them would cost their memory.
+            answers = Answers(measure.settings.evidence.with_answers_alone(), context)
+            versions[name] = read_version(answers, context.read(measure).scores, self.settings)
+        return run_collude(self.settings, versions)
 
 
 def read_version(answers: Answers, scores: Mapping[str, TargetScores], settings: ColludeSettings) -> HeldVersion:

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.devices.transport import LOCAL
 from edgeaudit.formats.presets import REFERENCES
-from edgeaudit.graph.job import JobContext, Ref
+from edgeaudit.graph.job import Context, Job, Ref
 from edgeaudit.leakage.comparisons import METRICS, Compared, Scored, compare_family, figure
 from edgeaudit.leakage.differing import differing
 from edgeaudit.leakage.rows import AcrossTargetsRow, ComparisonRow, LeakageRow, Place, SameFileRow, TargetFigure
 from edgeaudit.leakage.targets import mean_over_targets
 from edgeaudit.population.base import stream
 from edgeaudit.stages.json_files import read_json, write_json
-from edgeaudit.stages.measure import MeasureResult
-from edgeaudit.stages.query import RESPONSES
+from edgeaudit.stages.measure import Measure, MeasureResult
+from edgeaudit.stages.query import Query
 from edgeaudit.stages.scores import TargetScores
-from edgeaudit.stages.weaken import WeakenResult
+from edgeaudit.stages.weaken import Weaken
 
 __all__ = [
-    "Answered", "CompareResult", "CompareSettings", "Measured", "Weakened", "between_devices", "compare_measurements",
+    "Answered", "Compare", "CompareResult", "CompareSettings", "Measured", "TargetQuery", "Weakened", "between_devices",
     "run_compare",
 ]  # fmt: skip
 
@@ -47,11 +48,6 @@ class CompareSettings:
     targets: tuple[str, ...]
     headlines: tuple[str, ...]
     seed: int
-
-    @classmethod
-    def from_inputs(cls, inputs: Mapping[str, Any]) -> CompareSettings:
-        """From a job's inputs, which are JSON."""
-        return cls(inputs["exposure"], tuple(inputs["targets"]), tuple(inputs["headlines"]), inputs["seed"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,23 +89,18 @@ class Weakened:
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """The first target's answers on a place. artifact: the job that made the file. responses: [records, outputs]."""
+    """The first target's answers on a place. artifact: the job that made the file. read: gives [records, outputs]."""
 
     format: str
     device: str
     artifact: Ref
     query: Ref
-    responses: Path
+    read: Callable[[], npt.NDArray[np.floating[Any]]]
 
     @property
     def place(self) -> tuple[str, str]:
         """(format, device)."""
         return self.format, self.device
-
-    def read(self) -> npt.NDArray[np.floating[Any]]:
-        """The answers as they were given."""
-        answers: npt.NDArray[np.floating[Any]] = np.load(self.responses)
-        return answers
 
 
 @dataclass(frozen=True)
@@ -130,34 +121,52 @@ class CompareResult:
         return read_json(folder / _FILE, CompareResult)
 
 
-def compare_measurements(context: JobContext) -> Mapping[str, Any]:
-    """Compare all measurements; see `CompareResult.save` for what is written."""
-    inputs, settings = context.inputs, CompareSettings.from_inputs(context.inputs)
+@dataclass(frozen=True)
+class TargetQuery:
+    """The query of the first target in a format on a device."""
 
-    def place(head: Mapping[str, str]) -> Place:
-        return Place(head["format"], head["device"], head["shadow_match"])
+    format: str
+    device: str
+    query: Query
 
-    def folder(ref: Sequence[str]) -> Path:
-        kind, key = ref
-        return context.store.entry(kind, key).folder
 
-    measured = [
-        Measured.of(place(head), MeasureResult.load(folder(ref)), settings.targets) for head, ref in inputs["measures"]
-    ]
-    weakened = []
-    for head, ref in inputs["exposures"]:
-        scores = WeakenResult.load(folder(ref)).scores
-        weakened.append(
-            Weakened(head["level"], Measured(place(head), tuple(scores[role] for role in settings.targets)))
-        )
-    answered = [
-        Answered(a["format"], a["device"], Ref(*a["artifact"]), Ref(*ref), folder(ref) / RESPONSES)
-        for a, ref in inputs["answers"]
-    ]
-    result = run_compare(settings, measured, weakened, answered)
-    result.save(context.draft)
-    rows = {"across_targets": result.across_targets, "comparisons": result.comparisons, "same_file": result.same_file}
-    return {name: len(found) for name, found in rows.items()}
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Compare(Job[CompareResult]):
+    """Compare the measurements that could be made. weakened: at weaker exposures. answers: of the first target."""
+
+    kind: ClassVar[str] = "compare"
+    result: ClassVar[type[CompareResult]] = CompareResult
+
+    settings: CompareSettings
+    measures: tuple[Measure, ...]
+    weakened: tuple[Weaken, ...]
+    answers: tuple[TargetQuery, ...]
+
+    @property
+    def label(self) -> str:
+        """See `Job`."""
+        return "compare formats, devices and attacks"
+
+    def run(self, context: Context) -> CompareResult:
+        """See the class."""
+        roles = self.settings.targets
+        measured = [Measured.of(one.settings.place, context.read(one), roles) for one in self.measures]
+        weakened = []
+        for one in self.weakened:
+            scores = context.read(one).scores
+            held = Measured(one.measure.settings.place, tuple(scores[role] for role in roles))
+            weakened.append(Weakened(one.level, held))
+        answered = [
+            Answered(
+                one.format, one.device, one.query.source.ref, one.query.ref, partial(_responses, context, one.query)
+            )
+            for one in self.answers
+        ]
+        return run_compare(self.settings, measured, weakened, answered)
+
+
+def _responses(context: Context, query: Query) -> npt.NDArray[np.floating[Any]]:
+    return context.read(query).responses
 
 
 def run_compare(

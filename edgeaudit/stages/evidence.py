@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +18,15 @@ from edgeaudit.config.exposures import Level
 from edgeaudit.config.views import parse_view
 from edgeaudit.errors import AttackError
 from edgeaudit.filetypes.artifact import Artifact
-from edgeaudit.graph.job import Ref
-from edgeaudit.graph.store import Store
+from edgeaudit.graph.executor import AnyJob
+from edgeaudit.graph.job import Context
 from edgeaudit.leakage.outputs import OutputGrid, output_grid
 from edgeaudit.leakage.rows import Accuracy
-from edgeaudit.population.base import NULL, Population, Role
-from edgeaudit.stages.query import RESPONSES
-from edgeaudit.stages.traces import StoredTrace
-from edgeaudit.stages.view import VIEWS
+from edgeaudit.population.base import NULL, Role
+from edgeaudit.stages.population import DrawPopulation
+from edgeaudit.stages.query import Query
+from edgeaudit.stages.traces import TraceJob
+from edgeaudit.stages.view import View
 from edgeaudit.tasks import CLASSIFICATION, Task
 
 __all__ = ["Answers", "Case", "EvidenceSettings", "accuracy"]
@@ -33,61 +34,32 @@ __all__ = ["Answers", "Case", "EvidenceSettings", "accuracy"]
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+JobT = TypeVar("JobT", bound=AnyJob)
 
 
 @dataclass(frozen=True)
 class EvidenceSettings:
     """Which answers are evidence, and how they are seen.
 
-    population: the job that drew it. seed: of the draw of every model.
-    targets, nulls: (role, query job) of each. shadows: query jobs; shadow_roles: whose they are, in the same order.
-    exposure, floor: as in `ShadowAnswers`.
-    views, traces: name -> the key of a query job -> the job that queried the same artifact with views, or examined it.
+    seed: of the draw of every model. targets, nulls: role and query of each. shadows: queries; shadow_roles: whose
+    they are, in the same order. exposure, floor: as in `ShadowAnswers`.
+    views, traces: name -> a query, and the job that queried the same artifact with views, or examined it.
     """
 
-    population: Ref
+    population: DrawPopulation
     seed: int
-    targets: tuple[tuple[Role, Ref], ...]
-    nulls: tuple[tuple[Role, Ref], ...]
-    shadows: tuple[Ref, ...]
+    targets: tuple[tuple[Role, Query], ...]
+    nulls: tuple[tuple[Role, Query], ...]
+    shadows: tuple[Query, ...]
     shadow_roles: tuple[Role, ...]
     exposure: Exposure
     floor: float
-    views: Mapping[str, Mapping[str, Ref]]
-    traces: Mapping[str, Mapping[str, Ref]]
-
-    @classmethod
-    def from_inputs(cls, inputs: Mapping[str, Any]) -> EvidenceSettings:
-        """From a job's inputs, which are JSON."""
-        return cls(
-            population=_ref(inputs["population"]),
-            seed=inputs["seed"],
-            targets=_roles(inputs["targets"]),
-            nulls=_roles(inputs["nulls"]),
-            shadows=tuple(_ref(shadow) for shadow in inputs["shadows"]),
-            shadow_roles=tuple(inputs["shadow_roles"]),
-            exposure=inputs["exposure"],
-            floor=inputs["floor"],
-            views=_by_query(inputs["views"]),
-            traces=_by_query(inputs["traces"]),
-        )
+    views: tuple[tuple[str, tuple[tuple[Query, View], ...]], ...] = ()
+    traces: tuple[tuple[str, tuple[tuple[Query, TraceJob], ...]], ...] = ()
 
     def with_answers_alone(self) -> EvidenceSettings:
         """The same without views and traces."""
-        return replace(self, views={}, traces={})
-
-
-def _ref(ref: Sequence[str]) -> Ref:
-    kind, key = ref
-    return Ref(kind, key)
-
-
-def _roles(pairs: Sequence[tuple[Role, Sequence[str]]]) -> tuple[tuple[Role, Ref], ...]:
-    return tuple((role, _ref(ref)) for role, ref in pairs)
-
-
-def _by_query(named: Sequence[tuple[str, Sequence[tuple[str, Sequence[str]]]]]) -> dict[str, dict[str, Ref]]:
-    return {name: {query: _ref(ref) for query, ref in refs} for name, refs in named}
+        return replace(self, views=(), traces=())
 
 
 @dataclass(frozen=True)
@@ -123,11 +95,11 @@ class Case:
 class Answers:
     """What one format's models answered, at the audit's exposure or a weaker level. The shadows' are held once."""
 
-    def __init__(self, settings: EvidenceSettings, store: Store, level: Level | None = None) -> None:
+    def __init__(self, settings: EvidenceSettings, context: Context, level: Level | None = None) -> None:
         self.settings = settings
-        self._store = store
+        self._context = context
         self._seen = Seen(settings.exposure, level)
-        self._population = Population(store.entry(*settings.population).folder)
+        self._population = context.read(settings.population)
         self.task: Task = CLASSIFICATION
         self.queried = self._population.queried
         self.labels = self._population.labels[self.queried]
@@ -168,7 +140,7 @@ class Answers:
         """The evidence on each null target."""
         return (self.case(role, query) for role, query in self.settings.nulls)
 
-    def case(self, role: Role, query: Ref) -> Case:
+    def case(self, role: Role, query: Query) -> Case:
         """The evidence on one target, from its query job."""
         (answers, own), trained = self._responses(query), self.trained(role)
         manifest = self._artifact(query).manifest
@@ -179,7 +151,7 @@ class Answers:
             answers,
             None if grid is None else grid.of_target,
             views,
-            {name: TargetTrace(*self._trace(refs.get(query[1]))) for name, refs in self.settings.traces.items()},
+            {name: TargetTrace(*self._trace(_of(query, pairs))) for name, pairs in self.settings.traces},
         )
         shadow_grid = None if grid is None else grid.of_shadows
         outside = np.flatnonzero(~trained[self.n_audited :]) + self.n_audited
@@ -236,19 +208,19 @@ class Answers:
             self._parts.append((where, part))
         return part
 
-    def _artifact(self, query: Ref) -> Artifact:
+    def _artifact(self, query: Query) -> Artifact:
         """The artifact of a query."""
-        return Artifact.load(self._store.entry(*self._store.entry(*query).about["inputs"]["source"]).folder)
+        return self._context.read(query.source).artifact
 
-    def _responses(self, query: Ref) -> tuple[FloatArray, OutputGrid]:
+    def _responses(self, query: Query) -> tuple[FloatArray, OutputGrid]:
         """float64 [records, outputs] at the audit's exposure, and the grid of what the artifact itself answered."""
-        raw = np.load(self._store.entry(*query).folder / RESPONSES)
+        raw = np.asarray(self._context.read(query).responses)
         return self._exposed(raw, query), output_grid(raw)
 
-    def _views(self, query: Ref) -> list[FloatArray]:
+    def _views(self, query: Query) -> list[FloatArray]:
         """Answers of the artifact of `query` to each query of each view, float64 [records, outputs]."""
-        folders = [self._store.entry(*refs[query[1]]).folder for refs in self.settings.views.values()]
-        return [self._exposed(one, query) for folder in folders for one in np.load(folder / VIEWS)]
+        jobs = [_required(query, pairs) for _, pairs in self.settings.views]
+        return [self._exposed(np.asarray(one), query) for job in jobs for one in self._context.read(job).responses]
 
     def _no_views(self) -> list[FloatArray]:
         return [self._shadows for _ in self._view_names]
@@ -256,30 +228,30 @@ class Answers:
     @property
     def _view_names(self) -> list[str]:
         """The view of each query, in the order of `_views`."""
-        return [view for view in self.settings.views for _ in range(parse_view(view).queries)]
+        return [view for view, _ in self.settings.views for _ in range(parse_view(view).queries)]
 
     @cached_property
     def _shadow_traces(self) -> dict[str, ShadowTrace]:
         """Held once, since they are every target's."""
-        numbers = {query[1]: number for number, query in enumerate(self.settings.shadows)}
+        numbers = {query.key: number for number, query in enumerate(self.settings.shadows)}
         found = {}
-        for name, refs in self.settings.traces.items():
-            examined = {numbers[key]: self._trace(ref)[0] for key, ref in refs.items() if key in numbers}
+        for name, pairs in self.settings.traces:
+            examined = {numbers[query.key]: self._trace(job)[0] for query, job in pairs if query.key in numbers}
             width = next((values.shape[1] for values in examined.values()), 1)
             found[name] = ShadowTrace((len(self.queried), width), examined)
         return found
 
-    def _trace(self, ref: Ref | None) -> tuple[FloatArray, FloatArray]:
+    def _trace(self, job: TraceJob | None) -> tuple[FloatArray, FloatArray]:
         """Values [queried, d] and their queries [queried] from a job; NaN and 0 where it did not look."""
         n = len(self.queried)
-        if ref is None:
+        if job is None:
             return np.full((n, 1), np.nan), np.zeros(n)
-        found = StoredTrace.load(self._store.entry(*ref).folder)
+        found = self._context.read(job)
         values, queries = np.full((n, found.values.shape[1]), np.nan), np.zeros(n)
         values[found.places], queries[found.places] = found.values, found.queries
         return values, queries
 
-    def _exposed(self, stored: npt.NDArray[np.float32], query: Ref) -> FloatArray:
+    def _exposed(self, stored: npt.NDArray[np.float32], query: Query) -> FloatArray:
         """Stored answers of the artifact of `query`, float64 as the attacker sees them."""
         artifact, exposure = self._artifact(query), self.settings.exposure
         given: Exposure = "probabilities" if artifact.manifest.softmax_inside else "logits"
@@ -287,6 +259,17 @@ class Answers:
             raise AttackError(f"{artifact.path.name} answers probabilities; threat.exposure cannot be logits")
         answers = stored.astype(np.float64)
         return self._seen.of(answers if exposure == given else self.task.probabilities(answers, given))
+
+
+def _of(query: Query, pairs: Sequence[tuple[Query, JobT]]) -> JobT | None:
+    """The job that belongs to a query, if any."""
+    return next((job for own, job in pairs if own.key == query.key), None)
+
+
+def _required(query: Query, pairs: Sequence[tuple[Query, JobT]]) -> JobT:
+    if (job := _of(query, pairs)) is None:
+        raise AttackError(f"{query.label} was not queried with views")
+    return job
 
 
 def accuracy(answers: Answers) -> Accuracy:

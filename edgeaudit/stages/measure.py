@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,10 @@ import numpy.typing as npt
 from edgeaudit.attacks.base import Attack, Scorer, Scores
 from edgeaudit.attacks.cm_mia import CmMia
 from edgeaudit.attacks.many_queries import queries_of, with_views
-from edgeaudit.attacks.registry import find_attack, make_attack
+from edgeaudit.attacks.registry import ATTACKS, find_attack, make_attack
 from edgeaudit.attacks.selection import SelectionName, SelectionRule, select
 from edgeaudit.attacks.threshold import Threshold, learn_threshold
-from edgeaudit.graph.job import JobContext
+from edgeaudit.graph.job import Context, Cost, Job, unkeyed
 from edgeaudit.leakage.epsilon import split_epsilon_bound
 from edgeaudit.leakage.intervals import delong
 from edgeaudit.leakage.metrics import Figure, figures, unresolved
@@ -45,7 +45,7 @@ from edgeaudit.stages.p_values import calibrate, claims, histograms, verdicts
 from edgeaudit.stages.scores import StoredScores, TargetScores, named_p_values, named_scores, save_scores
 
 __all__ = [
-    "CmMiaSettings", "Fits", "MeasureFindings", "MeasureResult", "MeasureSettings", "attack_of", "measure",
+    "CmMiaSettings", "Fits", "Measure", "MeasureFindings", "MeasureResult", "MeasureSettings", "attack_of",
     "run_measure", "true_class_granularity", "with_queries",
 ]  # fmt: skip
 
@@ -70,12 +70,6 @@ class CmMiaSettings:
     d0: float | None
     cutoffs: tuple[float, ...]
 
-    @classmethod
-    def from_inputs(cls, table: Mapping[str, Any]) -> CmMiaSettings:
-        """From a job's inputs, where `d0` may be `eb`."""
-        common = {name: table[name] for name in ("fraction", "neighbours", "alpha", "beta")}
-        return cls(**common, d0=None if table["d0"] == "eb" else float(table["d0"]), cutoffs=tuple(table["cutoffs"]))
-
 
 @dataclass(frozen=True)
 class MeasureSettings:
@@ -92,19 +86,6 @@ class MeasureSettings:
     attacks: tuple[str, ...]
     cm_mia: CmMiaSettings
     settings: Mapping[str, Mapping[str, Any]]
-
-    @classmethod
-    def from_inputs(cls, inputs: Mapping[str, Any]) -> MeasureSettings:
-        """From a job's inputs, which are JSON."""
-        return cls(
-            EvidenceSettings.from_inputs(inputs),
-            Place(inputs["format"], inputs["device"], inputs["shadow_match"]),
-            inputs["mode"],
-            inputs["members_drawn"],
-            tuple(inputs["attacks"]),
-            CmMiaSettings.from_inputs(inputs["cm_mia"]),
-            inputs["settings"],
-        )
 
     @property
     def seed(self) -> int:
@@ -153,12 +134,35 @@ class MeasureResult:
         return cls(read_json(folder / _FILE, MeasureFindings), StoredScores(folder))
 
 
-def measure(context: JobContext) -> Mapping[str, Any]:
-    """Run every attack on one format's responses; see `MeasureResult.save` for what is written."""
-    settings = MeasureSettings.from_inputs(context.inputs)
-    result = run_measure(settings, Answers(settings.evidence, context.store))
-    result.save(context.draft)
-    return {"rows": len(result.findings.leakage)}
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Measure(Job[MeasureResult]):
+    """Run every attack on one format's responses. local: whether they are of this machine, for people."""
+
+    kind: ClassVar[str] = "measure"
+    result: ClassVar[type[MeasureResult]] = MeasureResult
+
+    settings: MeasureSettings
+    local: bool = unkeyed(default=True)
+
+    @property
+    def label(self) -> str:
+        """See `Job`."""
+        place = self.settings.place
+        where = "" if self.local else f" on {place.device}"
+        return f"measure {place.format}{where} ({place.shadow_match} shadows)"
+
+    def code(self) -> tuple[str, ...]:
+        """The attacks."""
+        return tuple(ATTACKS.module(name) for name in self.settings.attacks)
+
+    def cost(self) -> Cost:
+        """By the number of shadows."""
+        evidence = self.settings.evidence
+        return Cost((evidence.population.key, len(evidence.shadows)))
+
+    def run(self, context: Context) -> MeasureResult:
+        """See the class."""
+        return run_measure(self.settings, Answers(self.settings.evidence, context))
 
 
 def run_measure(settings: MeasureSettings, answers: Answers) -> MeasureResult:

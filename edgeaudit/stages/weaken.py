@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 from edgeaudit.attacks.base import Attack
 from edgeaudit.attacks.evidence import FloatArray
@@ -13,17 +13,18 @@ from edgeaudit.attacks.exposure import unreadable
 from edgeaudit.attacks.many_queries import queries_of
 from edgeaudit.config.exposures import Level, parse_level
 from edgeaudit.errors import AttackError
-from edgeaudit.graph.job import JobContext
+from edgeaudit.graph.executor import AnyJob
+from edgeaudit.graph.job import Context, Cost, Job
 from edgeaudit.leakage.comparisons import METRICS
 from edgeaudit.leakage.metrics import Figure, figures, unresolved
 from edgeaudit.leakage.outputs import Granularity
 from edgeaudit.leakage.rows import LeakageRow, Series
 from edgeaudit.stages.evidence import Answers, Case
 from edgeaudit.stages.json_files import read_json, write_json
-from edgeaudit.stages.measure import Fits, MeasureSettings, attack_of, true_class_granularity, with_queries
+from edgeaudit.stages.measure import Fits, Measure, MeasureSettings, attack_of, true_class_granularity, with_queries
 from edgeaudit.stages.scores import StoredScores, TargetScores, save_scores
 
-__all__ = ["WeakenFindings", "WeakenResult", "WeakenSettings", "expose", "run_weaken"]
+__all__ = ["Weaken", "WeakenFindings", "WeakenResult", "WeakenSettings", "run_weaken"]
 
 _FILE = "exposure.json"
 
@@ -34,11 +35,6 @@ class WeakenSettings:
 
     measure: MeasureSettings
     level: Level
-
-    @classmethod
-    def from_inputs(cls, inputs: Mapping[str, Any]) -> WeakenSettings:
-        """From a job's inputs, which are JSON."""
-        return cls(MeasureSettings.from_inputs(inputs), parse_level(inputs["level"]))
 
     def series(self, attack: str, variant: str) -> Series:
         """What figures of this variant are of."""
@@ -71,12 +67,40 @@ class WeakenResult:
         return cls(read_json(folder / _FILE, WeakenFindings), StoredScores(folder))
 
 
-def expose(context: JobContext) -> Mapping[str, Any]:
-    """Run every attack on one format's responses as one weaker level shows them."""
-    settings = WeakenSettings.from_inputs(context.inputs)
-    result = run_weaken(settings, Answers(settings.measure.evidence, context.store, settings.level))
-    result.save(context.draft)
-    return {"rows": len(result.findings.leakage)}
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Weaken(Job[WeakenResult]):
+    """Run every attack on one format's responses as one weaker level shows them.
+
+    measure: the measurement at the audit's own exposure; its answers are read, and nothing that it made. level: a name.
+    """
+
+    kind: ClassVar[str] = "weaken"
+    result: ClassVar[type[WeakenResult]] = WeakenResult
+
+    measure: Measure
+    level: str
+
+    @property
+    def label(self) -> str:
+        """See `Job`."""
+        return f"{self.level} of {self.measure.settings.place.format}"
+
+    def reads(self) -> tuple[AnyJob, ...]:
+        """What the measurement reads."""
+        return self.measure.needs
+
+    def code(self) -> tuple[str, ...]:
+        """The attacks."""
+        return self.measure.code()
+
+    def cost(self) -> Cost:
+        """By the number of shadows, and the level."""
+        return Cost((*self.measure.cost().group, self.level))
+
+    def run(self, context: Context) -> WeakenResult:
+        """See the class."""
+        settings = WeakenSettings(self.measure.settings, parse_level(self.level))
+        return run_weaken(settings, Answers(settings.measure.evidence, context, settings.level))
 
 
 def run_weaken(settings: WeakenSettings, answers: Answers) -> WeakenResult:

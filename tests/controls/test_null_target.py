@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,12 @@ import pytest
 from edgeaudit.controls.null_target import null_target, null_target_together
 from edgeaudit.leakage.intervals import delong
 from edgeaudit.leakage.paired import auc_difference
+from edgeaudit.leakage.rows import NullControlRow, TogetherNullRow
 
 
-def _row(p: float | None, **changes: Any) -> dict[str, Any]:
-    row = {
-        "format": "torch-fp32", "device": "local", "attack": "cm-mia", "variant": "t", "shadow_match": "matched",
-        "target": "null-target", "value": 0.52, "low": 0.48, "high": 0.56, "p_value": p, "n_members": 100,
-        "n_nonmembers": 100,
-    }  # fmt: skip
-    return row | changes
+def _row(p: float | None, **changes: Any) -> NullControlRow:
+    row = NullControlRow("torch-fp32", "local", "cm-mia", "t", "matched", "null-target", 0.52, 0.48, 0.56, p, 100, 100)
+    return replace(row, **changes)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +33,7 @@ def test_holm_over_formats(p_values: tuple[float, ...], statuses: tuple[str, ...
     rows = [_row(p, format=f"format-{i}") for i, p in enumerate(p_values)]
     found = null_target(rows, 1, "matched")
     assert tuple(f.status for f in found) == statuses
-    assert [f.format for f in found] == [row["format"] for row in rows]
+    assert [f.format for f in found] == [row.format for row in rows]
 
 
 def test_only_the_headline_attack_with_the_audits_own_shadows_is_judged() -> None:
@@ -61,7 +59,7 @@ def test_what_was_not_run_is_said_and_does_not_fail() -> None:
 
 def test_every_combined_attack_is_judged() -> None:
     rows = [
-        _row(p, format="torch-fp32 + litert-int8", attack=attack, variant="")
+        TogetherNullRow("torch-fp32 + litert-int8", attack, "", "null-target", 0.52, 0.48, 0.56, p, 100, 100)
         for p, attack in ((0.2, "compleak-sr"), (0.0004, "joint-offline"), (None, "mean-score"))
     ]
     found = null_target_together(rows)

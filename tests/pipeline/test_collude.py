@@ -13,7 +13,7 @@ from edgeaudit.pipeline.measurement import choose_attacks
 from edgeaudit.pipeline.plan import Plan, make_plan
 from edgeaudit.population.base import Population
 from edgeaudit.population.build import build_population
-from edgeaudit.stages.attack_jobs import Collude, HeldSet
+from edgeaudit.stages.collude import Collude, FormatSet
 from edgeaudit.stages.population import DrawPopulation
 
 FORMATS = ["onnx-fp32", "litert-int8", "torch-fp32"]
@@ -59,9 +59,11 @@ def test_it_reads_the_audit_s_own_measurements_of_the_formats_named(population: 
     plan, job = _job(population, together=["litert-int8", "torch-fp32"])
     assert job is not None
     own = {p.use.id: p.measures["matched"] for p in plan.formats}
-    assert job.needs == (own["torch-fp32"], own["litert-int8"])
-    assert job.shadow_match == "matched"
-    assert job.sets == (HeldSet(("torch-fp32", "litert-int8"), ("torch-fp32", "litert-int8"), None),)
+    assert {need.ref for need in job.needs if need.kind == "measure"} == {
+        own[name].ref for name in ("torch-fp32", "litert-int8")
+    }
+    assert job.settings.shadow_match == "matched"
+    assert job.settings.sets == (FormatSet(("torch-fp32", "litert-int8"), ("torch-fp32", "litert-int8"), None),)
     assert _job(population)[1] is None
 
 
@@ -69,7 +71,7 @@ def test_what_failed_is_left_out_and_said(population: Population) -> None:
     sets = [["torch-fp32", "litert-int8"], FORMATS]
     _, job = _job(population, ("litert-int8",), together=sets)
     assert job is not None
-    two, three = job.sets
+    two, three = job.settings.sets
     assert (two.formats, two.note) == (("torch-fp32",), "not run: litert-int8 failed")
     assert (three.formats, three.note) == (("torch-fp32", "onnx-fp32"), "without litert-int8, which failed")
     assert _job(population, tuple(FORMATS), together=sets)[1] is None

@@ -433,7 +433,7 @@ def test_weaker_exposures_read_what_is_there(population: Population) -> None:
             assert weaken.ref in weaker.jobs
             assert _refs(weaken.needs) == _refs(measured.needs)
             assert {need.kind for need in weaken.needs} == {"population", "query"}
-            assert (weaken.level, weaken.measure.format) == (level, planned.use.id)
+            assert (weaken.level, weaken.measure.settings.place.format) == (level, planned.use.id)
     one = _plan(population, threat=threat | {"weaker": "top-3"})
     assert set(one.jobs) < set(weaker.jobs)
 
@@ -445,13 +445,11 @@ def test_a_comparison_has_the_exposures_that_could_be_measured(population: Popul
     comparison = compare_job(plan, lambda job: job not in lost)
     assert comparison is not None
     # Without a measurement there is nothing to compare the first format's exposures with.
-    assert [(head.format, head.level) for head, _ in comparison.exposures] == [(FORMATS[1], "top-3")]
+    assert [(one.measure.settings.place.format, one.level) for one in comparison.weakened] == [(FORMATS[1], "top-3")]
     measured = (second.measures["matched"], second.exposures["top-3"])
-    assert [measure for _, measure in comparison.measures] == [measured[0]]
-    assert [(one.artifact, one.query) for one in comparison.answers] == [
-        (first.artifact, first.target_query), (second.artifact, second.target_query)
-    ]  # fmt: skip
-    answers = (one for planned in plan.formats for one in (planned.artifact, planned.target_query))
+    assert list(comparison.measures) == [measured[0]]
+    answers = [first.target_query, second.target_query]
+    assert [one.query for one in comparison.answers] == answers
     assert _refs(comparison.needs) == _refs((*measured, *answers))
 
 
