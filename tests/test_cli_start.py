@@ -50,9 +50,16 @@ def test_help_of_a_verb_imports_nothing_of_edgeaudits_that_is_heavy(arguments: s
     assert not _imported(_run(arguments)) & {*HEAVY} - {"pydantic"}
 
 
-@pytest.mark.parametrize("arguments", ["formats", "devices list", "devices show raspberry-pi-4", "environments list"])
+@pytest.mark.parametrize(
+    "arguments", ["formats", "attacks", "devices list", "devices show raspberry-pi-4", "environments list"]
+)
 def test_listings_import_no_plots_and_no_statistics(arguments: str) -> None:
     assert not _imported(_run(arguments)) & {"matplotlib", "scipy.stats", "sklearn", "jinja2", "torch", "onnx"}
+
+
+def test_planning_imports_no_plots_and_no_statistics() -> None:
+    light = {"matplotlib", "scipy.stats", "scipy.optimize", "sklearn", "jinja2", "torch", "onnx"}
+    assert not _imported("import edgeaudit.pipeline.audit, edgeaudit.cli.progress") & light
 
 
 def _complete(line: str, folder: Path, **more: str) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from edgeaudit.attacks.base import Attack, AttackSpec, Needs, Scores
 from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, ShadowAnswers
@@ -72,7 +72,7 @@ class _Gaussians:
         if self.inside is not None:
             return Scores(self.inside.log_density(phi) - self.outside.log_density(phi))
         z = (phi - self.outside.mean) / np.sqrt(self.outside.variance)
-        return Scores(z, nominal=np.asarray(stats.norm.sf(z), dtype=np.float64))
+        return Scores(z, nominal=np.asarray(scipy.stats.norm.sf(z), dtype=np.float64))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from edgeaudit.attacks.evidence import BoolArray, FloatArray, IntArray
 from edgeaudit.attacks.out_statistics import out_statistics
@@ -195,7 +195,7 @@ class ModeratedNull:
         the null variance.
         """
         z = (target - self.mean) / self.deviation
-        p_value = np.asarray(stats.t.sf(z, self.df), dtype=np.float64)
+        p_value = np.asarray(scipy.stats.t.sf(z, self.df), dtype=np.float64)
         score = np.sign(z) * (-np.log(2) - log_t_sf(np.abs(z), self.df))
         return ModeratedT(z, self.df, p_value, score, self.prior)
 
@@ -206,11 +206,11 @@ def log_t_sf(z: FloatArray, df: FloatArray) -> FloatArray:
     Beyond the range of doubles: with w = pdf(z) (df + z^2) / (df z), integration by parts gives
     w = integral from z of pdf(t) (1 + 1/t^2) dt, hence sf = w / (1 + 1/z^2) up to a relative 2/z^4.
     """
-    sf = np.asarray(stats.t.sf(z, df), dtype=np.float64)
+    sf = np.asarray(scipy.stats.t.sf(z, df), dtype=np.float64)
     tail = sf < 1e-290
     log_sf = np.log(np.where(tail, 1.0, sf))
     if tail.any():
         far, nu = z[tail], df[tail]
-        log_w = stats.t.logpdf(far, nu) + np.log(1 / far + far / nu)
+        log_w = scipy.stats.t.logpdf(far, nu) + np.log(1 / far + far / nu)
         log_sf[tail] = log_w - np.log1p(far**-2.0)
     return log_sf

@@ -14,8 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 from edgeaudit.errors import ArtifactError, DataError
 from edgeaudit.filetypes.artifact import Artifact, Layout, Manifest, TensorSpec, file_sha256
@@ -293,14 +292,14 @@ def _require_accuracy(
     accuracy = float(right.mean())
     best, better = _best_preprocessing(runtime, population, sample)
     gained = int((better & ~right).sum()), int((right & ~better).sum())
-    if better.mean() - accuracy > _BETTER and stats.binomtest(gained[0], sum(gained), 0.5).pvalue < _LEVEL:
+    if better.mean() - accuracy > _BETTER and scipy.stats.binomtest(gained[0], sum(gained), 0.5).pvalue < _LEVEL:
         raise ArtifactError(
             f"data.preprocessing does not fit {name}: it answers {accuracy:.1%} of {n:,} nonmembers right as they are "
             f"given to it now, and {better.mean():.1%} with data.preprocessing: {best}. Set it to what the model was "
             "trained with"
         )
     common = int(np.bincount(sample.labels).max())
-    if stats.binomtest(int(right.sum()), n, min(common / n, 1.0), alternative="greater").pvalue > _LEVEL:
+    if scipy.stats.binomtest(int(right.sum()), n, min(common / n, 1.0), alternative="greater").pvalue > _LEVEL:
         raise ArtifactError(_by_chance(name, answers, sample, accuracy, common / n))
     if stated is not None:
         low, high = clopper_pearson(int(right.sum()), n, 1 - _LEVEL)
@@ -334,7 +333,7 @@ def _by_chance(name: str, answers: FloatArray, sample: _Sample, accuracy: float,
     classes = answers.shape[1]
     pairs = np.zeros((classes, classes))
     np.add.at(pairs, (sample.labels, answers.argmax(axis=1)), 1)
-    labels, places = linear_sum_assignment(-pairs)
+    labels, places = scipy.optimize.linear_sum_assignment(-pairs)
     reached = float(pairs[labels, places].sum() / len(sample.labels))
     # A permutation that is fitted to noise reaches little more than chance; this is far beyond it.
     if reached > max(0.5, 2 * common) and reached > 2 * accuracy:
