@@ -1,4 +1,4 @@
-"""A process of TensorFlow's house, since pytest's own has torch; and small Keras models on digits to use in it."""
+"""A process that may import TensorFlow, since pytest's own has torch; and small Keras models on digits for it."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class ProgressView:
         self._done.add(job.ref)
 
     def _left(self) -> float | None:
-        if self._rates.empty:
+        if self._rates.empty or not self._jobs:
             return None
         todo = [job for ref, job in self._jobs.items() if ref not in self._done]
         trained = next(
@@ -119,7 +119,7 @@ class ProgressView:
         return table
 
     def _line(self) -> None:
-        if self._console.is_terminal or time.monotonic() - self._last_line < _LINE_EVERY:
+        if not self._jobs or self._console.is_terminal or time.monotonic() - self._last_line < _LINE_EVERY:
             return
         self._last_line = time.monotonic()
         parts = [f"{kind} {done}/{total}" for kind in self._kinds() for done, total in [self._counts(kind)]]

@@ -1,4 +1,4 @@
-"""What tests/recipes/test_keras_recipes.py does in a process of TensorFlow's house, and the user's functions in it."""
+"""What test_keras_recipes.py does in a process that may import TensorFlow, and the user's functions in it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,54 @@
+"""What is printed while jobs run, where the output is no terminal."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from edgeaudit.cli.progress import ProgressView
+from edgeaudit.config.data import DataSpec
+from edgeaudit.errors import TrainingError
+from edgeaudit.graph.job import Outcome
+from edgeaudit.recipes.base import Recipe
+from edgeaudit.stages.population import DrawPopulation
+from edgeaudit.stages.train import Train
+
+DRAWN = DrawPopulation(content={}, seed=0, data=DataSpec(source="digits"))
+TARGET, SHADOW = (
+    Train(population=DRAWN, role=role, seed=0, recipe=Recipe("mlp", (2,), 2), check={})
+    for role in ("target", "shadow-0")
+)
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch) -> StringIO:
+    monkeypatch.setattr("edgeaudit.cli.progress._LINE_EVERY", 0.0)
+    return StringIO()
+
+
+@pytest.fixture
+def view(printed: StringIO) -> ProgressView:
+    return ProgressView(Console(file=printed, width=200), workers=1)
+
+
+def test_no_line_is_printed_before_jobs_are_planned(view: ProgressView, printed: StringIO) -> None:
+    view.started(DRAWN)
+    view.finished(DRAWN, Outcome(DRAWN.ref, 2.0))
+    assert printed.getvalue() == ""
+
+
+def test_a_line_counts_the_jobs_of_each_stage_and_tells_the_time_left(view: ProgressView, printed: StringIO) -> None:
+    view.begin({job.ref: job for job in (TARGET, SHADOW)}, stored=set())
+    view.finished(TARGET, Outcome(TARGET.ref, 7.0))
+    assert printed.getvalue() == "train 1/2; about 7 s left\n"
+
+
+def test_a_failure_and_a_repetition_are_said_with_their_reason(view: ProgressView, printed: StringIO) -> None:
+    view.begin({job.ref: job for job in (TARGET, SHADOW)}, stored={SHADOW.ref})
+    view.repeated(SHADOW, TrainingError("damaged"))
+    view.finished(TARGET, Outcome(TARGET.ref, 7.0, TrainingError("lower model.lr")))
+    lines = printed.getvalue().splitlines()
+    assert lines[:2] == ["again: train shadow-0: damaged", "failed: train target: lower model.lr"]
+    assert lines[2] == "train 1/2"
