@@ -4,6 +4,8 @@ Rounds, each from an empty store, until the kills are used up; the last one then
 
     python benchmarks/kill_resume.py examples/digits.yaml --kills 20 --longest 20
 
+With --workers, the main process is left alone and as many of its workers are killed in one audit, at random moments.
+
 Exit code 0 if audit.json is the same but for `created`, `latency` and `timings`.
 """
 
@@ -17,8 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 
 def _command(audit: Path, folder: Path, name: str) -> list[str]:
@@ -37,12 +42,15 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--longest", type=float, default=20.0, help="seconds until a kill, at most")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", action="store_true", help="kill workers of one audit, not the audit")
     arguments = parser.parse_args()
     moments = random.Random(arguments.seed)  # noqa: S311  when to kill is no secret
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         subprocess.run(_command(arguments.audit, folder, "whole"), check=False)
         undisturbed = _audit(folder, "whole")
+        if arguments.workers:
+            return _kill_workers(arguments.audit, folder, arguments.kills, arguments.longest, moments, undisturbed)
         kills, rounds, differ = 0, 0, 0
         while kills < arguments.kills:
             rounds += 1
@@ -58,6 +66,28 @@ def main() -> int:
                 print(f"{name}, kill {kills}: {entries} jobs in the store", flush=True)
             differ += _audit(folder, name) != undisturbed
     print(f"{kills} kills in {rounds} rounds; audit.json differed from the undisturbed run in {differ}")
+    return 1 if differ else 0
+
+
+def _kill_workers(
+    audit: Path, folder: Path, kills: int, longest: float, moments: random.Random, undisturbed: dict[str, Any]
+) -> int:
+    """Kill workers of audits, each from an empty store, until as many are killed; compare the figures of each."""
+    done, rounds, differ = 0, 0, 0
+    while done < kills:
+        rounds += 1
+        name = f"workers-{rounds}"
+        process = subprocess.Popen(_command(audit, folder, name), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None:
+            time.sleep(moments.uniform(0.1, longest))
+            workers = [one for one in psutil.Process(process.pid).children() if process.poll() is None]
+            if workers and done < kills:
+                with suppress(psutil.NoSuchProcess):
+                    moments.choice(workers).kill()
+                    done += 1
+        differ += _audit(folder, name) != undisturbed
+        print(f"{name}: {done} workers killed so far; exit code {process.returncode}", flush=True)
+    print(f"{done} workers killed in {rounds} audits; audit.json differed from the undisturbed run in {differ}")
     return 1 if differ else 0
 
 

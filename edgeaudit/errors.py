@@ -170,12 +170,17 @@ class DamagedEntry(StoreError):
 class JobCrashed(EdgeAuditError):
     """A job ended its worker process (a crash in native code, or killed), or went over a limit of time or memory.
 
-    again: whether it may have been an accident of what ran beside it, so that it is worth one more try.
+    retries: how many more attempts it is worth: 0 beyond a limit, 1 for a crash, which may be due to what ran beside
+    it, more where somebody killed the process.
     """
 
-    def __init__(self, message: str, *, again: bool = False) -> None:
+    def __init__(self, message: str, retries: int = 0) -> None:
         super().__init__(message)
-        self.again = again
+        self.retries = retries
+
+    def __reduce__(self) -> tuple[type[JobCrashed], tuple[str, int]]:
+        # Errors cross process borders; the default would call __init__ with the message alone.
+        return type(self), (str(self), self.retries)
 
 
 class RunError(EdgeAuditError):

@@ -47,6 +47,11 @@ _POLL = 0.5
 """Seconds between two looks at what limited jobs take."""
 _LINES = 6
 """Of a dead worker's log, in the error."""
+_CRASH_RETRIES = 1
+_KILL_RETRIES = 10
+"""Of a job whose process somebody killed: that says nothing of the job."""
+_OOM_COUNTERS = ("/proc/vmstat", "/sys/fs/cgroup/memory.events")
+"""Files with a line `oom_kill <count>`: of the machine, and of the container."""
 _GRACE = 5.0
 """Seconds that a worker has to end by itself."""
 
@@ -56,6 +61,7 @@ class _Task:
     job: AnyJob
     started: float
     log_size: int
+    oom_kills: int
 
 
 class _Worker:
@@ -86,7 +92,7 @@ class _Worker:
 
     def give(self, job: AnyJob) -> None:
         """Send a job. A worker that died while it was idle is found out when its answer is read."""
-        self.task = _Task(job, time.monotonic(), self._log_size())
+        self.task = _Task(job, time.monotonic(), self._log_size(), _oom_kills())
         with suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(job)
 
@@ -109,12 +115,17 @@ class _Worker:
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(_GRACE)
         self.end()
-        label = f"'{task.job.label}' ended its worker process with {_described(self.process.returncode)}"
-        hint = (
-            ". Was it killed for want of memory? Try --workers 1" if self.process.returncode == -signal.SIGKILL else ""
-        )
-        message = f"{label}{hint}. {self._last_lines(task)}The whole log is {self._log}"
-        return Outcome(task.job.ref, time.monotonic() - task.started, JobCrashed(message, again=True))
+        code = self.process.returncode
+        message = f"'{task.job.label}' ended its worker process with {_described(code)}"
+        retries = _CRASH_RETRIES
+        if code in {-signal.SIGKILL, -signal.SIGTERM}:
+            if _oom_kills() > task.oom_kills:
+                message += ", out of memory: try --workers 1, or a machine with more memory"
+            else:
+                message += ", which was sent from outside"
+                retries = _KILL_RETRIES
+        message = f"{message}. {self._last_lines(task)}The whole log is {self._log}"
+        return Outcome(task.job.ref, time.monotonic() - task.started, JobCrashed(message, retries))
 
     def over(self, limits: Limits) -> str | None:
         """What its job takes too much of."""
@@ -273,6 +284,17 @@ def _described(code: int | None) -> str:
         return f"signal {-code} ({signal.Signals(-code).name})"
     except ValueError:
         return f"signal {-code}"
+
+
+def _oom_kills() -> int:
+    """Processes that were killed for want of memory, on this machine or in this container, since it began."""
+    total = 0
+    for path in _OOM_COUNTERS:
+        with suppress(OSError):
+            for line in Path(path).read_text(encoding="ascii").splitlines():
+                name, _, count = line.partition(" ")
+                total += int(count) if name == "oom_kill" else 0
+    return total
 
 
 def _resident(pid: int) -> int:

@@ -26,7 +26,7 @@ class Scheduler:
         self._pending: dict[Ref, AnyJob] = {}
         self._missing: dict[Ref, set[Ref]] = {}
         self._dependents: dict[Ref, list[Ref]] = {}
-        self._crashed: set[Ref] = set()
+        self._crashes: dict[Ref, int] = {}
         self._dropped: set[Ref] = set()
         self._misread: dict[Ref, int] = {}
         wanted = {ref: job for ref, job in self._jobs.items() if not store.has(*ref)}
@@ -49,7 +49,7 @@ class Scheduler:
 
     def _alone(self, ref: Ref) -> bool:
         """Whether nothing may run beside it: it measures the machine, or ended its process when it ran with others."""
-        return self._pending[ref].exclusive or ref in self._crashed
+        return self._pending[ref].exclusive or ref in self._crashes
 
     def take_ready(self, count: int, *, idle: bool) -> Iterator[AnyJob]:
         """Up to `count` jobs that can run now, in plan order.
@@ -66,11 +66,11 @@ class Scheduler:
     def repeat(self, job: AnyJob, outcome: Outcome) -> AnyJob | None:
         """The job that is run again in place of giving up, and so no end of `job`; None where there is none.
 
-        A job that ended its process is tried once more, alone; limits are no accident and are not tried again. A
+        A job that ended its process is run again alone, as often as its error is worth; one beyond a limit is not. A
         damaged entry of the store is dropped and made again, once, and whoever read it waits for that.
         """
-        if isinstance(outcome.error, JobCrashed) and outcome.error.again and job.ref not in self._crashed:
-            self._crashed.add(job.ref)
+        if isinstance(outcome.error, JobCrashed) and self._crashes.get(job.ref, 0) < outcome.error.retries:
+            self._crashes[job.ref] = self._crashes.get(job.ref, 0) + 1
             self._await(job.ref, job, set())
             self._ready.append(job.ref)
             return job

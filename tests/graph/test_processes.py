@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from edgeaudit.errors import DataError, JobCrashed
+from edgeaudit.graph import processes
 from edgeaudit.graph.executor import AnyJob, Limits, RunResult
 from edgeaudit.graph.processes import LocalProcesses
 from edgeaudit.graph.store import Store
@@ -99,6 +100,28 @@ def test_what_crashed_once_is_done_the_second_time(tmp_path: Path) -> None:
     result = _run(store, crash, after)
     assert result.errors == {}
     assert store.read(after).words == "ended 1 times after"
+
+
+def test_a_process_that_somebody_kills_again_and_again_is_no_fault_of_its_job(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    crash = Crash(by=SIGKILL, times=4, counter=str(tmp_path / "count"))
+    assert _run(store, crash).errors == {}
+    assert store.read(crash).words == "ended 4 times"
+
+
+def test_want_of_memory_is_told_from_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system counts the processes that it killed for want of memory."""
+    counter, count = tmp_path / "counter", tmp_path / "count"
+    counter.write_text("pgfault 12\noom_kill 3\n", encoding="utf-8")
+    assert processes._oom_kills() >= 0
+    monkeypatch.setattr(processes, "_OOM_COUNTERS", (str(counter), str(tmp_path / "missing")))
+    assert processes._oom_kills() == 3
+    counts = iter([3, 4, 4, 5])
+    monkeypatch.setattr(processes, "_oom_kills", lambda: next(counts))
+    crash = Crash(by=SIGKILL, times=9, counter=str(count))
+    result = _run(Store(tmp_path / "store"), crash, workers=1)
+    assert "with signal 9 (SIGKILL), out of memory: try --workers 1" in str(result.errors[crash.ref])
+    assert count.read_text(encoding="utf-8") == "2"
 
 
 def test_a_job_over_its_time_is_ended_and_not_tried_again(tmp_path: Path) -> None:

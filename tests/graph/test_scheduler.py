@@ -42,7 +42,7 @@ def test_a_crashed_job_comes_again_alone_before_exclusive_ones_and_only_once(tmp
     crashed, other, alone = Say(words="crashed"), Say(words="other"), Say(words="alone", alone=True)
     scheduler = Scheduler(Store(tmp_path), graph(crashed, other, alone))
     assert _labels(scheduler, 1, idle=True) == ["crashed"]
-    died = Outcome(crashed.ref, 0.1, JobCrashed("died", again=True))
+    died = Outcome(crashed.ref, 0.1, JobCrashed("died", 1))
     assert scheduler.repeat(crashed, died) is crashed
     assert _labels(scheduler, 2, idle=True) == ["other"]
     scheduler.finish(other, Outcome(other.ref, 0.1))
