@@ -44,6 +44,8 @@ _KIND = re.compile(r"[a-z][a-z0-9-]*")
 _KEY = re.compile(r"[0-9a-f]{40}")
 _FOREIGN_DRAFT = 7 * 86_400
 """Seconds after which another host's draft is taken for abandoned."""
+_OLD_LOG = 30 * 86_400
+"""Seconds after which what a worker printed is removed."""
 
 
 @dataclass(frozen=True)
@@ -227,13 +229,18 @@ class Store:
         return folder
 
     def sweep(self) -> int:
-        """Remove drafts whose writer no longer lives, and parts of entries that are there; returns how many drafts.
+        """Remove drafts whose writer no longer lives, parts of entries that are there, and logs of a month ago.
+
+        Returns how many drafts.
 
         Whether a writer on another host lives cannot be known from here: its drafts go after seven days.
         """
         for folder in (self.root / ".partial").glob("*-*"):
             if self.has(*folder.name.rsplit("-", 1)):
                 shutil.rmtree(folder, ignore_errors=True)
+        for log in (self.root / "logs").glob("*"):
+            if _is_older(log, _OLD_LOG):
+                log.unlink(missing_ok=True)
         removed = 0
         for draft in (self.root / ".tmp").iterdir():
             if not _lives(draft):
@@ -364,6 +371,14 @@ def _writer(pid: int) -> str:
     return f"{_host()}-{pid}-{int(psutil.Process(pid).create_time())}"
 
 
+def _is_older(path: Path, seconds: float) -> bool:
+    """Whether nothing was written to it for so long; False where that cannot be known."""
+    try:
+        return time.time() - path.lstat().st_mtime > seconds
+    except OSError:
+        return False
+
+
 def _lives(draft: Path) -> bool:
     """Whether the writer that a draft is named after is still at work, as far as can be known."""
     host, _, rest = draft.name.partition("-")
@@ -372,9 +387,7 @@ def _lives(draft: Path) -> bool:
     if not (pid.isdecimal() and started.isdecimal()):
         return False
     if host != _host():
-        with suppress(OSError):
-            return time.time() - draft.stat().st_mtime < _FOREIGN_DRAFT
-        return True
+        return not _is_older(draft, _FOREIGN_DRAFT)
     try:
         process = psutil.Process(int(pid))
         # A second either way: the clock that starts are told by may be set while we run.

@@ -112,6 +112,17 @@ def test_drafts_of_another_host_are_left_alone_for_a_week(tmp_path: Path) -> Non
     assert store.sweep() == 1
 
 
+def test_logs_of_a_month_ago_are_swept(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    old, new = (store.logs() / name for name in ("worker-1-1.log", "worker-2-2.log"))
+    for log in (old, new):
+        log.write_text("said", encoding="utf-8")
+    month_ago = time.time() - 31 * 86_400
+    os.utime(old, (month_ago, month_ago))
+    store.sweep()
+    assert list(store.logs().iterdir()) == [new]
+
+
 def test_a_host_is_told_by_its_name_and_what_its_process_ids_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     here = store_module._host()
     assert here == store_module._host()
