@@ -77,7 +77,9 @@ def _kill_workers(
     while done < kills:
         rounds += 1
         name = f"workers-{rounds}"
-        process = subprocess.Popen(_command(audit, folder, name), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        output = folder / f"{name}.log"
+        with output.open("wb") as file:
+            process = subprocess.Popen(_command(audit, folder, name), stdout=file, stderr=subprocess.STDOUT)
         while process.poll() is None:
             time.sleep(moments.uniform(0.1, longest))
             workers = [one for one in psutil.Process(process.pid).children() if process.poll() is None]
@@ -85,6 +87,9 @@ def _kill_workers(
                 with suppress(psutil.NoSuchProcess):
                     moments.choice(workers).kill()
                     done += 1
+        if not (folder / name / "audit.json").is_file():
+            print(output.read_text(encoding="utf-8")[-2000:])
+            return 1
         differ += _audit(folder, name) != undisturbed
         print(f"{name}: {done} workers killed so far; exit code {process.returncode}", flush=True)
     print(f"{done} workers killed in {rounds} audits; audit.json differed from the undisturbed run in {differ}")
