@@ -1,6 +1,6 @@
 """edgeaudit: how much each deployment format of a model gives away about its training data.
 
-`run`, `plan`, `load` and `check` do what the verbs of `edgeaudit --help` do; `attack` takes arrays and needs no toolchain.
+`run`, `plan`, `load` and `check` do what the command line's verbs do; `attack` takes arrays and needs no toolchain.
 docs/python.md shows them at work. A name is imported when it is first used: `import edgeaudit` itself imports nothing.
 """
 

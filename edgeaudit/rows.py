@@ -63,7 +63,7 @@ class Rows(tuple[RowT, ...], Generic[RowT]):  # noqa: SLOT001  a tuple can have 
         """As a field of a pydantic model it is what `tuple[row, ...]` is, in JSON Schema, too."""
         from pydantic_core.core_schema import no_info_after_validator_function
 
-        row = next(iter(get_args(source)), Any)
+        row: Any = next(iter(get_args(source)), Any)
         # `tuple[row, ...]` with a row that is known at run time alone
         inner = handler.generate_schema(tuple.__class_getitem__((row, ...)))
         return no_info_after_validator_function(lambda rows: cls(rows, of=row), inner)

@@ -12,18 +12,10 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.attacks.base import (
-    Attack,
-    BoolArray,
-    Evidence,
-    Exposure,
-    FloatArray,
-    Grid,
-    InputArray,
-    IntArray,
-    Scores,
-)
+from edgeaudit.attacks.base import Attack
+from edgeaudit.attacks.evidence import BoolArray, Evidence, Exposure, FloatArray, Grid, InputArray, IntArray
 from edgeaudit.attacks.registry import chosen_attacks, find_attack
+from edgeaudit.attacks.spec import Scores
 from edgeaudit.attacks.threshold import Threshold, learn_threshold
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.metrics import Figure, figures, unresolved
