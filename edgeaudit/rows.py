@@ -33,8 +33,6 @@ class Rows(tuple[RowT, ...], Generic[RowT]):  # noqa: SLOT001  a tuple can have 
         >>> rows = Rows([Figure("auc", 0.75, 0.5, 1.0, 20, 20)], of=Figure)
         >>> rows[0].metric, len(rows)
         ('auc', 1)
-        >>> rows.to_frame().loc[0, "value"]
-        np.float64(0.75)
     """
 
     _of: type[Any] | None

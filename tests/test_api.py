@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -490,6 +491,22 @@ def test_an_interrupt_ends_the_workers(tmp_path: Path) -> None:
     assert workers
     assert errors.rstrip().endswith("KeyboardInterrupt")
     assert not [one for one in workers if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.e2e
+@pytest.mark.toolchain
+def test_the_audits_of_the_documentation(tmp_path: Path, root_folder: Path) -> None:
+    """The plain Python of docs/python.md, in one script; what has prompts is run as doctests."""
+    text = (root_folder / "docs" / "python.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "page.py").write_text("\n".join(blocks), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "page.py"], capture_output=True, text=True, check=False, cwd=tmp_path, env=_path()
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "100 members, 16 jobs,"
+    assert "['gap', 'lira', 'yeom']" in lines
 
 
 @pytest.mark.e2e
