@@ -81,7 +81,7 @@ coverage: $(READY)
 
 # What needs no toolchain, on other Pythons, each in an environment of its own. Two attacks train in torch.
 PYTHONS ?= python3.12 python3.13
-PURE := tests/attacks tests/config tests/controls tests/gate tests/leakage tests/report tests/test_doctests.py
+PURE := tests/attacks tests/config tests/controls tests/gate tests/leakage tests/report tests/test_api.py tests/test_doctests.py
 pythons:
 	set -e; for python in $(PYTHONS); do \
 	  $$python -m venv .venv-$$python; \

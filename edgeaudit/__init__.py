@@ -1,8 +1,63 @@
 """edgeaudit: how much each deployment format of a model gives away about its training data.
 
-The command line is the way in (`edgeaudit --help`); docs/architecture.md tells the way of the data.
+`run`, `plan`, `load` and `check` do what the command line's verbs do; `attack` takes arrays and needs no toolchain.
+docs/python.md shows them at work. A name is imported when it is first used: `import edgeaudit` itself imports nothing.
 """
 
-from edgeaudit.errors import EdgeAuditError
+from __future__ import annotations
 
-__all__ = ["EdgeAuditError"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeaudit.api import AuditSource, Listener, PlanSummary, attack_run, check, load, plan, run
+    from edgeaudit.attacks.arrays import AttackFigure, AttackResult, Grid, Reference, attack
+    from edgeaudit.config.audit import AuditSpec
+    from edgeaudit.errors import EdgeAuditError
+    from edgeaudit.report.model import Audit, Verdict
+    from edgeaudit.rows import Rows
+
+    __version__: str
+
+__all__ = [
+    "AttackFigure", "AttackResult", "Audit", "AuditSource", "AuditSpec", "EdgeAuditError", "Grid", "Listener",
+    "PlanSummary", "Reference", "Rows", "Verdict", "__version__", "attack", "attack_run", "check", "load", "plan",
+    "run",
+]  # fmt: skip
+
+_MODULES = {
+    "AttackFigure": "edgeaudit.attacks.arrays",
+    "AttackResult": "edgeaudit.attacks.arrays",
+    "Audit": "edgeaudit.report.model",
+    "AuditSource": "edgeaudit.api",
+    "AuditSpec": "edgeaudit.config.audit",
+    "EdgeAuditError": "edgeaudit.errors",
+    "Grid": "edgeaudit.attacks.arrays",
+    "Listener": "edgeaudit.api",
+    "PlanSummary": "edgeaudit.api",
+    "Reference": "edgeaudit.attacks.arrays",
+    "Rows": "edgeaudit.rows",
+    "Verdict": "edgeaudit.report.model",
+    "attack": "edgeaudit.attacks.arrays",
+    "attack_run": "edgeaudit.api",
+    "check": "edgeaudit.api",
+    "load": "edgeaudit.api",
+    "plan": "edgeaudit.api",
+    "run": "edgeaudit.api",
+}
+"""Name -> the module that has it. Names in text: whoever uses one part of edgeaudit does not depend on all of it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = import_module("importlib.metadata").version("edgeaudit")
+    elif name in _MODULES:
+        value = getattr(import_module(_MODULES[name]), name)
+    else:
+        raise AttributeError(f"module 'edgeaudit' has no attribute '{name}'")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

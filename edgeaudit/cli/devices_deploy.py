@@ -20,7 +20,7 @@ from rich.console import Console
 
 from edgeaudit.agent import LONGEST_LEASE
 from edgeaudit.cli import completion
-from edgeaudit.cli.options import DEFAULT_STORE, StoreOption, executor_for
+from edgeaudit.cli.options import DEFAULT_STORE, StoreOption
 from edgeaudit.devices.folders import cache_root
 from edgeaudit.devices.ssh.link import require_address
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, RunError, did_you_mean, store_errors
@@ -142,12 +142,12 @@ def _of_run(run: Path, formats: Sequence[str], store: Path) -> _Load:
     from edgeaudit.cli.progress import ProgressView
     from edgeaudit.config.audit import recorded_spec
     from edgeaudit.pipeline.audit import prepare
+    from edgeaudit.pipeline.engine import engine
     from edgeaudit.report.schema import read_audit
 
     path = run / "audit.json"
-    opened, executor = executor_for(Path("audit.yaml"), store, 1)
-    with executor, ProgressView(Console(stderr=True), 1) as view:
-        plan = prepare(recorded_spec(read_audit(path).spec, path), opened, executor, view).plan
+    with engine(Path.cwd(), store, 1) as running, ProgressView(Console(stderr=True), 1) as view:
+        plan = prepare(recorded_spec(read_audit(path).spec, path), running.store, running.executor, view).plan
     known = {planned.use.id: planned for planned in plan.formats}
     for name in formats:
         if name not in known:
@@ -158,7 +158,7 @@ def _of_run(run: Path, formats: Sequence[str], store: Path) -> _Load:
         each = ", ".join(f"{name} ({planned.format.runtime})" for name, planned in chosen.items())
         raise RunError(f"an agent serves with one runtime and its options; choose with --format among: {each}")
     runtime, options = json.loads(served.pop())
-    return _Load(runtime, options, {name: opened.entry(*p.artifact.ref).folder for name, p in chosen.items()})
+    return _Load(runtime, options, {name: running.store.entry(*p.artifact.ref).folder for name, p in chosen.items()})
 
 
 def json_object(text: str) -> dict[str, Any]:

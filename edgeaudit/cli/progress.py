@@ -14,6 +14,7 @@ from edgeaudit.errors import EdgeAuditError
 from edgeaudit.graph.estimate import Rates, typical_seconds
 from edgeaudit.graph.executor import AnyJob
 from edgeaudit.graph.job import Outcome, Ref
+from edgeaudit.pipeline.engine import default_workers
 
 __all__ = ["ProgressView", "clock"]
 
@@ -32,16 +33,20 @@ def clock(seconds: float) -> str:
 
 
 class ProgressView:
-    """A `Listener` that draws. On a terminal a table is redrawn in place; otherwise a line now and then is printed."""
+    """A `Listener` that draws. On a terminal a table is redrawn in place; otherwise a line now and then is printed.
 
-    def __init__(self, console: Console, workers: int) -> None:
+    workers: jobs at a time; None for one a core. executed: jobs that were run since the plan was made.
+    """
+
+    def __init__(self, console: Console, workers: int | None) -> None:
         self._console = console
-        self._workers = workers
+        self._workers = workers or default_workers()
         self._jobs: Mapping[Ref, AnyJob] = {}
         self._done: set[Ref] = set()
         self._rates = Rates()
         self._running: dict[Ref, tuple[AnyJob, float]] = {}
         self._failed = 0
+        self.executed = 0
         self._last_line = time.monotonic()
         self._live = Live(get_renderable=self._draw, console=console, refresh_per_second=4, transient=True)
 
@@ -55,9 +60,15 @@ class ProgressView:
             self._live.stop()
 
     def begin(self, jobs: Mapping[Ref, AnyJob], stored: set[Ref]) -> None:
-        """Say what there is to do, and which of it the store already has."""
+        """See `Listener`."""
         self._jobs = jobs
         self._done = set(stored)
+        self.executed = 0
+
+    @property
+    def planned(self) -> int:
+        """How many jobs the audit has."""
+        return len(self._jobs)
 
     def started(self, job: AnyJob) -> None:
         """See `Listener`."""
@@ -67,6 +78,7 @@ class ProgressView:
         """See `Listener`."""
         self._running.pop(job.ref, None)
         self._done.add(job.ref)
+        self.executed += 1
         if outcome.error is None:
             self._rates.learn(job, outcome.seconds)
         else:

@@ -17,7 +17,6 @@ from edgeaudit.cli.options import (
     StoreOption,
     WorkersOption,
     WriteOption,
-    executor_for,
 )
 
 __all__ = ["run"]
@@ -35,25 +34,19 @@ def run(
 
     Exit codes: 0 within budget, 1 budget exceeded, 2 error, 3 inconclusive or invalid.
     """
+    from edgeaudit import api
     from edgeaudit.cli.progress import ProgressView, clock
-    from edgeaudit.config.audit import load_spec
-    from edgeaudit.pipeline.assemble import require_folder
-    from edgeaudit.pipeline.audit import prepare, run_audit
     from edgeaudit.report.terminal import render
 
     started = time.monotonic()
     console = Console()
-    spec = load_spec(audit).with_writers(write or ())
-    opened, chosen = executor_for(audit, store, workers, executor, spec.limits)
-    with chosen, ProgressView(console, chosen.workers) as view:
-        prepared = prepare(spec, opened, chosen, view)
-        todo = prepared.todo(opened)
-        require_folder(out)
-        view.begin(prepared.plan.jobs, set(prepared.plan.jobs) - {job.ref for job in todo})
-        result, executed = run_audit(prepared, opened, chosen, view, out)
+    with ProgressView(console, workers) as view:
+        result = api.run(
+            audit, out=out, store=store, workers=workers, executor=executor, write=write or (), listener=view
+        )
     console.print(render(result))
     console.print(
-        f"{executed} of {len(prepared.plan.jobs)} jobs run in {clock(time.monotonic() - started)}. "
+        f"{view.executed} of {view.planned} jobs run in {clock(time.monotonic() - started)}. "
         f"Report: {out / 'report.html'}  Figures: {out / 'audit.json'}",
         soft_wrap=True,
         markup=False,

@@ -29,7 +29,7 @@ from edgeaudit.devices.transport import LOCAL
 from edgeaudit.errors import SpecError, did_you_mean
 from edgeaudit.formats.presets import REFERENCES
 
-__all__ = ["AuditSpec", "load_spec", "recorded_spec"]
+__all__ = ["AuditSpec", "absolute", "load_spec", "recorded_spec", "spec_of"]
 
 
 def _as_sets(value: object) -> object:
@@ -310,11 +310,19 @@ def load_spec(path: Path) -> AuditSpec:
         raise SpecError(f"{path} is not valid YAML: {' '.join(str(exc).split())}") from exc
     if not isinstance(raw, dict):
         raise SpecError(f"{path} must be a mapping of keys (model, data, formats, ...); it is {type(raw).__name__}")
+    return spec_of(raw, path.resolve().parent, where=f"{path}: ")
+
+
+def spec_of(raw: Mapping[str, Any], folder: Path, where: str = "") -> AuditSpec:
+    """The audit that a mapping with the keys of audit.yaml describes. Relative paths in it are taken from `folder`.
+
+    Raises `SpecError` that names key and remedy, after `where`.
+    """
     try:
-        spec = AuditSpec.model_validate(expanded(raw))
+        spec = AuditSpec.model_validate(expanded(dict(raw)))
     except ValidationError as exc:
-        raise SpecError(f"{path}: " + "; ".join(sentences(exc, AuditSpec))) from exc
-    return _absolute(spec, path.resolve().parent)
+        raise SpecError(where + "; ".join(sentences(exc, AuditSpec))) from exc
+    return absolute(spec, folder)
 
 
 def recorded_spec(raw: Mapping[str, object], path: Path) -> AuditSpec:
@@ -335,7 +343,9 @@ def _listed(side: SideSpec, folder: Path) -> str | None:
     return str((folder / Path(side.calibrated).expanduser()).resolve())
 
 
-def _absolute(spec: AuditSpec, folder: Path) -> AuditSpec:
+def absolute(spec: AuditSpec, folder: Path) -> AuditSpec:
+    """The same audit with absolute paths; relative ones are taken from `folder`."""
+
     def resolved(path: Path | None) -> Path | None:
         return None if path is None else (folder / path.expanduser()).resolve()
 

@@ -60,7 +60,7 @@ class _Kept:
     states: tuple[tuple[Path, tuple[int, int]], ...]
 
 
-_kept: dict[tuple[str, ...], _Kept] = {}
+_kept: dict[tuple[tuple[str, ...], ...], _Kept] = {}
 """A cache, whose entries are checked against the files when they are used."""
 
 
@@ -111,10 +111,12 @@ def _require_found(name: str) -> None:
 def current_closure(roots: Iterable[str]) -> Closure:
     """The closure of the modules; found again only where one of its files has changed: a notebook runs for long."""
     names = tuple(sorted(set(roots)))
-    kept = _kept.get(names)
+    # Two audits of one process may have modules of the same name in different folders.
+    known = (names, (str(Path.cwd()), *sys.path))
+    kept = _kept.get(known)
     if kept is None or any(_state(path) != state for path, state in kept.states):
         found = closure(names)
-        kept = _kept[names] = _Kept(found, tuple((path, _state(path)) for _, path in found.files))
+        kept = _kept[known] = _Kept(found, tuple((path, _state(path)) for _, path in found.files))
     return kept.closure
 
 

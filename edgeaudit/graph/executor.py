@@ -21,6 +21,9 @@ AnyJob = Job[Any]
 class Listener(Protocol):
     """Notified of every change; called in the main process."""
 
+    def begin(self, jobs: Mapping[Ref, AnyJob], stored: set[Ref]) -> None:
+        """A plan was made. stored: what of it the store has; `jobs` may grow while it is run."""
+
     def started(self, job: AnyJob) -> None:
         """A worker took the job."""
 
@@ -36,6 +39,9 @@ class Listener(Protocol):
 
 class Silent:
     """A listener that does nothing."""
+
+    def begin(self, jobs: Mapping[Ref, AnyJob], stored: set[Ref]) -> None:
+        """See `Listener`."""
 
     def started(self, job: AnyJob) -> None:
         """See `Listener`."""

@@ -54,7 +54,7 @@ from edgeaudit.stages.compare import Compare, CompareResult
 from edgeaudit.stages.latency import BatchTime
 from edgeaudit.stages.measure import MeasureFindings
 
-__all__ = ["assemble", "load_scores", "require_folder"]
+__all__ = ["assemble", "load_scores", "population_info", "require_folder"]
 
 UNKNOWN = "unknown"
 """The version of a runtime behind a server that does not tell it."""
@@ -104,7 +104,7 @@ def assemble(
             "seed": spec.seed,
             "spec": spec.model_dump(mode="json", by_alias=True),
             "environment": current_environment(),
-            "population": _population_info(population),
+            "population": population_info(population),
             "threat": _threat(spec, population),
             "controls": [
                 *_population_controls(plan, result, store),
@@ -282,7 +282,8 @@ def load_scores(run: Path, format_id: str, device: str = LOCAL) -> FormatScores:
         raise RunError(f"{path} cannot be read ({exc}); run the audit again") from exc
 
 
-def _population_info(population: Population) -> PopulationInfo:
+def population_info(population: Population) -> PopulationInfo:
+    """What was drawn, and notes on it."""
     about = population.about
     notes = []
     if about["duplicates"]:

@@ -113,6 +113,16 @@ def test_a_change_is_noticed_by_a_process_that_goes_on(folder: Path) -> None:
     assert "more" in second.modules
 
 
+def test_modules_of_one_name_in_two_folders_are_not_mistaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = []
+    for name in ("one", "two"):
+        _write(tmp_path / name, {"mine": f"a = '{name}'"})
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(tmp_path / name)
+            digests.append(current_closure(["mine"]).digest)
+    assert digests[0] != digests[1]
+
+
 def test_nothing_is_imported(folder: Path) -> None:
     _write(
         folder, {"pack/__init__": "raise SystemExit('imported')", "pack/mine": "import pack.other", "pack/other": ""}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_order_of_free_tables_does_not_matter() -> None:
 
 def test_a_row_is_a_line(audit: Audit) -> None:
     rows = [line for line in audit_text(audit).splitlines() if line.startswith(' {"format"')]
-    sections = (audit.leakage, audit.curves, audit.null_p_values, audit.exposed)
+    sections: tuple[Sized, ...] = (audit.leakage, audit.curves, audit.null_p_values, audit.exposed)
     assert len(rows) == sum(map(len, (*sections, audit.p_calibration, audit.across_targets, audit.latency)))
 
 

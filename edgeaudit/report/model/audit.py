@@ -1,4 +1,7 @@
-"""audit.json as a whole, and what it says of the tool, the machine and the population."""
+"""audit.json as a whole, and what it says of the tool, the machine and the population.
+
+Every section that is a table is `Rows`, which have a method `to_frame()`.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from edgeaudit.report.model.leakage import (
     WeakerExposure,
 )
 from edgeaudit.report.model.verdict import Control, Verdict
+from edgeaudit.rows import Rows
 
 __all__ = ["Audit", "Environment", "PopulationInfo", "ToolInfo"]
 
@@ -72,21 +76,21 @@ class Audit(Model):
     environment: Environment
     population: PopulationInfo
     threat: Table
-    controls: tuple[Control, ...] = ()
-    formats: tuple[FormatResult, ...]
-    leakage: tuple[LeakageRow, ...]
-    curves: tuple[Curve, ...]
-    null_p_values: tuple[NullHistogram, ...]
-    p_calibration: tuple[PCalibration, ...] = ()
-    across_targets: tuple[AcrossTargets, ...] = ()
-    comparisons: tuple[Comparison, ...] = ()
-    devices: tuple[DeviceInfo, ...] = ()
-    same_file: tuple[SameFile, ...] = ()
-    weaker_exposures: tuple[WeakerExposure, ...] = ()
-    weaker_leakage: tuple[LeakageRow, ...] = ()
-    together: tuple[TogetherRow, ...] = ()
-    exposed: tuple[ExposedRecord, ...]
-    calibration: tuple[CalibrationLeak, ...] = ()
-    latency: tuple[Latency, ...] = ()
+    controls: Rows[Control] = Rows(of=Control)
+    formats: Rows[FormatResult]
+    leakage: Rows[LeakageRow]
+    curves: Rows[Curve]
+    null_p_values: Rows[NullHistogram]
+    p_calibration: Rows[PCalibration] = Rows(of=PCalibration)
+    across_targets: Rows[AcrossTargets] = Rows(of=AcrossTargets)
+    comparisons: Rows[Comparison] = Rows(of=Comparison)
+    devices: Rows[DeviceInfo] = Rows(of=DeviceInfo)
+    same_file: Rows[SameFile] = Rows(of=SameFile)
+    weaker_exposures: Rows[WeakerExposure] = Rows(of=WeakerExposure)
+    weaker_leakage: Rows[LeakageRow] = Rows(of=LeakageRow)
+    together: Rows[TogetherRow] = Rows(of=TogetherRow)
+    exposed: Rows[ExposedRecord]
+    calibration: Rows[CalibrationLeak] = Rows(of=CalibrationLeak)
+    latency: Rows[Latency] = Rows(of=Latency)
     verdict: Verdict
     timings: Seconds

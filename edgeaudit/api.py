@@ -1,0 +1,274 @@
+"""Audits from Python: what the command line's verbs do, as functions. docs/python.md shows them at work.
+
+Each is imported from `edgeaudit` itself, as is `edgeaudit.attack`, which takes arrays and needs no toolchain
+(`edgeaudit.attacks.arrays`). Errors that a user can cause are subclasses of `edgeaudit.EdgeAuditError`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias
+
+from edgeaudit.attacks.registry import ALL
+from edgeaudit.config.audit import AuditSpec, absolute, load_spec, recorded_spec, spec_of
+from edgeaudit.config.report import ReportSpec
+from edgeaudit.errors import RunError, SpecError
+from edgeaudit.gate.judge import FormatScores, judge, require_budgets_exist
+from edgeaudit.graph.estimate import StageEstimate
+from edgeaudit.graph.executor import Listener, Silent
+from edgeaudit.pipeline.assemble import load_scores, population_info, require_folder
+from edgeaudit.pipeline.audit import Prepared, prepare, run_audit
+from edgeaudit.pipeline.engine import Engine, engine
+from edgeaudit.pipeline.forecast import forecast
+from edgeaudit.pipeline.more_attacks import require_answers, with_more_attacks
+from edgeaudit.report.model import Audit, PopulationInfo, Verdict
+from edgeaudit.report.schema import read_audit
+from edgeaudit.rows import Rows
+
+__all__ = ["AuditSource", "Listener", "PlanSummary", "attack_run", "check", "load", "plan", "run"]
+
+AuditSource: TypeAlias = AuditSpec | Mapping[str, Any] | str | Path
+"""An audit: the path of an audit.yaml, a mapping with its keys, or what either was read to.
+
+Relative paths in an audit.yaml are taken from its folder, those in a mapping from the current directory; the same
+folder is searched for the modules of `module:function` references. In a mapping a function may stand for its reference.
+"""
+
+_STORE = ".edgeaudit"
+
+
+@dataclass(frozen=True)
+class PlanSummary:
+    """What a run would do.
+
+    population: records that were drawn. stages: jobs of each, those that the store has, and CPU seconds of the others.
+    workers: processes of one thread each, among which they are divided.
+    """
+
+    population: PopulationInfo
+    stages: Rows[StageEstimate]
+    workers: int
+
+    @property
+    def seconds(self) -> float:
+        """CPU seconds of everything that is left to do."""
+        return sum(stage.seconds for stage in self.stages)
+
+
+def run(
+    audit: AuditSource,
+    *,
+    out: str | Path | None = None,
+    store: str | Path | None = None,
+    workers: int | None = None,
+    executor: str = "local",
+    write: Iterable[str] = (),
+    listener: Listener | None = None,
+) -> Audit:
+    """Run an audit: train, compress, query, attack, judge. What the store already has is not done again.
+
+    Args:
+        audit: see `AuditSource`.
+        out: folder for audit.json, reports and scores; None writes none of them.
+        store: folder of finished work, which audits share; None for EDGEAUDIT_STORE, or else .edgeaudit.
+        workers: jobs at a time, in processes of one thread each; None for one a core.
+        executor: what runs the jobs.
+        write: names of report writers, beside those of the audit; needs `out`.
+        listener: notified of every job; None for silence.
+
+    Returns:
+        The audit, as audit.json has it. A format that failed is in it with its error.
+
+    Raises:
+        EdgeAuditError: the audit is not valid, data cannot be read, a model cannot be trained.
+        KeyboardInterrupt: at Ctrl-C, once the workers have ended. Finished work stays in the store.
+    """
+    spec, folder = _read(audit)
+    writers = tuple(write)
+    if out is None and writers:
+        raise SpecError(f"write: {', '.join(writers)} cannot be written without a folder; give out")
+    spec = spec.with_writers(writers) if out is not None else spec.model_copy(update={"report": ReportSpec(writers=())})
+    heard = listener or Silent()
+    with engine(folder, _store(store), workers, executor, spec.limits) as running, _folder(out) as target:
+        prepared = prepare(spec, running.store, running.executor, heard)
+        return _finish(prepared, running, heard, target)
+
+
+def plan(
+    audit: AuditSource,
+    *,
+    store: str | Path | None = None,
+    workers: int | None = None,
+    executor: str = "local",
+    listener: Listener | None = None,
+) -> PlanSummary:
+    """Say what `run` would do, with the same arguments. Records are read and drawn; no model is trained.
+
+    Where the store has no model of the audit, a few steps of a training are timed for the estimate.
+
+    Raises:
+        EdgeAuditError: as `run`, as far as it shows before anything is trained.
+    """
+    spec, folder = _read(audit)
+    heard = listener or Silent()
+    with engine(folder, _store(store), workers, executor, spec.limits) as running:
+        prepared = prepare(spec, running.store, running.executor, heard)
+        stages = Rows(forecast(prepared, running, heard), of=StageEstimate)
+        return PlanSummary(population_info(prepared.population), stages, running.executor.workers)
+
+
+def load(folder: str | Path) -> Audit:
+    """The audit of a finished run, from the audit.json in its folder.
+
+    Raises:
+        RunError: it is missing, or not one that this version reads.
+    """
+    return read_audit(Path(folder) / "audit.json")
+
+
+def check(run: str | Path | Audit, budgets: Mapping[str, Any] | str | Path | None = None) -> Verdict:
+    """Judge budgets on a finished run; nothing is trained, exported or queried.
+
+    Args:
+        run: its folder, or the audit itself. `max-increase` compares scores, which are in the folder alone.
+        budgets: to judge in place of the run's own: the path of an audit.yaml that has them, or a mapping as its key
+            `budgets` has, such as `{"auc": ["error", {"max": 0.9}]}`.
+
+    Raises:
+        RunError: the run cannot be read, or a budget needs the folder. SpecError: the budgets are not valid.
+        BudgetError: a budget names what the audit does not have.
+    """
+    audit, where = (run, Path("audit.json")) if isinstance(run, Audit) else (load(run), Path(run) / "audit.json")
+    spec = recorded_spec(audit.spec, where)
+    if budgets is not None:
+        given = spec_of({"budgets": budgets}, Path.cwd()) if isinstance(budgets, Mapping) else load_spec(Path(budgets))
+        spec = spec.model_copy(update={"budgets": given.budgets})
+    require_budgets_exist(spec)
+    scores = _no_scores if isinstance(run, Audit) else _scores_in(Path(run))
+    return judge(spec, audit.formats, audit.leakage, audit.controls, scores)
+
+
+def attack_run(
+    run: str | Path,
+    attacks: Iterable[str] = (),
+    *,
+    weaker: Iterable[str] = (),
+    store: str | Path | None = None,
+    workers: int | None = None,
+    listener: Listener | None = None,
+) -> Audit:
+    """Run more attacks on the answers of a finished run, or at weaker exposures, and write its files again.
+
+    No model is trained, exported or queried. A run whose model or data is a function of the user's own is attacked from
+    the folder in which its module is found.
+
+    Args:
+        run: the run's folder.
+        attacks: names, or `all`; the run's own attacks stay. Without `weaker` none stand for `all`.
+        weaker: weaker exposures, as `threat.weaker` has them.
+        store: as in `run`.
+        workers: as in `run`.
+        listener: as in `run`.
+
+    Raises:
+        RunError: the run cannot be read, or the store lacks its models and answers.
+        AttackError: there is no such attack. SpecError: an exposure is not valid.
+    """
+    folder, levels = Path(run), tuple(weaker)
+    recorded = recorded_spec(load(folder).spec, folder / "audit.json")
+    spec = with_more_attacks(recorded, tuple(attacks) or (() if levels else (ALL,)), levels)
+    heard = listener or Silent()
+    with engine(Path.cwd(), _store(store), workers, limits=spec.limits) as running:
+        prepared = prepare(spec, running.store, running.executor, heard)
+        require_answers(prepared, running.store, folder)
+        return _finish(prepared, running, heard, folder)
+
+
+def _finish(prepared: Prepared, running: Engine, listener: Listener, out: Path) -> Audit:
+    jobs = prepared.plan.jobs
+    require_folder(out)
+    listener.begin(jobs, set(jobs) - {job.ref for job in prepared.todo(running.store)})
+    return run_audit(prepared, running.store, running.executor, listener, out)[0]
+
+
+def _read(audit: AuditSource) -> tuple[AuditSpec, Path]:
+    """The audit, with absolute paths, and the folder of its modules."""
+    here = Path.cwd()
+    if isinstance(audit, AuditSpec):
+        spec, folder = absolute(audit, here), here
+    elif isinstance(audit, Mapping):
+        spec, folder = spec_of(_with_references(audit), here), here
+    elif isinstance(audit, str | Path):
+        spec, folder = load_spec(Path(audit)), Path(audit).resolve().parent
+    else:
+        raise SpecError(
+            "an audit is the path of an audit.yaml, a mapping with its keys or an AuditSpec, not "
+            f"{type(audit).__name__}"
+        )
+    _require_importable(spec.model_dump(mode="json", by_alias=True))
+    return spec, folder
+
+
+def _with_references(value: Any, key: str = "") -> Any:
+    """The value with `module:function` in place of every function."""
+    if isinstance(value, Mapping):
+        return {name: _with_references(one, f"{key}.{name}" if key else str(name)) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_references(one, key) for one in value]
+    return _reference(value, key) if callable(value) else value
+
+
+def _reference(function: Callable[..., Any], key: str) -> str:
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    if not module or not name.isidentifier():
+        raise SpecError(
+            f"{key}: {name or function!r} is not a function at the top level of a module, by whose name worker "
+            "processes could import it; define it there"
+        )
+    return f"{module}:{name}"
+
+
+def _require_importable(value: Any, key: str = "") -> None:
+    """Raise `SpecError` for a function that a script or notebook defines itself."""
+    if isinstance(value, Mapping):
+        for name, one in value.items():
+            _require_importable(one, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for one in value:
+            _require_importable(one, key)
+    elif isinstance(value, str) and value.removeprefix("keras:").startswith("__main__:"):
+        name = value.rpartition(":")[2]
+        raise SpecError(
+            f"{key}: {name} is defined in the script or notebook itself, which worker processes do not import; move it "
+            f"to a module beside it, such as my_model.py, and name it as my_model:{name}"
+        )
+
+
+def _store(store: str | Path | None) -> Path:
+    return Path(store if store is not None else os.environ.get("EDGEAUDIT_STORE") or _STORE)
+
+
+@contextmanager
+def _folder(out: str | Path | None) -> Iterator[Path]:
+    """The output folder; one that is removed afterwards where none is given."""
+    if out is not None:
+        yield Path(out)
+        return
+    with TemporaryDirectory(prefix="edgeaudit-") as folder:
+        yield Path(folder)
+
+
+def _scores_in(run: Path) -> Callable[[str, str], FormatScores]:
+    return lambda format_id, device: load_scores(run, format_id, device)
+
+
+def _no_scores(format_id: str, device: str) -> FormatScores:
+    raise RunError(
+        f"a budget with max-increase compares the scores of {format_id} on {device}, which are in the run's folder: "
+        "give that to check() in place of the audit"
+    )

@@ -1,0 +1,542 @@
+"""Audits from Python: the functions of `import edgeaudit`, without the command line."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+import pytest
+
+import edgeaudit
+from edgeaudit.attacks.cm_mia import CmMia
+from edgeaudit.attacks.registry import attack_names, attack_specs
+from edgeaudit.attacks.threshold import learn_threshold
+from edgeaudit.errors import AttackError, BudgetError, DataError, MissingToolchain, RunError, SpecError
+from edgeaudit.graph.executor import AnyJob, Silent
+from edgeaudit.graph.job import Outcome
+from edgeaudit.leakage.metrics import Figure
+from edgeaudit.report.model import Audit, Latency, LeakageRow
+from edgeaudit.report.schema import audit_text
+from tests.report import sample
+
+TOOLCHAINS = (
+    "ai_edge_litert", "executorch", "keras", "litert_torch", "nncf", "onnx", "onnxruntime", "openvino", "tensorflow",
+    "torch", "torch_pruning", "torchvision",
+)  # fmt: skip
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "model": {"recipe": "mlp", "options": {"hidden": [16]}, "epochs": 5, "batch": 32},
+    "data": {"source": "digits", "members": 60, "nonmembers": 60, "reference": 200, "calibration": {"records": 16}},
+    "threat": {"shadows": 2},
+    "formats": ["torch-fp32"],
+    "attacks": ["yeom", "gap"],
+    "quality": {"latency": False},
+}
+
+
+def _softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=-1, keepdims=True))
+
+
+class Brought:
+    """Answers of a target and 8 shadows that are surer of what they trained on; a record is new to half of these."""
+
+    def __init__(self, n: int = 240, classes: int = 4, shadows: int = 8) -> None:
+        rng = np.random.default_rng(0)
+        self.labels = rng.integers(0, classes, n)
+        self.members = rng.random(n) < 0.5
+        self.out = rng.permuted(np.tile(np.arange(shadows)[:, None] % 2 == 0, n), axis=0)
+        trained = np.concatenate((self.members[None], ~self.out))
+        logits = rng.normal(size=(1 + shadows, n, classes)) + 2 * np.eye(classes)[self.labels] * (
+            1 + trained[..., None]
+        )
+        self.logits = logits
+        self.target, self.shadows = _softmax(logits[0]), _softmax(logits[1:])
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {"target": self.target, "shadows": self.shadows, "out": self.out, "labels": self.labels}
+
+
+@pytest.fixture(scope="module")
+def brought() -> Brought:
+    return Brought()
+
+
+@pytest.fixture
+def audit() -> Audit:
+    return sample.audit()
+
+
+# ---- the package
+
+
+def test_every_name_is_there_and_listed() -> None:
+    assert {name for name in edgeaudit.__all__ if getattr(edgeaudit, name, None) is None} == set()
+    assert set(edgeaudit.__all__) <= set(dir(edgeaudit))
+    with pytest.raises(AttributeError, match="module 'edgeaudit' has no attribute 'runs'"):
+        _ = edgeaudit.runs
+
+
+def test_importing_the_package_imports_nothing_of_it() -> None:
+    code = "import edgeaudit, sys; print([name for name in sys.modules if name.startswith('edgeaudit.')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_path())
+    assert done.stdout == "[]\n"
+
+
+def _path() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(edgeaudit.__file__).parents[1])}
+
+
+# ---- attack
+
+
+def test_brought_arrays_are_attacked_without_any_toolchain(tmp_path: Path, brought: Brought) -> None:
+    np.savez(tmp_path / "brought.npz", **brought.arguments, members=brought.members)
+    code = f"""
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {TOOLCHAINS!r} or name in ("edgeaudit.exporters", "edgeaudit.recipes"):
+            raise ImportError(f"{{name}} is refused")
+sys.meta_path.insert(0, Refuse())
+import numpy as np, edgeaudit
+with np.load("brought.npz") as arrays:
+    arrays = dict(arrays)
+result = edgeaudit.attack(
+    arrays["target"], arrays["shadows"], arrays["out"], arrays["labels"], members=arrays["members"], attacks="all"
+)
+print(sum(one.scores is not None for one in result.variants), sorted({{one.attack for one in result.variants}}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path, env=_path()
+    )
+    assert done.returncode == 0, done.stderr
+    count, _, names = done.stdout.strip().partition(" ")
+    assert int(count) > 10
+    assert names == str(sorted(attack_names()))
+
+
+def test_every_variant_is_in_the_result_and_what_cannot_be_run_says_why(brought: Brought) -> None:
+    result = edgeaudit.attack(brought.target, None, None, brought.labels, members=brought.members, attacks="all")
+    assert [(one.attack, one.variant) for one in result.variants] == [
+        (spec.name, variant) for spec in attack_specs() for variant in spec.variants
+    ]
+    by_name = {f"{one.attack}/{one.variant}": one for one in result.variants}
+    assert by_name["lira/offline-global"].scores is None
+    assert "needs at least 2 shadows and has 0" in str(by_name["lira/offline-global"].reason)
+    row = next(row for row in result.leakage if (row.attack, row.variant) == ("lira", "offline-global"))
+    assert (row.metric, row.value) == ("auc", None)
+    assert str(row.note).startswith("not applicable: 'lira' needs at least 2 shadows")
+    assert (row.n_members, row.n_nonmembers) == (int(brought.members.sum()), int((~brought.members).sum()))
+    with pytest.raises(AttackError, match=r"lira/.* is not applicable: 'lira' needs at least"):
+        result.scores("lira")
+
+
+def test_figures_are_those_of_the_scores(brought: Brought) -> None:
+    result = edgeaudit.attack(**brought.arguments, members=brought.members, attacks=["lira"])
+    score = result.scores("lira", "online-global").score
+    inside, outside = score[brought.members], score[~brought.members]
+    # The AUC is the share of (member, nonmember) pairs that are ranked right, a tie counting half.
+    area = float(((inside[:, None] > outside) + 0.5 * (inside[:, None] == outside)).mean())
+    rows = {row.metric: row for row in result.leakage if row.variant == "online-global"}
+    assert rows["auc"].value == pytest.approx(area)
+    assert rows["auc"].low is not None
+    assert rows["auc"].high is not None
+    assert rows["auc"].low < area < rows["auc"].high
+    assert area > 0.7
+    # Shadows trained on half of these records, so that they can play the target.
+    assert rows["balanced_accuracy"].value is not None
+    assert set(rows) >= {"auc", "tpr@fpr=0.01", "tpr@fpr=0.001", "balanced_accuracy", "advantage", "ppv@prior=0.5"}
+
+
+def test_without_memberships_there_are_scores_and_no_figures(brought: Brought) -> None:
+    result = edgeaudit.attack(**brought.arguments, attacks="yeom")
+    assert len(result.leakage) == 0
+    assert result.scores("yeom").score.shape == brought.labels.shape
+    assert repr(result) == "AttackResult(1 variants, 0 not applicable, 0 figures)"
+
+
+def test_the_memberships_of_scored_records_place_no_threshold(brought: Brought) -> None:
+    """All OUT and no reference: nothing tells where a threshold could lie, and the target's own scores may not."""
+    outside = np.ones_like(brought.out)
+    result = edgeaudit.attack(
+        brought.target, brought.shadows, outside, brought.labels, members=brought.members, attacks="lira"
+    )
+    rows = [row for row in result.leakage if row.metric == "balanced_accuracy"]
+    assert [row.variant for row in rows] == ["offline-global", "offline-per-record"]
+    assert {row.value for row in rows} == {None}
+    assert all("no a-priori threshold" in str(row.note) for row in rows)
+
+
+def test_a_threshold_is_learned_on_reference_records(brought: Brought) -> None:
+    audited, known = slice(0, 120), slice(120, 240)
+    reference = edgeaudit.Reference(
+        brought.target[known], brought.shadows[:, known], brought.out[:, known], brought.labels[known]
+    )
+    outside = np.ones((8, 120), dtype=np.bool_)
+    result = edgeaudit.attack(
+        brought.target[audited], brought.shadows[:, audited], outside, brought.labels[audited],
+        members=brought.members[audited], attacks="attack-r", reference=reference,
+    )  # fmt: skip
+    rows = {row.metric: row for row in result.leakage}
+    assert rows["balanced_accuracy"].value is not None
+    assert "95% quantile" not in str(rows["balanced_accuracy"].note)
+
+
+def test_float32_lists_and_logits_are_read(brought: Brought) -> None:
+    as_float32 = edgeaudit.attack(
+        brought.logits[0].astype(np.float32), list(brought.logits[1:].astype(np.float32)), brought.out.tolist(),
+        brought.labels.astype(np.uint8), exposure="logits", attacks="lira",
+    )  # fmt: skip
+    as_float64 = edgeaudit.attack(
+        brought.logits[0], brought.logits[1:], brought.out, brought.labels, exposure="logits", attacks="lira"
+    )
+    one, two = (result.scores("lira", "online-global").score for result in (as_float32, as_float64))
+    assert np.corrcoef(one, two)[0, 1] > 0.99999
+
+
+def test_an_attack_may_be_made_with_settings(brought: Brought) -> None:
+    plain = edgeaudit.attack(**brought.arguments, attacks="cm-mia").scores("cm-mia", "t")
+    wide = edgeaudit.attack(**brought.arguments, attacks=[CmMia(d0=1.0), "cm-mia"])
+    assert len(wide.variants) == len(CmMia.spec.variants)
+    assert not np.array_equal(plain.score, wide.scores("cm-mia", "t").score)
+
+
+NAN = np.full((240, 4), np.nan)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": np.zeros(5)}, r"^target: must be \[records, classes\]; it is \(5,\)"),
+        ({"target": np.zeros((240, 1))}, r"^target: must be \[records, 2 or more classes\]; it is \(240, 1\)"),
+        ({"target": NAN}, r"^target: 960 of 960 values are not finite"),
+        ({"target": [["a", "b"]]}, r"^target: must be numbers; it is <U1"),
+        ({"target": [[1.0], [1.0, 2.0]]}, r"^target: cannot be read as an array"),
+        (
+            {"target": np.full((240, 4), 3.5)},
+            r"^target: probabilities lie in \[0, 1\], and these run from 3\.5 to 3\.5",
+        ),
+        (
+            {"shadows": np.zeros((8, 240, 3))},
+            r"^shadows: must be \[K, records, classes\] with the target's 240 records",
+        ),
+        ({"shadows": np.zeros((240, 4))}, r"^shadows: must be \[K, records, classes\]; it is \(240, 4\)"),
+        ({"shadows": None}, r"^shadows and out: give both"),
+        ({"out": np.ones((8, 240), dtype=np.int64)}, r"^out: must be bool; it is int64"),
+        ({"out": np.ones((240, 8), dtype=np.bool_)}, r"^out: must be \(8, 240\); it is \(240, 8\)"),
+        ({"labels": np.full(240, 4)}, r"^labels: must be in \[0, 4\); they run from 4 to 4"),
+        ({"labels": np.zeros(240)}, r"^labels: must be integers; it is float64"),
+        ({"labels": np.zeros(10, dtype=np.int64)}, r"^labels: must be \(240,\), one a record; it is \(10,\)"),
+        ({"members": np.zeros(240, dtype=np.int64)}, r"^members: must be bool"),
+        ({"members": np.ones(240, dtype=np.bool_)}, r"^members: must have members and nonmembers; it has 240 and 0"),
+        ({"inputs": np.zeros((3, 5))}, r"^inputs: must be \[240 records, \.\.\.\]; it is \(3, 5\)"),
+        ({"exposure": "labels"}, r"^exposure: must be one of logits, probabilities; it is 'labels'"),
+        ({"attacks": "lirra"}, r"no attack 'lirra'\. Did you mean 'lira'\?"),
+        ({"attacks": []}, r"^attacks: names one or more attacks; it is empty"),
+        ({"attacks": [3]}, r"^attacks: must be names or attacks; one is a int"),
+        (
+            {"reference": edgeaudit.Reference(np.zeros((9, 3)), np.zeros((8, 9, 3)), np.ones((8, 9), bool), [0] * 9)},
+            r"^reference\.target: must have the target's 4 classes; it has 3",
+        ),
+        (
+            {"reference": edgeaudit.Reference(np.zeros((9, 4)), None, None, [0] * 9)},
+            r"^reference\.shadows: must be of the same 8 models as shadows; it is of 0",
+        ),
+        (
+            {"reference": edgeaudit.Reference(np.zeros((9, 4)), np.zeros((8, 9, 4)), np.ones((8, 9), bool), [0.5] * 9)},
+            r"^reference\.labels: must be integers",
+        ),
+    ],
+)
+def test_an_argument_that_does_not_fit_is_named(brought: Brought, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(AttackError, match=message):
+        edgeaudit.attack(**{**brought.arguments, "attacks": "yeom", **changes})
+
+
+# ---- tables
+
+
+def test_sections_become_frames(audit: Audit) -> None:
+    pytest.importorskip("pandas")
+    frame = audit.leakage.to_frame()
+    assert list(frame.columns) == list(LeakageRow.model_fields)
+    assert len(frame) == len(audit.leakage)
+    assert frame.iloc[0].to_dict()["metric"] == audit.leakage[0].metric
+    formats = audit.formats.to_frame()
+    index = next(i for i, one in enumerate(audit.formats) if one.accuracy is not None)
+    assert formats.loc[index, "accuracy.test"] == audit.formats[index].accuracy.test  # type: ignore[union-attr]
+
+
+def test_an_empty_section_has_its_columns(audit: Audit) -> None:
+    pytest.importorskip("pandas")
+    frame = audit.model_copy(update={"latency": type(audit.latency)(of=Latency)}).latency.to_frame()
+    assert list(frame.columns) == list(Latency.model_fields)
+    read = Audit.model_validate_json(audit_text(audit), strict=True)
+    assert (read.leakage, type(read.leakage)) == (audit.leakage, edgeaudit.Rows)
+    assert edgeaudit.Rows((), of=Figure).to_frame().columns.tolist()[:2] == ["metric", "value"]
+
+
+def test_scores_become_a_frame(brought: Brought) -> None:
+    pytest.importorskip("pandas")
+    result = edgeaudit.attack(**brought.arguments, attacks=["yeom", "samia"])
+    frame = result.to_frame()
+    assert frame.shape == (240, 1)  # samia needs views
+    assert np.array_equal(frame[f"yeom/{result.variants[0].variant}"], result.scores("yeom").score)
+
+
+def test_without_pandas_the_pip_line_is_said(brought: Brought, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = edgeaudit.attack(**brought.arguments, members=brought.members, attacks="yeom")
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingToolchain, match=r"pip install 'edgeaudit\[pandas\]'"):
+        result.leakage.to_frame()
+
+
+# ---- run, plan, load, check
+
+
+class Counted(Silent):
+    """Counts jobs by kind."""
+
+    def __init__(self) -> None:
+        self.kinds: list[str] = []
+        self.jobs = 0
+
+    def begin(self, jobs: Any, stored: Any) -> None:
+        self.jobs = len(jobs) - len(stored)
+
+    def finished(self, job: AnyJob, outcome: Outcome) -> None:
+        self.kinds.append(job.kind)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the store of a tiny audit that ran from a mapping, its output, and what it printed."""
+    folder = tmp_path_factory.mktemp("ran")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("EDGEAUDIT_STORE", raising=False)
+        edgeaudit.run(TINY, out="out", workers=1)
+        yield folder
+
+
+@pytest.mark.toolchain
+def test_an_audit_of_a_mapping(ran: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert sorted(path.name for path in (ran / "out").iterdir()) == ["audit.json", "report.html", "scores"]
+    heard = Counted()
+    again = edgeaudit.run(TINY, listener=heard, workers=1)  # from the store, and nothing is written
+    assert heard.kinds == []
+    first = edgeaudit.load(ran / "out")
+    assert again.leakage == first.leakage
+    assert again.verdict == first.verdict
+    assert {row.attack for row in first.leakage} == {"yeom", "gap"}
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.toolchain
+def test_a_plan_counts_what_the_store_has(ran: Path) -> None:
+    more = edgeaudit.plan({**TINY, "threat": {"shadows": 3}}, workers=1)
+    stages = {stage.stage: (stage.jobs, stage.stored) for stage in more.stages}
+    assert stages["train"] == (5, 4)  # the target, a null target and three shadows
+    assert stages["measure"] == (1, 0)
+    assert (more.population.members, more.population.classes, more.workers) == (60, 10, 1)
+    assert more.seconds == sum(stage.seconds for stage in more.stages) > 0
+
+
+@pytest.mark.toolchain
+def test_budgets_are_checked(ran: Path) -> None:
+    loose = edgeaudit.check(ran / "out", {"auc": ["error", {"max": 0.99, "attack": "gap", "formats": ["torch-fp32"]}]})
+    assert (loose.outcome, loose.exit_code) in {("within budget", 0), ("invalid", 3)}
+    assert [budget.verdict for budget in loose.budgets] == ["pass"]
+    assert edgeaudit.check(edgeaudit.load(ran / "out")) == edgeaudit.load(ran / "out").verdict
+    with pytest.raises(BudgetError, match=r"budgets\.aucc: not a metric"):
+        edgeaudit.check(ran / "out", {"aucc": ["error", {"max": 0.9}]})
+    with pytest.raises(SpecError, match=r"budgets\.auc"):
+        edgeaudit.check(ran / "out", {"auc": ["error", {"maxx": 0.9}]})
+
+
+@pytest.mark.toolchain
+def test_more_attacks_on_a_finished_run(ran: Path) -> None:
+    heard = Counted()
+    result = edgeaudit.attack_run("out", ["attack-p"], listener=heard, workers=1)
+    assert {row.attack for row in result.leakage} == {"yeom", "gap", "attack-p"}
+    assert set(heard.kinds) == {"measure", "compare"}
+    assert edgeaudit.load("out") == result
+    with pytest.raises(AttackError, match="no attack 'attack-q'"):
+        edgeaudit.attack_run("out", ["attack-q"])
+    with pytest.raises(SpecError, match=r"^weaker: .* is not a weaker exposure"):
+        edgeaudit.attack_run("out", weaker=["top"])
+    with pytest.raises(RunError, match=r"the store .* lacks .* of this run's models and answers"):
+        edgeaudit.attack_run("out", ["attack-r"], store="another")
+
+
+def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"audit\.json: no such file"):
+        edgeaudit.load(tmp_path)
+    with pytest.raises(RunError, match=r"audit\.json: no such file"):
+        edgeaudit.check(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("audit", "message"),
+    [
+        ({"modle": {}}, r"^'modle' is not a known key; did you mean 'model'"),
+        ("none.yaml", r"none\.yaml: No such file"),
+        (3, r"^an audit is the path of an audit\.yaml, a mapping with its keys or an AuditSpec, not int"),
+        (
+            {"model": {"recipe": "__main__:make_model"}},
+            r"^model\.recipe: make_model is defined in the script or notebook",
+        ),
+        ({"model": {"recipe": "keras:__main__:m"}}, r"^model\.recipe: m is defined in the script or notebook"),
+        ({"data": {"source": lambda: None}}, r"^data\.source: '<lambda>' is not a function at the top level"),
+    ],
+)
+def test_an_audit_that_is_not_valid(audit: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpecError, match=message):
+        edgeaudit.plan(audit)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_needs_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpecError, match="write: text cannot be written without a folder; give out"):
+        edgeaudit.run(TINY, write=["text"])
+
+
+DATA = """
+import numpy as np
+
+def make_data():
+    rng = np.random.default_rng({seed})
+    return rng.normal(size=(400, 5)).astype(np.float32), rng.integers(0, 2, 400)
+"""
+SOURCE = {"members": 40, "nonmembers": 40, "calibration": {"records": 16}}
+
+
+@pytest.mark.toolchain
+def test_functions_of_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two audits of one process have modules of the same name in different folders."""
+    digests = []
+    before = list(sys.path)
+    for seed, folder in enumerate(("one", "two")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "brought_data.py").write_text(DATA.format(seed=seed))
+        monkeypatch.chdir(tmp_path / folder)
+        audit = {**TINY, "data": {"source": "brought_data:make_data", **SOURCE}}
+        digests.append(edgeaudit.plan(audit, store=tmp_path / "store", workers=1).population.sha256)
+    assert len(set(digests)) == 2
+    assert sys.path == before
+
+
+def test_relative_paths_of_a_mapping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    audit = {**TINY, "data": {"source": "npz", "path": "../none.npz", **SOURCE}}
+    for given in (audit, edgeaudit.AuditSpec.model_validate(audit)):
+        with pytest.raises(DataError, match=f"{tmp_path}/none.npz"):
+            edgeaudit.plan(given, workers=1)
+
+
+SCRIPT = f"""
+import sys
+import edgeaudit
+
+audit = {TINY!r}
+audit["model"] |= {{"epochs": int(sys.argv[1])}}
+print("begin", flush=True)
+print(edgeaudit.run(audit, workers=1).verdict.outcome)
+"""
+
+
+@pytest.mark.toolchain
+def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "script.py", "1"], capture_output=True, text=True, check=False, cwd=tmp_path, env=_path()
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0] == "begin"
+    assert len(done.stdout.splitlines()) == 2
+
+
+@pytest.mark.toolchain
+def test_an_interrupt_ends_the_workers(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    script = subprocess.Popen(
+        [sys.executable, "script.py", "100000"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=tmp_path,
+        env=_path(), text=True,
+    )  # fmt: skip
+    process = psutil.Process(script.pid)
+    workers: list[psutil.Process] = []
+    until = time.monotonic() + 120
+    while time.monotonic() < until and not list((tmp_path / ".edgeaudit").glob("population/*")):
+        time.sleep(0.1)
+    while time.monotonic() < until and not workers:
+        workers = process.children()
+        time.sleep(0.1)
+    script.send_signal(2)
+    _, errors = script.communicate(timeout=60)
+    assert workers
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert not [one for one in workers if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.e2e
+@pytest.mark.toolchain
+def test_the_audits_of_the_documentation(tmp_path: Path, root_folder: Path) -> None:
+    """The plain Python of docs/python.md, in one script; what has prompts is run as doctests."""
+    text = (root_folder / "docs" / "python.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "page.py").write_text("\n".join(blocks), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "page.py"], capture_output=True, text=True, check=False, cwd=tmp_path, env=_path()
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "100 members, 16 jobs,"
+    assert "['gap', 'lira', 'yeom']" in lines
+
+
+@pytest.mark.e2e
+@pytest.mark.toolchain
+def test_the_example_notebook(tmp_path: Path, root_folder: Path) -> None:
+    notebook = root_folder / "examples" / "notebook.ipynb"
+    code = f"""
+import nbformat
+from nbclient import NotebookClient
+notebook = nbformat.read({str(notebook)!r}, as_version=4)
+assert not any(cell.get("outputs") for cell in notebook.cells)
+NotebookClient(notebook, timeout=600, kernel_name="python3", resources={{"metadata": {{"path": "."}}}}).execute()
+print("".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", ())))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path, env=_path()
+    )
+    assert done.returncode == 0, done.stderr
+    assert "lira" in done.stdout
+
+
+def test_a_learned_threshold_is_the_audits(brought: Brought) -> None:
+    """The figures at a threshold use what the audit's own measure stage would learn."""
+    from edgeaudit.attacks.base import Evidence
+    from edgeaudit.attacks.lira import Lira
+
+    result = edgeaudit.attack(**brought.arguments, members=brought.members, attacks="lira")
+    row = next(r for r in result.leakage if (r.variant, r.metric) == ("online-global", "advantage"))
+    evidence = Evidence(brought.target, brought.shadows, brought.out, brought.labels, "probabilities")
+    threshold = learn_threshold(Lira(), "online-global", evidence).value
+    assert threshold is not None
+    accused = result.scores("lira", "online-global").score >= threshold
+    assert row.value == pytest.approx(accused[brought.members].mean() - accused[~brought.members].mean())
