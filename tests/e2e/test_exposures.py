@@ -100,7 +100,7 @@ def test_a_finished_run_is_measured_at_further_exposures(shared_bench: Workbench
     for given, said in (("rounded", "is not a weaker exposure"), ("probabilities", "is what threat.exposure gives")):
         refused = shared_bench.call("attack", "out-further", "--weaker", given)
         assert refused.code == 2
-        assert "--weaker: " in refused.stderr
+        assert "error: weaker: " in refused.stderr
         assert said in refused.stderr
 
 
