@@ -27,7 +27,7 @@ from pathlib import Path
 
 from edgeaudit.errors import RecipeError
 
-__all__ = ["Closure", "closure", "current_closure", "distribution_versions", "module_file"]
+__all__ = ["Closure", "closure", "current_closure", "distribution_versions", "installed_state", "module_file"]
 
 _OWN = "edgeaudit"
 _ENGINE = "edgeaudit.graph"
@@ -152,6 +152,11 @@ def distribution_versions(packages: Iterable[str]) -> dict[str, str | None]:
         distributions = _distributions(name)
         found |= {one: metadata.version(one) for one in distributions} if distributions else {name: None}
     return dict(sorted(found.items()))
+
+
+def installed_state() -> tuple[int, ...]:
+    """When packages were last installed or removed, as far as the folders' times tell: ns since the epoch."""
+    return tuple(_state(folder)[0] for folder in _installed_folders())
 
 
 def _spec(name: str, path: Iterable[str] | None) -> ModuleSpec | None:

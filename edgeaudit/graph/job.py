@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, 
 from pydantic import BaseModel
 
 from edgeaudit.errors import EdgeAuditError
-from edgeaudit.graph.closure import Closure, current_closure, distribution_versions
+from edgeaudit.graph.closure import Closure, current_closure, distribution_versions, installed_state
 
 if TYPE_CHECKING:
     from edgeaudit.graph.store import Store
@@ -138,7 +138,7 @@ class Job(ABC, Generic[R_co]):
         return {
             "inputs": canonical({one.name: getattr(self, one.name) for one in _keyed(self)}),
             "code": found.digest,
-            "versions": _versions(found.packages, tuple(sorted(set(self.packages())))),
+            "versions": _versions(found.packages, tuple(sorted(set(self.packages()))), installed_state()),
         }
 
     def closure(self) -> Closure:
@@ -240,5 +240,9 @@ def _jobs_in(value: Any) -> Iterator[Job[Any]]:
 
 
 @cache
-def _versions(packages: tuple[str, ...], more: tuple[str, ...]) -> dict[str, str | None]:
+def _versions(
+    packages: tuple[str, ...],
+    more: tuple[str, ...],
+    installed: tuple[int, ...],  # noqa: ARG001  see `installed_state`
+) -> dict[str, str | None]:
     return distribution_versions(packages) | distribution_versions(more)
