@@ -273,15 +273,14 @@ def _is_type_checking(test: ast.expr) -> bool:
     )
 
 
-@cache
 def _distributions(package: str) -> tuple[str, ...]:
     try:
         metadata.version(package)
     except metadata.PackageNotFoundError:
-        return tuple(sorted(set(_by_package().get(package, ()))))
+        return tuple(sorted(set(_by_package(installed_state()).get(package, ()))))
     return (package,)
 
 
 @cache
-def _by_package() -> dict[str, list[str]]:
+def _by_package(installed: tuple[int, ...]) -> dict[str, list[str]]:  # noqa: ARG001  see `installed_state`
     return dict(metadata.packages_distributions())

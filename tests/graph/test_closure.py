@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgeaudit.errors import RecipeError
-from edgeaudit.graph.closure import closure, current_closure, distribution_versions, module_file
+from edgeaudit.graph.closure import closure, current_closure, distribution_versions, installed_state, module_file
 
 
 @pytest.fixture
@@ -181,3 +181,19 @@ def test_what_a_stage_really_loads_is_in_its_closure(tmp_path: Path) -> None:
     loaded = set(__import__("json").loads(done.stdout))
     outside = {n for n in loaded - closure(roots).modules if not n.startswith("edgeaudit.graph")}
     assert not outside
+
+
+def test_a_package_that_is_installed_meanwhile_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+    assert distribution_versions(["brought"]) == {"brought": None}
+    before = installed_state()
+    info = site / "brought_by-2.5.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: brought-by\nVersion: 2.5\n", encoding="utf-8")
+    (info / "top_level.txt").write_text("brought\n", encoding="utf-8")
+    (site / "brought.py").touch()
+    os.utime(site, ns=(1, 1))
+    assert installed_state() != before
+    assert distribution_versions(["brought"]) == {"brought-by": "2.5"}
