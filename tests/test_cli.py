@@ -58,7 +58,7 @@ def test_every_attack_is_listed_with_its_paper() -> None:
     assert "4+ shadows, IN shadows" in online
 
 
-def test_doctor_says_what_is_there() -> None:
+def test_doctor_lists_installed_packages() -> None:
     output = _invoke("doctor")
     assert "onnxruntime" in output
     # Whatever pip brings is there; an environment of its own is made by whoever wants its runtime.
@@ -83,7 +83,7 @@ def test_an_empty_store(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [["ls"], ["verify"], ["clean", "--yes"], ["purge", "--yes"]])
-def test_a_folder_that_is_no_store_is_left_as_it_is(tmp_path: Path, command: list[str]) -> None:
+def test_a_folder_without_a_marker_is_left_unchanged(tmp_path: Path, command: list[str]) -> None:
     entry = tmp_path / "train" / ("0" * 40)
     entry.mkdir(parents=True)
     (entry / "entry.json").write_text("{}", encoding="utf-8")
@@ -135,7 +135,7 @@ def test_names_and_commands_are_whole_on_a_narrow_terminal(tmp_path: Path, monke
     assert "edgeaudit run audit.yaml --out out" in _invoke("init")
 
 
-def test_a_path_in_brackets_is_printed_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_in_brackets_is_printed_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "a[/b]"
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)

@@ -39,13 +39,13 @@ def test_no_line_is_printed_before_jobs_are_planned(view: ProgressView, printed:
     assert printed.getvalue() == ""
 
 
-def test_a_line_counts_the_jobs_of_each_stage_and_tells_the_time_left(view: ProgressView, printed: StringIO) -> None:
+def test_a_line_counts_the_jobs_of_each_stage_and_the_time_left(view: ProgressView, printed: StringIO) -> None:
     view.begin({job.ref: job for job in (TARGET, SHADOW)}, stored=set())
     view.finished(TARGET, Outcome(TARGET.ref, 7.0))
     assert printed.getvalue() == "train 1/2; about 7 s left\n"
 
 
-def test_a_failure_and_a_repetition_are_said_with_their_reason(view: ProgressView, printed: StringIO) -> None:
+def test_failures_and_repetitions_are_reported_with_their_reason(view: ProgressView, printed: StringIO) -> None:
     view.begin({job.ref: job for job in (TARGET, SHADOW)}, stored={SHADOW.ref})
     view.repeated(SHADOW, TrainingError("damaged"))
     view.finished(TARGET, Outcome(TARGET.ref, 7.0, TrainingError("lower model.lr")))

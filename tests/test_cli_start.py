@@ -45,7 +45,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize("arguments", ["--version", *(f"{verb} --help" for verb in VERBS)])
-def test_help_of_a_verb_imports_nothing_of_edgeaudits_that_is_heavy(arguments: str) -> None:
+def test_help_of_a_verb_imports_nothing_heavy(arguments: str) -> None:
     """Typer itself reads options with pydantic."""
     assert not _imported(_run(arguments)) & {*HEAVY} - {"pydantic"}
 

@@ -1,4 +1,4 @@
-"""How long jobs will take: from what like jobs took, else from their own first guess."""
+"""Estimate job durations from finished jobs of the same class, or else from their own first guess."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgeaudit.graph.store import Store
 __all__ = ["Rates", "StageEstimate", "estimate", "typical_seconds"]
 
 _TRAINING = 10.0
-"""Seconds of one training, where nothing is known of it."""
+"""Seconds of one training, as long as none was measured."""
 
 
 class Rates:
@@ -25,7 +25,7 @@ class Rates:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was learned yet."""
+        """Whether no job has been counted yet."""
         return not self._seen
 
     def learn(self, job: AnyJob, seconds: float) -> None:
@@ -34,7 +34,7 @@ class Rates:
         self._seen[self._class(job)] = (total + seconds, count + 1)
 
     def seconds(self, job: AnyJob) -> float | None:
-        """Mean of its class, or None."""
+        """Mean of the job's class, or None."""
         seen = self._seen.get(self._class(job))
         return None if seen is None else seen[0] / seen[1]
 
@@ -45,13 +45,13 @@ class Rates:
 
 
 def typical_seconds(cost: Cost, training_seconds: float | None = None) -> float:
-    """A first guess. training_seconds: of training one model of this audit."""
+    """A first guess. training_seconds: duration of training one model of this audit."""
     return cost.seconds + cost.trainings * (_TRAINING if training_seconds is None else training_seconds)
 
 
 @dataclass(frozen=True)
 class StageEstimate:
-    """One stage: all its jobs, those the store has, and CPU seconds for the rest."""
+    """One stage: number of jobs, how many of them are stored, and CPU seconds for the rest."""
 
     stage: str
     jobs: int
@@ -62,7 +62,7 @@ class StageEstimate:
 def estimate(jobs: Mapping[Ref, AnyJob], store: Store, training_seconds: float | None) -> list[StageEstimate]:
     """Counts and seconds of each stage, in the order in which stages begin.
 
-    training_seconds: of one training; None where stored jobs tell enough.
+    training_seconds: duration of one training; None if stored jobs are enough for an estimate.
     """
     rates = Rates()
     stored = {ref for ref in jobs if store.has(*ref)}
@@ -79,6 +79,6 @@ def estimate(jobs: Mapping[Ref, AnyJob], store: Store, training_seconds: float |
 def _sum(todo: Iterable[AnyJob], rates: Rates, training_seconds: float | None) -> float:
     total = 0.0
     for job in todo:
-        known = rates.seconds(job)
-        total += typical_seconds(job.cost(), training_seconds) if known is None else known
+        mean = rates.seconds(job)
+        total += typical_seconds(job.cost(), training_seconds) if mean is None else mean
     return total

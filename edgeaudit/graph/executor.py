@@ -1,4 +1,4 @@
-"""What an executor is: something that runs a graph of jobs and notifies a listener of each change."""
+"""The executor interface: runs a graph of jobs and notifies a listener of each change."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Listener(Protocol):
         """The job ended, with or without an error."""
 
     def skipped(self, job: AnyJob) -> None:
-        """The job was not run: what it needs failed."""
+        """The job was not run, since a job that it needs failed."""
 
     def repeated(self, job: AnyJob, reason: EdgeAuditError) -> None:
-        """The job is run again: it ended its process, or what it made before was damaged in the store."""
+        """The job runs again: its process crashed, or its stored result was damaged."""
 
 
 class Silent:
@@ -58,7 +58,7 @@ class Silent:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one job may take. seconds: of wall time. memory: resident bytes of its process and its children."""
+    """Limits of one job. seconds: wall time. memory: resident bytes of its process and its children."""
 
     seconds: float | None = None
     memory: int | None = None
@@ -66,9 +66,9 @@ class Limits:
 
 @dataclass
 class RunResult:
-    """errors: the jobs that failed, and why. blocked: jobs that were not run, with the failed job behind them.
+    """errors: failed job -> error. blocked: jobs that were not run -> the failed job that caused it.
 
-    damaged: what was damaged in the store, dropped and made again.
+    damaged: damaged entries of the store, which were dropped and computed again.
     """
 
     errors: dict[Ref, EdgeAuditError] = field(default_factory=dict)
@@ -78,11 +78,11 @@ class RunResult:
     worker_peak_bytes: int = 0
 
     def cause(self, job: AnyJob) -> EdgeAuditError | None:
-        """Why a job has no output; None where it has one."""
+        """The error because of which a job has no output; None if it has one."""
         return self.errors.get(self.blocked.get(job.ref, job.ref))
 
     def add(self, other: RunResult) -> None:
-        """Count a further run of the same audit in."""
+        """Merge the result of a further run of the same audit."""
         self.errors |= other.errors
         self.blocked |= other.blocked
         self.damaged += other.damaged
@@ -92,19 +92,19 @@ class RunResult:
 
 @dataclass(frozen=True)
 class ExecutorSpec:
-    """name: as in `--executor`. summary: where it runs jobs, in one line."""
+    """name: value of `--executor`. summary: one line on where it runs jobs."""
 
     name: str
     summary: str
 
 
 class Executor(ABC):
-    """Runs jobs whose needs are met until none is left; an exclusive one alone, and once no other can be run.
+    """Runs jobs in the order of their dependencies; an exclusive job alone, after all others.
 
-    It is entered for one audit, and its workers live until it is left.
+    A context manager: it is entered once per audit, and its workers live until it exits.
 
-    store: has the results of jobs that ran before, and gets those of jobs that run now.
-    workers: how many jobs run at a time.
+    store: holds the results of earlier jobs, and receives new ones.
+    workers: number of concurrent jobs.
     import_path: folder of audit.yaml, for `module:function` references.
     limits: of each job.
     """
@@ -120,21 +120,21 @@ class Executor(ABC):
         self.limits = limits or Limits()
 
     def __enter__(self) -> Self:
-        """Begin; nothing need be started before there is a job."""
+        """Start. Workers may be started lazily, with the first job."""
         return self
 
     @abstractmethod
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the workers."""
+        """Stop the workers."""
 
     @abstractmethod
     def run(self, jobs: Mapping[Ref, AnyJob], listener: Listener) -> RunResult:
-        """Run what the store lacks. Errors of jobs are values in the result, also where a job ended its process."""
+        """Run the jobs that the store lacks. Errors and crashes of jobs are returned in the result."""
 
 
 def raise_errors(result: RunResult) -> None:
-    """Raise the first job's error, if any failed."""
+    """Raise the first error, if any job failed."""
     for error in result.errors.values():
         raise error

@@ -1,4 +1,4 @@
-"""A worker process: runs the jobs that it is sent, one at a time, and lands what they make in the store."""
+"""A worker process: runs the jobs that it receives, one at a time, and stores their results."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from edgeaudit.host.isolation import enter
 __all__ = ["execute", "serve"]
 
 _FULL = 256 * 1024
-"""Free bytes below which a failure is put down to the disk."""
+"""Free bytes below which a failure is attributed to a full disk."""
 
 
 def serve(jobs: int, lifeline: int, root: str, isolation: str) -> None:
-    """Take jobs from a connection and send an `Outcome` for each, until it is closed.
+    """Receive jobs from a connection and send an `Outcome` for each, until it is closed.
 
-    jobs, lifeline: file descriptors. Of the lifeline the main process holds the other end and never writes: where it
-    ends, so does this process, in the midst of a job.
+    jobs, lifeline: file descriptors. The main process holds the other end of the lifeline and never writes to it; when
+    the main process ends, this process ends too, even during a job.
     """
     faulthandler.enable()  # a crash in native code leaves the Python stack in the log
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
@@ -52,13 +52,13 @@ def _end_with(lifeline: int) -> None:
 
 
 def execute(job: AnyJob, store: Store) -> Outcome:
-    """Do the job unless its entry exists. Errors come back as values; an unexpected one leaves its trace on disk."""
+    """Run the job unless its entry exists. Errors are returned; unexpected ones with a traceback on disk."""
     started = time.perf_counter()
     error: EdgeAuditError | None = None
     try:
         if not store.has(*job.ref):
             _execute(job, store, started)
-    except Exception as exc:  # noqa: BLE001  a job is a process's edge: nothing may cross it but an outcome
+    except Exception as exc:  # noqa: BLE001  the process boundary: only an outcome may cross it
         error = _explained(job, store, exc)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Outcome(job.ref, time.perf_counter() - started, error, peak)
@@ -72,10 +72,10 @@ def _execute(job: AnyJob, store: Store, started: float) -> None:
 
 
 def _explained(job: AnyJob, store: Store, exc: Exception) -> EdgeAuditError:
-    # Converters report a full disk in words of their own (safetensors, protobuf, C++ streams), so the disk is asked.
+    # Converters report a full disk in different ways (safetensors, protobuf, C++ streams), so check the disk itself.
     full = os.strerror(errno.ENOSPC) in str(exc) or shutil.disk_usage(store.root).free < _FULL
     if full and not isinstance(exc, StoreError):
-        return StoreError(f"{job.label}: the disk is full; finished work is kept, free some space and run again")
+        return StoreError(f"{job.label}: the disk is full. Finished work is kept; free some space and run again")
     return exc if isinstance(exc, EdgeAuditError) else _unexpected(job, store, exc)
 
 
@@ -85,4 +85,4 @@ def _unexpected(job: AnyJob, store: Store, exc: Exception) -> EdgeAuditError:
         trace.write_text("".join(traceback.format_exception(exc)), encoding="utf-8")
     except (OSError, StoreError):
         return EdgeAuditError(f"{job.label} failed: {type(exc).__name__}: {exc}")
-    return EdgeAuditError(f"{job.label} failed: {type(exc).__name__}: {exc} (the trace is in {trace})")
+    return EdgeAuditError(f"{job.label} failed: {type(exc).__name__}: {exc} (traceback: {trace})")

@@ -1,7 +1,7 @@
-"""A file that was made elsewhere -> an artifact: its contract is read from it, and what cannot be read is found out.
+"""foreign model file -> artifact: the contract is read from the file; what the file does not state is detected.
 
-Nothing is assumed: where layout, softmax or batch are, the file's own answers decide, and what audit.yaml declares
-(preprocessing, order of labels, accuracy) is held against them before anything is measured.
+Nothing is assumed: the file's own answers determine layout, softmax and batch, and the declarations in audit.yaml
+(preprocessing, order of labels, accuracy) are checked against them before anything is measured.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ __all__ = ["Adopt"]
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
-_ASKED = 1024
-"""Nonmembers that are asked about to find out what a file does; as many members are told apart from them."""
+_EXAMINED = 1024
+"""Nonmembers that are queried to detect how a file behaves."""
 _LEVEL = 1e-3
-"""Of the tests that refuse a file: one that is fine is refused once in a thousand audits."""
+"""Significance level of the tests that reject a file: a correct one is rejected once in a thousand audits."""
 _BETTER = 0.05
 """How much more accurate another preprocessing must be, beyond significance, for the declared one to be wrong."""
 _STATED = 0.02
-"""What an accuracy that is stated by the maker may be off beyond chance: other records, another runtime."""
+"""Tolerance of a stated accuracy beyond chance: the maker may have used other records or another runtime."""
 _LAYOUTS: Mapping[int, tuple[Layout, ...]] = {4: ("NCHW", "NHWC"), 3: ("HW",), 2: ("flat",)}
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """Records to find things out on: ids and labels."""
+    """Records on which a file is examined: ids and labels."""
 
     ids: IntArray
     labels: IntArray
@@ -56,11 +56,11 @@ class _Sample:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Adopt(Job[StoredArtifact]):
-    """Copy a file that was made elsewhere, write its manifest; say what was read and found out (`found`).
+    """Copy a foreign model file and write its manifest; the result's `found` lists what was read and detected.
 
-    options: of the runtime, all of them. batch_given: whether audit.yaml sets its batch. softmax, outputs, accuracy: as
-    `target` in audit.yaml declares them. versions: of the runtime. machine: the CPU's fingerprint, on which answers
-    depend. format: for people.
+    options: all options of the runtime. batch_given: whether audit.yaml sets its batch. softmax, outputs, accuracy: as
+    declared by `target` in audit.yaml. versions: of the runtime. machine: the CPU's fingerprint, on which answers
+    depend.
     """
 
     kind: ClassVar[str] = "adopt"
@@ -88,30 +88,30 @@ class Adopt(Job[StoredArtifact]):
         return find_runtime(self.runtime).spec.isolation
 
     def code(self) -> tuple[str, ...]:
-        """The runtime, and the reader of such files."""
+        """The runtime and the file type."""
         runtime = find_runtime(self.runtime)
         return (runtime.__module__, *runtime.spec.code, filetype_module(runtime.spec.serves))
 
     def packages(self) -> tuple[str, ...]:
-        """The runtime's."""
+        """Packages of the runtime."""
         return find_runtime(self.runtime).spec.packages
 
     def run(self, context: Context) -> StoredArtifact:
         """See the class."""
-        population, given, folder = context.read(self.population), self.file.path, context.draft
+        population, source, folder = context.read(self.population), self.file.path, context.draft
         runtime = find_runtime(self.runtime)
-        contract = find_filetype(runtime.spec.serves).contract(given)
-        entry, exit_ = _only(contract, given.name)
-        entry, layout_said = _laid_out(entry, population.input_shape, given.name)
-        outputs = _require_classes(exit_, self.outputs, population.n_classes, given.name)
+        contract = find_filetype(runtime.spec.serves).contract(source)
+        input_, output = _only(contract, source.name)
+        input_, layout_note = _with_layout(input_, population.input_shape, source.name)
+        outputs = _require_classes(output, self.outputs, population.n_classes, source.name)
         companions = _copied(self.file, folder)
         manifest = Manifest(
             kind=runtime.spec.serves,
-            file=given.name,
-            sha256=file_sha256(folder / given.name),
-            bytes=sum((folder / name).stat().st_size for name in (given.name, *companions)),
-            input=entry,
-            output=exit_,
+            file=source.name,
+            sha256=file_sha256(folder / source.name),
+            bytes=sum((folder / name).stat().st_size for name in (source.name, *companions)),
+            input=input_,
+            output=output,
             softmax_inside=False,
             calibration_policy="declared" if len(population.calibrated) else None,
             calibration_ids=tuple(int(i) for i in population.calibrated),
@@ -121,39 +121,46 @@ class Adopt(Job[StoredArtifact]):
         )
         sample = _sample(population, population.split.nonmembers)
         records = population.take(sample.ids)
-        manifest, batch_said = _batched(manifest, runtime, self, folder, records)
+        manifest, batch_note = _batched(manifest, runtime, self, folder, records)
         opened = runtime(Artifact(folder, manifest), self.options)
-        answers = _finite(opened.query(records), sample, given.name)
-        # Accuracy first: with values that a file does not take, its answers say nothing of its softmax.
-        accuracy_said = _require_accuracy(opened, population, sample, answers, self.accuracy)
-        inside, softmax_said = _softmax(answers, exit_, self.softmax, given.name)
+        answers = _finite(opened.query(records), sample, source.name)
+        # Accuracy first: with wrongly scaled inputs, the answers say nothing about the softmax.
+        accuracy_note = _require_accuracy(opened, population, sample, answers, self.accuracy)
+        inside, softmax_note = _softmax(answers, output, self.softmax, source.name)
         manifest = replace(manifest, softmax_inside=inside)
-        said = (_told("input", entry), layout_said, _told("output", exit_), softmax_said, batch_said, accuracy_said)
-        return StoredArtifact(Artifact(folder, manifest), tuple(sentence for sentence in said if sentence))
+        notes = (
+            _tensor_note("input", input_),
+            layout_note,
+            _tensor_note("output", output),
+            softmax_note,
+            batch_note,
+            accuracy_note,
+        )
+        return StoredArtifact(Artifact(folder, manifest), tuple(sentence for sentence in notes if sentence))
 
 
 def _only(contract: Contract, name: str) -> tuple[TensorSpec, TensorSpec]:
-    """The one input and the one output."""
+    """The single input and the single output."""
     for what, tensors in (("input", contract.inputs), ("output", contract.outputs)):
         if len(tensors) != 1:
             listed = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in tensors) or "none"
             remedy = "export the class scores alone" if what == "output" else "export a file that takes records alone"
-            raise ArtifactError(f"target.artifact: {name} has {len(tensors)} {what}s ({listed}) and not one; {remedy}")
+            raise ArtifactError(f"target.artifact: {name} has {len(tensors)} {what}s ({listed}), not one; {remedy}")
     return contract.inputs[0], contract.outputs[0]
 
 
-def _laid_out(entry: TensorSpec, record: tuple[int, ...], name: str) -> tuple[TensorSpec, str]:
-    """The input with the layout in which records fit, and why that one."""
-    fitting = [layout for layout in _LAYOUTS.get(len(entry.shape), ()) if _fits(entry.shape[1:], record, layout)]
+def _with_layout(input_: TensorSpec, record: tuple[int, ...], name: str) -> tuple[TensorSpec, str]:
+    """The input with the layout in which records fit, and the reason."""
+    fitting = [layout for layout in _LAYOUTS.get(len(input_.shape), ()) if _fits(input_.shape[1:], record, layout)]
     if not fitting:
         raise ArtifactError(
-            f"target.artifact: {name} takes records of shape {list(entry.shape[1:])}, and those of the data have "
-            f"{list(record)} (channels first). Resize or crop the data to what the file takes, or set data.layout"
+            f"target.artifact: {name} takes records of shape {list(input_.shape[1:])}, but the data's records have "
+            f"{list(record)} (channels first). Resize or crop the data to that shape, or set data.layout"
         )
     layout = fitting[0]
-    shape = (entry.shape[0], *_native(record, layout))
+    shape = (input_.shape[0], *_native(record, layout))
     if len(fitting) == 1:
-        return replace(entry, shape=shape, layout=layout), f"layout {layout}: the only one in which the records fit"
+        return replace(input_, shape=shape, layout=layout), f"layout {layout}: the only one in which the records fit"
     raise ArtifactError(
         f"target.artifact: records of shape {list(record)} fit {name} with channels first and with channels last; "
         "export it for another size, or set data.layout: flat"
@@ -167,126 +174,128 @@ def _native(record: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
 
 
 def _fits(sizes: tuple[int, ...], record: tuple[int, ...], layout: Layout) -> bool:
-    """Whether the sizes that the file gives (-1: any) are those of a record in that layout."""
+    """Whether the sizes in the file (-1: any) match a record in that layout."""
     if len(record) != (1 if layout == "flat" else 3) or (layout == "HW" and record[0] != 1):
         return False
-    return all(size in (-1, own) for size, own in zip(sizes, _native(record, layout), strict=True))
+    return all(size in (-1, expected) for size, expected in zip(sizes, _native(record, layout), strict=True))
 
 
-def _require_classes(exit_: TensorSpec, wish: Sequence[int] | None, labels: int, name: str) -> tuple[int, ...] | None:
-    """The places of the labels' scores, where they are not all outputs in their order."""
-    if len(exit_.shape) != 2 or exit_.shape[1] < 2:
-        one = len(exit_.shape) == 1 or exit_.shape[1:] == (1,)
-        what = "one value a record, as a regression or a single sigmoid does" if one else f"{list(exit_.shape)}"
+def _require_classes(
+    output: TensorSpec, requested: Sequence[int] | None, labels: int, name: str
+) -> tuple[int, ...] | None:
+    """The outputs that hold the labels' scores; None if these are all outputs, in order."""
+    if len(output.shape) != 2 or output.shape[1] < 2:
+        single = len(output.shape) == 1 or output.shape[1:] == (1,)
+        what = "one value per record, like a regression or a single sigmoid" if single else f"{list(output.shape)}"
         raise ArtifactError(
-            f"target.artifact: {name} answers {what}; an audit needs a score for each class, [records, 2 or more]"
+            f"target.artifact: {name} returns {what}; an audit needs a score per class, [records, 2 or more]"
         )
-    classes = exit_.shape[1]
-    if wish is None:
+    classes = output.shape[1]
+    if requested is None:
         if classes == labels:
             return None
         raise ArtifactError(
-            f"target.artifact: {name} answers {classes} scores, and the data has {labels} labels. If only some of them "
-            f"are meant, list their places: target.outputs: [{labels} places from 0 to {classes - 1}]; if it is no "
-            "classifier of this data, it cannot be audited with it"
+            f"target.artifact: {name} returns {classes} scores, but the data has {labels} labels. If the labels are "
+            f"some of the outputs, list them: target.outputs: [{labels} indices from 0 to {classes - 1}]; a classifier "
+            "of other data cannot be audited with this data"
         )
-    if len(wish) != labels or len(set(wish)) != labels or max(wish) >= classes:
+    if len(requested) != labels or len(set(requested)) != labels or max(requested) >= classes:
         raise ArtifactError(
-            f"target.outputs: {labels} different places from 0 to {classes - 1} are needed, one for each label of the "
-            f"data; it is {list(wish)}"
+            f"target.outputs: {labels} different indices from 0 to {classes - 1} are needed, one for each label of the "
+            f"data; got {list(requested)}"
         )
-    return None if tuple(wish) == tuple(range(classes)) else tuple(wish)
+    return None if tuple(requested) == tuple(range(classes)) else tuple(requested)
 
 
 def _copied(file: SourceFile, folder: Path) -> dict[str, str]:
-    """Copy the file and what ships beside it; name -> SHA-256 of the latter."""
-    given = file.path
+    """Copy the file and its companions; returns companion name -> SHA-256."""
+    path = file.path
     for name, digest in (("", file.sha256), *file.companions.items()):
-        source = given.parent / name if name else given
-        target = folder / (name or given.name)
+        source = path.parent / name if name else path
+        target = folder / (name or path.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             shutil.copyfile(source, target)
         except OSError as exc:
             raise ArtifactError(f"target.artifact: {source} cannot be read: {exc.strerror}") from exc
         if file_sha256(target) != digest:
-            raise ArtifactError(f"target.artifact: {source} was changed while the audit ran; run again")
+            raise ArtifactError(f"target.artifact: {source} changed while the audit was running; run again")
     return dict(file.companions)
 
 
 def _sample(population: Population, ids: IntArray) -> _Sample:
     """Evenly spaced records of one side."""
-    chosen = ids[np.linspace(0, len(ids) - 1, min(len(ids), _ASKED)).astype(np.int64)]
+    chosen = ids[np.linspace(0, len(ids) - 1, min(len(ids), _EXAMINED)).astype(np.int64)]
     return _Sample(chosen, population.labels[chosen])
 
 
 def _batched(
     manifest: Manifest, runtime: type[Runtime], job: Adopt, folder: Path, records: FloatArray
 ) -> tuple[Manifest, str]:
-    """The manifest with the batch that the file is asked in, and why."""
+    """The manifest with the batch in which the file is queried, and the reason."""
     fixed = manifest.input.shape[0]
     if fixed > 0:
-        return manifest, f"asked {fixed} at a time, the batch that the file is made for"
-    one = replace(manifest, input=replace(manifest.input, shape=(1, *manifest.input.shape[1:])))
+        return manifest, f"queried {fixed} at a time, the batch size fixed in the file"
+    single = replace(manifest, input=replace(manifest.input, shape=(1, *manifest.input.shape[1:])))
     options, artifact = job.options, Artifact(folder, manifest)
     some = records[: min(len(records), 64)]
     try:
         together = runtime(artifact, options).query(some)
         alone = runtime(artifact, {**options, "batch": 1}).query(some)
     except ArtifactError:
-        return one, "asked one at a time: it cannot be asked for more"
+        return single, "queried one at a time: larger batches fail"
     off, spread = float(np.abs(together - alone).max()), float(together.std())
     if off <= 1e-3 * spread:
-        return manifest, "its answers do not depend on the batch"
+        return manifest, "answers do not depend on the batch"
     if job.batch_given:
-        said = f"its answers depend on the batch (by up to {off:.3g}); asked {options['batch']} at a time, as declared"
-        return manifest, said
-    return one, f"asked one at a time: its answers depend on the batch (by up to {off:.3g})"
+        note = f"answers depend on the batch (by up to {off:.3g}); queried {options['batch']} at a time, as declared"
+        return manifest, note
+    return single, f"queried one at a time: answers depend on the batch (by up to {off:.3g})"
 
 
 def _finite(answers: FloatArray, sample: _Sample, name: str) -> FloatArray:
     bad = np.asarray(~np.isfinite(answers).all(axis=1))
     if bad.any():
         raise ArtifactError(
-            f"target.artifact: {name} answers {int(bad.sum())} of {len(answers)} records with values that are not "
-            f"finite, record {int(sample.ids[bad][0])} first; does data.preprocessing fit it?"
+            f"target.artifact: {name} returns NaN or infinity for {int(bad.sum())} of {len(answers)} records, record "
+            f"{int(sample.ids[bad][0])} first; check that data.preprocessing fits it"
         )
     return answers
 
 
-def _softmax(answers: FloatArray, exit_: TensorSpec, wish: str, name: str) -> tuple[bool, str]:
-    """Whether the answers are probabilities, and how that is known."""
+def _softmax(answers: FloatArray, output: TensorSpec, declared: str, name: str) -> tuple[bool, str]:
+    """Whether the answers are probabilities, and the evidence."""
     sums = answers.astype(np.float64).sum(axis=1)
-    # Each of n values is rounded to the output's step.
-    allowed = 1e-3 + answers.shape[1] * (exit_.scale or 0.0) / 2
+    # Each of n values is rounded to the output's quantisation step.
+    allowed = 1e-3 + answers.shape[1] * (output.scale or 0.0) / 2
     bounded = bool((answers >= 0).all() and (answers <= 1 + allowed).all())
     off = float(np.abs(sums - 1).max())
     inside, where = bounded and off <= allowed, f"{len(answers):,} answers"
-    if wish == "inside" and not inside:
+    if declared == "inside" and not inside:
         raise ArtifactError(
-            f"target.softmax is inside, and {name} does not answer with probabilities: of {where} the sums run from "
-            f"{sums.min():.3g} to {sums.max():.3g}; set it to outside or leave it out"
+            f"target.softmax is inside, but {name} does not return probabilities: the sums of {where} range from "
+            f"{sums.min():.3g} to {sums.max():.3g}; set it to outside or remove it"
         )
-    if wish == "outside" and inside:
+    if declared == "outside" and inside:
         raise ArtifactError(
-            f"target.softmax is outside, and {name} answers with probabilities: {where} lie in [0, 1] and sum to 1 "
-            "within {off:.2g}; leave it out"
+            f"target.softmax is outside, but {name} returns probabilities: {where} are in [0, 1] and sum to 1 "
+            f"within {off:.2g}; remove it"
         )
     if inside:
-        return True, f"softmax inside: {where} lie in [0, 1] and sum to 1 within {off:.2g}"
-    if bounded and wish == "detect":
+        return True, f"softmax inside: {where} are in [0, 1] and sum to 1 within {off:.2g}"
+    if bounded and declared == "detect":
         raise ArtifactError(
-            f"target.artifact: {name} answers values in [0, 1] that sum to {sums.min():.3g} to {sums.max():.3g}, which "
-            "are neither probabilities of a softmax nor logits (one sigmoid a class?). target.softmax: outside takes "
-            "them as scores"
+            f"target.artifact: {name} returns values in [0, 1] with sums from {sums.min():.3g} to {sums.max():.3g}; "
+            "they are neither probabilities of a softmax nor logits (perhaps one sigmoid per class). target.softmax: "
+            "outside treats them as scores"
         )
-    return False, f"softmax outside: the sums of {where} run from {sums.min():.3g} to {sums.max():.3g}"
+    return False, f"softmax outside: the sums of {where} range from {sums.min():.3g} to {sums.max():.3g}"
 
 
 def _require_accuracy(
     runtime: Runtime, population: Population, sample: _Sample, answers: FloatArray, stated: float | None
 ) -> str:
-    """Whether the file does what it is said to do, on records as audit.yaml prepares them."""
+    """Check the accuracy of the file on records preprocessed as in audit.yaml; returns a sentence for the report."""
     name, n = runtime.artifact.manifest.file, len(sample.labels)
     right = answers.argmax(axis=1) == sample.labels
     accuracy = float(right.mean())
@@ -294,9 +303,9 @@ def _require_accuracy(
     gained = int((better & ~right).sum()), int((right & ~better).sum())
     if better.mean() - accuracy > _BETTER and scipy.stats.binomtest(gained[0], sum(gained), 0.5).pvalue < _LEVEL:
         raise ArtifactError(
-            f"data.preprocessing does not fit {name}: it answers {accuracy:.1%} of {n:,} nonmembers right as they are "
-            f"given to it now, and {better.mean():.1%} with data.preprocessing: {best}. Set it to what the model was "
-            "trained with"
+            f"data.preprocessing does not fit {name}: it classifies {accuracy:.1%} of {n:,} nonmembers correctly with "
+            f"the current setting, and {better.mean():.1%} with data.preprocessing: {best}. Set it to what the model "
+            "was trained with"
         )
     common = int(np.bincount(sample.labels).max())
     if scipy.stats.binomtest(int(right.sum()), n, min(common / n, 1.0), alternative="greater").pvalue > _LEVEL:
@@ -305,46 +314,46 @@ def _require_accuracy(
         low, high = clopper_pearson(int(right.sum()), n, 1 - _LEVEL)
         if not low - _STATED <= stated <= high + _STATED:
             raise ArtifactError(
-                f"target.accuracy is {stated:.1%}, and {name} answers {accuracy:.1%} [{low:.1%}, {high:.1%}] of {n:,} "
-                "nonmembers right: is it that file, and are data.preprocessing, the labels and the nonmembers those "
-                "that its maker measured?"
+                f"target.accuracy is {stated:.1%}, but {name} classifies {accuracy:.1%} [{low:.1%}, {high:.1%}] of "
+                f"{n:,} nonmembers correctly. Check that it is the right file, and that data.preprocessing, the labels "
+                "and the nonmembers are those for which the accuracy was stated"
             )
-    return f"right on {accuracy:.1%} of {n:,} nonmembers, and no other usual preprocessing does better"
+    return f"correct on {accuracy:.1%} of {n:,} nonmembers; no other common preprocessing is better"
 
 
 def _best_preprocessing(runtime: Runtime, population: Population, sample: _Sample) -> tuple[str, npt.NDArray[np.bool_]]:
-    """The usual preprocessing with which the file is right most often, and on which records."""
-    found: dict[str, npt.NDArray[np.bool_]] = {}
+    """The common preprocessing with the highest accuracy, and the records classified correctly with it."""
+    correct: dict[str, npt.NDArray[np.bool_]] = {}
     for name in NAMED:
         try:
             records = population.take(sample.ids, affine(name, population.input_shape[0]))
-        except DataError:  # figures for another number of channels
+        except DataError:  # statistics for another number of channels
             continue
-        found[name] = runtime.query(records).argmax(axis=1) == sample.labels
-    best = max(found, key=lambda name: float(found[name].mean()))
-    return best, found[best]
+        correct[name] = runtime.query(records).argmax(axis=1) == sample.labels
+    best = max(correct, key=lambda name: float(correct[name].mean()))
+    return best, correct[best]
 
 
 def _by_chance(name: str, answers: FloatArray, sample: _Sample, accuracy: float, common: float) -> str:
-    said = (
-        f"target.artifact: {name} answers {accuracy:.1%} of {len(sample.labels):,} nonmembers right, no more than the "
-        f"most frequent label gives ({common:.1%})"
+    message = (
+        f"target.artifact: {name} classifies {accuracy:.1%} of {len(sample.labels):,} nonmembers correctly, no more "
+        f"than always answering the most frequent label ({common:.1%})"
     )
     classes = answers.shape[1]
     pairs = np.zeros((classes, classes))
     np.add.at(pairs, (sample.labels, answers.argmax(axis=1)), 1)
     labels, places = scipy.optimize.linear_sum_assignment(-pairs)
     reached = float(pairs[labels, places].sum() / len(sample.labels))
-    # A permutation that is fitted to noise reaches little more than chance; this is far beyond it.
+    # A permutation fitted to noise is hardly better than chance; this is far beyond it.
     if reached > max(0.5, 2 * common) and reached > 2 * accuracy:
         return (
-            f"{said}, and {reached:.1%} if its outputs are the labels in another order. If so, set target.outputs: "
+            f"{message}, but {reached:.1%} if its outputs are the labels in another order. If so, set target.outputs: "
             f"{places.tolist()}"
         )
-    return f"{said}. Check data.preprocessing, the labels, and that it is a classifier of this data"
+    return f"{message}. Check data.preprocessing, the labels, and that it is a classifier of this data"
 
 
-def _told(what: str, tensor: TensorSpec) -> str:
+def _tensor_note(what: str, tensor: TensorSpec) -> str:
     shape = ", ".join("any" if size < 0 else str(size) for size in tensor.shape)
     point = tensor.zero_point or 0
     offset = "q" if point == 0 else f"(q {'-' if point > 0 else '+'} {abs(point)})"

@@ -1,4 +1,4 @@
-"""What train, compress and adopt make: an artifact, and what there is to say of how it was made."""
+"""The result of train, compress and adopt: an artifact, and notes on how it was created."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _NOTES = "notes.json"
 
 @dataclass(frozen=True)
 class StoredArtifact:
-    """An artifact in the store. found: sentences for the report. notes: figures of a toolchain or a training loop."""
+    """An artifact in the store. found: properties detected in a foreign file. notes: figures of a toolchain or loop."""
 
     artifact: Artifact
     found: tuple[str, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
-        """The file and its companions are in the folder already; write the manifest and the notes."""
+        """Write the manifest and the notes; the file and its companions are already in the folder."""
         Artifact(folder, self.artifact.manifest).save()
         text = json.dumps({"found": self.found, "notes": self.notes}, allow_nan=False)
         (folder / _NOTES).write_text(text, encoding="utf-8")

@@ -32,9 +32,9 @@ class BoundaryDistance(Job[StoredTrace]):
     """HopSkipJump on a sample of records: audited ones for a target, reference ones for a shadow.
 
     Distances are L2 in the units in which models see records. A search starts from the nearest of 500 reference
-    records that the model is known to put into another class, so the start costs no query.
+    records that the model assigns to another class according to its stored responses, so the start costs no query.
 
-    query: whose artifact and runtime are searched. role: of its model. records: how many. budget: queries a record.
+    query: its artifact and runtime are searched. role: of the model. records: how many. budget: queries per record.
     """
 
     kind: ClassVar[str] = "boundary"
@@ -58,7 +58,7 @@ class BoundaryDistance(Job[StoredTrace]):
         return self.query.isolation
 
     def cost(self) -> Cost:
-        """By records, budget and format."""
+        """Grouped by records, budget and format."""
         return Cost((self.population.key, self.budget, self.records, self.query.format))
 
     def run(self, context: Context) -> StoredTrace:
@@ -70,7 +70,7 @@ class BoundaryDistance(Job[StoredTrace]):
     def _search(self, context: Context, runtime: Runtime) -> StoredTrace:
         population = context.read(self.population)
         shape = population.input_shape
-        known = context.read(self.query).responses.argmax(axis=1)
+        predicted = context.read(self.query).responses.argmax(axis=1)
         queried, seed = population.queried, self.seed
         places = _places(population, self.role, seed, self.records)
         limits = input_range(population)
@@ -82,31 +82,31 @@ class BoundaryDistance(Job[StoredTrace]):
 
         candidates = _candidates(population)
         pool = population.take(queried[candidates]).reshape(len(candidates), -1)
-        found: list[Boundary] = []
+        boundaries: list[Boundary] = []
         group = max(1, _CELLS // (_DRAWS * int(np.prod(shape))))
         for start in range(0, len(places), group):
             some = places[start : start + group]
             records = population.take(queried[some]).reshape(len(some), -1)
             labels = population.labels[queried[some]]
-            found.append(
+            boundaries.append(
                 hop_skip_jump(
                     predict,
                     records,
                     labels,
-                    _starts(records, labels, pool, known[candidates]),
+                    _starts(records, labels, pool, predicted[candidates]),
                     self.budget,
                     [stream(seed, "boundary", int(queried[i])) for i in some],
                     (np.minimum(ends[0], records), np.maximum(ends[1], records)),
                     float(np.sqrt(np.sum(steps.astype(np.float64) ** 2))),
                 )
             )
-        distance = np.concatenate([part.distance for part in found])
-        queries = np.concatenate([part.queries for part in found])
+        distance = np.concatenate([part.distance for part in boundaries])
+        queries = np.concatenate([part.queries for part in boundaries])
         return StoredTrace(places, distance[:, None], queries, np.empty(0, np.int64))
 
 
 def _places(population: Population, role: str, seed: int, count: int) -> IntArray:
-    """Positions in `queried`: evenly spaced audited records; for a shadow, reference records it did and did not see."""
+    """Positions in `queried`: evenly spaced audited records; for a shadow, reference records in and out of training."""
     n_audited, n = len(population.audited), len(population.queried)
     if not role.startswith(SHADOW):
         return spread(np.arange(n_audited), count)
@@ -116,16 +116,16 @@ def _places(population: Population, role: str, seed: int, count: int) -> IntArra
 
 
 def _candidates(population: Population) -> IntArray:
-    """Positions of reference records that a search may start from; of nonmembers where there is no pool."""
+    """Positions of reference records from which a search may start; of nonmembers if there is no pool."""
     n_audited, n = len(population.audited), len(population.queried)
     return spread(np.arange(n_audited, n) if n > n_audited else np.arange(n), _CANDIDATES)
 
 
 def _starts(
-    records: npt.NDArray[np.float32], labels: IntArray, pool: npt.NDArray[np.float32], known: IntArray
+    records: npt.NDArray[np.float32], labels: IntArray, pool: npt.NDArray[np.float32], predicted: IntArray
 ) -> npt.NDArray[np.float32]:
-    """For each record the nearest of the pool that is known to be of another class; the nearest where none is."""
+    """For each record the nearest pool record of another predicted class; the nearest of all if there is none."""
     squares = (pool**2).sum(axis=1) - 2 * records @ pool.T
-    other = known != labels[:, None]
+    other = predicted != labels[:, None]
     wanted = np.where(other | ~other.any(axis=1, keepdims=True), squares, np.inf)
     return np.asarray(pool[wanted.argmin(axis=1)], np.float32)

@@ -1,4 +1,4 @@
-"""Records that a quantiser saw: a leak of their own, analysed apart from membership in the training set."""
+"""Records seen by a quantiser: a separate leak, analysed apart from membership in the training set."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LEAST = 2
 
 
 def uncalibrated(case: Case, records: npt.NDArray[np.int64]) -> dict[str, BoolArray]:
-    """The subset, bool [audited], where the quantiser saw any audited record; else nothing."""
+    """The subset, bool [audited]; empty if the quantiser saw no audited record."""
     seen = np.isin(records, case.calibration)
     return {UNCALIBRATED: ~seen} if seen.any() else {}
 
@@ -32,11 +32,11 @@ def uncalibrated(case: Case, records: npt.NDArray[np.int64]) -> dict[str, BoolAr
 def calibration_leaks(
     case: Case, records: npt.NDArray[np.int64], scores: Scores, series: Series
 ) -> Iterator[CalibrationLeakRow]:
-    """How well the attack's score tells records that the quantiser saw from others on the same side of the audit.
+    """How well the attack's score separates records that the quantiser saw from others on the same side of the audit.
 
     value: AUC of seen against unseen records, above 0.5 where seen ones look more like members; with DeLong's interval
-    and the two-sided p-value of AUC = 0.5. One row for each side that has two of each kind or more. On one side nothing
-    but the quantiser tells them apart: all members were trained on, and no nonmember was.
+    and the two-sided p-value of AUC = 0.5. One row for each side with at least two of each kind. Within a side, only
+    the quantiser distinguishes them: all members were trained on, and no nonmember was.
 
     records: ids, int64 [scored].
     """

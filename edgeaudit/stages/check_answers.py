@@ -1,7 +1,7 @@
-"""Check logits: what the trained model answers on its calibration records.
+"""Check logits: the trained model's answers on its calibration records.
 
-Every artifact carries them, so the job that serves it needs no torch. They are the very records that a quantiser saw:
-on those, min-max ranges clip nothing, so clipping there is a fault of the toolchain and not a small calibration set.
+Every artifact carries them, so the job that serves it needs no torch. They are the records that the quantiser saw:
+min-max ranges clip nothing on them, so clipping there is a fault of the toolchain and not of a small calibration set.
 """
 
 from __future__ import annotations
@@ -41,6 +41,6 @@ def write_answers(
 
 
 def read_check(folder: Path, policy: str | None) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Record ids and the trained model's logits on them; `policy` None for an artifact that nothing calibrated."""
+    """Record ids and the trained model's logits on them; `policy` is None for an uncalibrated artifact."""
     with np.load(folder / CHECK) as arrays:
         return arrays[f"ids_{policy or DEFAULT_POLICY}"], arrays[f"logits_{policy or DEFAULT_POLICY}"]

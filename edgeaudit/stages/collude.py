@@ -1,4 +1,4 @@
-"""measurements of several formats -> attacks by one who holds them together, against the best single one."""
+"""measurements of several formats -> multi-version attacks (collusion), compared with the best single format."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _MEAN = "mean-score"
 
 @dataclass(frozen=True)
 class FormatSet:
-    """A set of audit.yaml's `together`. formats: those of the requested that were measured; note: on the others."""
+    """A set of `together`. formats: the requested ones that were measured; note: on the others."""
 
     requested: tuple[str, ...]
     formats: tuple[str, ...]
@@ -50,9 +50,9 @@ class FormatSet:
 
 @dataclass(frozen=True)
 class ColludeSettings:
-    """What attacks on several formats depend on beside the formats.
+    """Inputs of multi-version attacks other than the formats.
 
-    targets: roles, the first one first. headlines: `attack/variant`, the most telling first.
+    targets: roles, the first target first. headlines: `attack/variant`, the most important first.
     """
 
     sets: tuple[FormatSet, ...]
@@ -66,7 +66,7 @@ class ColludeSettings:
 
 @dataclass(frozen=True, eq=False)
 class HeldVersion:
-    """One format, as small as attacks on several need it, so that many can be held at once.
+    """One format, reduced to what multi-version attacks need, so that many fit into memory.
 
     targets: role -> that target's answers. members: role -> bool [n], which side of the audit a record is on. scores:
     role -> headline series -> that target's scores. Null targets come last in each.
@@ -97,7 +97,7 @@ class ColludeResult:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Collude(Job[ColludeResult]):
-    """Attack formats that one attacker holds together. measures: by format."""
+    """Attack sets of formats held by one attacker. measures: by format."""
 
     kind: ClassVar[str] = "collude"
     result: ClassVar[type[ColludeResult]] = ColludeResult
@@ -111,7 +111,7 @@ class Collude(Job[ColludeResult]):
         return "attack formats held together"
 
     def reads(self) -> Iterator[AnyJob]:
-        """The measurements, and the answers that they read."""
+        """The measurements, and their input jobs."""
         for _, measure in self.measures:
             yield measure
             yield from measure.needs
@@ -120,23 +120,23 @@ class Collude(Job[ColludeResult]):
         """See the class."""
         versions: dict[str, HeldVersion] = {}
         for name, measure in self.measures:
-            # Views and traces are no part of these attacks, and reading them would cost their memory.
+            # These attacks use no views and traces, which would only cost memory.
             answers = Answers(measure.settings.evidence.with_answers_alone(), context)
             versions[name] = read_version(answers, context.read(measure).scores, self.settings)
         return run_collude(self.settings, versions)
 
 
 def read_version(answers: Answers, scores: Mapping[str, TargetScores], settings: ColludeSettings) -> HeldVersion:
-    """One format from its answers and from the scores of its measurement."""
+    """Build one format from its answers and the scores of its measurement."""
     shadows: ShadowVersion | None = None
     targets, members = {}, {}
     for case in (*answers.targets(), *answers.nulls()):
         if shadows is None:
-            known = case.audited if settings.mode == "auditor" else case.reference
-            shadows = ShadowVersion.of(case.audited.shadow_answers, known.shadow_answers)
+            case_of_rows = case.audited if settings.mode == "auditor" else case.reference
+            shadows = ShadowVersion.of(case.audited.shadow_answers, case_of_rows.shadow_answers)
         targets[case.role], members[case.role] = TargetVersion.of(case.audited), case.members
     if shadows is None:
-        raise AttackError("an audit has one target at least")
+        raise AttackError("an audit has at least one target")
     kept = {
         role: {name: s for name, s in scores[role].scores.items() if name in settings.headlines} for role in targets
     }
@@ -148,12 +148,14 @@ def run_collude(settings: ColludeSettings, versions: Mapping[str, HeldVersion]) 
     held = CombinedEvidence(settings, versions)
     combined: list[_Combined] = []
     failed: list[TogetherRow] = []
-    for one in _combinations(held):
-        if isinstance(one, _Combined):
-            combined.append(one)
+    for outcome in _combinations(held):
+        if isinstance(outcome, _Combined):
+            combined.append(outcome)
         else:
-            failed.append(one)
-    nulls = [_null_row(one, role, held) for one in combined for role in held.members if role not in settings.targets]
+            failed.append(outcome)
+    nulls = [
+        _null_row(attack, role, held) for attack in combined for role in held.members if role not in settings.targets
+    ]
     return ColludeResult((*_compared(held, combined), *failed), tuple(nulls))
 
 
@@ -168,7 +170,7 @@ class _Combined:
 
 
 class CombinedEvidence:
-    """Several formats in one attacker's hands, and what was learned from them."""
+    """Several formats of one attacker, and what was learned from them."""
 
     def __init__(self, settings: ColludeSettings, versions: Mapping[str, HeldVersion]) -> None:
         self.settings, self.versions = settings, versions
@@ -178,20 +180,22 @@ class CombinedEvidence:
         self._pairs: dict[tuple[str, str], Pair] = {}
 
     def scored(self, scores: Mapping[str, FloatArray]) -> Scored:
-        """The scores of the targets, null targets aside."""
+        """The scores of the targets, without null targets."""
         targets = self.settings.targets
         return Scored(tuple(scores[role] for role in targets), tuple(self.members[role] for role in targets))
 
     def headline(self, formats: Sequence[str]) -> str | None:
         """The first headline attack that could be run on every format and target."""
-        found = [scores for name in formats for scores in self.versions[name].scores.values()]
-        return next((one for one in self.settings.headlines if all(one in scores for scores in found)), None)
+        all_scores = [scores for name in formats for scores in self.versions[name].scores.values()]
+        return next(
+            (headline for headline in self.settings.headlines if all(headline in scores for scores in all_scores)), None
+        )
 
     def run(self, formats: Sequence[str], method: str) -> dict[str, FloatArray]:
         """The scores of every target and null target.
 
         Raises:
-            AttackError: the shadows do not suffice.
+            AttackError: there are not enough shadows.
         """
         if method == _MEAN:
             return self._mean_score(formats)
@@ -209,10 +213,10 @@ class CombinedEvidence:
         return {role: score(shadows, answers) for role, answers in targets.items()}
 
     def _pair(self, first: str, other: str) -> Pair:
-        """Two forests that sets with these two formats share."""
+        """Two forests, shared by all sets with these two formats."""
         if (first, other) not in self._pairs:
-            one, two = self.versions[first].shadows, self.versions[other].shadows
-            self._pairs[first, other] = Pair.fit(one, two, self.settings.seed)
+            left, right = self.versions[first].shadows, self.versions[other].shadows
+            self._pairs[first, other] = Pair.fit(left, right, self.settings.seed)
         return self._pairs[first, other]
 
     def _mean_score(self, formats: Sequence[str]) -> dict[str, FloatArray]:
@@ -220,10 +224,10 @@ class CombinedEvidence:
         name = self.headline(formats)
         if name is None:
             raise AttackError("no headline attack could be run on all of these formats")
-        found = {role: [self.versions[f].scores[role][name] for f in formats] for role in self.members}
+        scores_by_role = {role: [self.versions[f].scores[role][name] for f in formats] for role in self.members}
         return {
-            role: np.asarray(np.mean([one / (one.std() or 1.0) for one in scores], axis=0), dtype=np.float64)
-            for role, scores in found.items()
+            role: np.asarray(np.mean([values / (values.std() or 1.0) for values in scores], axis=0), dtype=np.float64)
+            for role, scores in scores_by_role.items()
         }
 
     def _one(self, format_id: str, method: str) -> Mapping[str, FloatArray]:
@@ -231,31 +235,31 @@ class CombinedEvidence:
             self._alone[format_id, method] = self.run((format_id,), method)
         return self._alone[format_id, method]
 
-    def yardsticks(self, formats: Sequence[str], method: str) -> dict[str, tuple[str, dict[str, Scored]]]:
-        """Kind -> (series, format -> its scores), each format alone: the headline attack, and one of the same kind."""
-        found = {}
+    def baselines(self, formats: Sequence[str], method: str) -> dict[str, tuple[str, dict[str, Scored]]]:
+        """Kind -> (series, format -> scores) of single formats: the headline attack, and an attack of the same kind."""
+        baselines = {}
         headline = self.headline(formats)
         if headline is not None:
             alone = {f: self.scored({r: s[headline] for r, s in self.versions[f].scores.items()}) for f in formats}
-            found["headline"] = headline, alone
+            baselines["headline"] = headline, alone
         if method != _MEAN:
             single = _ONE if method.startswith("compleak") else method
             series = _ONE if single == _ONE else f"lira/{method.removeprefix('joint-')}-global"
-            found["same kind"] = series, {f: self.scored(self._one(f, single)) for f in formats}
-        return found
+            baselines["same kind"] = series, {f: self.scored(self._one(f, single)) for f in formats}
+        return baselines
 
 
 def _combinations(held: CombinedEvidence) -> Iterator[_Combined | TogetherRow]:
     """Every attack on every set; a row for one that could not be run."""
-    for one in held.settings.sets:
-        if len(one.formats) < 2:
-            yield _not_run(held, one.requested, "-", one.note)
+    for format_set in held.settings.sets:
+        if len(format_set.formats) < 2:
+            yield _not_run(held, format_set.requested, "-", format_set.note)
             continue
-        for method in _methods(len(one.formats), held.settings.mode):
+        for method in _methods(len(format_set.formats), held.settings.mode):
             try:
-                yield _Combined(one.formats, method, held.run(one.formats, method), one.note)
+                yield _Combined(format_set.formats, method, held.run(format_set.formats, method), format_set.note)
             except AttackError as error:
-                yield _not_run(held, one.formats, method, f"not applicable: {error}")
+                yield _not_run(held, format_set.formats, method, f"not applicable: {error}")
 
 
 def _methods(count: int, mode: Mode) -> tuple[str, ...]:
@@ -288,75 +292,77 @@ def _not_run(held: CombinedEvidence, formats: Sequence[str], method: str, note: 
 
 
 def _compared(held: CombinedEvidence, combined: Sequence[_Combined]) -> Iterator[TogetherRow]:
-    """Rows by kind of yardstick, metric, set and method; one kind and one metric are a family of tests."""
+    """Rows by kind of baseline, metric, set and method; one kind and one metric form a family of tests."""
     kinds: tuple[Literal["headline", "same kind"], ...] = ("headline", "same kind")
-    pairs = [(one, held.yardsticks(one.formats, one.method)) for one in combined]
+    pairs = [(attack, held.baselines(attack.formats, attack.method)) for attack in combined]
     for kind in kinds:
-        own = [(one, *found[kind]) for one, found in pairs if kind in found]
+        comparable = [(attack, *baselines[kind]) for attack, baselines in pairs if kind in baselines]
         for metric in _METRICS:
-            gains = [_gain(held, one, series, singles, metric) for one, series, singles in own]
-            for (one, series, _), found in zip(own, adjusted(gains), strict=True):
-                yield _row(held, one, series, metric, found)
+            gains = [_gain(held, attack, series, singles, metric) for attack, series, singles in comparable]
+            for (attack, series, _), adjusted_gain in zip(comparable, adjusted(gains), strict=True):
+                yield _row(held, attack, series, metric, adjusted_gain)
 
 
-def _gain(held: CombinedEvidence, one: _Combined, series: str, singles: Mapping[str, Scored], metric: str) -> Gain:
+def _gain(held: CombinedEvidence, attack: _Combined, series: str, singles: Mapping[str, Scored], metric: str) -> Gain:
     def rng(name: str) -> np.random.Generator:
-        return stream(held.settings.seed, "together", *one.formats, one.method, series, name, metric)
+        return stream(held.settings.seed, "together", *attack.formats, attack.method, series, name, metric)
 
-    return gain(held.scored(one.scores), singles, metric, rng)
+    return gain(held.scored(attack.scores), singles, metric, rng)
 
 
-def _row(held: CombinedEvidence, one: _Combined, series: str, metric: str, found: Gain) -> TogetherRow:
-    value, settings = _figure(held, one, metric), held.settings
-    best = None if found.best is None else found.singles[found.best]
-    notes = dict.fromkeys(note for note in (one.note, found.note, value.note, best.note if best else None) if note)
+def _row(held: CombinedEvidence, attack: _Combined, series: str, metric: str, gain: Gain) -> TogetherRow:
+    value, settings = _figure(held, attack, metric), held.settings
+    best = None if gain.best is None else gain.singles[gain.best]
+    notes = dict.fromkeys(note for note in (attack.note, gain.note, value.note, best.note if best else None) if note)
     return TogetherRow(
-        formats=one.formats,
+        formats=attack.formats,
         device=settings.device,
         shadow_match=settings.shadow_match,
-        method=one.method,
+        method=attack.method,
         metric=metric,
         yardstick=series,
         value=value.value,
         low=value.low,
         high=value.high,
-        best=found.best,
+        best=gain.best,
         difference=None if best is None else best.value,
         difference_low=None if best is None else best.low,
         difference_high=None if best is None else best.high,
-        p_value=found.p_value,
-        adjusted_p=found.adjusted_p,
-        singles=tuple(TogetherSingle.of(name, single) for name, single in found.singles.items()),
+        p_value=gain.p_value,
+        adjusted_p=gain.adjusted_p,
+        singles=tuple(TogetherSingle.of(name, single) for name, single in gain.singles.items()),
         targets=len(settings.targets),
         note="; ".join(notes) or None,
     )
 
 
-def _figure(held: CombinedEvidence, one: _Combined, metric: str) -> Figure:
-    """On one target with the interval over records, on several the mean with that over targets."""
-    found = [_figure_on(one, role, held, metric) for role in held.settings.targets]
-    if len(found) == 1:
-        return found[0]
-    over = mean_over_targets([f.value for f in found])
-    return Figure(metric, over.value, over.low, over.high, found[0].n_members, found[0].n_nonmembers, None, over.note)
+def _figure(held: CombinedEvidence, attack: _Combined, metric: str) -> Figure:
+    """For one target with the interval over records, for several the mean with the interval over targets."""
+    figures = [_figure_on(attack, role, held, metric) for role in held.settings.targets]
+    if len(figures) == 1:
+        return figures[0]
+    over = mean_over_targets([f.value for f in figures])
+    return Figure(
+        metric, over.value, over.low, over.high, figures[0].n_members, figures[0].n_nonmembers, None, over.note
+    )
 
 
-def _figure_on(one: _Combined, role: str, held: CombinedEvidence, metric: str) -> Figure:
-    return next(f for f in figures(one.scores[role], held.members[role], None) if f.metric == metric)
+def _figure_on(attack: _Combined, role: str, held: CombinedEvidence, metric: str) -> Figure:
+    return next(f for f in figures(attack.scores[role], held.members[role], None) if f.metric == metric)
 
 
-def _null_row(one: _Combined, role: str, held: CombinedEvidence) -> TogetherNullRow:
-    """The AUC on a target that trained on neither side, as `measure` has it for a single format."""
-    area = _figure_on(one, role, held, "auc")
+def _null_row(attack: _Combined, role: str, held: CombinedEvidence) -> TogetherNullRow:
+    """The AUC on a null target, as in `measure` for a single format."""
+    area = _figure_on(attack, role, held, "auc")
     return TogetherNullRow(
-        " + ".join(one.formats),
-        one.method,
+        " + ".join(attack.formats),
+        attack.method,
         "",
         role,
         area.value,
         area.low,
         area.high,
-        chance_p_value(one.scores[role], held.members[role]),
+        chance_p_value(attack.scores[role], held.members[role]),
         area.n_members,
         area.n_nonmembers,
     )

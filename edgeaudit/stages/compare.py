@@ -1,4 +1,4 @@
-"""measurements of all formats on all devices -> what they say together: differences, means over targets."""
+"""measurements of all formats on all devices -> differences and means over targets."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _FEW_METRICS = METRICS[:2]
 
 @dataclass(frozen=True)
 class CompareSettings:
-    """What a comparison depends on beside the measurements.
+    """Inputs of a comparison other than the measurements.
 
-    exposure: the audit's own. targets: roles, the first one first. headlines: `attack/variant`, the most telling first.
+    exposure: of the audit. targets: roles, the first target first. headlines: `attack/variant`, most important first.
     """
 
     exposure: str
@@ -52,7 +52,7 @@ class CompareSettings:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The scores of one measurement. targets: of every target, the first one first.
+    """The scores of one measurement. targets: one entry per target, the first target first.
 
     leakage: figures of the first target; further: those of each further one.
     """
@@ -64,18 +64,18 @@ class Measured:
 
     @classmethod
     def of(cls, place: Place, result: MeasureResult, roles: Sequence[str]) -> Measured:
-        """From a measurement. roles: of the targets."""
+        """Build from a measurement. roles: of the targets."""
         findings = result.findings
         scores = tuple(result.scores[role] for role in roles)
         return cls(place, scores, findings.leakage, tuple(findings.targets.values()))
 
     @property
     def series(self) -> list[str]:
-        """The `attack/variant` that could be run, in the order of the report."""
+        """The `attack/variant` that ran, in the order of the report."""
         return self.targets[0].series
 
     def scored(self, series: str) -> Scored:
-        """Its scores on all targets."""
+        """Scores of a series on all targets."""
         return Scored(tuple(t.scores[series] for t in self.targets), tuple(t.members for t in self.targets))
 
 
@@ -89,7 +89,7 @@ class Weakened:
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """The first target's answers on a place. artifact: the job that made the file. read: gives [records, outputs]."""
+    """The first target's answers in one deployment. artifact: the job of its file. read: returns [records, outputs]."""
 
     format: str
     device: str
@@ -132,7 +132,7 @@ class TargetQuery:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Compare(Job[CompareResult]):
-    """Compare the measurements that could be made. weakened: at weaker exposures. answers: of the first target."""
+    """Compare the measurements that succeeded. weakened: at weaker exposures. answers: of the first target."""
 
     kind: ClassVar[str] = "compare"
     result: ClassVar[type[CompareResult]] = CompareResult
@@ -150,17 +150,21 @@ class Compare(Job[CompareResult]):
     def run(self, context: Context) -> CompareResult:
         """See the class."""
         roles = self.settings.targets
-        measured = [Measured.of(one.settings.place, context.read(one), roles) for one in self.measures]
+        measured = [Measured.of(measure.settings.place, context.read(measure), roles) for measure in self.measures]
         weakened = []
-        for one in self.weakened:
-            scores = context.read(one).scores
-            held = Measured(one.measure.settings.place, tuple(scores[role] for role in roles))
-            weakened.append(Weakened(one.level, held))
+        for measure in self.weakened:
+            scores = context.read(measure).scores
+            held = Measured(measure.measure.settings.place, tuple(scores[role] for role in roles))
+            weakened.append(Weakened(measure.level, held))
         answered = [
             Answered(
-                one.format, one.device, one.query.source.ref, one.query.ref, partial(_responses, context, one.query)
+                measure.format,
+                measure.device,
+                measure.query.source.ref,
+                measure.query.ref,
+                partial(_responses, context, measure.query),
             )
-            for one in self.answers
+            for measure in self.answers
         ]
         return run_compare(self.settings, measured, weakened, answered)
 
@@ -172,17 +176,17 @@ def _responses(context: Context, query: Query) -> npt.NDArray[np.floating[Any]]:
 def run_compare(
     settings: CompareSettings, measured: Sequence[Measured], weakened: Sequence[Weakened], answered: Sequence[Answered]
 ) -> CompareResult:
-    """Formats are compared with one another on each device by itself, and each format between every two devices."""
+    """Formats are compared with one another on each device, and each format between every two devices."""
     by_device: dict[str, list[Measured]] = {}
-    for one in measured:
-        by_device.setdefault(one.place.device, []).append(one)
+    for measurement in measured:
+        by_device.setdefault(measurement.place.device, []).append(measurement)
     references = [m for m in measured if m.place.format in REFERENCES.values()]
     headlines, seed = settings.headlines, settings.seed
     comparisons = (
-        *(row for own in by_device.values() for row in _between_formats(own, references, headlines, seed)),
-        *(row for own in by_device.values() for row in _between_pairs(own, headlines, seed)),
+        *(row for on_device in by_device.values() for row in _between_formats(on_device, references, headlines, seed)),
+        *(row for on_device in by_device.values() for row in _between_pairs(on_device, headlines, seed)),
         *between_devices(measured, headlines, seed),
-        *(row for own in by_device.values() for row in _between_matches(own, seed)),
+        *(row for on_device in by_device.values() for row in _between_matches(on_device, seed)),
         *_between_attacks(measured, headlines, seed),
         *_between_exposures(settings, measured, weakened),
     )
@@ -191,7 +195,7 @@ def run_compare(
 
 
 def _across_targets(measured: Measured) -> Iterator[AcrossTargetsRow]:
-    """Every figure's mean over targets, where there are several."""
+    """Every figure's mean over targets, if there are several."""
     if not measured.further:
         return
     first = {row.figure: row.value for row in measured.leakage}
@@ -207,18 +211,18 @@ def _headline(measured: Measured, headlines: Sequence[str]) -> str | None:
 
 
 def _own(measured: Sequence[Measured]) -> dict[str, Measured]:
-    """By format, against the audit's own shadows: those that it names first."""
+    """By format, against the audit's own shadows (the first shadow match)."""
     match = measured[0].place.shadow_match if measured else ""
     return {m.place.format: m for m in measured if m.place.shadow_match == match}
 
 
 def _elsewhere(measured: Sequence[Measured]) -> tuple[str, ...]:
-    """The device's name, where it is another than this machine, for streams of random numbers of its own."""
+    """The device's name, unless it is this machine, for separate random streams."""
     return () if measured[0].place.device == LOCAL else (measured[0].place.device,)
 
 
 def _common(headlines: Sequence[str], measured: Sequence[Measured]) -> str | None:
-    """The headline attack that could be run on all of them."""
+    """The headline attack that ran on all of them."""
     return next((h for h in headlines if all(h in m.series for m in measured)), None)
 
 
@@ -227,37 +231,39 @@ def _between_formats(
 ) -> Iterator[ComparisonRow]:
     """Each format against the reference, by the headline attack with the audit's own shadows.
 
-    The reference is the trained model, which is queried on this machine alone; without it, the device's first format.
+    The reference is the trained model, which is queried on this machine alone, or else the device's first format.
     """
-    own = {**_own(trained), **_own(measured)}
-    references = (own[name] for name in REFERENCES.values() if name in own)
-    reference = next(references, None) or next(iter(own.values()), None)
-    name = _common(headlines, list(own.values()))
-    if reference is None or len(own) < 2 or name is None:
+    by_format = {**_own(trained), **_own(measured)}
+    references = (by_format[name] for name in REFERENCES.values() if name in by_format)
+    reference = next(references, None) or next(iter(by_format.values()), None)
+    name = _common(headlines, list(by_format.values()))
+    if reference is None or len(by_format) < 2 or name is None:
         return
     base = reference.place.format
     here = measured[0].place.device
     pairs = {
-        f: (m.scored(name), reference.scored(name)) for f, m in own.items() if f != base and m.place.device == here
+        f: (m.scored(name), reference.scored(name))
+        for f, m in by_format.items()
+        if f != base and m.place.device == here
     }
     where = _elsewhere(measured)
     rows = compare_family(pairs, METRICS, lambda f, metric: stream(seed, "formats", *where, f, base, metric))
-    for (format_id, metric), found in rows.items():
-        yield ComparisonRow.of("format", own[format_id].place, name, (format_id, base), metric, found)
+    for (format_id, metric), row in rows.items():
+        yield ComparisonRow.of("format", by_format[format_id].place, name, (format_id, base), metric, row)
 
 
 def between_devices(measured: Sequence[Measured], headlines: Sequence[str], seed: int) -> Iterator[ComparisonRow]:
     """One format on every two devices, by the headline attack with the audit's own shadows: one family for a metric.
 
-    Where every record has the same score on both there is nothing to test. Pairs with the same scores as another pair,
-    such as of a third device that answers like the second, are that same test; they count once in the family.
+    If every record has the same score on both there is nothing to test. Pairs with the same scores as another pair,
+    such as for a third device with the answers of the second, are the same test; they count once in the family.
     """
     match = measured[0].place.shadow_match if measured else ""
-    own = [m for m in measured if m.place.shadow_match == match]
-    name = _common(headlines, own)
+    matching = [m for m in measured if m.place.shadow_match == match]
+    name = _common(headlines, matching)
     if name is None:
         return
-    scored = {json.dumps([m.place.format, m.place.device]): (m.place, m.scored(name)) for m in own}
+    scored = {json.dumps([m.place.format, m.place.device]): (m.place, m.scored(name)) for m in matching}
     contents = {place: _content(scores) for place, (_, scores) in scored.items()}
     pairs = [(a, b) for a, b in combinations(scored, 2) if scored[a][0].format == scored[b][0].format]
     first: dict[tuple[str, str], str] = {}
@@ -271,8 +277,8 @@ def between_devices(measured: Sequence[Measured], headlines: Sequence[str], seed
         for a, b in pairs:
             (here, own_scores), (there, _) = scored[a], scored[b]
             key = first[contents[a], contents[b]]
-            found = rows[key, metric] if key in distinct else _same(own_scores, metric)
-            yield ComparisonRow.of("device", here, name, (here.device, there.device), metric, found)
+            row = rows[key, metric] if key in distinct else _same(own_scores, metric)
+            yield ComparisonRow.of("device", here, name, (here.device, there.device), metric, row)
 
 
 def _content(scored: Scored) -> str:
@@ -283,16 +289,16 @@ def _content(scored: Scored) -> str:
 
 
 def _same(scored: Scored, metric: str) -> Compared:
-    """Two series of which every score is the same."""
+    """The row of two series with identical scores."""
     values = [figure(scores, members, metric) for scores, members in zip(scored.scores, scored.members, strict=True)]
-    known = [value for value in values if value is not None]
-    mean = float(np.mean(known)) if len(known) == len(values) else None
+    numbers = [value for value in values if value is not None]
+    mean = float(np.mean(numbers)) if len(numbers) == len(values) else None
     zero = None if mean is None else 0.0
-    return Compared(mean, mean, zero, zero, zero, None, len(values), note="every score is the same on both")
+    return Compared(mean, mean, zero, zero, zero, None, len(values), note="all scores are identical on both")
 
 
 def _same_file(answered: Sequence[Answered]) -> Iterator[SameFileRow]:
-    """The first target's file where it was queried twice: one format on two devices, two runtimes on one device."""
+    """Answers of the same file that was queried twice: one format on two devices, two runtimes on one device."""
     for a, b in combinations(answered, 2):
         unlike = (a.format != b.format) + (a.device != b.device)
         if a.artifact == b.artifact and a.query != b.query and unlike == 1:
@@ -300,22 +306,24 @@ def _same_file(answered: Sequence[Answered]) -> Iterator[SameFileRow]:
 
 
 def _between_pairs(measured: Sequence[Measured], headlines: Sequence[str], seed: int) -> Iterator[ComparisonRow]:
-    """Every two formats that ship, by the AUC of the headline attack: one family. What dominates what rests on it."""
-    own = {f: m for f, m in _own(measured).items() if f not in REFERENCES.values()}
-    name = _common(headlines, list(own.values()))
+    """Every two formats that ship, by the AUC of the headline attack: one family, used for Pareto dominance."""
+    shipped = {f: m for f, m in _own(measured).items() if f not in REFERENCES.values()}
+    name = _common(headlines, list(shipped.values()))
     if name is None:
         return
-    pairs = {json.dumps([a, b]): (own[a].scored(name), own[b].scored(name)) for a, b in combinations(own, 2)}
+    pairs = {
+        json.dumps([a, b]): (shipped[a].scored(name), shipped[b].scored(name)) for a, b in combinations(shipped, 2)
+    }
     rows = compare_family(
         pairs, METRICS[:1], lambda pair, metric: stream(seed, "pairs", *_elsewhere(measured), pair, metric)
     )
-    for (pair, metric), found in rows.items():
+    for (pair, metric), row in rows.items():
         first, second = json.loads(pair)
-        yield ComparisonRow.of("format pair", own[first].place, name, (first, second), metric, found)
+        yield ComparisonRow.of("format pair", shipped[first].place, name, (first, second), metric, row)
 
 
 def _between_matches(measured: Sequence[Measured], seed: int) -> Iterator[ComparisonRow]:
-    """Shadows made like the target against uncompressed ones, for every attack; one family an attack."""
+    """Shadows compressed like the target against uncompressed ones, for every attack; one family per attack."""
     pairs: dict[str, dict[str, tuple[Scored, Scored]]] = {}
     places = {(m.place.format, m.place.shadow_match): m for m in measured}
     for (format_id, match), matched in places.items():
@@ -332,13 +340,13 @@ def _between_matches(measured: Sequence[Measured], seed: int) -> Iterator[Compar
             _FEW_METRICS,
             lambda f, metric, name=name, where=where: stream(seed, "match", *where, f, name, metric),  # type: ignore[misc]
         )
-        for (format_id, metric), found in rows.items():
+        for (format_id, metric), row in rows.items():
             place = replace(places[format_id, "matched"].place, shadow_match="-")
-            yield ComparisonRow.of("shadow match", place, name, ("matched", "fp32"), metric, found)
+            yield ComparisonRow.of("shadow match", place, name, ("matched", "fp32"), metric, row)
 
 
 def _between_attacks(measured: Sequence[Measured], headlines: Sequence[str], seed: int) -> Iterator[ComparisonRow]:
-    """The headline attack against every other on the same format; one family a format."""
+    """The headline attack against every other on the same format; one family per format."""
     for m in measured:
         name = _headline(m, headlines)
         if name is None:
@@ -349,8 +357,8 @@ def _between_attacks(measured: Sequence[Measured], headlines: Sequence[str], see
             _FEW_METRICS,
             lambda o, metric, m=m, name=name: stream(seed, "attacks", *_parts(m.place), name, o, metric),  # type: ignore[misc]
         )
-        for (other, metric), found in rows.items():
-            yield ComparisonRow.of("attack", m.place, name, (name, other), metric, found)
+        for (other, metric), row in rows.items():
+            yield ComparisonRow.of("attack", m.place, name, (name, other), metric, row)
 
 
 def _parts(place: Place) -> tuple[str, str, str]:
@@ -361,24 +369,27 @@ def _parts(place: Place) -> tuple[str, str, str]:
 def _between_exposures(
     settings: CompareSettings, measured: Sequence[Measured], weakened: Sequence[Weakened]
 ) -> Iterator[ComparisonRow]:
-    """Each weaker level against the audit's own exposure, by the headline attack; one family a format.
+    """Each weaker level against the audit's own exposure, by the headline attack; one family per format.
 
-    Where the headline attack can make nothing of a level, the first that can stands in for it: that is what the level
-    leaves an attacker with, and the note says so.
+    If the headline attack cannot use a level, the first attack that can stands in for it, since that is what an
+    attacker would use; the note says so.
     """
     headlines, full = settings.headlines, settings.exposure
     weaker: dict[Place, dict[str, Measured]] = {}
-    for one in weakened:
-        weaker.setdefault(one.measured.place, {})[one.level] = one.measured
-    own = [m for m in measured if m.place in weaker]
-    # What can be run on every format is the report's headline: one attack for all formats, where there is one.
-    common = _common(headlines, own)
-    for m in own:
+    for weakening in weakened:
+        weaker.setdefault(weakening.measured.place, {})[weakening.level] = weakening.measured
+    audited = [m for m in measured if m.place in weaker]
+    # The report's headline is one attack that runs on all formats, if there is one.
+    common = _common(headlines, audited)
+    for m in audited:
         name = common or _headline(m, headlines)
         if name is None:
             continue
         levels = weaker[m.place]
-        reads = {level: name if name in one.series else _headline(one, headlines) for level, one in levels.items()}
+        reads = {
+            level: name if name in weakening.series else _headline(weakening, headlines)
+            for level, weakening in levels.items()
+        }
         pairs = {
             level: (levels[level].scored(read), m.scored(name)) for level, read in reads.items() if read is not None
         }
@@ -387,9 +398,9 @@ def _between_exposures(
             _FEW_METRICS,
             lambda level, metric, m=m: stream(settings.seed, "exposures", *_parts(m.place), level, metric),  # type: ignore[misc]
         )
-        for (level, metric), found in rows.items():
+        for (level, metric), figures in rows.items():
             read = reads[level] or name
-            row = ComparisonRow.of("exposure", m.place, read, (level, full), metric, found)
+            row = ComparisonRow.of("exposure", m.place, read, (level, full), metric, figures)
             if read != name:
                 stands_in = f"{read} reads {level}, {name} reads {full}".replace("/", " ")
                 row = replace(row, note="; ".join(part for part in (stands_in, row.note) if part))

@@ -1,4 +1,4 @@
-"""One pass: model -> compressed model, or -> artifact."""
+"""model -> compressed model or artifact, by one pass."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Calibration:
 class Compress(Job[StoredArtifact]):
     """Apply one pass to an artifact of the model `role`.
 
-    step: name of the pass. params: all of its parameters. calibration: None where the pass reads no records. check:
-    as in `Train`, for passes that make another torch model. versions: of the toolchain, for the manifest.
+    step: name of the pass. params: all of its parameters. calibration: None if the pass reads no records. check: as
+    in `Train`, for passes that create another torch model. versions: of the toolchain, for the manifest.
     """
 
     kind: ClassVar[str] = "compress"
@@ -71,14 +71,14 @@ class Compress(Job[StoredArtifact]):
         return find_pass(self.step).spec.isolation
 
     def code(self) -> tuple[str, ...]:
-        """The pass, the reader of what it writes, and the user's module where another model's recipe is a parameter."""
+        """The pass, the file type that it writes, and the user's module if a recipe is a parameter."""
         student = self.params.get("student")
-        own = recipe_modules(student) if isinstance(student, str) else ()
+        student_modules = recipe_modules(student) if isinstance(student, str) else ()
         step = find_pass(self.step)
-        return (type(step).__module__, *step.spec.code, filetype_module(step.spec.produces), *own)
+        return (type(step).__module__, *step.spec.code, filetype_module(step.spec.produces), *student_modules)
 
     def packages(self) -> tuple[str, ...]:
-        """The toolchain's."""
+        """Packages of the toolchain."""
         return find_pass(self.step).spec.packages
 
     def passes(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
@@ -87,9 +87,9 @@ class Compress(Job[StoredArtifact]):
         return (*before, (self.step, self.params))
 
     def cost(self) -> Cost:
-        """By all passes so far: what is exported may be a smaller model than in another format."""
+        """Grouped by all passes so far, since the exported model may be smaller than in another format."""
         spec = find_pass(self.step).spec
-        group = (self.population.key, [list(one) for one in self.passes()])
+        group = (self.population.key, [list(step) for step in self.passes()])
         return Cost(group, spec.typical_seconds, spec.trainings if spec.trains else 0.0)
 
     def run(self, context: Context) -> StoredArtifact:
@@ -160,7 +160,7 @@ class Compress(Job[StoredArtifact]):
             recipe = product.recipe or Recipe.from_dict(source.manifest.recipe)
             return replace(torch_manifest(recipe, file), passes=passes, **calibration)
         if product.input is None or product.output is None:
-            raise ToolchainError(f"the pass '{self.step}' did not say what {product.file} takes and answers")
+            raise ToolchainError(f"the pass '{self.step}' returned no input and output of {product.file}")
         return Manifest(
             kind=step.spec.produces,
             file=product.file,

@@ -1,4 +1,4 @@
-"""population -> controls: what can be said against an audit before any model is trained."""
+"""population -> controls: objections to an audit that are known before any model is trained."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["Control", "ControlResult"]
 _FILE = "controls.json"
 
 _QUERIES = 2000
-"""Nonmembers whose nearest member is looked for, at most."""
+"""Maximum number of nonmembers whose nearest member is searched."""
 
 
 @dataclass(frozen=True)
 class ControlResult:
-    """What can be said against an audit before any model is trained."""
+    """Findings about the records, before any model is trained."""
 
     findings: tuple[Finding, ...]
 
@@ -38,8 +38,8 @@ class ControlResult:
     @classmethod
     def load(cls, folder: Path) -> ControlResult:
         """Read what `save` wrote."""
-        found = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        return cls(tuple(Finding(**one) for one in found))
+        rows = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        return cls(tuple(Finding(**row) for row in rows))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -65,7 +65,7 @@ class Control(Job[ControlResult]):
 
 
 def _records(population: Population) -> Any:
-    """Records in the source's scale and dtype, where traces of a codec are; read through a memory map."""
+    """Records in the source's scale and dtype, which preserve traces of a codec; memory-mapped."""
     return np.load(population.folder / "x.npy", mmap_mode="r")
 
 

@@ -1,4 +1,4 @@
-"""artifact + device + records -> responses: the same as `Query`, on a device other than this machine."""
+"""artifact + device + records -> responses: like `Query`, on a device other than this machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgeaudit.filetypes.artifact import Artifact
 from edgeaudit.graph.job import Context, Cost, content_key, unkeyed
 from edgeaudit.population.base import Population
 from edgeaudit.runtimes.base import Runtime
-from edgeaudit.stages.query import Asker, DeviceFacts, FloatArray, Query, QueryResult
+from edgeaudit.stages.query import BlockQuery, DeviceFacts, FloatArray, Query, QueryResult
 
 if TYPE_CHECKING:
     from edgeaudit.stages.equivalence import Equivalence
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 __all__ = ["DeviceQuery", "QueryPolicy", "StandIn"]
 
 _BLOCK = 256
-"""Records of one query; the answers to a block that is lost with the device are asked for again."""
+"""Records per query; a block whose answers are lost with the device is queried again."""
 
 
 @dataclass(frozen=True)
 class QueryPolicy:
-    """How a device is queried, on which no answer depends.
+    """How a device is queried; answers do not depend on it.
 
-    pace: rate, retries, budgets. ledger: names the account of what was asked there. exclusive: at most one job may
-    query the device at a time.
+    pace: rate, retries, budgets. ledger: name of the log of queries there. exclusive: at most one job may query the
+    device at a time.
     """
 
     pace: Pace
@@ -47,9 +47,9 @@ class QueryPolicy:
 
 @dataclass(frozen=True)
 class StandIn:
-    """What may be taken in a device's place: this machine's query, where the comparison shows that they are the same.
+    """Use of this machine's query in place of a device's, if the comparison shows that answers are identical.
 
-    regardless: also where it does not.
+    regardless: also if it does not.
     """
 
     native: Query
@@ -61,9 +61,9 @@ class StandIn:
 class DeviceQuery(Query):
     """Query an artifact on a device. See `Query`.
 
-    machine: what of the device decides a runtime's answers. reach: how it is reached. policy: how it is queried.
-    stand_in: for a model that need not be queried there. checked: a query on this machine that has to be made first, so
-    that a wrong file is refused as everywhere. device: its name, for people.
+    machine: the device's facts that affect a runtime's answers. reach: how to reach it. policy: how to query it.
+    stand_in: for models that need not be queried there. checked: a query on this machine that runs first, so that a
+    wrong file is rejected there. device: its name, for display.
     """
 
     reach: Reach
@@ -88,17 +88,17 @@ class DeviceQuery(Query):
         return (runtime, "edgeaudit.agent.main", type(find_way(self.reach)).__module__)
 
     def packages(self) -> tuple[str, ...]:
-        """None of this machine; `versions` has the device's."""
+        """None: the device's packages are in `versions`."""
         return ()
 
     def cost(self) -> Cost:
-        """By runtime, options, format and place; what may be taken from here takes another time."""
+        """Grouped by runtime, options, format and device; jobs with a stand-in take another time."""
         where = [self.reach.via, self.reach.profile or "", self.stand_in is not None]
-        # An agent that starts under emulation, and some hundred records of a small model.
+        # Starting an agent under emulation, and some hundred records of a small model.
         return Cost((self.population.key, self.runtime, dict(self.options), self.format, where), 12.0)
 
     def run(self, context: Context) -> QueryResult:
-        """See the class. A model with a stand-in is not queried where this machine was shown to answer the same."""
+        """See the class. A model with a stand-in is not queried if this machine's answers are identical."""
         native = self._stood_in(context)
         if native is None:
             return super().run(context)
@@ -118,7 +118,7 @@ class DeviceQuery(Query):
     def serve(
         self, context: Context, artifact: Artifact, options: Mapping[str, Any] | None = None
     ) -> Iterator[Runtime]:
-        """See `Query`. The device is queried by the policy; where it is exclusive, by nobody else meanwhile."""
+        """See `Query`. The device is queried according to the policy, under a lock if it is exclusive."""
         folder, policy = context.store.devices(), self.policy
         with ExitStack() as stack:
             if policy.exclusive:
@@ -130,10 +130,10 @@ class DeviceQuery(Query):
             stack.callback(runtime.close)
             yield runtime
 
-    def _asker(self, context: Context, runtime: Runtime, population: Population) -> Asker:
-        return _KeptBlocks(context.store.partial(*self.ref), runtime, population)
+    def _query_in_blocks(self, context: Context, runtime: Runtime, population: Population) -> BlockQuery:
+        return _StoredBlocks(context.store.partial(*self.ref), runtime, population)
 
-    def _device_facts(self, runtime: Runtime, ask: Asker) -> DeviceFacts | None:
+    def _device_facts(self, runtime: Runtime, ask: BlockQuery) -> DeviceFacts | None:
         if not isinstance(runtime, DeviceRuntime):
             return None
         patient = runtime.patient
@@ -143,14 +143,14 @@ class DeviceQuery(Query):
             engines=tuple(patient.facts(MODEL).get("engines", ())),
             queried=patient.asked,
             restored=patient.restored,
-            resumed=ask.resumed if isinstance(ask, _KeptBlocks) else 0,
+            resumed=ask.resumed if isinstance(ask, _StoredBlocks) else 0,
         )
 
 
-class _KeptBlocks:
-    """Queries in blocks, each of which is kept until the job is done, so that a lost device costs one block.
+class _StoredBlocks:
+    """Queries in blocks that are stored until the job is done, so that a lost device costs one block.
 
-    resumed: records that an earlier try had answers for.
+    resumed: records with stored answers of an earlier attempt.
     """
 
     def __init__(self, folder: Path, runtime: Runtime, population: Population) -> None:
@@ -159,15 +159,15 @@ class _KeptBlocks:
         self.resumed = 0
 
     def __call__(self, name: str, ids: npt.NDArray[np.int64]) -> FloatArray:
-        """See `Asker`."""
+        """See `BlockQuery`."""
         return np.concatenate([self._block(name, start, ids) for start in range(0, len(ids), self._step)])
 
     def _block(self, name: str, start: int, ids: npt.NDArray[np.int64]) -> FloatArray:
         path = self._folder / f"{name}-{self._step}-{start}.npy"
         if path.is_file():
-            kept: FloatArray = np.load(path)
-            self.resumed += len(kept)
-            return kept
+            stored: FloatArray = np.load(path)
+            self.resumed += len(stored)
+            return stored
         answers = self._runtime.query(self._population.take(ids[start : start + self._step]))
         _save_whole(path, answers)
         return answers

@@ -1,4 +1,4 @@
-"""Does this machine answer like a device, bit for bit? Where it does, it may stand in for it."""
+"""responses here and on a device -> whether they are bit-identical, so that this machine may stand in for it."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ _FILE = "equivalence.json"
 
 @dataclass(frozen=True)
 class EquivalenceResult:
-    """compared: role of a model -> how its answers in both places differ."""
+    """compared: role of a model -> how its answers on both machines differ."""
 
     compared: Mapping[str, Differing]
 
     @property
     def identical(self) -> bool:
-        """Whether every answer was the same."""
-        return all(one.rows == 0 for one in self.compared.values())
+        """Whether all answers are identical."""
+        return all(difference.rows == 0 for difference in self.compared.values())
 
     def save(self, folder: Path) -> None:
         """As JSON."""
-        text = json.dumps({role: asdict(one) for role, one in self.compared.items()}, allow_nan=False)
+        text = json.dumps({role: asdict(difference) for role, difference in self.compared.items()}, allow_nan=False)
         (folder / _FILE).write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> EquivalenceResult:
         """Read what `save` wrote."""
-        found = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        return cls({role: Differing(**one) for role, one in found.items()})
+        rows = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        return cls({role: Differing(**row) for role, row in rows.items()})
 
 
 @dataclass(frozen=True)
 class ShadowProbe:
-    """A shadow that is queried about `records` records in both places."""
+    """A shadow that is queried about `records` records on both machines."""
 
     native: Query
     device: Query
@@ -56,12 +56,12 @@ class ShadowProbe:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Equivalence(Job[EquivalenceResult]):
-    """Compare the first target's answers here and on the device, and a shadow's where one can be brought there.
+    """Compare the first target's answers here and on the device, and a shadow's if it can be deployed there.
 
-    The target was queried about every record in both places. A shadow has other weights, and with them other sums that
-    may overflow or round otherwise, so one is queried about some records, evenly spaced, in both places, too.
+    The target was queried about every record on both machines. A shadow has other weights, whose sums may overflow or
+    round differently, so one shadow is queried about some records, evenly spaced, on both machines, too.
 
-    required: refuse a device that answers otherwise. format, device: for people.
+    required: reject a device with other answers. format, device: for display.
     """
 
     kind: ClassVar[str] = "equivalence"
@@ -81,12 +81,12 @@ class Equivalence(Job[EquivalenceResult]):
         return f"compare {self.device} with this machine: {self.format}"
 
     def reads(self) -> tuple[Job[Any], ...]:
-        """The probe's queries are not run as jobs of their own; its artifact is."""
+        """The inputs; the probe's artifact is one of them, its queries run within this job."""
         artifacts = () if self.shadow is None else (self.shadow.native.source,)
         return (self.population, self.native, self.device_query, *artifacts)
 
     def cost(self) -> Cost:
-        """An agent that starts under emulation, and some hundred records of a small model."""
+        """Starting an agent under emulation, and some hundred records of a small model."""
         return Cost((), 10.0)
 
     def run(self, context: Context) -> EquivalenceResult:
@@ -97,11 +97,11 @@ class Equivalence(Job[EquivalenceResult]):
             compared[self.shadow.native.role] = self._probe(context, self.shadow)
         result = EquivalenceResult(compared)
         if self.required and not result.identical:
-            one = compared["target"]
+            target = compared["target"]
             raise DeviceError(
-                f"devices.{self.device}: it answers {one.rows:,} of {one.records:,} records otherwise than this "
-                f"machine (by {one.max_abs:.3g} at most, another top class for {one.top1:,}), and a server cannot be "
-                "given shadows; `shadows: native` lets this machine's answers stand for theirs anyway"
+                f"devices.{self.device}: its answers for {target.rows:,} of {target.records:,} records differ from "
+                f"this machine's (by at most {target.max_abs:.3g}, another top class for {target.top1:,}), and a "
+                "server cannot run shadows; `shadows: native` uses this machine's answers for shadows anyway"
             )
         return result
 

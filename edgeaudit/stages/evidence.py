@@ -1,4 +1,4 @@
-"""Stored responses as the attacks' evidence: one format, all its shadows, one target at a time."""
+"""Stored responses as evidence for attacks: one format, all its shadows, one target at a time."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ JobT = TypeVar("JobT", bound=AnyJob)
 
 @dataclass(frozen=True)
 class EvidenceSettings:
-    """Which answers are evidence, and how they are seen.
+    """Which answers are evidence, and at which exposure.
 
-    seed: of the draw of every model. targets, nulls: role and query of each. shadows: queries; shadow_roles: whose
-    they are, in the same order. exposure, floor: as in `ShadowAnswers`.
-    views, traces: name -> a query, and the job that queried the same artifact with views, or examined it.
+    seed: of the draw of every model. targets, nulls: role and query of each. shadows: queries; shadow_roles: their
+    roles, in the same order. exposure, floor: as in `ShadowAnswers`.
+    views, traces: name -> a query, and the view or trace job of the same artifact.
     """
 
     population: DrawPopulation
@@ -58,7 +58,7 @@ class EvidenceSettings:
     traces: tuple[tuple[str, tuple[tuple[Query, TraceJob], ...]], ...] = ()
 
     def with_answers_alone(self) -> EvidenceSettings:
-        """The same without views and traces."""
+        """The same settings without views and traces."""
         return replace(self, views=(), traces=())
 
 
@@ -67,8 +67,8 @@ class Case:
     """One target's evidence.
 
     reference: on the reference records that the target did not train on (all of them, but for a null target).
-    members: bool [audited], which side of the audit a record is on; for a null target the first target's sides, of
-    which it trained on neither. calibration: ids that a quantiser saw. n_trained: how many records it trained on.
+    members: bool [audited], which side of the audit a record is on; for a null target, which trained on neither
+    side, those of the first target. calibration: ids that a quantiser saw. n_trained: how many records it trained on.
     """
 
     role: Role
@@ -84,7 +84,7 @@ class Case:
         return self.role.startswith(NULL)
 
     def traced(self, trace: str) -> tuple[Case, BoolArray]:
-        """The case on the audited records that have this trace, and which they are; all where `trace` is empty."""
+        """The case on the audited records that have this trace, and their mask; all records if `trace` is empty."""
         rows = np.ones(len(self.members), dtype=np.bool_)
         if trace not in self.audited.traces:
             return self, rows
@@ -93,7 +93,7 @@ class Case:
 
 
 class Answers:
-    """What one format's models answered, at the audit's exposure or a weaker level. The shadows' are held once."""
+    """The answers of one format's models, at the audit's exposure or a weaker level. Shadows' are in memory once."""
 
     def __init__(self, settings: EvidenceSettings, context: Context, level: Level | None = None) -> None:
         self.settings = settings
@@ -109,7 +109,7 @@ class Answers:
         outside = [~self.trained(role) for role in settings.shadow_roles]
         self._out = np.array(outside, np.bool_).reshape(len(outside), len(self.queried))
         views = [self._views(ref) for ref in settings.shadows]
-        self._shadow_views = [np.stack(one) for one in zip(*views, strict=True)] if views else self._no_views()
+        self._shadow_views = [np.stack(view) for view in zip(*views, strict=True)] if views else self._no_views()
         self._parts: list[tuple[slice, ShadowAnswers]] = []
 
     def _read_shadows(self) -> tuple[FloatArray, list[OutputGrid]]:
@@ -119,7 +119,7 @@ class Answers:
             _, query = self.settings.targets[0]
             return np.empty((0, *self._responses(query)[0].shape)), []
         first, grid = self._responses(refs[0])
-        # Filled in place: a list to stack would be the largest array of an audit twice.
+        # Filled in place: stacking a list would hold the largest array of an audit twice.
         shadows, grids = np.empty((len(refs), *first.shape)), [grid]
         shadows[0] = first
         for k, ref in enumerate(refs[1:], 1):
@@ -142,9 +142,9 @@ class Answers:
 
     def case(self, role: Role, query: Query) -> Case:
         """The evidence on one target, from its query job."""
-        (answers, own), trained = self._responses(query), self.trained(role)
+        (answers, target_grid), trained = self._responses(query), self.trained(role)
         manifest = self._artifact(query).manifest
-        grid = Grid.joined("probabilities" if manifest.softmax_inside else "logits", [own, *self._shadow_grids])
+        grid = Grid.joined("probabilities" if manifest.softmax_inside else "logits", [target_grid, *self._shadow_grids])
         grid = self._seen.grid(grid, 1 + len(self._shadow_grids), answers.shape[1])
         views = tuple(TargetView(name, a) for name, a in zip(self._view_names, self._views(query), strict=True))
         whole = TargetAnswers(
@@ -156,7 +156,7 @@ class Answers:
         shadow_grid = None if grid is None else grid.of_shadows
         outside = np.flatnonzero(~trained[self.n_audited :]) + self.n_audited
         everything = len(outside) == len(self.queried) - self.n_audited
-        # A slice is a view: only a null target, which trained on some of them, needs a copy of the shadows' answers.
+        # A slice is a view; only a null target, which trained on some of them, needs a copy of the shadows' answers.
         where = slice(self.n_audited, None) if everything else outside
         sides = self.trained("target") if role.startswith(NULL) else trained
         return Case(
@@ -169,11 +169,11 @@ class Answers:
         )
 
     def trained(self, role: Role) -> BoolArray:
-        """Bool [queried]: what a model trained on."""
+        """Bool [queried]: the records that a model trained on."""
         return np.isin(self.queried, self._population.training_ids(role, self.settings.seed))
 
     def correct(self) -> tuple[BoolArray, BoolArray]:
-        """Where the first target [queried], and where the shadows [K, queried], decide for the label."""
+        """Where the first target [queried] and the shadows [K, queried] predict the label."""
         answers, _ = self._responses(self.settings.targets[0][1])
         return self.task.correct(answers, self.labels), self.task.correct(self._shadows, self.labels)
 
@@ -186,7 +186,7 @@ class Answers:
         return Evidence.of(whole.take(where), self._shadow_answers(grid, where))
 
     def _shadow_answers(self, grid: Grid | None, where: slice | IntArray) -> ShadowAnswers:
-        """The same object for the same slice, so that targets can share what is learned from it."""
+        """The same object for the same slice, so that targets can share what is fitted to it."""
         if isinstance(where, slice):
             for place, part in self._parts:
                 same_grid = part.grid is grid or (grid is not None and grid.same_as(part.grid))
@@ -213,14 +213,18 @@ class Answers:
         return self._context.read(query.source).artifact
 
     def _responses(self, query: Query) -> tuple[FloatArray, OutputGrid]:
-        """float64 [records, outputs] at the audit's exposure, and the grid of what the artifact itself answered."""
+        """float64 [records, outputs] at the audit's exposure, and the grid of the artifact's own outputs."""
         raw = np.asarray(self._context.read(query).responses)
         return self._exposed(raw, query), output_grid(raw)
 
     def _views(self, query: Query) -> list[FloatArray]:
         """Answers of the artifact of `query` to each query of each view, float64 [records, outputs]."""
         jobs = [_required(query, pairs) for _, pairs in self.settings.views]
-        return [self._exposed(np.asarray(one), query) for job in jobs for one in self._context.read(job).responses]
+        return [
+            self._exposed(np.asarray(responses), query)
+            for job in jobs
+            for responses in self._context.read(job).responses
+        ]
 
     def _no_views(self) -> list[FloatArray]:
         return [self._shadows for _ in self._view_names]
@@ -232,38 +236,38 @@ class Answers:
 
     @cached_property
     def _shadow_traces(self) -> dict[str, ShadowTrace]:
-        """Held once, since they are every target's."""
+        """In memory once, since all targets share them."""
         numbers = {query.key: number for number, query in enumerate(self.settings.shadows)}
-        found = {}
+        traces = {}
         for name, pairs in self.settings.traces:
             examined = {numbers[query.key]: self._trace(job)[0] for query, job in pairs if query.key in numbers}
             width = next((values.shape[1] for values in examined.values()), 1)
-            found[name] = ShadowTrace((len(self.queried), width), examined)
-        return found
+            traces[name] = ShadowTrace((len(self.queried), width), examined)
+        return traces
 
     def _trace(self, job: TraceJob | None) -> tuple[FloatArray, FloatArray]:
-        """Values [queried, d] and their queries [queried] from a job; NaN and 0 where it did not look."""
+        """Values [queried, d] and their queries [queried] from a job; NaN and 0 for records it did not examine."""
         n = len(self.queried)
         if job is None:
             return np.full((n, 1), np.nan), np.zeros(n)
-        found = self._context.read(job)
-        values, queries = np.full((n, found.values.shape[1]), np.nan), np.zeros(n)
-        values[found.places], queries[found.places] = found.values, found.queries
+        result = self._context.read(job)
+        values, queries = np.full((n, result.values.shape[1]), np.nan), np.zeros(n)
+        values[result.places], queries[result.places] = result.values, result.queries
         return values, queries
 
     def _exposed(self, stored: npt.NDArray[np.float32], query: Query) -> FloatArray:
-        """Stored answers of the artifact of `query`, float64 as the attacker sees them."""
+        """Stored answers of the artifact of `query`, float64 at the attacker's exposure."""
         artifact, exposure = self._artifact(query), self.settings.exposure
-        given: Exposure = "probabilities" if artifact.manifest.softmax_inside else "logits"
-        if given == "probabilities" and exposure == "logits":
-            raise AttackError(f"{artifact.path.name} answers probabilities; threat.exposure cannot be logits")
+        native: Exposure = "probabilities" if artifact.manifest.softmax_inside else "logits"
+        if native == "probabilities" and exposure == "logits":
+            raise AttackError(f"{artifact.path.name} returns probabilities; threat.exposure cannot be logits")
         answers = stored.astype(np.float64)
-        return self._seen.of(answers if exposure == given else self.task.probabilities(answers, given))
+        return self._seen.of(answers if exposure == native else self.task.probabilities(answers, native))
 
 
 def _of(query: Query, pairs: Sequence[tuple[Query, JobT]]) -> JobT | None:
-    """The job that belongs to a query, if any."""
-    return next((job for own, job in pairs if own.key == query.key), None)
+    """The job of a query, if any."""
+    return next((job for candidate, job in pairs if candidate.key == query.key), None)
 
 
 def _required(query: Query, pairs: Sequence[tuple[Query, JobT]]) -> JobT:
@@ -273,7 +277,7 @@ def _required(query: Query, pairs: Sequence[tuple[Query, JobT]]) -> JobT:
 
 
 def accuracy(answers: Answers) -> Accuracy:
-    """First target: on what it trained on, and on audited records that it did not. Shadows: the same, averaged."""
+    """First target: on its training records, and on other audited records. Shadows: the same, averaged."""
     trained = answers.trained(answers.settings.targets[0][0])
     audited = np.arange(len(trained)) < answers.n_audited
     correct, shadow_correct = answers.correct()

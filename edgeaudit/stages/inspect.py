@@ -1,4 +1,4 @@
-"""artifact -> what it costs to ship: compressed bytes, zero weights."""
+"""artifact -> compressed size and zero weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FILE = "inspection.json"
 
 @dataclass(frozen=True)
 class Inspection:
-    """Bytes of the compressed files, by which compression, and zero weights; None where they cannot be read."""
+    """Size of the compressed files, the compression, and zero weights; None where weights cannot be read."""
 
     compressed_bytes: int
     compression: str
@@ -58,11 +58,11 @@ class Inspect(Job[Inspection]):
         return f"inspect {self.format}"
 
     def code(self) -> tuple[str, ...]:
-        """The reader of such files."""
+        """The file type."""
         return (filetype_module(self.filetype),)
 
     def cost(self) -> Cost:
-        """Little."""
+        """A short job."""
         return Cost((), 0.5)
 
     def run(self, context: Context) -> Inspection:
@@ -70,7 +70,7 @@ class Inspect(Job[Inspection]):
         artifact = context.read(self.source).artifact
         try:
             with quiet(NO_TELEMETRY):
-                found = sparsity(artifact)
-        except ArtifactError as exc:  # a file may be served well and be written in a way that our reader does not know
-            found = Sparsity(None, None, str(exc))
-        return Inspection(compressed_bytes(artifact), COMPRESSION, found.weights, found.zeros, found.note)
+                weights = sparsity(artifact)
+        except ArtifactError as exc:  # a file may work in its runtime although our reader cannot parse it
+            weights = Sparsity(None, None, str(exc))
+        return Inspection(compressed_bytes(artifact), COMPRESSION, weights.weights, weights.zeros, weights.note)

@@ -1,4 +1,4 @@
-"""Frozen dataclasses as JSON files: the only place where the rows of attack stages are dictionaries."""
+"""Frozen dataclasses as JSON files."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ T = TypeVar("T")
 
 
 def write_json(path: Path, value: DataclassInstance) -> None:
-    """Write a dataclass of plain values, nested dataclasses and tuples. Raises `ValueError` for NaN and infinity."""
+    """Write a dataclass of plain values, nested dataclasses and tuples. Raises `ValueError` for NaN or infinity."""
     path.write_text(json.dumps(asdict(value), allow_nan=False), encoding="utf-8")
 
 
 def read_json(path: Path, kind: type[T]) -> T:
-    """Read what `write_json` wrote. Raises `StoreError` where the file is damaged or of another version."""
+    """Read what `write_json` wrote. Raises `StoreError` if the file is damaged or of another version."""
     try:
         read: T = TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
     except (OSError, ValidationError) as exc:
@@ -37,6 +37,6 @@ def read_json(path: Path, kind: type[T]) -> T:
 
 
 def _first(exc: ValidationError) -> str:
-    """The first of what is wrong, and where."""
+    """The first validation error and its location."""
     error = exc.errors()[0]
     return ": ".join(part for part in (".".join(map(str, error["loc"])), error["msg"]) if part)

@@ -1,4 +1,4 @@
-"""artifact + runtime -> milliseconds a call: on this machine while no other job runs, or on a device of its own."""
+"""artifact + runtime -> milliseconds per call, on this machine while no other job runs, or on a device."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ __all__ = ["BatchTime", "Latency", "Timings"]
 
 _FILE = "latency.json"
 _THREADS = 1
-"""Of every runtime; workers are started with as many."""
+"""Threads of every runtime; workers are started with the same number."""
 _SECONDS = 0.4
-"""A batch; with warm-up and loading, a format of a small model takes about a second."""
+"""Seconds per batch size; with warm-up and loading, a format of a small model takes about a second."""
 
 
 @dataclass(frozen=True)
 class BatchTime:
-    """One batch size: how long a call takes, or why that cannot be said."""
+    """One batch size: the time of a call, or why it cannot be measured."""
 
     batch: int
     timed: Timed | None
@@ -52,18 +52,21 @@ class Timings:
     @classmethod
     def load(cls, folder: Path) -> Timings:
         """Read what `save` wrote."""
-        found = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        rows = ({**one, "timed": None if one["timed"] is None else Timed(**one["timed"])} for one in found["batches"])
-        return cls(found["threads"], tuple(BatchTime(**row) for row in rows))
+        fields = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        rows = (
+            {**batch, "timed": None if batch["timed"] is None else Timed(**batch["timed"])}
+            for batch in fields["batches"]
+        )
+        return cls(fields["threads"], tuple(BatchTime(**row) for row in rows))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Latency(Job[Timings]):
-    """Time the runtime's own call for each batch size; one that the format cannot take says why.
+    """Time the runtime's own call for each batch size; a batch that the format cannot take has a note.
 
-    query: whose artifact, runtime and options are timed. machine: fingerprint of the CPU, or the device's name.
-    fixed_batch: the largest that the format takes. repetitions: calls, at most. alone: on this machine, where nothing
-    may run beside it; a device of its own is not disturbed by what runs here.
+    query: its artifact, runtime and options are timed. machine: fingerprint of the CPU, or the device's name.
+    fixed_batch: the largest that the format takes. repetitions: calls, at most. alone: on this machine, where no
+    other job may run; a separate device is not disturbed by jobs here.
     """
 
     kind: ClassVar[str] = "latency"
@@ -94,7 +97,7 @@ class Latency(Job[Timings]):
         return self.alone
 
     def cost(self) -> Cost:
-        """A few batch sizes."""
+        """The time of a few batch sizes."""
         return Cost((), 1.2)
 
     def run(self, context: Context) -> Timings:
@@ -120,7 +123,7 @@ class Latency(Job[Timings]):
 
 
 def _times(runtime: Runtime, records: npt.NDArray[np.float32], repetitions: int) -> tuple[list[float], float]:
-    """Milliseconds of calls where the runtime runs, and their CPU share."""
+    """Milliseconds of calls, and their CPU share."""
     if (times := runtime.remote_times(records, repetitions, _SECONDS)) is not None:
         return times
     with quiet():

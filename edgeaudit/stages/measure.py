@@ -1,4 +1,4 @@
-"""responses -> attacks -> leakage: pure functions of stored arrays from here on."""
+"""responses -> scores, p-values and leakage, by pure functions of stored arrays."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ class CmMiaSettings:
 
 @dataclass(frozen=True)
 class MeasureSettings:
-    """What a measurement depends on beside its answers.
+    """Inputs of a measurement other than answers.
 
     mode: threat.mode. members_drawn: whether members were drawn at random by edgeaudit.
-    attacks: names, in the order of the report. settings: of an attack of another package, by its name.
+    attacks: names, in the order of the report. settings: by name of the attack.
     """
 
     evidence: EvidenceSettings
@@ -89,17 +89,17 @@ class MeasureSettings:
 
     @property
     def seed(self) -> int:
-        """The audit's."""
+        """The audit's seed."""
         return self.evidence.seed
 
     def series(self, attack: str, variant: str) -> Series:
-        """What figures of this variant are of."""
+        """The identity of this variant's figures."""
         return Series(self.place, attack, variant, self.evidence.exposure)
 
 
 @dataclass(frozen=True)
 class MeasureFindings:
-    """What is reported: of the first target everything, of each further one its figures, of a null target its AUC.
+    """Reported results: everything on the first target, the figures on each further one, the AUC on null targets.
 
     targets: role -> figures of each further target.
     """
@@ -118,7 +118,7 @@ class MeasureFindings:
 
 @dataclass(frozen=True)
 class MeasureResult:
-    """One format's measurement. scores: role -> of that target, null targets last."""
+    """One format's measurement. scores: role -> scores of that target, null targets last."""
 
     findings: MeasureFindings
     scores: Mapping[str, TargetScores]
@@ -130,13 +130,13 @@ class MeasureResult:
 
     @classmethod
     def load(cls, folder: Path) -> MeasureResult:
-        """Read what `save` wrote; scores when they are used."""
+        """Read what `save` wrote; scores are read on use."""
         return cls(read_json(folder / _FILE, MeasureFindings), StoredScores(folder))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Measure(Job[MeasureResult]):
-    """Run every attack on one format's responses. local: whether they are of this machine, for people."""
+    """Run every attack on one format's responses. local: whether they come from this machine, for display."""
 
     kind: ClassVar[str] = "measure"
     result: ClassVar[type[MeasureResult]] = MeasureResult
@@ -152,11 +152,11 @@ class Measure(Job[MeasureResult]):
         return f"measure {place.format}{where} ({place.shadow_match} shadows)"
 
     def code(self) -> tuple[str, ...]:
-        """The attacks."""
+        """Modules of the attacks."""
         return tuple(ATTACKS.module(name) for name in self.settings.attacks)
 
     def cost(self) -> Cost:
-        """By the number of shadows."""
+        """Grouped by the number of shadows."""
         evidence = self.settings.evidence
         return Cost((evidence.population.key, len(evidence.shadows)))
 
@@ -172,14 +172,14 @@ def run_measure(settings: MeasureSettings, answers: Answers) -> MeasureResult:
 
 
 class Fits:
-    """The scorers of one variant: targets of the same shadows share one, and with it what it learned."""
+    """The scorers of one variant: targets of the same shadows share one fit."""
 
     def __init__(self, attack: Attack, variant: str) -> None:
         self._attack, self._variant = attack, variant
         self._scorers: list[Scorer] = []
 
     def score(self, case: Case) -> Scores | str:
-        """The scores of one target, or why the variant cannot be run."""
+        """The scores of one target, or why the variant cannot run."""
         missing = self._attack.inapplicable(case.audited, case.reference, self._variant)
         if missing is not None:
             return missing
@@ -196,7 +196,7 @@ class Fits:
 
 @dataclass
 class _Rows:
-    """Rows as they are found."""
+    """Rows, in the order in which they are computed."""
 
     leakage: list[LeakageRow] = field(default_factory=list)
     curves: list[CurveRow] = field(default_factory=list)
@@ -215,7 +215,7 @@ class _Rows:
 
 @dataclass(frozen=True)
 class _Scored:
-    """A target that a variant could be run on. case: of the records that it scored; scored: bool [audited], which."""
+    """A target on which a variant ran. case: of the scored records; scored: bool [audited], their mask."""
 
     case: Case
     scored: BoolArray
@@ -223,7 +223,7 @@ class _Scored:
 
 
 class _Measurement:
-    """One format's measurement while it is made."""
+    """The state of one format's measurement."""
 
     def __init__(self, settings: MeasureSettings, answers: Answers, cases: Sequence[Case]) -> None:
         self.settings, self.answers, self.cases, self.first = settings, answers, cases, cases[0]
@@ -266,22 +266,22 @@ class _Measurement:
         """One variant on every target."""
         series, rows = self.settings.series(attack.spec.name, variant), self.rows
         scored = list(self._score(attack, variant, series))
-        # Every known nonmember of the audit is heard before a p-value is used.
-        calibration, ranking = calibrate(attack.spec, series, [(one.case, one.scores) for one in scored])
+        # P-values are checked on every known nonmember of the audit before they are used.
+        calibration, ranking = calibrate(attack.spec, series, [(target.case, target.scores) for target in scored])
         rows.p_calibration += calibration
         threshold: Threshold | None = None
-        for one in scored:
-            if one.case.is_null:
-                rows.null_control.append(_null_row(one.case, one.scores, series))
+        for target in scored:
+            if target.case.is_null:
+                rows.null_control.append(_null_row(target.case, target.scores, series))
                 continue
             if threshold is None or threshold.note is not None:
-                # Learned from shadows alone, so it is every target's; a fallback is the target's own.
-                playground = one.case.audited if self.settings.mode == "auditor" else one.case.reference
+                # Learned from shadows alone, so all targets share it; a fallback depends on the target.
+                playground = target.case.audited if self.settings.mode == "auditor" else target.case.reference
                 threshold = learn_threshold(attack, variant, playground, seed=self.settings.seed)
-            self._report(attack, one, series, threshold, ranking)
+            self._report(attack, target, series, threshold, ranking)
 
     def _score(self, attack: Attack, variant: str, series: Series) -> Iterator[_Scored]:
-        """The targets that the variant can be run on; of the others a row that says why not."""
+        """The targets on which the variant can run; the others get a row with the reason."""
         fits = Fits(attack, variant)
         for whole in self.cases:
             case, scored = whole.traced(attack.spec.needs_of(variant).trace)
@@ -294,25 +294,27 @@ class _Measurement:
             self.p_values[case.role] |= named_p_values(series, scores, scored)
             yield _Scored(case, scored, scores)
 
-    def _report(self, attack: Attack, one: _Scored, series: Series, threshold: Threshold, ranking: str | None) -> None:
-        """The figures of one target that is no null target."""
-        case, scores, found = one.case, one.scores, self.rows
-        records = self.answers.records[one.scored]
-        subsets = {name: mask[one.scored] for name, mask in self.subsets.items()} | uncalibrated(case, records)
+    def _report(
+        self, attack: Attack, target: _Scored, series: Series, threshold: Threshold, ranking: str | None
+    ) -> None:
+        """The figures of one target other than null targets."""
+        case, scores, report = target.case, target.scores, self.rows
+        records = self.answers.records[target.scored]
+        subsets = {name: mask[target.scored] for name, mask in self.subsets.items()} | uncalibrated(case, records)
         rows = list(_leakage(case, subsets, threshold, scores, series))
         if isinstance(attack, CmMia):
             rows += verdicts(case, self.subsets, scores, ranking, self.settings.cm_mia.cutoffs, series)
         is_first = case.role == self.first.role
         if is_first:
             rows += _guarantees(case, scores, series, self.settings)
-            found.calibration += calibration_leaks(case, records, scores, series)
+            report.calibration += calibration_leaks(case, records, scores, series)
             rows += claims(case, scores, ranking, series)
         queries = queries_of(attack.spec.needs_of(series.variant), case.audited)
-        found.keep(case, [with_queries(row, queries) for row in rows])
+        report.keep(case, [with_queries(row, queries) for row in rows])
         if is_first:
-            found.curves.append(_curve(case, scores, series))
+            report.curves.append(_curve(case, scores, series))
             if isinstance(attack, CmMia):
-                found.null_p_values += histograms(case, scores, series)
+                report.null_p_values += histograms(case, scores, series)
 
 
 def true_class_granularity(case: Case) -> Granularity:
@@ -323,23 +325,23 @@ def true_class_granularity(case: Case) -> Granularity:
 
 
 def _guarantees(case: Case, scores: Scores, series: Series, settings: MeasureSettings) -> Iterator[LeakageRow]:
-    """Lower bounds of epsilon, at 95%: by a threshold fixed on half of the records, and by the one-run audit."""
+    """Lower bounds of epsilon, at 95%: from a threshold chosen on half of the records, and from the one-run audit."""
     m, n = int(case.members.sum()), int((~case.members).sum())
     if min(m, n) < 2:
         return
     bound = split_epsilon_bound(scores.score, case.members, _rng(settings, "epsilon"))
     yield series.row("all", Figure("epsilon_lower", bound.epsilon, bound.epsilon, None, m, n, None, bound.note))
     if not settings.members_drawn or m + n < _LEAST_ONE_RUN:
-        note = "the one-run audit needs members that were drawn at random, and enough of them"
+        note = "the one-run audit needs enough members that were drawn at random"
         yield series.row("all", unresolved("epsilon_one_run", case.members, note))
         return
-    # A twentieth of the records is guessed: fixed beforehand, since a number chosen by the result would void the bound.
-    one = one_run_pairs(scores.score, case.members, (m + n) // 20, _rng(settings, "one run"))
-    yield series.row("all", Figure("epsilon_one_run", one.epsilon, one.epsilon, None, m, n, None, one.note))
+    # The number of guesses is fixed beforehand: choosing it by the result would void the bound.
+    one_run = one_run_pairs(scores.score, case.members, (m + n) // 20, _rng(settings, "one run"))
+    yield series.row("all", Figure("epsilon_one_run", one_run.epsilon, one_run.epsilon, None, m, n, None, one_run.note))
 
 
 def _rng(settings: MeasureSettings, purpose: str) -> np.random.Generator:
-    # One draw for all attacks and formats: what differs between their bounds is not the split.
+    # One draw for all attacks and formats, so that their bounds do not differ by the split.
     return stream(settings.seed, purpose)
 
 
@@ -362,18 +364,18 @@ def _null_row(case: Case, scores: Scores, series: Series) -> NullControlRow:
 
 
 def attack_of(name: str, settings: MeasureSettings) -> Attack:
-    """The attack of this name, with the settings that audit.yaml gives it."""
+    """The attack of this name, with its settings from audit.yaml."""
     if name == CmMia.spec.name:
         return CmMia(d0=settings.cm_mia.d0)
     return make_attack(name, settings.settings.get(name, {}))
 
 
 def _subsets(case: Case, settings: CmMiaSettings) -> dict[str, BoolArray]:
-    """Name -> bool [audited]. The target has no part in it, so every target has the same."""
+    """Name -> bool [audited]. Subsets do not depend on the target, so all targets share them."""
     audited, reference = case.audited.shadow_answers, case.reference.shadow_answers
     subsets = {"all": np.ones(len(audited.labels), dtype=np.bool_)}
     if not len(audited.shadows):
-        return subsets  # how hard a record is, shadows say
+        return subsets  # hardness is estimated from shadows
     for name, rule in _SELECTIONS.items():
         chosen = SelectionRule(rule, settings.fraction, settings.neighbours, settings.alpha, settings.beta)
         subsets[f"abnormal:{name}"] = select(chosen, audited, reference, case.n_trained)
@@ -394,8 +396,8 @@ def _leakage(
 
 
 def with_queries(row: LeakageRow, queries: int) -> LeakageRow:
-    """The row with the queries a record in its note, where there is more than one."""
-    return row if queries == 1 else row.with_note(f"{queries} queries a record")
+    """The row with the number of queries per record in its note, if there is more than one."""
+    return row if queries == 1 else row.with_note(f"{queries} queries per record")
 
 
 def _curve(case: Case, scores: Scores, series: Series) -> CurveRow:
@@ -408,9 +410,9 @@ def _curve(case: Case, scores: Scores, series: Series) -> CurveRow:
 def _exposed(
     case: Case, scores: TargetScores, settings: MeasureSettings, calibration: Sequence[PCalibrationRow]
 ) -> Iterator[ExposedRow]:
-    """The records ranked highest by the first headline variant that could be run, earlier record first on ties.
+    """The records ranked highest by the first headline variant that ran; ties are ordered by record.
 
-    Their p-values are those of the first test whose p-values are valid and hold here; a ranking's are not shown.
+    Their p-values come from the first test whose p-values are valid and hold here; those of a ranking are not shown.
     """
     headlines = [(name, variant) for name in settings.attacks for variant in find_attack(name).spec.headlines]
     score = next((scores.scores[key] for a, v in headlines if (key := f"{a}/{v}") in scores.scores), None)
@@ -421,7 +423,7 @@ def _exposed(
     p_value = next((scores.p_values[name] for name in valid if name in scores.p_values), None)
     records, calibrated = scores.records, scores.calibrated
     if records is None or calibrated is None:
-        raise AssertionError("a measurement keeps ids and calibrated records")
+        raise AssertionError("a measurement has ids and calibrated records")
     for rank, i in enumerate(np.argsort(-score, kind="stable")[:_MOST_EXPOSED], 1):
         yield ExposedRow(
             settings.place.format,

@@ -1,8 +1,8 @@
-"""What rests on p-values: whether they hold on known nonmembers, verdicts, and claims on single records.
+"""Results based on p-values: their calibration on known nonmembers, verdicts, and claims about single records.
 
-Only conformal p-values (`Scores.p_value`) are used as such, and only while nothing in this audit speaks against them:
-where more known nonmembers are accused than a valid test would, the test is a ranking in this format. What a test
-itself calls a p-value (`Scores.nominal`) is held against nonmembers, and serves the paper's own decision rule.
+Only conformal p-values (`Scores.p_value`) are used as such, and only unless this audit contradicts them: if more known
+nonmembers are flagged than by a valid test, the test is reported as a ranking in this format. A test's nominal p-value
+(`Scores.nominal`) is compared with nonmembers, and used for the paper's own decision rule.
 """
 
 from __future__ import annotations
@@ -35,16 +35,18 @@ _SOURCES: tuple[PSource, ...] = ("nonmembers", "null target")
 def calibrate(
     spec: AttackSpec, series: Series, scored: Sequence[tuple[Case, Scores]]
 ) -> tuple[list[PCalibrationRow], str | None]:
-    """Observed against nominal rates on all known nonmembers of this audit: rows, and why p is a ranking, or None.
+    """Observed and nominal rates on all known nonmembers of this audit: rows, and why p is a ranking, or None.
 
     Known nonmembers are the audited nonmembers of the targets (`nonmembers`) and all audited records of null targets
-    (`null target`). Every row says how it lies to its own 95% band, above which a valid test's is in 1 of 40. A test is
-    called a ranking where one row lies above the band that Bonferroni widens for all rows of this test, five levels of
-    two sources: of valid tests that is at most 1 in 40 as a whole.
+    (`null target`). Every row is compared with its own 95% band, which a valid test exceeds in 1 of 40 cases. A test is
+    a ranking if one row exceeds the band that Bonferroni widens for all rows of this test (five levels of two
+    sources): this happens to at most 1 in 40 valid tests.
     """
-    found = {kind: _rows(scored, kind) for kind in _KINDS}
-    ranking = _ranking(spec, series.variant, scored, max(1, len(found["conformal"])))
-    rows = [PCalibrationRow.of(series, kind, source, row, ranking) for kind in _KINDS for source, row in found[kind]]
+    rows_by_kind = {kind: _rows(scored, kind) for kind in _KINDS}
+    ranking = _ranking(spec, series.variant, scored, max(1, len(rows_by_kind["conformal"])))
+    rows = [
+        PCalibrationRow.of(series, kind, source, row, ranking) for kind in _KINDS for source, row in rows_by_kind[kind]
+    ]
     return rows, ranking
 
 
@@ -56,7 +58,7 @@ def _ranking(spec: AttackSpec, variant: str, scored: Sequence[tuple[Case, Scores
     wrong = [(source, row) for source, row in rows if row.status == "anti-conservative"]
     if not wrong:
         return None
-    source, row = max(wrong, key=lambda one: one[1].observed / one[1].nominal)
+    source, row = max(wrong, key=lambda pair: pair[1].observed / pair[1].nominal)
     records = "a null target's records" if source == "null target" else "nonmembers"
     return f"a ranking in this format: {row.observed:.3g} of {records} have p <= {row.nominal:g}, anti-conservative"
 
@@ -64,19 +66,19 @@ def _ranking(spec: AttackSpec, variant: str, scored: Sequence[tuple[Case, Scores
 def _rows(
     scored: Sequence[tuple[Case, Scores]], kind: PKind, level: float = _LEVEL
 ) -> list[tuple[PSource, CalibrationRow]]:
-    found: list[tuple[PSource, CalibrationRow]] = []
+    rows: list[tuple[PSource, CalibrationRow]] = []
     for source in _SOURCES:
-        p_values, known = [], []
+        p_values, nonmembers = [], []
         for case, scores in scored:
             p = scores.p_value if kind == "conformal" else scores.nominal
             if p is None or case.is_null != (source == "null target"):
                 continue
             p_values.append(p if case.is_null else p[~case.members])
-            known.append(scores.known)
+            nonmembers.append(scores.known)
         if p_values:
-            held = known if kind == "conformal" else None
-            found += [(source, row) for row in calibration_over_targets(p_values, level=level, known=held)]
-    return found
+            held = nonmembers if kind == "conformal" else None
+            rows += [(source, row) for row in calibration_over_targets(p_values, level=level, known=held)]
+    return rows
 
 
 def verdicts(
@@ -116,7 +118,7 @@ def _refused(check: Callable[[], None]) -> str | None:
 
 
 def claims(case: Case, scores: Scores, ranking: str | None, series: Series) -> Iterator[LeakageRow]:
-    """Which records may be called members at a false discovery rate of 5%, and how often that is right."""
+    """Records claimed as members at a false discovery rate of 5%, and how many claims are correct."""
     if scores.p_value is None:
         return
     for method in _METHODS:

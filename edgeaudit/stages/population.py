@@ -1,4 +1,4 @@
-"""source -> population."""
+"""data source -> population."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["DrawPopulation"]
 class DrawPopulation(Job[Population]):
     """Read the source, find copies, split, write the records once for every other job.
 
-    content: what decides the population, by its content: digests of the source's files, the split that was asked for.
-    data: the section of audit.yaml, whose paths say nothing.
+    content: everything that determines the population: digests of the source's files, the requested split.
+    data: the section of audit.yaml; its paths are not part of the key.
     """
 
     kind: ClassVar[str] = "population"
@@ -32,11 +32,11 @@ class DrawPopulation(Job[Population]):
 
     @property
     def isolation(self) -> str:
-        """A function of the user's may read its records with the framework of his recipe."""
+        """A user function may read its records with the framework of the recipe."""
         return self.group
 
     def code(self) -> tuple[str, ...]:
-        """A source of the user's own."""
+        """The module of the source."""
         return source_modules(self.data.source)
 
     def run(self, context: Context) -> Population:
@@ -48,7 +48,7 @@ class DrawPopulation(Job[Population]):
 
 
 def source_modules(source: str) -> tuple[str, ...]:
-    """The module of a source by name, or the user's in `module:function`."""
+    """The module of a named source, or the user's module in `module:function`."""
     module, separator, _ = source.partition(":")
     if module in SOURCES.names():
         return (SOURCES.module(module),)

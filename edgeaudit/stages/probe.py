@@ -1,4 +1,4 @@
-"""recipe -> seconds of one training, measured over moments, for the estimate of `edgeaudit plan`."""
+"""recipe -> seconds of one training, measured on a short run, for the estimate of `edgeaudit plan`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FILE = "probe.json"
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """recipe_seconds: of one whole training."""
+    """recipe_seconds: duration of one full training."""
 
     recipe_seconds: float
 
@@ -38,7 +38,7 @@ class ProbeResult:
 class Probe(Job[ProbeResult]):
     """Train one epoch on a few records twice (the first warms up) and scale by records and epochs.
 
-    train: the training whose speed is measured; it is not run.
+    train: the training job whose speed is measured; it does not run.
     """
 
     kind: ClassVar[str] = "probe"
@@ -57,7 +57,7 @@ class Probe(Job[ProbeResult]):
         return self.train.isolation
 
     def reads(self) -> tuple[Job[Any], ...]:
-        """The records; the training that a field names is not run."""
+        """Only the records: the training job itself does not run."""
         return (self.train.population,)
 
     def run(self, context: Context) -> ProbeResult:

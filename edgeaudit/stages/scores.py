@@ -1,4 +1,4 @@
-"""The scores of a measurement as files: one .npz for each target, which other stages read back."""
+"""The scores of a measurement as files: one .npz per target, which other stages read."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _KINDS = ("p_value", "nominal")
 
 @dataclass(frozen=True)
 class TargetScores:
-    """What one target's records scored. All arrays are over the audited records.
+    """The scores of one target. All arrays are over the audited records.
 
-    members: which side of the audit a record is on. scores: `attack/variant` -> float64; of an attack that scored some
-    of the records `attack.variant` -> with NaN elsewhere. p_values: (`p_value` or `nominal`).attack.variant -> float64.
-    records: ids. calibrated: the quantiser saw it. subsets: name -> which records are in it. These three are those of a
-    full measurement, and None or empty elsewhere.
+    members: which side of the audit a record is on. scores: `attack/variant` -> float64; for an attack that scored only
+    some records `attack.variant` -> with NaN elsewhere. p_values: (`p_value` or `nominal`).attack.variant -> float64.
+    records: ids. calibrated: the quantiser saw it. subsets: name -> which records are in it. A
+    full measurement has these three; they are None or empty elsewhere.
     """
 
     members: BoolArray
@@ -48,7 +48,7 @@ class TargetScores:
 
 
 def named_scores(series: Series, scores: Scores, scored: BoolArray) -> dict[str, FloatArray]:
-    """The entry of `TargetScores.scores`. scored: bool [audited], the records that `scores` are of."""
+    """The entry of `TargetScores.scores`. scored: bool [audited], the records of `scores`."""
     if scored.all():
         return {series.name: scores.score}
     partial = np.full(len(scored), np.nan)
@@ -76,7 +76,7 @@ def save_scores(folder: Path, targets: Mapping[str, TargetScores]) -> None:
 
 
 class StoredScores(Mapping[str, TargetScores]):
-    """What `save_scores` wrote, by role; each target is read when it is used, once."""
+    """Scores written by `save_scores`, by role; each target is read once, on first use."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,4 +1,4 @@
-"""What boundary and trajectory make: values that were found out about some of the records."""
+"""The result of boundary and trajectory: values about some of the records."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _FILE = "trace.npz"
 
 @dataclass(frozen=True)
 class StoredTrace:
-    """places: int64 [m], positions in `Population.queried`. values: float64 [m, d]. queries: int64 [m], of the device.
+    """places: int64 [m], positions in `Population.queried`. values: float64 [m, d]. queries: int64 [m], to the device.
 
-    distilled: int64 [records], positions of the records that a student learned from; empty where there was none.
+    distilled: int64 [records], positions of a student's training records; empty without a student.
     """
 
     places: npt.NDArray[np.int64]

@@ -18,12 +18,12 @@ from edgeaudit.stages.population import DrawPopulation
 __all__ = ["SourceFile", "Train", "Trained", "model_seed"]
 
 Trained = Callable[["Train", Population, Path], StoredArtifact]
-"""What a framework's module offers as `train_model`: trains, or reads the checkpoint, and writes into a folder."""
+"""The `train_model` function of a framework's module: trains or reads the checkpoint, and writes into a folder."""
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file of the user's, known by its content. companions: name -> SHA-256 of the files that lie beside it."""
+    """A user's file, identified by its content. companions: name -> SHA-256 of the files beside it."""
 
     sha256: str
     companions: Mapping[str, str]
@@ -37,10 +37,10 @@ def model_seed(audit_seed: int, role: str) -> int:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Train(Job[StoredArtifact]):
-    """Train one model, or read the user's checkpoint; keep weights, manifest and check logits.
+    """Train one model, or read the user's checkpoint; store weights, manifest and check logits.
 
-    role: which model. seed: of the audit. check: calibration policy -> how many records the model answers, for its
-    artifacts to be compared with (`edgeaudit.stages.check_answers`).
+    role: which model. seed: of the audit. check: calibration policy -> number of records that the model answers, with
+    which its artifacts are compared (`edgeaudit.stages.check_answers`).
     """
 
     kind: ClassVar[str] = "train"
@@ -64,12 +64,12 @@ class Train(Job[StoredArtifact]):
         return framework_of(self.recipe.name).isolation
 
     def code(self) -> tuple[str, ...]:
-        """The framework's training loop and the user's own modules."""
+        """Modules of the training loop and of the user."""
         framework = framework_of(self.recipe.name)
         return (framework.stage, framework.training, *recipe_modules(self.recipe.name, self.recipe.train_function))
 
     def packages(self) -> tuple[str, ...]:
-        """The framework's."""
+        """Packages of the framework."""
         return framework_of(self.recipe.name).packages
 
     def cost(self) -> Cost:

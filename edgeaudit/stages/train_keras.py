@@ -23,7 +23,7 @@ MODEL = "model.keras"
 def train_model(job: Train, population: Population, folder: Path) -> StoredArtifact:
     """Train one Keras model, or read the user's checkpoint; write model and check logits into `folder`.
 
-    It answers logits; `softmax_taken_off` in the notes says whether a checkpoint ended in a softmax.
+    It returns logits; `softmax_taken_off` in the notes says whether a checkpoint ended in a softmax.
     """
     from edgeaudit.recipes.keras_models import answers, save_keras
     from edgeaudit.recipes.keras_trained import read_checkpoint
@@ -46,7 +46,7 @@ def train_model(job: Train, population: Population, folder: Path) -> StoredArtif
 
 
 def keras_manifest(recipe: Recipe, model: Path) -> Manifest:
-    """The manifest of a Keras artifact: a .keras file that answers logits, images going in channels last."""
+    """The manifest of a Keras artifact: a .keras file that returns logits and takes images channels last."""
     shape, layout = recipe.input_shape, "flat"
     if len(shape) == 3:
         shape, layout = (*shape[1:], shape[0]), "NHWC"

@@ -1,4 +1,4 @@
-"""Training in torch: the weights that a recipe's module has after its loop, or those of a checkpoint."""
+"""Training in torch: the weights of a recipe's module after training, or of a checkpoint."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def torch_manifest(recipe: Recipe, weights: Path) -> Manifest:
 
 
 def _load_checkpoint(module: nn.Module, path: Path, recipe: Recipe) -> None:
-    """Load a state_dict (.pt, .pth; with weights_only) or .safetensors, also from under `state_dict` or `model`."""
+    """Load a state_dict (.pt, .pth; with weights_only) or .safetensors, also nested under `state_dict` or `model`."""
     import pickle
 
     import torch
@@ -84,8 +84,8 @@ def _load_checkpoint(module: nn.Module, path: Path, recipe: Recipe) -> None:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError) as exc:
         first_line = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
-        if isinstance(exc, pickle.UnpicklingError):  # torch answers with pages on how to run the file's code
-            first_line = "it is no file of torch.save, or holds more than tensors, as a whole pickled model does"
+        if isinstance(exc, pickle.UnpicklingError):  # torch raises a long message on how to run the file's code
+            first_line = "it was not written by torch.save, or contains more than tensors, like a pickled model"
         raise RecipeError(
             f"model.checkpoint: {path} cannot be read as a state_dict ({first_line}); "
             "save it with torch.save(model.state_dict(), ...) or as .safetensors"
@@ -104,5 +104,5 @@ def _load_checkpoint(module: nn.Module, path: Path, recipe: Recipe) -> None:
             f"with options {dict(recipe.options)}: {lines}"
         ) from exc
     if not all(bool(torch.isfinite(v).all()) for v in module.state_dict().values()):
-        raise RecipeError(f"model.checkpoint: {path} holds values that are not finite")
+        raise RecipeError(f"model.checkpoint: {path} contains NaN or infinity")
     module.eval()

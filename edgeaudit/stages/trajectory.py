@@ -1,4 +1,4 @@
-"""responses -> losses of a student that is distilled from them, epoch by epoch; the device is not asked again."""
+"""responses -> losses of a student distilled from them, epoch by epoch; the device is not queried again."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ _MOST_EXAMPLES = 5_000
 class Trajectory(Job[StoredTrace]):
     """Distil a student from one model's answers and write its loss on the scored records after each epoch.
 
-    The student has the recipe's architecture, also where the format's file has a smaller one, and learns from the
-    model's stored answers on reference records of the distillation half that the model did not train on, `records` of
-    them at most, drawn by the seed. Scored are all audited records for a target; for a shadow the reference records of
-    the other half, at most 5,000 that it trained on and as many others, evenly spaced. So no student learns from a
-    record that it is scored on, nor from a copy of one.
+    The student has the recipe's architecture, even if the format's file has a smaller one, and learns from the model's
+    stored answers on reference records of the distillation half that the model did not train on, at most `records` of
+    them, drawn by the seed. For a target all audited records are scored; for a shadow the reference records of the
+    other half, at most 5,000 that it trained on and as many others, evenly spaced. So no student learns from a scored
+    record or from a copy of one.
 
-    Answers that the artifact gives as logits become probabilities by the softmax, so the student is the same whether
-    the audit exposes logits or probabilities. Those that are probabilities already are divided by their sum, which an
-    integer output misses by its step; a row of zeros alone becomes uniform.
+    Logits become probabilities by the softmax, so the student is the same whether
+    the audit exposes logits or probabilities. Probabilities are divided by their sum, since an integer
+    output may be off by its step; a row of zeros becomes uniform.
 
     Source: Liu, Zhao, Backes, Zhang, "Membership Inference Attacks by Exploiting Loss Trajectory" (CCS 2022). We
-    deviate: their distillation set is one, disjoint from all else. A pool from which shadows are drawn cannot spare
-    one, so each model distils on its own part of one half. It must not have trained on that part, because the target
-    did not train on any of it and their students are compared.
+    deviate: they have one distillation set, disjoint from everything else. A pool from which shadows are drawn cannot
+    spare one, so each model distils on its own part of one half. It must not have trained on that part, because the
+    target did not train on any of it, and their students are compared.
 
-    values: [m, epochs], cross-entropy in nats from the student's logits, not clipped. trainings: about how many
-    trainings of the recipe the student costs.
+    values: [m, epochs], cross-entropy in nats from the student's logits, not clipped. trainings: approximate cost
+    of the student in trainings of the recipe.
     """
 
     kind: ClassVar[str] = "trajectory"
@@ -77,15 +77,15 @@ class Trajectory(Job[StoredTrace]):
         return framework_of(self.recipe.name).isolation
 
     def code(self) -> tuple[str, ...]:
-        """The framework's training loop and the user's own modules."""
+        """Modules of the training loop and of the user."""
         return (framework_of(self.recipe.name).training, *recipe_modules(self.recipe.name))
 
     def packages(self) -> tuple[str, ...]:
-        """The framework's."""
+        """Packages of the framework."""
         return framework_of(self.recipe.name).packages
 
     def cost(self) -> Cost:
-        """By what the student learns, and format."""
+        """Grouped by the student's settings and the format."""
         group = (self.population.key, self.recipe.to_dict(), self.epochs, self.records, self.query.format)
         return Cost(group, 0.0, self.trainings)
 
@@ -113,10 +113,10 @@ class Trajectory(Job[StoredTrace]):
 
 
 def records_to_distil(n_reference: int, n_trained: int, most: int) -> int:
-    """How many records a student learns from, `most` at most: nine tenths of what a shadow leaves of half the pool.
+    """How many records a student learns from, at most `most`: nine tenths of what a shadow leaves of half the pool.
 
-    The average is what counts, so that the students of targets, which leave all of it, and of shadows learn from as
-    many; a shadow that happens to leave fewer still takes what there is.
+    The average is used, so that the students of targets, which leave all of it, and of shadows learn from the same
+    number; for a shadow that leaves fewer, all of those are used.
     """
     return min(most, n_reference // 2 * (n_reference - n_trained) * 9 // (10 * n_reference))
 
@@ -124,8 +124,8 @@ def records_to_distil(n_reference: int, n_trained: int, most: int) -> int:
 def distillation_half(population: Population, seed: int) -> BoolArray:
     """Which reference records may be distilled on, bool [reference]: half of them, drawn by the seed, for every model.
 
-    Records are put in order by a keyed digest of their bytes, so that copies of a record stand together and are never
-    cut apart: a student that learned from one would know the other.
+    Records are sorted by a keyed digest of their bytes, so that copies of a record stay together: a student that
+    learned from one copy would know the other.
     """
     ids, key = population.split.reference, f"distillation {seed}".encode()
     digests = np.array(
@@ -153,7 +153,7 @@ def _places(population: Population, role: str, seed: int, most: int) -> tuple[In
 
 
 def as_labels(stored: FloatArray, *, softmax_inside: bool) -> FloatArray:
-    """Stored answers as soft labels, rows that sum to 1; see `trajectory` for sums that an integer output misses."""
+    """Stored answers as soft labels, rows that sum to 1; see `Trajectory` for integer outputs."""
     if not softmax_inside:
         return softmax(stored)
     total = stored.sum(axis=1, keepdims=True)

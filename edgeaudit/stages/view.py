@@ -40,7 +40,7 @@ class ViewResponses:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class View(Job[ViewResponses]):
-    """Query the artifact of `query`, in its runtime, about every record as a view shows it.
+    """Query the artifact of `query`, in its runtime, about every record as transformed by a view.
 
     view: its name. seed: of the audit, for noise.
     """
@@ -64,12 +64,12 @@ class View(Job[ViewResponses]):
         return self.query.isolation
 
     def cost(self) -> Cost:
-        """By view and format."""
+        """Grouped by view and format."""
         return Cost((self.population.key, self.view, self.query.format), 0.2, 0.04)
 
     def run(self, context: Context) -> ViewResponses:
         """See the class."""
-        population, how = context.read(self.population), parse_view(self.view)
+        population, view = context.read(self.population), parse_view(self.view)
         limits, queried = input_range(population), population.queried
         query = self.query.answered_by(context)
         artifact = context.read(query.source).artifact
@@ -78,18 +78,17 @@ class View(Job[ViewResponses]):
             answers = [
                 [
                     runtime.query(
-                        shown(how, copy, population.take(queried[start : start + _BLOCK]), limits, self.seed, number)
+                        shown(view, copy, population.take(queried[start : start + _BLOCK]), limits, self.seed, number)
                     )
                     for number, start in enumerate(starts)
                 ]
-                for copy in range(how.queries)
+                for copy in range(view.queries)
             ]
         responses = np.stack([np.concatenate(blocks) for blocks in answers])
         finite = np.isfinite(responses).all(axis=(0, 2))
         if not finite.all():
             bad = int(queried[~finite][0])
             raise ArtifactError(
-                f"{described(artifact, query.role)} answered record {bad}, seen as {how.name}, with a value that is "
-                "not finite"
+                f"{described(artifact, query.role)} returned NaN or infinity for record {bad} in the view {view.name}"
             )
         return ViewResponses(responses.astype(np.float32))

@@ -1,4 +1,4 @@
-"""responses -> what is left of the leakage where a device returns less of them; nothing is queried again."""
+"""responses -> leakage if a device returned less of them; nothing is queried again."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _FILE = "exposure.json"
 
 @dataclass(frozen=True)
 class WeakenSettings:
-    """What is left of a measurement at a weaker level: the measurement's settings, and the level."""
+    """Settings of a measurement at a weaker level: those of the measurement, and the level."""
 
     measure: MeasureSettings
     level: Level
 
     def series(self, attack: str, variant: str) -> Series:
-        """What figures of this variant are of."""
+        """The identity of this variant's figures."""
         return Series(self.measure.place, attack, variant, self.level.name)
 
 
@@ -51,7 +51,7 @@ class WeakenFindings:
 
 @dataclass(frozen=True)
 class WeakenResult:
-    """One format at one weaker level. scores: role -> of that target."""
+    """One format at one weaker level. scores: role -> scores of that target."""
 
     findings: WeakenFindings
     scores: Mapping[str, TargetScores]
@@ -63,15 +63,15 @@ class WeakenResult:
 
     @classmethod
     def load(cls, folder: Path) -> WeakenResult:
-        """Read what `save` wrote; scores when they are used."""
+        """Read what `save` wrote; scores are read on use."""
         return cls(read_json(folder / _FILE, WeakenFindings), StoredScores(folder))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Weaken(Job[WeakenResult]):
-    """Run every attack on one format's responses as one weaker level shows them.
+    """Run every attack on one format's responses at one weaker level.
 
-    measure: the measurement at the audit's own exposure; its answers are read, and nothing that it made. level: a name.
+    measure: the measurement at the audit's own exposure, whose input answers are read. level: a name.
     """
 
     kind: ClassVar[str] = "weaken"
@@ -86,15 +86,15 @@ class Weaken(Job[WeakenResult]):
         return f"{self.level} of {self.measure.settings.place.format}"
 
     def reads(self) -> tuple[AnyJob, ...]:
-        """What the measurement reads."""
+        """The inputs of the measurement."""
         return self.measure.needs
 
     def code(self) -> tuple[str, ...]:
-        """The attacks."""
+        """Modules of the attacks."""
         return self.measure.code()
 
     def cost(self) -> Cost:
-        """By the number of shadows, and the level."""
+        """Grouped by the number of shadows and the level."""
         return Cost((*self.measure.cost().group, self.level))
 
     def run(self, context: Context) -> WeakenResult:
@@ -106,8 +106,8 @@ class Weaken(Job[WeakenResult]):
 def run_weaken(settings: WeakenSettings, answers: Answers) -> WeakenResult:
     """Run every attack on the answers at the level.
 
-    Of an attack the first headline variant that can be run is, and beside it those that read answers as intervals
-    (`Needs.grid`) where the level rounds. An attack that can make nothing of the level has a row that says why.
+    Each attack runs its first possible headline variant, and, if the level rounds, the variants that read answers as
+    intervals (`Needs.grid`). An attack that cannot use the level has a row with the reason.
     """
     cases = tuple(answers.targets())
     chosen, rows = _choose(settings, cases[0])
@@ -120,7 +120,7 @@ def run_weaken(settings: WeakenSettings, answers: Answers) -> WeakenResult:
 
 
 def _choose(settings: WeakenSettings, case: Case) -> tuple[list[tuple[Attack, str]], list[LeakageRow]]:
-    """What is run, and a row for each attack that is not."""
+    """The attacks to run, and a row for each attack that cannot run."""
     chosen: list[tuple[Attack, str]] = []
     rows: list[LeakageRow] = []
     for name in settings.measure.attacks:
@@ -141,7 +141,7 @@ def _score(
     settings: WeakenSettings,
     kept: dict[str, dict[str, FloatArray]],
 ) -> list[LeakageRow]:
-    """One variant on every target: the first one's rows. Scores go to `kept`, unless some records have none."""
+    """Run one variant on every target; returns the first target's rows. Complete scores are added to `kept`."""
     fits, needs = Fits(attack, variant), attack.spec.needs_of(variant)
     series = settings.series(attack.spec.name, variant)
     rows: list[LeakageRow] = []
@@ -159,7 +159,7 @@ def _score(
 
 
 def _variants(attack: Attack, case: Case, level: Level) -> tuple[str, ...] | str:
-    """The variants that are run, or why none of the attack's headline variants can be."""
+    """The variants to run, or why none of the attack's headline variants can."""
     reasons = {variant: _reason(attack, variant, case, level) for variant in attack.spec.headlines}
     headline = next((variant for variant, reason in reasons.items() if reason is None), None)
     if headline is None:
@@ -170,7 +170,7 @@ def _variants(attack: Attack, case: Case, level: Level) -> tuple[str, ...] | str
 
 
 def _reason(attack: Attack, variant: str, case: Case, level: Level) -> str | None:
-    """Why a variant cannot be run at the level, or None."""
+    """Why a variant cannot run at the level, or None."""
     reason = unreadable(attack.spec, variant, level)
     if reason is not None:
         return reason
@@ -179,5 +179,5 @@ def _reason(attack: Attack, variant: str, case: Case, level: Level) -> str | Non
 
 
 def _figures(score: FloatArray, case: Case) -> Iterator[Figure]:
-    """AUC and TPR at low FPR. The figures at a threshold are those of the full exposure alone."""
+    """AUC and TPR at low FPR. Figures at a threshold exist only at the full exposure."""
     return (figure for figure in figures(score, case.members, None) if figure.metric in METRICS)

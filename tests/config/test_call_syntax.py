@@ -48,7 +48,7 @@ def _advice(tmp_path: Path, passes: str, runtime: str = "") -> str:
         ("[{pass: onnx.export}]", "[onnx.export]"),
     ],
 )
-def test_passes_are_refused_with_what_to_write(tmp_path: Path, passes: str, plain: str) -> None:
+def test_reject_call_syntax_in_passes_with_the_yaml_to_write(tmp_path: Path, passes: str, plain: str) -> None:
     assert _advice(tmp_path, passes) == plain
     find_format(FormatUse.model_validate({"name": "mine", "passes": read_yaml(plain)}))
 
@@ -67,7 +67,7 @@ def test_passes_are_refused_with_what_to_write(tmp_path: Path, passes: str, plai
         ("onnxruntime()", "onnxruntime"),
     ],
 )
-def test_a_runtime_is_refused_with_what_to_write(tmp_path: Path, runtime: str, plain: str) -> None:
+def test_reject_call_syntax_in_a_runtime_with_the_yaml_to_write(tmp_path: Path, runtime: str, plain: str) -> None:
     assert _advice(tmp_path, "[onnx.export]", runtime) == plain
     find_format(FormatUse.model_validate({"name": "mine", "passes": ["onnx.export"], "runtime": read_yaml(plain)}))
 
@@ -81,13 +81,13 @@ def test_a_runtime_is_refused_with_what_to_write(tmp_path: Path, runtime: str, p
         (["finetune(epochs=@)"], '[{finetune: {epochs: "<value>"}}]'),
     ],
 )
-def test_what_a_call_does_not_say_has_a_placeholder(passes: list[str], plain: str) -> None:
+def test_missing_values_of_a_call_have_a_placeholder(passes: list[str], plain: str) -> None:
     with pytest.raises(ValueError, match="syntax of an earlier version") as caught:
         refuse_calls(passes)
     assert str(caught.value).endswith(f"; write {plain}")
 
 
-def test_an_object_of_python_beside_a_call_is_no_crash() -> None:
+def test_a_python_object_beside_a_call_does_not_crash() -> None:
     with pytest.raises(ValueError, match=r"write \[\{finetune: \{epochs: 3\}\}, \"<object"):
         refuse_calls(["finetune(3)", object()])
 
@@ -98,7 +98,7 @@ _ENTRIES = st.lists(st.text() | st.integers() | st.dictionaries(_KEYS, st.text()
 
 @settings(deadline=None)
 @given(_ENTRIES)
-def test_entries_of_today_are_let_through(entries: list[object]) -> None:
+def test_accept_current_entries(entries: list[object]) -> None:
     former = [isinstance(entry, str) and "(" in entry for entry in entries]
     today = [entry for entry, is_call in zip(entries, former, strict=True) if not is_call]
     refuse_calls(today)
@@ -108,7 +108,7 @@ def test_entries_of_today_are_let_through(entries: list[object]) -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.text() | st.integers()).map(lambda entries: ["a(b", *entries]))
-def test_any_call_is_refused_with_yaml(entries: list[object]) -> None:
+def test_reject_any_call_with_yaml(entries: list[object]) -> None:
     with pytest.raises(ValueError, match="syntax of an earlier version") as caught:
         refuse_calls(entries)
     assert isinstance(read_yaml(str(caught.value).rpartition("; write ")[2]), list)

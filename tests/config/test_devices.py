@@ -21,7 +21,7 @@ def places(spec: AuditSpec) -> list[tuple[str, str]]:
     return [(use.id, device) for use, device in spec.places]
 
 
-def test_without_the_section_everything_is_asked_on_this_machine(tmp_path: Path) -> None:
+def test_without_the_section_everything_is_queried_on_this_machine(tmp_path: Path) -> None:
     spec = load(tmp_path, "formats: [torch-fp32, litert-int8]")
     assert places(spec) == [("torch-fp32", "local"), ("litert-int8", "local")]
 
@@ -32,7 +32,7 @@ def test_a_list_of_profiles_is_emulated_and_the_reference_stays_here(tmp_path: P
     assert spec.devices["raspberry-pi-4"].reach("litert-int8") == Reach("emulated", "raspberry-pi-4")
 
 
-def test_a_name_may_stand_for_a_profile_and_a_device_takes_the_formats_it_names(tmp_path: Path) -> None:
+def test_a_device_may_name_a_profile_and_its_formats(tmp_path: Path) -> None:
     text = """
 formats: [torch-fp32, litert-int8, onnx-int8-static]
 devices:
@@ -65,7 +65,7 @@ devices: {triton: {via: "oip://localhost:8000", token: TRITON_TOKEN, model: {lit
     assert device.reach("litert-int8").token == "TRITON_TOKEN"  # noqa: S105  the name of a variable
 
 
-def test_what_is_recorded_is_read_again(tmp_path: Path) -> None:
+def test_a_recorded_section_can_be_read_again(tmp_path: Path) -> None:
     spec = load(
         tmp_path, "formats: [torch-fp32, litert-int8]\ndevices: {local: , pi: {profile: raspberry-pi-4, max_time: 2h}}"
     )
@@ -95,7 +95,7 @@ def test_what_is_recorded_is_read_again(tmp_path: Path) -> None:
         ("{a/b: raspberry-pi-4}", r"devices"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_refused_by_key(tmp_path: Path, devices: str, message: str) -> None:
+def test_reject_conflicting_keys_by_name(tmp_path: Path, devices: str, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         load(tmp_path, f"formats: [torch-fp32, litert-int8]\ndevices: {devices}")
 
@@ -105,7 +105,7 @@ def test_a_server_serves_one_target(tmp_path: Path) -> None:
         load(tmp_path, "targets: 2\nformats: [litert-int8]\ndevices: {s: {via: 'oip://h:1'}}")
 
 
-def test_a_token_that_is_written_down_is_refused_and_not_repeated(tmp_path: Path) -> None:
+def test_reject_a_literal_token_without_repeating_it(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="name the environment variable") as caught:
         load(tmp_path, "formats: [litert-int8]\ndevices: {s: {via: 'oip://h:1', token: 'sesame-9f'}}")
     assert "sesame" not in str(caught.value)

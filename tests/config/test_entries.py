@@ -29,7 +29,7 @@ ADAPTERS: dict[Callable[..., object], TypeAdapter[Any]] = {
 
 @settings(deadline=None)
 @given(_NAMES, st.dictionaries(st.text(), _VALUES, max_size=3))
-def test_an_entry_survives_its_own_yaml(name: str, values: dict[str, Any]) -> None:
+def test_an_entry_round_trips_through_yaml(name: str, values: dict[str, Any]) -> None:
     for make, adapter in ADAPTERS.items():
         written = adapter.dump_python(make(name, values), mode="json")
         assert written == ({name: values} if values else name)
@@ -84,7 +84,7 @@ def _mistake(tmp_path: Path, text: str) -> str:
         ),
     ],
 )
-def test_a_pass_that_cannot_be_read_is_named_by_its_key(tmp_path: Path, entry: str, message: str) -> None:
+def test_an_invalid_pass_is_named_by_its_key(tmp_path: Path, entry: str, message: str) -> None:
     found = _mistake(tmp_path, f"formats: [{{name: a, passes: [onnx.export, {entry}]}}]")
     assert found.startswith(f"formats.0.passes.1: {message}")
     assert "; formats" not in found  # one mistake, one sentence
@@ -101,7 +101,7 @@ def test_a_pass_that_cannot_be_read_is_named_by_its_key(tmp_path: Path, entry: s
         ("{onnxruntime: [1]}", "the options of 'onnxruntime' are a mapping of names to values"),
     ],
 )
-def test_a_runtime_that_cannot_be_read(tmp_path: Path, entry: str, message: str) -> None:
+def test_reject_an_invalid_runtime(tmp_path: Path, entry: str, message: str) -> None:
     found = _mistake(tmp_path, f"formats: [{{name: a, passes: [onnx.export], runtime: {entry}}}]")
     assert found.startswith("formats.0.runtime: ")
     assert message in found
@@ -116,7 +116,7 @@ def test_a_runtime_that_cannot_be_read(tmp_path: Path, entry: str, message: str)
         ("{3: {power: 2}}", "the name of an attack is text, and not 3"),
     ],
 )
-def test_an_attack_that_cannot_be_read(tmp_path: Path, entry: str, message: str) -> None:
+def test_reject_an_invalid_attack(tmp_path: Path, entry: str, message: str) -> None:
     found = _mistake(tmp_path, f"attacks: [yeom, {entry}]")
     assert found.startswith("attacks.1: ")
     assert message in found
@@ -133,6 +133,6 @@ def test_a_long_value_is_cut_in_the_message() -> None:
         TypeAdapter(PassItem).validate_python({"a": list(range(99))})
 
 
-def test_an_object_of_python_is_named_in_the_message() -> None:
+def test_a_python_object_is_named_in_the_message() -> None:
     with pytest.raises(ValueError, match='and not "<object object'):
         TypeAdapter(PassItem).validate_python({"a": object()})

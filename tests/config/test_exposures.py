@@ -21,7 +21,7 @@ from edgeaudit.errors import SpecError
         ("label", Level("label")),
     ],
 )
-def test_names_are_read_and_written_alike(name: str, level: Level) -> None:
+def test_names_round_trip(name: str, level: Level) -> None:
     assert parse_level(name) == level
     assert level.name == name
 
@@ -29,7 +29,7 @@ def test_names_are_read_and_written_alike(name: str, level: Level) -> None:
 @pytest.mark.parametrize(
     "given", ["top", "top-0", "top-1.5", "rounded", "rounded-0", "label-1", "probabilities-2", "logits", "top3", ""]
 )
-def test_other_names_are_refused(tmp_path: Path, given: str) -> None:
+def test_reject_unknown_names(tmp_path: Path, given: str) -> None:
     (tmp_path / "audit.yaml").write_text(f"threat:\n  weaker: ['{given}']\n")
     with pytest.raises(SpecError, match=r"threat\.weaker: .* is not a weaker exposure; there are top-<classes>"):
         load_spec(tmp_path / "audit.yaml")
@@ -44,7 +44,7 @@ def test_other_names_are_refused(tmp_path: Path, given: str) -> None:
         ("{weaker: [probabilities]}", r"threat: weaker: 'probabilities' is what threat.exposure gives; leave it out"),
     ],
 )
-def test_levels_that_make_no_sense_are_refused(tmp_path: Path, threat: str, said: str) -> None:
+def test_reject_invalid_levels(tmp_path: Path, threat: str, said: str) -> None:
     (tmp_path / "audit.yaml").write_text(f"threat: {threat}\n")
     with pytest.raises(SpecError, match=said):
         load_spec(tmp_path / "audit.yaml")
@@ -55,7 +55,7 @@ def test_one_level_needs_no_list_and_probabilities_are_weaker_than_logits(tmp_pa
     assert load_spec(tmp_path / "audit.yaml").threat.weaker == ("probabilities",)
 
 
-def test_more_classes_than_there_are_cannot_be_returned() -> None:
+def test_reject_more_classes_than_exist() -> None:
     require_levels_fit(["top-10", "rounded-2", "label"], 10)
     with pytest.raises(SpecError, match=r"threat\.weaker: 'top-11' returns more classes than there are \(10\).* top-5"):
         require_levels_fit(["label", "top-11"], 10)

@@ -140,7 +140,7 @@ VALID = [
 
 
 @pytest.mark.parametrize("text", VALID)
-def test_what_edgeaudit_reads_is_valid(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accepted_specs_are_valid(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("N", "300")
     (tmp_path / "audit.yaml").write_text(text, encoding="utf-8")
     load_spec(tmp_path / "audit.yaml")
@@ -222,7 +222,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_what_edgeaudit_refuses_is_not_valid(text: str, tmp_path: Path) -> None:
+def test_rejected_specs_are_invalid(text: str, tmp_path: Path) -> None:
     assert complaints(read_yaml(text))
     (tmp_path / "audit.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(EdgeAuditError):
@@ -248,7 +248,7 @@ def _looked_up(spec: AuditSpec) -> None:
     build(Recipe(spec.model.recipe, (4,), 2), 0)
 
 
-def test_the_recipes_and_sources_are_those_that_there_are() -> None:
+def test_recipes_and_sources_are_complete() -> None:
     from edgeaudit.population.sources import find_source
     from edgeaudit.recipes.keras_checkpoint import CHECKPOINT
     from edgeaudit.recipes.registry import ARCHITECTURES
@@ -291,7 +291,7 @@ def test_an_installed_plugin_is_among_the_names(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.skipif(
     any(group.startswith("edgeaudit.") for group in metadata.entry_points().groups), reason="plugins are installed"
 )
-def test_without_plugins_it_is_the_packaged_one() -> None:
+def test_without_plugins_it_is_the_packaged_schema() -> None:
     assert audit_schema_text() == COMMITTED.read_text(encoding="utf-8")
 
 

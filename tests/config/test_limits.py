@@ -23,6 +23,6 @@ def test_sizes(given: object, size: int) -> None:
         {"job-minutes": float("inf")}, {"job-minutes": float("nan")}, {"minutes": 3},
     ],
 )  # fmt: skip
-def test_what_is_no_limit_is_refused(wrong: dict[str, object]) -> None:
+def test_reject_invalid_limits(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         LimitsSpec.model_validate(wrong)

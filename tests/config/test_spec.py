@@ -90,12 +90,12 @@ def test_truth_values_may_be_the_words_of_yaml_1_1(tmp_path: Path) -> None:
     assert _load(tmp_path, "controls: {shift: yes}").controls.shift is True
 
 
-def test_a_null_target_is_audited_unless_it_is_refused(tmp_path: Path) -> None:
+def test_a_null_target_is_audited_unless_disabled(tmp_path: Path) -> None:
     assert _load(tmp_path, "seed: 1").controls.null_targets == 1
     assert _load(tmp_path, "controls: {null-targets: 0}").controls.null_targets == 0
 
 
-def test_a_trained_target_is_one(tmp_path: Path) -> None:
+def test_reject_several_trained_targets(tmp_path: Path) -> None:
     text = "model: {checkpoint: m.pt}\ndata: {members: m.txt, nonmembers: n.txt}\ntargets: 2"
     with pytest.raises(SpecError, match="one trained target"):
         _load(tmp_path, text)
@@ -126,7 +126,7 @@ budgets:
     assert budgets["tpr@fpr=0.01"][0].max_increase == 0.1
 
 
-def test_variants_of_a_format_have_names_of_their_own(tmp_path: Path) -> None:
+def test_variants_of_a_format_have_distinct_names(tmp_path: Path) -> None:
     spec = _load(tmp_path, "formats: [litert-int8, {format: litert-int8, calibration: members}]")
     assert [f.id for f in spec.formats] == ["litert-int8", "litert-int8@members"]
 
@@ -155,7 +155,7 @@ formats:
     assert AuditSpec.model_validate(recorded) == spec
 
 
-def test_settings_of_attacks_stand_beside_their_names(tmp_path: Path) -> None:
+def test_attack_settings_are_given_with_their_names(tmp_path: Path) -> None:
     spec = _load(tmp_path, "attacks: [all, {loud: {power: 2, steps: [1, 2]}}, {quiet: }]")
     assert spec.attacks == ("all", "loud", "quiet")
     assert spec.attack_settings == {"loud": {"power": 2, "steps": [1, 2]}}
@@ -165,7 +165,7 @@ def test_settings_of_attacks_stand_beside_their_names(tmp_path: Path) -> None:
     assert _load(tmp_path, "attacks: {loud: {power: 2}}").attack_settings == {"loud": {"power": 2}}
 
 
-def test_attacks_that_are_chosen_later_keep_their_settings(tmp_path: Path) -> None:
+def test_attacks_chosen_later_keep_their_settings(tmp_path: Path) -> None:
     spec = _load(tmp_path, "attacks: [lira, {loud: {power: 2}}]").with_attacks(["loud", "yeom"])
     assert spec.attack_entries == (AttackEntry("loud", {"power": 2}), AttackEntry("yeom"))
 
@@ -204,14 +204,14 @@ def test_one_set_of_formats_or_all_of_them_need_no_list(tmp_path: Path) -> None:
         ("some", "together: "),
     ],
 )
-def test_sets_that_are_none_are_refused(tmp_path: Path, together: str, said: str) -> None:
+def test_reject_invalid_sets(tmp_path: Path, together: str, said: str) -> None:
     with pytest.raises(SpecError, match=said):
         _load(tmp_path, f"formats: [torch-fp32, litert-int8]\ntogether: {together}")
     with pytest.raises(SpecError, match="together: all needs two or more formats"):
         _load(tmp_path, "formats: [torch-fp32]\ntogether: all")
 
 
-def test_the_spec_survives_its_own_json(tmp_path: Path) -> None:
+def test_the_spec_round_trips_through_json(tmp_path: Path) -> None:
     spec = _load(tmp_path, "budgets: {auc: [error, {max-increase: 0.1, against: torch-fp32}]}\ntargets: 2")
     assert AuditSpec.model_validate(spec.model_dump(mode="json", by_alias=True)) == spec
 

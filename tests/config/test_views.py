@@ -37,13 +37,13 @@ def test_names_and_queries(given: str, name: str, queries: int) -> None:
 
 
 @pytest.mark.parametrize("given", ["flop", "flip-1", "shift-0", "shift-1x2", "noise-0", "noise-1x0", "noise-1.5", ""])
-def test_other_names_are_refused(tmp_path: Path, given: str) -> None:
+def test_reject_unknown_names(tmp_path: Path, given: str) -> None:
     (tmp_path / "audit.yaml").write_text(f"threat:\n  views: ['{given}']\n")
     with pytest.raises(SpecError, match=r"threat\.views: .* is not a view; there are flip, shift-<pixels>"):
         load_spec(tmp_path / "audit.yaml")
 
 
-def test_views_that_records_cannot_have_are_refused() -> None:
+def test_reject_views_that_records_cannot_have() -> None:
     with pytest.raises(SpecError, match=r"'flip' moves pixels, and these records are flat \(30 values each\)"):
         require_views_fit(["noise-1", "flip"], (30,))
     with pytest.raises(SpecError, match=r"'shift-8' moves images of 8 by 9 pixels out of sight"):
@@ -61,7 +61,7 @@ def test_a_flip_mirrors_left_and_right_and_a_shift_lets_zeros_in() -> None:
         assert shown(parse_view("shift-1"), copy, image, WIDE, 0, 0)[0, 0].tolist() == moved
 
 
-def test_noise_has_the_deviation_that_its_name_says_and_follows_from_the_seed() -> None:
+def test_noise_has_the_named_deviation_and_follows_from_the_seed() -> None:
     records = np.zeros((400, 50), np.float32)
     noisy = shown(parse_view("noise-3x2"), 0, records, WIDE, 7, 0)
     # 3 steps of 0.5; the standard error of a deviation from 20,000 draws is 1.5 / sqrt(40000) = .0075.
@@ -81,7 +81,7 @@ def _population(folder: Path, x: np.ndarray[Any, Any], *, standardise: bool = Tr
     return Population(folder / "population")
 
 
-def test_bytes_keep_to_whole_steps_between_0_and_255(tmp_path: Path) -> None:
+def test_bytes_stay_on_whole_steps_between_0_and_255(tmp_path: Path) -> None:
     x = np.random.default_rng(0).choice(np.array([0, 3, 128, 255], np.uint8), (80, 6, 6))
     population = _population(tmp_path, x)
     limits, ids = input_range(population), population.queried

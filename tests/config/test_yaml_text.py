@@ -19,7 +19,7 @@ _VALUES = st.recursive(_SCALARS, lambda inner: st.lists(inner, max_size=3) | st.
 
 @settings(deadline=None)
 @given(_VALUES)
-def test_one_line_reads_back_as_the_value(value: Any) -> None:
+def test_one_line_round_trips(value: Any) -> None:
     text = flow_yaml(value)
     assert "\n" not in text
     assert read_yaml(text) == value
@@ -77,7 +77,7 @@ def test_every_yaml_of_the_repository_is_the_same_in_both_versions(root_folder: 
         ("!!python/object:os.system x", "could not determine a constructor"),
     ],
 )
-def test_what_is_not_read(text: str, message: str) -> None:
+def test_reject_unsupported_yaml(text: str, message: str) -> None:
     with pytest.raises(yaml.YAMLError, match=message):
         read_yaml(text)
 

@@ -98,7 +98,9 @@ def test_a_server_that_answers_like_this_machine(native: tuple[Workbench, dict[s
     assert "this machine's, bit-identical".replace("'", "&#39;") in report
 
 
-def test_a_server_that_answers_otherwise_is_not_stood_in_for(native: tuple[Workbench, dict[str, Any], Path]) -> None:
+def test_this_machine_does_not_stand_in_for_a_server_with_other_answers(
+    native: tuple[Workbench, dict[str, Any], Path],
+) -> None:
     """LiteRT without XNNPACK rounds otherwise: what is bit-identical to it, nobody knows of the shadows."""
     bench, _, artifact = native
     with served(artifact, xnnpack=False) as (url, env):
@@ -120,7 +122,7 @@ def test_a_server_that_answers_otherwise_is_not_stood_in_for(native: tuple[Workb
     assert "this machine's, as told to".replace("'", "&#39;") in (done.out / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_budget_is_kept_and_what_was_answered_is_never_asked_again(
+def test_a_budget_is_kept_and_answered_queries_are_not_repeated(
     native: tuple[Workbench, dict[str, Any], Path],
 ) -> None:
     bench, here, artifact = native
@@ -146,7 +148,7 @@ def test_a_budget_is_kept_and_what_was_answered_is_never_asked_again(
     assert auc(done.audit, "there") == auc(here, "local")
 
 
-def test_another_file_than_the_target_is_refused(native: tuple[Workbench, dict[str, Any], Path]) -> None:
+def test_reject_another_file_than_the_target(native: tuple[Workbench, dict[str, Any], Path]) -> None:
     bench, _, artifact = native
     with served(artifact) as (url, env):
         spec = bench.write("other", seed=1, formats=[FORMAT], devices=device(url))
@@ -165,14 +167,14 @@ def test_another_file_than_the_target_is_refused(native: tuple[Workbench, dict[s
         ({"via": "http://127.0.0.1:9", "shadows": "device"}, "a server serves what it serves"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_asked_is_said_before_anything_runs(
+def test_unreachable_devices_are_reported_before_anything_runs(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     done = Workbench(tmp_path).refused(formats=[FORMAT], devices={"there": changes})
     assert message in done.stderr.replace("\n", " ")
 
 
-def test_a_runtime_that_no_agent_has_is_refused_by_the_devices_key(tmp_path: Path) -> None:
+def test_reject_a_runtime_without_an_agent_by_the_devices_key(tmp_path: Path) -> None:
     torch = {"name": "mine", "passes": [{"nncf.prune": {"ratio": 0.5}}], "runtime": "torch"}
     done = Workbench(tmp_path).refused(formats=[FORMAT, torch], devices={"there": {"via": "http://127.0.0.1:9"}})
     assert "devices.there: 'mine' runs in torch, on this machine alone" in done.stderr.replace("\n", " ")

@@ -52,7 +52,7 @@ def test_one_clear_message_and_exit_2(shared_bench: Workbench, changes: dict[str
         ({"model": {"lr": 1e20}}, "lower model.lr"),
     ],
 )
-def test_what_training_alone_can_find_wrong_is_one_message_too(
+def test_errors_found_in_training_are_one_message_too(
     shared_bench: Workbench, changes: dict[str, Any], message: str
 ) -> None:
     done = shared_bench.audit("wrong", **changes)
@@ -61,7 +61,7 @@ def test_what_training_alone_can_find_wrong_is_one_message_too(
     assert done.stderr.count("error:") == 1
 
 
-def test_an_output_folder_that_cannot_be_is_found_before_the_work(bench: Workbench) -> None:
+def test_an_unusable_output_folder_is_reported_before_the_work(bench: Workbench) -> None:
     (bench.folder / "taken").touch()
     done = bench.call("run", bench.write("a"), "--out", "taken/out")
     assert done.code == 2
@@ -98,7 +98,7 @@ def test_a_full_disk_keeps_finished_work(bench: Workbench) -> None:
         subprocess.run(["umount", str(small)], check=True)
 
 
-def test_ctrl_c_ends_at_once_and_says_what_is_kept(bench: Workbench) -> None:
+def test_ctrl_c_stops_at_once_and_reports_what_is_kept(bench: Workbench) -> None:
     spec = bench.write("a", threat={"shadows": 30})
     command = [sys.executable, "-m", "edgeaudit", "run", str(spec), "--out", "out"]
     # A shell's background jobs ignore SIGINT, and so would this one where the tests are such a job.
@@ -120,7 +120,7 @@ def test_ctrl_c_ends_at_once_and_says_what_is_kept(bench: Workbench) -> None:
     assert not alive
 
 
-def test_killed_anywhere_and_run_again_gives_the_same_audit(bench: Workbench, without_times: Any) -> None:
+def test_an_audit_killed_anywhere_and_run_again_is_the_same(bench: Workbench, without_times: Any) -> None:
     """SIGKILL to the main process at several moments; its workers must go with it, and the last run must agree.
 
     The undisturbed run has one worker and the others two, which may change nothing either.

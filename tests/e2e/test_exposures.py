@@ -35,7 +35,7 @@ def weaker(shared_bench: Workbench, plain: Finished) -> Finished:
     return done
 
 
-def test_weaker_exposures_are_derived_from_what_was_answered(plain: Finished, weaker: Finished) -> None:
+def test_weaker_exposures_are_derived_from_stored_answers(plain: Finished, weaker: Finished) -> None:
     assert plain.audit["weaker_exposures"] == plain.audit["weaker_leakage"] == []
     # A job for each level and the comparison: nothing is asked or measured again.
     assert jobs_run(weaker.stdout)[0] == len(LEVELS) + 1
@@ -57,7 +57,7 @@ def test_weaker_exposures_are_derived_from_what_was_answered(plain: Finished, we
     assert notes["lira"] == "not applicable: 'lira' reads how sure the model is, and a label does not say"
 
 
-def test_what_is_left_is_compared_with_the_whole_answer(weaker: Finished) -> None:
+def test_weaker_exposures_are_compared_with_the_whole_answer(weaker: Finished) -> None:
     audit = weaker.audit
     rows = {r["first"]: r for r in audit["comparisons"] if (r["kind"], r["metric"]) == ("exposure", "auc")}
     assert list(rows) == LEVELS
@@ -80,7 +80,7 @@ def test_what_is_left_is_compared_with_the_whole_answer(weaker: Finished) -> Non
     assert "label -0." in weaker.stdout
 
 
-def test_an_integer_softmax_is_tested_as_intervals_and_its_ties_are_told(plain: Finished) -> None:
+def test_an_integer_softmax_is_tested_as_intervals_and_ties_are_reported(plain: Finished) -> None:
     audit = plain.audit
     tested = _figures(audit["leakage"])["cm-mia", "discrete", "auc"]
     assert tested[0] is not None
@@ -120,7 +120,7 @@ def test_logits_have_probabilities_as_a_weaker_exposure_and_several_targets_thei
     assert votes["label-only", "augmentation", "auc"] == _figures(audit["leakage"])["label-only", "augmentation", "auc"]
     assert rows["label", "auc"]["series"] == "label-only/augmentation"
     (note,) = {r["note"] for r in audit["weaker_leakage"] if (r["variant"], r["metric"]) == ("augmentation", "auc")}
-    assert note == "2 queries a record"
+    assert note == "2 queries per record"
 
 
 def _figures(rows: Any) -> dict[tuple[str, str, str], tuple[Any, ...]]:

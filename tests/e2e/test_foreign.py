@@ -88,7 +88,7 @@ def test_with_shadows_through_the_same_toolchain(
     assert found["formats"][0]["agreement"] is None
 
 
-def test_calibration_records_are_told_apart(with_shadows: Finished) -> None:
+def test_calibration_records_are_distinguished(with_shadows: Finished) -> None:
     audit = with_shadows.audit
     rows = [row for row in audit["calibration"] if row["attack"] == "gap"]
     assert [(row["side"], row["n_seen"], row["n_others"]) for row in rows] == [("nonmembers", 30, 70)]

@@ -122,7 +122,7 @@ def test_a_users_keras_file_and_shadows_of_its_architecture(bench: Workbench) ->
         ({"model": {"recipe": "keras:nowhere:make"}, "formats": ["keras-fp32"]}, "'nowhere' cannot be found"),
     ],
 )
-def test_what_does_not_go_together(shared_bench: Workbench, changes: dict[str, Any], message: str) -> None:
+def test_reject_incompatible_settings(shared_bench: Workbench, changes: dict[str, Any], message: str) -> None:
     model = {**TINY["model"], **changes.get("model", {})}
     done = shared_bench.refused(**{**TINY, **changes, "model": model})
     assert message in " ".join(done.stderr.split())

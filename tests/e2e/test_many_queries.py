@@ -16,7 +16,7 @@ STATIC = "onnx-int8-static"
 BARE = {"formats": [STATIC], "controls": {"null-targets": 0}}
 
 
-def test_views_are_more_rows_and_more_queries(shared_bench: Workbench) -> None:
+def test_views_add_rows_and_queries(shared_bench: Workbench) -> None:
     plain = shared_bench.audit("plain", **BARE, attacks=["lira", "yeom"])
     assert plain.code == 0, plain.stdout + plain.stderr
     views = shared_bench.audit("views", **BARE, attacks=["lira", "yeom"], threat={"views": ["shift", "noise-2"]})
@@ -29,19 +29,19 @@ def test_views_are_more_rows_and_more_queries(shared_bench: Workbench) -> None:
     assert {v.partition("+")[2] for v in rows} == {"", "shift-1+noise-2"}
     assert all(rows[variant] == row for variant, row in old.items())
     many = rows["offline-global+shift-1+noise-2"]
-    assert many["note"] == "6 queries a record"
+    assert many["note"] == "6 queries per record"
     assert many["value"] != old["offline-global"]["value"]
     assert many["low"] > 0.5
     again = shared_bench.audit("views", **BARE, attacks=["lira", "yeom"], threat={"views": ["shift", "noise-2"]})
     assert jobs_run(again.stdout)[0] == 0
 
 
-def test_views_that_do_not_fit_the_records_are_refused(shared_bench: Workbench) -> None:
+def test_reject_views_that_do_not_fit_the_records(shared_bench: Workbench) -> None:
     done = shared_bench.refused(**BARE, threat={"views": ["shift-8"]})
     assert "threat.views: 'shift-8' moves images of 8 by 8 pixels out of sight" in done.stderr
 
 
-def test_a_class_alone_gives_records_away(shared_bench: Workbench) -> None:
+def test_labels_alone_leak_membership(shared_bench: Workbench) -> None:
     attacks = ["label-only", "samia"]
     views, search = {"views": ["shift", "noise-2"]}, {"records": 20, "queries": 60}
     done = shared_bench.audit("labels", **BARE, attacks=attacks, threat=views, **{"label-only": search})
@@ -49,23 +49,23 @@ def test_a_class_alone_gives_records_away(shared_bench: Workbench) -> None:
     found = [r for r in done.audit["leakage"] if r["subset"] == "all"]
     assert {r["variant"] for r in found} == {"augmentation", "boundary", "attention"}
     samia = next(r for r in found if (r["attack"], r["metric"]) == ("samia", "auc"))
-    assert samia["note"] == "2 queries a record"  # it reads no shift
+    assert samia["note"] == "2 queries per record"  # it reads no shift
     assert samia["value"] is not None
     rows = {r["metric"]: r for r in found if r["variant"] == "augmentation"}
-    assert rows["auc"]["note"] == "6 queries a record"
+    assert rows["auc"]["note"] == "6 queries per record"
     # 200 records and seven different scores: the interval is wide, and whether it holds .5 is chance.
     assert rows["auc"]["low"] < rows["auc"]["value"] < rows["auc"]["high"]
     assert rows["balanced_accuracy"]["value"] is not None
 
 
-def test_the_boundary_is_searched_where_label_only_is_named(shared_bench: Workbench) -> None:
+def test_the_boundary_is_searched_if_label_only_is_named(shared_bench: Workbench) -> None:
     settings = {"records": 60, "queries": 150}
     done = shared_bench.audit("edge", **BARE, attacks=["gap", "label-only"], **{"label-only": settings})
     assert done.code == 0, done.stdout + done.stderr
     rows = {r["metric"]: r for r in done.audit["leakage"] if (r["variant"], r["subset"]) == ("boundary", "all")}
     area = rows["auc"]
     assert (area["n_members"], area["n_nonmembers"]) == (30, 30)
-    queries = int(area["note"].removesuffix(" queries a record"))
+    queries = int(area["note"].removesuffix(" queries per record"))
     assert 75 < queries <= 151
     assert rows["balanced_accuracy"]["value"] is not None
     with np.load(done.out / "scores" / f"{STATIC}.npz") as scores:
@@ -74,12 +74,12 @@ def test_the_boundary_is_searched_where_label_only_is_named(shared_bench: Workbe
     assert "set threat.views" in votes["note"]
 
 
-def test_too_few_queries_are_refused(shared_bench: Workbench) -> None:
+def test_reject_too_few_queries(shared_bench: Workbench) -> None:
     done = shared_bench.refused(**BARE, attacks=["label-only"], **{"label-only": {"queries": 49}})
     assert "label-only.queries" in done.stderr
 
 
-def test_a_student_s_losses_give_members_away(shared_bench: Workbench) -> None:
+def test_a_students_losses_leak_membership(shared_bench: Workbench) -> None:
     data = {"members": 150, "nonmembers": 150, "reference": 700}
     settings: dict[str, Any] = {
         "data": data,

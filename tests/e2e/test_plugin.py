@@ -91,7 +91,7 @@ def test_the_example_is_listed(environment: dict[str, str], root_folder: Path, t
     jsonschema.Draft7Validator(schema).validate(audit)
 
 
-def test_what_the_example_lacks_is_installed_with_its_own_extra(
+def test_missing_packages_of_the_example_name_its_own_extra(
     environment: dict[str, str], root_folder: Path, tmp_path: Path
 ) -> None:
     code = """

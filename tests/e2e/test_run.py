@@ -58,7 +58,7 @@ def test_every_format_end_to_end(shared_bench: Workbench, without_times: Callabl
     assert without_times(again.audit) == without_times(audit)
 
 
-def test_more_shadows_reuse_those_there_are(shared_bench: Workbench) -> None:
+def test_more_shadows_reuse_existing_ones(shared_bench: Workbench) -> None:
     few = shared_bench.audit("few", threat={"shadows": 4})
     more = shared_bench.audit("more", threat={"shadows": 5})
     assert few.code == more.code == 0
@@ -66,7 +66,7 @@ def test_more_shadows_reuse_those_there_are(shared_bench: Workbench) -> None:
     assert jobs_run(more.stdout)[0] == 8
 
 
-def test_a_changed_recipe_or_seed_never_meets_old_models(shared_bench: Workbench) -> None:
+def test_a_changed_recipe_or_seed_never_reuses_old_models(shared_bench: Workbench) -> None:
     before = shared_bench.audit("before", threat={"shadows": 2})
     for change, kept in (({"model": {"epochs": 21}}, 1), ({"seed": 7}, 0)):
         after = shared_bench.audit("after", threat={"shadows": 2}, **change)
@@ -98,7 +98,7 @@ def test_several_targets_are_compared_on_the_same_shadows(shared_bench: Workbenc
             assert r["adjusted_p"] >= r["p_value"]
 
 
-def test_p_values_are_held_against_known_nonmembers(shared_bench: Workbench) -> None:
+def test_p_values_are_compared_with_known_nonmembers(shared_bench: Workbench) -> None:
     rows = shared_bench.audit("calibration", attacks=["cm-mia", "gap"]).audit["p_calibration"]
     places = {(r["format"], r["variant"], r["source"]) for r in rows if r["kind"] == "conformal"}
     assert {v for _, v, _ in places} >= {"t", "ecdf", "pchip", "calibrated"}
@@ -141,7 +141,7 @@ def test_budgets_decide_the_exit_code(shared_bench: Workbench) -> None:
     assert increase.code == 0
 
 
-def test_all_attacks_run_or_say_why_not(shared_bench: Workbench) -> None:
+def test_all_attacks_run_or_report_why_not(shared_bench: Workbench) -> None:
     done = shared_bench.audit("attacks", attacks="all", formats=["onnx-int8-static"])
     assert done.code == 0, done.stdout + done.stderr
     rows = [r for r in done.audit["leakage"] if (r["subset"], r["metric"]) == ("all", "auc")]
@@ -209,7 +209,7 @@ def test_an_auditor_runs_the_online_attacks(shared_bench: Workbench) -> None:
     assert all(r["value"] is None and "not applicable" in r["note"] for r in refused)
 
 
-def test_more_attacks_on_a_finished_run_ask_nothing(bench: Workbench) -> None:
+def test_more_attacks_on_a_finished_run_query_nothing(bench: Workbench) -> None:
     first = bench.audit("first", attacks=["yeom"], budgets={"auc": ["error", {"max": 1, "attack": "yeom"}]})
     other = bench.run("attack", first.out, "--attacks", "gap", out="out-first")
     # What the run had is kept, and its budgets are judged on it.
@@ -241,7 +241,7 @@ QUICK: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_a_clean_audit_says_what_its_controls_found(shared_bench: Workbench) -> None:
+def test_a_clean_audit_reports_its_controls(shared_bench: Workbench) -> None:
     done = shared_bench.audit("clean", **QUICK)
     assert done.code == 0, done.stdout + done.stderr
     controls = {(c["name"], c["format"]): c for c in done.audit["controls"]}

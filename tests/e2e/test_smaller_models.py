@@ -39,7 +39,7 @@ def shapes(artifact: Artifact) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in load_file(artifact.path).items()}
 
 
-def test_smaller_architectures_are_audited_beside_the_whole_one(bench: Workbench) -> None:
+def test_smaller_architectures_are_audited_beside_the_full_one(bench: Workbench) -> None:
     done = bench.audit("smaller", **CHANGES)
     assert done.code == 0, done.stdout + done.stderr
     audit = done.audit
@@ -81,6 +81,6 @@ def test_smaller_architectures_are_audited_beside_the_whole_one(bench: Workbench
         ({"distil": {"student": "nowhere:make"}}, "the module 'nowhere' cannot be found"),
     ],
 )
-def test_passes_that_cannot_be_meant(tmp_path: Path, step: dict[str, Any], message: str) -> None:
+def test_reject_passes_without_effect(tmp_path: Path, step: dict[str, Any], message: str) -> None:
     done = Workbench(tmp_path).refused(formats=["torch-fp32", {"name": "x", "passes": [step, "onnx.export"]}])
     assert message in " ".join((done.stdout + done.stderr).split())

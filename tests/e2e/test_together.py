@@ -26,7 +26,7 @@ def _areas(rows: list[dict[str, Any]], variant: str) -> dict[str, float]:
     return {row["format"]: row["value"] for row in rows if [row[name] for name in names] == wanted}
 
 
-def test_formats_held_together_stand_beside_the_best_of_them(shared_bench: Workbench) -> None:
+def test_a_set_of_formats_is_compared_with_the_best_of_them(shared_bench: Workbench) -> None:
     sets = [["torch-fp32", "litert-fp16"], FORMATS]
     done = shared_bench.audit("held", **BASE, together=sets)
     assert done.code in {0, 3}, done.stdout + done.stderr  # 3: a control's alarm, which is chance
@@ -82,7 +82,7 @@ def test_a_format_that_failed_is_left_out_of_its_sets(shared_bench: Workbench) -
     assert {r["method"] for r in rest} == {"compleak-sr", "joint-offline", "mean-score"}
 
 
-def test_an_auditor_s_shadows_tell_members_from_others(shared_bench: Workbench) -> None:
+def test_auditor_shadows_distinguish_members(shared_bench: Workbench) -> None:
     threat = {"mode": "auditor", "shadows": 6}
     done = shared_bench.audit("worst", **BASE, threat=threat, targets=2, together=["torch-fp32", STATIC])
     assert done.code in {0, 3}, done.stdout + done.stderr

@@ -54,7 +54,7 @@ def test_accuracy_has_the_interval_of_paired_records(matrix: ModuleType) -> None
     assert matrix._row(row, model) == "| `mine` | -3.0 ± 4.4 | 0.012 | 0.045 | 0.988 | 95.0% | 2 | 1 |"
 
 
-def test_a_refused_format_says_why_in_one_cell(matrix: ModuleType) -> None:
+def test_a_rejected_format_has_the_reason_in_one_cell(matrix: ModuleType) -> None:
     row = matrix.Row("mine", "it clips\nthe answers | here")
     assert matrix._row(row, np.ones(3, bool)) == "| `mine` | refused: it clips the answers \\| here | | | | | | |"
 
@@ -66,7 +66,9 @@ def test_a_refused_format_says_why_in_one_cell(matrix: ModuleType) -> None:
         (["--architectures", "vgg"], "there is no architecture 'vgg'; there are: cnn, resnet8"),
     ],
 )
-def test_a_wrong_name(matrix: ModuleType, capsys: pytest.CaptureFixture[str], options: list[str], message: str) -> None:
+def test_reject_an_unknown_format(
+    matrix: ModuleType, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
     with pytest.raises(SystemExit):
         matrix.main(options)
     assert message in capsys.readouterr().err

@@ -80,7 +80,7 @@ def test_the_weights_have_the_precision_of_the_last_pass_that_sets_one() -> None
     assert composed("nncf.prune", "onnx.export").precision == "float32"
 
 
-def test_limits_of_the_users_own() -> None:
+def test_the_user_can_set_limits() -> None:
     found = composed("onnx.export", tolerance=0.3, **{"range-tolerance": 0.5})
     assert (found.tolerance, found.range_tolerance) == (0.3, 0.5)
 
@@ -138,7 +138,7 @@ def test_each_kind_has_a_default_runtime() -> None:
         (["litert.export", {"aeq.fp16": {"x": 1}}], r"'aeq\.fp16' has no parameter 'x'; it has no parameters"),
     ],
 )
-def test_passes_that_do_not_fit(passes: list[Any], message: str) -> None:
+def test_reject_incompatible_passes(passes: list[Any], message: str) -> None:
     with pytest.raises(SpecError, match=f"formats: 'mine': .*{message}"):
         composed(*passes)
 
@@ -156,7 +156,7 @@ def test_passes_that_do_not_fit(passes: list[Any], message: str) -> None:
         ({"onnxruntime": {"batch": True}}, r"is a whole number from 1, not True"),
     ],
 )
-def test_runtimes_that_do_not_fit(runtime: Any, message: str) -> None:
+def test_reject_incompatible_runtimes(runtime: Any, message: str) -> None:
     with pytest.raises(SpecError, match=f"formats: 'mine': .*{message}"):
         composed("onnx.export", runtime=runtime)
 
@@ -188,7 +188,7 @@ def test_runtimes_that_do_not_fit(runtime: Any, message: str) -> None:
         ({"name": "mine", "passes": ["tflite.convert"]}, "torch", r"takes keras, and the trained model is torch\."),
     ],
 )
-def test_formats_of_the_other_framework(entry: dict[str, Any], trained: Kind, message: str) -> None:
+def test_reject_formats_of_the_other_framework(entry: dict[str, Any], trained: Kind, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         find_format(FormatUse.model_validate(entry), trained)
 
@@ -203,7 +203,7 @@ def test_the_converters_precision_decides_the_limits() -> None:
     assert [step.name for step in find_format(quantised_after, "keras").passes] == ["tflite.convert", "aeq.static-int8"]
 
 
-def test_a_presets_name_is_taken() -> None:
+def test_reject_a_presets_name() -> None:
     for use in (
         FormatUse(name="torch-fp32", passes=(PassEntry("onnx.export"),)),
         FormatUse(name="litert-int8", format="litert-fp16"),
@@ -215,7 +215,7 @@ def test_a_presets_name_is_taken() -> None:
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.1), ("f16", 0.02), ("f32", 0.001)])
-def test_what_is_computed_in_less_has_the_limits_of_that(precision: str, tolerance: float) -> None:
+def test_reduced_precision_sets_the_limits(precision: str, tolerance: float) -> None:
     runtime = RuntimeEntry("openvino", {"precision": precision})
     assert composed("openvino.export", runtime=runtime).tolerance == tolerance
     assert find_format(FormatUse(name="mine", format="openvino-fp32", runtime=runtime)).tolerance == tolerance
@@ -240,25 +240,25 @@ def test_what_is_computed_in_less_has_the_limits_of_that(precision: str, toleran
         (["onnx.export", {"ort.static-int8": {"activation_type": "s8", "weight_type": "u8"}}], "no such kernel"),
     ],
 )
-def test_what_is_known_to_be_bad_is_refused_by_name(passes: list[Any], message: str) -> None:
+def test_known_incompatibilities_are_rejected_by_name(passes: list[Any], message: str) -> None:
     with pytest.raises(SpecError, match=f"formats: 'mine': .*{message}"):
         composed(*passes)
 
 
-def test_a_format_that_names_no_tolerance_has_that_of_its_precision() -> None:
+def test_the_default_tolerance_follows_from_the_precision() -> None:
     for precision, tolerance in {"float32": 0.001, "float16": 0.02, "int8": 0.2, "int4": 0.2}.items():
         assert Format("mine", (), "torch", "", precision).tolerance == tolerance
         assert Format("mine", (), "torch", "", precision, tolerance=0.5).tolerance == 0.5
 
 
-def test_what_only_looks_like_it_is_not() -> None:
+def test_similar_formats_are_not_rejected() -> None:
     composed("nncf.qat", "onnx.export", "ort.fp16")
     composed("onnx.export", {"ort.static-int8": {"activation_type": "s8"}})
     composed("onnx.export", {"ort.static-int8": {"weight_type": "u8"}})
     assert not [form.id for form in FORMATS.values() if refusal(form)]
 
 
-def test_every_known_bad_pair_says_what_to_do() -> None:
+def test_every_incompatibility_has_a_remedy() -> None:
     """Those that are refused by name are known by a format, the others are not."""
     for bad in KNOWN_BAD:
         assert (bad.shows is not None) == (bad.refused == "by name")
@@ -266,7 +266,7 @@ def test_every_known_bad_pair_says_what_to_do() -> None:
         assert bad.instead[0].isupper()
 
 
-def test_the_documented_spellings_are_the_same(root_folder: Path) -> None:
+def test_the_documented_spellings_are_equivalent(root_folder: Path) -> None:
     text = (root_folder / "docs" / "compositions.md").read_text(encoding="utf-8")
     blocks = [part.split("```")[0] for part in text.split("```yaml\n")[2:]]
     assert len(blocks) == 3
@@ -274,7 +274,7 @@ def test_the_documented_spellings_are_the_same(root_folder: Path) -> None:
     assert uses[0] == uses[1] == uses[2]
 
 
-def test_the_documented_compositions_fit(root_folder: Path, tmp_path: Path) -> None:
+def test_the_documented_compositions_are_valid(root_folder: Path, tmp_path: Path) -> None:
     text = (root_folder / "docs" / "compositions.md").read_text(encoding="utf-8")
     (tmp_path / "audit.yaml").write_text(text.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
     found = [find_format(use) for use in load_spec(tmp_path / "audit.yaml").formats]

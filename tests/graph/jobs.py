@@ -18,7 +18,7 @@ from edgeaudit.graph.job import Context, Job, Outcome, Ref, unkeyed
 
 @dataclass(frozen=True)
 class Text:
-    """A file with some words."""
+    """A file with text."""
 
     words: str
 
@@ -32,7 +32,7 @@ class Text:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Say(Job[Text]):
-    """Writes its words after those of the jobs before it. fails: with an error of the user's."""
+    """Appends its words to those of its inputs. fails: raises a user error."""
 
     kind: ClassVar[str] = "say"
     result: ClassVar[type[Text]] = Text
@@ -59,7 +59,7 @@ class Say(Job[Text]):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Crash(Job[Text]):
-    """Ends its process `times` times, by a signal or an exit code, counting in a file; then it says so."""
+    """Kills its process `times` times, by a signal or an exit code, counting in a file; then it succeeds."""
 
     kind: ClassVar[str] = "crash"
     result: ClassVar[type[Text]] = Text
@@ -76,7 +76,7 @@ class Crash(Job[Text]):
         counter = Path(self.counter)
         count = int(counter.read_text(encoding="utf-8")) if counter.exists() else 0
         counter.write_text(str(count + 1), encoding="utf-8")
-        print("about to end", flush=True)  # noqa: T201  what a toolchain prints
+        print("about to end", flush=True)  # noqa: T201  stands for a toolchain's output
         if count < self.times:
             if self.by < 0:
                 os.kill(os.getpid(), -self.by)
@@ -104,7 +104,7 @@ class Hog(Job[Text]):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Odd(Job[Text]):
-    """Fails with an error that nobody foresaw."""
+    """Fails with an unexpected error."""
 
     kind: ClassVar[str] = "odd"
     result: ClassVar[type[Text]] = Text
@@ -117,7 +117,7 @@ class Odd(Job[Text]):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Where(Job[Text]):
-    """Tells of its process."""
+    """Reports facts about its process."""
 
     kind: ClassVar[str] = "where"
     result: ClassVar[type[Text]] = Text
@@ -130,7 +130,7 @@ class Where(Job[Text]):
 
 
 class Log(Silent):
-    """Remembers what happened, and what ran beside what."""
+    """Records events, and which jobs ran concurrently."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []

@@ -16,7 +16,7 @@ def _labels(scheduler: Scheduler, count: int, *, idle: bool) -> list[str]:
     return [job.label for job in scheduler.take_ready(count, idle=idle)]
 
 
-def test_jobs_that_only_a_failed_one_would_use_are_abandoned(tmp_path: Path) -> None:
+def test_jobs_used_only_by_a_failed_job_are_abandoned(tmp_path: Path) -> None:
     bad, feeder = Say(words="bad"), Say(words="feeder")
     both = Say(words="both", before=(bad, feeder))
     scheduler = Scheduler(Store(tmp_path), graph(bad, feeder, both))
@@ -26,7 +26,7 @@ def test_jobs_that_only_a_failed_one_would_use_are_abandoned(tmp_path: Path) -> 
     assert _labels(scheduler, 5, idle=True) == []
 
 
-def test_what_needs_an_exclusive_job_runs_after_it_and_others_do_not_wait(tmp_path: Path) -> None:
+def test_only_dependents_wait_for_an_exclusive_job(tmp_path: Path) -> None:
     alone = Say(words="alone", alone=True)
     after, beside = Say(words="after", before=(alone,)), Say(words="beside")
     scheduler = Scheduler(Store(tmp_path), graph(alone, after, beside))
@@ -38,7 +38,7 @@ def test_what_needs_an_exclusive_job_runs_after_it_and_others_do_not_wait(tmp_pa
     assert _labels(scheduler, 4, idle=True) == ["after"]
 
 
-def test_a_crashed_job_comes_again_alone_before_exclusive_ones_and_only_once(tmp_path: Path) -> None:
+def test_a_crashed_job_is_retried_alone_once_before_exclusive_jobs(tmp_path: Path) -> None:
     crashed, other, alone = Say(words="crashed"), Say(words="other"), Say(words="alone", alone=True)
     scheduler = Scheduler(Store(tmp_path), graph(crashed, other, alone))
     assert _labels(scheduler, 1, idle=True) == ["crashed"]
@@ -50,14 +50,14 @@ def test_a_crashed_job_comes_again_alone_before_exclusive_ones_and_only_once(tmp
     assert scheduler.repeat(crashed, died) is None
 
 
-def test_over_a_limit_is_no_accident(tmp_path: Path) -> None:
+def test_a_job_over_a_limit_is_not_retried(tmp_path: Path) -> None:
     job = Say(words="slow")
     scheduler = Scheduler(Store(tmp_path), graph(job))
     list(scheduler.take_ready(1, idle=True))
     assert scheduler.repeat(job, Outcome(job.ref, 0.1, JobCrashed("slow"))) is None
 
 
-def test_all_that_read_a_damaged_entry_wait_until_it_is_made_again(tmp_path: Path) -> None:
+def test_readers_of_a_damaged_entry_wait_until_it_is_recomputed(tmp_path: Path) -> None:
     store = Store(tmp_path)
     first = Say(words="first")
     execute(first, store)
@@ -67,7 +67,7 @@ def test_all_that_read_a_damaged_entry_wait_until_it_is_made_again(tmp_path: Pat
     damage = DamagedEntry(*first.ref, "words.txt", "folder")
     assert scheduler.repeat(one, Outcome(one.ref, 0.1, damage)) is first
     assert not store.has(*first.ref)
-    # The second met the same damage, or found nothing, while it ran beside the first.
+    # The second read the same damaged or missing entry while it ran beside the first.
     assert scheduler.repeat(two, Outcome(two.ref, 0.1, damage)) is first
     assert _labels(scheduler, 4, idle=True) == ["first"]
     execute(first, store)
@@ -76,7 +76,7 @@ def test_all_that_read_a_damaged_entry_wait_until_it_is_made_again(tmp_path: Pat
     assert len(scheduler.result.damaged) == 1
 
 
-def test_damage_without_end_is_an_error(tmp_path: Path) -> None:
+def test_repeated_damage_is_an_error(tmp_path: Path) -> None:
     store = Store(tmp_path)
     first = Say(words="first")
     execute(first, store)
@@ -92,7 +92,7 @@ def test_damage_without_end_is_an_error(tmp_path: Path) -> None:
     assert again == [first, first, first, None]
 
 
-def test_damage_in_what_the_job_does_not_need_is_its_own_error(tmp_path: Path) -> None:
+def test_damage_outside_the_dependencies_is_an_error_of_the_job(tmp_path: Path) -> None:
     job, stranger = Say(words="job"), Say(words="stranger")
     scheduler = Scheduler(Store(tmp_path), graph(job))
     assert scheduler.repeat(job, Outcome(job.ref, 0.1, DamagedEntry(*stranger.ref, "words.txt", "folder"))) is None

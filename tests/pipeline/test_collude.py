@@ -55,7 +55,7 @@ def test_the_original_comes_first_and_the_rest_as_in_formats() -> None:
     assert sets_to_hold(_spec()) == ()
 
 
-def test_it_reads_the_audit_s_own_measurements_of_the_formats_named(population: Population) -> None:
+def test_it_reads_the_audits_own_measurements_of_the_named_formats(population: Population) -> None:
     plan, job = _job(population, together=["litert-int8", "torch-fp32"])
     assert job is not None
     own = {p.use.id: p.measures["matched"] for p in plan.formats}
@@ -67,7 +67,7 @@ def test_it_reads_the_audit_s_own_measurements_of_the_formats_named(population: 
     assert _job(population)[1] is None
 
 
-def test_what_failed_is_left_out_and_said(population: Population) -> None:
+def test_failed_formats_are_left_out_and_reported(population: Population) -> None:
     sets = [["torch-fp32", "litert-int8"], FORMATS]
     _, job = _job(population, ("litert-int8",), together=sets)
     assert job is not None
@@ -77,7 +77,7 @@ def test_what_failed_is_left_out_and_said(population: Population) -> None:
     assert _job(population, tuple(FORMATS), together=sets)[1] is None
 
 
-def test_its_key_follows_what_it_reads(population: Population) -> None:
+def test_its_key_depends_on_its_inputs(population: Population) -> None:
     def key(**changes: Any) -> str:
         job = _job(population, together="all", **changes)[1]
         assert job is not None

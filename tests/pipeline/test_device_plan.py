@@ -74,7 +74,7 @@ def comparisons(made: Plan) -> list[Equivalence]:
     return [job for job in made.jobs.values() if isinstance(job, Equivalence)]
 
 
-def test_targets_are_asked_there_and_other_models_where_a_comparison_says(population: Population) -> None:
+def test_targets_are_queried_on_the_device_and_others_where_the_comparison_decides(population: Population) -> None:
     made = plan(population)
     there = asked_there(made)
     assert len(there) == 2 * MODELS  # two formats; the trained model ships nowhere
@@ -101,7 +101,7 @@ def test_targets_are_asked_there_and_other_models_where_a_comparison_says(popula
     assert {ref for ref in alone.jobs if ref[0] in {"train", "compress", "query"}} <= set(made.jobs)
 
 
-def test_nothing_is_asked_here_that_no_comparison_needs(population: Population) -> None:
+def test_only_queries_needed_for_a_comparison_run_on_this_machine(population: Population) -> None:
     formats = FORMATS[1:]
     here = {"formats": formats, "devices": ["raspberry-pi-4"]}
     assert len(plan(population, **here).jobs) > len(asked_there(plan(population, **here)))
@@ -111,7 +111,7 @@ def test_nothing_is_asked_here_that_no_comparison_needs(population: Population) 
     assert all(job.stand_in is None for job in asked_there(only))
 
 
-def test_told_to_this_machine_stands_in_and_no_shadow_is_compared(population: Population) -> None:
+def test_native_shadows_need_no_shadow_comparison(population: Population) -> None:
     made = plan(population, devices={"local": None, "pi": {"profile": "raspberry-pi-4", "shadows": "native"}})
     assert [job.shadow for job in comparisons(made)] == [None, None]
     stand_ins = [job.stand_in for job in asked_there(made) if job.role != "target"]
@@ -119,14 +119,14 @@ def test_told_to_this_machine_stands_in_and_no_shadow_is_compared(population: Po
     assert all(one is not None and one.regardless for one in stand_ins)
 
 
-def test_a_server_is_asked_about_the_target_alone(population: Population) -> None:
+def test_a_server_is_queried_about_the_target_alone(population: Population) -> None:
     made = plan(population, devices={"local": None, "s": {"via": "oip://localhost:1", "model": "m"}})
     assert [(job.shadow, job.required) for job in comparisons(made)] == [(None, True)] * 2
     assert asked_there(made)
     assert all(job.policy.exclusive for job in asked_there(made))
 
 
-def test_how_slowly_a_device_is_asked_is_no_part_of_a_key(population: Population) -> None:
+def test_the_query_policy_is_not_in_the_key(population: Population) -> None:
     def keys(**device: Any) -> set[str]:
         there = asked_there(plan(population, devices={"local": None, "pi": {"profile": "raspberry-pi-4", **device}}))
         return {job.key for job in there}
@@ -137,15 +137,13 @@ def test_how_slowly_a_device_is_asked_is_no_part_of_a_key(population: Population
     assert not keys(options={"onnxruntime": {"session": {"a": "1"}}, "litert": {"xnnpack": False}}) & plain
 
 
-def test_another_answer_of_the_device_about_itself_is_another_key(
-    population: Population, known: dict[str, Any]
-) -> None:
+def test_the_device_fingerprint_is_part_of_the_key(population: Population, known: dict[str, Any]) -> None:
     before = {job.key for job in asked_there(plan(population))}
     known["cpu"] = "Cortex-A76"
     assert not before & {job.key for job in asked_there(plan(population))}
 
 
-def test_options_are_the_deployed_ones_there_and_this_machines_here(population: Population) -> None:
+def test_deployed_options_on_the_device_and_default_options_here(population: Population) -> None:
     made = plan(population)
     sessions = {
         isinstance(job, DeviceQuery): job.options["session"]
@@ -155,7 +153,7 @@ def test_options_are_the_deployed_ones_there_and_this_machines_here(population: 
     assert sessions == {True: {}, False: {"session.x64quantprecision": "1"}}
 
 
-def test_time_is_taken_over_ssh_and_never_under_emulation(population: Population) -> None:
+def test_latency_is_measured_over_ssh_and_never_under_emulation(population: Population) -> None:
     made = plan(population, devices={"local": None, "pi": "raspberry-pi-4", "desk": {"via": "ssh://pi@desk"}})
     timed = {planned.device: planned.latency for planned in made.formats if planned.use.id == "litert-int8"}
     assert timed["pi"] is None
@@ -166,7 +164,7 @@ def test_time_is_taken_over_ssh_and_never_under_emulation(population: Population
     assert not desk.exclusive  # and jobs on this machine do not disturb it
 
 
-def test_a_budget_that_the_targets_exceed_is_refused_before_anything_runs(population: Population) -> None:
+def test_reject_a_budget_that_the_targets_exceed(population: Population) -> None:
     records = 2 * (len(population.queried) + 32)  # two formats, and what checks the file
     fits = {"profile": "raspberry-pi-4", "max_queries": records}
     plan(population, devices={"local": None, "pi": fits})
@@ -183,12 +181,12 @@ def test_a_budget_that_the_targets_exceed_is_refused_before_anything_runs(popula
         ({"options": {"lite": {}}}, r"devices\.pi\.options: there is no runtime 'lite' on devices"),
     ],
 )
-def test_options_are_checked_before_a_device_is_asked(device: dict[str, Any], message: str) -> None:
+def test_options_are_checked_before_a_device_is_contacted(device: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         preflight(spec(devices={"local": None, "pi": {"profile": "raspberry-pi-4", **device}}))
 
 
-def test_a_device_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_device_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(_reach: Reach, _runtime: str) -> dict[str, Any]:
         raise DeviceError("no route to host")
 

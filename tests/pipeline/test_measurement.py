@@ -19,6 +19,6 @@ from edgeaudit.pipeline.measurement import choose_attacks
         ({"yoem": {"power": 2}}, r"there is no attack 'yoem'\. Did you mean 'yeom'\?"),
     ],
 )
-def test_settings_that_an_attack_does_not_have(entry: dict[str, Any], message: str) -> None:
+def test_reject_unknown_attack_settings(entry: dict[str, Any], message: str) -> None:
     with pytest.raises(AttackError, match=message):
         choose_attacks(AuditSpec.model_validate({"attacks": ["gap", entry]}))

@@ -74,7 +74,7 @@ def _passes(plan: Plan, step: str) -> list[Compress]:
     return [one for one in plan.jobs.values() if isinstance(one, Compress) and one.step == step]
 
 
-def test_what_formats_have_in_common_is_done_once(population: Population) -> None:
+def test_work_shared_by_formats_is_done_once(population: Population) -> None:
     plan = _plan(population)
     assert _count(plan, "train") == 5  # target, null target and three shadows serve every format
     # A model: onnx.export, ort.static; litert.export, fp16, static; prune, onnx.export, ort.static. Nothing twice.
@@ -91,7 +91,7 @@ def test_further_targets_share_the_shadows(population: Population) -> None:
     assert {ref for ref in one.jobs if ref[0] != "measure"} <= set(many.jobs)
 
 
-def test_only_the_first_targets_files_are_looked_into_and_timed_alone(population: Population) -> None:
+def test_only_the_first_targets_files_are_inspected_and_timed(population: Population) -> None:
     plan = _plan(population, targets=2)
     assert _count(plan, "inspect") == _count(plan, "latency") == len(FORMATS)
     jobs = [f.latency for f in plan.formats if f.latency is not None]
@@ -110,7 +110,7 @@ def test_only_the_first_targets_files_are_looked_into_and_timed_alone(population
     assert without.jobs.keys() < plan.jobs.keys()
 
 
-def test_a_format_of_a_fixed_batch_is_timed_with_no_larger_one(population: Population) -> None:
+def test_a_fixed_batch_is_not_timed_with_a_larger_one(population: Population) -> None:
     plan = _plan(population, formats=["onnx-int8-dynamic", "onnx-int8-static"])
     fixed = [f.latency.fixed_batch for f in plan.formats if f.latency is not None]
     assert fixed == [1, None]
@@ -125,14 +125,14 @@ def test_records_are_compared_once_before_anything_is_trained(population: Popula
     assert _count(without, "control") == 0
 
 
-def test_jobs_stand_after_what_they_need(population: Population) -> None:
+def test_jobs_come_after_their_dependencies(population: Population) -> None:
     seen = {DRAWN.ref}
     for ref, job in _plan(population).jobs.items():
         assert _refs(job.needs) <= seen
         seen.add(ref)
 
 
-def test_more_shadows_keep_the_keys_of_those_there_are(population: Population) -> None:
+def test_more_shadows_keep_existing_keys(population: Population) -> None:
     few, more = _plan(population), _plan(population, threat={"shadows": 5})
     kept = {ref for ref in few.jobs if ref[0] != "measure"}
     assert kept <= set(more.jobs)
@@ -149,9 +149,7 @@ def test_more_shadows_keep_the_keys_of_those_there_are(population: Population) -
         ({"name": "other", "budgets": {"auc": ["error", {"max": 0.9}]}}, set()),
     ],
 )
-def test_a_change_reaches_every_job_that_depends_on_it(
-    population: Population, changes: dict[str, Any], kinds: set[str]
-) -> None:
+def test_a_change_reaches_every_dependent_job(population: Population, changes: dict[str, Any], kinds: set[str]) -> None:
     before, after = _plan(population).jobs.keys(), _plan(population, **changes).jobs.keys()
     for kind in ("control", "train", "compress", "query", "measure"):
         old, new = ({ref for ref in jobs if ref[0] == kind} for jobs in (before, after))
@@ -162,7 +160,7 @@ def test_a_change_reaches_every_job_that_depends_on_it(
     ("package", "untouched"),
     [("torch", "none"), ("onnxruntime", "litert"), ("ai-edge-litert", "onnxruntime")],
 )
-def test_another_toolchain_version_never_meets_an_old_result(
+def test_a_toolchain_version_is_part_of_the_key(
     population: Population, monkeypatch: pytest.MonkeyPatch, package: str, untouched: str
 ) -> None:
     before = _plan(population).jobs
@@ -189,7 +187,7 @@ def test_another_toolchain_version_never_meets_an_old_result(
         ("edgeaudit.attacks.lira", {"measure"}),
     ],
 )
-def test_changed_code_never_meets_an_old_result(
+def test_the_code_is_part_of_the_key(
     population: Population, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, kinds: set[str]
 ) -> None:
     before = _plan(population)
@@ -200,7 +198,7 @@ def test_changed_code_never_meets_an_old_result(
     with changed.open("a", encoding="utf-8") as file:
         file.write("# a comment\n")
     monkeypatch.setattr(closure, "module_file", lambda name: changed if name == module else real(name))
-    monkeypatch.setattr(closure, "_kept", {})
+    monkeypatch.setattr(closure, "_cache", {})
     after = _plan(population)
     for kind in {ref.kind for ref in before.jobs}:
         old, new = _of(before, kind), _of(after, kind)
@@ -246,7 +244,7 @@ def test_a_preset_and_the_same_composition_are_the_same_jobs(population: Populat
     assert both.jobs.keys() == plan.jobs.keys() | other.jobs.keys()
 
 
-def test_another_parameter_runtime_or_limit_is_another_job(population: Population) -> None:
+def test_parameters_runtimes_and_limits_are_part_of_the_key(population: Population) -> None:
     def jobs(kind: str, **changes: Any) -> set[Any]:
         entry = {"name": "mine", "passes": ["onnx.export", "ort.static-int8"], **changes}
         return {ref for ref in _plan(population, formats=[entry]).jobs if ref[0] == kind}
@@ -260,7 +258,7 @@ def test_another_parameter_runtime_or_limit_is_another_job(population: Populatio
     assert jobs("compress") == jobs("compress", runtime={"onnxruntime": {"batch": 1}}, tolerance=0.3)
 
 
-def test_logits_cannot_be_had_from_an_export_with_softmax() -> None:
+def test_reject_logits_from_an_export_with_softmax() -> None:
     entry = {"name": "mine", "passes": [{"onnx.export": {"softmax": "inside"}}]}
     preflight(_spec(formats=[entry]))
     with pytest.raises(
@@ -269,13 +267,13 @@ def test_logits_cannot_be_had_from_an_export_with_softmax() -> None:
         preflight(_spec(formats=[entry], threat={"shadows": 3, "exposure": "logits"}))
 
 
-def test_fp32_shadows_need_the_reference_even_where_it_is_not_a_format(population: Population) -> None:
+def test_fp32_shadows_need_the_reference_even_if_it_is_no_format(population: Population) -> None:
     plan = _plan(population, formats=["litert-int8"], threat={"shadows": 3, "shadow_match": "fp32"})
     runtimes = [one.runtime for one in plan.jobs.values() if isinstance(one, Query)]
     assert runtimes.count("torch") == 3
 
 
-def test_too_small_a_pool_is_refused_before_anything_runs(population: Population) -> None:
+def test_reject_too_small_a_pool_before_anything_runs(population: Population) -> None:
     with pytest.raises(SplitError, match="are missing"):
         _plan(population, data={"members": 100, "nonmembers": 100, "calibration": {"records": 1560}})
 
@@ -295,13 +293,13 @@ def test_formats_and_toolchains_are_checked_first(monkeypatch: pytest.MonkeyPatc
         preflight(_spec())
 
 
-def test_cutoffs_that_shadows_cannot_resolve_are_refused() -> None:
+def test_reject_cutoffs_that_shadows_cannot_resolve() -> None:
     with pytest.raises(AttackError, match="needs at least 99 shadows"):
         choose_attacks(_spec(**{"cm-mia": {"cutoffs": [0.01]}, "threat": {"shadows": 98}}))
     choose_attacks(_spec(**{"cm-mia": {"cutoffs": [0.01]}, "threat": {"shadows": 99}}))
 
 
-def test_views_ask_again_and_train_nothing(population: Population) -> None:
+def test_views_add_queries_and_no_training(population: Population) -> None:
     plain, views = _plan(population), _plan(population, threat={"shadows": 3, "views": ["flip", "noise-1"]})
     assert {ref for ref in plain.jobs if ref[0] != "measure"} <= set(views.jobs)
     assert _count(views, "view") == 2 * _count(plain, "query")
@@ -313,7 +311,7 @@ def test_views_ask_again_and_train_nothing(population: Population) -> None:
         _plan(population, threat={"shadows": 3, "views": ["shift-9"]})
 
 
-def test_the_boundary_is_searched_only_where_it_is_named(population: Population) -> None:
+def test_the_boundary_is_searched_only_if_named(population: Population) -> None:
     assert _count(_plan(population, attacks=["all"]), "boundary") == 0
     plan = _plan(population, attacks=["label-only"])
     # The target, the null target and one shadow, in each format.
@@ -322,7 +320,7 @@ def test_the_boundary_is_searched_only_where_it_is_named(population: Population)
     assert _count(_plan(population, attacks=["label-only"], threat=auditor), "boundary") == 0
 
 
-def test_students_are_distilled_only_where_loss_trajectory_is_named(population: Population) -> None:
+def test_students_are_distilled_only_if_loss_trajectory_is_named(population: Population) -> None:
     assert _count(_plan(population, attacks=["all"]), "trajectory") == 0
     named = {"attacks": ["loss-trajectory"], "targets": 2}
     plan = _plan(population, **named)
@@ -348,7 +346,7 @@ def test_a_student_depends_on_its_own_settings_and_not_on_other_models(populatio
     assert plain < students(targets=2, controls={"null-targets": 2}, **{"loss-trajectory": {"shadows": 2}})
 
 
-def test_students_take_time_by_their_records_and_epochs(population: Population, tmp_path: Path) -> None:
+def test_the_cost_of_students_scales_with_records_and_epochs(population: Population, tmp_path: Path) -> None:
     settings = {"loss-trajectory": {"epochs": 15, "records": 300}}
     plan = _plan(population, attacks=["loss-trajectory"], formats=["torch-fp32"], **settings)
     rows = {row.stage: row for row in estimate(plan.jobs, Store(tmp_path), training_seconds=6.0)}
@@ -383,7 +381,7 @@ def test_the_code_of_a_student_is_part_of_the_key(
     assert before["compress"].isdisjoint(after["compress"])
 
 
-def test_what_an_export_takes_is_not_learned_from_a_model_of_another_size(population: Population) -> None:
+def test_export_durations_are_not_learned_across_model_sizes(population: Population) -> None:
     plan = _plan(population, formats=["onnx-fp32", "distilled-onnx"])
     exports = _passes(plan, "onnx.export")
     whole = [export for export in exports if export.source.kind == "train"]
@@ -397,7 +395,7 @@ def test_what_an_export_takes_is_not_learned_from_a_model_of_another_size(popula
     assert 10 < typical_seconds(distil.cost(), training_seconds=10.0) < 12  # about a training of its own
 
 
-def test_a_pool_that_cannot_spare_a_distillation_set_is_refused(tmp_path: Path) -> None:
+def test_reject_a_pool_without_records_for_distillation(tmp_path: Path) -> None:
     data = {"members": 100, "nonmembers": 100, "reference": 130, "calibration": {"records": 8}}
     build_population(_spec(data=data).data, 0, tmp_path)
     # Half of the pool is 65, of which a shadow leaves 65 x 30 / 130 = 15 on average, and nine tenths of that are 13.
@@ -409,7 +407,7 @@ def test_a_pool_that_cannot_spare_a_distillation_set_is_refused(tmp_path: Path) 
     ("name", "where"),
     [("onnx-int8-static", "onnx.export"), ("nncf-pruned-70-executorch-int8", "executorch.static-int8")],
 )
-def test_softmax_inside_is_for_the_pass_that_leaves_torch(name: str, where: str) -> None:
+def test_softmax_inside_applies_to_the_pass_that_leaves_torch(name: str, where: str) -> None:
     found = find_format(FormatUse(format=name, softmax="inside"))
     assert {use.name: use.params.get("softmax") for use in found.passes if "softmax" in use.params} == {where: "inside"}
 
@@ -419,7 +417,7 @@ def test_torch_itself_has_no_softmax_inside() -> None:
         find_format(FormatUse(format="torch-fp32", softmax="inside"))
 
 
-def test_weaker_exposures_read_what_is_there(population: Population) -> None:
+def test_weaker_exposures_reuse_stored_answers(population: Population) -> None:
     levels = ["top-3", "rounded-2", "label"]
     threat = {"shadows": 3, "shadow_match": ["matched", "fp32"]}
     plain, weaker = (_plan(population, threat=t) for t in (threat, threat | {"weaker": levels}))
@@ -453,6 +451,6 @@ def test_a_comparison_has_the_exposures_that_could_be_measured(population: Popul
     assert _refs(comparison.needs) == _refs((*measured, *answers))
 
 
-def test_levels_that_answers_cannot_have_are_refused(population: Population) -> None:
+def test_reject_levels_that_answers_cannot_have(population: Population) -> None:
     with pytest.raises(SpecError, match=r"threat\.weaker: 'top-11' returns more classes than there are \(10\)"):
         _plan(population, threat={"shadows": 3, "weaker": ["top-11"]})

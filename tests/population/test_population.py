@@ -65,7 +65,7 @@ def test_calibration_policies(digits: Population) -> None:
         digits.calibration_ids("target", 0, "nonmembers", 100)
 
 
-def test_a_pool_too_small_for_shadows_says_how_many_more(tmp_path: Path) -> None:
+def test_too_small_a_pool_states_how_many_records_are_missing(tmp_path: Path) -> None:
     population = _digits(tmp_path, members=900, nonmembers=800)
     with pytest.raises(SplitError, match="at least 804 more"):  # the pool has 97; a shadow needs 900, and one to spare
         population.training_ids("shadow-0", 0)
@@ -163,13 +163,13 @@ def test_image_folders(tmp_path: Path) -> None:
         build_population(spec, 0, out)
 
 
-def test_a_file_is_no_image_folder(tmp_path: Path) -> None:
+def test_reject_a_file_as_image_folder(tmp_path: Path) -> None:
     (tmp_path / "d.npz").touch()
     with pytest.raises(DataError, match=r"d\.npz is a file; the source 'folder' needs a folder"):
         find_source("folder", tmp_path / "d.npz", {})
 
 
-def test_torchvision_data_sets_that_cannot_be_read(tmp_path: Path) -> None:
+def test_reject_unreadable_torchvision_data_sets(tmp_path: Path) -> None:
     for name, keys, message in (
         ("CIFAR11", {}, "no data set 'CIFAR11'; did you mean 'CIFAR10'?"),
         ("vision", {}, "no data set 'vision'"),  # a module beside the data sets
@@ -181,13 +181,13 @@ def test_torchvision_data_sets_that_cannot_be_read(tmp_path: Path) -> None:
             find_source(f"torchvision:{name}", tmp_path, keys).read()
 
 
-def test_a_data_set_to_download_is_told_by_its_records(tmp_path: Path) -> None:
+def test_a_downloaded_data_set_is_identified_by_its_records(tmp_path: Path) -> None:
     # The folder is empty before and full after, and the records are the same.
     assert find_source("torchvision:CIFAR10", tmp_path, {"download": True}).fingerprint() is None
     assert find_source("torchvision:CIFAR10", tmp_path, {}).fingerprint() is not None
 
 
-def test_records_of_a_function_that_differ_in_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reject_records_of_different_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ragged_source.py").write_text("def load():\n    return [[0.0], [1.0, 2.0]], [0, 1]\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(DataError, match="ragged_source:load: records must all be of one shape"):
@@ -211,7 +211,7 @@ def test_a_changed_file_changes_the_population_key(tmp_path: Path) -> None:
     assert key(1) != key(0)
 
 
-def test_where_a_file_lies_is_no_part_of_the_population_key(tmp_path: Path) -> None:
+def test_the_location_of_a_file_is_not_in_the_population_key(tmp_path: Path) -> None:
     keys = set()
     for name in ("a", "b"):
         file = tmp_path / f"{name}.npz"
@@ -302,7 +302,7 @@ def test_an_auditors_shadows_train_on_complementary_halves_of_the_audited_record
     assert np.isin(outside, digits.audited).all()
 
 
-def test_every_target_has_members_of_its_own_draw(digits: Population) -> None:
+def test_every_target_has_its_own_members(digits: Population) -> None:
     drawn = [digits.training_ids(role, 0) for role in numbered(TARGET, 6)]
     assert np.array_equal(drawn[0], digits.split.members)
     for i, ids in enumerate(drawn):

@@ -35,7 +35,7 @@ def _build(folder: Path, **settings: Any) -> Population:
     return Population(folder / "population")
 
 
-def test_sides_keep_to_their_files(tmp_path: Path) -> None:
+def test_sides_use_their_own_files(tmp_path: Path) -> None:
     train, test = _file(tmp_path, "train.npz", _images(50, 1)), _file(tmp_path, "test.npz", _images(90, 2))
     found = _build(tmp_path, members={"path": train, "records": 20}, nonmembers={"path": test, "records": 30})
     assert (len(found.split.members), len(found.split.nonmembers)) == (20, 30)
@@ -53,7 +53,7 @@ def test_a_shadow_trains_on_half_of_a_small_pool(tmp_path: Path) -> None:
     assert len(found.training_ids("shadow-0", 0)) == 15
 
 
-def test_a_reference_with_a_file_of_its_own(tmp_path: Path) -> None:
+def test_a_reference_with_its_own_file(tmp_path: Path) -> None:
     own = _images(40, 3)
     own[5] = _images(50, 1)[7]  # a copy of a record that the target trained on
     paths = [_file(tmp_path, f"{n}.npz", x) for n, x in enumerate((_images(50, 1), _images(20, 2), own))]
@@ -66,7 +66,7 @@ def test_a_reference_with_a_file_of_its_own(tmp_path: Path) -> None:
     assert set(found.split.reference) == set(range(70, 110)) - {75}
 
 
-def test_a_nonmember_that_repeats_a_record_of_the_members_file_is_taken_out(tmp_path: Path) -> None:
+def test_a_nonmember_that_repeats_a_member_record_is_removed(tmp_path: Path) -> None:
     train, test = _images(50, 1), _images(20, 2)
     test[3] = train[49]
     paths = _file(tmp_path, "train.npz", train), _file(tmp_path, "test.npz", test)
@@ -111,7 +111,7 @@ def test_mistakes_are_named(tmp_path: Path, settings: dict[str, Any], error: typ
         _build(tmp_path, **named)
 
 
-def test_the_key_knows_the_content_of_every_side(tmp_path: Path) -> None:
+def test_the_key_depends_on_the_content_of_every_side(tmp_path: Path) -> None:
     train, test = _file(tmp_path, "train.npz", _images(50, 1)), _file(tmp_path, "test.npz", _images(20, 2))
     spec = DataSpec.model_validate({"source": "npz", "members": {"path": train}, "nonmembers": {"path": test}})
     before = population_content(spec)
@@ -134,7 +134,7 @@ def test_the_key_knows_the_content_of_every_side(tmp_path: Path) -> None:
         ({"scale": 2, "mean": 10, "std": 5}, 30, 10),
     ],
 )
-def test_values_are_given_as_declared(tmp_path: Path, wish: object, value: int, given: float) -> None:
+def test_values_are_preprocessed_as_declared(tmp_path: Path, wish: object, value: int, given: float) -> None:
     x = np.full((20, *SHAPE), value, np.uint8)
     x[:, 0, 0, 0] = np.arange(20)  # no copies
     train, test = _file(tmp_path, "train.npz", x), _file(tmp_path, "test.npz", x + np.uint8(20))
@@ -142,7 +142,7 @@ def test_values_are_given_as_declared(tmp_path: Path, wish: object, value: int, 
     assert found.take(found.split.members)[:, 0, 3, 3] == pytest.approx(given, abs=1e-5)
 
 
-def test_figures_for_other_channels_are_refused() -> None:
+def test_reject_preprocessing_for_other_channels() -> None:
     with pytest.raises(DataError, match="'imagenet' has figures for 3 channels, and records have 1"):
         affine("imagenet", 1)
     assert affine(PreprocessingSpec(mean=(1.0, 2.0), std=4.0), 2) == ([1.0, 2.0], [4.0, 4.0])

@@ -44,7 +44,7 @@ def test_negative_zero_and_zero_are_different_bytes_but_equal_images_match() -> 
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=60, deadline=None)
-def test_no_group_is_ever_on_two_sides(contents: list[int], seed: int) -> None:
+def test_no_group_is_on_two_sides(contents: list[int], seed: int) -> None:
     x = np.array(contents, np.int64)[:, None]
     groups, _ = content_groups(x, np.zeros(len(x), np.int64))
     try:
@@ -73,17 +73,17 @@ def test_members_are_a_uniform_draw() -> None:
     assert np.abs(counts - 80).max() < 4.5 * 8  # P < 7e-6 a record
 
 
-def test_too_small_a_source_says_how_many_are_missing() -> None:
+def test_too_small_a_source_states_how_many_are_missing() -> None:
     with pytest.raises(SplitError, match="10 are missing"):
         draw_split(np.arange(90), 40, 40, 20, _rng())
 
 
-def test_groups_too_large_to_place() -> None:
+def test_reject_groups_too_large_to_place() -> None:
     with pytest.raises(SplitError, match="identical records"):
         draw_split(np.zeros(10, np.int64), 3, 3, None, _rng())
 
 
-def test_a_listed_nonmember_that_repeats_a_member_is_taken_out() -> None:
+def test_a_listed_nonmember_that_repeats_a_member_is_removed() -> None:
     groups = np.array([0, 1, 0, 3, 4, 5])
     split = listed_split(groups, np.array([0, 1]), np.array([2, 3]), None, _rng())
     assert split.nonmembers.tolist() == [3]
@@ -101,6 +101,6 @@ def test_a_listed_nonmember_that_repeats_a_member_is_taken_out() -> None:
         ([0], [1], 7, "4 are left"),
     ],
 )
-def test_bad_lists_are_refused(members: list[int], nonmembers: list[int], reference: int | None, message: str) -> None:
+def test_reject_invalid_lists(members: list[int], nonmembers: list[int], reference: int | None, message: str) -> None:
     with pytest.raises(SplitError, match=message):
         listed_split(np.arange(6), np.array(members, np.int64), np.array(nonmembers, np.int64), reference, _rng())

@@ -86,7 +86,7 @@ def test_training_is_nesterov_descent_on_a_cosine() -> None:
 
 
 @pytest.mark.toolchain
-def test_a_users_own_loop_is_given_records_as_the_model_takes_them() -> None:
+def test_a_user_loop_receives_records_in_the_models_layout() -> None:
     own = recipe(MINE, train_function=f"{HERE}:own_loop")
     assert in_tensorflow(subjects.first_weight, own, 5) == 5 + FEW.epochs
 
@@ -103,7 +103,7 @@ def test_a_student_comes_nearer_to_its_teacher() -> None:
 
 @pytest.mark.toolchain
 @pytest.mark.parametrize("ending", ["dense", "layer", "activation", "nested"])
-def test_a_softmax_at_the_end_is_taken_off(ending: str) -> None:
+def test_a_final_softmax_is_removed(ending: str) -> None:
     probable, logits = in_tensorflow(subjects.softmax_and_logits, ending)
     np.testing.assert_allclose(probable.sum(axis=1), 1, atol=1e-5)
     assert (logits < 0).any()
@@ -124,7 +124,7 @@ def test_a_softmax_at_the_end_is_taken_off(ending: str) -> None:
         (recipe(f"keras:{HERE}:recipe"), "cannot be built|not a keras.Model"),
     ],
 )
-def test_what_cannot_be_built_is_named(subject: Recipe, message: str) -> None:
+def test_unbuildable_recipes_are_named(subject: Recipe, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         in_tensorflow(subjects.built, subject)
 
@@ -158,7 +158,7 @@ def test_every_kind_of_checkpoint(
 
 
 @pytest.mark.toolchain
-def test_shadows_of_a_checkpoint_have_its_architecture_and_weights_of_their_own(
+def test_shadows_of_a_checkpoint_have_its_architecture_and_new_weights(
     saved: tuple[Path, npt.NDArray[np.float32]],
 ) -> None:
     path = saved[0] / "model.keras"
@@ -180,7 +180,7 @@ def test_shadows_of_a_checkpoint_have_its_architecture_and_weights_of_their_own(
         ("none.keras", recipe(MINE), "cannot be read as a Keras model"),
     ],
 )
-def test_checkpoints_that_do_not_fit_are_named(
+def test_unsuitable_checkpoints_are_named(
     saved: tuple[Path, npt.NDArray[np.float32]], file: str, subject: Recipe, message: str
 ) -> None:
     if subject.name == "keras:checkpoint":
@@ -190,7 +190,7 @@ def test_checkpoints_that_do_not_fit_are_named(
 
 
 @pytest.mark.toolchain
-def test_a_digest_is_of_every_file(saved: tuple[Path, npt.NDArray[np.float32]]) -> None:
+def test_the_digest_covers_every_file(saved: tuple[Path, npt.NDArray[np.float32]]) -> None:
     folder = saved[0] / "saved"
     before = checkpoint_digest(folder)
     assert checkpoint_digest(folder) == before
@@ -212,7 +212,9 @@ def test_a_digest_is_of_every_file(saved: tuple[Path, npt.NDArray[np.float32]]) 
         ("keras:cnn", "x.txt", "no .keras file"),
     ],
 )
-def test_recipes_and_checkpoints_of_two_frameworks(tmp_path: Path, name: str, file: str | None, message: str) -> None:
+def test_reject_recipes_and_checkpoints_of_two_frameworks(
+    tmp_path: Path, name: str, file: str | None, message: str
+) -> None:
     path = None if file is None else tmp_path / file
     if path is not None:
         path.write_bytes(b"")
@@ -220,7 +222,7 @@ def test_recipes_and_checkpoints_of_two_frameworks(tmp_path: Path, name: str, fi
         require_checkpoint_fits(name, path)
 
 
-def test_what_is_no_keras_file_is_told_before_anything_runs(tmp_path: Path) -> None:
+def test_reject_a_file_that_is_not_keras_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "x.keras").write_bytes(b"no archive")
     with pytest.raises(SpecError, match=r"cannot be read as a \.keras file"):
         checkpoint_options("keras:checkpoint", tmp_path / "x.keras")

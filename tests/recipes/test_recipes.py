@@ -71,7 +71,7 @@ def test_training_learns() -> None:
     assert (logits(module, X).argmax(axis=1) == Y).mean() > 0.95
 
 
-def test_a_recipe_survives_json() -> None:
+def test_a_recipe_round_trips_through_json() -> None:
     recipe = _recipe("mlp", options={"hidden": [5]})
     assert Recipe.from_dict(recipe.to_dict()) == recipe
 
@@ -101,7 +101,7 @@ def test_a_loss_that_explodes_names_the_remedy() -> None:
         (_recipe("torch.nn:Identity"), "cannot be built|answers"),
     ],
 )
-def test_what_cannot_be_built_is_named(recipe: Recipe, message: str) -> None:
+def test_unbuildable_recipes_are_named(recipe: Recipe, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         build(recipe, 0)
 
@@ -121,7 +121,7 @@ def test_finetuning_is_gentler_than_training() -> None:
     assert 0 < moved < 0.05
 
 
-def test_looking_at_a_student_does_not_change_it() -> None:
+def test_evaluating_a_student_does_not_change_it() -> None:
     # A cnn has BatchNorm, whose running means a forward pass in training mode would move. A training function of the
     # user's own takes labels, so it is not asked.
     recipe, answers = _recipe(train_function="no_such_module:train"), np.eye(3, dtype=np.float32)[Y]
@@ -135,7 +135,7 @@ def test_looking_at_a_student_does_not_change_it() -> None:
     assert not np.allclose(seen[0], seen[1], atol=1e-3)
 
 
-def test_one_hot_answers_teach_what_labels_teach() -> None:
+def test_one_hot_answers_train_like_labels() -> None:
     # Label smoothing and augmentation are for labels, so a student has neither.
     recipe, noisy = _recipe(), replace(FEW, label_smoothing=0.3, augment="flip-shift")
     taught, trained = build(recipe, 1), build(recipe, 1)
@@ -146,7 +146,7 @@ def test_one_hot_answers_teach_what_labels_teach() -> None:
 
 
 @pytest.mark.parametrize("name", ["no_such_package.module", "./mine.py", ".mine", ""])
-def test_code_that_cannot_be_found_is_named(name: str) -> None:
+def test_missing_code_is_named(name: str) -> None:
     with pytest.raises(RecipeError, match=f"'{name}' cannot be found; write module:function"):
         closure(recipe_modules(f"{name}:make"))
 
@@ -229,7 +229,7 @@ def test_layers_take_the_shapes_of_a_state_dict() -> None:
     assert all(parameter.requires_grad for parameter in whole.parameters())
 
 
-def test_a_state_that_lacks_a_tensor_is_not_made_to_fit() -> None:
+def test_reject_a_state_that_lacks_a_tensor() -> None:
     module, state = nn.Linear(3, 2), {"weight": torch.zeros(2, 2)}
     resize(module, state)
     with pytest.raises(RuntimeError, match="Missing key"):

@@ -1,4 +1,4 @@
-"""Files that were made elsewhere: what is read from them, what is found out, and what is refused."""
+"""Foreign model files: what is read from them, what is detected, and what is rejected."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _adopt(
     return made.artifact, made.found
 
 
-def test_the_contract_is_read_and_the_rest_found_out(tmp_path: Path, store: Store) -> None:
+def test_the_contract_is_read_and_the_rest_detected(tmp_path: Path, store: Store) -> None:
     artifact, found = _adopt(tmp_path, store, _onnx(tmp_path / "made.onnx"))
     manifest = artifact.manifest
     assert (manifest.input.shape, manifest.input.layout) == ((-1, 1, SIDE, SIDE), "NCHW")
@@ -145,7 +145,7 @@ def test_the_contract_is_read_and_the_rest_found_out(tmp_path: Path, store: Stor
     assert found[0] == "input 'input': float32 [any, 1, 4, 4]"
     assert "softmax outside" in found[3]
     assert "do not depend on the batch" in found[4]
-    assert "right on 100.0% of 120 nonmembers" in found[5]
+    assert "correct on 100.0% of 120 nonmembers" in found[5]
     assert artifact.changed() is None
 
 
@@ -167,10 +167,10 @@ def test_calibrated_records_are_in_the_manifest(tmp_path: Path, store: Store) ->
     assert artifact.manifest.calibration_ids == tuple(range(N + 1, 2 * N, 3))
 
 
-def test_a_softmax_inside_is_found_by_its_sums(tmp_path: Path, store: Store) -> None:
+def test_detect_a_softmax_by_sums(tmp_path: Path, store: Store) -> None:
     artifact, found = _adopt(tmp_path, store, _onnx(tmp_path / "made.onnx", softmax=True))
     assert artifact.manifest.softmax_inside
-    assert found[3].startswith("softmax inside: 120 answers lie in [0, 1] and sum to 1 within")
+    assert found[3].startswith("softmax inside: 120 answers are in [0, 1] and sum to 1 within")
 
 
 def test_an_image_without_a_channel_axis(tmp_path: Path, store: Store) -> None:
@@ -178,10 +178,10 @@ def test_an_image_without_a_channel_axis(tmp_path: Path, store: Store) -> None:
     assert artifact.manifest.input.layout == "HW"
 
 
-def test_a_file_for_one_record_is_asked_one_at_a_time(tmp_path: Path, store: Store) -> None:
+def test_a_file_with_batch_one_is_queried_one_at_a_time(tmp_path: Path, store: Store) -> None:
     artifact, found = _adopt(tmp_path, store, _onnx(tmp_path / "made.onnx", shape=(1, 1, SIDE, SIDE)))
     assert artifact.manifest.input.shape[0] == 1
-    assert "asked 1 at a time" in found[4]
+    assert "queried 1 at a time" in found[4]
 
 
 def test_labels_in_another_order(tmp_path: Path, store: Store) -> None:
@@ -190,26 +190,26 @@ def test_labels_in_another_order(tmp_path: Path, store: Store) -> None:
         _adopt(tmp_path, store, path)
 
 
-def test_outputs_put_labels_into_their_order(tmp_path: Path, store: Store) -> None:
+def test_target_outputs_reorder_labels(tmp_path: Path, store: Store) -> None:
     path = _onnx(tmp_path / "made.onnx", weights=np.concatenate([np.zeros((16, 1)), WEIGHTS], axis=1))
     artifact, found = _adopt(tmp_path, store, path, outputs=(1, 2, 3))
     assert artifact.manifest.outputs == (1, 2, 3)
-    assert "right on 100.0%" in found[5]
+    assert "correct on 100.0%" in found[5]
 
 
-def test_the_wrong_preprocessing_is_named_with_the_right_one(tmp_path: Path, store: Store) -> None:
+def test_wrong_preprocessing_names_the_right_one(tmp_path: Path, store: Store) -> None:
     path = _onnx(tmp_path / "made.onnx", scale=1.0, bias=-100.0)  # takes 0..255: of 0..1 nothing is left
     with pytest.raises(ArtifactError, match=r"data.preprocessing does not fit made.onnx: .*preprocessing: raw"):
         _adopt(tmp_path, store, path, preprocessing="unit")
 
 
 def test_a_stated_accuracy_is_checked(tmp_path: Path, store: Store) -> None:
-    with pytest.raises(ArtifactError, match=r"target.accuracy is 70.0%, and made.onnx answers 100.0%"):
+    with pytest.raises(ArtifactError, match=r"target.accuracy is 70.0%, but made.onnx classifies 100.0%"):
         _adopt(tmp_path, store, _onnx(tmp_path / "made.onnx"), accuracy=0.7)
 
 
 @pytest.mark.parametrize("location", ["made.onnx.data", "weights/of it.bin"])
-def test_external_data_are_taken_along(tmp_path: Path, store: Store, location: str) -> None:
+def test_external_data_are_copied(tmp_path: Path, store: Store, location: str) -> None:
     path = _onnx(tmp_path / "made.onnx")
     (tmp_path / location).parent.mkdir(exist_ok=True)
     onnx.save(onnx.load(path), path, save_as_external_data=True, location=location, size_threshold=64)
@@ -218,7 +218,7 @@ def test_external_data_are_taken_along(tmp_path: Path, store: Store, location: s
     assert manifest.companions == {location: file_sha256(tmp_path / location)}
     assert manifest.bytes == path.stat().st_size + WEIGHTS.nbytes
     assert artifact.changed() is None
-    assert "right on 100.0%" in found[5]
+    assert "correct on 100.0%" in found[5]
     folder = tmp_path / "shipped"
     folder.mkdir()
     shipped(artifact, folder)
@@ -228,26 +228,31 @@ def test_external_data_are_taken_along(tmp_path: Path, store: Store, location: s
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"outputs": 2}, r"has 2 outputs \(out0 \[-1, 3\], out1 \[-1, 16\]\) and not one"),
-        ({"weights": WEIGHTS[:, :1]}, "answers one value a record, as a regression or a single sigmoid does"),
-        ({"weights": np.tile(WEIGHTS, 2)}, "answers 6 scores, and the data has 3 labels"),
+        ({"outputs": 2}, r"has 2 outputs \(out0 \[-1, 3\], out1 \[-1, 16\]\), not one"),
+        ({"weights": WEIGHTS[:, :1]}, "returns one value per record, like a regression or a single sigmoid"),
+        ({"weights": np.tile(WEIGHTS, 2)}, "returns 6 scores, but the data has 3 labels"),
         (
             {"shape": ("n", 3, SIDE, SIDE), "weights": np.tile(WEIGHTS, (3, 1))},
-            r"takes records of shape \[3, 4, 4\], and those of the data have \[1, 4, 4\]",
+            r"takes records of shape \[3, 4, 4\], but the data's records have \[1, 4, 4\]",
         ),
-        ({"weights": np.zeros_like(WEIGHTS)}, "no more than the most frequent label gives"),
+        ({"weights": np.zeros_like(WEIGHTS)}, "no more than always answering the most frequent label"),
     ],
 )
-def test_files_that_cannot_be_audited(tmp_path: Path, store: Store, settings: dict[str, Any], message: str) -> None:
+def test_reject_files_that_cannot_be_audited(
+    tmp_path: Path, store: Store, settings: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ArtifactError, match=message):
         _adopt(tmp_path, store, _onnx(tmp_path / "made.onnx", **settings))
 
 
 @pytest.mark.parametrize(
     ("wish", "softmax", "message"),
-    [("inside", False, "does not answer with probabilities"), ("outside", True, "answers with probabilities")],
+    [
+        ("inside", False, "does not return probabilities"),
+        ("outside", True, "returns probabilities: .* within [0-9.e-]+; remove it"),
+    ],
 )
-def test_a_declared_softmax_is_held_against_the_answers(
+def test_a_declared_softmax_is_compared_with_the_answers(
     tmp_path: Path, store: Store, wish: str, softmax: bool, message: str
 ) -> None:
     with pytest.raises(ArtifactError, match=message):
@@ -255,7 +260,7 @@ def test_a_declared_softmax_is_held_against_the_answers(
 
 
 @pytest.mark.parametrize("suffix", [suffix for spec in filetype_specs() if spec.adoptable for suffix in spec.suffixes])
-def test_text_is_no_artifact(tmp_path: Path, store: Store, suffix: str) -> None:
+def test_reject_a_text_file_as_artifact(tmp_path: Path, store: Store, suffix: str) -> None:
     path = tmp_path / f"text{suffix}"
     path.write_text("no model\n" * 100, encoding="utf-8")
     path.with_suffix(".bin").touch()
@@ -266,7 +271,7 @@ def test_text_is_no_artifact(tmp_path: Path, store: Store, suffix: str) -> None:
 @pytest.mark.toolchain
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
 @pytest.mark.parametrize("passes", [["litert.export"], ["onnx.export"], ["executorch.export"]])
-def test_a_file_that_was_cut_short(tmp_path: Path, store: Store, passes: list[str], share: float) -> None:
+def test_reject_a_truncated_file(tmp_path: Path, store: Store, passes: list[str], share: float) -> None:
     made = converted(tmp_path, passes)
     content = made.path.read_bytes()
     cut = tmp_path / f"cut{made.path.suffix}"

@@ -45,17 +45,17 @@ def test_the_difference_is_the_paired_one_and_has_the_first_devices_sign() -> No
     assert row.kind == "device"
 
 
-def test_where_every_score_is_the_same_nothing_is_tested() -> None:
+def test_identical_scores_are_not_tested() -> None:
     row = rows({("a", "local"): STRONG, ("a", "pi"): STRONG.copy()})["a", "local", "pi"]
     assert (row.value, row.low, row.high) == (0, 0, 0)
     assert row.p_value is None
     assert row.first_value is not None
     assert row.second_value is not None
     assert row.first_value == row.second_value > 0.5
-    assert row.note == "every score is the same on both"
+    assert row.note == "all scores are identical on both"
 
 
-def test_devices_that_answer_alike_take_nothing_from_the_significance_of_others() -> None:
+def test_identical_devices_do_not_lower_the_significance_of_others() -> None:
     """Three devices alike and one unlike, in two formats of the same scores: one test, and not twelve."""
     scores = {
         (format_id, device): WEAK if device == "haswell" else STRONG

@@ -68,7 +68,7 @@ def commented(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str]
             return copy
 
         monkeypatch.setattr(closure_module, "module_file", elsewhere)
-        monkeypatch.setattr(closure_module, "_kept", {})
+        monkeypatch.setattr(closure_module, "_cache", {})
 
     return comment
 
@@ -115,7 +115,7 @@ def _anew(before: Iterable[AnyJob], after: Iterable[AnyJob]) -> set[str]:
         ("edgeaudit.errors", {"all"}),
     ],
 )
-def test_a_comment_in_a_module_reaches_exactly_the_stages_that_run_through_it(
+def test_a_changed_module_changes_exactly_the_stages_that_run_it(
     population: Population, commented: Callable[[str], None], module: str, anew: set[str] | None
 ) -> None:
     before = _jobs(population)
@@ -130,7 +130,7 @@ def test_a_comment_in_a_module_reaches_exactly_the_stages_that_run_through_it(
     assert _anew(before, after) == (every if anew == {"all"} else anew)
 
 
-def test_a_pass_that_changed_makes_its_own_artifacts_anew_and_no_others(
+def test_a_changed_pass_recomputes_only_its_own_artifacts(
     population: Population, commented: Callable[[str], None]
 ) -> None:
     before = _jobs(population, formats=["onnx-fp32", "onnx-int8-static", "litert-fp32"])
@@ -144,7 +144,7 @@ def test_a_pass_that_changed_makes_its_own_artifacts_anew_and_no_others(
     assert made == {("onnx.export", False), ("ort.static-int8", False), ("litert.export", True)}
 
 
-def test_an_attack_that_changed_is_measured_anew_where_it_runs(
+def test_a_changed_attack_is_measured_again_where_it_runs(
     population: Population, commented: Callable[[str], None]
 ) -> None:
     before = _jobs(population, attacks=["lira"])
@@ -152,7 +152,7 @@ def test_an_attack_that_changed_is_measured_anew_where_it_runs(
     assert _anew(before, _jobs(population, attacks=["lira"])) == {"measure", "weaken", "compare", "collude"}
 
 
-def test_a_module_beside_the_users_own_is_in_the_key_of_what_is_trained(
+def test_a_sibling_of_the_users_module_is_in_the_training_key(
     population: Population, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
@@ -168,7 +168,7 @@ def test_a_module_beside_the_users_own_is_in_the_key_of_what_is_trained(
 
 
 @pytest.mark.parametrize("package", ["torch", "scikit-learn", "onnxruntime"])
-def test_the_versions_of_the_packages_that_decide_a_stage_are_in_its_key(population: Population, package: str) -> None:
+def test_package_versions_are_in_a_stages_key(population: Population, package: str) -> None:
     having = {job.kind for job in _jobs(population) if package in job.about()["versions"]}
     expected = {
         "torch": {"train", "compress", "query", "trajectory", "collude"},
@@ -193,7 +193,7 @@ print(json.dumps([str(outcome.error or ""), sorted(loaded)]))
 
 @pytest.mark.toolchain
 @pytest.mark.e2e
-def test_whatever_a_real_run_of_a_stage_loads_is_in_its_key(tmp_path: Path) -> None:
+def test_modules_loaded_by_a_real_run_are_in_the_key(tmp_path: Path) -> None:
     """Or in the key of a job before it, which is an input of its own."""
     store, spec = Store(tmp_path / "store"), _spec()
     with LocalProcesses(store, 1) as executor:

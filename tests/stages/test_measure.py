@@ -145,7 +145,7 @@ def assert_same_scores(one: TargetScores, other: TargetScores) -> None:
             np.testing.assert_array_equal(first[key], second[key])
 
 
-def test_a_measurement_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+def test_a_measurement_round_trips(tmp_path: Path) -> None:
     result = measured()
     result.save(tmp_path)
     read = MeasureResult.load(tmp_path)
@@ -158,7 +158,7 @@ def test_a_measurement_is_read_back_as_it_was_written(tmp_path: Path) -> None:
         read.scores["target-2"]
 
 
-def test_a_weaker_measurement_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+def test_a_weaker_measurement_round_trips(tmp_path: Path) -> None:
     members = np.arange(N) % 2 == 0
     findings = WeakenFindings(Granularity(3, 0.5), measured().findings.leakage)
     WeakenResult(findings, {"target": TargetScores(members, {SERIES.name: np.ones(N)}, {})}).save(tmp_path)
@@ -184,7 +184,7 @@ def test_a_damaged_measurement_is_named(tmp_path: Path, damage: Callable[[str], 
         MeasureResult.load(tmp_path)
 
 
-def test_scores_are_read_when_they_are_used(tmp_path: Path) -> None:
+def test_scores_are_read_lazily(tmp_path: Path) -> None:
     measured().save(tmp_path)
     scores = StoredScores(tmp_path)
     (tmp_path / "scores-target-1.npz").unlink()

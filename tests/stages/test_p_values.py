@@ -37,7 +37,7 @@ def conformal(rng: np.random.Generator) -> FloatArray:
     return (1 + M - np.searchsorted(z, rng.normal(size=N), side="left")) / (M + 1)
 
 
-def test_one_valid_test_in_forty_is_called_a_ranking_and_no_more() -> None:
+def test_at_most_one_valid_test_in_forty_is_called_a_ranking() -> None:
     # Of 600 valid tests 14% have a level above its own band. At most 2.5% may be called rankings: SE .0064.
     rng = np.random.default_rng(0)
     found = [judged(conformal(rng)) for _ in range(600)]
@@ -47,7 +47,7 @@ def test_one_valid_test_in_forty_is_called_a_ranking_and_no_more() -> None:
     assert some_row > 2 * rankings
 
 
-def test_a_row_above_its_own_band_alone_is_said_and_does_not_make_a_ranking() -> None:
+def test_a_row_above_only_its_own_band_is_reported_and_no_ranking() -> None:
     # a = .05: k = 50 of Beta(50, 950), n = 1000: 97.5% quantile 70 and, for five rows, 99.5% quantile 78.
     statuses, kept = judged(np.repeat([0.04, 0.5], [73, 927]))
     assert statuses[3] == "anti-conservative"
@@ -55,7 +55,7 @@ def test_a_row_above_its_own_band_alone_is_said_and_does_not_make_a_ranking() ->
 
 
 @pytest.mark.parametrize("accused", [85, 150])
-def test_too_many_accused_nonmembers_make_a_ranking(accused: int) -> None:
+def test_too_many_flagged_nonmembers_make_a_ranking(accused: int) -> None:
     statuses, kept = judged(np.repeat([0.04, 0.5], [accused, N - accused]))
     assert statuses[3] == "anti-conservative"
     assert not kept

@@ -24,7 +24,7 @@ SPEC = AuditSpec.model_validate({
 DRAWN = DrawPopulation(content={"test": 1}, seed=SPEC.seed, data=SPEC.data)
 
 
-def test_a_file_that_is_gone_is_named_with_its_entry_and_the_remedy(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_entry_and_remedy(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert execute(DRAWN, store).error is None
     folder = store.entry(*DRAWN.ref).folder
@@ -39,7 +39,7 @@ def test_a_file_that_is_gone_is_named_with_its_entry_and_the_remedy(tmp_path: Pa
     assert not (tmp_path / "logs").exists()
 
 
-def test_a_missing_file_outside_the_store_is_no_damage_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_outside_the_store_is_not_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         Path("/nowhere/at/all").read_bytes()
 

@@ -73,7 +73,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("store"))
 
 
-def test_students_never_learn_from_what_they_are_scored_on(world: World) -> None:
+def test_students_do_not_train_on_scored_records(world: World) -> None:
     population, pool = world.population, set(world.population.split.reference.tolist())
     assert set(world.students) == {"target", "target-1", "null-target", "shadow-0"}
     taught, scored = {}, {}
@@ -136,12 +136,12 @@ def _independent_losses(world: World, role: str, epochs: int) -> np.ndarray[Any,
 
 
 @pytest.mark.parametrize(("role", "epochs"), [("target", 1), ("shadow-0", 6)])
-def test_losses_are_those_of_a_training_written_out(world: World, role: str, epochs: int) -> None:
+def test_losses_match_an_explicit_training_loop(world: World, role: str, epochs: int) -> None:
     values = world.trace(role).values[:, epochs - 1]
     np.testing.assert_allclose(values, _independent_losses(world, role, epochs), rtol=1e-3, atol=1e-4)
 
 
-def test_two_runs_are_the_same_to_the_bit(world: World, tmp_path: Path) -> None:
+def test_two_runs_are_bit_identical(world: World, tmp_path: Path) -> None:
     again = World(tmp_path)
     assert {role: job.key for role, job in again.students.items()} == {r: j.key for r, j in world.students.items()}
     for role in world.students:
@@ -166,7 +166,7 @@ def test_how_many_records_a_student_learns_from() -> None:
     assert records_to_distil(100, 100, 50) == 0
 
 
-def test_copies_of_a_record_stand_on_one_side(tmp_path: Path) -> None:
+def test_copies_of_a_record_stay_on_one_side(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     # 120 different records, 60 of them four times.
     x = rng.normal(size=(120, 5)).astype(np.float32)[np.r_[np.arange(120), np.tile(np.arange(60), 3)]]
