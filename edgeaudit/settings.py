@@ -1,4 +1,4 @@
-"""Settings of plugins: what audit.yaml gives, checked against the defaults that a spec lists."""
+"""Settings of plugins: values of audit.yaml, checked against the defaults in a spec."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def checked_settings(
     error: type[EdgeAuditError],
     choices: Mapping[str, tuple[str, ...]] | None = None,
 ) -> dict[str, Any]:
-    """All settings: the defaults overridden by `given`; a whole number becomes a float where the default is one.
+    """All settings: the defaults overridden by `given`; an integer becomes a float if the default is one.
 
     owner, noun: for messages, as in "the pass 'nncf.prune'" and "parameter".
     defaults: every setting; a value must have its default's type, any type where the default is None.
-    choices: the texts that a setting can be, where it cannot be any.
+    choices: allowed texts of a setting; any text if it has none.
 
-    Raises `error` for an unknown setting and for a value that it cannot have.
+    Raises `error` for an unknown setting and for an invalid value.
 
         >>> checked_settings("the attack 'rmia'", "setting", {"gamma": 3}, {"gamma": 2.0}, EdgeAuditError)
         {'gamma': 3.0}

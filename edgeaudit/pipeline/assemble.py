@@ -1,4 +1,4 @@
-"""From finished jobs to audit.json: collects, never computes a leakage figure."""
+"""Collect finished jobs into audit.json; no leakage figure is computed here."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ from edgeaudit.stages.measure import MeasureFindings
 __all__ = ["assemble", "load_scores", "population_info", "require_folder"]
 
 UNKNOWN = "unknown"
-"""The version of a runtime behind a server that does not tell it."""
+"""The version of a runtime behind a server that does not report it."""
 
 SECTIONS = ("leakage", "curves", "null_p_values", "p_calibration", "exposed", "calibration")
 
@@ -72,10 +72,10 @@ def assemble(
     comparison: Compare | None = None,
     together: Collude | None = None,
 ) -> Audit:
-    """Collect what the jobs found and write audit.json, report.html and scores/ into `out`.
+    """Collect the results of the jobs and write audit.json, report.html and scores/ into `out`.
 
-    comparison: the job that compared the formats; None where none could be measured. together: the job that attacked
-    formats held together; None where audit.yaml names none, or none could be measured.
+    comparison: the job that compared the formats; None if none was measured. together: the multi-version attack; None
+    if audit.yaml names none, or no format was measured.
     """
     require_folder(out)
     formats: list[FormatResult] = []
@@ -83,12 +83,12 @@ def assemble(
     null_rows: list[NullControlRow] = []
     latency: list[Latency] = []
     for planned in plan.formats:
-        found = _measurements(planned, result, store)
-        formats.append(_format_result(planned, found, result, store, population))
+        findings_of_format = _measurements(planned, result, store)
+        formats.append(_format_result(planned, findings_of_format, result, store, population))
         if formats[-1].status == "ok":
             _copy_scores(planned, store, out)
             latency += _latency(planned, result, store)
-            for findings in found:
+            for findings in findings_of_format:
                 for name in SECTIONS:
                     sections[name] += (asdict(row) for row in getattr(findings, name))
                 null_rows += findings.null_control
@@ -130,18 +130,18 @@ def assemble(
 
 
 def require_folder(out: Path) -> None:
-    """Make the output folder. Raises `StoreError` where nothing can be written: better now than after the work."""
+    """Make the output folder. Raises `StoreError` if it cannot be written, before any work is done."""
     with store_errors(f"the output folder {out}"):
         (out / "scores").mkdir(parents=True, exist_ok=True)
     for folder in (out, out / "scores"):
         if not os.access(folder, os.W_OK):
-            raise StoreError(f"the output folder {folder}: it cannot be written to; give another one with --out")
+            raise StoreError(f"the output folder {folder}: no write permission; choose another folder with --out")
 
 
 def _weaker(
     plan: Plan, audited: set[tuple[str, str]], result: RunResult, store: Store
 ) -> tuple[list[WeakerExposure], list[LeakageRow]]:
-    """What is left at weaker exposures of the formats that were audited; a level that broke says why."""
+    """Results of the audited formats at weaker exposures; a failed level has its error."""
     levels: list[WeakerExposure] = []
     rows: list[LeakageRow] = []
     for planned in plan.formats:
@@ -163,7 +163,7 @@ def _measurements(planned: FormatPlan, result: RunResult, store: Store) -> list[
 
 def _format_result(
     planned: FormatPlan,
-    found: Sequence[MeasureFindings],
+    findings: Sequence[MeasureFindings],
     result: RunResult,
     store: Store,
     population: Population,
@@ -174,7 +174,7 @@ def _format_result(
     if failed is not None:
         return FormatResult.model_validate({**head, "status": "failed", "error": str(result.cause(failed))})
     stored, query = store.read(planned.artifact), store.read(planned.target_query)
-    first = found[0]
+    first = findings[0]
     audited = population.audited
     manifest = stored.artifact.manifest
     return FormatResult(
@@ -205,30 +205,34 @@ def _format_result(
 
 
 def _version(runtime: RuntimeSpec, versions: Mapping[str, str]) -> str:
-    """Of the runtime's own package, under whichever name a device has it."""
+    """The version of the runtime's package, under the name that the device uses."""
     package = runtime.packages[0]
-    known = (package, *runtime.builds.get(package, ()))
-    return next((versions[name] for name in known if name in versions), UNKNOWN)
+    names = (package, *runtime.builds.get(package, ()))
+    return next((versions[name] for name in names if name in versions), UNKNOWN)
 
 
 def _quality(planned: FormatPlan, result: RunResult, store: Store) -> Quality | None:
-    """What the artifact's inspection found; none where it broke, which the run has said."""
+    """The result of the artifact's inspection; None if it failed, which the run has reported."""
     if result.cause(planned.inspect) is not None:
         return None
-    found = store.read(planned.inspect)
-    share = None if found.weights is None or found.zeros is None or not found.weights else found.zeros / found.weights
-    return Quality(**asdict(found), sparsity=share)
+    inspection = store.read(planned.inspect)
+    share = (
+        None
+        if inspection.weights is None or inspection.zeros is None or not inspection.weights
+        else inspection.zeros / inspection.weights
+    )
+    return Quality(**asdict(inspection), sparsity=share)
 
 
 def _latency(planned: FormatPlan, result: RunResult, store: Store) -> list[Latency]:
-    """A row for each batch that was timed or cannot be; one that says why where timing broke."""
+    """A row for each batch, timed or with a note; one row with the error if timing failed."""
     place = {"format": planned.use.id, "device": planned.device}
     if planned.latency is None:
         return []
     if (cause := result.cause(planned.latency)) is not None:
         return [Latency(**place, batch=1, threads=1, note=str(cause))]
-    found = store.read(planned.latency)
-    return [_batch_time(place, found.threads, row) for row in found.batches]
+    timings = store.read(planned.latency)
+    return [_batch_time(place, timings.threads, row) for row in timings.batches]
 
 
 def _batch_time(place: Mapping[str, str], threads: int, row: BatchTime) -> Latency:
@@ -252,16 +256,16 @@ def _batch_time(place: Mapping[str, str], threads: int, row: BatchTime) -> Laten
 def _agreement(planned: FormatPlan, target: Agreed | None, store: Store) -> Agreement | None:
     if target is None:
         return None
-    shadows = [found for query in planned.shadow_queries if (found := store.read(query).agreement) is not None]
+    shadows = [agreement for query in planned.shadow_queries if (agreement := store.read(query).agreement) is not None]
     return Agreement(
         **asdict(target),
-        worst_shadow_rel_rms=max(found.rel_rms for found in shadows),
-        worst_shadow_top1=min(found.top1 for found in shadows),
+        worst_shadow_rel_rms=max(agreement.rel_rms for agreement in shadows),
+        worst_shadow_top1=min(agreement.top1 for agreement in shadows),
     )
 
 
 def _copy_scores(planned: FormatPlan, store: Store, out: Path) -> None:
-    """The first shadow match's scores: what budgets are judged on, and what a user may want to look at."""
+    """Copy the scores of the first shadow match, on which budgets are judged."""
     source = store.entry(*planned.measure.ref).folder / "scores.npz"
     with store_errors(f"the output folder {out}"):
         shutil.copyfile(source, out / "scores" / _scores_name(planned.use.id, planned.device))
@@ -289,7 +293,7 @@ def population_info(population: Population) -> PopulationInfo:
     if about["duplicates"]:
         notes.append(f"{about['duplicates']} records repeat another exactly; each group was kept on one side")
     if about["moved"]:
-        notes.append(f"{about['moved']} listed nonmembers repeat a member exactly and were taken out")
+        notes.append(f"{about['moved']} listed nonmembers repeat a member exactly and were removed")
     if about["files"]:
         first = ", ".join(f"those of {side} ({name}) from {start}" for side, (name, start) in about["files"].items())
         notes.append(f"records are counted through all files: {first}")
@@ -309,13 +313,17 @@ def _threat(spec: AuditSpec, population: Population) -> dict[str, Any]:
 
 
 def _population_controls(plan: Plan, result: RunResult, store: Store) -> list[Control]:
-    """What the control job found; a control that was asked for and broke has failed, since it vouches for nothing."""
+    """The findings of the control job; a requested control that could not be computed counts as failed."""
     if plan.control is None:
-        said = "controls.shift is false, so members and nonmembers were not compared as records"
-        return [Control(name="shift", status="not run", statement=said)]
+        statement = "controls.shift is false, so members and nonmembers were not compared as records"
+        return [Control(name="shift", status="not run", statement=statement)]
     error = result.cause(plan.control)
     if error is not None:
-        return [Control(name="shift", status="failed", statement=f"the comparison of records broke: {error}")]
+        return [
+            Control(
+                name="shift", status="failed", statement=f"the comparison of records could not be computed: {error}"
+            )
+        ]
     return [Control.model_validate(asdict(finding)) for finding in store.read(plan.control).findings]
 
 
@@ -326,7 +334,7 @@ def _model_controls(
     null_rows: Sequence[NullControlRow],
     together_null: Sequence[TogetherNullRow],
 ) -> list[Control]:
-    """Null targets, resolution and tie mass, from what was measured."""
+    """Null targets, resolution and tie mass, from the measurements."""
     answers = {
         place_name(f.id, f.device): Answers(f.outputs.distinct, f.outputs.tie_mass)
         for f in formats
@@ -344,13 +352,13 @@ def _model_controls(
 
 
 def _rights(formats: Sequence[FormatResult]) -> dict[str, Right]:
-    """Accuracies of target and shadows, of the formats that have both."""
-    known = {place_name(f.id, f.device): f.accuracy.model_dump() for f in formats if f.accuracy is not None}
-    return {name: Right(**shares) for name, shares in known.items() if shares["shadow_train"] is not None}
+    """Accuracies of target and shadows, for the formats that have both."""
+    accuracies = {place_name(f.id, f.device): f.accuracy.model_dump() for f in formats if f.accuracy is not None}
+    return {name: Right(**shares) for name, shares in accuracies.items() if shares["shadow_train"] is not None}
 
 
 def _timings(plan: Plan, store: Store) -> dict[str, float]:
-    """CPU-bound seconds by stage, of the run that did the work (a repeated audit reports the same)."""
+    """Seconds by stage, of the run that did the work (a repeated audit reports the same)."""
     total: dict[str, float] = {}
     for kind, key in plan.jobs:
         if store.has(kind, key):

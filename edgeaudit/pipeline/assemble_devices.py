@@ -1,4 +1,4 @@
-"""What audit.json says of devices: how each format was asked there, and on what evidence this machine stood in."""
+"""The devices section of audit.json: how each format was queried, and the evidence for stand-ins."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = ["devices_of"]
 
 
 def devices_of(spec: AuditSpec, plan: Plan, result: RunResult, store: Store) -> tuple[DeviceInfo, ...]:
-    """Every device but this machine; a format that could not be asked there is left out here and failed above."""
-    found = []
+    """Every device but this machine; formats that could not be queried there are reported as failed, not here."""
+    devices = []
     for name, device in spec.devices.items():
         if device.is_local:
             continue
-        asked = [p for p in plan.formats if p.device == name and result.cause(p.target_query) is None]
-        found.append(_info(name, device, asked, result, store))
-    return tuple(found)
+        queried = [p for p in plan.formats if p.device == name and result.cause(p.target_query) is None]
+        devices.append(_info(name, device, queried, result, store))
+    return tuple(devices)
 
 
-def _info(name: str, device: DeviceSpec, asked: list[FormatPlan], result: RunResult, store: Store) -> DeviceInfo:
+def _info(name: str, device: DeviceSpec, queried: list[FormatPlan], result: RunResult, store: Store) -> DeviceInfo:
     profile: Profile | None = None if device.profile is None else find_profile(device.profile)
-    facts: Mapping[str, Any] = asked[0].target_query.machine if asked else {}
+    facts: Mapping[str, Any] = queried[0].target_query.machine if queried else {}
     return DeviceInfo(
         name=name,
         via=device.via,
@@ -44,21 +44,21 @@ def _info(name: str, device: DeviceSpec, asked: list[FormatPlan], result: RunRes
         python=facts.get("python"),
         verified=None if profile is None else profile.verified.by,
         compared=None if profile is None else profile.verified.compared,
-        formats=tuple(_format(planned, result, store) for planned in asked),
+        formats=tuple(_format(planned, result, store) for planned in queried),
     )
 
 
 def _format(planned: FormatPlan, result: RunResult, store: Store) -> DeviceFormat:
     query = store.read(planned.target_query)
     if (reported := query.device) is None:
-        raise StoreError(f"{planned.target_query.label}: its entry has no report of the device; run the audit again")
+        raise StoreError(f"{planned.target_query.label}: its entry has no device report; run the audit again")
     compared: tuple[PlacesCompared, ...] = ()
     if planned.equivalence is not None and result.cause(planned.equivalence) is None:
         rows = store.read(planned.equivalence).compared
         compared = tuple(PlacesCompared(model=model, **asdict(row)) for model, row in rows.items())
     shadows = [query for query in planned.shadow_queries if result.cause(query) is None]
     stood_in = bool(shadows) and store.read(shadows[0]).stood_in
-    identical = all(one.rows == 0 for one in compared)
+    identical = all(difference.rows == 0 for difference in compared)
     return DeviceFormat(
         format=planned.use.id,
         versions=dict(planned.target_query.versions),

@@ -1,4 +1,4 @@
-"""One audit: spec -> plan -> jobs -> audit.json. The order of things, and nothing else."""
+"""The sequence of an audit: spec -> plan -> jobs -> audit.json."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from edgeaudit.stages.population import DrawPopulation
 __all__ = ["Prepared", "prepare", "run_audit"]
 
 _DAMAGED = 100
-"""Entries that are found damaged only when the report is written, at most, before the audit fails."""
+"""Maximum number of damaged entries detected while the report is written, before the audit fails."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A spec whose population is drawn and whose jobs are planned; nothing was trained yet."""
+    """A spec with its drawn population and planned jobs; nothing has been trained."""
 
     spec: AuditSpec
     population: Population
@@ -56,9 +56,9 @@ def prepare(spec: AuditSpec, store: Store, executor: Executor, listener: Listene
 
 
 def _draw(spec: AuditSpec, store: Store, executor: Executor, listener: Listener) -> tuple[DrawPopulation, Population]:
-    """The population and the job that stands for it: one keyed by content.
+    """The population and its job, keyed by content.
 
-    A source whose content cannot be known beforehand is read in every run, and what was read decides the key.
+    A source without a fingerprint is read in every run, and the records read determine the key.
     """
     content = population_content(spec.data)
     group = "torch" if spec.data.source.startswith("torchvision:") else framework_of(spec.model.recipe).isolation
@@ -67,9 +67,9 @@ def _draw(spec: AuditSpec, store: Store, executor: Executor, listener: Listener)
     result = executor.run({job.ref: job}, listener)
     raise_errors(result)
     if content is None:
-        known = replace(job, content={"about": store.read(job).about})
-        store.adopt(job.ref, known.ref)
-        job = known
+        keyed_by_content = replace(job, content={"about": store.read(job).about})
+        store.adopt(job.ref, keyed_by_content.ref)
+        job = keyed_by_content
     try:
         return job, store.read(job)
     except DamagedEntry as exc:
@@ -79,16 +79,17 @@ def _draw(spec: AuditSpec, store: Store, executor: Executor, listener: Listener)
 
 
 def run_audit(prepared: Prepared, store: Store, executor: Executor, listener: Listener, out: Path) -> tuple[Audit, int]:
-    """Do what the store lacks, then write audit.json, report.html and the scores into `out`.
+    """Run the jobs that the store lacks, then write audit.json, report.html and the scores into `out`.
 
-    Returns the audit and how many jobs were run. A format that fails is reported as failed and the others go on;
-    raises where nothing can be said, since the target or a shadow cannot be trained, or no file of the target be read.
+    Returns the audit and the number of jobs run. A format that fails is reported as failed and the others continue.
+    Raises if there is nothing to report: the target or a shadow cannot be trained, or no file of the target can be
+    read.
     """
     total = RunResult()
     for _ in range(_DAMAGED):
         try:
             return _run(prepared, store, executor, listener, out, total), total.executed
-        except DamagedEntry as exc:  # in what only the report reads
+        except DamagedEntry as exc:  # found in an entry that only the report reads
             ref = Ref(exc.kind, exc.key)
             if ref not in prepared.plan.jobs:
                 raise

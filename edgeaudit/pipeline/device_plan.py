@@ -1,4 +1,4 @@
-"""Device-specific parts of the plan: whether formats can be queried there, and what a query there depends on."""
+"""Device-specific parts of the plan: whether formats can be queried there, and the inputs of such a query."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["DevicePlan", "require_devices"]
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """A device other than this machine. ledger: names the account of what was asked there."""
+    """A device other than this machine. ledger: name of its query log."""
 
     name: str
     spec: DeviceSpec
@@ -36,7 +36,7 @@ class DevicePlan:
 
     @classmethod
     def of(cls, name: str, spec: DeviceSpec, population: DrawPopulation) -> DevicePlan:
-        """The account is one for the audit, and not for the run."""
+        """Build it. All runs of an audit share one query log."""
         return cls(name, spec, content_key("ledger", {"population": population.key, "device": name, "via": spec.via}))
 
     def query(
@@ -45,19 +45,19 @@ class DevicePlan:
         source: ArtifactJob,
         role: str,
         use: FormatUse,
-        found: Format,
+        resolved: Format,
         stand_in: StandIn | None,
         checked: Query | None,
     ) -> DeviceQuery:
-        """A query there. Raises as `require_devices` does."""
-        facts = _facts(self.name, self.spec, use, found)
+        """A query on the device. Raises as `require_devices` does."""
+        facts = _facts(self.name, self.spec, use, resolved)
         return DeviceQuery(
             population=population,
             source=source,
             role=role,
-            runtime=found.runtime,
-            options=_options(self.name, self.spec, found),
-            # That the file is right, this machine's query saw; what the device makes of it is what is audited.
+            runtime=resolved.runtime,
+            options=_options(self.name, self.spec, resolved),
+            # The file was checked by this machine's query; the device's own answers are what is audited.
             tolerance=None,
             range_tolerance=None,
             versions=told_versions(facts),
@@ -72,7 +72,7 @@ class DevicePlan:
 
     @cached_property
     def timed(self) -> bool:
-        """Whether a call there takes what it takes on the device."""
+        """Whether the duration of a call there is that of the device."""
         return find_way(self.spec.reach("")).timed
 
     @cached_property
@@ -83,40 +83,42 @@ class DevicePlan:
 
 
 def require_devices(spec: AuditSpec, formats: Mapping[str, Format]) -> None:
-    """Refuse what cannot be asked, before anything runs: runtimes that no agent has, devices that cannot be reached."""
+    """Reject runtimes that no agent has and devices that cannot be reached, before anything runs."""
     for use, name in spec.places:
-        device, found = spec.devices[name], formats[use.id]
+        device, resolved = spec.devices[name], formats[use.id]
         if device.is_local:
             continue
-        if found.runtime not in RUNTIMES:
+        if resolved.runtime not in RUNTIMES:
             raise SpecError(
-                f"devices.{name}: '{use.id}' runs in {found.runtime}, on this machine alone; on devices there are "
-                f"{', '.join(sorted(RUNTIMES))}. Name the formats that are asked there in devices.{name}.formats"
+                f"devices.{name}: '{use.id}' runs in {resolved.runtime}, which is only available on this machine; devices "
+                f"have {', '.join(sorted(RUNTIMES))}. List the formats to query there in devices.{name}.formats"
             )
         for runtime in device.options:
             if runtime not in RUNTIMES:
                 hint = did_you_mean(runtime, RUNTIMES)
                 raise SpecError(f"devices.{name}.options: there is no runtime '{runtime}' on devices.{hint}")
         if device.is_server and device.shadows == "device":
-            raise SpecError(f"devices.{name}.shadows: a server serves what it serves; shadows cannot be asked there")
-        _options(name, device, found)
+            raise SpecError(
+                f"devices.{name}.shadows: a server offers a fixed model, so shadows cannot be queried there"
+            )
+        _options(name, device, resolved)
     for use, name in spec.places:
         if not spec.devices[name].is_local:
             _facts(name, spec.devices[name], use, formats[use.id])
 
 
-def _options(name: str, device: DeviceSpec, found: Format) -> dict[str, Any]:
-    spec = DeviceRuntimeSpec.of(runtime_class(found.runtime).spec, {})
-    own = device.options.get(found.runtime, {})
+def _options(name: str, device: DeviceSpec, resolved: Format) -> dict[str, Any]:
+    spec = DeviceRuntimeSpec.of(runtime_class(resolved.runtime).spec, {})
+    configured = device.options.get(resolved.runtime, {})
     batch = {} if device.batch is None else {"batch": device.batch}
     try:
-        return spec.options({**found.runtime_options, **own, **batch})
+        return spec.options({**resolved.runtime_options, **configured, **batch})
     except ArtifactError as exc:
-        raise SpecError(f"devices.{name}.options.{found.runtime}: {exc}") from exc
+        raise SpecError(f"devices.{name}.options.{resolved.runtime}: {exc}") from exc
 
 
-def _facts(name: str, device: DeviceSpec, use: FormatUse, found: Format) -> dict[str, Any]:
+def _facts(name: str, device: DeviceSpec, use: FormatUse, resolved: Format) -> dict[str, Any]:
     try:
-        return device_facts(device.reach(use.id), found.runtime)
+        return device_facts(device.reach(use.id), resolved.runtime)
     except DeviceError as exc:
         raise type(exc)(f"devices.{name}: {exc}") from exc

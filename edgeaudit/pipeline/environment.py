@@ -1,4 +1,4 @@
-"""What an audit ran on: Python, operating system, CPU and the versions of every package that can change a number."""
+"""The environment of an audit: Python, operating system, CPU and the versions of packages that affect numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OWN = ("numpy", "scipy", "scikit-learn", "torch", "torchvision", "safetensors")
 
 
 def version() -> str:
-    """Edgeaudit's own version."""
+    """The version of edgeaudit."""
     return metadata.version("edgeaudit")
 
 
@@ -45,6 +45,6 @@ def current_environment() -> Environment:
 
 
 def _elsewhere() -> dict[str, str | None]:
-    """Packages of environments beside this one, by environment and name, since a package may be in both."""
+    """Packages of separate environments, by environment and name, since a package may be in several."""
     specs = [spec for spec in runtime_specs() if isinstance(spec, EnvironmentSpec)]
-    return {f"{s.environment}: {name}": found for s in specs for name, found in s.installed().items()}
+    return {f"{s.environment}: {name}": version for s in specs for name, version in s.installed().items()}

@@ -1,4 +1,4 @@
-"""Jobs that are planned last, when it is known which formats failed: the others are compared all the same."""
+"""Jobs planned last, once it is known which formats failed: the other formats are still compared."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from edgeaudit.stages.measure import Measure, MeasureSettings
 __all__ = ["ORIGINALS", "collude_job", "compare_job", "sets_to_hold"]
 
 ORIGINALS = frozenset(REFERENCES.values())
-"""The model that CompLeak compares the others with; where a set lacks it, the set's first format stands in."""
+"""The model with which CompLeak compares the others; a set without it uses its first format instead."""
 
 
 def compare_job(plan: Plan, done: Callable[[AnyJob], bool]) -> Compare | None:
-    """The job that compares the measurements that could be made; None where there is none."""
-    made = [measure for planned in plan.formats for measure in planned.measures.values() if done(measure)]
-    if not made:
+    """The job that compares the successful measurements; None if there are none."""
+    measures = [measure for planned in plan.formats for measure in planned.measures.values() if done(measure)]
+    if not measures:
         return None
-    settings = made[0].settings
+    settings = measures[0].settings
     return Compare(
         settings=CompareSettings(
             exposure=settings.evidence.exposure,
@@ -32,11 +32,11 @@ def compare_job(plan: Plan, done: Callable[[AnyJob], bool]) -> Compare | None:
             headlines=_headlines(settings),
             seed=settings.seed,
         ),
-        measures=tuple(made),
+        measures=tuple(measures),
         weakened=tuple(
             weaker
             for planned in plan.formats
-            if planned.measure in made
+            if planned.measure in measures
             for weaker in planned.exposures.values()
             if done(weaker)
         ),
@@ -49,34 +49,36 @@ def compare_job(plan: Plan, done: Callable[[AnyJob], bool]) -> Compare | None:
 
 
 def sets_to_hold(spec: AuditSpec) -> tuple[tuple[str, ...], ...]:
-    """The sets in audit.yaml's `together`, each in the order of `formats` but for the original, which comes first.
+    """The sets in audit.yaml's `together`, each in the order of `formats` except for the original, which comes first.
 
-    So the order in which a set names its formats does not matter.
+    The order within a set in audit.yaml has no effect.
     """
     ids = [use.id for use in spec.formats]
     original = {use.id for use in spec.formats if use.format in ORIGINALS and use.id == use.format}
     sets = (tuple(ids),) if spec.together == "all" else spec.together
-    return tuple(tuple(sorted(one, key=lambda name: (name not in original, ids.index(name)))) for one in sets)
+    return tuple(
+        tuple(sorted(format_set, key=lambda name: (name not in original, ids.index(name)))) for format_set in sets
+    )
 
 
 def collude_job(spec: AuditSpec, plan: Plan, done: Callable[[AnyJob], bool]) -> Collude | None:
-    """The multi-version attack; None where audit.yaml names no set of formats, or no format could be measured.
+    """The multi-version attack; None if audit.yaml names no set of formats, or no format was measured.
 
-    A set goes on without formats that failed, as long as two are left, and its rows say so.
+    Failed formats are removed from a set as long as two are left, and its rows say so.
     """
     match = spec.threat.shadow_match[0]
-    made: dict[str, Measure] = {}
+    measures: dict[str, Measure] = {}
     for planned in plan.formats:
         if done(measure := planned.measures[match]):
-            made.setdefault(planned.use.id, measure)  # on the first device that it was queried on
+            measures.setdefault(planned.use.id, measure)  # on the first device that it was queried on
     sets = sets_to_hold(spec)
-    if not sets or not made:
+    if not sets or not measures:
         return None
-    needed = {name: made[name] for one in sets for name in one if name in made}
-    settings = next(iter(made.values())).settings
+    needed = {name: measures[name] for format_set in sets for name in format_set if name in measures}
+    settings = next(iter(measures.values())).settings
     return Collude(
         settings=ColludeSettings(
-            sets=tuple(_left(one, made.keys()) for one in sets),
+            sets=tuple(_left(format_set, measures.keys()) for format_set in sets),
             targets=tuple(role for role, _ in settings.evidence.targets),
             headlines=_headlines(settings),
             seed=settings.seed,
@@ -92,8 +94,8 @@ def _headlines(settings: MeasureSettings) -> tuple[str, ...]:
     return tuple(f"{name}/{variant}" for name in settings.attacks for variant in find_attack(name).spec.headlines)
 
 
-def _left(formats: Sequence[str], made: Collection[str]) -> FormatSet:
-    left = tuple(name for name in formats if name in made)
-    lost = ", ".join(name for name in formats if name not in made)
+def _left(formats: Sequence[str], measured: Collection[str]) -> FormatSet:
+    left = tuple(name for name in formats if name in measured)
+    lost = ", ".join(name for name in formats if name not in measured)
     note = (f"without {lost}, which failed" if len(left) > 1 else f"not run: {lost} failed") if lost else None
     return FormatSet(tuple(formats), left, note)

@@ -1,4 +1,4 @@
-"""Which attacks a measurement runs, with which settings. Checked before anything runs."""
+"""The attacks of a measurement and their settings, checked before anything runs."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ DEFAULT_CUTOFFS = (0.01, 0.02, 0.05, 0.10)
 
 @dataclass(frozen=True)
 class AttackChoice:
-    """names: of the attacks that run, in the order of the report. cm_mia: settings of that attack.
+    """names: attacks to run, in the order of the report. cm_mia: settings of that attack.
 
-    settings: name -> all settings of an attack to which audit.yaml gives any.
+    settings: name -> all settings of an attack that audit.yaml configures.
     """
 
     names: tuple[str, ...]
@@ -30,11 +30,11 @@ class AttackChoice:
 
 
 def choose_attacks(spec: AuditSpec) -> AttackChoice:
-    """The attacks that audit.yaml asks for.
+    """The attacks that audit.yaml requests.
 
-    Raises `AttackError` for an unknown attack, settings that an attack does not have or cannot take, an attack that has
-    too few shadows for every variant, and for a cutoff in audit.yaml that K shadows cannot resolve. The default cutoffs
-    are not refused: those that K cannot resolve are reported as such, and so are variants that cannot be run.
+    Raises `AttackError` for an unknown attack, unknown or invalid settings, an attack that has too few shadows for
+    every variant, and a cutoff in audit.yaml that K shadows cannot resolve. Default cutoffs that K cannot resolve and
+    variants that cannot run are not errors; they are reported.
     """
     k, names = spec.threat.shadows, chosen_attacks(spec.attacks)
     needs = {name: _least_shadows(name) for name in names}
@@ -49,16 +49,18 @@ def choose_attacks(spec: AuditSpec) -> AttackChoice:
     for cutoff in (spec.cm_mia.cutoffs or ()) if spec.recipe_known else ():
         for test in sorted(RANK_TESTS):
             check_cutoff(cutoff, k, test)
-    own = spec.cm_mia
+    configured = spec.cm_mia
     cm_mia = CmMiaSettings(
-        fraction=own.fraction,
-        neighbours=own.neighbours,
-        alpha=own.alpha,
-        beta=own.beta,
-        d0=None if own.d0 == "eb" else float(own.d0),
-        cutoffs=tuple(own.cutoffs or DEFAULT_CUTOFFS),
+        fraction=configured.fraction,
+        neighbours=configured.neighbours,
+        alpha=configured.alpha,
+        beta=configured.beta,
+        d0=None if configured.d0 == "eb" else float(configured.d0),
+        cutoffs=tuple(configured.cutoffs or DEFAULT_CUTOFFS),
     )
-    return AttackChoice(names, cm_mia, {name: settings_of(name, given) for name, given in spec.attack_settings.items()})
+    return AttackChoice(
+        names, cm_mia, {name: settings_of(name, values) for name, values in spec.attack_settings.items()}
+    )
 
 
 def _least_shadows(name: str) -> int:

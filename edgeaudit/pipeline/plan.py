@@ -1,4 +1,4 @@
-"""The plan: a graph of jobs, made from audit.yaml before anything runs. Wiring only; a stage knows its own key."""
+"""The plan: the graph of jobs, built from audit.yaml before anything runs. Wiring only; stages own their keys."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ from edgeaudit.stages.weaken import Weaken
 __all__ = ["FLOOR", "TRACED", "FormatPlan", "Plan", "make_plan", "recipe_of"]
 
 TRACED = {"boundary": "label-only", "trajectory": "loss-trajectory"}
-"""A stage that queries or trains once more, and the attack that it is made for, where `attacks` names that."""
+"""Stage with additional queries or training -> the attack that needs it, if `attacks` names it."""
 
 FLOOR = 1 / 512
 """Probability floor of every format that is compared: half the step of an int8 softmax output, 1/256."""
@@ -70,8 +70,8 @@ class FormatPlan:
     """One format's jobs on one device: the first target's artifact and query, the shadows' queries, measurements.
 
     device: its name in audit.yaml. measures: by shadow match.
-    inspect, latency: what the first target's artifact costs; latency is None where nothing is timed.
-    exposures: what the first measurement's answers tell at each weaker level, by its name.
+    inspect, latency: of the first target's artifact; latency is None if nothing is timed.
+    exposures: the first measurement at each weaker level, by name of the level.
     equivalence: the comparison with this machine that decides where shadows are queried.
     """
 
@@ -95,9 +95,9 @@ class FormatPlan:
 
 @dataclass
 class Plan:
-    """All jobs, in an order in which they can run: the target's first, so that a bad format shows early.
+    """All jobs, in an order in which they can run: the target's first, so that a bad format fails early.
 
-    control: the job that compares members with nonmembers as records, where audit.yaml asks for it.
+    control: the job that compares members with nonmembers as records, if audit.yaml requests it.
     """
 
     jobs: dict[Ref, AnyJob] = field(default_factory=dict)
@@ -105,7 +105,7 @@ class Plan:
     control: Control | None = None
 
     def add(self, job: AnyJob) -> None:
-        """Add a job once; jobs with equal keys are the same job."""
+        """Add a job, unless one with the same key exists."""
         self.jobs.setdefault(job.ref, job)
 
 
@@ -119,9 +119,9 @@ def recipe_of(model: ModelSpec, population: Population) -> Recipe:
 
 
 def make_plan(spec: AuditSpec, population: Population, drawn: DrawPopulation, attacks: AttackChoice) -> Plan:
-    """Every job of the audit but those that need to know which formats failed (`edgeaudit.pipeline.last_jobs`).
+    """Every job of the audit except those planned after failures are known (`edgeaudit.pipeline.last_jobs`).
 
-    Raises `SplitError` where the reference pool cannot feed the shadows, `SpecError` for an unknown format.
+    Raises `SplitError` if the reference pool is too small for the shadows, `SpecError` for an unknown format.
     """
     return _Planner(spec, population, drawn, attacks).plan()
 
@@ -142,16 +142,16 @@ class _Planner:
         }
         calibration = spec.data.calibration
         policies = {"disjoint", *(use.calibration or calibration.policy for use in spec.formats)}
-        # Every trained model's answers on its calibration records, against which its artifacts are checked.
+        # Calibration records that every trained model answers, for its artifacts to be compared with.
         self.check: dict[str, int] = dict.fromkeys(sorted(policies), calibration.records)
-        # Each distinct job is one object, however many formats share it, so that its key is computed once.
-        self._made: dict[tuple[Any, ...], Any] = {}
+        # Formats share job objects, so that each key is computed once.
+        self._jobs: dict[tuple[Any, ...], Any] = {}
         self._require_pool()
         require_views_fit(spec.threat.views, population.input_shape)
         require_levels_fit(spec.threat.weaker, population.n_classes)
 
     def _require_pool(self) -> None:
-        # Drawing the ids of one shadow and of the targets raises the error that names what is missing.
+        # Drawing the ids of one shadow and of the targets raises an error that names the missing records.
         if not self.spec.recipe_known:
             return
         for role in (*self.targets, *self.nulls, self.shadows[0]):
@@ -159,99 +159,108 @@ class _Planner:
                 self.population.calibration_ids(role, self.spec.seed, policy, count)
 
     def _once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
-        """The job under `key`, made at first use and added to the plan."""
-        if key not in self._made:
+        """The job under `key`, created on first use and added to the plan."""
+        if key not in self._jobs:
             job = make()
             self.result.add(job)
-            self._made[key] = self.result.jobs[job.ref]
-        return self._made[key]
+            self._jobs[key] = self.result.jobs[job.ref]
+        return self._jobs[key]
 
     def plan(self) -> Plan:
         if self.spec.controls.shift and self.spec.target is None:
             self._control()
-        found = {u.id: find_format(u, self.framework.kind, self.spec.artifact_of(u)) for u in self.spec.formats}
+        formats = {u.id: find_format(u, self.framework.kind, self.spec.artifact_of(u)) for u in self.spec.formats}
         served: dict[tuple[str, str, str], Query] = {}
         for role in (*self.targets, *self.nulls, *self.shadows):
             for use, device in self.spec.places:
-                served[role, use.id, device] = self._serve(role, use, found[use.id], device)
+                served[role, use.id, device] = self._serve(role, use, formats[use.id], device)
         for use, device in self.spec.places:
-            here = {role: served[role, use.id, device] for role in (*self.targets, *self.nulls, *self.shadows)}
-            self.result.formats.append(self._place(use, found[use.id], device, here))
+            queries = {role: served[role, use.id, device] for role in (*self.targets, *self.nulls, *self.shadows)}
+            self.result.formats.append(self._place(use, formats[use.id], device, queries))
         if self.spec.controls.shift and self.spec.target is not None:
-            self._control()  # a file that cannot be read shows before records are compared
+            self._control()  # an unreadable file fails before records are compared
         self._require_budgets()
         return self.result
 
-    def _place(self, use: FormatUse, found: Format, device: str, queries: Mapping[Role, Query]) -> FormatPlan:
+    def _place(self, use: FormatUse, resolved: Format, device: str, queries: Mapping[Role, Query]) -> FormatPlan:
         """A format's jobs on one device, from the query of every model."""
         matched = tuple(queries[role] for role in self.shadows)
-        asked = {role: queries[role] for role in (*self.targets, *self.nulls)}
+        target_queries = {role: queries[role] for role in (*self.targets, *self.nulls)}
         measures: dict[str, Measure] = {
             match: self._measure(
-                use, device, asked, matched if match == "matched" else self._reference_shadows(), match
+                use, device, target_queries, matched if match == "matched" else self._reference_shadows(), match
             )
             for match in self.spec.threat.shadow_match
         }
-        # Other shadow matches are an ablation: what less of an answer is worth is said of the audit's own.
+        # Other shadow matches are an ablation; weaker exposures use the audit's own shadows.
         first = next(iter(measures.values()))
         exposures = {level: self._weaken(first, level) for level in self.spec.threat.weaker}
-        own = queries[TARGET]
-        inspect = self._inspect(use, found, own.source)
+        first_query = queries[TARGET]
+        inspect = self._inspect(use, resolved, first_query.source)
         return FormatPlan(
-            use, found, device, own.source, own, matched, measures, inspect, self._latency(found, device, own),
-            exposures, self._made.get(("equivalence", use.id, device)),
-        )  # fmt: skip
+            use,
+            resolved,
+            device,
+            first_query.source,
+            first_query,
+            matched,
+            measures,
+            inspect,
+            self._latency(resolved, device, first_query),
+            exposures,
+            self._jobs.get(("equivalence", use.id, device)),
+        )
 
     def _reference_shadows(self) -> tuple[Query, ...]:
-        """What the shadows' trained models answer, on this machine."""
+        """Queries of the shadows' trained models, on this machine."""
         reference = FormatUse(format=REFERENCES[self.framework.kind])
         return tuple(self._serve(role, reference, FORMATS[reference.id], LOCAL) for role in self.shadows)
 
     def _require_budgets(self) -> None:
-        """Refuse a budget that the targets alone exceed: better before anything is trained."""
+        """Reject a query budget that the targets alone exceed, before anything is trained."""
         check = max(self.check.values(), default=0)
         for name, planned in self.devices.items():
-            asked = [use for use, device in self.spec.places if device == name]
-            least = len(asked) * len(self.targets) * (len(self.population.queried) + check)
+            queried = [use for use, device in self.spec.places if device == name]
+            least = len(queried) * len(self.targets) * (len(self.population.queried) + check)
             most = planned.spec.max_queries
             if most is not None and least > most:
                 raise SpecError(
-                    f"devices.{name}.max_queries: the targets alone are asked about {least:,} records there, and "
-                    f"{most:,} are allowed; audit fewer records or formats there"
+                    f"devices.{name}.max_queries: the targets alone need {least:,} queries there, but only {most:,} "
+                    "are allowed; audit fewer records or formats there"
                 )
 
     def _control(self) -> None:
         self.result.control = self._once(("control",), lambda: Control(population=self.drawn, seed=self.spec.seed))
 
-    def _serve(self, role: str, use: FormatUse, found: Format, device: str) -> Query:
-        """Train, compress, query. A file that was made elsewhere is adopted and queried.
+    def _serve(self, role: str, use: FormatUse, resolved: Format, device: str) -> Query:
+        """Train, compress, query. A foreign file is adopted and queried.
 
-        On another device than this machine a target is queried there; any other model only where this machine was not
-        shown to answer the same.
+        On a device other than this machine, targets are always queried there; other models only if this machine's
+        answers differ.
         """
-        source = self._source(role, use, found)
+        source = self._source(role, use, resolved)
         if device == LOCAL:
-            return self._query(role, source, use, found)
+            return self._query(role, source, use, resolved)
         place = self.devices[device]
         if role in self.targets or place.spec.shadows == "device":
-            return self._device_query(role, source, use, found, place, None)
-        native = self._query(role, source, use, found)
-        equivalence = self._equivalence(role, source, native, use, found, place)
+            return self._device_query(role, source, use, resolved, place, None)
+        native = self._query(role, source, use, resolved)
+        equivalence = self._equivalence(role, source, native, use, resolved, place)
         stand_in = StandIn(native, equivalence, place.spec.shadows == "native")
-        return self._device_query(role, source, use, found, place, stand_in)
+        return self._device_query(role, source, use, resolved, place, stand_in)
 
-    def _source(self, role: str, use: FormatUse, found: Format) -> ArtifactJob:
+    def _source(self, role: str, use: FormatUse, resolved: Format) -> ArtifactJob:
         made_elsewhere = self.spec.artifact_of(use) if role == TARGET else None
         if made_elsewhere is not None:
-            return self._adopt(made_elsewhere, use, found)
+            return self._adopt(made_elsewhere, use, resolved)
         source = self._train(role)
-        for step in found.passes:
+        for step in resolved.passes:
             source = self._compress(role, source, step, use)
         return source
 
-    def _adopt(self, path: Path, use: FormatUse, found: Format) -> ArtifactJob:
-        target, runtime = self.spec.target, find_runtime(found.runtime)
-        if target is None:  # `artifact_of` found the file in it
+    def _adopt(self, path: Path, use: FormatUse, resolved: Format) -> ArtifactJob:
+        target, runtime = self.spec.target, find_runtime(resolved.runtime)
+        if target is None:  # `artifact_of` returned its file
             raise SpecError("target.artifact is missing")
         declared = target
         job: Adopt = self._once(
@@ -263,9 +272,9 @@ class _Planner:
                     companions={name: _digest(path.parent / name) for name in _companions(path, runtime)},
                     path=path,
                 ),
-                runtime=found.runtime,
-                options=runtime.spec.options(found.runtime_options),
-                batch_given="batch" in found.runtime_options,
+                runtime=resolved.runtime,
+                options=runtime.spec.options(resolved.runtime_options),
+                batch_given="batch" in resolved.runtime_options,
                 softmax=declared.softmax,
                 outputs=declared.outputs,
                 accuracy=declared.accuracy,
@@ -313,8 +322,8 @@ class _Planner:
         )
         return job
 
-    def _query(self, role: str, source: ArtifactJob, use: FormatUse, found: Format) -> Query:
-        runtime = find_runtime(found.runtime).spec
+    def _query(self, role: str, source: ArtifactJob, use: FormatUse, resolved: Format) -> Query:
+        runtime = find_runtime(resolved.runtime).spec
         foreign = isinstance(source, Adopt)
         job: Query = self._once(
             ("query", source.ref, use.id),
@@ -322,11 +331,11 @@ class _Planner:
                 population=self.drawn,
                 source=source,
                 role=role,
-                runtime=found.runtime,
-                options=runtime.options(found.runtime_options),
-                # None: nobody knows the torch model of a file that was made elsewhere.
-                tolerance=None if foreign else found.tolerance,
-                range_tolerance=None if foreign else found.range_tolerance,
+                runtime=resolved.runtime,
+                options=runtime.options(resolved.runtime_options),
+                # None: the trained model of a foreign file is unknown.
+                tolerance=None if foreign else resolved.tolerance,
+                range_tolerance=None if foreign else resolved.range_tolerance,
                 versions=runtime.versions(),
                 machine=self.machine,
                 format=use.id,
@@ -335,33 +344,39 @@ class _Planner:
         return job
 
     def _device_query(
-        self, role: str, source: ArtifactJob, use: FormatUse, found: Format, place: DevicePlan, stand_in: StandIn | None
+        self,
+        role: str,
+        source: ArtifactJob,
+        use: FormatUse,
+        resolved: Format,
+        place: DevicePlan,
+        stand_in: StandIn | None,
     ) -> Query:
-        """Query on a device. stand_in: what may be taken in its place, and the comparison that decides it."""
+        """Query on a device. stand_in: a possible substitute, and the comparison that decides."""
         checked = None
         if stand_in is None and role in self.targets and not isinstance(source, Adopt):
-            checked = self._query(role, source, use, found)
+            checked = self._query(role, source, use, resolved)
         job: DeviceQuery = self._once(
             ("device query", source.ref, use.id, place.name),
-            lambda: place.query(self.drawn, source, role, use, found, stand_in, checked),
+            lambda: place.query(self.drawn, source, role, use, resolved, stand_in, checked),
         )
         return job
 
     def _equivalence(
-        self, role: str, source: ArtifactJob, native: Query, use: FormatUse, found: Format, place: DevicePlan
+        self, role: str, source: ArtifactJob, native: Query, use: FormatUse, resolved: Format, place: DevicePlan
     ) -> Equivalence:
-        """Compare this machine with a device: the first target's answers, and those of the first other model."""
+        """Compare this machine with a device, on the first target and the first other model."""
         forced = place.spec.shadows == "native"
 
         def make() -> Equivalence:
-            device_query = self._serve(TARGET, use, found, place.name)
+            device_query = self._serve(TARGET, use, resolved, place.name)
             shadow = None
             if not (place.spec.is_server or forced):
-                there = place.query(self.drawn, source, role, use, found, None, None)
+                there = place.query(self.drawn, source, role, use, resolved, None, None)
                 shadow = ShadowProbe(native, there, place.spec.probe_records)
             return Equivalence(
                 population=self.drawn,
-                native=self._query(TARGET, device_query.source, use, found),
+                native=self._query(TARGET, device_query.source, use, resolved),
                 device_query=device_query,
                 shadow=shadow,
                 required=place.spec.is_server and not forced,
@@ -372,22 +387,22 @@ class _Planner:
         job: Equivalence = self._once(("equivalence", use.id, place.name), make)
         return job
 
-    def _inspect(self, use: FormatUse, found: Format, source: ArtifactJob) -> Inspect:
+    def _inspect(self, use: FormatUse, resolved: Format, source: ArtifactJob) -> Inspect:
         job: Inspect = self._once(
             ("inspect", source.ref),
             lambda: Inspect(
                 source=source,
-                filetype=find_runtime(found.runtime).spec.serves,
+                filetype=find_runtime(resolved.runtime).spec.serves,
                 compressor=zlib.ZLIB_RUNTIME_VERSION,
                 format=use.id,
             ),
         )
         return job
 
-    def _latency(self, found: Format, device: str, query: Query) -> Latency | None:
-        """Time the first target's artifact where audit.yaml asks for that."""
+    def _latency(self, resolved: Format, device: str, query: Query) -> Latency | None:
+        """Time the first target's artifact, if audit.yaml requests it."""
         place = None if device == LOCAL else self.devices[device]
-        timed = find_runtime(found.runtime).spec.timed_here if place is None else place.timed
+        timed = find_runtime(resolved.runtime).spec.timed_here if place is None else place.timed
         if not self.spec.quality.latency or not timed:
             return None
         job: Latency = self._once(
@@ -397,7 +412,7 @@ class _Planner:
                 query=query,
                 machine=self.machine if place is None else {"device": device},
                 batches=_BATCHES,
-                fixed_batch=found.batch,
+                fixed_batch=resolved.batch,
                 repetitions=self.spec.quality.repetitions,
                 alone=place is None,
                 device="" if place is None else device,
@@ -413,18 +428,21 @@ class _Planner:
         return job
 
     def _traces(
-        self, asked: Mapping[Role, Query], shadows: tuple[Query, ...]
+        self, target_queries: Mapping[Role, Query], shadows: tuple[Query, ...]
     ) -> tuple[tuple[str, tuple[tuple[Query, TraceJob], ...]], ...]:
-        """Name -> the query of the same artifact and its trace; of the attacks that audit.yaml chose by name."""
+        """Name -> pairs of a query and the trace of the same artifact, for attacks that audit.yaml names."""
         if self.spec.threat.mode == "auditor" or not self.shadows:
             return ()
         makers: dict[str, tuple[int, Callable[[Role, Query], TraceJob]]] = {
             "boundary": (self.spec.label_only.shadows, self._boundary),
             "trajectory": (self.spec.loss_trajectory.shadows, self._trajectory),
         }
-        known = list(zip(self.shadows, shadows, strict=True))
+        shadow_pairs = list(zip(self.shadows, shadows, strict=True))
         return tuple(
-            (name, tuple((query, make(role, query)) for role, query in (*asked.items(), *known[:count])))
+            (
+                name,
+                tuple((query, make(role, query)) for role, query in (*target_queries.items(), *shadow_pairs[:count])),
+            )
             for name, (count, make) in makers.items()
             if TRACED[name] in self.spec.attacks
         )
@@ -457,9 +475,9 @@ class _Planner:
             raise SplitError(
                 f"data.reference: the attack 'loss-trajectory' distils students on reference records that shadows did "
                 f"not train on; shadows train on {n} of {pool}, which leaves {records} for a student, and "
-                f"{_LEAST_DISTILLED} are needed. Add reference records or leave the attack out"
+                f"{_LEAST_DISTILLED} are needed. Add reference records or remove the attack"
             )
-        # A forward pass, one of each scored record an epoch, takes about a third of a training step.
+        # Each scored record costs one forward pass per epoch, about a third of a training step.
         passes = records + min(len(split.members) + len(split.nonmembers), pool) / 3
         job: Trajectory = self._once(
             ("trajectory", query.ref),
@@ -477,12 +495,12 @@ class _Planner:
         return job
 
     def _measure(
-        self, use: FormatUse, device: str, asked: Mapping[Role, Query], shadows: tuple[Query, ...], match: str
+        self, use: FormatUse, device: str, target_queries: Mapping[Role, Query], shadows: tuple[Query, ...], match: str
     ) -> Measure:
-        queries = tuple(dict.fromkeys((*asked.values(), *shadows)))
+        queries = tuple(dict.fromkeys((*target_queries.values(), *shadows)))
         threat = self.spec.threat
         views = tuple((view, tuple((query, self._view(query, view)) for query in queries)) for view in threat.views)
-        traces = self._traces(asked, shadows)
+        traces = self._traces(target_queries, shadows)
         job: Measure = self._once(
             ("measure", use.id, device, match),
             lambda: Measure(
@@ -490,8 +508,8 @@ class _Planner:
                     evidence=EvidenceSettings(
                         population=self.drawn,
                         seed=self.spec.seed,
-                        targets=tuple((role, asked[role]) for role in self.targets),
-                        nulls=tuple((role, asked[role]) for role in self.nulls),
+                        targets=tuple((role, target_queries[role]) for role in self.targets),
+                        nulls=tuple((role, target_queries[role]) for role in self.nulls),
                         shadows=shadows,
                         shadow_roles=tuple(self.shadows),
                         exposure=threat.exposure,

@@ -1,4 +1,4 @@
-"""What is refused before anything runs: unknown formats, missing toolchains, devices that cannot be reached."""
+"""Checks before anything runs: unknown formats, missing toolchains, devices that cannot be reached."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["preflight"]
 
 
 def preflight(spec: AuditSpec) -> None:
-    """Refuse what cannot work; a missing toolchain with its pip line."""
+    """Raise for anything that cannot work; for a missing toolchain with the pip command."""
     framework = framework_of(spec.model.recipe)
     if spec.recipe_known:
         require_checkpoint_fits(spec.model.recipe, spec.model.checkpoint)
@@ -25,13 +25,13 @@ def preflight(spec: AuditSpec) -> None:
                 f"{spec.model.precision}"
             )
         framework.versions()
-    found = {use.id: find_format(use, framework.kind, spec.artifact_of(use)) for use in spec.formats}
-    for name, one in found.items():
-        if spec.threat.exposure == "logits" and any(p.params.get("softmax") == "inside" for p in one.passes):
+    formats = {use.id: find_format(use, framework.kind, spec.artifact_of(use)) for use in spec.formats}
+    for name, resolved in formats.items():
+        if spec.threat.exposure == "logits" and any(p.params.get("softmax") == "inside" for p in resolved.passes):
             raise SpecError(
                 f"formats: '{name}' outputs probabilities; threat.exposure: logits needs a format that outputs logits"
             )
-        for step in one.passes:
+        for step in resolved.passes:
             find_pass(step.name).spec.versions()
-        find_runtime(one.runtime).spec.versions()
-    require_devices(spec, found)
+        find_runtime(resolved.runtime).spec.versions()
+    require_devices(spec, formats)

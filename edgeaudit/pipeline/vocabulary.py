@@ -1,4 +1,4 @@
-"""Every name that audit.yaml can use, for its JSON Schema: those of edgeaudit and of installed plugins."""
+"""Every name that audit.yaml can use, from edgeaudit and installed plugins, for its JSON Schema."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RECIPES: Mapping[str, str] = {
     "keras:resnet8": "ResNet-8 of MLPerf Tiny, in Keras",
     "keras:checkpoint": "the architecture of model.checkpoint, a .keras file",
 }
-"""Edgeaudit's own architectures; their modules import torch or TensorFlow, so their specs are not read here."""
+"""Edgeaudit's architectures; their specs are not read, since their modules import torch or TensorFlow."""
 
 _TYPES: Mapping[type, str] = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
@@ -51,7 +51,7 @@ def audit_schema_text() -> str:
 
 
 def vocabulary(*, plugins: bool) -> Vocabulary:
-    """The names. plugins: whether those of other packages are among them. No toolchain is imported."""
+    """The names. plugins: whether to include those of other packages. No toolchain is imported."""
     attacks = [_attack(name) for name in _names(ATTACKS, plugins=plugins)]
     profiles = profile_names() if plugins else _own_profiles()
     return {
@@ -107,7 +107,7 @@ def _pass(spec: PassSpec) -> Term:
 
 
 def _parameter(spec: PassSpec, name: str) -> JsonSchema:
-    """What `Pass.parameters` accepts: a value of the default's type, which is one of the choices if there are any."""
+    """What `Pass.parameters` accepts: a value of the default's type, and one of the choices if there are any."""
     default = spec.defaults[name]
     schema: JsonSchema = {} if default is None else {"default": default}
     if type(default) in _TYPES:
@@ -118,5 +118,5 @@ def _parameter(spec: PassSpec, name: str) -> JsonSchema:
 
 
 def _option(name: str, default: object) -> JsonSchema:
-    """A runtime checks its options when it opens a file; all have a batch size."""
+    """The schema of an option; runtimes check options when they open a file, and all have a batch size."""
     return {"default": default} | ({"type": "integer", "minimum": 1} if name == "batch" else {})

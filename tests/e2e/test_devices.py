@@ -131,7 +131,7 @@ def test_a_budget_is_kept_and_answered_queries_are_not_repeated(
         refused = bench.run("run", small, "--out", "out-budget", out="out-budget", env=env)
         assert refused.code == 2
         assert (
-            "devices.there.max_queries: the targets alone are asked about 632 records there, and 300" in refused.stderr
+            "devices.there.max_queries: the targets alone need 632 queries there, but only 300" in refused.stderr
         )
         slow = device(url, max_time=1e-6)
         first = bench.run(
