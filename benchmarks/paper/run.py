@@ -91,7 +91,10 @@ def _formats(plan: Plan, store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
     for planned in plan.formats:
         findings, folder = store.read(planned.measure).findings, store.folder(*planned.measure.ref)
         roles = [role for role, _ in planned.measure.settings.evidence.targets]
-        rows: list[Sequence[LeakageRow | TargetFigure]] = [findings.leakage, *(findings.targets[role] for role in roles[1:])]
+        rows: list[Sequence[LeakageRow | TargetFigure]] = [
+            findings.leakage,
+            *(findings.targets[role] for role in roles[1:]),
+        ]
         yield planned.use.id, _values(rows) | _at_coverage(folder, roles)
 
 
