@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.devices.registry import find_way
-from edgeaudit.devices.transport import EMULATED, Reach, Serving
+from edgeaudit.devices.registry import find_transport
+from edgeaudit.devices.transport import InferenceSession
+from edgeaudit.endpoint import EMULATED, Endpoint
 from edgeaudit.errors import EdgeAuditError
 from edgeaudit.filetypes.artifact import Artifact
 from edgeaudit.formats.presets import PassUse
@@ -76,22 +77,22 @@ def on_device(profile: str, served: Mapping[str, Artifact], setting: Setting) ->
     """The same under QEMU; says how fast."""
     begun = time.monotonic()
     folders = {name: one.folder for name, one in served.items()}
-    serving = find_way(Reach(EMULATED, profile)).serve(setting.runtime, folders, setting.options)
+    session = find_transport(Endpoint(EMULATED, profile)).serve(setting.runtime, folders, setting.options)
     started = time.monotonic()
     try:
-        found = {name: _asked(serving, name, one) for name, one in served.items()}
+        found = {name: _asked(session, name, one) for name, one in served.items()}
     finally:
-        serving.close()
+        session.close()
     rate = sum(len(answers) for answers in found.values()) / (time.monotonic() - started)
     print(f"<!-- {profile} {setting.name}: start {started - begun:.1f} s, {rate:.0f} records/s -->", flush=True)
     return found
 
 
-def _asked(serving: Serving, name: str, one: Artifact) -> Answers:
+def _asked(session: InferenceSession, name: str, one: Artifact) -> Answers:
     """Scaled and transposed here, by the code that does it for this machine's runtimes, and answered there."""
 
     def answer_all(_: object, native: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return serving.infer(name, native, "1")
+        return session.infer(name, native, "1")
 
     cls = find_runtime({"tflite": "litert", "onnx": "onnxruntime"}.get(one.manifest.kind, one.manifest.kind))
     far: Any = type("Far", (cls,), {"_open": lambda _: None, "_answer_all": answer_all})

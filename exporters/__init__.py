@@ -7,7 +7,7 @@ registries, so it refuses.
 if __name__ != "edgeaudit.exporters":
     raise ImportError("import this package as 'edgeaudit.exporters', not from the repository's top level")
 
-from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
+from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
 from edgeaudit.exporters.registry import find_pass, pass_specs
 
-__all__ = ["ExportJob", "Pass", "PassSpec", "Product", "find_pass", "pass_specs"]
+__all__ = ["ExportJob", "Pass", "PassResult", "PassSpec", "find_pass", "pass_specs"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
+from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
 from edgeaudit.exporters.litert import FILE, records_channels_last
 from edgeaudit.exporters.read_back import read_back
 from edgeaudit.host.quiet import quiet
@@ -19,7 +19,7 @@ __all__ = ["DynamicInt8", "Float16", "StaticInt8", "StaticInt16x8", "WeightOnlyI
 class _Quantise(Pass):
     """One of AEQ's recipes, applied to a float file."""
 
-    def _apply(self, job: ExportJob) -> Product:
+    def _apply(self, job: ExportJob) -> PassResult:
         with quiet():
             from ai_edge_quantizer import quantizer
 

@@ -25,7 +25,7 @@ from edgeaudit.settings import checked_settings
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["ExportJob", "Pass", "PassSpec", "Product"]
+__all__ = ["ExportJob", "Pass", "PassResult", "PassSpec", "Product"]
 
 _WEIGHTS = "model.safetensors"
 
@@ -176,7 +176,7 @@ class ExportJob:
 
 
 @dataclass(frozen=True)
-class Product:
+class PassResult:
     """What a pass made: a file in `workdir`, and, for deployable kinds, its input and output as the file has them.
 
     companions: names of further files in `workdir` that ship beside it.
@@ -190,6 +190,9 @@ class Product:
     notes: Mapping[str, Any] = field(default_factory=dict)
     companions: tuple[str, ...] = ()
     recipe: Recipe | None = None
+
+
+Product = PassResult  # the former name, for passes of other packages
 
 
 @contextmanager
@@ -229,7 +232,7 @@ class Pass(ABC):
         return self.spec.calibrates
 
     @final
-    def apply(self, job: ExportJob) -> Product:
+    def apply(self, job: ExportJob) -> PassResult:
         """Run the step; whatever the toolchain raises becomes a `ToolchainError` that names the pass.
 
         The process's random states are put back afterwards: importing litert-torch 0.10 draws from numpy's and
@@ -247,5 +250,5 @@ class Pass(ABC):
         return product
 
     @abstractmethod
-    def _apply(self, job: ExportJob) -> Product:
+    def _apply(self, job: ExportJob) -> PassResult:
         """Do the step: read `job.source`, write one file (and its companions) into `job.workdir`."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from edgeaudit.errors import ToolchainError
-from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
+from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
 from edgeaudit.recipes.base import Recipe, import_function
 
 __all__ = ["Distil", "student_recipe"]
@@ -52,7 +52,7 @@ class Distil(Pass):
         typical_seconds=0.1,
     )
 
-    def _apply(self, job: ExportJob) -> Product:
+    def _apply(self, job: ExportJob) -> PassResult:
         temperature, alpha = float(job.params["temperature"]), float(job.params["alpha"])
         if not temperature > 0:
             raise ToolchainError(f"the parameter 'temperature' is {temperature}; it is above 0")
@@ -68,7 +68,7 @@ class Distil(Pass):
         loss = distil_model(student, teacher, *job.training_records(), recipe, job.seed, temperature, alpha)
         sizes = [sum(parameter.numel() for parameter in module.parameters()) for module in (student, teacher)]
         notes = {"parameters": sizes[0], "teacher_parameters": sizes[1], "loss": loss}
-        return Product(job.save_weights(student.state_dict()), notes=notes, recipe=recipe)
+        return PassResult(job.save_weights(student.state_dict()), notes=notes, recipe=recipe)
 
 
 def student_recipe(teacher: Recipe, params: Mapping[str, Any]) -> Recipe:

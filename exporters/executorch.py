@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters import pt2e
-from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
+from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
 from edgeaudit.filetypes.artifact import TensorSpec
 from edgeaudit.host.quiet import quiet
 
@@ -44,7 +44,7 @@ class Export(Pass):
         typical_seconds=2.3,
     )
 
-    def _apply(self, job: ExportJob) -> Product:
+    def _apply(self, job: ExportJob) -> PassResult:
         with quiet():
             return _lowered(job.module_to_export(), job)
 
@@ -73,7 +73,7 @@ class StaticInt8(Pass):
         typical_seconds=6.0,
     )
 
-    def _apply(self, job: ExportJob) -> Product:
+    def _apply(self, job: ExportJob) -> PassResult:
         calibration = str(job.params["calibration"])
         records = job.calibration_records()
         with quiet():
@@ -113,7 +113,7 @@ class DynamicInt8(Pass):
         typical_seconds=3.0,
     )
 
-    def _apply(self, job: ExportJob) -> Product:
+    def _apply(self, job: ExportJob) -> PassResult:
         with quiet():
             import numpy as np
             from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
@@ -140,7 +140,7 @@ def _dynamic_shapes() -> Any:
     return ({0: Dim("batch", min=1, max=LARGEST_BATCH)},)
 
 
-def _lowered(module: nn.Module, job: ExportJob) -> Product:
+def _lowered(module: nn.Module, job: ExportJob) -> PassResult:
     """Write the module as .pte, and say what the file takes and answers."""
     import torch
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -158,7 +158,7 @@ def _lowered(module: nn.Module, job: ExportJob) -> Product:
     return _product(done.executorch_program, exported, job)
 
 
-def _product(program: Any, exported: torch.export.ExportedProgram, job: ExportJob) -> Product:
+def _product(program: Any, exported: torch.export.ExportedProgram, job: ExportJob) -> PassResult:
     """What the file says of itself; what it ends in is asked of the exported graph, as the file hides it in a blob."""
     (plan,) = program.execution_plan
     if len(plan.inputs) != 1 or len(plan.outputs) != 1:
@@ -170,7 +170,7 @@ def _product(program: Any, exported: torch.export.ExportedProgram, job: ExportJo
         raise ToolchainError(f"the file takes records of shape {entry.shape[1:]}, the model {job.input_shape}")
     if exit_.shape[1:] != (job.n_classes,):
         raise ToolchainError(f"the model answers shape {exit_.shape}, not [n, {job.n_classes}]")
-    return Product(_FILE, entry, exit_, softmax_inside=_ends_in_softmax(exported))
+    return PassResult(_FILE, entry, exit_, softmax_inside=_ends_in_softmax(exported))
 
 
 def _tensor_spec(name: str, plan: Any, index: int) -> TensorSpec:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from edgeaudit.errors import ToolchainError
-from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
+from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,7 +39,7 @@ class Finetune(Pass):
         typical_seconds=0.1,
     )
 
-    def _apply(self, job: ExportJob) -> Product:
+    def _apply(self, job: ExportJob) -> PassResult:
         epochs = int(job.params["epochs"])
         if epochs < 1:
             raise ToolchainError(f"the parameter 'epochs' is {epochs}; it is a whole number from 1")
@@ -48,7 +48,7 @@ class Finetune(Pass):
             job.train_on(module, epochs)
         weights = sum(w.numel() for w in _weights(module).values())
         file = job.save_weights(module.state_dict())
-        return Product(file, notes={"zeros": zeros, "weights": weights})
+        return PassResult(file, notes={"zeros": zeros, "weights": weights})
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters import pt2e
-from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
+from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
 from edgeaudit.exporters.read_back import read_back
 from edgeaudit.filetypes.tflite import unmatched_bias
 from edgeaudit.host.quiet import quiet
@@ -41,7 +41,7 @@ class Export(Pass):
         typical_seconds=1.4,
     )
 
-    def _apply(self, job: ExportJob) -> Product:
+    def _apply(self, job: ExportJob) -> PassResult:
         with quiet():
             module, shape = _as_tflite_takes_it(job.module_to_export(), job.input_shape)
             _convert(module, shape, job)
@@ -78,7 +78,7 @@ class Pt2eInt8(Pass):
         typical_seconds=2.7,
     )
 
-    def _apply(self, job: ExportJob) -> Product:
+    def _apply(self, job: ExportJob) -> PassResult:
         calibration = str(job.params["calibration"])
         if job.params["activations"] == "dynamic" or not job.params["per_channel"]:
             raise ToolchainError(

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgeaudit.errors import ToolchainError
-from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
+from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
 from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Prune(Pass):
         typical_seconds=0.3,
     )
 
-    def _apply(self, job: ExportJob) -> Product:
+    def _apply(self, job: ExportJob) -> PassResult:
         ratio, epochs = job.share("ratio"), int(job.params["epochs"])
         module = job.torch_module()
         names = list(module.state_dict())
@@ -60,7 +60,7 @@ class Prune(Pass):
         if list(state) != names:
             raise ToolchainError("the pruned model has other tensors than the model it was made from")
         file = job.save_weights(state)
-        return Product(file, notes=_verified_sparsity([state[name] for name in masked], ratio))
+        return PassResult(file, notes=_verified_sparsity([state[name] for name in masked], ratio))
 
 
 def _nncf() -> Any:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edgeaudit.exporters import onnx as onnx_exporter
 from edgeaudit.exporters import openvino as openvino_exporter
-from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
+from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
 from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 
 __all__ = ["CALIBRATIONS", "PRESETS", "OnnxInt8", "OpenVinoInt8", "settings"]
@@ -46,7 +46,7 @@ class OpenVinoInt8(Pass):
         typical_seconds=0.5,
     )
 
-    def _apply(self, job: ExportJob) -> Product:
+    def _apply(self, job: ExportJob) -> PassResult:
         records = job.calibration_records()
         with quiet(NO_TELEMETRY):
             import openvino
@@ -73,7 +73,7 @@ class OnnxInt8(Pass):
         typical_seconds=0.7,
     )
 
-    def _apply(self, job: ExportJob) -> Product:
+    def _apply(self, job: ExportJob) -> PassResult:
         records = job.calibration_records()
         with quiet(NO_TELEMETRY):
             import onnx

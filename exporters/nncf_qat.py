@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from edgeaudit.errors import ToolchainError
-from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
+from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
 from edgeaudit.exporters.finetune import zeros_kept
 from edgeaudit.exporters.nncf_ptq import CALIBRATIONS, PRESETS, settings
 from edgeaudit.host.quiet import NO_TELEMETRY, quiet
@@ -62,7 +62,7 @@ class QuantisationAware(Pass):
         typical_seconds=0.8,
     )
 
-    def _apply(self, job: ExportJob) -> Product:
+    def _apply(self, job: ExportJob) -> PassResult:
         epochs = int(job.params["epochs"])
         if epochs < 1:
             raise ToolchainError(f"the parameter 'epochs' is {epochs}; it is a whole number from 1")
@@ -78,7 +78,7 @@ class QuantisationAware(Pass):
         recipe = fake_quantised.recipe_of(job.torch_recipe(), weights, [rounding.spec for rounding in found.values()])
         kinds = [place.partition("_")[0] for place in found]
         notes = {"weights": kinds.count("pre"), "activations": kinds.count("post")}
-        return Product(job.save_weights(trained.state_dict()), notes=notes, recipe=recipe)
+        return PassResult(job.save_weights(trained.state_dict()), notes=notes, recipe=recipe)
 
 
 def _quantised(module: nn.Module, job: ExportJob) -> nn.Module:

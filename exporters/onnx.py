@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.errors import ToolchainError
-from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
+from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
 from edgeaudit.exporters.read_back import read_back
 from edgeaudit.host.quiet import quiet
 
@@ -43,7 +43,7 @@ class Export(Pass):
         typical_seconds=0.02,
     )
 
-    def _apply(self, job: ExportJob) -> Product:
+    def _apply(self, job: ExportJob) -> PassResult:
         inside = job.params["softmax"] == "inside"
         module = job.module_to_export()
         with quiet():
@@ -81,7 +81,7 @@ class DynamicInt8(Pass):
         typical_seconds=0.015,
     )
 
-    def _apply(self, job: ExportJob) -> Product:
+    def _apply(self, job: ExportJob) -> PassResult:
         with quiet():
             from onnxruntime.quantization import quantize_dynamic
 
@@ -113,7 +113,7 @@ class Float16(Pass):
         typical_seconds=0.02,
     )
 
-    def _apply(self, job: ExportJob) -> Product:
+    def _apply(self, job: ExportJob) -> PassResult:
         with quiet():
             import onnx
             from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -170,7 +170,7 @@ class StaticInt8(Pass):
         typical_seconds=0.035,
     )
 
-    def _apply(self, job: ExportJob) -> Product:
+    def _apply(self, job: ExportJob) -> PassResult:
         params, records = job.params, job.calibration_records()
         clips = params["calibration"] == "percentile"
         if not 50 < params["percentile"] <= 100:
@@ -228,7 +228,7 @@ def _reader(records: npt.NDArray[np.float32], name: str, batch: int) -> Any:
     return Reader()
 
 
-def product(job: ExportJob) -> Product:
+def product(job: ExportJob) -> PassResult:
     """What the file states of itself."""
     return read_back(job, "onnx", FILE)
 

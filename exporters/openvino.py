@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
+from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
 from edgeaudit.exporters.read_back import read_back
 from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 
@@ -48,7 +48,7 @@ class Export(Pass):
         """float16 where `weights` says so; else the weights stay what they were, also trained to be integers."""
         return "float16" if params["weights"] == "float16" else None
 
-    def _apply(self, job: ExportJob) -> Product:
+    def _apply(self, job: ExportJob) -> PassResult:
         inside, half = job.params["softmax"] == "inside", job.params["weights"] == "float16"
         module = job.module_to_export()
         with quiet(NO_TELEMETRY):
@@ -64,7 +64,7 @@ class Export(Pass):
             return save(model, job, half=half)
 
 
-def save(model: Any, job: ExportJob, *, half: bool = False) -> Product:
+def save(model: Any, job: ExportJob, *, half: bool = False) -> PassResult:
     """Write an `openvino.Model` into the job's folder, the same bytes for the same model; say what it is."""
     import openvino
 

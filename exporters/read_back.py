@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgeaudit.errors import ToolchainError
-from edgeaudit.exporters.base import ExportJob, Product
+from edgeaudit.exporters.base import ExportJob, PassResult
 from edgeaudit.filetypes.artifact import TensorSpec
 from edgeaudit.filetypes.base import fits
 from edgeaudit.filetypes.registry import find_filetype
@@ -15,7 +15,7 @@ from edgeaudit.filetypes.registry import find_filetype
 __all__ = ["read_back"]
 
 
-def read_back(job: ExportJob, kind: str, file: str, *, softmax_inside: bool | None = None) -> Product:
+def read_back(job: ExportJob, kind: str, file: str, *, softmax_inside: bool | None = None) -> PassResult:
     """The product of a pass, with what the file in `job.workdir` states of its input, output, softmax and companions.
 
     kind: the file type. softmax_inside: where the pass knows it better than the file.
@@ -33,7 +33,7 @@ def read_back(job: ExportJob, kind: str, file: str, *, softmax_inside: bool | No
         raise ToolchainError(f"the file takes records of shape {entry.shape[1:]}, the model {job.input_shape}")
     if answer.shape[1:] != (job.n_classes,):
         raise ToolchainError(f"the model answers shape {answer.shape}, not [n, {job.n_classes}]")
-    return Product(
+    return PassResult(
         file,
         replace(entry, layout=layouts[0]),
         answer,

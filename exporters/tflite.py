@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.errors import ToolchainError
-from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
+from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
 from edgeaudit.exporters.read_back import read_back
 from edgeaudit.host.quiet import quiet
 
@@ -63,7 +63,7 @@ class Convert(Pass):
         """Only full-integer files have ranges."""
         return params["precision"] in _STATIC
 
-    def _apply(self, job: ExportJob) -> Product:
+    def _apply(self, job: ExportJob) -> PassResult:
         from edgeaudit.host.tensorflow import tensorflow
         from edgeaudit.recipes.keras_models import keras, load_keras
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeaudit.errors import ToolchainError
-from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
+from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
 from edgeaudit.host.quiet import quiet
 from edgeaudit.recipes.base import Recipe
 
@@ -66,7 +66,7 @@ class Structured(Pass):
         typical_seconds=0.3,
     )
 
-    def _apply(self, job: ExportJob) -> Product:
+    def _apply(self, job: ExportJob) -> PassResult:
         ratio, epochs, round_to = job.share("ratio"), int(job.params["epochs"]), int(job.params["round_to"])
         if round_to < 1:
             raise ToolchainError(f"the parameter 'round_to' is {round_to}; it is 1 or more")
@@ -83,7 +83,7 @@ class Structured(Pass):
             raise ToolchainError("the pruned model has other tensors than the model it was made from")
         file = job.save_weights(module.state_dict())
         _require_rebuilt(module, recipe, job.workdir / file)
-        return Product(file, notes=notes, recipe=recipe)
+        return PassResult(file, notes=notes, recipe=recipe)
 
 
 def _prune(module: nn.Module, ratio: float, round_to: int, job: ExportJob) -> tuple[int, int]:

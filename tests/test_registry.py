@@ -13,10 +13,11 @@ import pytest
 from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, Scores
 from edgeaudit.attacks.registry import ATTACKS
 from edgeaudit.config.devices import DeviceSpec
-from edgeaudit.devices.registry import TRANSPORTS, find_way
-from edgeaudit.devices.transport import Reach, TransportSpec, Way
+from edgeaudit.devices.registry import TRANSPORTS, find_transport
+from edgeaudit.devices.transport import Transport, TransportSpec
+from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import AttackError, DataError, DeviceError, MissingToolchain, ToolchainError
-from edgeaudit.exporters.base import ExportJob, Pass, PassSpec, Product
+from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
 from edgeaudit.exporters.registry import PASSES
 from edgeaudit.filetypes.registry import FILETYPES
 from edgeaudit.graph.registry import EXECUTORS
@@ -52,7 +53,7 @@ class Loud(Attack):
 class Crash(Pass):
     spec: ClassVar[PassSpec] = PassSpec("crash.pass", "", ("no-such-package",), "torch", "torch", "ends its process")
 
-    def _apply(self, job: ExportJob) -> Product:
+    def _apply(self, job: ExportJob) -> PassResult:
         raise AssertionError
 
 
@@ -83,7 +84,7 @@ class Linear(Architecture):
         return nn.Linear(input_shape[0], n_classes)
 
 
-class Carrier(Way):
+class Carrier(Transport):
     spec: ClassVar[TransportSpec] = TransportSpec("pigeon", "pigeon://loft", "by hand")
 
     def facts(self, runtime: str) -> dict[str, Any]:
@@ -198,8 +199,10 @@ def test_another_packages_architecture_is_built_by_name(offered: Offer) -> None:
 
 def test_another_packages_transport_is_found_by_its_scheme(offered: Offer) -> None:
     offered(("pigeon", Carrier))
-    assert isinstance(find_way(Reach("pigeon://loft")), Carrier)
+    assert isinstance(find_transport(Endpoint("pigeon://loft")), Carrier)
     assert DeviceSpec(via="pigeon://loft").via == "pigeon://loft"
     for via in ("pigeon", "telnet://board", "http", "emulated://x", ""):
-        with pytest.raises(DeviceError, match=r"names no known transport.*emulated, ssh://.*, pigeon://loft"):
-            find_way(Reach(via))
+        with pytest.raises(
+            DeviceError, match=r"is not an address of a known transport.*emulated, ssh://.*, pigeon://loft"
+        ):
+            find_transport(Endpoint(via))

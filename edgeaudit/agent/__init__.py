@@ -1,7 +1,7 @@
-"""The agent: a small program that serves artifacts over the Open Inference Protocol v2. docs/agent.md tells how.
+"""The agent: a small program that serves artifacts over the Open Inference Protocol v2 (see docs/agent.md).
 
-It runs on the device: Python 3.9 or later, its standard library, numpy and one runtime, and nothing else of edgeaudit
-than what `edgeaudit.devices.agent_file` packs.
+It runs on the device with Python 3.9 or later, numpy and one runtime, and only the modules of edgeaudit that
+`edgeaudit.devices.agent_file` packs.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from collections.abc import Mapping
 
 __all__ = ["LEAST_TOKEN", "LONGEST_LEASE", "MAX_BODY", "RUNTIMES"]
 
-# Here, because `--help` answers without numpy.
+# Defined here, so that `--help` works without numpy.
 
 LEAST_TOKEN = 16
-"""Characters of a token."""
+"""Minimum length of a token, in characters."""
 
 LONGEST_LEASE = 30 * 86_400
-"""Seconds that an agent may be left alone for."""
+"""Longest lease, in seconds."""
 
 MAX_BODY = 64 * 1024 * 1024
-"""Bytes of a request's body, unless told otherwise."""
+"""Default limit of a request's body, in bytes."""
 
 RUNTIMES: Mapping[str, tuple[str, str]] = {
     "executorch": ("edgeaudit.runtimes.executorch", "ExecuTorch"),
@@ -28,4 +28,4 @@ RUNTIMES: Mapping[str, tuple[str, str]] = {
     "openvino": ("edgeaudit.runtimes.openvino", "OpenVino"),
     "tflite-runtime": ("edgeaudit.runtimes.tflite_runtime", "TfliteRuntime"),
 }
-"""Name -> module, class: the runtimes as they are on the device itself."""
+"""Name -> (module, class) of the device-side runtimes."""

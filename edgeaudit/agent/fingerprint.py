@@ -1,4 +1,4 @@
-"""What the agent tells of the machine it runs on, as far as it changes a runtime's answers."""
+"""The properties of the machine that can change a runtime's outputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BUILD = "build.json"
 
 
 def agent_version() -> str:
-    """Edgeaudit's version, and with it the first digits of the SHA-256 of the agent's sources where it was packed."""
+    """Edgeaudit's version; in a zipapp followed by the first digits of the SHA-256 of its sources."""
     try:
         packed = pkgutil.get_data(__package__, BUILD)
     except OSError:
@@ -35,7 +35,7 @@ def agent_version() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """The part of it that is known without a runtime."""
+    """The part of the fingerprint that needs no runtime."""
     return {
         "machine": platform.machine(),
         "cpu": cpu_name(),
@@ -46,15 +46,15 @@ def machine() -> dict[str, Any]:
     }
 
 
-def fingerprint(runtime: str, models: Mapping[str, Served], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything by which two devices that answer differently can be told apart.
+def fingerprint(runtime: str, models: Mapping[str, Served], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that distinguishes devices whose outputs differ.
 
-    given: options of the runtime; with models, those that hold for the first count.
-    threads: that a runtime computes with; cores: that this process may use.
+    options: of the runtime; if models are served, the first model's options are used instead. In the result, threads is
+    the number that a runtime uses, and cores the number available to this process.
     """
     spec = runtime_class(runtime).spec
     first = next(iter(models.values()), None)
-    options = dict(first.runtime.options if first is not None else given)
+    options = first.runtime.options if first is not None else options
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "agent": agent_version(),

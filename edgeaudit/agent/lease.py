@@ -1,7 +1,7 @@
-"""An agent that outlives the connection which started it, and ends by itself when nobody asks any more.
+"""A background agent that outlives the connection that started it, and exits when it is no longer used.
 
-On a board behind a network the connection may be cut at any time and may never come back. So the agent is no child of
-it: it has a session of its own, and a lease that every question renews.
+The network connection to a board may be lost at any time, and for good. So the agent runs in its own process session,
+independent of the connection, with a lease that every request renews.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _PAUSE = 0.1
 
 
 class Home:
-    """The folder that a leased agent lies in, and whose lock says that it runs.
+    """The folder of a background agent; its lock is held while the agent runs.
 
-    remove: whether the folder goes when the agent ends. Only a folder with a lock file, which whoever made it for an
-    agent put there, is ever removed. Raises `DeviceError` for another, and where an agent runs in it.
+    remove: whether to remove the folder when the agent exits. Only a folder with a lock file, which marks it as created
+    for an agent, is ever removed. Raises `DeviceError` for any other, and if an agent already runs in it.
     """
 
     def __init__(self, folder: Path, *, remove: bool) -> None:
@@ -40,45 +40,45 @@ class Home:
         self.remove = remove
         if not (folder / LOCK).is_file():
             if remove:
-                raise DeviceError(f"--remove: {folder} was not made for an agent (it has no {LOCK}), so it stays")
+                raise DeviceError(f"--remove: {folder} was not created for an agent (it has no {LOCK}), so it is kept")
             return
-        held = hold(folder)
-        if held is None:
-            raise DeviceError(f"an agent runs in {folder} already")
-        self._lock = held  # open as long as this process lives
-        self.tell({"pid": os.getpid()})  # so that it can be ended while it still starts
+        lock = hold(folder)
+        if lock is None:
+            raise DeviceError(f"an agent already runs in {folder}")
+        self._lock = lock  # stays open until this process exits
+        self.write_status({"pid": os.getpid()})  # so that it can be stopped during start-up
 
-    def tell(self, about: dict[str, Any]) -> None:
-        """Write who runs here into the lock file."""
+    def write_status(self, about: dict[str, Any]) -> None:
+        """Write the agent's status into the lock file."""
         if (self.folder / LOCK).is_file():
             (self.folder / LOCK).write_text(json.dumps(about), encoding="utf-8")
 
     def leave(self) -> None:
-        """Remove the folder where that was wanted."""
+        """Remove the folder if requested."""
         for _ in range(_REMOVALS if self.remove else 0):
             shutil.rmtree(self.folder, ignore_errors=True)
             if not self.folder.exists():
                 return
-            time.sleep(_PAUSE)  # some runtime's thread has just written something
+            time.sleep(_PAUSE)  # a runtime's thread has just written a file
 
 
-def detach(say: TextIO) -> TextIO:
-    """Go on as a process of its own. Returns where it announces itself; the caller's process ends in here.
+def detach(announcements: TextIO) -> TextIO:
+    """Continue as a background process. Returns the stream for its announcement; the calling process exits here.
 
-    Two forks and a session between them. A fork needs nothing of the system that emulation lacks, where starting
-    `sys.executable` does: under QEMU's user mode the kernel cannot execute it. Nothing that has threads may be imported
-    before. The first process passes on what is announced, so that whoever waits for it learns how the start went.
+    Forks twice, with a new session in between. Forking works under QEMU user-mode emulation, where starting
+    `sys.executable` fails because the kernel cannot execute it. No module that starts threads may be imported before.
+    The first process relays the announcement, so that its caller learns whether the start succeeded.
     """
     reading, writing = os.pipe()
     if child := os.fork():
         os.close(writing)
         os.waitpid(child, 0)
-        _relay(reading, say)
+        _relay(reading, announcements)
     os.close(reading)
     os.setsid()
     if os.fork():
         os._exit(0)
-    say.close()
+    announcements.close()
     os.chdir("/")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -87,7 +87,7 @@ def detach(say: TextIO) -> TextIO:
 
 
 def serve_leased(server: AgentServer, seconds: float, home: Home) -> NoReturn:
-    """Serve until nobody who has the token asked for that long, or until SIGTERM; does not return."""
+    """Serve until no authorized request came for that long, or until SIGTERM; does not return."""
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -96,28 +96,28 @@ def serve_leased(server: AgentServer, seconds: float, home: Home) -> NoReturn:
         pass
     server.socket.close()
     home.leave()
-    os._exit(0)  # whatever is being computed has nobody to go to
+    os._exit(0)  # drop requests in progress: their clients are gone
 
 
 def silence() -> None:
-    """Let go of standard output and error: an ssh session lasts as long as somebody holds them."""
+    """Redirect standard output and error to /dev/null: an ssh session stays open as long as a process holds them."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(nothing, stream)
     os.close(nothing)
 
 
-def _relay(reading: int, say: TextIO) -> NoReturn:
-    """Pass on the announcement and end, with the agent where nobody is left to hear it."""
+def _relay(reading: int, announcements: TextIO) -> NoReturn:
+    """Relay the announcement and exit; stop the agent if the caller is gone."""
     with os.fdopen(reading, "rb") as pipe:
         line = pipe.readline(_RELAY_LIMIT)
     try:
         about = json.loads(line)
     except ValueError:
-        about = {"error": "the agent ended before it served", "type": "DeviceError"}
+        about = {"error": "the agent exited before serving", "type": "DeviceError"}
     try:
-        say.write(json.dumps(about) + "\n")
-        say.flush()
+        announcements.write(json.dumps(about) + "\n")
+        announcements.flush()
     except OSError:
         if "pid" in about:
             os.kill(about["pid"], signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What the agent serves: artifacts, each opened by a runtime, under a name."""
+"""The agent's models: artifacts, each opened by a runtime, under a name."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from edgeaudit.runtimes.base import Runtime
 __all__ = ["TURN", "Served", "open_artifacts", "runtime_class"]
 
 TURN = threading.Lock()
-"""Held by whoever uses a runtime: an interpreter has one set of buffers, and the terminal that some are kept from
-talking to (`runtimes/quiet.py`) is the whole process's."""
+"""Lock for all calls of runtimes: an interpreter has one set of buffers, and the redirection of the terminal
+(`host/quiet.py`) is global to the process."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def runtime_class(name: str) -> type[Runtime]:
-    """The runtime called `name`. Its package is not imported yet."""
+    """The runtime called `name`. Does not import its package."""
     module, cls = RUNTIMES[name]
-    found: type[Runtime] = getattr(importlib.import_module(module), cls)
-    return found
+    loaded: type[Runtime] = getattr(importlib.import_module(module), cls)
+    return loaded
 
 
 class Served:
-    """One artifact in its runtime. Requests take turns, also those for different artifacts.
+    """One artifact, opened by its runtime. Requests are serialized, also across artifacts.
 
-    answered: records that the runtime was asked, each time that it was.
+    answered: records passed to the runtime, repetitions included.
     """
 
     VERSION = "1"
@@ -60,42 +60,44 @@ class Served:
         }
 
     def infer(self, inputs: Mapping[str, npt.NDArray[Any]]) -> tuple[str, npt.NDArray[Any]]:
-        """(name, values) of the output. `ProtocolError` where the inputs are not what the file takes."""
-        given = self._taken(inputs)
+        """(name, values) of the output. `ProtocolError` if the inputs do not match the file's."""
+        tensor = self._checked(inputs)
         with TURN:
-            self.answered += len(given)
-            return self.runtime.artifact.manifest.output.name, self.runtime.ask(given)
+            self.answered += len(tensor)
+            return self.runtime.artifact.manifest.output.name, self.runtime.ask(tensor)
 
     def time(
         self, inputs: Mapping[str, npt.NDArray[Any]], repetitions: int, seconds: float
     ) -> tuple[list[float], float]:
         """Milliseconds of calls with one batch, and their CPU share (`quality.latency.take_times`)."""
-        given = self._taken(inputs)
-        if len(given) != self.runtime.batch:
-            raise ProtocolError(f"the model '{self.name}' is timed with {self.runtime.batch} records, not {len(given)}")
+        tensor = self._checked(inputs)
+        if len(tensor) != self.runtime.batch:
+            raise ProtocolError(
+                f"the model '{self.name}' must be timed with {self.runtime.batch} records, not {len(tensor)}"
+            )
         with TURN:
-            return take_times(self.runtime.bare_call(given), repetitions, seconds)
+            return take_times(self.runtime.bare_call(tensor), repetitions, seconds)
 
-    def _taken(self, inputs: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        """The one tensor, which the file takes."""
-        wanted = self.runtime.artifact.manifest.input
-        if set(inputs) != {wanted.name}:
-            raise ProtocolError(f"the model '{self.name}' takes the tensor '{wanted.name}', not {sorted(inputs)}")
-        given = inputs[wanted.name]
-        if given.dtype != np.dtype(wanted.dtype):
+    def _checked(self, inputs: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        """The only tensor, checked against the file's input."""
+        expected = self.runtime.artifact.manifest.input
+        if set(inputs) != {expected.name}:
+            raise ProtocolError(f"the model '{self.name}' takes the tensor '{expected.name}', not {sorted(inputs)}")
+        tensor = inputs[expected.name]
+        if tensor.dtype != np.dtype(expected.dtype):
             raise ProtocolError(
-                f"the tensor '{wanted.name}' of '{self.name}' is {datatype_of(wanted.dtype)}, not "
-                f"{datatype_of(given.dtype)}"
+                f"the tensor '{expected.name}' of '{self.name}' is {datatype_of(expected.dtype)}, not "
+                f"{datatype_of(tensor.dtype)}"
             )
-        if given.shape[1:] != wanted.shape[1:] or given.ndim == 0 or len(given) == 0:
+        if tensor.shape[1:] != expected.shape[1:] or tensor.ndim == 0 or len(tensor) == 0:
             raise ProtocolError(
-                f"the tensor '{wanted.name}' of '{self.name}' has the shape {list(wanted.shape)}, where -1 is 1 or "
-                f"more, not {list(given.shape)}"
+                f"the tensor '{expected.name}' of '{self.name}' has the shape {list(expected.shape)}, where -1 is any "
+                f"length from 1, not {list(tensor.shape)}"
             )
-        return given
+        return tensor
 
     def facts(self) -> dict[str, Any]:
-        """What of this artifact decides its answers."""
+        """The properties of this artifact that decide its outputs."""
         manifest = self.runtime.artifact.manifest
         return {
             "file": manifest.file,
@@ -109,10 +111,10 @@ class Served:
 
 
 def open_artifacts(runtime: str, options: Mapping[str, Any], folders: Mapping[str, Path]) -> dict[str, Served]:
-    """Name -> the artifact in that folder, opened. The runtime and its options are checked without any folder, too.
+    """Open artifacts: name -> the model in that folder. Checks the runtime and its options even without folders.
 
-    Raises `ArtifactError` for a name that is none, for a folder without a manifest, for a file that is not the one that
-    its manifest describes, and for what the runtime refuses.
+    Raises `ArtifactError` for an invalid name, a folder without a manifest, a file that does not match its manifest,
+    and a file that the runtime rejects.
     """
     cls = runtime_class(runtime)
     cls.spec.versions()
@@ -120,7 +122,7 @@ def open_artifacts(runtime: str, options: Mapping[str, Any], folders: Mapping[st
     served: dict[str, Served] = {}
     for name, folder in folders.items():
         if not _NAME.fullmatch(name):
-            raise ArtifactError(f"'{name}' is no name for a model; take letters, digits, '.', '_' and '-'")
+            raise ArtifactError(f"'{name}' is not a valid model name; use letters, digits, '.', '_' and '-'")
         try:
             artifact = Artifact.load(folder)
         except (OSError, ValueError, KeyError, TypeError) as exc:

@@ -1,7 +1,7 @@
-"""The agent's HTTP server: who may ask, how much, and that nothing which is sent ends it.
+"""The agent's HTTP server: authorization, limits, and robustness against any request.
 
-It listens on the loopback interface only. Every request, health included, needs the token. Sizes are judged by the
-headers, before a body is read; time and the number of connections are bounded.
+It listens on the loopback interface only. Every request, health checks included, needs the token. Sizes are checked in
+the headers, before a body is read; time and the number of connections are limited.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ _CONNECTIONS = 16
 _IDLE_SECONDS = 60.0
 _DRAIN_SECONDS = 2.0
 _MOST_JSON = 8 << 20
-"""Bytes of JSON, whose numbers take thirteen times as much memory while they are read: 60 MB took 790 (Python 3.9)."""
+"""Limit of the JSON in a request, in bytes. Parsing takes thirteen times as much memory: 790 MB for 60 MB (Python
+3.9)."""
 _HEAD_LENGTH = "Inference-Header-Content-Length"
 
 
 class _Refusal(Exception):
-    """An answer that is none, with its status."""
+    """An HTTP error response."""
 
     def __init__(self, status: HTTPStatus, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -42,9 +43,9 @@ class _Refusal(Exception):
 
 
 class AgentServer(ThreadingHTTPServer):
-    """A thread for each connection, of which there are few at a time.
+    """An HTTP server with a thread per connection and a limited number of connections.
 
-    port: 0 takes a free one. max_body: bytes. `url` is where it is once made; `serve_forever` serves.
+    port: 0 for any free port. max_body: bytes. The constructor binds to `url`; `serve_forever` serves.
     """
 
     daemon_threads = True
@@ -52,53 +53,53 @@ class AgentServer(ThreadingHTTPServer):
 
     def __init__(self, routes: Routes, token: str, port: int = 0, max_body: int = MAX_BODY) -> None:
         if len(token) < LEAST_TOKEN:
-            raise ValueError(f"a token has {LEAST_TOKEN} characters or more")
+            raise ValueError(f"a token must have at least {LEAST_TOKEN} characters")
         self.routes = routes
         self.token = token.encode()
         self.max_body = max_body
-        self._room = threading.BoundedSemaphore(_CONNECTIONS)
-        self._turn = threading.Lock()
-        self._under_way = 0
-        self._asked = time.monotonic()
+        self._slots = threading.BoundedSemaphore(_CONNECTIONS)
+        self._lock = threading.Lock()
+        self._in_progress = 0
+        self._last_request = time.monotonic()
         super().__init__(("127.0.0.1", port), _Handler)
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL it listens on."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def idle_seconds(self) -> float:
-        """For how long nobody who has the token asked; 0 while an answer is being made."""
-        with self._turn:
-            return 0.0 if self._under_way else time.monotonic() - self._asked
+        """Seconds since the last authorized request; 0 while one is in progress."""
+        with self._lock:
+            return 0.0 if self._in_progress else time.monotonic() - self._last_request
 
     def begin(self) -> None:
-        """Somebody with the token asks."""
-        with self._turn:
-            self._under_way += 1
+        """An authorized request starts."""
+        with self._lock:
+            self._in_progress += 1
 
     def end(self) -> None:
-        """That was answered, or given up."""
-        with self._turn:
-            self._under_way -= 1
-            self._asked = time.monotonic()
+        """An authorized request is completed or abandoned."""
+        with self._lock:
+            self._in_progress -= 1
+            self._last_request = time.monotonic()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection in a thread; refuse it where there are too many."""
-        if self._room.acquire(blocking=False):
+        """Serve a connection in a thread; refuse it if there are too many."""
+        if self._slots.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """The thread of a connection."""
+        """Runs in the thread of a connection."""
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._room.release()
+            self._slots.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  socketserver's
-        """A connection that broke is no news; anything else goes to standard error, and the agent serves on."""
+        """Ignore broken connections; print anything else to standard error and continue to serve."""
         if not isinstance(sys.exc_info()[1], OSError):
             traceback.print_exc()
 
@@ -107,16 +108,16 @@ class _Handler(BaseHTTPRequestHandler):
     server: AgentServer
     protocol_version = "HTTP/1.1"
     timeout = _IDLE_SECONDS
-    disable_nagle_algorithm = True  # a small answer would wait for the acknowledgement of the one before
+    disable_nagle_algorithm = True  # a small response would wait for the acknowledgement of the previous one
 
     _unread = True
-    """Whether a body may follow that was not read."""
+    """Whether an unread body may follow."""
 
-    _let_in = False
-    """Whether this request had the token."""
+    _authorized = False
+    """Whether this request had a valid token."""
 
     def version_string(self) -> str:
-        """Of Python's version nothing."""
+        """Do not reveal Python's version."""
         return "edgeaudit-agent"
 
     def do_GET(self) -> None:
@@ -150,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
         infer = self.server.routes.find_post(self.path)
         head_bytes = self.headers.get(_HEAD_LENGTH)
         if head_bytes is not None and not _is_count(head_bytes):
-            raise _Refusal(HTTPStatus.BAD_REQUEST, f"{_HEAD_LENGTH} is {head_bytes!r}, which is no number of bytes")
+            raise _Refusal(HTTPStatus.BAD_REQUEST, f"{_HEAD_LENGTH} is {head_bytes!r}, not a number of bytes")
         length = self._body_length()
         _require_little_json(length if head_bytes is None else int(head_bytes))
         body = self.rfile.read(length)
@@ -160,40 +161,44 @@ class _Handler(BaseHTTPRequestHandler):
         return infer(body, None if head_bytes is None else int(head_bytes))
 
     def _require_token(self) -> None:
-        given = self.headers.get_all("Authorization", [])
-        if not given:
-            raise _Refusal(HTTPStatus.UNAUTHORIZED, "a token is needed", {"WWW-Authenticate": "Bearer"})
-        scheme, _, token = given[0].partition(" ")
-        right = hmac.compare_digest(token.strip().encode("utf-8", "replace"), self.server.token)
-        if len(given) > 1 or scheme.lower() != "bearer" or not right:
-            raise _Refusal(HTTPStatus.FORBIDDEN, "this is not the token")
-        if not self._let_in:
-            self._let_in = True
+        values = self.headers.get_all("Authorization", [])
+        if not values:
+            raise _Refusal(HTTPStatus.UNAUTHORIZED, "a token is required", {"WWW-Authenticate": "Bearer"})
+        scheme, _, token = values[0].partition(" ")
+        valid = hmac.compare_digest(token.strip().encode("utf-8", "replace"), self.server.token)
+        if len(values) > 1 or scheme.lower() != "bearer" or not valid:
+            raise _Refusal(HTTPStatus.FORBIDDEN, "the token is invalid")
+        if not self._authorized:
+            self._authorized = True
             self.server.begin()
 
     def handle_one_request(self) -> None:
-        """http.server's; tells the server when one that was let in is over."""
+        """As in http.server; also tells the server when an authorized request ends."""
         try:
             super().handle_one_request()
         finally:
-            if self._let_in:
-                self._let_in = False
+            if self._authorized:
+                self._authorized = False
                 self.server.end()
 
     def _body_length(self) -> int:
         if "Transfer-Encoding" in self.headers:
-            raise _Refusal(HTTPStatus.LENGTH_REQUIRED, "a body has a Content-Length here, and no Transfer-Encoding")
+            raise _Refusal(
+                HTTPStatus.LENGTH_REQUIRED, "a body needs a Content-Length; Transfer-Encoding is not supported"
+            )
         if self.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise _Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a body is not compressed here")
+            raise _Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "compressed bodies are not supported")
         lengths = self.headers.get_all("Content-Length", [])
         if not lengths:
             raise _Refusal(HTTPStatus.LENGTH_REQUIRED, "a POST needs a Content-Length")
         if len(lengths) > 1 or not _is_count(lengths[0]):
-            raise _Refusal(HTTPStatus.BAD_REQUEST, f"the Content-Length {', '.join(lengths)!r} is no number of bytes")
+            raise _Refusal(
+                HTTPStatus.BAD_REQUEST, f"the Content-Length {', '.join(lengths)!r} is not a number of bytes"
+            )
         if int(lengths[0]) > self.server.max_body:
             raise _Refusal(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"the body has {lengths[0]} bytes, and {self.server.max_body} are the most that is taken",
+                f"the body has {lengths[0]} bytes; the limit is {self.server.max_body}",
             )
         return int(lengths[0])
 
@@ -203,11 +208,11 @@ class _Handler(BaseHTTPRequestHandler):
             answer = make()
         except (_Refusal, ProtocolError) as exc:
             self._refuse(_as_refusal(exc))
-        except EdgeAuditError as exc:  # of the runtime: the request was right
+        except EdgeAuditError as exc:  # from the runtime: the request was valid
             self._refuse(_Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, str(exc)))
         except OSError:
             raise  # the connection is gone
-        except Exception as exc:  # noqa: BLE001  a server's edge: one request's failure ends nothing but its answer
+        except Exception as exc:  # noqa: BLE001  a failed request must not stop the server
             traceback.print_exc()
             self._refuse(_Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, f"unexpected {type(exc).__name__}: {exc}"))
         else:
@@ -216,7 +221,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.OK, answer.body, headers, "application/octet-stream" if binary else _JSON)
 
     def _refuse(self, refusal: _Refusal) -> None:
-        if self._unread:  # what follows on this connection is the body, and no request
+        if self._unread:  # the body follows on this connection, not a request
             self.close_connection = True
         body = json.dumps({"error": str(refusal)}).encode()
         self._send(refusal.status, body, refusal.headers, _JSON)
@@ -234,19 +239,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _drain(self) -> None:
-        """Throw away some of a refused body: a close with bytes unread resets the connection, answer and all."""
-        ends = time.monotonic() + _DRAIN_SECONDS
-        left = self.server.max_body
+        """Discard part of a refused body: closing with unread bytes resets the connection and loses the response."""
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        remaining = self.server.max_body
         try:
             self.connection.shutdown(socket.SHUT_WR)
             self.connection.settimeout(_DRAIN_SECONDS / 4)
-            while left > 0 and time.monotonic() < ends and (block := self.rfile.read1(1 << 16)):
-                left -= len(block)
+            while remaining > 0 and time.monotonic() < deadline and (block := self.rfile.read1(1 << 16)):
+                remaining -= len(block)
         except OSError:
             return
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What http.server itself refuses (a request line that is none, too many headers, other methods), as JSON."""
+        """Errors of http.server itself (malformed request line, too many headers, other methods), as JSON."""
         self._unread = False
         self.close_connection = True
         if not hasattr(self, "command") or self.command is None:
@@ -254,7 +259,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._refuse(_Refusal(HTTPStatus(code), message or explain or HTTPStatus(code).phrase))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  http.server's name
-        """Say nothing: a line for each query would fill a board's disk."""
+        """Log nothing: a line per request would fill a board's disk."""
 
 
 _JSON = "application/json"
@@ -264,7 +269,7 @@ def _require_little_json(size: int) -> None:
     if size > _MOST_JSON:
         raise _Refusal(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"the JSON of a request has {size} bytes, and {_MOST_JSON} are the most that is taken; tensors go as bytes",
+            f"the JSON of a request has {size} bytes; the limit is {_MOST_JSON}; send tensors as bytes",
         )
 
 

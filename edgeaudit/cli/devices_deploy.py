@@ -27,8 +27,8 @@ from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, RunError, d
 from edgeaudit.runtimes.registry import default_runtime
 
 if TYPE_CHECKING:
-    from edgeaudit.devices.ssh.transport import SshServing
-    from edgeaudit.devices.transport import Reach
+    from edgeaudit.devices.ssh.transport import SshSession
+    from edgeaudit.endpoint import Endpoint
     from edgeaudit.filetypes.artifact import Kind
 
 __all__ = ["deploy"]
@@ -90,20 +90,20 @@ def deploy(  # noqa: PLR0913  typer reads the options of a command from its argu
 
     With --keep this command ends at once, and the device goes on; it stops by itself when nobody asks for 30 days.
     """
-    from edgeaudit.devices.transport import Reach
+    from edgeaudit.endpoint import Endpoint
 
     require_address(to)
     console = Console(highlight=False, soft_wrap=True)
     if stop:
-        _stop(console, Reach(to, profile, python), keep=keep)
+        _stop(console, Endpoint(to, profile, python), keep=keep)
         return
     if not what:
         raise DeviceError("name the folder of an artifact or of a run, or say --stop")
     load = _load(what, runtime, options, formats or [], store)
     if keep:
-        _leave(console, Reach(to, profile, python, keep=True), load)
+        _leave(console, Endpoint(to, profile, python, keep=True), load)
     else:
-        _hold(console, Reach(to, profile, python), load)
+        _hold(console, Endpoint(to, profile, python), load)
 
 
 def _load(what: Sequence[str], runtime: str | None, options: str, formats: Sequence[str], store: Path) -> _Load:
@@ -172,42 +172,42 @@ def json_object(text: str) -> dict[str, Any]:
     return found
 
 
-def _hold(console: Console, reach: Reach, load: _Load) -> None:
+def _hold(console: Console, endpoint: Endpoint, load: _Load) -> None:
     """Serve until Ctrl-C or SIGTERM, through cuts of the connection."""
-    from edgeaudit.devices.ssh.transport import SshWay
+    from edgeaudit.devices.ssh.transport import SshTransport
 
     with _ended_by_signals():
-        serving = SshWay(reach).serve(load.runtime, load.artifacts, load.options)
+        session = SshTransport(endpoint).serve(load.runtime, load.artifacts, load.options)
         try:
             with tempfile.TemporaryDirectory(prefix="edgeaudit-") as folder:
-                token = _write_token(Path(folder) / "token", serving.token)
-                console.print(f"{reach.via} serves {_names(load)}; Ctrl-C ends it", markup=False)
-                _print_use(console, serving.client.url, token, load)
-                _watch(console, serving, token)
+                token = _write_token(Path(folder) / "token", session.token)
+                console.print(f"{endpoint.via} serves {_names(load)}; Ctrl-C ends it", markup=False)
+                _print_use(console, session.client.url, token, load)
+                _watch(console, session, token)
         except KeyboardInterrupt:
             console.print("ending; what was copied is removed")
         finally:
-            serving.close()
+            session.close()
 
 
-def _watch(console: Console, serving: SshServing, token: Path) -> None:
+def _watch(console: Console, session: SshSession, token: Path) -> None:
     """Keep the lease alive, and the tunnel there."""
     while True:
         time.sleep(_LOOK_SECONDS)
         try:
-            serving.client.live()
+            session.client.live()
         except DeviceLost as exc:
             console.print(f"{exc}; trying again", markup=False)
-            _restore(serving)
-            _write_token(token, serving.token)
-            console.print(f"it is back, at {serving.client.url}", markup=False)
+            _restore(session)
+            _write_token(token, session.token)
+            console.print(f"it is back, at {session.client.url}", markup=False)
 
 
-def _restore(serving: SshServing) -> None:
+def _restore(session: SshSession) -> None:
     wait = 1.0
     while True:
         try:
-            serving.restore()
+            session.restore()
         except DeviceLost:
             time.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
@@ -215,12 +215,12 @@ def _restore(serving: SshServing) -> None:
             return
 
 
-def _leave(console: Console, reach: Reach, load: _Load) -> None:
+def _leave(console: Console, endpoint: Endpoint, load: _Load) -> None:
     """Start it and go."""
     from edgeaudit.devices.ssh.transport import SshDevice
 
     token = secrets.token_urlsafe(32)
-    device = SshDevice(reach)
+    device = SshDevice(endpoint)
     folders: list[str] = []
     try:
         more = ["--stdin", "--remove", "--lease", str(LONGEST_LEASE), "--options", json.dumps(dict(load.options))]
@@ -233,24 +233,24 @@ def _leave(console: Console, reach: Reach, load: _Load) -> None:
     finally:
         device.disconnect()
     port = int(told["url"].rpartition(":")[2])
-    path = _write_token(_tokens() / f"{_slug(reach.via)}-{port}", token)
-    console.print(f"{reach.via} serves {_names(load)} and goes on, until nobody asks for 30 days", markup=False)
-    console.print(f"  ssh -N -L {_NEAR_PORT}:127.0.0.1:{port} {reach.via}", markup=False)
+    path = _write_token(_tokens() / f"{_slug(endpoint.via)}-{port}", token)
+    console.print(f"{endpoint.via} serves {_names(load)} and goes on, until nobody asks for 30 days", markup=False)
+    console.print(f"  ssh -N -L {_NEAR_PORT}:127.0.0.1:{port} {endpoint.via}", markup=False)
     _print_use(console, f"http://127.0.0.1:{_NEAR_PORT}", path, load)
-    console.print(f"  edgeaudit devices deploy --stop --to {reach.via}", markup=False)
+    console.print(f"  edgeaudit devices deploy --stop --to {endpoint.via}", markup=False)
 
 
-def _stop(console: Console, reach: Reach, *, keep: bool) -> None:
+def _stop(console: Console, endpoint: Endpoint, *, keep: bool) -> None:
     from edgeaudit.devices.ssh.transport import SshDevice
 
-    device = SshDevice(reach)
+    device = SshDevice(endpoint)
     try:
         stopped = device.stop(None, forget=not keep)
     finally:
         device.disconnect()
-    for path in _tokens().glob(f"{_slug(reach.via)}-*"):
+    for path in _tokens().glob(f"{_slug(endpoint.via)}-*"):
         path.unlink(missing_ok=True)
-    ended = f"ended {len(stopped)} agent{'s' if len(stopped) != 1 else ''} on {reach.via}"
+    ended = f"ended {len(stopped)} agent{'s' if len(stopped) != 1 else ''} on {endpoint.via}"
     console.print(f"{ended}; what was copied {'stays' if keep else 'is removed'}", markup=False)
 
 

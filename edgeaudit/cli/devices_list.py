@@ -39,12 +39,12 @@ def devices_list() -> None:
 
 def _table(profiles: list[Profile]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for head in ("device", "CPU", "int8", "runtimes", "verified", "ways"):
+    for head in ("device", "CPU", "int8", "runtimes", "verified", "transports"):
         table.add_column(head, overflow="fold", no_wrap=head == "device")
     for profile in profiles:
         cells = (
             profile.name, profile.cpu.name, profile.cpu.int8, ", ".join(profile.runtimes), profile.verified.by,
-            ", ".join(profile.ways),
+            ", ".join(profile.transports),
         )  # fmt: skip
         table.add_row(*map(escape, cells))
     return table
@@ -56,7 +56,7 @@ def _below(profile: Profile, width: int) -> Iterator[Text]:
         f"{profile.cpu.name}; int8: {profile.cpu.int8}",
         *(f"also: {found.name}" for found in profile.accelerators),
         ", ".join(profile.runtimes),
-        f"verified: {profile.verified.by}; ways: {', '.join(profile.ways)}",
+        f"verified: {profile.verified.by}; transports: {', '.join(profile.transports)}",
     ]
     for line in lines:
         for part in wrap(line, max(20, width - 4), subsequent_indent="  ", break_on_hyphens=False):

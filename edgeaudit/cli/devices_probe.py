@@ -12,13 +12,13 @@ from rich.table import Table
 
 from edgeaudit.agent import RUNTIMES
 from edgeaudit.cli import completion
-from edgeaudit.devices.registry import find_way
+from edgeaudit.devices.registry import find_transport
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, MissingEnvironment
 
 if TYPE_CHECKING:
     from edgeaudit.devices.probing import Row
     from edgeaudit.devices.profiles import Profile
-    from edgeaudit.devices.transport import Way
+    from edgeaudit.devices.transport import Transport
 
 __all__ = ["probe"]
 
@@ -44,13 +44,13 @@ def probe(
 ) -> None:
     """Start the agent there, ask it what it is and how it computes, and flag what the profile says otherwise."""
     from edgeaudit.devices.profiles import find_profile
-    from edgeaudit.devices.transport import EMULATED, Reach
+    from edgeaudit.endpoint import EMULATED, Endpoint
 
     there = "://" in device
-    reach = Reach(device, profile, python=python, token=token) if there else Reach(EMULATED, device)
-    way = find_way(reach)
-    known = None if reach.profile is None else find_profile(reach.profile)
-    rows, absent = _asked(way, known, tuple(runtime or ()))
+    endpoint = Endpoint(device, profile, python=python, token=token) if there else Endpoint(EMULATED, device)
+    transport = find_transport(endpoint)
+    known = None if endpoint.profile is None else find_profile(endpoint.profile)
+    rows, absent = _asked(transport, known, tuple(runtime or ()))
     console = Console()
     if not rows and not absent:
         console.print(f"{device} tells nothing of itself", highlight=False, markup=False)
@@ -64,16 +64,18 @@ def probe(
         console.print(f"{flagged} of {len(rows)} disagree with {known.name}" if flagged else f"as {known.name} says")
 
 
-def _asked(way: Way, profile: Profile | None, chosen: tuple[str, ...]) -> tuple[list[Row], list[str]]:
+def _asked(transport: Transport, profile: Profile | None, chosen: tuple[str, ...]) -> tuple[list[Row], list[str]]:
     """(what the device says, runtimes that are not there with the reason)."""
     from edgeaudit.devices.probing import AS_IT_COMES, machine_rows, runtime_rows
 
     rows: list[Row] = []
     absent: list[str] = []
-    for name in chosen or _offered(way, profile):
+    for name in chosen or _offered(transport, profile):
         try:
-            said = _fingerprint(way, name, {})
-            usual = _fingerprint(way, name, AS_IT_COMES[name]) if way.loads and name in AS_IT_COMES else None
+            said = _fingerprint(transport, name, {})
+            usual = (
+                _fingerprint(transport, name, AS_IT_COMES[name]) if transport.loads and name in AS_IT_COMES else None
+            )
         except DeviceLost:
             raise
         except (ArtifactError, DeviceError, MissingEnvironment) as exc:
@@ -88,25 +90,25 @@ def _asked(way: Way, profile: Profile | None, chosen: tuple[str, ...]) -> tuple[
     return rows, absent
 
 
-def _offered(way: Way, profile: Profile | None) -> tuple[str, ...]:
+def _offered(transport: Transport, profile: Profile | None) -> tuple[str, ...]:
     """Runtimes worth asking for: those prepared, or that the profile has, or that the agent knows."""
-    from edgeaudit.devices.qemu.transport import EmulatedWay
+    from edgeaudit.devices.qemu.transport import EmulatedTransport
 
-    if isinstance(way, EmulatedWay):
-        emulation = way.emulation
+    if isinstance(transport, EmulatedTransport):
+        emulation = transport.emulation
         prepared = tuple(name for name in emulation.runtimes if emulation.prepared(name))
         return prepared or emulation.runtimes[:1]  # which says how it is prepared
-    if not way.loads:
+    if not transport.loads:
         return (next(iter(RUNTIMES)),)
     return tuple(profile.runtimes) if profile is not None else tuple(RUNTIMES)
 
 
-def _fingerprint(way: Way, runtime: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    serving = way.serve(runtime, {}, options)
+def _fingerprint(transport: Transport, runtime: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    session = transport.serve(runtime, {}, options)
     try:
-        return serving.fingerprint()
+        return session.fingerprint()
     finally:
-        serving.close()
+        session.close()
 
 
 def _table(profile: Profile | None, rows: list[Row]) -> Table:

@@ -25,7 +25,7 @@ from edgeaudit.config.target import ALONE, AS_SHIPPED, TargetSpec
 from edgeaudit.config.threat import ThreatSpec
 from edgeaudit.config.variables import expanded
 from edgeaudit.config.yaml_text import flow_yaml, read_yaml
-from edgeaudit.devices.transport import LOCAL
+from edgeaudit.endpoint import LOCAL
 from edgeaudit.errors import SpecError, did_you_mean
 from edgeaudit.formats.presets import REFERENCES
 

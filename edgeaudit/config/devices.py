@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from edgeaudit.config.base import Section, as_list, each_once, names_of
 from edgeaudit.config.entries import Params
-from edgeaudit.devices.transport import EMULATED, LOCAL, Reach
+from edgeaudit.endpoint import EMULATED, LOCAL, Endpoint
 
 __all__ = ["DeviceSpec", "Devices", "DevicesInput", "as_devices"]
 
@@ -125,10 +125,10 @@ class DeviceSpec(Section):
         """Whether a server is already there, which serves what it serves."""
         return not self.is_local and self.via != EMULATED and not self.via.startswith("ssh://")
 
-    def reach(self, format_id: str) -> Reach:
+    def endpoint(self, format_id: str) -> Endpoint:
         """How the device is reached for a format."""
         model = self.model.get(format_id) if isinstance(self.model, dict) else self.model
-        return Reach(self.via, self.profile, self.python, self.token, model, self.keep)
+        return Endpoint(self.via, self.profile, self.python, self.token, model, self.keep)
 
 
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]

@@ -1,1 +1,1 @@
-"""Devices: where a runtime runs."""
+"""Devices on which runtimes run."""

@@ -1,8 +1,8 @@
-"""The agent as one file that Python runs: a zipapp with the device side of edgeaudit and nothing else.
+"""The agent as a single file that Python runs: a zipapp with only the device side of edgeaudit.
 
-The same sources give the same bytes, on any machine: entries are sorted, dated alike and not compressed (compressors
-differ between machines). `zipapp.create_archive` of the standard library would write the files' own times, in the order
-of the file system.
+The build is reproducible: entries are sorted, have one fixed date and are not compressed (compressors differ between
+machines). `zipapp.create_archive` of the standard library would write the files' modification times, in
+file system order.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from edgeaudit.graph.closure import closure
 __all__ = ["OLDEST_PYTHON", "agent_bytes", "agent_in", "agent_sources", "write_agent"]
 
 OLDEST_PYTHON = (3, 9)
-"""What the packed modules have to run on: Debian 11 has it, and tflite-runtime 2.14 has wheels for it."""
+"""The oldest Python the packed modules must support: Debian 11 has it, and tflite-runtime 2.14 has wheels for it."""
 
 _SHEBANG = b"#!/usr/bin/env python3\n"
 _DATE = (1980, 1, 1, 0, 0, 0)
-_MAIN = f'''"""Start the agent, with a word for a Python that cannot run it."""
+_MAIN = f'''"""Start the agent, or explain that this Python is too old."""
 import sys
 
 if sys.version_info < {OLDEST_PYTHON}:
@@ -71,21 +71,21 @@ def agent_bytes() -> bytes:
     with zipfile.ZipFile(archive, "a", zipfile.ZIP_STORED) as packed:
         for name, content in sorted(sources.items()):
             entry = zipfile.ZipInfo(name, _DATE)
-            entry.create_system, entry.external_attr = 3, 0o644 << 16  # else they are those of the machine that packs
+            entry.create_system, entry.external_attr = 3, 0o644 << 16  # not those of the build machine
             packed.writestr(entry, content)
     return archive.getvalue()
 
 
 def agent_in(folder: Path) -> Path:
-    """The zipapp in a folder, written unless it is there, under a name that its content decides."""
+    """The path of the zipapp in a folder, under a content-addressed name; written if missing."""
     content = agent_bytes()
     path = folder / f"edgeaudit-agent-{hashlib.sha256(content).hexdigest()[:12]}.pyz"
-    there = path.is_file() and path.stat().st_size == len(content)
-    return path if there else write_agent(path)
+    present = path.is_file() and path.stat().st_size == len(content)
+    return path if present else write_agent(path)
 
 
 def write_agent(path: Path) -> Path:
-    """Write the zipapp, executable, whole or not at all; returns the path."""
+    """Write the zipapp atomically, as an executable file; returns the path."""
     with store_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")

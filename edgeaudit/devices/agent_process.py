@@ -1,4 +1,4 @@
-"""An agent in a process of its own, which ends with this one."""
+"""An agent in a child process, which exits with this one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy.typing as npt
 
 from edgeaudit.devices.oip.client import OipClient
-from edgeaudit.devices.oip.serving import ClientServing
+from edgeaudit.devices.oip.session import ClientSession
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost
 
 __all__ = ["AgentProcess"]
@@ -29,23 +29,22 @@ _ANSWER_SECONDS = 600.0
 _END_SECONDS = 5.0
 _GONE_SECONDS = 1.0
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
-"""Variables that the agent inherits; no PYTHONPATH, and nothing that is secret."""
+"""Environment variables that the agent inherits: neither PYTHONPATH nor secrets."""
 _ANNOUNCEMENT_LIMIT = 1 << 16
 
 
-class AgentProcess(ClientServing):
-    """A started agent, serving. It is a `Serving`, and `restore` starts it again where it has ended.
+class AgentProcess(ClientSession):
+    """A session with an agent that runs as a child process; `restore` restarts one that has exited.
 
-    command: what starts a Python that runs the agent's file, that file included; the agent's own arguments follow it.
-    For an environment on this machine that is [python, "-I", file]; an emulator goes in front of it.
-    artifacts: model name -> folder; none is right where only the fingerprint is wanted. options: of the runtime.
-    environment: variables beside the few that are inherited. start_seconds: until it must serve. answer_seconds: until
-    an answer is given up. Raises `ArtifactError` for an artifact that the agent's runtime refuses, and `DeviceError`
-    where it cannot serve.
+    command: the command line up to and including the agent's file; the agent's arguments are appended. For an
+    environment on this machine that is [python, "-I", file], preceded by an emulator if there is one.
+    artifacts: model name -> folder; may be empty if only the fingerprint is needed. options: of the runtime.
+    environment: variables in addition to the few that are inherited. start_seconds, answer_seconds: timeouts of the
+    start and of a response. Raises `ArtifactError` if the agent's runtime rejects an artifact, and `DeviceError` if the
+    agent cannot serve.
 
-    The token goes over standard input, which then stays open: when this process ends, however it ends, the system
-    closes it, and the agent ends. `close` (also called when the object is no longer used) waits for it, so none stays a
-    zombie.
+    The token is sent over standard input, which then stays open: when this process exits, however it exits, the
+    system closes the pipe and the agent exits. `close` (also called on garbage collection) reaps the process.
     """
 
     def __init__(
@@ -71,32 +70,32 @@ class AgentProcess(ClientServing):
         self._start()
 
     def infer(self, model: str, native: npt.NDArray[Any], request: str) -> npt.NDArray[Any]:
-        """See `Serving.infer`."""
-        with self._told():
+        """See `InferenceSession.infer`."""
+        with self._explained():
             return super().infer(model, native, request)
 
     def facts(self, model: str) -> Mapping[str, Any]:
-        """See `Serving.facts`."""
-        with self._told():
+        """See `InferenceSession.facts`."""
+        with self._explained():
             return super().facts(model)
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """See `Serving.fingerprint`."""
-        with self._told():
+        """See `InferenceSession.fingerprint`."""
+        with self._explained():
             return super().fingerprint()
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """The process ID."""
         return self._process.pid
 
     @property
     def running(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     def restore(self) -> None:
-        """See `Serving.restore`. A process that is there was only disconnected, which the client mends by itself."""
+        """See `InferenceSession.restore`. If the process still runs, the client reconnects by itself."""
         self.client.close()
         if self.running:
             return
@@ -104,29 +103,29 @@ class AgentProcess(ClientServing):
         self._start()
 
     def close(self) -> None:
-        """See `Serving.close`."""
+        """See `InferenceSession.close`."""
         self.client.close()
         self._close()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Say of a lost connection that the process ended, where it did, and how."""
+    def _explained(self) -> Iterator[None]:
+        """Add to the error of a lost connection how the process exited, if it did."""
         try:
             yield
         except DeviceLost as exc:
-            with suppress(subprocess.TimeoutExpired):  # the system may close its connections before it is gone
+            with suppress(subprocess.TimeoutExpired):  # its connections may close before it exits
                 code = self._process.wait(_GONE_SECONDS)
-                raise DeviceLost(f"the agent's process ended, {_how(code)}: {exc}") from exc
+                raise DeviceLost(f"the agent's process exited {_how(code)}: {exc}") from exc
             raise
 
     def _start(self) -> None:
         token = secrets.token_urlsafe(32)
-        with tempfile.TemporaryFile() as said:
-            process = _started(self._command, said, self._environment)
+        with tempfile.TemporaryFile() as stderr:
+            process = _started(self._command, stderr, self._environment)
             self._close = weakref.finalize(self, _end, process)
             try:
                 _hand_over(process, token)
-                url = _url(_announcement(process, self._start_seconds), said)
+                url = _url(_announcement(process, self._start_seconds), stderr)
                 self.client = OipClient(url, token, self._answer_seconds)
             except BaseException:
                 self._close()
@@ -135,7 +134,7 @@ class AgentProcess(ClientServing):
 
 
 def _how(code: int) -> str:
-    """How a process ended; QEMU ends by the signal that its guest ended by."""
+    """How a process exited; QEMU dies of the same signal as its guest."""
     if code >= 0:
         return f"with exit code {code}"
     try:
@@ -144,16 +143,16 @@ def _how(code: int) -> str:
         return f"by signal {-code}"
 
 
-def _started(command: list[str], said: IO[bytes], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def _started(command: list[str], stderr: IO[bytes], environment: dict[str, str]) -> subprocess.Popen[bytes]:
     inherited = {name: os.environ[name] for name in _KEPT if name in os.environ}
     try:
         return subprocess.Popen(  # noqa: S603  the command is ours
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=said,
+            stderr=stderr,
             env={**inherited, **environment},
-            start_new_session=True,  # Ctrl-C is for us; the agent ends when its standard input is closed
+            start_new_session=True,  # Ctrl-C is for this process; the agent exits when its standard input closes
         )
     except OSError as exc:
         raise DeviceError(f"{command[0]} cannot be started: {exc.strerror or exc}") from exc
@@ -165,12 +164,12 @@ def _hand_over(process: subprocess.Popen[bytes], token: str) -> None:
     try:
         process.stdin.write(f"{token}\n".encode())
         process.stdin.flush()
-    except OSError:  # it ended already; why, its announcement or standard error say
+    except OSError:  # it has exited; its announcement or standard error says why
         return
 
 
 def _announcement(process: subprocess.Popen[bytes], seconds: float) -> dict[str, Any]:
-    """The agent's one line; empty where it ended without."""
+    """The agent's one line of JSON; {} if it exited without printing one."""
     if process.stdout is None:
         raise DeviceError("the agent has no standard output")
     ends = time.monotonic() + seconds
@@ -185,32 +184,32 @@ def _announcement(process: subprocess.Popen[bytes], seconds: float) -> dict[str,
                 break
             line += block
     try:
-        found = json.loads(line)
+        announced = json.loads(line)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return announced if isinstance(announced, dict) else {}
 
 
-def _url(announced: Mapping[str, Any], said: IO[bytes]) -> str:
-    """Where it serves, or the error that it announced or died of."""
+def _url(announced: Mapping[str, Any], stderr: IO[bytes]) -> str:
+    """Its URL. Raises the error that it announced, or the last line of its standard error."""
     if "url" in announced:
         return str(announced["url"])
     if announced.get("type") == ArtifactError.__name__:
         raise ArtifactError(announced["error"])
     if "error" in announced:
         raise DeviceError(f"the agent could not start: {announced['error']}")
-    said.seek(0)
-    lines = said.read().decode(errors="replace").strip().splitlines()
-    raise DeviceLost(f"the agent ended before it served: {lines[-1] if lines else 'it said nothing'}")
+    stderr.seek(0)
+    lines = stderr.read().decode(errors="replace").strip().splitlines()
+    raise DeviceLost(f"the agent exited before serving: {lines[-1] if lines else 'no output'}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Close standard input, which ends the agent; kill it where it does not. Wait, so that nothing is left of it."""
+    """Close standard input, at which the agent exits; kill it if it does not. Reap the process."""
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             try:
                 stream.close()
-            except OSError:  # bytes that were never read by one that died
+            except OSError:  # unread bytes of a process that died
                 continue
     try:
         process.wait(_END_SECONDS)

@@ -1,4 +1,4 @@
-"""A runtime that is asked where it runs: on a device, through whatever serves it there."""
+"""A runtime that runs on a device and is queried through the server there."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from edgeaudit.agent import MAX_BODY, RUNTIMES
 from edgeaudit.agent.served import runtime_class
-from edgeaudit.devices.asking import Ledger, Pace, Patient, insist
-from edgeaudit.devices.registry import find_way
+from edgeaudit.devices.querying import QueryBudget, QueryPolicy, RetryingSession, retry
+from edgeaudit.devices.registry import find_transport
 from edgeaudit.devices.shipping import shipped
-from edgeaudit.devices.transport import Serving, Way
-from edgeaudit.endpoint import Reach
+from edgeaudit.devices.transport import InferenceSession, Transport
+from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import ArtifactError, DeviceError
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 
@@ -32,26 +32,26 @@ __all__ = [
     "RemoteRuntime",
     "device_facts",
     "on_device",
-    "told_versions",
+    "reported_versions",
 ]
 
 MODEL = "model"
-"""What the one artifact of a serving is called."""
+"""Name under which a session's only artifact is served."""
 
 _REQUEST_BYTES = 8 << 20
-"""Of tensors in one request, where a batch is not larger."""
+"""Bytes of tensors per request, unless one batch is larger."""
 _HEAD_ROOM = 1 << 16
 
 
 class RemoteRuntime(Runtime):
-    """A runtime in another process or on another machine: what it is asked goes through a `Serving`.
+    """A runtime in another process or on another machine, queried through an `InferenceSession`.
 
-    Records are scaled and transposed here and batched there, by the code that does both for runtimes in this process.
-    Subclasses start the serving.
+    Records are scaled and transposed here, and batched there, by the same code as for runtimes in this process.
+    Subclasses start the session.
     """
 
     @abstractmethod
-    def _serve(self, artifacts: Mapping[str, Path], max_body: int) -> Patient:
+    def _serve(self, artifacts: Mapping[str, Path], max_body: int) -> RetryingSession:
         """Serve the one artifact (name -> folder)."""
 
     def _open(self) -> None:
@@ -60,31 +60,31 @@ class RemoteRuntime(Runtime):
         )
         batches = max(1, _REQUEST_BYTES // max(1, row * self.batch))
         largest = max(MAX_BODY, batches * self.batch * row + _HEAD_ROOM)
-        folder = tempfile.TemporaryDirectory(prefix="edgeaudit-")  # what is lost is served anew from it
+        folder = tempfile.TemporaryDirectory(prefix="edgeaudit-")  # a restarted server reads it again
         weakref.finalize(self, folder.cleanup)
         try:
-            self.patient = self._serve({MODEL: shipped(self.artifact, Path(folder.name))}, largest)
-        except ArtifactError as exc:  # it names the file as it was given it
+            self.session = self._serve({MODEL: shipped(self.artifact, Path(folder.name))}, largest)
+        except ArtifactError as exc:  # replace the temporary path by the artifact's
             raise ArtifactError(str(exc).replace(folder.name, str(self.artifact.folder))) from exc
-        told = self.patient.facts(MODEL).get("options")
-        if told:  # as the runtime has them after opening the file
-            self.options = dict(told)
+        reported = self.session.facts(MODEL).get("options")
+        if reported:  # the runtime's own, after it opened the file
+            self.options = dict(reported)
             self.batch = self.options["batch"]
-        # A server that is not edgeaudit's agent computes what it is given at once, so it is given one batch.
-        self._pads = not told
+        # A server other than edgeaudit's agent does not split a request into batches, so each request is one batch.
+        self._pads = not reported
         self._step = self.batch if self._pads else batches * self.batch
 
     def _answer_all(self, native: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        # Whole batches in each request, so that the batches are those of one request for everything.
+        # Requests hold whole batches, so the batches are the same as in a single large request.
         blocks = [native[start : start + self._step] for start in range(0, len(native), self._step)]
-        return np.concatenate([self._ask_once(block) for block in blocks])
+        return np.concatenate([self._send(block) for block in blocks])
 
-    def _ask_once(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def _send(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if self._pads and (short := self.batch - len(block)):
-            return self._ask_once(np.concatenate([block, np.repeat(block[-1:], short, axis=0)]))[: len(block)]
-        # The question's content names it, so that a server that remembers it need not compute it again.
-        name = hashlib.sha256(self.artifact.manifest.sha256.encode() + np.ascontiguousarray(block).tobytes())
-        return self.patient.infer(MODEL, block, name.hexdigest()[:32])
+            return self._send(np.concatenate([block, np.repeat(block[-1:], short, axis=0)]))[: len(block)]
+        # The ID is a hash of the content, so a server with a response cache need not compute a retry again.
+        digest = hashlib.sha256(self.artifact.manifest.sha256.encode() + np.ascontiguousarray(block).tobytes())
+        return self.session.infer(MODEL, block, digest.hexdigest()[:32])
 
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return self._answer_all(block)
@@ -92,31 +92,31 @@ class RemoteRuntime(Runtime):
     def remote_times(
         self, records: npt.NDArray[np.float32], repetitions: int, seconds: float
     ) -> tuple[list[float], float]:
-        """As `edgeaudit.quality.latency.take_times`, of calls with one batch of records, taken on the far side."""
+        """As `edgeaudit.quality.latency.take_times` with one batch of records, measured on the device."""
         self._require_shape(records)
         native = np.ascontiguousarray(self._to_native(np.asarray(records, np.float32)))
-        return self.patient.serving.time(MODEL, native, repetitions, seconds)
+        return self.session.inner.time(MODEL, native, repetitions, seconds)
 
     def engaged(self) -> tuple[str, ...]:
-        """As the far side tells."""
-        return tuple(self.patient.facts(MODEL).get("engaged", ()))
+        """As the device reports them."""
+        return tuple(self.session.facts(MODEL).get("engaged", ()))
 
     def close(self) -> None:
-        """End what was started now."""
-        self.patient.serving.close()
+        """End the session."""
+        self.session.inner.close()
 
 
 @dataclass(frozen=True)
 class DeviceRuntimeSpec(RuntimeSpec):
-    """A runtime's spec as it is on a device. known: the versions that the device told, and may be none."""
+    """A runtime's spec on a device. reported: package versions from the device; may be empty."""
 
-    known: Mapping[str, str] = field(default_factory=dict)
+    reported: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, spec: RuntimeSpec, known: Mapping[str, str]) -> DeviceRuntimeSpec:
-        """The device side's spec; its defaults are those of an application there."""
-        told = {one.name: getattr(spec, one.name) for one in fields(RuntimeSpec)}
-        return cls(**{**told, "defaults": {**spec.defaults, **spec.deployed}}, known=known)
+    def of(cls, spec: RuntimeSpec, reported: Mapping[str, str]) -> DeviceRuntimeSpec:
+        """From the device-side spec, with the defaults of an application deployed there."""
+        values = {field.name: getattr(spec, field.name) for field in fields(RuntimeSpec)}
+        return cls(**{**values, "defaults": {**spec.defaults, **spec.deployed}}, reported=reported)
 
     @property
     def timed_here(self) -> bool:
@@ -124,47 +124,55 @@ class DeviceRuntimeSpec(RuntimeSpec):
         return False
 
     def installed(self) -> dict[str, str | None]:
-        """Version of each package, as the device told."""
-        return {package: self.known.get(package) for package in self.packages}
+        """Version of each package as the device reports it, None if it does not."""
+        return {package: self.reported.get(package) for package in self.packages}
 
     def versions(self) -> dict[str, str]:
-        """Version of each package, as the device told; those that it did not tell are left out."""
-        return dict(self.known)
+        """Version of each package that the device reports."""
+        return dict(self.reported)
 
 
 class DeviceRuntime(RemoteRuntime):
-    """A runtime on a device. `on_device` makes one for a way and a pace."""
+    """A runtime on a device. `on_device` makes the subclass for a transport and a query policy."""
 
-    way: ClassVar[Way]
-    pace: ClassVar[Pace]
-    ledger: ClassVar[Ledger | None] = None
+    transport: ClassVar[Transport]
+    policy: ClassVar[QueryPolicy]
+    budget: ClassVar[QueryBudget | None] = None
 
-    def _serve(self, artifacts: Mapping[str, Path], max_body: int) -> Patient:
-        def serve() -> Serving:
-            return self.way.serve(self.spec.name, artifacts, self.options, max_body=max_body)
+    def _serve(self, artifacts: Mapping[str, Path], max_body: int) -> RetryingSession:
+        def serve() -> InferenceSession:
+            return self.transport.serve(self.spec.name, artifacts, self.options, max_body=max_body)
 
-        return Patient(insist(serve, lambda: None, self.pace), self.pace, self.ledger)
+        return RetryingSession(retry(serve, lambda: None, self.policy), self.policy, self.budget)
 
 
-def on_device(reach: Reach, runtime: str, pace: Pace, ledger: Ledger | None = None) -> type[DeviceRuntime]:
-    """The runtime called `runtime` where `reach` leads, to be asked at `pace`. Raises as `device_facts` does."""
-    spec = DeviceRuntimeSpec.of(runtime_class(runtime).spec, told_versions(device_facts(reach, runtime)))
-    told = {"spec": spec, "way": find_way(reach), "pace": pace, "ledger": ledger, "__module__": __name__}
-    return cast("type[DeviceRuntime]", type("DeviceRuntime", (DeviceRuntime,), told))
+def on_device(
+    endpoint: Endpoint, runtime: str, policy: QueryPolicy, budget: QueryBudget | None = None
+) -> type[DeviceRuntime]:
+    """The runtime class for `runtime` at `endpoint`, queried within `policy`. Raises as `device_facts` does."""
+    spec = DeviceRuntimeSpec.of(runtime_class(runtime).spec, reported_versions(device_facts(endpoint, runtime)))
+    attributes = {
+        "spec": spec,
+        "transport": find_transport(endpoint),
+        "policy": policy,
+        "budget": budget,
+        "__module__": __name__,
+    }
+    return cast("type[DeviceRuntime]", type("DeviceRuntime", (DeviceRuntime,), attributes))
 
 
 @cache
-def device_facts(reach: Reach, runtime: str) -> dict[str, Any]:
-    """What of a device decides a runtime's answers (`Way.facts`), asked once in a process.
+def device_facts(endpoint: Endpoint, runtime: str) -> dict[str, Any]:
+    """The device properties that decide a runtime's outputs (`Transport.facts`), read once per process.
 
-    `DeviceError` for a runtime that no agent serves.
+    `DeviceError` if no agent serves the runtime.
     """
     if runtime not in RUNTIMES:
         known = ", ".join(sorted(RUNTIMES))
-        raise DeviceError(f"'{runtime}' runs on this machine alone; on devices there are: {known}")
-    return find_way(reach).facts(runtime)
+        raise DeviceError(f"'{runtime}' runs on this machine only; runtimes for devices: {known}")
+    return find_transport(endpoint).facts(runtime)
 
 
-def told_versions(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Package -> version, of those that the device told."""
+def reported_versions(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Package -> version, of the packages whose version the device reports."""
     return {package: version for package, version in (facts["versions"] or {}).items() if version is not None}

@@ -1,8 +1,8 @@
-"""Python environments beside this one, for runtimes whose packages cannot be in it.
+"""Separate Python environments, for runtimes whose packages conflict with those of this one.
 
-An environment is a folder in the user's cache with pinned packages, made once by `edgeaudit environments prepare NAME`.
-Its name carries a digest of the pins, so changed pins never meet an old folder. It is filled under another name and
-renamed when it is whole.
+An environment is a folder in the user's cache with pinned packages, created by `edgeaudit environments prepare NAME`.
+Its name contains a digest of the pins, so changed pins never use an old folder. It is filled under a temporary name and
+renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _ROOT = "EDGEAUDIT_ENVIRONMENTS"
 
 @dataclass(frozen=True)
 class Environment:
-    """Packages that live by themselves.
+    """An isolated set of packages.
 
-    requirements: pins, for pip. pythons: the versions that there are wheels for, the best first. imports: the module
-    that must be importable when all is done.
+    requirements: pins, for pip. pythons: the Python versions that have wheels, preferred first. imports: the module
+    that must be importable after installation.
     """
 
     name: str
@@ -45,47 +45,47 @@ class Environment:
 
     @property
     def folder(self) -> Path:
-        """Where it is or will be."""
+        """Its folder, whether or not it exists."""
         text = json.dumps([self.requirements, self.imports])
         return cache_root(_ROOT, "environments") / f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     @property
     def remedy(self) -> str:
-        """The command that makes it."""
+        """The command that creates it."""
         return f"edgeaudit environments prepare {self.name}"
 
     @property
     def prepared(self) -> bool:
-        """Whether it is there."""
+        """Whether it exists."""
         return (self.folder / _ABOUT).is_file()
 
     def python(self) -> Path:
-        """Its interpreter; `MissingEnvironment` where it was not made."""
+        """Its interpreter; `MissingEnvironment` if it does not exist."""
         self._require()
         return self.folder / "bin" / "python"
 
     def installed(self, packages: tuple[str, ...]) -> dict[str, str | None]:
-        """Version of each package in it, None where it is missing or there is no environment."""
+        """Version of each package in it, None if the package or the environment is missing."""
         if not self.prepared:
             return dict.fromkeys(packages)
-        return {package: _found(str(self.folder), package) for package in packages}
+        return {package: _installed_version(str(self.folder), package) for package in packages}
 
     def versions(self, packages: tuple[str, ...]) -> dict[str, str]:
-        """Version of each package; `MissingEnvironment` where it was not made or lacks one."""
+        """Version of each package; `MissingEnvironment` if the environment or one of them is missing."""
         self._require()
-        found = {package: version for package, version in self.installed(packages).items() if version is not None}
-        if missing := sorted(set(packages) - set(found)):
+        versions = {package: version for package, version in self.installed(packages).items() if version is not None}
+        if missing := sorted(set(packages) - set(versions)):
             raise MissingEnvironment(
-                f"the environment '{self.name}' in {self.folder} has lost '{missing[0]}'. Make it again: "
+                f"the environment '{self.name}' in {self.folder} lacks '{missing[0]}'. Recreate it: "
                 f"edgeaudit environments remove {self.name}; {self.remedy}"
             )
-        return found
+        return versions
 
     def prepare(self, python: Path | None = None) -> Path:
-        """Make it unless it is there; returns its folder.
+        """Create it if it does not exist; returns its folder.
 
-        python: the interpreter to make it with; otherwise the first of `pythons` that is found. Raises `ToolchainError`
-        with the remedy where there is none, or where pip fails.
+        python: the interpreter to create it with; by default the first of `pythons` on the PATH. Raises
+        `ToolchainError` with the remedy if there is none, or if pip fails.
         """
         final = self.folder
         if self.prepared:
@@ -101,23 +101,23 @@ class Environment:
                 self._land(draft, final)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        _found.cache_clear()
+        _installed_version.cache_clear()
         return final
 
     def remove(self) -> bool:
-        """Remove it; whether it was there."""
-        there = self.folder.exists()
+        """Remove it; returns whether it existed."""
+        existed = self.folder.exists()
         with store_errors(f"the environment {self.folder}"):
-            shutil.rmtree(self.folder, ignore_errors=not there)
-        _found.cache_clear()
-        return there
+            shutil.rmtree(self.folder, ignore_errors=not existed)
+        _installed_version.cache_clear()
+        return existed
 
     def _fill(self, base: Path, draft: Path) -> None:
-        own = str(draft / "bin" / "python")
-        _run([str(base), "-I", "-m", "venv", str(draft)], f"making an environment with {base}")
-        pip = [own, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+        python = str(draft / "bin" / "python")
+        _run([str(base), "-I", "-m", "venv", str(draft)], f"creating an environment with {base}")
+        pip = [python, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
         _run([*pip, "--only-binary=:all:", *self.requirements], f"installing {' '.join(self.requirements)}")
-        _run([own, "-I", "-c", f"import {self.imports}"], f"importing {self.imports}")
+        _run([python, "-I", "-c", f"import {self.imports}"], f"importing {self.imports}")
 
     def _land(self, draft: Path, final: Path) -> None:
         if final.exists() and not self.prepared:
@@ -125,13 +125,13 @@ class Environment:
         try:
             draft.rename(final)
         except OSError:
-            if not self.prepared:  # else somebody else was first, with the same packages
+            if not self.prepared:  # otherwise another process created it first, with the same packages
                 raise
 
     def _require(self) -> None:
         if not self.prepared:
             raise MissingEnvironment(
-                f"the environment '{self.name}' ({', '.join(self.requirements)}) was not made yet. Make it with: "
+                f"the environment '{self.name}' ({', '.join(self.requirements)}) does not exist yet. Create it with: "
                 f"{self.remedy}"
             )
 
@@ -139,13 +139,13 @@ class Environment:
         if sys.version_info[:2] in self.pythons:
             return Path(sys.executable)
         names = [f"python{major}.{minor}" for major, minor in self.pythons]
-        found = next((path for name in names if (path := shutil.which(name))), None)
-        if found is None:
+        python = next((path for name in names if (path := shutil.which(name))), None)
+        if python is None:
             raise ToolchainError(
-                f"the environment '{self.name}' needs one of {', '.join(names)}, and none is on the PATH. Install one, "
-                f"or name it: {self.remedy} --python /path/to/{names[0]}"
+                f"the environment '{self.name}' needs one of {', '.join(names)}, but none is on the PATH. Install one, "
+                f"or give its path: {self.remedy} --python /path/to/{names[0]}"
             )
-        return Path(found)
+        return Path(python)
 
 
 ENVIRONMENTS: Mapping[str, Environment] = {
@@ -163,25 +163,25 @@ ENVIRONMENTS: Mapping[str, Environment] = {
 
 
 def find_environment(name: str) -> Environment:
-    """The environment called `name`; an unknown name raises `ToolchainError` with the known ones."""
+    """The environment called `name`; `ToolchainError` with the known names if it is unknown."""
     if name not in ENVIRONMENTS:
         raise ToolchainError(f"there is no environment '{name}'; there are: {', '.join(ENVIRONMENTS)}")
     return ENVIRONMENTS[name]
 
 
 @cache
-def _found(folder: str, package: str) -> str | None:
+def _installed_version(folder: str, package: str) -> str | None:
     paths = [str(path) for path in Path(folder).glob("lib/python3*/site-packages")]
-    found = next(iter(metadata.distributions(name=package, path=paths)), None)
-    return None if found is None else found.version
+    distribution = next(iter(metadata.distributions(name=package, path=paths)), None)
+    return None if distribution is None else distribution.version
 
 
 def _run(command: list[str], what: str) -> None:
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=kept)  # noqa: S603  ours
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603  ours
     except OSError as exc:
         raise ToolchainError(f"{what} failed: {exc.strerror or exc}") from exc
     if done.returncode:
-        lines = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
+        lines = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()
         raise ToolchainError(f"{what} failed: {lines[-1]}")

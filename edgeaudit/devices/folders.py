@@ -1,7 +1,7 @@
-"""Folders in the user's cache that are made once: whole under their name, or not there.
+"""Folders in the user's cache that are created atomically and once.
 
-A folder is filled under another name and renamed when it is whole, so an interrupted preparation leaves nothing that
-could be taken for one. Whoever wants the same folder at the same time waits for the first, and finds it.
+A folder is filled under a temporary name and renamed when it is complete, so an interrupted preparation leaves nothing
+that could be mistaken for a complete one. Concurrent requests for the same folder wait for the first and reuse it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ABOUT = "edgeaudit.json"
 
 
 def cache_root(variable: str, name: str) -> Path:
-    """What the environment variable names, or `edgeaudit/<name>` in the user's cache as XDG has it."""
+    """The folder named by the environment variable, or `edgeaudit/<name>` in the user's XDG cache."""
     if named := os.environ.get(variable):
         return Path(named)
     cached = os.environ.get("XDG_CACHE_HOME", "")
@@ -33,36 +33,36 @@ def cache_root(variable: str, name: str) -> Path:
 
 
 def about(folder: Path) -> dict[str, Any] | None:
-    """What `land` wrote of a folder; None where it is not there, or not whole."""
+    """The metadata that `land` wrote; None if the folder is missing or incomplete."""
     try:
-        found = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+        metadata = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return metadata if isinstance(metadata, dict) else None
 
 
 def land(final: Path, fill: Callable[[Path], Mapping[str, Any]]) -> bool:
-    """Make the folder unless it is there; whether it was made now.
+    """Create the folder if it does not exist; returns whether it was created.
 
-    fill: writes into the empty folder that it is given, and returns what `about` tells of it, plain JSON. `StoreError`
-    where the disk is full or cannot be written.
+    fill: writes into an empty folder and returns its metadata for `about`, as plain JSON. Raises `StoreError` if the
+    disk is full or not writable.
     """
     if about(final) is not None:
         return False
     where = f"the cache folder {final.parent}"
     with store_errors(where):
         final.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(final, where):
-        if about(final) is not None:  # somebody else made it while we waited
+    with _locked(final, where):
+        if about(final) is not None:  # another process created it in the meantime
             return False
         with store_errors(where):
             draft = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}-"))
         try:
-            told = fill(draft)
+            metadata = fill(draft)
             with store_errors(where):
-                (draft / _ABOUT).write_text(json.dumps(told, indent=1, sort_keys=True), encoding="utf-8")
+                (draft / _ABOUT).write_text(json.dumps(metadata, indent=1, sort_keys=True), encoding="utf-8")
                 draft.chmod(0o755)
-                if final.exists():  # half of one, left by a removal that was interrupted
+                if final.exists():  # remains of an interrupted removal
                     shutil.rmtree(final)
                 draft.rename(final)
         finally:
@@ -71,17 +71,17 @@ def land(final: Path, fill: Callable[[Path], Mapping[str, Any]]) -> bool:
 
 
 def remove(folder: Path) -> bool:
-    """Remove it; whether it was there. What was whole is not whole from the first moment on."""
-    there = folder.exists()
+    """Remove it, marking it incomplete first; returns whether it existed."""
+    existed = folder.exists()
     with store_errors(f"the cache folder {folder}"):
         (folder / _ABOUT).unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=not there)
-    return there
+        shutil.rmtree(folder, ignore_errors=not existed)
+    return existed
 
 
 @contextmanager
-def _alone(final: Path, where: str) -> Iterator[None]:
-    """Hold the lock of a folder's name. The system lets go of it when this process ends, however it ends."""
+def _locked(final: Path, where: str) -> Iterator[None]:
+    """Hold a lock on a folder's name. The kernel releases it when this process exits, however it exits."""
     with store_errors(where):
         lock = (final.parent / f".{final.name}.lock").open("w")
     with lock:

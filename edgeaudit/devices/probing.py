@@ -1,4 +1,4 @@
-"""A device's fingerprint beside its profile: what agrees and what does not."""
+"""Compare a device's fingerprint with its profile."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ AS_IT_COMES: Mapping[str, Mapping[str, Any]] = {
     "onnxruntime": {"session": {}},
     "openvino": {"integer_kernels": True},
 }
-"""Runtimes that edgeaudit keeps from saturating kernels -> options as an application has them that sets nothing."""
+"""Runtimes that edgeaudit by default keeps from using saturating kernels -> the options of an application that sets
+none."""
 
-_NOT_TOLD = "not told"
+_UNKNOWN = "not reported"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line. profile: what is expected, empty where nothing is. agrees: None where there is nothing to compare."""
+    """One line. profile: the expected value, empty if there is none. agrees: None if there is nothing to compare."""
 
     what: str
     profile: str
@@ -29,49 +30,61 @@ class Row:
     agrees: bool | None
 
 
-def machine_rows(profile: Profile | None, said: Mapping[str, Any]) -> list[Row]:
-    """What a fingerprint says of the machine.
+def machine_rows(profile: Profile | None, reported: Mapping[str, Any]) -> list[Row]:
+    """Compare the machine in a fingerprint with the profile.
 
-    The CPU's name is not compared: systems call it as they like. Flags in neither of the profile's lists are not known.
+    The CPU's name is not compared, since operating systems report it differently. Flags in neither of the profile's
+    lists are unknown.
     """
-    isa = [str(flag) for flag in said.get("isa") or ()]
-    python, libc = _text(said.get("python")), _text(said.get("libc"))
+    isa = [str(flag) for flag in reported.get("isa") or ()]
+    python, libc = _text(reported.get("python")), _text(reported.get("libc"))
     if profile is None:
-        pairs = [("machine", _text(said.get("machine"))), ("isa", " ".join(isa)), ("libc", libc), ("python", python)]
-        return [Row("cpu", "", _text(said.get("cpu")), None), *(Row(what, "", found, None) for what, found in pairs)]
-    lost = [flag for flag in profile.cpu.isa if flag not in isa]
-    foreign = [flag for flag in profile.cpu.lacks if flag in isa]
+        pairs = [
+            ("machine", _text(reported.get("machine"))),
+            ("isa", " ".join(isa)),
+            ("libc", libc),
+            ("python", python),
+        ]
+        return [
+            Row("cpu", "", _text(reported.get("cpu")), None),
+            *(Row(what, "", value, None) for what, value in pairs),
+        ]
+    missing = [flag for flag in profile.cpu.isa if flag not in isa]
+    unexpected = [flag for flag in profile.cpu.lacks if flag in isa]
     wanted = profile.system.libc
     return [
-        _compared("machine", profile.cpu.machine, _text(said.get("machine"))),
-        Row("cpu", profile.cpu.name, _text(said.get("cpu")), None),
-        Row("isa", " ".join(profile.cpu.isa), " ".join(isa), not lost and not foreign),
+        _compared("machine", profile.cpu.machine, _text(reported.get("machine"))),
+        Row("cpu", profile.cpu.name, _text(reported.get("cpu")), None),
+        Row("isa", " ".join(profile.cpu.isa), " ".join(isa), not missing and not unexpected),
         Row("python", profile.system.python, python, python.split(".")[:2] == profile.system.python.split(".")),
         Row("libc", wanted or "", libc, None if wanted is None else libc.split()[-1:] == [wanted]),
     ]
 
 
-def runtime_rows(profile: Profile | None, name: str, said: Mapping[str, Any], *, as_it_comes: bool) -> list[Row]:
-    """What a fingerprint says of a runtime. as_it_comes: it was asked with `AS_IT_COMES`, so its versions are known."""
-    probes = said.get("probes") or {}
-    found = {probe: _text(about.get("kernels", about.get("error"))) for probe, about in probes.items()}
-    setting = "as it comes" if as_it_comes else "as edgeaudit asks"
+def runtime_rows(profile: Profile | None, name: str, reported: Mapping[str, Any], *, as_it_comes: bool) -> list[Row]:
+    """Compare a runtime in a fingerprint with the profile.
+
+    as_it_comes: the runtime had the options of `AS_IT_COMES`; versions are omitted.
+    """
+    probes = reported.get("probes") or {}
+    kernels = {probe: _text(about.get("kernels", about.get("error"))) for probe, about in probes.items()}
+    setting = "runtime's defaults" if as_it_comes else "edgeaudit's options"
     rows = []
     for probe, unit in (("int8", "int8 sums"), ("float", "floats")):
         expected = "" if profile is None else _expected(profile, name, probe, as_it_comes=as_it_comes)
-        rows.append(_compared(f"{name}: {unit}, {setting}", expected, found.get(probe, _NOT_TOLD)))
+        rows.append(_compared(f"{name}: {unit}, {setting}", expected, kernels.get(probe, _UNKNOWN)))
     if as_it_comes:
         return rows
-    versions = {**(said.get("runtime") or {}).get("versions", {}), "numpy": said.get("numpy")}
+    versions = {**(reported.get("runtime") or {}).get("versions", {}), "numpy": reported.get("numpy")}
     build = None if profile is None else profile.runtimes.get(name)
     pins = {} if build is None else dict(pin.split("==") for pin in build.requirements)
     return [_compared(f"{name}: {package}", pins.get(package, ""), _text(v)) for package, v in versions.items()] + rows
 
 
 def _expected(profile: Profile, runtime: str, probe: str, *, as_it_comes: bool) -> str:
-    """By the CPU's flags: x86 with AVX2 and without VNNI adds pairs of int8 products in 16 bits.
+    """Derived from the CPU's flags: x86 with AVX2 but without VNNI adds pairs of int8 products in 16 bits.
 
-    SSE kernels do not, nor do ARM's (measured: docs/devices-emulated.md).
+    SSE and ARM kernels do not (measured: docs/devices-emulated.md).
     """
     if probe != "int8":
         return "float32"
@@ -80,9 +93,9 @@ def _expected(profile: Profile, runtime: str, probe: str, *, as_it_comes: bool) 
     return "saturating" if as_it_comes and runtime in AS_IT_COMES and narrow else "exact"
 
 
-def _compared(what: str, expected: str, found: str) -> Row:
-    return Row(what, expected, found, None if not expected else expected == found)
+def _compared(what: str, expected: str, reported: str) -> Row:
+    return Row(what, expected, reported, None if not expected else expected == reported)
 
 
 def _text(value: Any) -> str:
-    return _NOT_TOLD if value is None else str(value)
+    return _UNKNOWN if value is None else str(value)

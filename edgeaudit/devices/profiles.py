@@ -1,4 +1,7 @@
-"""Device profiles: what is known of a device beforehand. One YAML file each, in device_profiles/ or the user's own."""
+"""Device profiles: what is known about a device in advance.
+
+One YAML file each, in device_profiles/ or the user's own.
+"""
 
 from __future__ import annotations
 
@@ -47,16 +50,16 @@ _FLAGS: Mapping[str, tuple[str, ...]] = {
     "aarch64": _ARM_FLAGS,
     "x86_64": KERNEL_FLAGS[: -len(_ARM_FLAGS)],
 }
-"""Machine -> the flags of `KERNEL_FLAGS` that it can have."""
+"""Machine -> the flags of `KERNEL_FLAGS` that exist on it."""
 
 
 def _known(names: tuple[str, ...], what: str) -> tuple[AfterValidator, WithJsonSchema]:
-    """What makes a text one of `names`, with a hint where it is not."""
+    """Annotations that restrict a string to `names`, with a suggestion in the error."""
 
-    def check(given: str) -> str:
-        if given not in names:
-            raise ValueError(f"'{given}' is no {what}.{did_you_mean(given, names)} Known: {', '.join(names)}")
-        return given
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(f"'{name}' is not a known {what}.{did_you_mean(name, names)} Known: {', '.join(names)}")
+        return name
 
     return AfterValidator(check), WithJsonSchema({"type": "string", "enum": list(names)})
 
@@ -72,8 +75,8 @@ class _Part(BaseModel):
 class Cpu(_Part):
     """The processor.
 
-    machine: as `uname -m` says. cores: that it has. isa: flags (edgeaudit.host.fingerprint.KERNEL_FLAGS) that it has;
-    lacks: that it does not. A flag in neither is not known.
+    machine: as in `uname -m`. cores: their number. isa: flags (edgeaudit.host.fingerprint.KERNEL_FLAGS) that it has;
+    lacks: flags that it does not have. A flag in neither is unknown.
     """
 
     name: str
@@ -85,29 +88,31 @@ class Cpu(_Part):
     @model_validator(mode="after")
     def _fits(self) -> Cpu:
         if both := [flag for flag in self.isa if flag in self.lacks]:
-            raise ValueError(f"'{both[0]}' is in both isa and lacks; a CPU has it or not")
-        if foreign := [flag for flag in (*self.isa, *self.lacks) if flag not in _FLAGS[self.machine]]:
-            raise ValueError(f"'{foreign[0]}' is no flag of {self.machine}; it has: {', '.join(_FLAGS[self.machine])}")
+            raise ValueError(f"'{both[0]}' is in both isa and lacks")
+        if unknown := [flag for flag in (*self.isa, *self.lacks) if flag not in _FLAGS[self.machine]]:
+            raise ValueError(
+                f"'{unknown[0]}' is not a flag of {self.machine}; it has: {', '.join(_FLAGS[self.machine])}"
+            )
         return self
 
     @property
     def int8(self) -> str:
-        """The kernels that ONNX Runtime has for int8 products here, and whether their sums are exact."""
-        has = set(self.isa)
+        """ONNX Runtime's int8 kernels on this CPU, and whether their sums are exact."""
+        flags = set(self.isa)
         if self.machine == "aarch64":
-            return "i8mm, exact" if "i8mm" in has else "dot product, exact" if "asimddp" in has else "NEON, exact"
-        if has & {"avx512_vnni", "avx_vnni"}:
+            return "i8mm, exact" if "i8mm" in flags else "dot product, exact" if "asimddp" in flags else "NEON, exact"
+        if flags & {"avx512_vnni", "avx_vnni"}:
             return "VNNI, exact"
-        if "avx2" in has:
-            return f"{'AVX512' if 'avx512bw' in has else 'AVX2'}, saturating"
+        if "avx2" in flags:
+            return f"{'AVX512' if 'avx512bw' in flags else 'AVX2'}, saturating"
         return "SSE, exact"
 
 
 class Emulation(_Part):
-    """How QEMU's user mode stands in.
+    """Emulation by QEMU in user mode.
 
-    cpu: its model for -cpu. qemu: the release from which on there is that model. differs: in what the emulated device
-    is not this one.
+    cpu: the model for -cpu. qemu: the first release with that model. differs: how the emulated device differs from
+    the real one.
     """
 
     cpu: str
@@ -116,7 +121,7 @@ class Emulation(_Part):
 
 
 class System(_Part):
-    """Operating system, its C library and the Python that runtimes are installed for."""
+    """The operating system, its C library and its Python."""
 
     name: str
     libc: str | None = None
@@ -125,9 +130,9 @@ class System(_Part):
 
 
 class RuntimeBuild(_Part):
-    """A runtime as it can be had for the device.
+    """A runtime as available for the device.
 
-    requirements: exact pins, as pip takes them, that the emulation installs; empty where pip cannot bring it.
+    requirements: exact pins for pip, which the emulation installs; empty if pip cannot install it.
     version: of the runtime. source: where the build comes from, in words.
     """
 
@@ -144,9 +149,9 @@ class RuntimeBuild(_Part):
 
 
 class Accelerator(_Part):
-    """Something beside the CPU that computes.
+    """A processor other than the CPU.
 
-    runtime: that can engage it; none where none of ours can. options: of that runtime, that do.
+    runtime: that can use it; None if none of edgeaudit's can. options: of that runtime, to use it.
     """
 
     name: str
@@ -157,14 +162,14 @@ class Accelerator(_Part):
     @model_validator(mode="after")
     def _engaged(self) -> Accelerator:
         if self.options and self.runtime is None:
-            raise ValueError("options belong to a runtime; name it, or leave them out")
+            raise ValueError("options require a runtime; name it, or remove them")
         return self
 
 
 class Default(_Part):
-    """A default of a runtime on this device that changes answers.
+    """A default of a runtime on this device that changes outputs.
 
-    options: of our runtime, with which it answers as an application that changed nothing; empty: as it is.
+    options: with which edgeaudit's runtime behaves like an application that sets nothing; empty if it does already.
     """
 
     runtime: RuntimeName
@@ -173,14 +178,14 @@ class Default(_Part):
 
 
 class Verified(_Part):
-    """What was compared with what. by: hardware, emulated (nobody compared a board) or none (nothing was run)."""
+    """How the profile was verified. by: hardware, emulated (not compared with a board) or none (nothing was run)."""
 
     by: Literal["hardware", "emulated", "none"]
     compared: str
 
 
 class Profile(_Part):
-    """One device. `schema` is the version of this layout."""
+    """One device. `schema` is the version of the file format."""
 
     schema_: Literal[1] = Field(alias="schema")
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -199,56 +204,58 @@ class Profile(_Part):
     @classmethod
     def _say_something(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
         if any(len(source.split()) < 2 for source in sources):
-            raise ValueError("a source is named in words: who published what")
+            raise ValueError("a source must say in words who published what")
         return sources
 
     @model_validator(mode="after")
     def _consistent(self) -> Profile:
         if self.emulation is None and self.verified.by == "emulated":
-            raise ValueError("verified.by is 'emulated', and 'emulation' is missing")
-        parts = [("accelerators", found.runtime) for found in self.accelerators]
-        for key, runtime in [*parts, *(("defaults", found.runtime) for found in self.defaults)]:
+            raise ValueError("verified.by is 'emulated', but 'emulation' is missing")
+        parts = [("accelerators", part.runtime) for part in self.accelerators]
+        for key, runtime in [*parts, *(("defaults", part.runtime) for part in self.defaults)]:
             if runtime is not None and runtime not in self.runtimes:
-                raise ValueError(f"{key} speak of the runtime '{runtime}', which 'runtimes' does not have")
+                raise ValueError(f"{key} refer to the runtime '{runtime}', which is not in 'runtimes'")
         return self
 
     @property
-    def ways(self) -> tuple[str, ...]:
-        """How it can be reached."""
+    def transports(self) -> tuple[str, ...]:
+        """Names of the transports that reach it."""
         return (*(("emulated",) if self.emulation is not None else ()), "ssh", "http")
 
 
 def profile_names() -> tuple[str, ...]:
-    """Names of all profiles: our own and those of other packages."""
+    """Names of all profiles: built-in and from other packages."""
     return tuple(sorted(_files()))
 
 
 def find_profile(name: str) -> Profile:
-    """The profile called `name`, or in the file `name` where that ends in .yaml.
+    """The profile called `name`, or in the file `name` if that ends in .yaml.
 
-    Raises `DeviceError`: with the known names where there is none, with key and file where it breaks the schema.
+    Raises `DeviceError` with the known names if there is none, and with key and file if it violates the schema.
     """
     by_path = name.endswith((".yaml", ".yml"))
     path = Path(name).expanduser() if by_path else _files().get(name)
     if path is None:
         known = ", ".join(profile_names())
         hint = did_you_mean(name, profile_names())
-        raise DeviceError(f"there is no device profile '{name}'.{hint} There are: {known}; or name a .yaml file")
+        raise DeviceError(
+            f"there is no device profile '{name}'.{hint} Known: {known}; or give the path of a .yaml file"
+        )
     profile = _read(path)
     if path.stem != profile.name and not by_path:
-        raise DeviceError(f"the device profile {path}: name: it is '{profile.name}', and the file is {path.name}")
+        raise DeviceError(f"the device profile {path}: name: '{profile.name}' does not match the file name {path.name}")
     return profile
 
 
 @cache
 def _files() -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for folder in _folders():
         for path in sorted(folder.glob("*.yaml")):
-            if path.stem in found:
-                raise DeviceError(f"two packages have a device profile '{path.stem}': {found[path.stem]} and {path}")
-            found[path.stem] = path
-    return found
+            if path.stem in files:
+                raise DeviceError(f"two packages have a device profile '{path.stem}': {files[path.stem]} and {path}")
+            files[path.stem] = path
+    return files
 
 
 def _folders() -> Iterator[Path]:
@@ -256,13 +263,14 @@ def _folders() -> Iterator[Path]:
     for point in metadata.entry_points(group=GROUP):
         try:
             folder = Path(str(resources.files(point.value)))
-        except (ImportError, TypeError) as exc:  # TypeError: a module that is no package
+        except (ImportError, TypeError) as exc:  # TypeError: a module, not a package
             raise DeviceError(
-                f"the entry point '{point.name}' of {GROUP} names '{point.value}', which is no package with profiles "
-                f"({exc}); mend or uninstall it"
+                f"the entry point '{point.name}' of {GROUP} names '{point.value}', which is not a package with "
+                "profiles "
+                f"({exc}); fix or uninstall it"
             ) from exc
         if not any(folder.glob("*.yaml")):
-            raise DeviceError(f"the entry point '{point.name}' of {GROUP}: there is no profile (*.yaml) in {folder}")
+            raise DeviceError(f"the entry point '{point.name}' of {GROUP}: no profile (*.yaml) in {folder}")
         yield folder
 
 
@@ -272,12 +280,12 @@ def _read(path: Path) -> Profile:
         raw = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as exc:
         raise DeviceError(
-            f"{what} cannot be read: {exc.strerror}. `edgeaudit devices list` shows those that need no file"
+            f"{what} cannot be read: {exc.strerror}. `edgeaudit devices list` shows the built-in profiles"
         ) from exc
     except (yaml.YAMLError, UnicodeDecodeError) as exc:
         raise DeviceError(f"{what} is not YAML: {' '.join(str(exc).split())}") from exc
     if not isinstance(raw, dict):
-        raise DeviceError(f"{what} must be a mapping of keys ({', '.join(_keys(Profile))}); it is {type(raw).__name__}")
+        raise DeviceError(f"{what} must be a mapping of keys ({', '.join(_keys(Profile))}); got {type(raw).__name__}")
     try:
         return Profile.model_validate(raw)
     except ValidationError as exc:
@@ -297,7 +305,7 @@ _PLAIN = {
     "too_short": "must have at least one entry",
     "tuple_type": "must be a list",
 }
-"""Words of pydantic that speak of Python, and ours for a file of keys and lists."""
+"""Replacements for pydantic's messages that use Python terms."""
 
 
 def _keys(model: type[BaseModel]) -> list[str]:
@@ -305,13 +313,13 @@ def _keys(model: type[BaseModel]) -> list[str]:
 
 
 def _sentence(error: Any) -> str:
-    """What is wrong with which key, and what there could be."""
+    """A pydantic error as a sentence that names the key."""
     parts = [str(part) for part in error["loc"] if part != "[key]"]
     key = ".".join(parts)
     if error["type"] == "extra_forbidden":
         known = _keys(_SECTIONS[parts[0]] if len(parts) > 1 else Profile)
         return f"'{key}' is not a known key.{did_you_mean(parts[-1], known)} Known: {', '.join(known)}"
     message = _PLAIN.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
-    given = error.get("input")
-    shown = f" (it is {given!r})" if isinstance(given, (str, int, float, bool)) and repr(given) not in message else ""
-    return f"{key}: {message}{shown}" if key else message
+    value = error.get("input")
+    got = f" (got {value!r})" if isinstance(value, (str, int, float, bool)) and repr(value) not in message else ""
+    return f"{key}: {message}{got}" if key else message

@@ -1,4 +1,4 @@
-"""What of an artifact leaves this machine."""
+"""The part of an artifact that leaves this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ __all__ = ["shipped"]
 
 
 def shipped(artifact: Artifact, folder: Path) -> Path:
-    """The folder, filled with what a device gets: the files, and a manifest without what it need not know."""
+    """Fill the folder with what a device gets: the files, and a manifest without training details.
+
+    Returns the folder.
+    """
     artifact.verify()
     manifest = replace(artifact.manifest, calibration_ids=(), calibration_policy=None, recipe={})
     Artifact(folder, manifest).save()

@@ -1,7 +1,7 @@
-"""Ways to a device: how artifacts get to where they are served, and how they are asked there.
+"""Transports to a device: how artifacts are put into service there, and how they are queried.
 
-Every way ends in the same place, an Open Inference Protocol v2 server that is asked over loopback or the network; what
-differs is who starts it and what it runs on.
+Every transport ends at an Open Inference Protocol v2 server, queried over loopback or the network. Transports differ in
+who starts that server and what it runs on.
 """
 
 from __future__ import annotations
@@ -14,60 +14,60 @@ from typing import Any, ClassVar
 
 import numpy.typing as npt
 
-from edgeaudit.endpoint import EMULATED, LOCAL, Reach
+from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import DeviceError
 
-__all__ = ["EMULATED", "LOCAL", "Reach", "Serving", "TransportSpec", "Way"]
+__all__ = ["InferenceSession", "Transport", "TransportSpec"]
 
 
-class Serving(ABC):
+class InferenceSession(ABC):
     """Artifacts that are being served on a device."""
 
     @abstractmethod
     def infer(self, model: str, native: npt.NDArray[Any], request: str) -> npt.NDArray[Any]:
-        """Answer tensors as the file takes and gives them.
+        """Run the model on one tensor, in the file's own layout and dtype.
 
-        native: [n, ...]. request: names this question; the same question asked again after a lost answer has the same
-        name, so that a server that remembers need not compute it again. Returns the first output, [n, classes].
-        Raises `DeviceLost` where the connection is gone (then `restore` and ask again), `DeviceError` where the device
-        refuses, and `ProtocolError` where it answers nonsense.
+        native: [n, ...]. request: ID of the request; a retry after a lost response keeps it, so that a server with a
+        response cache need not compute again. Returns the first output, [n, classes]. Raises `DeviceLost` if the
+        connection is gone (call `restore`, then retry), `DeviceError` if the device refuses, and `ProtocolError` if the
+        response is malformed.
         """
 
     @abstractmethod
     def facts(self, model: str) -> Mapping[str, Any]:
-        """What the far side says of an artifact that it serves: {"options", "engaged", "sha256", ...}."""
+        """What the server reports about an artifact it serves: {"options", "engaged", "sha256", ...}."""
 
     @abstractmethod
     def fingerprint(self) -> Mapping[str, Any]:
-        """Everything by which two devices that answer differently can be told apart; {} of a server without it."""
+        """Everything that distinguishes devices whose outputs differ; {} if the server does not report it."""
 
     def time(
         self,
         model: str,
-        native: npt.NDArray[Any],  # noqa: ARG002  for those that can
+        native: npt.NDArray[Any],  # noqa: ARG002  for subclasses
         repetitions: int,  # noqa: ARG002
         seconds: float,  # noqa: ARG002
     ) -> tuple[list[float], float]:
-        """Milliseconds of calls with one batch on the device, and their CPU time over their wall time."""
-        raise DeviceError(f"nothing times '{model}' where it is served")
+        """Milliseconds of calls with one batch on the device, and the ratio of their CPU time to their wall time."""
+        raise DeviceError(f"'{model}' cannot be timed where it is served")
 
     @abstractmethod
     def restore(self) -> None:
-        """Reach the far side again after the connection was lost, starting again what has ended. `DeviceLost`: not yet.
+        """Reconnect after a lost connection, and restart what has exited. Raises `DeviceLost` if not possible yet.
 
-        Nothing waits in here; whoever calls backs off between tries.
+        Does not wait; the caller backs off between attempts.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """End what was started, and leave nothing behind. Once is enough; more does no harm."""
+        """Stop what this session started and clean up. Idempotent."""
 
 
 @dataclass(frozen=True)
 class TransportSpec:
-    """What a transport is; readable without connecting.
+    """Description of a transport, readable without connecting.
 
-    name: the scheme of its addresses. written: an address as audit.yaml and messages have it.
+    name: the scheme of its addresses. written: an address as it appears in audit.yaml and in messages.
     """
 
     name: str
@@ -75,29 +75,29 @@ class TransportSpec:
     summary: str
 
 
-class Way(ABC):
-    """One way to one device.
+class Transport(ABC):
+    """A transport to one device.
 
-    timed: whether a call there takes what it takes on the device; never under emulation.
-    alone: whether the device is one thing, which two jobs must not ask at a time.
-    loads: whether artifacts can be brought there; otherwise it serves what it serves.
+    timed: whether latency measured there is that of the device; never under emulation.
+    exclusive: whether at most one job may query the device at a time.
+    loads: whether artifacts can be copied there; otherwise the server keeps the models it has.
     """
 
     spec: ClassVar[TransportSpec]
     timed: ClassVar[bool] = False
-    alone: ClassVar[bool] = True
+    exclusive: ClassVar[bool] = True
     loads: ClassVar[bool] = True
 
-    def __init__(self, reach: Reach) -> None:
-        self.reach = reach
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
 
     @abstractmethod
     def facts(self, runtime: str) -> dict[str, Any]:
-        """What of the device decides a runtime's answers; enters the key of every query, so it is plain JSON.
+        """The properties of the device that decide a runtime's outputs, as plain JSON; part of every query's key.
 
-        Has at least {"machine", "cpu", "isa", "os", "python", "versions": {package: version}}, each null where it
-        cannot be known beforehand. Raises a `DeviceError` or `MissingEnvironment` with the remedy where the device
-        cannot be reached, was not prepared, or lacks the runtime.
+        Has at least {"machine", "cpu", "isa", "os", "python", "versions": {package: version}}, each null if it cannot
+        be known beforehand. Raises `DeviceError` or `MissingEnvironment`, with the remedy, if the device cannot be
+        reached, was not prepared, or lacks the runtime.
         """
 
     @abstractmethod
@@ -108,8 +108,8 @@ class Way(ABC):
         options: Mapping[str, Any],
         *,
         max_body: int | None = None,
-    ) -> Serving:
+    ) -> InferenceSession:
         """Serve artifacts (model name -> folder with manifest.json) with a runtime and its options.
 
-        max_body: bytes of the largest request. Raises `ArtifactError` for an artifact that the runtime refuses there.
+        max_body: bytes of the largest request. Raises `ArtifactError` if the runtime rejects an artifact there.
         """

@@ -17,7 +17,7 @@ from edgeaudit.controls import Finding
 from edgeaudit.controls.null_target import null_target, null_target_together
 from edgeaudit.controls.resemblance import Right, resemblance
 from edgeaudit.controls.resolution import Answers, resolution, tie_mass
-from edgeaudit.devices.transport import LOCAL
+from edgeaudit.endpoint import LOCAL
 from edgeaudit.errors import RunError, StoreError, store_errors
 from edgeaudit.filetypes.agreement import Agreement as Agreed
 from edgeaudit.gate.judge import FormatScores, judge

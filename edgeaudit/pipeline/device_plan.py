@@ -12,14 +12,14 @@ from edgeaudit.agent.served import runtime_class
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.config.devices import DeviceSpec
 from edgeaudit.config.formats import FormatUse
-from edgeaudit.devices.asking import Pace
-from edgeaudit.devices.device_runtime import DeviceRuntimeSpec, device_facts, told_versions
-from edgeaudit.devices.registry import find_way
+from edgeaudit.devices.device_runtime import DeviceRuntimeSpec, device_facts, reported_versions
+from edgeaudit.devices.querying import QueryPolicy
+from edgeaudit.devices.registry import find_transport
 from edgeaudit.errors import ArtifactError, DeviceError, SpecError, did_you_mean
 from edgeaudit.formats.presets import Format
 from edgeaudit.graph.job import content_key
 from edgeaudit.stages.artifacts import ArtifactJob
-from edgeaudit.stages.device_query import DeviceQuery, QueryPolicy, StandIn
+from edgeaudit.stages.device_query import DevicePolicy, DeviceQuery, StandIn
 from edgeaudit.stages.population import DrawPopulation
 from edgeaudit.stages.query import Query
 
@@ -28,11 +28,11 @@ __all__ = ["DevicePlan", "require_devices"]
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """A device other than this machine. ledger: name of its query log."""
+    """A device other than this machine. budget: name of the file that counts the queries."""
 
     name: str
     spec: DeviceSpec
-    ledger: str
+    budget: str
 
     @classmethod
     def of(cls, name: str, spec: DeviceSpec, population: DrawPopulation) -> DevicePlan:
@@ -60,9 +60,9 @@ class DevicePlan:
             # The file was checked by this machine's query; the device's own answers are what is audited.
             tolerance=None,
             range_tolerance=None,
-            versions=told_versions(facts),
+            versions=reported_versions(facts),
             machine=facts,
-            reach=self.spec.reach(use.id),
+            endpoint=self.spec.endpoint(use.id),
             stand_in=stand_in,
             policy=self.policy,
             checked=checked,
@@ -73,13 +73,13 @@ class DevicePlan:
     @cached_property
     def timed(self) -> bool:
         """Whether the duration of a call there is that of the device."""
-        return find_way(self.spec.reach("")).timed
+        return find_transport(self.spec.endpoint("")).timed
 
     @cached_property
-    def policy(self) -> QueryPolicy:
+    def policy(self) -> DevicePolicy:
         """How the device is queried."""
-        pace = Pace(self.name, self.spec.rate, self.spec.retries, self.spec.max_queries, self.spec.max_time)
-        return QueryPolicy(pace, self.ledger, find_way(self.spec.reach("")).alone)
+        queries = QueryPolicy(self.name, self.spec.rate, self.spec.retries, self.spec.max_queries, self.spec.max_time)
+        return DevicePolicy(queries, self.budget, find_transport(self.spec.endpoint("")).exclusive)
 
 
 def require_devices(spec: AuditSpec, formats: Mapping[str, Format]) -> None:
@@ -119,6 +119,6 @@ def _options(name: str, device: DeviceSpec, resolved: Format) -> dict[str, Any]:
 
 def _facts(name: str, device: DeviceSpec, use: FormatUse, resolved: Format) -> dict[str, Any]:
     try:
-        return device_facts(device.reach(use.id), resolved.runtime)
+        return device_facts(device.endpoint(use.id), resolved.runtime)
     except DeviceError as exc:
         raise type(exc)(f"devices.{name}: {exc}") from exc

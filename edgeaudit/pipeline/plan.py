@@ -15,7 +15,7 @@ from edgeaudit.config.exposures import require_levels_fit
 from edgeaudit.config.formats import FormatUse
 from edgeaudit.config.model import ModelSpec
 from edgeaudit.config.views import require_views_fit
-from edgeaudit.devices.transport import LOCAL
+from edgeaudit.endpoint import LOCAL
 from edgeaudit.errors import ArtifactError, SpecError, SplitError
 from edgeaudit.exporters.registry import find_pass
 from edgeaudit.filetypes.artifact import file_sha256

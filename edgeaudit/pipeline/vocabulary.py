@@ -11,7 +11,7 @@ from edgeaudit.config.attacks import WITH_SECTIONS
 from edgeaudit.config.json_schema import SCHEMA_FILE, JsonSchema, Term, Vocabulary, schema_text
 from edgeaudit.config.target import AS_SHIPPED
 from edgeaudit.devices.profiles import profile_names
-from edgeaudit.devices.transport import LOCAL
+from edgeaudit.endpoint import LOCAL
 from edgeaudit.exporters import PassSpec
 from edgeaudit.exporters.registry import PASSES
 from edgeaudit.formats.presets import FORMATS

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.devices.transport import LOCAL
+from edgeaudit.endpoint import LOCAL
 from edgeaudit.formats.presets import REFERENCES
 from edgeaudit.graph.job import Context, Job, Ref
 from edgeaudit.leakage.comparisons import METRICS, Compared, Scored, compare_family, figure

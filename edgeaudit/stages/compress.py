@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.errors import ToolchainError
-from edgeaudit.exporters.base import ExportJob, Pass, Product
+from edgeaudit.exporters.base import ExportJob, Pass, PassResult
 from edgeaudit.exporters.registry import find_pass
 from edgeaudit.filetypes.artifact import Artifact, Manifest, PassRecord, file_sha256
 from edgeaudit.filetypes.registry import filetype_module
@@ -146,7 +146,7 @@ class Compress(Job[StoredArtifact]):
         )
 
     def _manifest(
-        self, context: Context, step: Pass, source: Artifact, product: Product, ids: tuple[int, ...]
+        self, context: Context, step: Pass, source: Artifact, product: PassResult, ids: tuple[int, ...]
     ) -> Manifest:
         file = context.draft / product.file
         passes = (*source.manifest.passes, PassRecord(self.step, dict(self.params), dict(self.versions)))

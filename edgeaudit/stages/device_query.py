@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.agent import RUNTIMES
-from edgeaudit.devices.asking import Ledger, Pace, one_at_a_time
 from edgeaudit.devices.device_runtime import MODEL, DeviceRuntime, on_device
-from edgeaudit.devices.registry import find_way
-from edgeaudit.devices.transport import Reach
+from edgeaudit.devices.querying import QueryBudget, QueryPolicy, one_at_a_time
+from edgeaudit.devices.registry import find_transport
+from edgeaudit.endpoint import Endpoint
 from edgeaudit.filetypes.artifact import Artifact
 from edgeaudit.graph.job import Context, Cost, content_key, unkeyed
 from edgeaudit.population.base import Population
@@ -26,22 +26,22 @@ from edgeaudit.stages.query import BlockQuery, DeviceFacts, FloatArray, Query, Q
 if TYPE_CHECKING:
     from edgeaudit.stages.equivalence import Equivalence
 
-__all__ = ["DeviceQuery", "QueryPolicy", "StandIn"]
+__all__ = ["DevicePolicy", "DeviceQuery", "StandIn"]
 
 _BLOCK = 256
 """Records per query; a block whose answers are lost with the device is queried again."""
 
 
 @dataclass(frozen=True)
-class QueryPolicy:
-    """How a device is queried; answers do not depend on it.
+class DevicePolicy:
+    """How a device is queried, on which no answer depends.
 
-    pace: rate, retries, budgets. ledger: name of the log of queries there. exclusive: at most one job may query the
-    device at a time.
+    queries: rate, retries, limits. budget: name of the file that counts the queries. exclusive: at most one job may
+    query the device at a time.
     """
 
-    pace: Pace
-    ledger: str
+    queries: QueryPolicy
+    budget: str
     exclusive: bool
 
 
@@ -61,14 +61,14 @@ class StandIn:
 class DeviceQuery(Query):
     """Query an artifact on a device. See `Query`.
 
-    machine: the device's facts that affect a runtime's answers. reach: how to reach it. policy: how to query it.
+    machine: the device's facts that affect a runtime's answers. endpoint: how to reach it. policy: how to query it.
     stand_in: for models that need not be queried there. checked: a query on this machine that runs first, so that a
     wrong file is rejected there. device: its name, for display.
     """
 
-    reach: Reach
+    endpoint: Endpoint
     stand_in: StandIn | None = None
-    policy: QueryPolicy = unkeyed()
+    policy: DevicePolicy = unkeyed()
     checked: Query | None = unkeyed(None)
     device: str = unkeyed("")
 
@@ -85,7 +85,7 @@ class DeviceQuery(Query):
     def code(self) -> tuple[str, ...]:
         """The runtime, the agent that serves it, and the transport."""
         runtime, _ = RUNTIMES[self.runtime]
-        return (runtime, "edgeaudit.agent.main", type(find_way(self.reach)).__module__)
+        return (runtime, "edgeaudit.agent.main", type(find_transport(self.endpoint)).__module__)
 
     def packages(self) -> tuple[str, ...]:
         """None: the device's packages are in `versions`."""
@@ -93,7 +93,7 @@ class DeviceQuery(Query):
 
     def cost(self) -> Cost:
         """Grouped by runtime, options, format and device; jobs with a stand-in take another time."""
-        where = [self.reach.via, self.reach.profile or "", self.stand_in is not None]
+        where = [self.endpoint.via, self.endpoint.profile or "", self.stand_in is not None]
         # Starting an agent under emulation, and some hundred records of a small model.
         return Cost((self.population.key, self.runtime, dict(self.options), self.format, where), 12.0)
 
@@ -122,10 +122,10 @@ class DeviceQuery(Query):
         folder, policy = context.store.devices(), self.policy
         with ExitStack() as stack:
             if policy.exclusive:
-                lock = content_key("device", {"via": self.reach.via})
+                lock = content_key("device", {"via": self.endpoint.via})
                 stack.enter_context(one_at_a_time(folder / f"{lock}.lock"))
-            ledger = Ledger(folder / f"{policy.ledger}.json", context.key, policy.pace)
-            kind = on_device(self.reach, self.runtime, policy.pace, ledger)
+            budget = QueryBudget(folder / f"{policy.budget}.json", context.key, policy.queries)
+            kind = on_device(self.endpoint, self.runtime, policy.queries, budget)
             runtime = kind(artifact, self.options if options is None else options)
             stack.callback(runtime.close)
             yield runtime
@@ -136,13 +136,13 @@ class DeviceQuery(Query):
     def _device_facts(self, runtime: Runtime, ask: BlockQuery) -> DeviceFacts | None:
         if not isinstance(runtime, DeviceRuntime):
             return None
-        patient = runtime.patient
+        session = runtime.session
         return DeviceFacts(
-            fingerprint=dict(patient.serving.fingerprint()),
+            fingerprint=dict(session.inner.fingerprint()),
             engaged=tuple(runtime.engaged()),
-            engines=tuple(patient.facts(MODEL).get("engines", ())),
-            queried=patient.asked,
-            restored=patient.restored,
+            engines=tuple(session.facts(MODEL).get("engines", ())),
+            queried=session.queried,
+            restored=session.restored,
             resumed=ask.resumed if isinstance(ask, _StoredBlocks) else 0,
         )
 

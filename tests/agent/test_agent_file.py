@@ -96,7 +96,7 @@ def test_every_module_is_python_of_the_oldest_version(name: str) -> None:
         "type X = int",
     ],
 )
-def test_newer_syntax_would_be_found(text: str) -> None:
+def test_newer_syntax_is_detected(text: str) -> None:
     with pytest.raises(SyntaxError):
         ast.parse(text, feature_version=OLDEST_PYTHON)
 
@@ -109,7 +109,7 @@ def test_newer_syntax_would_be_found(text: str) -> None:
         "isinstance(a, int | str)", "from typing import Self", "entry_points(group='a')", "datetime.UTC",
     ],
 )  # fmt: skip
-def test_newer_names_would_be_found(text: str) -> None:
+def test_newer_names_are_detected(text: str) -> None:
     assert too_new(ast.parse(text))
 
 
@@ -203,7 +203,7 @@ def test_without_numpy(pyz: Path, tmp_path: Path) -> None:
         capture_output=True, text=True, check=False, input=f"{TOKEN}\n",
     )  # fmt: skip
     assert done.returncode == 2
-    assert json.loads(done.stdout)["error"] == "this Python has no numpy, which the agent needs"
+    assert json.loads(done.stdout)["error"] == "the agent needs numpy, which this Python does not have"
 
 
 @pytest.mark.parametrize("token", [None, "", "short", "\u00e9" * 16])
@@ -219,12 +219,12 @@ def test_without_a_token_nothing_is_served(pyz: Path, tmp_path: Path, token: str
     [
         (["nothing"], "nothing has no readable manifest.json"),
         (["--options", "{", "a"], "--options is not JSON"),
-        (["--options", "3", "a"], "--options is a JSON object"),
-        (["a=one", "a=two"], "two artifacts are called 'a'"),
-        (["../up=one"], "'../up' is no name for a model"),
+        (["--options", "3", "a"], "--options must be a JSON object"),
+        (["a=one", "a=two"], "two artifacts are named 'a'"),
+        (["../up=one"], "'../up' is not a valid model name"),
     ],
 )
-def test_what_cannot_be_served(pyz: Path, arguments: list[str], message: str) -> None:
+def test_errors_of_serving(pyz: Path, arguments: list[str], message: str) -> None:
     done = started(pyz, "--runtime", "onnxruntime", *arguments)
     assert done.returncode == 2
     assert message in json.loads(done.stdout)["error"]
@@ -238,7 +238,7 @@ def test_a_file_that_was_changed_is_not_served(pyz: Path, tmp_path: Path) -> Non
     assert "is not the file that its manifest describes" in json.loads(done.stdout)["error"]
 
 
-def test_a_manifest_that_is_none(pyz: Path, tmp_path: Path) -> None:
+def test_invalid_manifest(pyz: Path, tmp_path: Path) -> None:
     for text in ("{", "[]", "{}", json.dumps({"kind": "onnx"})):
         (tmp_path / "manifest.json").write_text(text)
         done = started(pyz, "--runtime", "onnxruntime", str(tmp_path))
@@ -308,7 +308,7 @@ def onnx_folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.toolchain
-def test_a_file_that_is_no_model_is_told_as_such(pyz: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_is_reported(pyz: Path, tmp_path: Path) -> None:
     served = tflite_artifact(tmp_path)
     lying = Manifest.from_json(served.manifest.to_json().replace('"tflite"', '"onnx"'))
     Artifact(tmp_path, lying)

@@ -136,13 +136,13 @@ def test_the_python_behind_it_has_numpy_and_one_runtime(board: Board, python: Pa
     ],
     ids=["its length", "chunks", "a byte too many", "not waiting", "compressed"],
 )
-def test_a_gigabyte_is_thrown_at_it(board: Board, lines: list[str], block: bytes, *, token: bool) -> None:
+def test_a_gigabyte_body(board: Board, lines: list[str], block: bytes, *, token: bool) -> None:
     """None of it is kept, and long before the end the agent has closed."""
     sent, _ = board.thrown(board.head(*lines, token=token), block)
     assert sent < GIGABYTE // 4
 
 
-def test_as_much_json_as_is_taken(board: Board) -> None:
+def test_json_up_to_the_limit(board: Board) -> None:
     """Numbers in JSON take many times their bytes in memory, so there is a limit for them below that of a body."""
     data = b"1.5," * ((32 << 20) // 4)
     start = b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": ['
@@ -151,7 +151,7 @@ def test_as_much_json_as_is_taken(board: Board) -> None:
         connection.sendall(head)
         answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
     assert answer.startswith(b"HTTP/1.1 413 ")
-    assert b"8388608 are the most that is taken; tensors go as bytes" in answer
+    assert b"the limit is 8388608; send tensors as bytes" in answer
 
 
 def test_a_gigabyte_of_header(board: Board) -> None:
@@ -160,7 +160,7 @@ def test_a_gigabyte_of_header(board: Board) -> None:
         assert sent < GIGABYTE // 4
 
 
-def test_sixteen_at_a_time(board: Board) -> None:
+def test_sixteen_concurrent_connections(board: Board) -> None:
     """As many as are let in, each with the longest body that is taken, of which a little comes and then nothing."""
     head, begun = board.head(f"Content-Length: {64 << 20}"), []
     board.client.close()
@@ -184,7 +184,7 @@ def test_sixteen_at_a_time(board: Board) -> None:
     pytest.fail("nobody is let in any more")
 
 
-def test_who_has_no_token_or_a_wrong_one(board: Board) -> None:
+def test_missing_and_wrong_tokens(board: Board) -> None:
     for token, status in ((None, 401), ("wrong" * 8, 403)):
         stranger = OipClient(board.client.url, token)
         assert not stranger.live()
@@ -222,10 +222,10 @@ def test_truncated_json(board: Board) -> None:
         "C:\\",
     ],
 )
-def test_a_path_is_no_model(board: Board, name: str) -> None:
+def test_a_path_is_not_a_model_name(board: Board, name: str) -> None:
     """The client quotes the name, so that it arrives whole."""
     assert not board.client.ready(name)
-    with pytest.raises(DeviceError, match=r"refused \(404\): there is no model"):
+    with pytest.raises(DeviceError, match=r"refused \(404\): unknown model"):
         board.client.model_metadata(name)
     with pytest.raises(DeviceError, match=r"refused \(404\)"):
         board.client.infer(name, {board.source: np.ones((1, 2), np.float32)})

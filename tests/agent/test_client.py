@@ -27,7 +27,7 @@ def agent() -> Iterator[Agent]:
         yield found
 
 
-def test_questions_and_answers(agent: Agent) -> None:
+def test_requests_and_responses(agent: Agent) -> None:
     client = OipClient(agent.url, TOKEN)
     assert client.live()
     assert client.ready()
@@ -44,12 +44,12 @@ def test_questions_and_answers(agent: Agent) -> None:
     client.close()
 
 
-def test_refusals_are_told_in_the_agents_words(agent: Agent) -> None:
-    with pytest.raises(DeviceError, match=r"http://127\.0\.0\.1:\d+ refused \(403\): this is not the token"):
+def test_refusals_carry_the_agents_message(agent: Agent) -> None:
+    with pytest.raises(DeviceError, match=r"http://127\.0\.0\.1:\d+ refused \(403\): the token is invalid"):
         OipClient(agent.url, "wrong").model_metadata("double")
-    with pytest.raises(DeviceError, match=r"\(401\): a token is needed"):
+    with pytest.raises(DeviceError, match=r"\(401\): a token is required"):
         OipClient(agent.url).model_metadata("double")
-    with pytest.raises(DeviceError, match=r"\(404\): there is no model 'other' here; there are: double"):
+    with pytest.raises(DeviceError, match=r"\(404\): unknown model 'other'; served models: double"):
         OipClient(agent.url, TOKEN).infer("other", {"in": VALUES})
     with pytest.raises(DeviceError, match=r"\(400\): .* is FP32, not FP64"):
         OipClient(agent.url, TOKEN).infer("double", {"in": VALUES.astype(np.float64)})
@@ -59,7 +59,7 @@ def test_refusals_are_told_in_the_agents_words(agent: Agent) -> None:
         OipClient(agent.url, TOKEN).infer("double", {"in": VALUES * np.inf}, binary=False)
 
 
-def test_a_connection_that_was_closed_meanwhile_is_opened_again(agent: Agent) -> None:
+def test_a_closed_connection_is_reopened(agent: Agent) -> None:
     client = OipClient(agent.url, TOKEN)
     assert client.live()
     assert client._connection.sock is not None
@@ -67,10 +67,10 @@ def test_a_connection_that_was_closed_meanwhile_is_opened_again(agent: Agent) ->
     assert client.live()
 
 
-def test_nobody_there() -> None:
+def test_no_server() -> None:
     with serving() as gone:
         url = gone.url
-    with pytest.raises(DeviceError, match=f"{url} cannot be asked: .*refused"):
+    with pytest.raises(DeviceError, match=f"{url} cannot be reached: .*refused"):
         OipClient(url, TOKEN).live()
 
 
@@ -88,8 +88,8 @@ def test_nobody_there() -> None:
         "http://a..b",
     ],
 )
-def test_addresses_that_are_none(url: str) -> None:
-    with pytest.raises(DeviceError, match="is no address of a server"):
+def test_invalid_addresses(url: str) -> None:
+    with pytest.raises(DeviceError, match="is not a server address"):
         OipClient(url)
 
 
@@ -140,7 +140,7 @@ def outputs(**changes: object) -> bytes:
         (outputs(), {"Inference-Header-Content-Length": "one"}),
     ],
 )
-def test_answers_that_are_not_the_protocol(body: bytes, headers: dict[str, str]) -> None:
+def test_responses_that_violate_the_protocol(body: bytes, headers: dict[str, str]) -> None:
     with answering(body, headers) as url, pytest.raises(ProtocolError):
         OipClient(url).infer("any", {"in": VALUES})
 
@@ -154,7 +154,7 @@ def test_redirections_are_not_followed() -> None:
 
 
 @pytest.mark.toolchain
-def test_the_environment_of_others_hides_no_other(
+def test_proxies_from_the_environment_are_ignored(
     request: pytest.FixtureRequest, tflite_environment: Environment
 ) -> None:
     """As it once did: every test after it looked for tflite-runtime beside tritonclient."""
@@ -229,15 +229,15 @@ def test_tritonclient(others: str, agent: Agent) -> None:
         "dtype": ["400", "the tensor 'in' of 'double' is FP32, not FP64"],
         "shape": ["400", "the tensor 'in' of 'double' has the shape [-1, 2], where -1 is 1 or more, not [3, 5]"],
         "name": ["400", "the model 'double' takes the tensor 'in', not ['other']"],
-        "token": ["403", "this is not the token"],
+        "token": ["403", "the token is invalid"],
     }
     assert agent.serves()
 
 
-def test_an_answer_that_was_cut_short_is_a_lost_connection_and_no_nonsense() -> None:
+def test_a_truncated_response_is_a_lost_connection() -> None:
     """What a tunnel that dies in the middle of an answer leaves: asking again may help."""
     cut = b'{"name": "agent", "vers'
-    with answering(cut, {"Content-Length": "400"}) as url, pytest.raises(DeviceLost, match="cannot be asked"):
+    with answering(cut, {"Content-Length": "400"}) as url, pytest.raises(DeviceLost, match="cannot be reached"):
         OipClient(url).server_metadata()
     head = {"Content-Length": "400", "Inference-Header-Content-Length": "155"}
     for body in (b"", cut):

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from edgeaudit.devices.oip.client import OipClient
-from edgeaudit.devices.oip.transport import EndpointServing, EndpointWay
-from edgeaudit.devices.registry import find_way
-from edgeaudit.devices.transport import Reach
+from edgeaudit.devices.oip.transport import OipSession, OipTransport
+from edgeaudit.devices.registry import find_transport
+from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, ProtocolError
 from edgeaudit.filetypes.artifact import Artifact, Manifest, TensorSpec
 from tests.agent.foreign import Foreign, described, running
@@ -43,23 +43,25 @@ def folder(tmp_path: Path, manifest: Manifest = FLOATS) -> dict[str, Path]:
 
 def served(
     foreign: Foreign, tmp_path: Path, manifest: Manifest = FLOATS, options: dict[str, Any] | None = None
-) -> EndpointServing:
-    way = EndpointWay(Reach(foreign.url, model=foreign.model))
-    return way.serve("onnxruntime", folder(tmp_path, manifest), options or {})
+) -> OipSession:
+    transport = OipTransport(Endpoint(foreign.url, model=foreign.model))
+    return transport.serve("onnxruntime", folder(tmp_path, manifest), options or {})
 
 
 @pytest.mark.parametrize("via", ["oip://127.0.0.1:1", "http://127.0.0.1:1/path", "https://host:1"])
-def test_the_way_is_found_by_its_scheme(via: str) -> None:
-    way = find_way(Reach(via))
-    assert isinstance(way, EndpointWay)
-    assert (way.timed, way.alone, way.loads) == (False, True, False)
+def test_the_transport_is_found_by_its_scheme(via: str) -> None:
+    transport = find_transport(Endpoint(via))
+    assert isinstance(transport, OipTransport)
+    assert (transport.timed, transport.exclusive, transport.loads) == (False, True, False)
 
 
 @pytest.mark.parametrize("extensions", [[], ["binary_tensor_data", "classification"]], ids=["json", "bytes"])
-def test_a_foreign_server_is_asked_with_its_own_names(foreign: Foreign, tmp_path: Path, extensions: list[str]) -> None:
+def test_a_foreign_server_is_queried_with_its_own_names(
+    foreign: Foreign, tmp_path: Path, extensions: list[str]
+) -> None:
     foreign.extensions = extensions
-    serving = served(foreign, tmp_path)
-    answers = serving.infer("model", VALUES, "question 7")
+    session = served(foreign, tmp_path)
+    answers = session.infer("model", VALUES, "question 7")
     assert answers.dtype == np.float32
     np.testing.assert_array_equal(answers, VALUES * 2)
     ((path, body),) = foreign.heard
@@ -67,7 +69,7 @@ def test_a_foreign_server_is_asked_with_its_own_names(foreign: Foreign, tmp_path
     for part in (b'"id":"question 7"', b'"name":"x"', b'"shape":[3,2]'):
         assert part in body
     assert (b"binary_data" in body) is bool(extensions)
-    assert serving.facts("model") == {
+    assert session.facts("model") == {
         "options": {},
         "engaged": [],
         "sha256": None,
@@ -75,9 +77,9 @@ def test_a_foreign_server_is_asked_with_its_own_names(foreign: Foreign, tmp_path
         "model": "theirs",
         "platform": "theirs",
     }
-    assert serving.fingerprint() == {}
-    serving.close()
-    serving.close()
+    assert session.fingerprint() == {}
+    session.close()
+    session.close()
 
 
 def test_json_keeps_every_bit(foreign: Foreign, tmp_path: Path) -> None:
@@ -114,20 +116,20 @@ def test_integers(foreign: Foreign, tmp_path: Path, extensions: list[str]) -> No
 @pytest.mark.parametrize(
     ("inputs", "outputs", "message"),
     [
-        ([described("x", "FP64", [-1, 2])], None, r"takes float64, and nothing.onnx has float32 there \('in'\)"),
-        ([described("x", "UINT8", [-1, 2])], None, "takes uint8, and nothing.onnx has float32"),
-        ([described("x", "BYTES", [-1, 2])], None, "takes BYTES, and"),
-        ([described("x", "FP32", [-1, 3])], None, r"takes \[-1, 3\], and nothing.onnx has \[-1, 2\] there"),
-        ([described("x", "FP32", [2])], None, r"takes \[2\], and"),
-        ([described("x", "FP32", [4, 2])], None, "takes 4 records at a time, and the audit asks 2 .* batch: 4"),
+        ([described("x", "FP64", [-1, 2])], None, r"takes float64, but nothing.onnx has float32 there \('in'\)"),
+        ([described("x", "UINT8", [-1, 2])], None, "takes uint8, but nothing.onnx has float32"),
+        ([described("x", "BYTES", [-1, 2])], None, "takes BYTES, but"),
+        ([described("x", "FP32", [-1, 3])], None, r"takes \[-1, 3\], but nothing.onnx has \[-1, 2\] there"),
+        ([described("x", "FP32", [2])], None, r"takes \[2\], but"),
+        ([described("x", "FP32", [4, 2])], None, "takes 4 records at a time, but the audit sends 2 .* batch: 4"),
         ([described("x", "FP32", [-1, 2]), described("z", "FP32", [1])], None, r"takes 2 tensors \(x, z\); .* one"),
-        ([], None, "does not say in its metadata which inputs it has; MLServer"),
-        (None, [described("y", "FP16", [-1, 2])], "answers float16, and nothing.onnx has float32"),
-        (None, [described("y", "FP32", [-1, 10])], r"answers \[-1, 10\], and nothing.onnx has \[-1, 2\]"),
-        (None, [], "does not say in its metadata which outputs"),
+        ([], None, "has no inputs in its metadata; for MLServer"),
+        (None, [described("y", "FP16", [-1, 2])], "returns float16, but nothing.onnx has float32"),
+        (None, [described("y", "FP32", [-1, 10])], r"returns \[-1, 10\], but nothing.onnx has \[-1, 2\]"),
+        (None, [], "has no outputs in its metadata"),
     ],
 )
-def test_a_model_that_is_another(foreign: Foreign, tmp_path: Path, inputs: Any, outputs: Any, message: str) -> None:
+def test_another_model(foreign: Foreign, tmp_path: Path, inputs: Any, outputs: Any, message: str) -> None:
     foreign.inputs = foreign.inputs if inputs is None else inputs
     foreign.outputs = foreign.outputs if outputs is None else outputs
     with pytest.raises(ArtifactError, match=f"the model 'theirs' at {foreign.url} .*{message}"):
@@ -135,9 +137,9 @@ def test_a_model_that_is_another(foreign: Foreign, tmp_path: Path, inputs: Any, 
 
 
 @pytest.mark.parametrize("entry", [{"datatype": "FP32", "shape": [2]}, described("x", "FP32", ["a"]), "x"])
-def test_metadata_that_is_not_the_protocol(foreign: Foreign, tmp_path: Path, entry: Any) -> None:
+def test_metadata_that_violate_the_protocol(foreign: Foreign, tmp_path: Path, entry: Any) -> None:
     foreign.inputs = [entry]
-    with pytest.raises(ProtocolError, match=r"has inputs without a name|no list of lengths"):
+    with pytest.raises(ProtocolError, match=r"has inputs without a name|invalid shape"):
         served(foreign, tmp_path)
 
 
@@ -152,7 +154,7 @@ def test_metadata_that_is_not_the_protocol(foreign: Foreign, tmp_path: Path, ent
         (["-1", "2"], (-1, 2), 7),
     ],
 )
-def test_shapes_that_go_together(
+def test_compatible_shapes(
     foreign: Foreign, tmp_path: Path, there: list[Any], mine: tuple[int, ...], batch: int
 ) -> None:
     foreign.inputs = [described("x", "FP32", there)]
@@ -164,11 +166,11 @@ def test_shapes_that_go_together(
 def test_a_file_for_one_record_and_a_model_for_four(foreign: Foreign, tmp_path: Path) -> None:
     foreign.inputs = [described("x", "FP32", [4, 2])]
     manifest = replace(FLOATS, input=replace(FLOATS.input, shape=(1, 2)))
-    with pytest.raises(ArtifactError, match=r"takes 4 records at a time, and nothing\.onnx is made for 1"):
+    with pytest.raises(ArtifactError, match=r"takes 4 records at a time, but nothing\.onnx is made for 1"):
         served(foreign, tmp_path, manifest)
 
 
-def test_the_output_of_the_artifacts_name_is_asked_for_and_no_other(foreign: Foreign, tmp_path: Path) -> None:
+def test_only_the_output_with_the_artifacts_name_is_requested(foreign: Foreign, tmp_path: Path) -> None:
     """Classifiers of scikit-learn answer labels first, as strings too, which nobody here could read."""
     foreign.outputs = [described("label", "BYTES", [-1]), described("out", "FP32", [-1, 2])]
     np.testing.assert_array_equal(served(foreign, tmp_path).infer("model", VALUES, "1"), VALUES * 2)
@@ -178,21 +180,24 @@ def test_the_output_of_the_artifacts_name_is_asked_for_and_no_other(foreign: For
 @pytest.mark.parametrize(
     ("compute", "message"),
     [
-        (lambda values: values[:1], r"answered 3 records for 'theirs' with float32 \[1, 2\], not float32 \[3, 2\]"),
+        (lambda values: values[:1], r"returned float32 \[1, 2\] for 3 records of 'theirs', not float32 \[3, 2\]"),
         (lambda values: values[:, :1], r"float32 \[3, 1\]"),
-        (lambda values: values.astype(np.float64), r"float64 \[3, 2\], not float32"),
+        (lambda values: values.astype(np.float64), r"float64 \[3, 2\] for 3 records of 'theirs', not float32"),
     ],
 )
-def test_answers_of_another_kind(foreign: Foreign, tmp_path: Path, compute: Any, message: str) -> None:
+def test_outputs_of_another_shape_or_type(foreign: Foreign, tmp_path: Path, compute: Any, message: str) -> None:
     foreign.compute = compute
     with pytest.raises(ProtocolError, match=message):
         served(foreign, tmp_path).infer("model", VALUES, "1")
 
 
-def test_answers_that_are_not_finite(foreign: Foreign, tmp_path: Path) -> None:
-    """MLServer writes null for them, and Triton a word that is no JSON."""
+def test_outputs_with_nan_or_infinity(foreign: Foreign, tmp_path: Path) -> None:
+    """MLServer writes null for them, and Triton a word that is not JSON."""
     one = served(foreign, tmp_path)
-    for data, message in ((b"[1, null]", "have null for a number"), (b"[1, Infinity]", "Infinity is no JSON number")):
+    for data, message in (
+        (b"[1, null]", "have null instead of a number"),
+        (b"[1, Infinity]", "Infinity is not a JSON number"),
+    ):
         body = b'{"outputs": [{"name": "y", "datatype": "FP32", "shape": [1, 2], "data": ' + data + b"}]}"
         foreign.post = lambda *_, body=body: (body, None)  # type: ignore[method-assign]
         with pytest.raises(ProtocolError, match=message):
@@ -204,32 +209,32 @@ def test_answers_that_are_not_finite(foreign: Foreign, tmp_path: Path) -> None:
 def test_models_and_files(foreign: Foreign, tmp_path: Path) -> None:
     """Without a name the model is called like the file; one name is not two artifacts."""
     foreign.model = "nothing"
-    one = EndpointWay(Reach(foreign.url)).serve("onnxruntime", folder(tmp_path), {})
+    one = OipTransport(Endpoint(foreign.url)).serve("onnxruntime", folder(tmp_path), {})
     np.testing.assert_array_equal(one.infer("model", VALUES, "1"), VALUES * 2)
-    with pytest.raises(DeviceError, match="'nothing', which cannot be 2 artifacts"):
-        EndpointWay(Reach(foreign.url, model="nothing")).serve("onnxruntime", {"a": tmp_path, "b": tmp_path}, {})
+    with pytest.raises(DeviceError, match="'nothing' configured, which cannot stand for 2 artifacts"):
+        OipTransport(Endpoint(foreign.url, model="nothing")).serve("onnxruntime", {"a": tmp_path, "b": tmp_path}, {})
     with pytest.raises(DeviceError, match=r"refused \(404\)"):
-        EndpointWay(Reach(foreign.url, model="other")).serve("onnxruntime", folder(tmp_path), {})
+        OipTransport(Endpoint(foreign.url, model="other")).serve("onnxruntime", folder(tmp_path), {})
 
 
-def test_what_is_known_of_a_foreign_server(foreign: Foreign) -> None:
-    found = EndpointWay(Reach(foreign.url, model="theirs")).facts("onnxruntime")
+def test_facts_of_a_foreign_server(foreign: Foreign) -> None:
+    found = OipTransport(Endpoint(foreign.url, model="theirs")).facts("onnxruntime")
     assert json.loads(json.dumps(found)) == {
         **dict.fromkeys(("machine", "cpu", "isa", "os", "python")),
         "versions": {"onnxruntime": None},
         "server": {"name": "foreign", "version": "1.0", "extensions": []},
         "model": {"name": "theirs", "versions": ["3"], "platform": "theirs"},
     }
-    assert EndpointWay(Reach(foreign.url)).facts("onnxruntime")["model"] is None
+    assert OipTransport(Endpoint(foreign.url)).facts("onnxruntime")["model"] is None
 
 
-def test_one_that_is_not_ready_may_be_later(foreign: Foreign, tmp_path: Path) -> None:
+def test_a_server_that_is_not_ready_is_retryable(foreign: Foreign, tmp_path: Path) -> None:
     foreign.ready = False
     with pytest.raises(DeviceLost, match="is not ready yet"):
         served(foreign, tmp_path)
 
 
-def test_one_that_ends_and_comes_back(tmp_path: Path) -> None:
+def test_a_server_that_stops_and_returns(tmp_path: Path) -> None:
     foreign = Foreign()
     with running(foreign):
         one = served(foreign, tmp_path)
@@ -249,17 +254,17 @@ def test_one_that_ends_and_comes_back(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one.infer("model", VALUES, "2"), VALUES * 2)
         foreign.version = "1.1"
         with pytest.raises(
-            DeviceError, match=r"came back as something else: its version was 1\.0 and is 1\.1;"
+            DeviceError, match=r"changed while it was disconnected: its version was 1\.0 and is 1\.1;"
         ) as told:
             one.restore()
         assert not isinstance(told.value, DeviceLost)
         foreign.version = "1.0"
         foreign.inputs = [described("x", "FP32", [-1, -1])]
-        with pytest.raises(DeviceError, match="came back as something else: 'theirs' was"):
+        with pytest.raises(DeviceError, match="changed while it was disconnected: 'theirs' was"):
             one.restore()
 
 
-def test_a_question_that_is_asked_again_has_the_same_name(foreign: Foreign) -> None:
+def test_a_retry_has_the_same_request_id(foreign: Foreign) -> None:
     """A kept connection that ends is opened once more; on a new one that is the caller's to decide."""
     client = OipClient(foreign.url)
     client.live()
@@ -270,7 +275,7 @@ def test_a_question_that_is_asked_again_has_the_same_name(foreign: Foreign) -> N
     assert json.loads(first)["id"]
     client.close()
     foreign.drops = 1
-    with pytest.raises(DeviceLost, match="ended the connection"):
+    with pytest.raises(DeviceLost, match="closed the connection"):
         client.infer("theirs", {"x": VALUES}, outputs=("y",), binary=False)
     assert len(foreign.heard) == 3
     client.infer("theirs", {"x": VALUES}, outputs=("y",), binary=False)
@@ -294,7 +299,7 @@ LATER = format_datetime(datetime.now(UTC) + timedelta(hours=9), usegmt=True)  # 
         ({}, None, None),
     ],
 )
-def test_come_back_later(foreign: Foreign, status: int, header: dict[str, str], least: Any, most: Any) -> None:
+def test_retryable_responses(foreign: Foreign, status: int, header: dict[str, str], least: Any, most: Any) -> None:
     foreign.refusals = [(status, header)]
     with pytest.raises(DeviceLost, match=rf"cannot answer now \({status}\): not now") as told:
         OipClient(foreign.url).infer("theirs", {"x": VALUES}, outputs=("y",), binary=False)
@@ -312,7 +317,7 @@ def test_refusals_are_final(foreign: Foreign, status: int) -> None:
     assert not isinstance(told.value, DeviceLost)
 
 
-def test_health_under_a_limit_is_no_health(foreign: Foreign) -> None:
+def test_a_rate_limited_health_check_is_inconclusive(foreign: Foreign) -> None:
     foreign.refusals = [(429, {"Retry-After": "3"}), (503, {})]
     client = OipClient(foreign.url)
     with pytest.raises(DeviceLost) as told:
@@ -323,13 +328,13 @@ def test_health_under_a_limit_is_no_health(foreign: Foreign) -> None:
 
 
 def test_tokens_come_from_the_environment(foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> None:
-    way = EndpointWay(Reach(foreign.url.replace("http", "oip"), token=VARIABLE))
+    transport = OipTransport(Endpoint(foreign.url.replace("http", "oip"), token=VARIABLE))
     with pytest.raises(DeviceError, match="needs a token from the environment variable LAB_TOKEN, which is not set"):
-        way.facts("onnxruntime")
+        transport.facts("onnxruntime")
     monkeypatch.setenv(VARIABLE, f" {TOKEN}\n")
-    way.facts("onnxruntime")
+    transport.facts("onnxruntime")
     assert set(foreign.tokens) == {f"Bearer {TOKEN}"}
-    assert TOKEN not in json.dumps(way.reach.to_dict())
+    assert TOKEN not in json.dumps(transport.endpoint.to_dict())
 
 
 class TestOurAgent:
@@ -339,12 +344,12 @@ class TestOurAgent:
     def token(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(VARIABLE, TOKEN)
 
-    def way(self, url: str, model: str | None = "double") -> EndpointWay:
-        return EndpointWay(Reach(url.replace("http", "oip"), token=VARIABLE, model=model))
+    def transport(self, url: str, model: str | None = "double") -> OipTransport:
+        return OipTransport(Endpoint(url.replace("http", "oip"), token=VARIABLE, model=model))
 
-    def test_it_is_asked_with_bytes_and_tells_of_the_file(self, tmp_path: Path) -> None:
+    def test_it_is_queried_with_bytes_and_reports_the_file(self, tmp_path: Path) -> None:
         with serving(double=FLOATS) as agent:
-            one = self.way(agent.url).serve("onnxruntime", folder(tmp_path), {"batch": 2})
+            one = self.transport(agent.url).serve("onnxruntime", folder(tmp_path), {"batch": 2})
             assert one.client.binary
             np.testing.assert_array_equal(one.infer("model", VALUES, "1"), VALUES * 2)
             assert one.facts("model")["sha256"] == FLOATS.sha256
@@ -355,33 +360,33 @@ class TestOurAgent:
         mine = replace(FLOATS, sha256="cd" * 32)
         with (
             serving(double=FLOATS) as agent,
-            pytest.raises(ArtifactError, match=f"serves as 'double' .* SHA-256 {'ab' * 32}, .*onnx has {'cd' * 32};"),
+            pytest.raises(ArtifactError, match=f"serves 'double' .* SHA-256 {'ab' * 32}, .*onnx has {'cd' * 32};"),
         ):
-            self.way(agent.url).serve("onnxruntime", folder(tmp_path, mine), {})
+            self.transport(agent.url).serve("onnxruntime", folder(tmp_path, mine), {})
 
     def test_other_options(self, tmp_path: Path) -> None:
-        what = "with batch = 2, and the audit asks for 32; start the agent"
+        what = "with batch = 2, but the audit requires 32; start the agent"
         with serving(double=FLOATS) as agent, pytest.raises(ArtifactError, match=what):
-            self.way(agent.url).serve("onnxruntime", folder(tmp_path), {"batch": 32})
+            self.transport(agent.url).serve("onnxruntime", folder(tmp_path), {"batch": 32})
         fixed = replace(FLOATS, input=replace(FLOATS.input, shape=(1, 2)))
         with serving(double=fixed) as agent:  # the file decides
-            self.way(agent.url).serve("onnxruntime", folder(tmp_path, fixed), {"batch": 32})
+            self.transport(agent.url).serve("onnxruntime", folder(tmp_path, fixed), {"batch": 32})
 
     def test_without_its_token(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with serving(double=FLOATS) as agent:
-            with pytest.raises(DeviceError, match=r"\(401\): a token is needed"):
-                EndpointWay(Reach(agent.url, model="double")).serve("onnxruntime", folder(tmp_path), {})
+            with pytest.raises(DeviceError, match=r"\(401\): a token is required"):
+                OipTransport(Endpoint(agent.url, model="double")).serve("onnxruntime", folder(tmp_path), {})
             monkeypatch.setenv(VARIABLE, "wrong")
-            with pytest.raises(DeviceError, match=r"\(403\): this is not the token"):
-                self.way(agent.url).facts("onnxruntime")
+            with pytest.raises(DeviceError, match=r"\(403\): the token is invalid"):
+                self.transport(agent.url).facts("onnxruntime")
 
     @pytest.mark.toolchain
     def test_facts(self, tmp_path: Path) -> None:
         """All that decides answers, the same at each time of asking, and nothing of the file."""
         onnx_artifact(tmp_path)
         with serving(double=FLOATS) as agent:
-            found = self.way(agent.url).facts("onnxruntime")
-            assert found == self.way(agent.url).facts("onnxruntime") == json.loads(json.dumps(found))
+            found = self.transport(agent.url).facts("onnxruntime")
+            assert found == self.transport(agent.url).facts("onnxruntime") == json.loads(json.dumps(found))
             whole = OipClient(agent.url, TOKEN).fingerprint()
             assert {
                 key: found[key] for key in ("machine", "cpu", "isa", "os", "python", "probes")
@@ -389,5 +394,5 @@ class TestOurAgent:
             assert found["versions"] == whole["runtime"]["versions"]
             assert found["server"]["name"] == "edgeaudit-agent"
             assert not {"models", "cores"} & set(found)
-            with pytest.raises(DeviceError, match="serves with 'onnxruntime', and the audit asks for 'litert'"):
-                self.way(agent.url).facts("litert")
+            with pytest.raises(DeviceError, match="runs 'onnxruntime', but the audit requires 'litert'"):
+                self.transport(agent.url).facts("litert")

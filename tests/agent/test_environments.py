@@ -1,4 +1,4 @@
-"""Environments beside this one: where they are, how they are made, and what is said where they are not."""
+"""Separate environments: their location, their creation, and the errors if they are missing."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def test_other_pins_are_another_folder() -> None:
     assert TFLITE.folder.name.startswith("tflite-runtime-")
 
 
-def test_versions_are_the_environments_own() -> None:
+def test_versions_come_from_the_environment() -> None:
     with pytest.raises(MissingEnvironment, match="edgeaudit environments prepare tflite-runtime"):
         TFLITE.versions(("numpy",))
     pretended(TFLITE, "tflite-runtime==2.14.0", "numpy==1.26.4")
     assert TFLITE.versions(("tflite-runtime", "numpy")) == {"tflite-runtime": "2.14.0", "numpy": "1.26.4"}
-    with pytest.raises(MissingEnvironment, match=r"has lost 'scipy'\. Make it again: edgeaudit environments remove"):
+    with pytest.raises(MissingEnvironment, match=r"lacks 'scipy'\. Recreate it: edgeaudit environments remove"):
         TFLITE.versions(("numpy", "scipy"))
 
 
@@ -63,20 +63,20 @@ def test_an_unknown_name_names_the_known_ones() -> None:
         find_environment("tvm")
 
 
-def test_a_python_that_there_are_no_wheels_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_without_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(ToolchainError, match=r"needs one of python3\.4, and none is on the PATH.* --python /path/to/"):
+    with pytest.raises(ToolchainError, match=r"needs one of python3\.4, but none is on the PATH.* --python /path/to/"):
         replace(TFLITE, pythons=((3, 4),)).prepare()
 
 
-def test_a_python_that_is_none(root: Path) -> None:
-    with pytest.raises(ToolchainError, match="making an environment with /nowhere/python failed: No such file"):
+def test_an_invalid_python(root: Path) -> None:
+    with pytest.raises(ToolchainError, match="creating an environment with /nowhere/python failed: No such file"):
         TFLITE.prepare(Path("/nowhere/python"))
     assert list(root.iterdir()) == []
 
 
 @pytest.mark.toolchain
-def test_packages_that_are_not_to_be_had_leave_nothing_behind(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unavailable_packages_leave_nothing_behind(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     with pytest.raises(ToolchainError, match=r"installing numpy==0\.0\.1 failed: .*numpy==0\.0\.1"):

@@ -1,4 +1,4 @@
-"""Our client and `EndpointWay` against servers of others: MLServer 1.7 and Triton 2.51, really running.
+"""Our client and `OipTransport` against servers of others: MLServer 1.7 and Triton 2.51, really running.
 
 Expected answers are ONNX Runtime's in this process. The servers have the same version and session options, so they are
 compared bit for bit.
@@ -18,8 +18,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeaudit.devices.oip.client import OipClient
-from edgeaudit.devices.oip.transport import EndpointServing, EndpointWay
-from edgeaudit.devices.transport import Reach
+from edgeaudit.devices.oip.transport import OipSession, OipTransport
+from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost
 from edgeaudit.filetypes.artifact import Artifact, TensorSpec
 from edgeaudit.formats.presets import FORMATS
@@ -73,9 +73,9 @@ def server(
         found.kill()
 
 
-def served(server: OtherServer, name: str, given: Artifact | None = None) -> EndpointServing:
-    way = EndpointWay(Reach(server.url.replace("http", "oip"), model=name))
-    return way.serve("onnxruntime", {"model": (given or server.models[name]).folder}, {"batch": BATCH})
+def served(server: OtherServer, name: str, given: Artifact | None = None) -> OipSession:
+    transport = OipTransport(Endpoint(server.url.replace("http", "oip"), model=name))
+    return transport.serve("onnxruntime", {"model": (given or server.models[name]).folder}, {"batch": BATCH})
 
 
 def native(name: str) -> npt.NDArray[Any]:
@@ -85,9 +85,9 @@ def native(name: str) -> npt.NDArray[Any]:
     return np.ascontiguousarray(toy("mlp").queries[:50])
 
 
-def asked(serving: EndpointServing, records: npt.NDArray[Any], batch: int = BATCH) -> npt.NDArray[Any]:
+def asked(session: OipSession, records: npt.NDArray[Any], batch: int = BATCH) -> npt.NDArray[Any]:
     starts = range(0, len(records), batch)
-    return np.concatenate([serving.infer("model", records[i : i + batch], f"question {i}") for i in starts])
+    return np.concatenate([session.infer("model", records[i : i + batch], f"question {i}") for i in starts])
 
 
 def test_health_and_metadata(server: OtherServer) -> None:
@@ -109,17 +109,17 @@ def test_health_and_metadata(server: OtherServer) -> None:
 @pytest.mark.parametrize("name", ["fp32", "int8-dynamic", "codes"])
 def test_answers_are_those_of_the_runtime_bit_for_bit(server: OtherServer, name: str) -> None:
     """Dynamic int8 takes its scale from the whole batch, so this would show requests that are cut or joined."""
-    serving, records = served(server, name), native(name)
-    assert serving.client.binary is (server.name == "triton")
+    session, records = served(server, name), native(name)
+    assert session.client.binary is (server.name == "triton")
     here = find_runtime("onnxruntime")(server.models[name], {"batch": BATCH})
     # The runtime pads its last block, and a device that is asked as it will be is asked for what there is.
     whole = len(records) // BATCH * BATCH
-    answers = asked(serving, records)
+    answers = asked(session, records)
     assert answers.dtype == np.float32
     assert len(answers) == len(records)
     np.testing.assert_array_equal(answers[:whole], here.ask(records[:whole]))
     if name == "int8-dynamic":
-        assert (asked(serving, records, batch=1) != answers).any()
+        assert (asked(session, records, batch=1) != answers).any()
     else:
         np.testing.assert_array_equal(answers[whole:], here.ask(records[whole:]))
 
@@ -156,12 +156,12 @@ def test_refusals(server: OtherServer) -> None:
     assert len(client.infer("fp32", {source: records})) == 1
 
 
-def test_an_artifact_that_is_another_is_not_asked(server: OtherServer, tmp_path: Path) -> None:
+def test_another_artifact_is_not_queried(server: OtherServer, tmp_path: Path) -> None:
     mine = server.models["fp32"].manifest
     for changes, message in (
-        ({"input": replace(mine.input, dtype="uint8")}, "takes float32, and .* has uint8"),
-        ({"output": replace(mine.output, shape=(-1, 7))}, r"answers \[-1, 10\], and .* has \[-1, 7\]"),
-        ({"input": replace(mine.input, shape=(-1, 8, 8, 1))}, r"takes \[-1, 64\], and .* has \[-1, 8, 8, 1\]"),
+        ({"input": replace(mine.input, dtype="uint8")}, "takes float32, but .* has uint8"),
+        ({"output": replace(mine.output, shape=(-1, 7))}, r"returns \[-1, 10\], but .* has \[-1, 7\]"),
+        ({"input": replace(mine.input, shape=(-1, 8, 8, 1))}, r"takes \[-1, 64\], but .* has \[-1, 8, 8, 1\]"),
     ):
         other = Artifact(tmp_path, replace(mine, **changes))  # type: ignore[arg-type]
         other.save()
@@ -171,27 +171,27 @@ def test_an_artifact_that_is_another_is_not_asked(server: OtherServer, tmp_path:
         served(server, "other", server.models["fp32"])
 
 
-def test_what_is_known_of_it(server: OtherServer) -> None:
-    serving = served(server, "fp32")
-    assert serving.fingerprint() == {}
-    facts = serving.facts("model")
+def test_facts(server: OtherServer) -> None:
+    session = served(server, "fp32")
+    assert session.fingerprint() == {}
+    facts = session.facts("model")
     assert (facts["sha256"], facts["options"], facts["server"]["name"]) == (None, {}, server.name)
-    way = EndpointWay(Reach(server.url, model="fp32"))
-    found = way.facts("onnxruntime")
-    assert found == way.facts("onnxruntime")
+    transport = OipTransport(Endpoint(server.url, model="fp32"))
+    found = transport.facts("onnxruntime")
+    assert found == transport.facts("onnxruntime")
     assert (found["cpu"], found["versions"], found["server"]) == (None, {"onnxruntime": None}, facts["server"])
     assert found["model"]["versions"] == {"mlserver": [], "triton": ["1"]}[server.name]
 
 
 def test_killed_and_started_again(server: OtherServer) -> None:
-    serving, records = served(server, "fp32"), native("fp32")
-    first = serving.infer("model", records[:BATCH], "1")
+    session, records = served(server, "fp32"), native("fp32")
+    first = session.infer("model", records[:BATCH], "1")
     server.kill()
     for _ in range(2):
         with pytest.raises(DeviceLost):
-            serving.infer("model", records[:BATCH], "2")
+            session.infer("model", records[:BATCH], "2")
         with pytest.raises(DeviceLost):
-            serving.restore()
+            session.restore()
     server.start()
-    serving.restore()
-    np.testing.assert_array_equal(serving.infer("model", records[:BATCH], "2"), first)
+    session.restore()
+    np.testing.assert_array_equal(session.infer("model", records[:BATCH], "2"), first)

@@ -72,7 +72,7 @@ def gone(pid: int) -> bool:
 
 @pytest.mark.toolchain
 class TestALeasedAgent:
-    def test_it_is_a_process_of_its_own(self, started: Any, home: Path) -> None:
+    def test_it_is_a_separate_process(self, started: Any, home: Path) -> None:
         """The call that started it is over, standard output and error are closed, and no terminal reaches it."""
         told = started("--lease", "60")
         process = psutil.Process(told["pid"])
@@ -89,14 +89,14 @@ class TestALeasedAgent:
         about = json.loads((home / LOCK).read_text())
         assert (about["pid"], about["url"]) == (told["pid"], told["url"])
 
-    def test_it_ends_when_nobody_asks(self, started: Any, home: Path) -> None:
+    def test_it_exits_when_the_lease_expires(self, started: Any, home: Path) -> None:
         told = started("--lease", "0.5")
         assert wait_until(lambda: gone(told["pid"]))
         assert home.is_dir()  # nobody said that it be removed
         with pytest.raises(DeviceLost):
             OipClient(told["url"], TOKEN).live()
 
-    def test_questions_renew_the_lease_and_refused_ones_do_not(self, started: Any) -> None:
+    def test_only_authorized_requests_renew_the_lease(self, started: Any) -> None:
         told = started("--lease", "2")
         client, other = OipClient(told["url"], TOKEN), OipClient(told["url"], "f" * 16)
         begun = time.monotonic()
@@ -119,21 +119,21 @@ class TestALeasedAgent:
         assert wait_until(lambda: gone(told["pid"]))
         assert not home.exists()
 
-    def test_it_removes_no_folder_that_was_not_made_for_it(self, started: Any, home: Path) -> None:
+    def test_it_removes_no_foreign_folder(self, started: Any, home: Path) -> None:
         (home / LOCK).unlink()
-        assert "was not made for an agent" in started("--lease", "60", "--remove")["error"]
+        assert "was not created for an agent" in started("--lease", "60", "--remove")["error"]
         assert (home / "model" / "model.onnx").is_file()
 
-    def test_no_two_of_them_in_a_folder(self, started: Any) -> None:
+    def test_only_one_agent_per_folder(self, started: Any) -> None:
         started("--lease", "60")
         assert "an agent runs in" in started("--lease", "60")["error"]
 
-    def test_what_it_cannot_serve_is_told_before_the_call_ends(self, started: Any, home: Path) -> None:
+    def test_what_it_cannot_serve_is_reported_before_the_call_returns(self, started: Any, home: Path) -> None:
         assert started("--lease", "60", folder="one=nothing")["type"] == "ArtifactError"
         assert "16 ASCII characters" in started("--lease", "60", token="short")["error"]  # noqa: S106
 
     @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "1e9", "soon"])
-    def test_what_is_no_lease(self, home: Path, seconds: str) -> None:
+    def test_invalid_leases(self, home: Path, seconds: str) -> None:
         command = [sys.executable, "-I", str(home / "agent.pyz"), "--runtime", "onnxruntime", "--lease", seconds]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 2
@@ -149,10 +149,10 @@ class TestALeasedAgent:
         assert set(told) == {"agent", "machine", "cpu", "isa", "os", "libc", "python", "versions"}
 
 
-def test_what_counts_as_asking() -> None:
+def test_what_counts_as_a_request() -> None:
     with serving() as agent:
         server = agent.server
-        server._asked -= 100
+        server._last_request -= 100
         agent.ask("GET", "/v2", token=None)
         agent.ask("GET", "/v2", token="f" * 16)
         assert server.idle_seconds() > 100
@@ -161,6 +161,6 @@ def test_what_counts_as_asking() -> None:
         server.end()
         assert server.idle_seconds() < 100
         for ask in (lambda: agent.ask("GET", "/v2/health/live"), agent.serves, lambda: agent.infer({})):
-            server._asked -= 100
+            server._last_request -= 100
             ask()
             assert wait_until(lambda: 0 < server.idle_seconds() < 100)  # the answer is out a moment before

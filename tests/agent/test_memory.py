@@ -1,4 +1,4 @@
-"""Questions that are asked again: what is remembered, for how long, and what is not."""
+"""Questions that are asked again: what is cache, for how long, and what is not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgeaudit.agent import memory
-from edgeaudit.agent.memory import Remembered
+from edgeaudit.agent.memory import ResponseCache
 from tests.agent.serving import Agent, serving, tensor
 
 
@@ -25,66 +25,66 @@ class Counting:
         return bytes([self.count % 256]) * self.size, None
 
 
-def test_a_question_asked_again_is_not_computed_again() -> None:
-    remembered, compute = Remembered(), Counting()
-    first = remembered.answer((b"one", b"q"), compute)
-    assert remembered.answer((b"one", b"q"), compute) == first
+def test_a_repeated_request_is_not_computed_again() -> None:
+    cache, compute = ResponseCache(), Counting()
+    first = cache.answer((b"one", b"q"), compute)
+    assert cache.answer((b"one", b"q"), compute) == first
     assert compute.count == 1
 
 
 @pytest.mark.parametrize("other", [(b"two", b"q"), (b"one", b"r"), (b"on", b"eq"), (b"oneq",), (b"one", b"q", b"")])
-def test_another_question_is_another(other: tuple[bytes, ...]) -> None:
-    remembered, compute = Remembered(), Counting()
-    remembered.answer((b"one", b"q"), compute)
-    remembered.answer(other, compute)
+def test_different_requests_are_computed_separately(other: tuple[bytes, ...]) -> None:
+    cache, compute = ResponseCache(), Counting()
+    cache.answer((b"one", b"q"), compute)
+    cache.answer(other, compute)
     assert compute.count == 2
 
 
-def test_a_question_without_a_name_is_computed_each_time() -> None:
-    remembered, compute = Remembered(), Counting()
+def test_a_request_without_an_id_is_computed_each_time() -> None:
+    cache, compute = ResponseCache(), Counting()
     for _ in range(3):
-        remembered.answer(None, compute)
+        cache.answer(None, compute)
     assert compute.count == 3
 
 
-def test_the_oldest_answer_is_forgotten_first() -> None:
-    remembered, compute = Remembered(most_answers=2), Counting()
+def test_the_oldest_response_is_evicted_first() -> None:
+    cache, compute = ResponseCache(most_answers=2), Counting()
     for name in (b"a", b"b", b"c"):
-        remembered.answer((name,), compute)
+        cache.answer((name,), compute)
     for name in (b"c", b"b"):
-        remembered.answer((name,), compute)
+        cache.answer((name,), compute)
     assert compute.count == 3
-    remembered.answer((b"a",), compute)
+    cache.answer((b"a",), compute)
     assert compute.count == 4
 
 
-def test_bytes_are_bounded_too() -> None:
-    remembered, compute = Remembered(most_bytes=100), Counting(40)
+def test_total_bytes_are_limited_too() -> None:
+    cache, compute = ResponseCache(most_bytes=100), Counting(40)
     for name in (b"a", b"b", b"c"):
-        remembered.answer((name,), compute)
-    assert remembered._bytes == 80
-    assert len(remembered._known) == 2
-    compute.size = 101  # too large to be remembered, and it drives nothing else out
-    remembered.answer((b"large",), compute)
-    assert remembered._bytes == 80
-    remembered.answer((b"large",), compute)
+        cache.answer((name,), compute)
+    assert cache._bytes == 80
+    assert len(cache._cached) == 2
+    compute.size = 101  # too large to be cache, and it drives nothing else out
+    cache.answer((b"large",), compute)
+    assert cache._bytes == 80
+    cache.answer((b"large",), compute)
     assert compute.count == 5
 
 
-def test_a_failure_is_not_remembered() -> None:
-    remembered, compute = Remembered(), Counting()
+def test_failures_are_not_cached() -> None:
+    cache, compute = ResponseCache(), Counting()
 
     def fail() -> tuple[bytes, int | None]:
         raise ValueError("this time")
 
     with pytest.raises(ValueError, match="this time"):
-        remembered.answer((b"q",), fail)
-    remembered.answer((b"q",), compute)
+        cache.answer((b"q",), fail)
+    cache.answer((b"q",), compute)
     assert compute.count == 1
 
 
-def test_who_asks_while_the_answer_is_made_waits_for_it() -> None:
-    remembered, compute = Remembered(), Counting()
+def test_a_concurrent_repetition_waits_for_the_first() -> None:
+    cache, compute = ResponseCache(), Counting()
     begun, go_on = threading.Event(), threading.Event()
 
     def slow() -> tuple[bytes, int | None]:
@@ -93,20 +93,20 @@ def test_who_asks_while_the_answer_is_made_waits_for_it() -> None:
         return compute()
 
     found: list[Any] = []
-    threads = [threading.Thread(target=lambda: found.append(remembered.answer((b"q",), slow))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: found.append(cache.answer((b"q",), slow))) for _ in range(4)]
     threads[0].start()
     assert begun.wait(10)
     for thread in threads[1:]:
         thread.start()
     time.sleep(0.05)
-    assert remembered.answer((b"another",), Counting()) == (b"\1", None)  # which waits for nobody
+    assert cache.answer((b"another",), Counting()) == (b"\1", None)  # which waits for nobody
     assert not found
     go_on.set()
     for thread in threads:
         thread.join(10)
     assert found == [(b"\1", None)] * 4
     assert compute.count == 1
-    assert not remembered._under_way
+    assert not cache._computing
 
 
 def asked(agent: Agent, values: list[list[float]], **more: Any) -> Any:
@@ -120,7 +120,7 @@ def answered(agent: Agent) -> int:
     return count
 
 
-def test_the_agent_counts_records_and_remembers_by_the_requests_id() -> None:
+def test_the_agent_counts_records_and_caches_by_request_id() -> None:
     with serving() as agent:
         first = asked(agent, [[1, 2], [3, 4], [5, 6]], id="block-1")
         assert first["id"] == "block-1"
@@ -137,6 +137,6 @@ def test_the_agent_counts_records_and_remembers_by_the_requests_id() -> None:
         assert answered(agent) == 6
 
 
-def test_what_is_remembered_is_bounded_by_more_than_the_connections_that_may_be_lost() -> None:
+def test_the_cache_holds_more_responses_than_connections_that_may_be_lost() -> None:
     assert memory.MOST_ANSWERS > 16
     assert memory.MOST_BYTES <= 16 << 20  # of 512 MB, which the smallest board has

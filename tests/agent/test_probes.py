@@ -54,7 +54,7 @@ def test_every_probe_is_there() -> None:
 
 @pytest.mark.toolchain
 @pytest.mark.parametrize("name", ["onnx-int8", "onnx-float", "tflite-int8", "tflite-float"])
-def test_the_files_are_what_their_maker_makes(name: str, tmp_path: Path) -> None:
+def test_the_probe_files_are_reproducible(name: str, tmp_path: Path) -> None:
     make(name, tmp_path / name)
     for path in (tmp_path / name).iterdir():
         assert path.read_bytes() == (COMMITTED / name / path.name).read_bytes(), path.name
@@ -69,7 +69,7 @@ def test_this_machine(runtime: str) -> None:
 
 
 @pytest.mark.toolchain
-def test_kernels_that_saturate_are_found_where_there_are_some() -> None:
+def test_saturating_kernels_are_detected() -> None:
     """ONNX Runtime without the entry that this project sets, and OpenVINO's integers."""
     onnx, openvino = ("saturating" if cut else "exact" for cut in (int8_sums_saturate(), onednn_sums_saturate()))
     assert run_probes("onnxruntime", {"batch": 1, "session": {}})["int8"]["kernels"] == onnx
@@ -78,7 +78,7 @@ def test_kernels_that_saturate_are_found_where_there_are_some() -> None:
 
 @pytest.mark.toolchain
 @pytest.mark.parametrize(("precision", "kernels"), [("bf16", "bfloat16"), ("f16", "float16")])
-def test_half_precision_is_found_where_openvino_computes_in_it(precision: str, kernels: str) -> None:
+def test_openvinos_half_precision_is_detected(precision: str, kernels: str) -> None:
     found = run_probes("openvino", {"batch": 1, "precision": precision})["float"]
     assert "error" in found or found["kernels"] == kernels
 

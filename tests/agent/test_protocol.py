@@ -43,7 +43,7 @@ def test_health_and_metadata(agent: Agent) -> None:
         }
 
 
-def test_what_decides_one_artifacts_answers(agent: Agent) -> None:
+def test_facts_of_one_artifact(agent: Agent) -> None:
     assert agent.ask("GET", "/v2/edgeaudit/models/double").json == {
         "file": "nothing.onnx", "kind": "onnx", "sha256": "ab" * 32, "bytes": 7, "options": {"batch": 2}, "engaged": [],
         "engines": [],
@@ -64,7 +64,7 @@ def test_json_tensors(agent: Agent, data: Any) -> None:
     }
 
 
-def test_every_float_comes_back_as_it_was(agent: Agent) -> None:
+def test_every_float_round_trips(agent: Agent) -> None:
     """Also as JSON: a float32 has a shortest text that reads as itself."""
     values = np.random.default_rng(0).standard_normal((50, 2)).astype(np.float32)
     answer = agent.infer({"inputs": [tensor(values.astype(float).tolist())]})
@@ -112,7 +112,7 @@ def test_binary_in_and_json_out(agent: Agent) -> None:
     assert answer.json["outputs"][0]["data"] == [2, 4, -1, 6]
 
 
-def test_integers_stay_as_the_file_has_them(agent: Agent) -> None:
+def test_integer_tensors_keep_their_type(agent: Agent) -> None:
     """The client scales: the agent gives a file's own tensors, -100 * 2 wrapping to 56 as int8 does."""
     answer = agent.ask("POST", "/v2/models/codes/infer", {"inputs": [tensor([[5, -100]], "INT8")]})
     assert answer.json["outputs"] == [{"name": "out", "datatype": "INT8", "shape": [1, 2], "data": [10, 56]}]
@@ -127,33 +127,33 @@ def entry(**changes: Any) -> dict[str, Any]:
     [
         ([entry(datatype="FP64")], "is FP32, not FP64"),
         ([entry(datatype="INT32")], "is FP32, not INT32"),
-        ([entry(datatype="BYTES")], "has the datatype 'BYTES'"),
-        ([entry(datatype=["FP32"])], "has the datatype"),
+        ([entry(datatype="BYTES")], "has the unknown datatype 'BYTES'"),
+        ([entry(datatype=["FP32"])], "has the unknown datatype"),
         ([entry(shape=[2, 1])], r"has the shape \[-1, 2\].*not \[2, 1\]"),
         ([entry(shape=[2])], r"not \[2\]"),
         ([entry(shape=[1, 3])], "has 2 values"),
-        ([entry(shape=[0, 2], data=[])], r"where -1 is 1 or more, not \[0, 2\]"),
-        ([entry(shape=[-1, 2])], "no list of lengths"),
-        ([entry(shape=[True, 2])], "no list of lengths"),
+        ([entry(shape=[0, 2], data=[])], r"where -1 is any length from 1, not \[0, 2\]"),
+        ([entry(shape=[-1, 2])], "invalid shape"),
+        ([entry(shape=[True, 2])], "invalid shape"),
         ([entry(shape=[1 << 39, 1 << 39])], "has 2 values"),
-        ([entry(shape="1,2")], "no list of lengths"),
+        ([entry(shape="1,2")], "invalid shape"),
         ([entry(data=[1, "2"])], "are .*, not float32"),
-        ([entry(data=[[1], [2, 3]])], "no array"),
-        ([entry(data=[1, None])], "have null for a number"),
-        ([entry(data=[1, 1e300])], "beyond float32"),
+        ([entry(data=[[1], [2, 3]])], "not an array"),
+        ([entry(data=[1, None])], "have null instead of a number"),
+        ([entry(data=[1, 1e300])], "exceed the range of float32"),
         ([entry(data={"0": 1})], "neither a list 'data' nor"),
         ([entry(name="other")], r"takes the tensor 'in', not \['other'\]"),
         ([entry(name=1)], "an object with a name"),
-        ([entry(), entry()], "there twice"),
-        ([entry(parameters={"shared_memory_region": "a"})], "shared memory is not offered"),
-        ([entry(parameters={"binary_data_size": 8})], "and 0 bytes are there"),
-        ([entry(parameters=[])], "no object"),
+        ([entry(), entry()], "is duplicated"),
+        ([entry(parameters={"shared_memory_region": "a"})], "shared memory is not supported"),
+        ([entry(parameters={"binary_data_size": 8})], "but 0 bytes are left"),
+        ([entry(parameters=[])], "must be an object"),
         ([], "no tensors"),
         (None, "no tensors"),
         (["in"], "an object with a name"),
     ],
 )
-def test_inputs_that_are_not_what_the_model_takes(agent: Agent, inputs: Any, message: str) -> None:
+def test_invalid_inputs(agent: Agent, inputs: Any, message: str) -> None:
     answer = agent.infer({"inputs": inputs})
     assert answer.status == 400
     assert set(answer.json) == {"error"}
@@ -163,9 +163,10 @@ def test_inputs_that_are_not_what_the_model_takes(agent: Agent, inputs: Any, mes
 
 
 @pytest.mark.parametrize(
-    ("values", "message"), [([1, 200], "beyond int8"), ([1.5, 2], "are float64, not int8"), ([True, False], "are bool")]
+    ("values", "message"),
+    [([1, 200], "exceed the range of int8"), ([1.5, 2], "are float64, not int8"), ([True, False], "are bool")],
 )
-def test_integers_that_are_none(agent: Agent, values: list[Any], message: str) -> None:
+def test_invalid_integers(agent: Agent, values: list[Any], message: str) -> None:
     body = {"inputs": [{"name": "in", "datatype": "INT8", "shape": [1, 2], "data": values}]}
     answer = agent.ask("POST", "/v2/models/codes/infer", body)
     assert answer.status == 400
@@ -175,14 +176,14 @@ def test_integers_that_are_none(agent: Agent, values: list[Any], message: str) -
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"outputs": [{"name": "logits"}]}, "answers with the tensor 'out' and no other"),
-        ({"outputs": [{"name": "out", "parameters": {"classification": 3}}]}, "'classification' .* is not offered"),
-        ({"outputs": {"name": "out"}}, "are a list"),
-        ({"parameters": 3}, "no object"),
-        ({"id": 3}, "is a string"),
+        ({"outputs": [{"name": "logits"}]}, "has only the output 'out'"),
+        ({"outputs": [{"name": "out", "parameters": {"classification": 3}}]}, "'classification' .* is not supported"),
+        ({"outputs": {"name": "out"}}, "must be a list"),
+        ({"parameters": 3}, "must be an object"),
+        ({"id": 3}, "must be a string"),
     ],
 )
-def test_outputs_that_are_not_offered(agent: Agent, changes: dict[str, Any], message: str) -> None:
+def test_unsupported_outputs(agent: Agent, changes: dict[str, Any], message: str) -> None:
     answer = agent.infer({"inputs": [entry()], **changes})
     assert answer.status == 400
     with pytest.raises(AssertionError, match=message):
@@ -192,17 +193,17 @@ def test_outputs_that_are_not_offered(agent: Agent, changes: dict[str, Any], mes
 @pytest.mark.parametrize(
     ("size", "cut", "length", "message"),
     [
-        (16, 4, None, "and 12 bytes are there"),
-        (8, 8, None, "takes 16 bytes, not 8"),
+        (16, 4, None, "but 12 bytes are left"),
+        (8, 8, None, "needs 16 bytes, not 8"),
         (16, 0, "7", "not JSON"),
-        (16, 0, "99999", "and the body has"),
-        (16, 0, "-1", "no number of bytes"),
-        (16, 0, "x", "no number of bytes"),
-        (12, 0, None, "takes 16 bytes, not 12"),
+        (16, 0, "99999", "but the body has"),
+        (16, 0, "-1", "not a number of bytes"),
+        (16, 0, "x", "not a number of bytes"),
+        (12, 0, None, "needs 16 bytes, not 12"),
         ("16", 0, None, "binary_data_size '16'"),
     ],
 )
-def test_bytes_that_do_not_fit(agent: Agent, size: Any, cut: int, length: str | None, message: str) -> None:
+def test_byte_counts_that_do_not_match(agent: Agent, size: Any, cut: int, length: str | None, message: str) -> None:
     given = {"name": "in", "datatype": "FP32", "shape": [2, 2], "parameters": {"binary_data_size": size}}
     head = json.dumps({"inputs": [given]}).encode()
     headers = {"Inference-Header-Content-Length": length or str(len(head))}
@@ -212,13 +213,13 @@ def test_bytes_that_do_not_fit(agent: Agent, size: Any, cut: int, length: str | 
     assert agent.serves()
 
 
-def test_bytes_that_belong_to_nothing(agent: Agent) -> None:
+def test_bytes_that_belong_to_no_tensor(agent: Agent) -> None:
     body, headers = binary_request()
     answer = agent.ask("POST", "/v2/models/double/infer", body + b"more", headers)
-    assert (answer.status, answer.json) == (400, {"error": "4 bytes behind the JSON belong to no tensor"})
+    assert (answer.status, answer.json) == (400, {"error": "4 bytes after the JSON belong to no tensor"})
 
 
-def test_answers_that_json_cannot_say_are_given_as_bytes_alone(agent: Agent) -> None:
+def test_outputs_that_json_cannot_represent_need_bytes(agent: Agent) -> None:
     """Twice 3e38 is infinite in float32."""
     values = np.array([[3e38, 1]], "<f4")
     given = {"name": "in", "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": 8}}
@@ -230,11 +231,11 @@ def test_answers_that_json_cannot_say_are_given_as_bytes_alone(agent: Agent) -> 
 
     refused = asked()
     assert refused.status == 400
-    assert "ask for binary_data" in refused.json["error"]
+    assert "request binary_data" in refused.json["error"]
     assert asked(parameters={"binary_data_output": True}).body[-8:] == np.array([np.inf, 2], "<f4").tobytes()
 
 
-def test_what_the_runtime_refuses_is_a_fault_of_the_server(agent: Agent) -> None:
+def test_an_error_of_the_runtime_is_a_server_error(agent: Agent) -> None:
     answer = agent.infer({"inputs": [tensor([[-1, 0]])]})
     assert answer.status == 500
     assert answer.json == {"error": "doubling failed on nothing.onnx: the first value is -1"}

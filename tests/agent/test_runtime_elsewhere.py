@@ -44,12 +44,12 @@ def test_a_missing_environment_names_the_command(monkeypatch: pytest.MonkeyPatch
     assert spec.installed() == {"tflite-runtime": None, "numpy": None}
     assert spec.remedy == "edgeaudit environments prepare tflite-runtime"
     with pytest.raises(
-        MissingEnvironment, match=r"was not made yet\. Make it with: edgeaudit environments prepare tfl"
+        MissingEnvironment, match=r"does not exist yet\. Create it with: edgeaudit environments prepare tfl"
     ):
         spec.versions()
 
 
-def test_a_known_bad_pair_is_refused_by_name_before_anything_runs() -> None:
+def test_an_incompatible_pair_is_refused_before_anything_runs() -> None:
     reason = r"formats: 'mine': `aeq.dynamic-int8` in `tflite-runtime`: .* layer's bias"
     with pytest.raises(SpecError, match=reason):
         find_format(FormatUse(format="litert-int8-dynamic", name="mine", runtime=RuntimeEntry("tflite-runtime")))
@@ -58,7 +58,7 @@ def test_a_known_bad_pair_is_refused_by_name_before_anything_runs() -> None:
         find_format(FormatUse(name="mine", passes=passes, runtime=RuntimeEntry("tflite-runtime")))
 
 
-def test_what_the_agent_computes_with_enters_the_keys_of_jobs() -> None:
+def test_the_agents_code_is_part_of_job_keys() -> None:
     drawn = DrawPopulation(content={}, seed=0, data=DataSpec(source="digits"))
     query = Query(
         population=drawn,
@@ -88,9 +88,9 @@ def opened(served: Artifact, **options: object) -> EnvironmentRuntime:
 
 
 def process(runtime: EnvironmentRuntime) -> AgentProcess:
-    serving = runtime.patient.serving
-    assert isinstance(serving, AgentProcess)
-    return serving
+    session = runtime.session.inner
+    assert isinstance(session, AgentProcess)
+    return session
 
 
 @pytest.mark.toolchain
@@ -111,13 +111,13 @@ class TestServed:
         assert (small._step, whole._step) == (2, 2 * (8 << 20) // 4)
         np.testing.assert_array_equal(small.query(RECORDS), whole.query(RECORDS))
 
-    def test_the_manifest_in_hand_is_what_is_served(self, tmp_path: Path) -> None:
+    def test_the_current_manifest_is_served(self, tmp_path: Path) -> None:
         served = tflite_artifact(tmp_path, int8=True)
         lying = replace(served.manifest, input=replace(served.manifest.input, dtype="uint8"))
         with pytest.raises(ArtifactError, match=r"has a int8 tensor .* where its manifest says uint8"):
             opened(Artifact(served.folder, lying))
 
-    def test_a_file_that_is_none(self, tmp_path: Path) -> None:
+    def test_an_invalid_file(self, tmp_path: Path) -> None:
         served = tflite_artifact(tmp_path)
         served.path.write_bytes(b"not a model")
         with pytest.raises(ArtifactError, match="is not the file that its manifest describes"):
@@ -127,7 +127,7 @@ class TestServed:
             opened(damaged)
         assert not [child for child in children() if "agent" in " ".join(child.cmdline())]
 
-    def test_it_ends_with_the_object_and_leaves_no_zombie(self, tmp_path: Path) -> None:
+    def test_it_exits_with_the_object_and_leaves_no_zombie(self, tmp_path: Path) -> None:
         before = {child.pid for child in children()}
         runtime = opened(tflite_artifact(tmp_path))
         (started,) = {child.pid for child in children()} - before
@@ -141,7 +141,7 @@ class TestServed:
         gc.collect()
         assert not psutil.pid_exists(started)
 
-    def test_an_agent_that_dies_is_one_clear_error(self, tmp_path: Path) -> None:
+    def test_a_dead_agent_is_one_clear_error(self, tmp_path: Path) -> None:
         runtime = opened(tflite_artifact(tmp_path))
         runtime.query(RECORDS)
         os.kill(process(runtime).pid, signal.SIGKILL)
@@ -149,7 +149,7 @@ class TestServed:
             runtime.query(RECORDS)
         runtime.close()
 
-    def test_it_ends_when_this_process_is_killed(self, tmp_path: Path) -> None:
+    def test_it_exits_when_this_process_is_killed(self, tmp_path: Path) -> None:
         served = tflite_artifact(tmp_path)
         code = (
             "import sys, time; from pathlib import Path; from edgeaudit.filetypes.artifact import Artifact\n"
@@ -173,7 +173,7 @@ class TestServed:
             pytest.fail("the agent lives on")
 
     @pytest.mark.parametrize("name", ["mlp", "cnn-8x8x1"])
-    def test_dynamic_range_files_are_refused_by_what_is_in_them(self, name: str) -> None:
+    def test_dynamic_range_files_are_refused_by_content(self, name: str) -> None:
         subject, passes = toy(name), FORMATS["litert-int8-dynamic"].passes
         with pytest.raises(ArtifactError, match=r"does not serve files of 'aeq\.dynamic-int8': .* one a channel"):
             opened(artifact(subject, passes))

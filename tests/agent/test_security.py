@@ -31,7 +31,7 @@ def status(response: bytes) -> int:
 )
 def test_nothing_without_a_token(agent: Agent, path: str) -> None:
     answer = agent.ask("GET", path, token=None)
-    assert (answer.status, answer.json) == (401, {"error": "a token is needed"})
+    assert (answer.status, answer.json) == (401, {"error": "a token is required"})
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
@@ -39,7 +39,7 @@ def test_nothing_without_a_token(agent: Agent, path: str) -> None:
 def test_a_wrong_token(agent: Agent, token: str) -> None:
     for method, body in (("GET", None), ("POST", GOOD)):
         answer = agent.ask(method, "/v2/models/double/infer", body, {"Authorization": f"Bearer {token}"}, token=None)
-        assert (answer.status, answer.json) == (403, {"error": "this is not the token"})
+        assert (answer.status, answer.json) == (403, {"error": "the token is invalid"})
 
 
 @pytest.mark.parametrize("value", [TOKEN, f"Basic {TOKEN}", f"Token {TOKEN}"])
@@ -52,14 +52,14 @@ def test_two_tokens(agent: Agent) -> None:
     assert status(found) == 403
 
 
-def test_a_gigabyte_is_refused_by_its_length_alone(agent: Agent) -> None:
+def test_a_gigabyte_is_refused_by_its_content_length(agent: Agent) -> None:
     """Nothing of the body is sent, and the answer comes."""
     found = agent.raw(POST + AUTHORISED + b"Content-Length: 1073741824\r\n\r\n", close=True)
     assert status(found) == 413
-    assert b"1073741824 bytes, and 1048576 are the most" in found
+    assert b"1073741824 bytes; the limit is 1048576" in found
 
 
-def test_a_gigabyte_that_is_sent_all_the_same(agent: Agent) -> None:
+def test_a_gigabyte_that_is_sent_anyway(agent: Agent) -> None:
     """The agent stops reading; whoever sends is cut off long before the end."""
     with socket.create_connection(("127.0.0.1", agent.port), timeout=20) as connection:
         connection.sendall(POST + AUTHORISED + b"Content-Length: 1073741824\r\n\r\n")
@@ -70,11 +70,11 @@ def test_a_gigabyte_that_is_sent_all_the_same(agent: Agent) -> None:
     assert sent < 256 << 20
 
 
-def test_a_gigabyte_from_somebody_without_a_token(agent: Agent) -> None:
+def test_a_gigabyte_without_a_token(agent: Agent) -> None:
     assert status(agent.raw(POST + b"Content-Length: 1073741824\r\n\r\n", close=True)) == 401
 
 
-def test_a_client_that_asks_first_is_told_no(agent: Agent) -> None:
+def test_expect_100_continue_is_refused(agent: Agent) -> None:
     waiting = b"Expect: 100-continue\r\nContent-Length: "
     assert status(agent.raw(POST + AUTHORISED + waiting + b"1073741824\r\n\r\n", close=True)) == 413
     assert status(agent.raw(POST + waiting + b"5\r\n\r\n", close=True)) == 401
@@ -120,7 +120,7 @@ def test_a_body_that_ends_before_its_length(agent: Agent) -> None:
     [b"[" * 100_000, b'{"inputs":' * 50_000, b"\xff\xfe", b"[]", b"null", b'{"inputs": [NaN]}', b"9" * 100_000],
     ids=["brackets", "objects", "no utf-8", "list", "null", "NaN", "digits"],
 )
-def test_json_that_is_malice_or_none(agent: Agent, body: bytes) -> None:
+def test_malicious_or_invalid_json(agent: Agent, body: bytes) -> None:
     answer = agent.ask("POST", "/v2/models/double/infer", body)
     assert answer.status == 400
     assert set(answer.json) == {"error"}
@@ -139,7 +139,7 @@ def test_json_that_is_malice_or_none(agent: Agent, body: bytes) -> None:
         ".",
     ],
 )
-def test_a_path_is_no_model(agent: Agent, name: str) -> None:
+def test_a_path_is_not_a_model_name(agent: Agent, name: str) -> None:
     for method, path, body in (("GET", "", None), ("GET", "/ready", None), ("POST", "/infer", GOOD)):
         answer = agent.ask(method, f"/v2/models/{name}{path}", body)
         assert answer.status == 404
@@ -159,7 +159,7 @@ def test_a_path_is_no_model(agent: Agent, name: str) -> None:
         ("DELETE", "/v2/models/double", 501),
     ],
 )
-def test_paths_and_methods_that_are_none(agent: Agent, method: str, path: str, expected: int) -> None:
+def test_invalid_paths_and_methods(agent: Agent, method: str, path: str, expected: int) -> None:
     answer = agent.ask(method, path, b"" if method != "GET" else None)
     assert answer.status == expected
     assert set(answer.json) == {"error"}
@@ -168,11 +168,11 @@ def test_paths_and_methods_that_are_none(agent: Agent, method: str, path: str, e
 @pytest.mark.parametrize(
     "line", [b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"A" * 70_000]
 )
-def test_what_is_no_http(agent: Agent, line: bytes) -> None:
+def test_invalid_http(agent: Agent, line: bytes) -> None:
     agent.raw(line, close=True)
 
 
-def test_headers_without_end(agent: Agent) -> None:
+def test_endless_headers(agent: Agent) -> None:
     assert status(agent.raw(b"GET /v2 HTTP/1.1\r\n" + b"X: y\r\n" * 200, close=True)) == 431
 
 
@@ -188,7 +188,7 @@ def test_a_refused_body_is_not_the_next_request(agent: Agent) -> None:
         assert found.count(b"HTTP/1.1") == 1
 
 
-def test_connections_are_few_and_idle_ones_do_not_keep_others_out(agent: Agent) -> None:
+def test_connections_are_limited_and_idle_ones_expire(agent: Agent) -> None:
     idle = [socket.create_connection(("127.0.0.1", agent.port), timeout=5) for _ in range(40)]
     try:
         refused = 0
@@ -212,11 +212,11 @@ def test_connections_are_few_and_idle_ones_do_not_keep_others_out(agent: Agent) 
             continue
 
 
-def test_it_listens_on_the_loopback_interface_alone(agent: Agent) -> None:
+def test_it_listens_only_on_the_loopback_interface(agent: Agent) -> None:
     from edgeaudit.agent.server import AgentServer
 
     assert agent.url.startswith("http://127.0.0.1:")
-    with pytest.raises(ValueError, match="16 characters or more"):
+    with pytest.raises(ValueError, match="at least 16 characters"):
         AgentServer(None, "short")  # type: ignore[arg-type]
 
 
@@ -227,6 +227,6 @@ def test_one_connection_serves_many_requests(agent: Agent) -> None:
     assert found.count(b"HTTP/1.1 200 OK") == 3
 
 
-def test_answers_say_nothing_of_the_python_behind(agent: Agent) -> None:
+def test_responses_do_not_reveal_the_python_version(agent: Agent) -> None:
     assert agent.ask("GET", "/v2").headers["Server"] == "edgeaudit-agent"
     assert FLOATS.file not in agent.ask("GET", "/v2").body.decode()

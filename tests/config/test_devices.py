@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeaudit.config.audit import AuditSpec, load_spec
-from edgeaudit.devices.transport import Reach
+from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import SpecError
 
 
@@ -29,7 +29,7 @@ def test_without_the_section_everything_is_queried_on_this_machine(tmp_path: Pat
 def test_a_list_of_profiles_is_emulated_and_the_reference_stays_here(tmp_path: Path) -> None:
     spec = load(tmp_path, "formats: [torch-fp32, litert-int8]\ndevices: [local, raspberry-pi-4]")
     assert places(spec) == [("torch-fp32", "local"), ("litert-int8", "local"), ("litert-int8", "raspberry-pi-4")]
-    assert spec.devices["raspberry-pi-4"].reach("litert-int8") == Reach("emulated", "raspberry-pi-4")
+    assert spec.devices["raspberry-pi-4"].endpoint("litert-int8") == Endpoint("emulated", "raspberry-pi-4")
 
 
 def test_a_device_may_name_a_profile_and_its_formats(tmp_path: Path) -> None:
@@ -44,8 +44,8 @@ devices:
     assert places(spec)[1:3] == [("litert-int8", "local"), ("litert-int8", "pi4")]
     assert places(spec)[-1] == ("onnx-int8-static", "lab")
     assert ("litert-int8", "lab") not in places(spec)
-    lab = spec.devices["lab"].reach("onnx-int8-static")
-    assert lab == Reach("ssh://me@10.0.0.7:2222", "jetson-orin-nano", "/opt/py/bin/python")
+    lab = spec.devices["lab"].endpoint("onnx-int8-static")
+    assert lab == Endpoint("ssh://me@10.0.0.7:2222", "jetson-orin-nano", "/opt/py/bin/python")
 
 
 @pytest.mark.parametrize(("written", "seconds"), [("90", 90), ("30s", 30), ("15m", 900), ("2h", 7200), ("1.5h", 5400)])
@@ -61,8 +61,8 @@ devices: {triton: {via: "oip://localhost:8000", token: TRITON_TOKEN, model: {lit
 """
     device = load(tmp_path, text).devices["triton"]
     assert device.is_server
-    assert [device.reach(name).model for name in ("litert-int8", "onnx-int8-static")] == ["a", "b"]
-    assert device.reach("litert-int8").token == "TRITON_TOKEN"  # noqa: S105  the name of a variable
+    assert [device.endpoint(name).model for name in ("litert-int8", "onnx-int8-static")] == ["a", "b"]
+    assert device.endpoint("litert-int8").token == "TRITON_TOKEN"  # noqa: S105  the name of a variable
 
 
 def test_a_recorded_section_can_be_read_again(tmp_path: Path) -> None:

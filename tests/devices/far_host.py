@@ -47,7 +47,7 @@ class Programs:
 
 
 def find_programs(folder: Path) -> Programs:
-    """The system's, or unpacked into `folder`. Skips the test where they cannot be had."""
+    """The system's, or unpacked into `folder`. Skips the test where they cannot be used."""
     if os.geteuid() != 0:
         pytest.skip("a network namespace needs root")
     found = _installed()

@@ -46,7 +46,7 @@ def test_saturating_sums_change_answers_there_and_seven_bits_do_not(
     assert asked[EXACT]["shadows"] == "this machine"
     for one in asked.values():
         assert one["fingerprint"]["probes"]["int8"]["kernels"] == "saturating"
-        assert [c["records"] for c in one["equivalence"]] == [256, RECORDS]
+        assert [c["records"] for c in one["equivalence"]] == [RECORDS, 256]  # the target, then a shadow
         assert one["asked"] == RECORDS + 32
     assert not [row for row in audited[1]["latency"] if row["device"] != "local"]  # never from emulation
 
@@ -63,7 +63,7 @@ def test_shadows_are_those_of_the_device_where_it_differs(audited: tuple[Workben
         assert query.stood_in == np.array_equal(query.responses, native.responses)
 
 
-def test_it_is_not_asked_twice(audited: tuple[Workbench, dict[str, Any]]) -> None:
+def test_it_is_not_queried_twice(audited: tuple[Workbench, dict[str, Any]]) -> None:
     bench, first = audited
     again = bench.run("run", "haswell.yaml", "--out", "out-again", out="out-again")
     assert again.code == 0, again.stderr

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from edgeaudit.devices.qemu import debian
-from edgeaudit.devices.qemu.debian import fetch_debs, unpack, without_host
+from edgeaudit.devices.qemu.debian import fetch_debs, host_lacks, unpack
 from edgeaudit.errors import ToolchainError
 
 needs_apt = pytest.mark.skipif(
@@ -122,9 +122,9 @@ def test_no_gpg_agent_is_left(tmp_path: Path) -> None:
 
 
 @needs_apt
-@pytest.mark.parametrize("alone", [True, False])
-def test_a_package_is_fetched_with_its_hash(archive: Archive, tmp_path: Path, alone: bool) -> None:
-    got = fetch_debs("x86_64", "bookworm", ["hello"], tmp_path / "debs", alone=alone)
+@pytest.mark.parametrize("with_dependencies", [True, False])
+def test_a_package_is_downloaded_with_its_hash(archive: Archive, tmp_path: Path, with_dependencies: bool) -> None:
+    got = fetch_debs("x86_64", "bookworm", ["hello"], tmp_path / "debs", with_dependencies=with_dependencies)
     (deb,) = got.debs
     assert (deb.name, deb.version, deb.sha256) == ("hello", "1.0", _sha256(archive.deb))
     assert deb.path.read_bytes() == archive.deb.read_bytes()
@@ -137,8 +137,8 @@ def test_a_package_is_fetched_with_its_hash(archive: Archive, tmp_path: Path, al
 @needs_apt
 def test_an_archive_that_is_not_signed_is_refused(archive: Archive, tmp_path: Path) -> None:
     archive.index(signed=False)
-    with pytest.raises(ToolchainError, match=r"Debian's bookworm cannot be had: .*(not signed|Release file)"):
-        fetch_debs("x86_64", "bookworm", ["hello"], tmp_path / "debs", alone=True)
+    with pytest.raises(ToolchainError, match=r"Debian's bookworm cannot be downloaded: .*(not signed|Release file)"):
+        fetch_debs("x86_64", "bookworm", ["hello"], tmp_path / "debs", with_dependencies=False)
 
 
 @needs_apt
@@ -147,7 +147,7 @@ def test_another_key_is_refused(archive: Archive, tmp_path: Path, monkeypatch: p
     with Archive(other) as signed_by_another:
         monkeypatch.setattr(debian, "_KEYS", signed_by_another.keys)
     with pytest.raises(ToolchainError, match=r"NO_PUBKEY.*newer package debian-archive-keyring"):
-        fetch_debs("x86_64", "bookworm", ["hello"], tmp_path / "debs", alone=True)
+        fetch_debs("x86_64", "bookworm", ["hello"], tmp_path / "debs", with_dependencies=False)
 
 
 @needs_apt
@@ -159,8 +159,8 @@ def test_a_host_that_allows_it_does_not_weaken_this(
         'Acquire::AllowInsecureRepositories "true"; APT::Get::AllowUnauthenticated "true";'
     )
     monkeypatch.setenv("APT_CONFIG", str(settings))
-    with pytest.raises(ToolchainError, match="Debian's bookworm cannot be had"):
-        fetch_debs("x86_64", "bookworm", ["hello"], tmp_path / "debs", alone=True)
+    with pytest.raises(ToolchainError, match="Debian's bookworm cannot be downloaded"):
+        fetch_debs("x86_64", "bookworm", ["hello"], tmp_path / "debs", with_dependencies=False)
 
 
 @needs_apt
@@ -169,43 +169,43 @@ def test_a_changed_index_or_package_is_refused(archive: Archive, tmp_path: Path)
     for name in ("Packages", "Packages.gz"):
         whole = (index / name).read_bytes()
         (index / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(ToolchainError, match="Debian's bookworm cannot be had"):
-        fetch_debs("x86_64", "bookworm", ["hello"], tmp_path / "one", alone=True)
+    with pytest.raises(ToolchainError, match="Debian's bookworm cannot be downloaded"):
+        fetch_debs("x86_64", "bookworm", ["hello"], tmp_path / "one", with_dependencies=False)
     archive.index()
     whole = archive.deb.read_bytes()
     archive.deb.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     try:
         with pytest.raises(ToolchainError, match=r"hello"):
-            fetch_debs("x86_64", "bookworm", ["hello"], tmp_path / "two", alone=True)
+            fetch_debs("x86_64", "bookworm", ["hello"], tmp_path / "two", with_dependencies=False)
     finally:
         archive.deb.write_bytes(whole)
 
 
 @needs_apt
-def test_a_package_that_there_is_not(archive: Archive, tmp_path: Path) -> None:
+def test_a_missing_package(archive: Archive, tmp_path: Path) -> None:
     with pytest.raises(ToolchainError, match="Unable to locate package goodbye"):
-        fetch_debs("x86_64", "bookworm", ["goodbye"], tmp_path / "debs", alone=True)
+        fetch_debs("x86_64", "bookworm", ["goodbye"], tmp_path / "debs", with_dependencies=False)
 
 
 @needs_apt
-def test_a_mirror_that_there_is_not(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_mirror(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEAUDIT_DEBIAN", f"file:{tmp_path}/nowhere")
-    with pytest.raises(ToolchainError, match=r"cannot be had.*EDGEAUDIT_DEBIAN=URL names another mirror"):
-        fetch_debs("x86_64", "bookworm", ["hello"], tmp_path / "debs", alone=True)
+    with pytest.raises(ToolchainError, match=r"cannot be downloaded.*EDGEAUDIT_DEBIAN=URL selects another mirror"):
+        fetch_debs("x86_64", "bookworm", ["hello"], tmp_path / "debs", with_dependencies=False)
 
 
-def test_what_a_host_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_tools_of_a_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
-    assert "is Linux on riscv64" in str(without_host())
+    assert "is Linux on riscv64" in str(host_lacks())
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert str(without_host()).startswith("apt-get is not installed")
+    assert str(host_lacks()).startswith("apt-get is not installed")
     for name in ("apt-get", "apt-cache", "dpkg-deb"):
         (tmp_path / name).symlink_to("/bin/true")
     monkeypatch.setattr(debian, "_KEYS", tmp_path / "none.gpg")
-    assert "apt-get install debian-archive-keyring" in str(without_host())
+    assert "apt-get install debian-archive-keyring" in str(host_lacks())
     monkeypatch.setattr(debian, "_KEYS", tmp_path / "apt-get")
-    assert without_host() is None
+    assert host_lacks() is None
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_what_a_host_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         ),
     ],
 )
-def test_mirrors_are_the_hosts_own(
+def test_mirrors_come_from_the_host(
     told: str, mirrors: list[str] | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """`apt-get indextargets` is what tells them."""
@@ -243,7 +243,7 @@ def test_mirrors_are_the_hosts_own(
         ("Reading package lists...", 0),
     ],
 )
-def test_what_was_fetched(told: str, size: int) -> None:
+def test_fetched_packages(told: str, size: int) -> None:
     assert debian._bytes_fetched(told) == size
 
 

@@ -73,7 +73,7 @@ def inside(host: FarHost, port: int, token: str) -> float:
     return float(subprocess.run(command, capture_output=True, check=True).stdout)
 
 
-def test_keep_goes_on_and_stop_removes(host: FarHost, served: Artifact) -> None:
+def test_keep_leaves_it_running_and_stop_removes_it(host: FarHost, served: Artifact) -> None:
     said = deploy(str(served.folder), "--to", host.address, "--keep")
     assert "serves doubled with onnxruntime and goes on" in said
     found = re.search(rf"ssh -N -L 8000:127\.0\.0\.1:(\d+) {host.address}", said)
@@ -98,7 +98,7 @@ def test_keep_goes_on_and_stop_removes(host: FarHost, served: Artifact) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_without_keep_it_serves_until_it_is_ended(host: FarHost, served: Artifact, number: signal.Signals) -> None:
+def test_without_keep_it_serves_until_interrupted(host: FarHost, served: Artifact, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "edgeaudit", "devices", "deploy", str(served.folder), "--to", host.address]
     # A shell's background jobs ignore SIGINT, and so would this one where the tests are such a job.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -125,16 +125,14 @@ def test_without_keep_it_serves_until_it_is_ended(host: FarHost, served: Artifac
     [
         ([], DeviceError, "name the folder of an artifact or of a run, or say --stop"),
         (["nothing"], ArtifactError, "nothing is no artifact"),
-        (["a={0}", "a={0}"], ArtifactError, "two artifacts are called 'a'"),
+        (["a={0}", "a={0}"], ArtifactError, "two artifacts are named 'a'"),
         (["{0}", "--format", "x"], RunError, "--format is for the folder of a run"),
         (["{0}", "--options", "{{"], ArtifactError, "--options is not JSON"),
-        (["{0}", "--options", "3"], ArtifactError, "--options is a JSON object"),
+        (["{0}", "--options", "3"], ArtifactError, "--options must be a JSON object"),
         (["{0}", "--runtime", "torch"], DeviceError, "the agent does not serve 'torch' on a device; it serves: exec"),
     ],
 )
-def test_what_cannot_be_deployed(
-    served: Artifact, arguments: list[str], kind: type[EdgeAuditError], message: str
-) -> None:
+def test_errors_of_deploy(served: Artifact, arguments: list[str], kind: type[EdgeAuditError], message: str) -> None:
     given = [argument.format(served.folder) for argument in arguments]
     with pytest.raises(kind, match=message):
         CliRunner().invoke(app, ["devices", "deploy", *given, "--to", "ssh://nowhere.invalid"], catch_exceptions=False)

@@ -33,7 +33,7 @@ def test_every_device_is_listed(monkeypatch: pytest.MonkeyPatch, columns: int) -
         entry = " ".join(" ".join(lines[at : at + 11]).split())
         assert f"{profile.verified.by}" in entry
         if columns < 200:
-            for said in (profile.title, profile.cpu.int8, ", ".join(profile.runtimes), ", ".join(profile.ways)):
+            for said in (profile.title, profile.cpu.int8, ", ".join(profile.runtimes), ", ".join(profile.transports)):
                 assert said in entry
     if columns < 200:
         titles = {find_profile(name).title for name in profile_names()}
@@ -62,7 +62,7 @@ def test_json_is_the_profile() -> None:
     assert found["schema"] == 1
 
 
-def test_json_can_be_made_a_profile_of_ones_own(tmp_path: Path) -> None:
+def test_json_is_a_valid_user_profile(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(_invoke("show", "rock-5b", "--json"), encoding="utf-8")  # JSON is YAML
     assert "Radxa ROCK 5B" in _invoke("show", str(tmp_path / "mine.yaml"))
 

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from edgeaudit.cli.main import app
 from edgeaudit.devices.agent_process import AgentProcess
 from edgeaudit.devices.profiles import Profile
-from edgeaudit.devices.registry import find_way
-from edgeaudit.devices.transport import EMULATED, Reach
+from edgeaudit.devices.registry import find_transport
+from edgeaudit.endpoint import EMULATED, Endpoint
 from edgeaudit.errors import ArtifactError, DeviceLost
 from edgeaudit.filetypes.artifact import Artifact
 from edgeaudit.formats.presets import PassUse
@@ -44,16 +44,16 @@ def static(**params: JsonValue) -> Artifact:
 @contextmanager
 def served(path: str, runtime: str, artifacts: Mapping[str, Artifact], options: Mapping[str, Any]) -> Iterator[Any]:
     folders = {name: one.folder for name, one in artifacts.items()}
-    serving = find_way(Reach(EMULATED, path)).serve(runtime, folders, options)
+    session = find_transport(Endpoint(EMULATED, path)).serve(runtime, folders, options)
     try:
-        yield serving
+        yield session
     finally:
-        serving.close()
+        session.close()
 
 
 def answers(path: str, artifacts: Mapping[str, Artifact]) -> dict[str, npt.NDArray[Any]]:
-    with served(path, "onnxruntime", artifacts, AS_IT_COMES) as serving:
-        return {name: serving.infer(name, toy(CNN).queries, "one") for name in artifacts}
+    with served(path, "onnxruntime", artifacts, AS_IT_COMES) as session:
+        return {name: session.infer(name, toy(CNN).queries, "one") for name in artifacts}
 
 
 def test_int8_on_three_devices(written: Write) -> None:
@@ -88,17 +88,17 @@ def test_litert_answers_as_here(written: Write) -> None:
     made.save()
     here = find_runtime("litert")(made, {"batch": 8})
     native = here._to_native(toy(CNN).queries)
-    with served(written(PI_4), "litert", {"model": made}, {"batch": 8}) as serving:
-        np.testing.assert_array_equal(serving.infer("model", native, "one"), here.ask(native))
-        assert serving.facts("model")["sha256"] == made.manifest.sha256
-        assert serving.facts("model")["engaged"] == list(here.engaged())
+    with served(written(PI_4), "litert", {"model": made}, {"batch": 8}) as session:
+        np.testing.assert_array_equal(session.infer("model", native, "one"), here.ask(native))
+        assert session.facts("model")["sha256"] == made.manifest.sha256
+        assert session.facts("model")["engaged"] == list(here.engaged())
 
 
 @pytest.mark.parametrize("profile", [PI_4, PI_5, HASWELL], ids=lambda profile: profile.name)
-def test_the_guest_says_what_it_is(profile: Profile, written: Write) -> None:
+def test_the_guests_fingerprint(profile: Profile, written: Write) -> None:
     """Flags are those that the makers' manuals give; the host's own CPU has others."""
-    way = find_way(Reach(EMULATED, written(profile)))
-    facts = way.facts("onnxruntime")
+    transport = find_transport(Endpoint(EMULATED, written(profile)))
+    facts = transport.facts("onnxruntime")
     assert facts["isa"] == list(ISA[profile.cpu.name])
     assert facts["machine"] == profile.cpu.machine
     assert facts["python"].startswith("3.11.")
@@ -106,8 +106,8 @@ def test_the_guest_says_what_it_is(profile: Profile, written: Write) -> None:
     assert facts["versions"]["numpy"] == "2.4.6"
     assert int(facts["emulator"]["version"].partition(":")[2].partition(".")[0]) >= 10
     assert all(len(facts[key]) == 64 for key in ("userland", "wheels"))
-    with served(written(profile), "onnxruntime", {}, {"session": {}}) as serving:
-        said = serving.fingerprint()
+    with served(written(profile), "onnxruntime", {}, {"session": {}}) as session:
+        said = session.fingerprint()
     for key in ("machine", "cpu", "isa", "python", "libc"):
         assert said[key] == facts[key], key
     assert said["runtime"]["versions"] == {"onnxruntime": "1.32.0"}
@@ -116,32 +116,32 @@ def test_the_guest_says_what_it_is(profile: Profile, written: Write) -> None:
     assert said["threads"] == 1
 
 
-def test_the_hosts_python_is_kept_out(written: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hosts_python_path_is_ignored(written: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("numpy.py", "edgeaudit.py", "sitecustomize.py"):
         (tmp_path / name).write_text("raise SystemExit('the host was asked')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
     monkeypatch.setenv("OPENBLAS_CORETYPE", "no such core")
     monkeypatch.chdir(tmp_path)
-    with served(written(HASWELL), "onnxruntime", {}, {}) as serving:
-        assert serving.fingerprint()["numpy"] == "2.4.6"
+    with served(written(HASWELL), "onnxruntime", {}, {}) as session:
+        assert session.fingerprint()["numpy"] == "2.4.6"
 
 
-def test_a_process_that_ended_is_started_again(written: Write) -> None:
+def test_an_exited_process_is_restarted(written: Write) -> None:
     made = static()
-    with served(written(PI_4), "onnxruntime", {"model": made}, AS_IT_COMES) as serving:
-        assert isinstance(serving, AgentProcess)
-        before, pid = serving.infer("model", toy(CNN).queries[:16], "one"), serving.pid
+    with served(written(PI_4), "onnxruntime", {"model": made}, AS_IT_COMES) as session:
+        assert isinstance(session, AgentProcess)
+        before, pid = session.infer("model", toy(CNN).queries[:16], "one"), session.pid
         os.kill(pid, signal.SIGKILL)
-        with pytest.raises(DeviceLost, match="the agent's process ended, by signal SIGKILL"):
-            serving.infer("model", toy(CNN).queries[:16], "two")
-        serving.restore()
-        assert serving.pid != pid
-        np.testing.assert_array_equal(serving.infer("model", toy(CNN).queries[:16], "two"), before)
-        pid = serving.pid
-        serving.restore()  # of one that runs
-        assert serving.pid == pid
-    assert not serving.running
+        with pytest.raises(DeviceLost, match="the agent's process exited by signal SIGKILL"):
+            session.infer("model", toy(CNN).queries[:16], "two")
+        session.restore()
+        assert session.pid != pid
+        np.testing.assert_array_equal(session.infer("model", toy(CNN).queries[:16], "two"), before)
+        pid = session.pid
+        session.restore()  # of one that runs
+        assert session.pid == pid
+    assert not session.running
 
 
 def test_a_file_that_the_runtime_refuses(written: Write) -> None:
@@ -152,7 +152,7 @@ def test_a_file_that_the_runtime_refuses(written: Write) -> None:
         pass
 
 
-def test_probe_prints_the_device_beside_its_profile(written: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_compares_the_device_with_its_profile(written: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     lying = PI_4.model_copy(update={"cpu": PI_4.cpu.model_copy(update={"isa": ("asimd", "asimddp"), "lacks": ()})})
     done = CliRunner().invoke(app, ["devices", "probe", written(lying), "--runtime", "onnxruntime"])
@@ -161,5 +161,5 @@ def test_probe_prints_the_device_beside_its_profile(written: Write, monkeypatch:
     assert lines["isa"].rstrip().endswith("differs")
     assert "Cortex-A72" in lines["cpu"]
     assert "differs" not in lines["onnxruntime: numpy"]
-    assert "exact" in lines["onnxruntime: int8 sums, as it comes"]
+    assert "exact" in lines["onnxruntime: int8 sums, runtime's defaults"]
     assert "1 of 11 disagree with pi-4" in done.output

@@ -14,9 +14,9 @@ from edgeaudit.devices import profiles
 from edgeaudit.devices.profiles import Profile
 from edgeaudit.devices.qemu import debian
 from edgeaudit.devices.qemu.prepare import Emulation, _debian_python, wheel_sets
-from edgeaudit.devices.qemu.transport import EmulatedWay
-from edgeaudit.devices.registry import find_way
-from edgeaudit.devices.transport import EMULATED, Reach
+from edgeaudit.devices.qemu.transport import EmulatedTransport
+from edgeaudit.devices.registry import find_transport
+from edgeaudit.endpoint import EMULATED, Endpoint
 from edgeaudit.errors import DeviceError, MissingEnvironment, ToolchainError
 from tests.devices.boards import HASWELL, PI_4, PI_5, board
 
@@ -35,37 +35,37 @@ def pretend(*profiles: Profile) -> None:
             (folder / "edgeaudit.json").write_text(json.dumps({"versions": {}, "sha256": ""}))
 
 
-def test_what_is_not_prepared_names_the_command(written: Callable[[Profile], str]) -> None:
+def test_an_unprepared_emulation_names_the_command(written: Callable[[Profile], str]) -> None:
     path = written(PI_4)
-    way = find_way(Reach(EMULATED, path))
-    assert isinstance(way, EmulatedWay)
-    assert (way.timed, way.alone, way.loads) == (False, False, True)
+    transport = find_transport(Endpoint(EMULATED, path))
+    assert isinstance(transport, EmulatedTransport)
+    assert (transport.timed, transport.exclusive, transport.loads) == (False, False, True)
     message = rf"'pi-4' with 'litert' is not prepared\. Prepare it with: edgeaudit devices emulate {path}$"
     with pytest.raises(MissingEnvironment, match=message):
-        way.facts("litert")
+        transport.facts("litert")
     with pytest.raises(MissingEnvironment, match=message):
-        way.serve("litert", {}, {})
+        transport.serve("litert", {}, {})
 
 
-def test_what_cannot_be_emulated() -> None:
+def test_errors_of_emulation() -> None:
     with pytest.raises(DeviceError, match="needs a profile"):
-        EmulatedWay(Reach(EMULATED))
+        EmulatedTransport(Endpoint(EMULATED))
     with pytest.raises(DeviceError, match="'n100' cannot be emulated: QEMU has no CPU"):
         Emulation(board("n100", "Haswell", "x86_64", emulation=None))
     bare = board("bare", "cortex-a72", runtimes={"openvino": {"version": "1", "source": "the maker's own build"}})
-    with pytest.raises(DeviceError, match="'openvino' on 'bare' cannot be emulated: pip cannot bring it"):
+    with pytest.raises(DeviceError, match="'openvino' on 'bare' cannot be emulated: pip cannot install it"):
         Emulation(bare).facts("openvino")
     with pytest.raises(DeviceError, match="the profile 'pi-4' has no runtime 'openvino'; it has: onnxruntime, litert"):
         Emulation(PI_4).prepare(["openvino"])
 
 
-def test_a_host_that_cannot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_unsuitable_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ToolchainError, match="apt-get is not installed, by which QEMU"):
+    with pytest.raises(ToolchainError, match="apt-get is not installed, which downloads QEMU"):
         Emulation(PI_4).prepare()
 
 
-def test_a_host_that_cannot_needs_not_where_all_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_unsuitable_host_is_fine_if_everything_is_prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pretend(PI_4)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert {took.fresh for took in Emulation(PI_4).prepare()} == {False}
@@ -78,7 +78,7 @@ def test_the_python_of_a_debian(python: str, stands_in: str) -> None:
     assert _debian_python(python) == stands_in
 
 
-def test_devices_share_what_is_the_same() -> None:
+def test_devices_share_equal_folders() -> None:
     four, five, haswell = (Emulation(profile).folders() for profile in (PI_4, PI_5, HASWELL))
     names = {folder.name.rpartition("-")[0] for folder in four & five}
     assert names == {"qemu", "userland-aarch64-3.11", "wheels-aarch64-3.11"}
@@ -88,7 +88,7 @@ def test_devices_share_what_is_the_same() -> None:
     assert {folder.name.rpartition("-")[0] for folder in older - four} == {"wheels-aarch64-3.11"}
 
 
-def test_runtimes_are_prepared_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runtimes_are_prepared_separately(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(PI_4)
     emulation = Emulation(PI_4)
     assert emulation.runtimes == ("onnxruntime", "litert")
@@ -115,7 +115,7 @@ def test_removal_keeps_what_another_device_uses(
     assert not Emulation(PI_5).begun
 
 
-def test_the_command_says_what_was_there(written: Callable[[Profile], str]) -> None:
+def test_the_command_reports_what_existed(written: Callable[[Profile], str]) -> None:
     pretend(PI_4, PI_5)
     done = CliRunner().invoke(app, ["devices", "emulate", written(PI_4), written(PI_5), "--runtime", "litert"])
     assert done.exit_code == 0, done.output
@@ -131,11 +131,11 @@ def test_wheel_sets_are_for_the_userland_that_is_used() -> None:
     assert wheel_sets(board("none", "Haswell", "x86_64", emulation=None)) == {}
 
 
-def test_no_network_is_told_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_network_is_reported_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The mirror is a folder that is not there."""
-    if debian.without_host() is not None:
-        pytest.skip(str(debian.without_host()))
+    if debian.host_lacks() is not None:
+        pytest.skip(str(debian.host_lacks()))
     monkeypatch.setenv("EDGEAUDIT_DEBIAN", f"file:{tmp_path}/nowhere")
-    with pytest.raises(ToolchainError, match=r"cannot be had: .* Check the network"):
+    with pytest.raises(ToolchainError, match=r"cannot be downloaded: .* Check the network"):
         Emulation(PI_4).prepare(["onnxruntime"])
     assert [path for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []

@@ -12,7 +12,7 @@ from edgeaudit.devices.folders import about, cache_root, land, remove
 from edgeaudit.errors import StoreError, ToolchainError
 
 
-def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_location(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("EDGEAUDIT_X", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_root("EDGEAUDIT_X", "x") == tmp_path / "xdg" / "edgeaudit" / "x"
@@ -23,7 +23,7 @@ def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert cache_root("EDGEAUDIT_X", "x") == tmp_path / "named"
 
 
-def test_it_is_made_once(tmp_path: Path) -> None:
+def test_it_is_created_once(tmp_path: Path) -> None:
     final, fills = tmp_path / "cache" / "thing-1", []
 
     def fill(draft: Path) -> dict[str, int]:
@@ -43,7 +43,7 @@ def test_it_is_made_once(tmp_path: Path) -> None:
     assert about(final) is None
 
 
-def test_what_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     def fill(draft: Path) -> dict[str, int]:
         (draft / "half").write_text("")
         raise ToolchainError("no network")
@@ -53,7 +53,7 @@ def test_what_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
 
 
-def test_a_folder_without_its_note_is_made_anew(tmp_path: Path) -> None:
+def test_an_incomplete_folder_is_recreated(tmp_path: Path) -> None:
     """As a removal leaves it that was interrupted."""
     final = tmp_path / "thing"
     final.mkdir()
@@ -62,7 +62,7 @@ def test_a_folder_without_its_note_is_made_anew(tmp_path: Path) -> None:
     assert sorted(path.name for path in final.iterdir()) == ["edgeaudit.json", "new"]
 
 
-def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
+def test_an_unwritable_cache(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="the cache folder"):
         land(tmp_path / "file" / "thing", lambda _: {})

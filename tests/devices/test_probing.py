@@ -25,7 +25,7 @@ def flagged(rows: list[Row]) -> list[str]:
     return [row.what for row in rows if row.agrees is False]
 
 
-def test_what_agrees() -> None:
+def test_agreement() -> None:
     assert flagged(machine_rows(PI_4, SAID)) == []
     assert flagged(runtime_rows(PI_4, "onnxruntime", SAID, as_it_comes=False)) == []
 
@@ -41,11 +41,11 @@ def test_what_agrees() -> None:
         ({"libc": "glibc 2.31"}, "libc"),
     ],
 )
-def test_a_machine_that_is_another(said: dict[str, Any], what: str) -> None:
+def test_another_machine(said: dict[str, Any], what: str) -> None:
     assert flagged(machine_rows(PI_4, {**SAID, **said})) == [what]
 
 
-def test_flags_of_which_nothing_is_known_are_let_be() -> None:
+def test_unknown_flags_are_ignored() -> None:
     assert flagged(machine_rows(PI_5, {**SAID, "isa": ["asimd", "asimdhp", "asimddp"]})) == []
     assert flagged(machine_rows(PI_5, SAID)) == ["isa"]
 
@@ -57,19 +57,19 @@ def test_flags_of_which_nothing_is_known_are_let_be() -> None:
         ({"runtime": {"versions": {"onnxruntime": "1.17.0"}}}, "onnxruntime: onnxruntime"),
         (
             {"probes": {"int8": {"kernels": "saturating"}, "float": {"kernels": "float32"}}},
-            "onnxruntime: int8 sums, as edgeaudit asks",
+            "onnxruntime: int8 sums, edgeaudit's options",
         ),
         (
             {"probes": {"int8": {"kernels": "exact"}, "float": {"error": "it cannot"}}},
-            "onnxruntime: floats, as edgeaudit asks",
+            "onnxruntime: floats, edgeaudit's options",
         ),
     ],
 )
-def test_a_runtime_that_is_another(said: dict[str, Any], what: str) -> None:
+def test_another_runtime(said: dict[str, Any], what: str) -> None:
     assert flagged(runtime_rows(PI_4, "onnxruntime", {**SAID, **said}, as_it_comes=False)) == [what]
 
 
-def test_what_is_expected_of_int8_sums_as_they_come() -> None:
+def test_expected_int8_sums_with_the_runtimes_defaults() -> None:
     """Only x86 with AVX2 and without VNNI saturates, and only where the runtime has such kernels."""
 
     def expected(profile: Any, runtime: str) -> str:

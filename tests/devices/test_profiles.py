@@ -42,11 +42,11 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_every_device_that_was_promised_is_there() -> None:
+def test_every_documented_device_has_a_profile() -> None:
     assert set(profile_names()) >= WANTED
 
 
-def test_a_profile_says_of_every_flag_whether_the_cpu_has_it(name: str) -> None:
+def test_a_profile_covers_every_flag(name: str) -> None:
     cpu = find_profile(name).cpu
     arm = set(KERNEL_FLAGS[KERNEL_FLAGS.index("asimd") :])
     assert {*cpu.isa, *cpu.lacks} == (arm if cpu.machine == "aarch64" else set(KERNEL_FLAGS) - arm)
@@ -77,7 +77,7 @@ def test_its_runtimes_are_pinned_to_their_version(name: str) -> None:
             assert pins["numpy"].startswith("1.")  # with numpy 2 no interpreter can be made
 
 
-def test_its_options_are_ones_that_the_runtime_has(name: str) -> None:
+def test_its_options_exist_in_the_runtime(name: str) -> None:
     profile = find_profile(name)
     parts = [(part.runtime, part.options) for part in profile.defaults]
     parts += [(part.runtime, part.options) for part in profile.accelerators if part.runtime is not None]
@@ -86,7 +86,7 @@ def test_its_options_are_ones_that_the_runtime_has(name: str) -> None:
     assert {found.runtime for found in profile.defaults} <= set(profile.runtimes)
 
 
-def test_openvinos_own_precision_is_said_by_the_flags(name: str) -> None:
+def test_openvinos_default_precision_follows_from_the_flags(name: str) -> None:
     # The CPU plugin takes float16 where an Arm CPU computes in it, and float32 on these x86 CPUs.
     profile = find_profile(name)
     for found in profile.defaults:
@@ -94,13 +94,13 @@ def test_openvinos_own_precision_is_said_by_the_flags(name: str) -> None:
             assert (found.options.get("precision") == "f16") == ("asimdhp" in profile.cpu.isa)
 
 
-def test_saturating_kernels_are_told(name: str) -> None:
+def test_saturating_kernels_are_documented(name: str) -> None:
     profile = find_profile(name)
     told = any(found.runtime == "onnxruntime" and "saturate" in found.what for found in profile.defaults)
     assert told == ("saturating" in profile.cpu.int8)
 
 
-def test_no_address_is_in_a_profile(name: str, root_folder: Path) -> None:
+def test_profiles_contain_no_addresses(name: str, root_folder: Path) -> None:
     text = (root_folder / "device_profiles" / f"{name}.yaml").read_text(encoding="utf-8")
     assert not re.search(r"https?:|www\.|\w\.(com|org|io|net)\b", text)
     assert max(map(len, text.splitlines())) <= 120
@@ -151,22 +151,25 @@ def _with(value: object, *keys: str) -> Callable[[dict[str, Any]], None]:
     [
         (_without("cpu"), "cpu: is missing"),
         (_with([], "sources"), "sources: must have at least one entry"),
-        (_with(["lorem"], "sources"), "sources: a source is named in words"),
-        (_with(2, "schema"), "schema: Input should be 1 (it is 2)"),
+        (_with(["lorem"], "sources"), "sources: a source must say in words"),
+        (_with(2, "schema"), "schema: Input should be 1 (got 2)"),
         (_with("arm", "cpu", "machine"), "cpu.machine: Input should be 'aarch64' or 'x86_64'"),
         (_with(4, "cpu", "core"), "'cpu.core' is not a known key. Did you mean 'cores'? Known: name, machine,"),
         (_with({}, "acelerators"), "'acelerators' is not a known key. Did you mean 'accelerators'?"),
         (_with(1, "runtimes", "onnxruntime", "requirement"), "Did you mean 'requirements'?"),
-        (_with(["asimddb"], "cpu", "isa"), "cpu.isa.0: 'asimddb' is no CPU flag by which runtimes choose kernels"),
+        (
+            _with(["asimddb"], "cpu", "isa"),
+            "cpu.isa.0: 'asimddb' is not a known CPU flag by which runtimes choose kernels",
+        ),
         (_with(["asimddb"], "cpu", "isa"), "Did you mean 'asimddp'?"),
-        (_with(["asimd", "avx2"], "cpu", "isa"), "cpu: 'avx2' is no flag of aarch64; it has: asimd, asimdhp,"),
+        (_with(["asimd", "avx2"], "cpu", "isa"), "cpu: 'avx2' is not a flag of aarch64; it has: asimd, asimdhp,"),
         (_with(["asimd", "sve"], "cpu", "isa"), "cpu: 'sve' is in both isa and lacks"),
-        (_with(3.11, "system", "python"), "system.python: must be text; put it in quotes (it is 3.11)"),
+        (_with(3.11, "system", "python"), "system.python: must be text; put it in quotes (got 3.11)"),
         (_with("2.7", "system", "python"), "system.python: String should match pattern"),
-        (_with([0], "memory_mib"), "memory_mib.0: Input should be greater than or equal to 1 (it is 0)"),
+        (_with([0], "memory_mib"), "memory_mib.0: Input should be greater than or equal to 1 (got 0)"),
         (
             _with({}, "runtimes", "onnxruntim"),
-            "'onnxruntim' is no runtime that can be served on a device. Did you mean",
+            "'onnxruntim' is not a known runtime that can be served on a device. Did you mean",
         ),
         (
             _with({"version": "1.0", "requirements": ["onnxruntime>=1"], "source": "x"}, "runtimes", "onnxruntime"),
@@ -176,15 +179,15 @@ def _with(value: object, *keys: str) -> Callable[[dict[str, Any]], None]:
             _with("1.31.0", "runtimes", "onnxruntime", "version"),
             "runtimes.onnxruntime: version is 1.31.0, and none of the requirements pins it",
         ),
-        (_with(None, "emulation"), "verified.by is 'emulated', and 'emulation' is missing"),
-        (_with([{"name": "NPU", "options": {"a": 1}}], "accelerators"), "accelerators.0: options belong to a runtime"),
+        (_with(None, "emulation"), "verified.by is 'emulated', but 'emulation' is missing"),
+        (_with([{"name": "NPU", "options": {"a": 1}}], "accelerators"), "accelerators.0: options require a runtime"),
         (
             _with({"litert": {"version": "2", "source": "x"}}, "runtimes"),
-            "defaults speak of the runtime 'onnxruntime', which 'runtimes' does not have",
+            "defaults refer to the runtime 'onnxruntime', which is not in 'runtimes'",
         ),
     ],
 )
-def test_what_is_wrong_is_named(
+def test_errors_name_the_key(
     tmp_path: Path, raw: dict[str, Any], change: Callable[[dict[str, Any]], None], message: str
 ) -> None:
     change(raw)
@@ -205,20 +208,20 @@ def test_what_is_wrong_is_named(
         ("\xff", "must be a mapping"),
     ],
 )
-def test_what_is_no_profile_at_all(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_profiles(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(DeviceError, match=re.escape(message)):
         find_profile(str(path))
 
 
-def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+def test_bytes_that_are_not_text(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DeviceError, match="is not YAML"):
         find_profile(str(tmp_path / "mine.yaml"))
 
 
-def test_everything_that_is_wrong_is_named_at_once(tmp_path: Path, raw: dict[str, Any]) -> None:
+def test_all_errors_are_reported_at_once(tmp_path: Path, raw: dict[str, Any]) -> None:
     raw["titel"] = raw.pop("title")
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     with pytest.raises(DeviceError, match=r"title: is missing; 'titel' is not a known key. Did you mean 'title'?"):
@@ -226,13 +229,15 @@ def test_everything_that_is_wrong_is_named_at_once(tmp_path: Path, raw: dict[str
 
 
 def test_an_unknown_name_and_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(DeviceError, match=r"Did you mean 'raspberry-pi-\d'\? There are: .*or name a .yaml file"):
+    with pytest.raises(
+        DeviceError, match=r"Did you mean 'raspberry-pi-\d'\? Known: .*or give the path of a .yaml file"
+    ):
         find_profile("rasberry-pi-4")
     with pytest.raises(DeviceError, match="cannot be read: No such file or directory"):
         find_profile(str(tmp_path / "none.yaml"))
 
 
-def test_a_file_of_ones_own_may_be_called_as_it_likes(tmp_path: Path, raw: dict[str, Any]) -> None:
+def test_a_users_file_may_have_any_name(tmp_path: Path, raw: dict[str, Any]) -> None:
     path = tmp_path / "anything.yaml"
     path.write_text(yaml.safe_dump({**raw, "name": "my-board"}), encoding="utf-8")
     assert find_profile(str(path)).name == "my-board"
@@ -270,25 +275,25 @@ def test_two_profiles_of_one_name(package: Path, raw: dict[str, Any]) -> None:
         profile_names()
 
 
-def test_a_profile_is_called_as_its_file(package: Path, raw: dict[str, Any]) -> None:
+def test_a_profile_is_named_like_its_file(package: Path, raw: dict[str, Any]) -> None:
     (package / "my-board.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
-    with pytest.raises(DeviceError, match=r"name: it is 'raspberry-pi-4', and the file is my-board\.yaml"):
+    with pytest.raises(DeviceError, match=r"name: 'raspberry-pi-4' does not match the file name my-board\.yaml"):
         find_profile("my-board")
 
 
 def test_an_entry_point_without_profiles(package: Path) -> None:
-    with pytest.raises(DeviceError, match=r"the entry point 'boards' .* there is no profile \(\*\.yaml\)"):
+    with pytest.raises(DeviceError, match=r"the entry point 'boards' .* no profile \(\*\.yaml\)"):
         profile_names()
 
 
 def test_an_entry_point_without_its_package(package: Path) -> None:
     (package / "__init__.py").unlink()
     package.rmdir()
-    with pytest.raises(DeviceError, match=r"names 'boards\.profiles', which is no package with profiles"):
+    with pytest.raises(DeviceError, match=r"names 'boards\.profiles', which is not a package with profiles"):
         profile_names()
 
 
-def test_the_schema_knows_what_the_loader_knows(raw: dict[str, Any]) -> None:
+def test_the_schema_agrees_with_the_loader(raw: dict[str, Any]) -> None:
     from jsonschema import Draft202012Validator
 
     schema = profiles.Profile.model_json_schema(by_alias=True)

@@ -22,14 +22,15 @@ import numpy.typing as npt
 import psutil
 import pytest
 
-from edgeaudit.devices.asking import Pace
 from edgeaudit.devices.device_runtime import RemoteRuntime, on_device
 from edgeaudit.devices.oip.client import OipClient
-from edgeaudit.devices.registry import find_way
+from edgeaudit.devices.querying import QueryPolicy
+from edgeaudit.devices.registry import find_transport
 from edgeaudit.devices.ssh import link as ssh_link
 from edgeaudit.devices.ssh import transport as ssh
-from edgeaudit.devices.ssh.transport import SshServing, SshWay
-from edgeaudit.devices.transport import Reach, Way
+from edgeaudit.devices.ssh.transport import SshSession, SshTransport
+from edgeaudit.devices.transport import Transport
+from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost
 from edgeaudit.filetypes.artifact import Artifact, file_sha256
 from edgeaudit.formats.presets import FORMATS
@@ -85,17 +86,17 @@ def served(tmp_path: Path) -> Artifact:
     return onnx_artifact(folder)
 
 
-def serve(host: FarHost, *artifacts: Artifact, lease: float = 600, **more: Any) -> SshServing:
-    way = SshWay(Reach(host.address, **more), lease=lease)
-    return way.serve("onnxruntime", {f"m{n}": made.folder for n, made in enumerate(artifacts)}, {"batch": 5})
+def serve(host: FarHost, *artifacts: Artifact, lease: float = 600, **more: Any) -> SshSession:
+    transport = SshTransport(Endpoint(host.address, **more), lease=lease)
+    return transport.serve("onnxruntime", {f"m{n}": made.folder for n, made in enumerate(artifacts)}, {"batch": 5})
 
 
-def restore(serving: SshServing, seconds: float = 60) -> None:
+def restore(session: SshSession, seconds: float = 60) -> None:
     """As a query job does: again and again, a little later each time."""
     ends = time.monotonic() + seconds
     while True:
         try:
-            return serving.restore()
+            return session.restore()
         except DeviceLost:
             assert time.monotonic() < ends
             time.sleep(0.2)
@@ -115,34 +116,34 @@ def wait_until(true: Callable[[], bool], seconds: float = 30) -> bool:
 
 
 class TestServing:
-    def test_it_answers_and_leaves_nothing(self, host: FarHost, served: Artifact) -> None:
-        way = find_way(Reach(host.address))
-        assert isinstance(way, SshWay)
-        assert (way.timed, way.alone, way.loads) == (True, True, True)
-        facts = way.facts("onnxruntime")
+    def test_it_serves_and_leaves_nothing_behind(self, host: FarHost, served: Artifact) -> None:
+        transport = find_transport(Endpoint(host.address))
+        assert isinstance(transport, SshTransport)
+        assert (transport.timed, transport.exclusive, transport.loads) == (True, True, True)
+        facts = transport.facts("onnxruntime")
         spec = find_runtime("onnxruntime").spec
         assert facts["versions"] == spec.versions()
         assert facts["machine"] == os.uname().machine
         assert set(facts) == {"machine", "cpu", "isa", "os", "libc", "python", "versions"}
         assert json.loads(json.dumps(facts)) == facts
         assert host.left() == []
-        serving = serve(host, served, served)
+        session = serve(host, served, served)
         here = find_runtime("onnxruntime")(served, {"batch": 5})
         for name in ("m0", "m1"):
-            np.testing.assert_array_equal(serving.infer(name, RAMP, name), here.ask(RAMP))
-        told = serving.facts("m0")
+            np.testing.assert_array_equal(session.infer(name, RAMP, name), here.ask(RAMP))
+        told = session.facts("m0")
         assert (told["sha256"], told["answered"]) == (served.manifest.sha256, 32)
-        assert serving.fingerprint()["machine"] == os.uname().machine
+        assert session.fingerprint()["machine"] == os.uname().machine
         assert len(agents(host)) == 1
-        serving.close()
+        session.close()
         assert agents(host) == []
         assert host.left() == []
-        serving.close()
+        session.close()
 
-    def test_what_a_device_gets(self, host: FarHost, served: Artifact) -> None:
+    def test_files_that_are_copied(self, host: FarHost, served: Artifact) -> None:
         """The files, a manifest without what is secret, nothing that others may read, and the token nowhere."""
-        serving = serve(host, served)
-        folder = Path(serving.folder)
+        session = serve(host, served)
+        folder = Path(session.folder)
         assert folder.parent == host.tmp
         assert folder.stat().st_mode & 0o777 == 0o700
         copied = Artifact.load(folder / "models" / "0")
@@ -153,23 +154,23 @@ class TestServing:
             "edgeaudit-agent.lock", "edgeaudit-agent.pyz", "manifest.json", "model.onnx",
         }  # fmt: skip
         assert not [path for path in files if path.stat().st_mode & 0o077]
-        token = serving.token.encode()
+        token = session.token.encode()
         assert not [path for path in folder.rglob("*") if path.is_file() and token in path.read_bytes()]
         for process in host.processes():
             shown = Path(f"/proc/{process.pid}")
             assert token not in (shown / "cmdline").read_bytes() + (shown / "environ").read_bytes()
-        assert serving.token not in " ".join(itertools.chain(*(here.cmdline() for here in psutil.Process().children())))
+        assert session.token not in " ".join(itertools.chain(*(here.cmdline() for here in psutil.Process().children())))
 
-    def test_the_tunnel_asks_for_the_token(self, host: FarHost, served: Artifact) -> None:
-        serving = serve(host, served)
-        assert serving.client.ready()
+    def test_the_tunnel_requires_the_token(self, host: FarHost, served: Artifact) -> None:
+        session = serve(host, served)
+        assert session.client.ready()
         for token in (None, "f" * 43):
-            other = OipClient(serving.client.url, token)
+            other = OipClient(session.client.url, token)
             assert not other.ready()
             with pytest.raises(DeviceError, match=r"refused \(40[13]\)"):
                 other.infer("m0", {"input": RAMP})
             other.close()
-        assert serving.facts("m0")["answered"] == 0
+        assert session.facts("m0")["answered"] == 0
 
     def test_two_at_once(self, host: FarHost, served: Artifact) -> None:
         first, second = serve(host, served), serve(host, served)
@@ -184,15 +185,15 @@ class TestServing:
         second.close()
         assert host.left() == []
 
-    def test_max_body_goes_along(self, host: FarHost, served: Artifact) -> None:
-        way = SshWay(Reach(host.address))
-        serving = way.serve("onnxruntime", {"m0": served.folder}, {}, max_body=300)
-        assert len(serving.infer("m0", RAMP[:2], "small")) == 2
-        with pytest.raises(DeviceError, match="300 are the most"):
-            serving.infer("m0", RAMP, "large")
-        serving.close()
+    def test_max_body_is_passed_on(self, host: FarHost, served: Artifact) -> None:
+        transport = SshTransport(Endpoint(host.address))
+        session = transport.serve("onnxruntime", {"m0": served.folder}, {}, max_body=300)
+        assert len(session.infer("m0", RAMP[:2], "small")) == 2
+        with pytest.raises(DeviceError, match="the limit is 300"):
+            session.infer("m0", RAMP, "large")
+        session.close()
 
-    def test_an_artifact_that_is_refused_is_named_as_it_is_here(self, host: FarHost, served: Artifact) -> None:
+    def test_errors_name_the_local_artifact(self, host: FarHost, served: Artifact) -> None:
         damaged = Artifact(served.folder, served.manifest)
         served.path.write_bytes(b"no model")
         with pytest.raises(ArtifactError, match="is not the file that its manifest describes"):
@@ -203,10 +204,10 @@ class TestServing:
         assert host.left() == []
 
     def test_keep_copies_once(self, host: FarHost, served: Artifact) -> None:
-        serving = serve(host, served, keep=True)
-        assert len(serving.infer("m0", RAMP, "q")) == 32
+        session = serve(host, served, keep=True)
+        assert len(session.infer("m0", RAMP, "q")) == 32
         store = host.home / ".cache" / "edgeaudit" / "device" / "files"
-        serving.close()
+        session.close()
         before = {path.name: path.stat().st_ino for path in store.iterdir()}
         assert len(before) == 3
         assert served.manifest.sha256 in before
@@ -224,41 +225,41 @@ class TestServing:
         assert kept == {"home/.cache/edgeaudit/device/agents", "home/.cache/edgeaudit/device/files", *files}
         assert not list(host.tmp.glob("edgeaudit*"))
 
-    def test_a_python_that_is_named(self, make_host: Callable[..., FarHost], served: Artifact) -> None:
+    def test_a_given_python(self, make_host: Callable[..., FarHost], served: Artifact) -> None:
         host = make_host(None)
         (host.home / "my venv").mkdir()
         program = host.home / "my venv" / "python"
         program.write_text(host_python())
         program.chmod(0o755)
         for python in (str(program), "~/my venv/python"):
-            serving = serve(host, served, python=python)
-            assert len(serving.infer("m0", RAMP, "q")) == 32
-            serving.close()
+            session = serve(host, served, python=python)
+            assert len(session.infer("m0", RAMP, "q")) == 32
+            session.close()
 
-    def test_what_start_up_files_print_is_passed_over(self, host: FarHost, served: Artifact) -> None:
+    def test_output_of_start_up_files_is_skipped(self, host: FarHost, served: Artifact) -> None:
         text = (host.folder / "passwd").read_text()
         (host.folder / "passwd").write_text(text.replace(f"{host.home}:/bin/sh", f"{host.home}:{host.bin}/login"))
         (host.bin / "login").write_text('#!/bin/sh\necho "Welcome, board!"\necho "[1, 2]"\nexec /bin/sh "$@"\n')
         (host.bin / "login").chmod(0o755)
         host.halt()
         host.boot()
-        serving = serve(host, served)
-        assert len(serving.infer("m0", RAMP, "q")) == 32
-        serving.close()
+        session = serve(host, served)
+        assert len(session.infer("m0", RAMP, "q")) == 32
+        session.close()
 
 
 class TestRefusals:
     def test_an_unknown_host_key(self, host: FarHost) -> None:
         (host.folder / "known_hosts").write_text("")
-        with pytest.raises(DeviceError, match=rf"not known here\..*fingerprint: ssh {host.address}") as refused:
-            SshWay(Reach(host.address)).facts("onnxruntime")
+        with pytest.raises(DeviceError, match=rf"host key is unknown\..*fingerprint: ssh {host.address}") as refused:
+            SshTransport(Endpoint(host.address)).facts("onnxruntime")
         assert type(refused.value) is DeviceError  # it does not help to try again
 
     def test_another_host_key(self, host: FarHost) -> None:
         public = host.make_key("other").with_suffix(".pub").read_text().split()
         (host.folder / "known_hosts").write_text(f"{host.far} {public[0]} {public[1]}\n")
-        with pytest.raises(DeviceError, match="host key is not the one that is known") as refused:
-            SshWay(Reach(host.address)).facts("onnxruntime")
+        with pytest.raises(DeviceError, match="host key has changed") as refused:
+            SshTransport(Endpoint(host.address)).facts("onnxruntime")
         assert type(refused.value) is DeviceError
 
     def test_a_key_that_is_refused(self, host: FarHost) -> None:
@@ -267,26 +268,26 @@ class TestRefusals:
         with pytest.raises(
             DeviceError, match=r"refused the login \(.*Permission denied \(publickey\).*ssh-copy"
         ) as refused:
-            SshWay(Reach(host.address)).facts("onnxruntime")
+            SshTransport(Endpoint(host.address)).facts("onnxruntime")
         assert type(refused.value) is DeviceError
 
-    def test_a_host_that_is_not_there(self, host: FarHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unreachable_host(self, host: FarHost, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(ssh_link.COMMAND, host.command("-o", "ConnectTimeout=1"))
         host.set_link(False)
-        with pytest.raises(DeviceLost, match=r"cannot be reached.*switched on"):
-            SshWay(Reach(host.address)).facts("onnxruntime")
+        with pytest.raises(DeviceLost, match=r"cannot be reached.*Check that it is on"):
+            SshTransport(Endpoint(host.address)).facts("onnxruntime")
         host.set_link(True)
         host.halt()
         with pytest.raises(DeviceLost, match=r"cannot be reached \(.*(refused|timed out|unreachable|No route)"):
-            SshWay(Reach(host.address)).facts("onnxruntime")
-        with pytest.raises(DeviceLost, match=r"resolve hostname nowhere\.invalid.*Is the name right"):
-            SshWay(Reach("ssh://nowhere.invalid")).facts("onnxruntime")
+            SshTransport(Endpoint(host.address)).facts("onnxruntime")
+        with pytest.raises(DeviceLost, match=r"resolve hostname nowhere\.invalid.*Check the name"):
+            SshTransport(Endpoint("ssh://nowhere.invalid")).facts("onnxruntime")
 
     def test_without_a_python(self, make_host: Callable[..., FarHost]) -> None:
         host = make_host(None)
         python = "python3-of-nobody"
-        with pytest.raises(DeviceError, match=rf"there is no {python} \(.*not found\); install Python 3\.9 or later"):
-            SshWay(Reach(host.address, python=python)).facts("onnxruntime")
+        with pytest.raises(DeviceError, match=rf"{python} was not found \(.*not found\); install Python 3\.9 or later"):
+            SshTransport(Endpoint(host.address, python=python)).facts("onnxruntime")
 
     def test_with_an_old_python(self, make_host: Callable[..., FarHost]) -> None:
         """One that says it is 3.8: the check is the first thing that runs."""
@@ -294,25 +295,25 @@ class TestRefusals:
             f'#!/bin/sh\nexec {sys.executable} -I -c "import sys; sys.version_info = (3, 8); exec(sys.argv[2])" "$@"\n'
         )
         with pytest.raises(DeviceError, match=r"python3 is too old: edgeaudit-agent needs Python 3\.9 or later"):
-            SshWay(Reach(host.address)).facts("onnxruntime")
+            SshTransport(Endpoint(host.address)).facts("onnxruntime")
 
     def test_without_numpy(self, make_host: Callable[..., FarHost]) -> None:
         host = make_host(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
         with pytest.raises(
-            DeviceError, match=r"has no numpy.*python3 -m pip install onnxruntime==1\.32\.0 numpy=="
+            DeviceError, match=r"needs numpy.*python3 -m pip install onnxruntime==1\.32\.0 numpy=="
         ) as told:
-            SshWay(Reach(host.address, profile="raspberry-pi-4")).facts("onnxruntime")
+            SshTransport(Endpoint(host.address, profile="raspberry-pi-4")).facts("onnxruntime")
         assert host.address in str(told.value)
         assert host.left() == []
 
     def test_without_the_runtime(self, host: FarHost, served: Artifact) -> None:
         """tflite-runtime cannot be in the environment of these tests: it needs numpy 1."""
         with pytest.raises(DeviceError, match=r"needs tflite-runtime.*python3 -m pip install tflite-runtime"):
-            SshWay(Reach(host.address)).facts("tflite-runtime")
+            SshTransport(Endpoint(host.address)).facts("tflite-runtime")
         (served.folder / "any.tflite").write_bytes(b"nothing")
         unread = seal(served.folder / "any.tflite", "tflite", served.manifest.input, served.manifest.output)
         with pytest.raises(DeviceError, match=r"not installed.*pip install tflite-runtime"):
-            SshWay(Reach(host.address)).serve("tflite-runtime", {"m0": unread.folder}, {})
+            SshTransport(Endpoint(host.address)).serve("tflite-runtime", {"m0": unread.folder}, {})
         assert host.left() == []
 
     def test_a_server_without_tunnels(self, host: FarHost, served: Artifact) -> None:
@@ -320,7 +321,7 @@ class TestRefusals:
             file.write("AllowTcpForwarding no\n")
         host.halt()
         host.boot()
-        with pytest.raises(DeviceError, match="lets no tunnel through; set AllowTcpForwarding"):
+        with pytest.raises(DeviceError, match="does not allow tunnels; set AllowTcpForwarding"):
             serve(host, served)
         assert host.left() == []
 
@@ -330,21 +331,21 @@ class TestRefusals:
         host.halt()
         host.boot()
         with pytest.raises(DeviceError, match="set MaxSessions to 2 or more"):
-            SshWay(Reach(host.address)).facts("onnxruntime")
+            SshTransport(Endpoint(host.address)).facts("onnxruntime")
 
-    def test_a_user_who_may_not_run_commands(self, host: FarHost) -> None:
+    def test_a_user_without_command_execution(self, host: FarHost) -> None:
         text = (host.folder / "passwd").read_text()
         (host.folder / "passwd").write_text(text.replace(f"{host.home}:/bin/sh", f"{host.home}:/usr/sbin/nologin"))
         host.halt()
         host.boot()
-        with pytest.raises(DeviceError, match=r"no command can be run there: .*not available") as refused:
-            SshWay(Reach(host.address)).facts("onnxruntime")
+        with pytest.raises(DeviceError, match=r"remote commands cannot be run: .*not available") as refused:
+            SshTransport(Endpoint(host.address)).facts("onnxruntime")
         assert type(refused.value) is DeviceError
 
-    def test_a_configuration_that_is_wrong(self, host: FarHost) -> None:
+    def test_an_invalid_configuration(self, host: FarHost) -> None:
         (host.folder / "ssh_config").write_text("Nonsense yes\n")
         with pytest.raises(DeviceError, match=r"ssh failed: .*bad configuration option") as refused:
-            SshWay(Reach(host.address)).facts("onnxruntime")
+            SshTransport(Endpoint(host.address)).facts("onnxruntime")
         assert type(refused.value) is DeviceError
 
     def test_a_full_disk(self, host: FarHost, served: Artifact) -> None:
@@ -367,27 +368,27 @@ class TestRefusals:
         "ssh://a@b@c", "ssh://host:port", "ssh://-l@host",
     ],
 )  # fmt: skip
-def test_addresses_that_are_none(via: str) -> None:
-    with pytest.raises(DeviceError, match="is no address for ssh; write ssh://user@host"):
-        find_way(Reach(via))
+def test_invalid_addresses(via: str) -> None:
+    with pytest.raises(DeviceError, match="is not an ssh address; write ssh://user@host"):
+        find_transport(Endpoint(via))
 
 
 @pytest.mark.parametrize(
     "via", ["ssh://pi", "ssh://pi@raspberrypi.local", "ssh://u_1@10.0.0.1:2222/", "ssh://u@[fe80::1]:22"]
 )
 def test_addresses(via: str) -> None:
-    assert isinstance(find_way(Reach(via)), Way)
+    assert isinstance(find_transport(Endpoint(via)), Transport)
 
 
 def test_without_an_ssh_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     monkeypatch.delenv(ssh_link.COMMAND, raising=False)
-    with pytest.raises(DeviceError, match=r"ssh cannot be started.*Install OpenSSH's client"):
-        SshWay(Reach("ssh://board")).facts("onnxruntime")
+    with pytest.raises(DeviceError, match=r"ssh cannot be started.*Install the OpenSSH client"):
+        SshTransport(Endpoint("ssh://board")).facts("onnxruntime")
 
 
 def all_asked(
-    serving: SshServing,
+    session: SshSession,
     records: npt.NDArray[Any],
     cuts: dict[int, Callable[[], None]],
     lost_then: Callable[[], None] = lambda: None,
@@ -402,12 +403,12 @@ def all_asked(
             cuts[number]()
         while True:
             try:
-                answers.append(serving.infer("m0", records[start : start + 25], f"block {number}"))
+                answers.append(session.infer("m0", records[start : start + 25], f"block {number}"))
                 break
             except DeviceLost:
                 lost += 1
                 lost_then()
-                restore(serving)
+                restore(session)
     return np.concatenate(answers), lost
 
 
@@ -431,85 +432,85 @@ def frozen(agent: psutil.Process, then: Callable[[], None]) -> Callable[[], None
 
 
 class TestCuts:
-    def test_an_answer_that_is_lost_is_not_computed_again(self, host: FarHost, served: Artifact) -> None:
-        serving = serve(host, served)
+    def test_a_lost_response_is_not_computed_again(self, host: FarHost, served: Artifact) -> None:
+        session = serve(host, served)
         (agent,) = agents(host)
-        pid = serving.tunnel_pid
+        pid = session.tunnel_pid
         cuts = {
             3: frozen(agent, lambda: os.kill(pid, signal.SIGKILL)),  # the tunnel here
             7: frozen(agent, lambda: end_all(host.processes("sshd: board"))),
         }
         records = np.random.default_rng(7).normal(size=(250, 2)).astype(np.float32)
-        answers, lost = all_asked(serving, records, cuts)
+        answers, lost = all_asked(session, records, cuts)
         assert lost == 2
         np.testing.assert_array_equal(answers, find_runtime("onnxruntime")(served, {"batch": 5}).ask(records))
-        assert serving.facts("m0")["answered"] == 250
+        assert session.facts("m0")["answered"] == 250
         assert agents(host) == [agent]
-        serving.close()
+        session.close()
         assert host.left() == []
 
-    def test_a_runtime_of_an_audit_goes_on(
+    def test_a_runtime_of_an_audit_continues(
         self, host: FarHost, served: Artifact, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """As a query job asks: the same as here, through a cut of the tunnel while a question is under way."""
         monkeypatch.setattr("edgeaudit.devices.device_runtime._REQUEST_BYTES", 320)  # 40 records of two float32
-        runtime = on_device(Reach(host.address), "onnxruntime", Pace("board"))(served, {"batch": 5})
+        runtime = on_device(Endpoint(host.address), "onnxruntime", QueryPolicy("board"))(served, {"batch": 5})
         assert isinstance(runtime, RemoteRuntime)
         (agent,) = agents(host)
-        serving = runtime.patient.serving
-        assert isinstance(serving, SshServing)
+        session = runtime.session.inner
+        assert isinstance(session, SshSession)
         records = np.random.default_rng(5).normal(size=(250, 2)).astype(np.float32)
-        pid = serving.tunnel_pid
+        pid = session.tunnel_pid
         frozen(agent, lambda: os.kill(pid, signal.SIGKILL))()
         np.testing.assert_array_equal(
             runtime.query(records), find_runtime("onnxruntime")(served, {"batch": 5}).query(records)
         )
-        assert (runtime.patient.asked, runtime.patient.restored) == (250, 1)
-        assert serving.facts("model")["answered"] == 250
+        assert (runtime.session.queried, runtime.session.restored) == (250, 1)
+        assert session.facts("model")["answered"] == 250
         runtime.close()
         assert host.left() == []
 
-    def test_an_agent_that_is_gone_is_started_again(self, host: FarHost, served: Artifact) -> None:
+    def test_a_missing_agent_is_restarted(self, host: FarHost, served: Artifact) -> None:
         """As after a loss of power: another process, another token, and the old folder is removed."""
-        serving = serve(host, served)
-        before, token, (agent,) = serving.folder, serving.token, agents(host)
-        serving.infer("m0", RAMP, "q")
+        session = serve(host, served)
+        before, token, (agent,) = session.folder, session.token, agents(host)
+        session.infer("m0", RAMP, "q")
         host.halt()
         assert Path(before).is_dir()
         with pytest.raises(DeviceLost, match=f"{host.address}: the connection was lost"):
-            serving.infer("m0", RAMP, "r")
+            session.infer("m0", RAMP, "r")
         host.boot()
-        restore(serving)
-        assert len(serving.infer("m0", RAMP, "r")) == 32
+        restore(session)
+        assert len(session.infer("m0", RAMP, "r")) == 32
         assert not Path(before).exists()
-        assert serving.token != token
+        assert session.token != token
         (agent,) = agents(host)
         end_all([agent])  # as the system does when memory runs out
         with pytest.raises(DeviceLost):
-            serving.infer("m0", RAMP, "s")
-        restore(serving)
-        assert len(serving.infer("m0", RAMP, "s")) == 32
-        serving.close()
+            session.infer("m0", RAMP, "s")
+        restore(session)
+        assert len(session.infer("m0", RAMP, "s")) == 32
+        session.close()
         assert host.left() == []
 
-    def test_nothing_is_left_when_the_connection_never_comes_back(self, host: FarHost, served: Artifact) -> None:
-        serving = serve(host, served, lease=3)
+    def test_nothing_is_left_if_the_connection_is_never_restored(self, host: FarHost, served: Artifact) -> None:
+        session = serve(host, served, lease=3)
         host.set_link(False)
         with pytest.raises(DeviceLost):
-            serving.infer("m0", RAMP, "q")
+            session.infer("m0", RAMP, "q")
         assert wait_until(lambda: not agents(host))
         assert wait_until(lambda: host.left() == [])
         host.set_link(True)
-        restore(serving)  # and yet it may come back
-        assert len(serving.infer("m0", RAMP, "q")) == 32
-        serving.close()
+        restore(session)  # and yet it may come back
+        assert len(session.infer("m0", RAMP, "q")) == 32
+        session.close()
         assert host.left() == []
 
     def test_a_process_that_is_killed_leaves_nothing(self, host: FarHost, served: Artifact, tmp_path: Path) -> None:
         code = (
             "import sys\nfrom pathlib import Path\nfrom edgeaudit.devices.ssh.transport import *\n"
             "from edgeaudit.devices.transport import *\naddress, folder = sys.argv[1:]\n"
-            "serving = SshWay(Reach(address), lease=3).serve('onnxruntime', {'m0': Path(folder)}, {})\n"
+            "session = SshTransport(Endpoint(address), lease=3).serve('onnxruntime', {'m0': Path(folder)}, {})\n"
             "print(serving.tunnel_pid, flush=True)\nsys.stdin.read()"
         )
         command = [sys.executable, "-c", code, host.address, str(served.folder)]
@@ -527,15 +528,15 @@ class TestCuts:
         assert list(sockets.iterdir()) == []  # ssh took its socket away; the folder here is what a kill leaves
         sockets.rmdir()
 
-    def test_an_object_that_is_no_longer_used_leaves_nothing(self, host: FarHost, served: Artifact) -> None:
-        serving = serve(host, served)
-        tunnel = serving.tunnel_pid
-        del serving
+    def test_garbage_collection_leaves_nothing(self, host: FarHost, served: Artifact) -> None:
+        session = serve(host, served)
+        tunnel = session.tunnel_pid
+        del session
         gc.collect()
         assert not psutil.pid_exists(tunnel)
         assert host.left() == []
 
-    def test_a_connection_that_ends_while_files_are_sent(
+    def test_a_connection_lost_during_the_transfer(
         self, host: FarHost, served: Artifact, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """64 MB that are not all sent: the folder goes with the connection."""
@@ -556,10 +557,10 @@ class TestCuts:
             serve(host, heavy)
         assert wait_until(lambda: host.left() == [])
 
-    def test_what_a_killed_agent_left_is_swept_up_later(self, host: FarHost, served: Artifact) -> None:
-        serving = serve(host, served)
+    def test_files_of_a_killed_agent_are_removed_later(self, host: FarHost, served: Artifact) -> None:
+        session = serve(host, served)
         running = serve(host, served)
-        left = Path(serving.folder)
+        left = Path(session.folder)
         (agent, *_) = [
             process
             for process in agents(host)
@@ -570,12 +571,12 @@ class TestCuts:
         mine.mkdir()
         for folder in (left, Path(running.folder), mine):
             os.utime(folder, (1, 1))
-        SshWay(Reach(host.address)).facts("onnxruntime")
+        SshTransport(Endpoint(host.address)).facts("onnxruntime")
         assert not left.exists()
-        assert mine.is_dir()  # without a lock file it was not made for an agent
+        assert mine.is_dir()  # without a lock file it was not created for an agent
         assert len(running.infer("m0", RAMP, "q")) == 32
         running.close()
-        serving.close()
+        session.close()
 
 
 def _pids(process: psutil.Process) -> set[int]:
@@ -597,20 +598,24 @@ def test_a_thousand_records_from_an_emulated_board_over_a_network_that_is_cut(
     made.save()
     records = np.random.default_rng(3).uniform(0, 1, (1000, *model.recipe.shape)).astype(np.float32)
     native = find_runtime("onnxruntime")(made, {"batch": 8})._to_native(records)
-    direct = find_way(Reach("emulated", profile=profile)).serve("onnxruntime", {"m0": made.folder}, {"batch": 8})
+    direct = find_transport(Endpoint("emulated", profile=profile)).serve(
+        "onnxruntime", {"m0": made.folder}, {"batch": 8}
+    )
     expected = np.concatenate([direct.infer("m0", native[n : n + 25], f"{n}") for n in range(0, 1000, 25)])
     direct.close()
-    serving = SshWay(Reach(board.address, profile=profile)).serve("onnxruntime", {"m0": made.folder}, {"batch": 8})
-    assert serving.fingerprint()["machine"] == "aarch64"
+    session = SshTransport(Endpoint(board.address, profile=profile)).serve(
+        "onnxruntime", {"m0": made.folder}, {"batch": 8}
+    )
+    assert session.fingerprint()["machine"] == "aarch64"
     (agent,) = agents(board)
-    pid = serving.tunnel_pid
+    pid = session.tunnel_pid
 
     cuts = {9: frozen(agent, lambda: os.kill(pid, signal.SIGKILL)), 23: frozen(agent, lambda: board.set_link(False))}
-    answers, lost = all_asked(serving, native, cuts, lambda: threading.Timer(2, board.set_link, (True,)).start())
+    answers, lost = all_asked(session, native, cuts, lambda: threading.Timer(2, board.set_link, (True,)).start())
     assert lost == 2
     np.testing.assert_array_equal(answers, expected)
-    assert serving.facts("m0")["answered"] == 1000
+    assert session.facts("m0")["answered"] == 1000
     assert agents(board) == [agent]
-    serving.close()
+    session.close()
     assert board.left() == []
     assert agents(board) == []

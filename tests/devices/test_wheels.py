@@ -41,7 +41,7 @@ def pin(monkeypatch: pytest.MonkeyPatch, digest: str) -> None:
     monkeypatch.setattr(wheels, "known_hashes", lambda: {TINY.key: {"edgeaudit-tiny==1.0": digest}})
 
 
-def test_what_is_known_is_checked(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_committed_hashes_are_checked(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = hashlib.sha256(tiny.read_bytes()).hexdigest()
     pin(monkeypatch, digest)
     (got,) = fetch_wheels(TINY, tmp_path / "packages")
@@ -56,7 +56,7 @@ def test_another_hash_is_refused(tiny: Path, tmp_path: Path, monkeypatch: pytest
     assert not (tmp_path / "packages").exists()
 
 
-def test_of_an_unknown_set_the_hashes_are_recorded(tiny: Path, tmp_path: Path) -> None:
+def test_hashes_of_an_unknown_set_are_recorded(tiny: Path, tmp_path: Path) -> None:
     assert TINY.pinned is None
     (got,) = fetch_wheels(TINY, tmp_path / "packages")
     assert got.sha256 == hashlib.sha256(tiny.read_bytes()).hexdigest()
@@ -71,18 +71,18 @@ def test_of_an_unknown_set_the_hashes_are_recorded(tiny: Path, tmp_path: Path) -
     ],
     ids=["machine", "python", "glibc"],
 )
-def test_wheels_for_something_else_are_not_taken(tiny: Path, tmp_path: Path, wanted: WheelSet) -> None:
+def test_wheels_for_other_platforms_are_refused(tiny: Path, tmp_path: Path, wanted: WheelSet) -> None:
     with pytest.raises(ToolchainError, match=r"No matching distribution found for edgeaudit-tiny==1\.0"):
         fetch_wheels(wanted, tmp_path / "packages")
 
 
 def test_a_python_without_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wheels, "PathFinder", SimpleNamespace(find_spec=lambda _: None))
-    with pytest.raises(ToolchainError, match="Add it with: python -m ensurepip"):
+    with pytest.raises(ToolchainError, match="Install it with: python -m ensurepip"):
         fetch_wheels(TINY, tmp_path / "packages")
 
 
-def test_looking_for_pip_runs_no_finder_of_others(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_detecting_pip_runs_no_foreign_finder(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """setuptools has one that gives up its distutils for good, after which importing setuptools fails."""
 
     def find_spec(name: str, *_: object) -> None:

@@ -138,7 +138,7 @@ def test_a_budget_is_kept_and_answered_queries_are_not_repeated(
             "run", bench.write("slow", formats=[FORMAT], devices=slow), "--out", "out-slow", out="out-slow", env=env
         )
         assert first.code == 2
-        assert "devices.there.max_time: 0 seconds were spent asking" in first.audit["formats"][0]["error"]
+        assert "devices.there.max_time: queries took 0 seconds" in first.audit["formats"][0]["error"]
         more = bench.write("more", formats=[FORMAT], devices=device(url, max_time="1h", rate=100000))
         done = bench.run("run", more, "--out", "out-more", out="out-more", env=env)
     assert done.code == 0, done.stderr
@@ -160,7 +160,7 @@ def test_reject_another_file_than_the_target(native: tuple[Workbench, dict[str, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"via": "http://127.0.0.1:9", "retries": 0}, "devices.there: http://127.0.0.1:9 cannot be asked"),
+        ({"via": "http://127.0.0.1:9", "retries": 0}, "devices.there: http://127.0.0.1:9 cannot be reached"),
         ({"via": "emulated", "profile": "no-such-board"}, "devices.there: there is no device profile 'no-such-board'"),
         ({"via": "http://127.0.0.1:9", "options": {"litert": {"xnpack": 1}}}, "has no option 'xnpack'"),
         ({"via": "http://127.0.0.1:9", "options": {"lite": {}}}, "there is no runtime 'lite' on devices"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeaudit.exporters import Product, find_pass, pass_specs
+from edgeaudit.exporters import PassResult, find_pass, pass_specs
 from edgeaudit.filetypes.artifact import file_sha256
 from edgeaudit.formats.presets import PassUse
 from tests.exporters.toys import Toy, apply, pushed, toy
@@ -33,7 +33,7 @@ def source(subject: Toy, use: PassUse) -> Path:
     return subject.state if kind == "torch" else pushed(subject, [EXPORTS[kind]])[0]
 
 
-def digest(made: tuple[Path, Product]) -> str:
+def digest(made: tuple[Path, PassResult]) -> str:
     """Of the file and of those that ship beside it."""
     path, product = made
     return " ".join(file_sha256(path.parent / name) for name in (path.name, *product.companions))

@@ -11,7 +11,7 @@ import pytest
 from onnx import numpy_helper
 
 from edgeaudit.errors import AgreementError, ArtifactError
-from edgeaudit.exporters import Product
+from edgeaudit.exporters import PassResult
 from edgeaudit.filetypes.agreement import agreement, require_agreement
 from edgeaudit.filetypes.artifact import Artifact, Manifest
 from edgeaudit.formats.presets import FORMATS, PassUse
@@ -76,7 +76,7 @@ def corrupted(subject: Toy, folder: Path, at: int) -> Artifact:
     shuffled = np.random.default_rng(0).permutation(tensor.ravel()).reshape(tensor.shape)
     weights[at].CopyFrom(numpy_helper.from_array(shuffled, weights[at].name))
     onnx.save(model, folder / path.name)
-    assert isinstance(product, Product)
+    assert isinstance(product, PassResult)
     return sealed((folder / path.name, product), FLOAT.passes)
 
 

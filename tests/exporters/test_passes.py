@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from edgeaudit.errors import MissingToolchain, ToolchainError
-from edgeaudit.exporters import ExportJob, Pass, PassSpec, Product, find_pass, pass_specs
+from edgeaudit.exporters import ExportJob, Pass, PassResult, PassSpec, find_pass, pass_specs
 from edgeaudit.formats.presets import FORMATS, PassUse
 from tests.exporters.toys import Toy, artifact, pushed, toy
 
@@ -95,8 +95,8 @@ def test_a_default_is_one_of_its_choices(spec: PassSpec) -> None:
 class Copy(Pass):
     spec = PassSpec("other.copy", "onnx", ("numpy",), "onnx", "onnx", "a copy")
 
-    def _apply(self, job: ExportJob) -> Product:
-        return Product(f"nothing{job.source.suffix}.onnx")
+    def _apply(self, job: ExportJob) -> PassResult:
+        return PassResult(f"nothing{job.source.suffix}.onnx")
 
 
 def test_other_peoples_passes_come_by_entry_point(offered: Any) -> None:

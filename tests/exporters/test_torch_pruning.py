@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from edgeaudit.errors import ToolchainError
-from edgeaudit.exporters import ExportJob, Product, find_pass
+from edgeaudit.exporters import ExportJob, PassResult, find_pass
 from edgeaudit.formats.presets import PassUse
 from edgeaudit.recipes.base import Recipe, build, module_from_manifest
 from edgeaudit.recipes.training import logits
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.toolchain
 NAME = "torch-pruning.structured"
 
 
-def pruned(recipe: Recipe, folder: Path, seed: int = 0, **params: Any) -> tuple[nn.Module, Product]:
+def pruned(recipe: Recipe, folder: Path, seed: int = 0, **params: Any) -> tuple[nn.Module, PassResult]:
     """An untrained model, pruned and not fine-tuned, as it is built from the file again."""
     source, workdir = folder / "source.safetensors", folder / "pruned"
     workdir.mkdir()

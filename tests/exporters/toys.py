@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from torch import nn
 
-from edgeaudit.exporters import ExportJob, Product, find_pass
+from edgeaudit.exporters import ExportJob, PassResult, find_pass
 from edgeaudit.filetypes.artifact import Artifact, Manifest, PassRecord, file_sha256
 from edgeaudit.formats.presets import PassUse
 from edgeaudit.recipes import base as recipes
@@ -190,7 +190,7 @@ def toy(name: str) -> Toy:
     return Toy(name, recipe, state, x, y, np.concatenate([x[:MEMBERS], x[-OTHERS:]]))
 
 
-def apply(toy: Toy, use: PassUse, source: Path, seed: int = 0) -> tuple[Path, Product]:
+def apply(toy: Toy, use: PassUse, source: Path, seed: int = 0) -> tuple[Path, PassResult]:
     """One pass, in a folder of its own."""
     step = find_pass(use.name)
     folder = Path(tempfile.mkdtemp(dir=_ROOT.name))
@@ -214,12 +214,12 @@ def apply(toy: Toy, use: PassUse, source: Path, seed: int = 0) -> tuple[Path, Pr
     return folder / product.file, product
 
 
-_DONE: dict[tuple[str, str], tuple[Path, Product]] = {}
+_DONE: dict[tuple[str, str], tuple[Path, PassResult]] = {}
 
 
-def pushed(toy: Toy, passes: Sequence[PassUse]) -> tuple[Path, Product]:
+def pushed(toy: Toy, passes: Sequence[PassUse]) -> tuple[Path, PassResult]:
     """The passes in order; what was made once is used again."""
-    made: tuple[Path, Product] = toy.state, Product(toy.state.name)
+    made: tuple[Path, PassResult] = toy.state, PassResult(toy.state.name)
     for i, use in enumerate(passes):
         key = toy.name, repr(passes[: i + 1])
         if key not in _DONE:
@@ -228,7 +228,7 @@ def pushed(toy: Toy, passes: Sequence[PassUse]) -> tuple[Path, Product]:
     return made
 
 
-def sealed(made: tuple[Path, Product], passes: Sequence[PassUse]) -> Artifact:
+def sealed(made: tuple[Path, PassResult], passes: Sequence[PassUse]) -> Artifact:
     """The file with a manifest, as a runtime takes it."""
     path, product = made
     assert product.input is not None

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edgeaudit.config.audit import AuditSpec
-from edgeaudit.devices.transport import Reach
+from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import DeviceError, SpecError
 from edgeaudit.pipeline.measurement import choose_attacks
 from edgeaudit.pipeline.plan import Plan, make_plan
@@ -49,7 +49,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What devices say of themselves, without asking any."""
     facts: dict[str, Any] = {"machine": "aarch64", "cpu": "Cortex-A72", "versions": {"numpy": "2.4.6"}}
 
-    def told(_reach: Reach, runtime: str) -> dict[str, Any]:
+    def told(_endpoint: Endpoint, runtime: str) -> dict[str, Any]:
         return {**facts, "versions": {**facts["versions"], runtime: "1.0"}}
 
     monkeypatch.setattr("edgeaudit.pipeline.device_plan.device_facts", told)
@@ -186,8 +186,8 @@ def test_options_are_checked_before_a_device_is_contacted(device: dict[str, Any]
         preflight(spec(devices={"local": None, "pi": {"profile": "raspberry-pi-4", **device}}))
 
 
-def test_an_unreachable_device_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(_reach: Reach, _runtime: str) -> dict[str, Any]:
+def test_a_device_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_endpoint: Endpoint, _runtime: str) -> dict[str, Any]:
         raise DeviceError("no route to host")
 
     monkeypatch.setattr("edgeaudit.pipeline.device_plan.device_facts", gone)

@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from edgeaudit.exporters import ExportJob, Product, find_pass
+from edgeaudit.exporters import ExportJob, PassResult, find_pass
 from edgeaudit.filetypes.artifact import Artifact, Kind, Manifest, TensorSpec, file_sha256
 from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 
@@ -118,7 +118,7 @@ def converted(
     calibration: npt.NDArray[np.float32] = RAMP,
 ) -> Artifact:
     """The module's answers to records shaped like those of `calibration`, through passes that start at torch."""
-    source, product = folder, Product("")
+    source, product = folder, PassResult("")
     shape = calibration.shape[1:]
     for name in passes:
         workdir = folder / name

@@ -1,6 +1,6 @@
 """A client of the Open Inference Protocol v2 over REST, with binary tensors.
 
-docs/decisions/0007 says why it is our own.
+docs/decisions/0007 explains why edgeaudit has its own.
 """
 
 from __future__ import annotations
@@ -43,21 +43,20 @@ _LATER = {
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 }
-"""Come back later: a limit on the rate, a server that starts or is full, and a proxy in front of one that is away."""
+"""Retryable: a rate limit, a server that is starting or overloaded, and a proxy whose upstream is down."""
 
 
 class OipClient:
-    """One server, over one connection that is kept. Not for several threads at once.
+    """A client of one server, over one persistent connection. Not thread-safe.
 
-    url: http[s]://host[:port][/path]. token: sent as a bearer token, where there is one; over http to this machine
-    alone. seconds: until an answer is given up. binary: tensors as bytes, both ways, unless `infer` is told otherwise.
-    Everything raises `DeviceLost` where the server cannot be reached or asks to come back later, `DeviceError` where it
-    refuses or is not the one that its certificate should name, and `ProtocolError` where what it answers is not the
-    protocol. Proxies of the environment are not used and redirections not followed: a query goes where the audit says,
-    or nowhere.
+    url: http[s]://host[:port][/path]. token: sent as a bearer token; over plain http to this machine only. seconds:
+    timeout of a response. binary: tensors as bytes in both directions, unless `infer` overrides it. All methods raise
+    `DeviceLost` if the server cannot be reached or asks for a later retry, `DeviceError` if it refuses or its
+    certificate does not match, and `ProtocolError` if its response violates the protocol. Proxies from the environment
+    are not used and redirects are not followed: a query goes to the address in the audit or fails.
 
     Certificates are checked against the system's authorities, or those of the file that SSL_CERT_FILE names: Python's
-    default context asks OpenSSL, which reads that variable. There is no way to leave the check out.
+    default context uses OpenSSL, which reads that variable. The check cannot be disabled.
     """
 
     def __init__(self, url: str, token: str | None = None, seconds: float = 600.0, *, binary: bool = True) -> None:
@@ -73,11 +72,11 @@ class OipClient:
         weakref.finalize(self, self._connection.close)
 
     def live(self) -> bool:
-        """Whether the server says that it lives."""
+        """Whether the server reports that it is live."""
         return self._status("/v2/health/live")
 
     def ready(self, model: str | None = None) -> bool:
-        """Whether the server, or one model, says that it is ready."""
+        """Whether the server, or one model, reports that it is ready."""
         return self._status("/v2/health/ready" if model is None else f"/v2/models/{quote(model, safe='')}/ready")
 
     def server_metadata(self) -> Head:
@@ -89,11 +88,11 @@ class OipClient:
         return self._get(f"/v2/models/{quote(model, safe='')}")
 
     def fingerprint(self) -> Head:
-        """What decides a device's answers: an extension of edgeaudit's agent, which other servers refuse."""
+        """Everything that decides a device's outputs: an extension of edgeaudit's agent that other servers refuse."""
         return self._get("/v2/edgeaudit/fingerprint")
 
     def facts(self, model: str) -> Head:
-        """The part of the fingerprint about one artifact: its SHA-256, options and delegates. No probe is run."""
+        """The part of the fingerprint about one artifact: its SHA-256, options and delegates. Runs no probe."""
         return self._get(f"/v2/edgeaudit/models/{quote(model, safe='')}")
 
     def infer(
@@ -105,20 +104,20 @@ class OipClient:
         binary: bool | None = None,
         request: str | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
-        """Name -> values of every output.
+        """Run the model; returns name -> values of every output.
 
-        inputs: name -> values, as the model takes them. outputs: those that are wanted; empty for all.
-        binary: tensors as bytes, both ways; otherwise as JSON; None: as the client was told.
-        request: the protocol's `id` of the request. It always has one, so that a server that remembers does not compute
-        anew what is asked again because a connection ended.
+        inputs: name -> values, as the model takes them. outputs: those to return; empty for all.
+        binary: tensors as bytes in both directions, or as JSON; None: the client's default.
+        request: the protocol's request `id`; generated if None, so that a server with a response cache does not compute
+        a retry again.
         """
         binary = self.binary if binary is None else binary
         entries, blobs = zip(*(written(name, values, binary=binary) for name, values in inputs.items()), strict=True)
         head: Head = {"id": request or secrets.token_hex(8), "inputs": list(entries)}
-        # Servers without the extension are not told of it.
+        # Servers without the extension must not receive its parameters.
         if outputs:
-            more: Head = {"parameters": {"binary_data": True}} if binary else {}
-            head["outputs"] = [{"name": name, **more} for name in outputs]
+            parameters: Head = {"parameters": {"binary_data": True}} if binary else {}
+            head["outputs"] = [{"name": name, **parameters} for name in outputs]
         elif binary:
             head["parameters"] = {"binary_data_output": True}
         head, tail = self._post(f"/v2/models/{quote(model, safe='')}/infer", head, blobs, binary=binary)
@@ -129,28 +128,28 @@ class OipClient:
     ) -> tuple[list[float], float]:
         """Milliseconds of calls of the runtime itself with one batch, and their CPU time over their wall time.
 
-        An extension of edgeaudit's agent, which times on its own device (`edgeaudit.quality.latency.take_times`).
+        An extension of edgeaudit's agent, which measures on its device (`edgeaudit.quality.latency.take_times`).
         """
         entries, blobs = zip(*(written(name, values, binary=True) for name, values in inputs.items()), strict=True)
-        asked: Head = {"repetitions": repetitions, "seconds": seconds}
+        parameters: Head = {"repetitions": repetitions, "seconds": seconds}
         path = f"/v2/edgeaudit/models/{quote(model, safe='')}/latency"
-        head, _ = self._post(path, {"inputs": list(entries), "parameters": asked}, blobs, binary=True)
+        head, _ = self._post(path, {"inputs": list(entries), "parameters": parameters}, blobs, binary=True)
         try:
             return [float(value) for value in head["milliseconds"]], float(head["cpu_share"])
         except (KeyError, TypeError, ValueError) as exc:
-            raise ProtocolError(f"{self.url} did not say how long its calls took") from exc
+            raise ProtocolError(f"{self.url} did not report how long its calls took") from exc
 
     def _post(self, path: str, head: Head, blobs: Iterable[bytes | None], *, binary: bool) -> tuple[Head, memoryview]:
         try:
             body, head_bytes = join(head, [blob for blob in blobs if blob is not None])
         except ValueError as exc:
-            raise ProtocolError("values that are not finite cannot be sent as JSON; send them as bytes") from exc
+            raise ProtocolError("NaN and infinity cannot be sent as JSON; send them as bytes") from exc
         headers = {"Content-Type": "application/octet-stream" if binary else "application/json"}
         if head_bytes is not None:
             headers[_HEAD_LENGTH] = str(head_bytes)
-        status, answer, told = self._ask("POST", path, body, headers)
-        self._require_good(status, answer, told)
-        length = told.get(_HEAD_LENGTH)
+        status, answer, received = self._request("POST", path, body, headers)
+        self._require_good(status, answer, received)
+        length = received.get(_HEAD_LENGTH)
         if length is not None and not (length.isascii() and length.isdecimal()):
             raise ProtocolError(f"{self.url} answered with {_HEAD_LENGTH} {length!r}")
         return self._read(answer, None if length is None else int(length))
@@ -160,14 +159,14 @@ class OipClient:
         self._connection.close()
 
     def _status(self, path: str) -> bool:
-        status, answer, told = self._ask("GET", path)
-        if status == HTTPStatus.TOO_MANY_REQUESTS:  # says nothing of the server's health
-            self._require_good(status, answer, told)
+        status, answer, received = self._request("GET", path)
+        if status == HTTPStatus.TOO_MANY_REQUESTS:  # does not indicate the server's health
+            self._require_good(status, answer, received)
         return status == HTTPStatus.OK
 
     def _get(self, path: str) -> Head:
-        status, answer, told = self._ask("GET", path)
-        self._require_good(status, answer, told)
+        status, answer, received = self._request("GET", path)
+        self._require_good(status, answer, received)
         return self._read(answer, None)[0]
 
     def _read(self, answer: bytes, head_bytes: int | None) -> tuple[Head, memoryview]:
@@ -176,12 +175,12 @@ class OipClient:
         except ProtocolError as exc:
             raise ProtocolError(f"{self.url} does not speak the Open Inference Protocol v2: {exc}") from exc
 
-    def _ask(
+    def _request(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes, HTTPMessage]:
-        """(status, body, headers). Asks once more where a connection that was kept has been closed meanwhile.
+        """(status, body, headers). Retries once if a persistent connection was closed in the meantime.
 
-        That is safe: an answer is a function of the question, and the question keeps its `id`.
+        That is safe: inference has no side effects, and the retry keeps the request's `id`.
         """
         sent = {**(headers or {}), **({"Authorization": f"Bearer {self._token}"} if self._token else {})}
         fresh = self._connection.sock is None
@@ -192,18 +191,18 @@ class OipClient:
         except (RemoteDisconnected, BrokenPipeError, ConnectionResetError, ssl.SSLEOFError) as exc:
             self._connection.close()
             if fresh:
-                raise DeviceLost(f"{self.url} ended the connection: {exc}") from exc
+                raise DeviceLost(f"{self.url} closed the connection: {exc}") from exc
         except (OSError, HTTPException) as exc:
             self._connection.close()
-            raise DeviceLost(f"{self.url} cannot be asked: {exc or type(exc).__name__}") from exc
-        return self._ask(method, path, body, headers)
+            raise DeviceLost(f"{self.url} cannot be reached: {exc or type(exc).__name__}") from exc
+        return self._request(method, path, body, headers)
 
     def _connect(self) -> None:
         self._connection.timeout = min(_CONNECT_SECONDS, self._seconds)
         try:
             self._connection.connect()
         except OSError as exc:
-            self._connection.close()  # after a failed handshake it would still hold the socket without TLS
+            self._connection.close()  # after a failed handshake it still holds the socket, without TLS
             raise _unconnected(self.url, exc) from exc
         self._connection.sock.settimeout(self._seconds)
 
@@ -213,7 +212,7 @@ class OipClient:
         self._connection.request(method, self._base + path, body, headers)
         response = self._connection.getresponse()
         content = response.read(_LARGEST_ANSWER)
-        # Reading a number of bytes, http.client of Python 3.11 takes an answer that was cut short for a whole one.
+        # When reading a given number of bytes, http.client of Python 3.11 does not report a truncated response.
         if response.length and len(content) < _LARGEST_ANSWER:
             raise IncompleteRead(content, response.length)
         if not response.isclosed() and response.read(1):
@@ -226,17 +225,17 @@ class OipClient:
             return
         try:
             head = split(answer, None)[0]
-            said = str(head.get("error", head))
+            reason = str(head.get("error", head))
         except ProtocolError:
-            said = answer[:200].decode("utf-8", "replace") or responses.get(status, "")
+            reason = answer[:200].decode("utf-8", "replace") or responses.get(status, "")
         if status in _LATER:
-            raise DeviceLost(f"{self.url} cannot answer now ({status}): {said}", _seconds(headers.get("Retry-After")))
-        raise DeviceError(f"{self.url} refused ({status}): {said}")
+            raise DeviceLost(f"{self.url} cannot answer now ({status}): {reason}", _seconds(headers.get("Retry-After")))
+        raise DeviceError(f"{self.url} refused ({status}): {reason}")
 
 
 @dataclass(frozen=True)
 class _Address:
-    """Where a server is."""
+    """A server's address."""
 
     secure: bool
     host: str
@@ -245,27 +244,28 @@ class _Address:
 
     @classmethod
     def of(cls, url: str) -> _Address:
-        """Read it; `DeviceError` for one that is none, or that holds what it must not."""
+        """Parse a URL; `DeviceError` if it is invalid or contains credentials."""
         try:
             parts = urlsplit(url)
             port = parts.port
-            (parts.hostname or "").encode("idna")  # what the socket would do with it
+            (parts.hostname or "").encode("idna")  # as the socket would encode it
         except ValueError as exc:
-            raise DeviceError(f"'{url}' is no address of a server: {exc}; write http://host:port") from exc
+            raise DeviceError(f"'{url}' is not a server address: {exc}; write http://host:port") from exc
         if parts.username is not None or parts.password is not None:
             raise DeviceError(
-                f"the address of {parts.hostname} has a name or a password in it, which reports and logs would repeat; "
-                "leave it out, and name an environment variable with a token"
+                f"the address of {parts.hostname} contains a user name or password, which would appear in reports and "
+                "logs; "
+                "remove it, and name an environment variable that holds a token"
             )
         plain = url.isascii() and url.isprintable() and not set(url) & set(" ?#")
         if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
-            raise DeviceError(f"'{url}' is no address of a server; write http://host:port, or https")
+            raise DeviceError(f"'{url}' is not a server address; write http://host:port, or https")
         secure = parts.scheme == "https"
         return cls(secure, parts.hostname, port or (443 if secure else 80), parts.path.rstrip("/"))
 
     @property
     def here(self) -> bool:
-        """Whether it is this machine, so that nothing goes over a network."""
+        """Whether it is the loopback interface, so that nothing is sent over a network."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -274,10 +274,12 @@ class _Address:
 
 def _require_token_may_go(token: str, address: _Address) -> None:
     if not token.isascii() or not token.isprintable() or " " in token or not token:
-        raise DeviceError(f"the token for {address.host} is empty or has characters that no token has")
+        raise DeviceError(
+            f"the token for {address.host} is empty or contains characters that are not allowed in a token"
+        )
     if not address.secure and not address.here:
         raise DeviceError(
-            f"a token is not sent over http to {address.host}, where everybody on the way can read it; use https, or "
+            f"a token is not sent over http to {address.host}, since the network could read it; use https, or "
             f"a tunnel: ssh -L 8000:127.0.0.1:{address.port} {address.host}, and http://127.0.0.1:8000"
         )
 
@@ -289,27 +291,27 @@ def _connection(address: _Address) -> HTTPConnection:
 
 
 def _unconnected(url: str, exc: OSError) -> DeviceError:
-    """What it means that no connection could be made."""
+    """The error for a failed connection attempt."""
     if isinstance(exc, ssl.SSLCertVerificationError):
         return DeviceError(
-            f"{url} is not known to be the server that it should be: {exc.verify_message}. Where an authority of your "
-            "own signed its certificate, name the file with that authority's: SSL_CERT_FILE=/path/to/ca.pem"
+            f"the certificate of {url} cannot be verified: {exc.verify_message}. If a certificate authority of your "
+            "own signed it, name the file with that authority's certificate: SSL_CERT_FILE=/path/to/ca.pem"
         )
     if isinstance(exc, ssl.SSLError) and not isinstance(exc, ssl.SSLEOFError):
-        return DeviceError(f"{url} does not speak TLS as it should: {exc.reason or exc}")
-    return DeviceLost(f"{url} cannot be asked: {exc or type(exc).__name__}")
+        return DeviceError(f"the TLS handshake with {url} failed: {exc.reason or exc}")
+    return DeviceLost(f"{url} cannot be reached: {exc or type(exc).__name__}")
 
 
-def _seconds(said: str | None) -> float | None:
-    """Of a header Retry-After: seconds, or the moment from which on; None where there is none that can be read."""
-    if said is None:
+def _seconds(text: str | None) -> float | None:
+    """Seconds to wait according to a Retry-After header (seconds or a date); None if absent or unreadable."""
+    if text is None:
         return None
-    if said.isascii() and said.isdecimal():
-        return float(said)
+    if text.isascii() and text.isdecimal():
+        return float(text)
     try:
-        moment = parsedate_to_datetime(said)
+        moment = parsedate_to_datetime(text)
     except ValueError:
         return None
-    if moment.tzinfo is None:  # "-0000": of no zone that is told, and HTTP's times are of Greenwich
+    if moment.tzinfo is None:  # "-0000" means no time zone; HTTP dates are in GMT
         moment = moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())

@@ -1,8 +1,8 @@
-"""Packages of Debian's archive in a folder, without installing them and without root.
+"""Download packages of Debian's archive into a folder, without installing them and without root.
 
-apt does it, with a state of its own: it checks the archive's signature (InRelease, by the keys of the package
-debian-archive-keyring) and by that the hashes of the indexes and of every package. The options that could weaken this
-are set here, over the host's. Which mirror is asked, the host's own configuration says, or `EDGEAUDIT_DEBIAN`.
+apt runs with a separate state directory. It verifies the archive's signature (InRelease, with the keys of the package
+debian-archive-keyring) and thereby the hashes of the indexes and of every package. Options that could weaken the
+verification are overridden here. The mirror comes from the host's apt configuration or from `EDGEAUDIT_DEBIAN`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pathlib import Path
 
 from edgeaudit.errors import ToolchainError, store_errors
 
-__all__ = ["ARCHITECTURES", "Deb", "Fetched", "fetch_debs", "unpack", "without_host"]
+__all__ = ["ARCHITECTURES", "Deb", "Fetched", "fetch_debs", "host_lacks", "unpack"]
 
 ARCHITECTURES = {"aarch64": "arm64", "x86_64": "amd64"}
-"""Debian's names of machines."""
+"""Debian's architecture names."""
 
 _MIRROR = "EDGEAUDIT_DEBIAN"
 _KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -34,17 +34,17 @@ _STRICT = (
     "Acquire::AllowWeakRepositories=false",
     "Acquire::AllowDowngradeToInsecureRepositories=false",
     "APT::Get::AllowUnauthenticated=false",
-    "APT::Update::Error-Mode=any",  # otherwise an index that cannot be had is a warning
+    "APT::Update::Error-Mode=any",  # otherwise a missing index is only a warning
     "Acquire::Languages=none",
     "APT::Install-Recommends=false",
-    "APT::Sandbox::User=",  # as root, apt would become a user who cannot read here
+    "APT::Sandbox::User=",  # as root, apt would switch to a user without read access
 )
 _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Deb:
-    """A package's file, whose SHA-256 is the one that the signed index has."""
+    """A package file whose SHA-256 matches the signed index."""
 
     name: str
     version: str
@@ -54,9 +54,9 @@ class Deb:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What was fetched.
+    """Downloaded packages.
 
-    bytes_down: indexes and packages, as apt tells. keys: the keyring that signatures were checked with.
+    bytes_down: of indexes and packages, as reported by apt. keys: the keyring for the signatures.
     """
 
     debs: tuple[Deb, ...]
@@ -64,33 +64,30 @@ class Fetched:
     keys: str
 
 
-def without_host() -> str | None:
-    """What this host lacks, with the remedy; None where it has all."""
+def host_lacks() -> str | None:
+    """What this host lacks for emulation, with the remedy; None if nothing."""
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         return (
-            f"emulation is offered on x86-64 Linux, and this is {platform.system()} on {platform.machine()}. Run "
+            f"emulation requires x86-64 Linux, but this is {platform.system()} on {platform.machine()}. Run "
             "edgeaudit on such a machine, or reach a device over ssh"
         )
     if missing := [name for name in ("apt-get", "apt-cache", "dpkg-deb") if shutil.which(name) is None]:
         return (
-            f"{missing[0]} is not installed, by which QEMU and the device's Python are fetched. It comes with Debian, "
-            "Ubuntu and their kin; elsewhere run edgeaudit in a Debian container"
+            f"{missing[0]} is not installed, which downloads QEMU and the device's Python. It is part of Debian, "
+            "Ubuntu and their derivatives; elsewhere run edgeaudit in a Debian container"
         )
     if not _KEYS.is_file():
-        return (
-            f"{_KEYS} is not there, by which what is fetched is verified. Install it with: apt-get install "
-            "debian-archive-keyring"
-        )
+        return f"{_KEYS} is missing, which verifies downloads. Install it with: apt-get install debian-archive-keyring"
     return None
 
 
-def fetch_debs(machine: str, suite: str, packages: Sequence[str], folder: Path, *, alone: bool) -> Fetched:
-    """Fetch packages of a suite into the folder, which is made.
+def fetch_debs(machine: str, suite: str, packages: Sequence[str], folder: Path, *, with_dependencies: bool) -> Fetched:
+    """Download packages of a suite into a new folder.
 
-    alone: without what they depend on. Raises `ToolchainError` with the reason and the
-    remedy where the host lacks something, no mirror can be reached or has them, or a signature is wrong.
+    Raises `ToolchainError` with the reason and the remedy if the host lacks something, no mirror is reachable or has
+    the packages, or a signature is invalid.
     """
-    if (lacks := without_host()) is not None:
+    if (lacks := host_lacks()) is not None:
         raise ToolchainError(lacks)
     failures: list[str] = []
     for mirror in _mirrors():
@@ -101,17 +98,17 @@ def fetch_debs(machine: str, suite: str, packages: Sequence[str], folder: Path, 
             except ToolchainError as exc:
                 failures.append(f"{mirror}: {exc}")
                 continue
-            down += apt.download(packages, alone=alone)
+            down += apt.download(packages, with_dependencies=with_dependencies)
             with store_errors(f"the folder {folder}"):
                 return Fetched(tuple(apt.verified(folder)), down, str(_KEYS))
     raise ToolchainError(
-        f"Debian's {suite} cannot be had: {'; '.join(failures)}. Check the network; keys that are not "
-        f"known come with a newer package debian-archive-keyring; {_MIRROR}=URL names another mirror"
+        f"Debian's {suite} cannot be downloaded: {'; '.join(failures)}. Check the network; unknown keys "
+        f"require a newer package debian-archive-keyring; {_MIRROR}=URL selects another mirror"
     )
 
 
 def unpack(deb: Path, into: Path, only: Iterable[str] = ()) -> None:
-    """Unpack a package's files. only: these and no others, as in usr/bin/qemu-aarch64."""
+    """Unpack a package's files. only: restrict to these, as in usr/bin/qemu-aarch64."""
     with store_errors(f"the folder {into}"):
         into.mkdir(parents=True, exist_ok=True)
         if not only:
@@ -125,7 +122,7 @@ def unpack(deb: Path, into: Path, only: Iterable[str] = ()) -> None:
 
 
 class _Apt:
-    """apt with a state of its own, in a folder that nobody keeps."""
+    """apt with its state in a temporary folder."""
 
     def __init__(self, state: Path, architecture: str, mirror: str, suite: str) -> None:
         self._archives = state / "archives"
@@ -143,64 +140,62 @@ class _Apt:
         self._options = [part for setting in settings for part in ("-o", setting)]
 
     def update(self) -> int:
-        """Fetch and check the indexes; bytes."""
+        """Download and verify the indexes; returns bytes."""
         return _bytes_fetched(_run(["apt-get", *self._options, "update"], "apt-get update"))
 
-    def download(self, packages: Sequence[str], *, alone: bool) -> int:
-        """Fetch and check packages; bytes."""
-        if alone:
+    def download(self, packages: Sequence[str], *, with_dependencies: bool) -> int:
+        """Download and verify packages; returns bytes."""
+        if not with_dependencies:
             command = ["apt-get", *self._options, "download", *packages]
             return _bytes_fetched(_run(command, f"fetching {', '.join(packages)}", folder=self._archives))
         command = ["apt-get", *self._options, "install", "--yes", "--download-only", *packages]
         return _bytes_fetched(_run(command, f"fetching {', '.join(packages)}"))
 
     def verified(self, folder: Path) -> list[Deb]:
-        """The packages, moved to the folder; `ToolchainError` for one that is not what the index says."""
+        """Move the packages to the folder; `ToolchainError` if one does not match the index."""
         folder.mkdir(parents=True, exist_ok=True)
         paths = sorted(self._archives.glob("*.deb"))
-        if not paths:  # apt reads packages of such a mirror where they are
+        if not paths:  # apt does not copy packages from a file: mirror
             raise ToolchainError(
-                f"apt fetched nothing. A mirror on this machine is named copy:/its/folder in {_MIRROR}"
+                f"apt downloaded nothing. For a mirror on this machine, set {_MIRROR} to copy:/its/folder"
             )
         names = [_run(["dpkg-deb", "-W", str(path)], f"reading {path.name}").rstrip("\n").split("\t") for path in paths]
-        asked = [f"{name}={version}" for name, version in names]
-        told = _run(["apt-cache", *self._options, "show", *asked], "looking up SHA-256s")
-        stanzas = [dict(re.findall(r"^([A-Za-z0-9-]+): (.*)$", part, re.MULTILINE)) for part in told.split("\n\n")]
+        queries = [f"{name}={version}" for name, version in names]
+        records = _run(["apt-cache", *self._options, "show", *queries], "looking up SHA-256s")
+        stanzas = [dict(re.findall(r"^([A-Za-z0-9-]+): (.*)$", part, re.MULTILINE)) for part in records.split("\n\n")]
         sums = {(about.get("Package"), about.get("Version")): about.get("SHA256") for about in stanzas}
-        found = []
+        debs = []
         for path, (name, version) in zip(paths, names, strict=True):
-            got = _sha256(path)
-            if sums.get((name, version)) != got:
-                raise ToolchainError(
-                    f"{path.name} is not the file that Debian's signed index has: its SHA-256 is {got}"
-                )
+            digest = _sha256(path)
+            if sums.get((name, version)) != digest:
+                raise ToolchainError(f"{path.name} does not match Debian's signed index: its SHA-256 is {digest}")
             shutil.move(path, folder / path.name)
-            found.append(Deb(name, version, got, folder / path.name))
-        return found
+            debs.append(Deb(name, version, digest, folder / path.name))
+        return debs
 
 
 def _mirrors() -> list[str]:
-    """Where Debian's archive is, by `EDGEAUDIT_DEBIAN` or by the host's own sources; never by a name of ours."""
+    """Mirrors of Debian's archive from `EDGEAUDIT_DEBIAN` or the host's apt sources; there is no built-in default."""
     if named := os.environ.get(_MIRROR):
         return [named]
     form = "$(REPO_URI)\t$(RELEASE)\t$(COMPONENT)"
-    told = _run(
+    targets = _run(
         ["apt-get", "indextargets", "--no-release-info", "--format", form, "Created-By: Packages"],
         "reading the host's apt sources",
     )
-    rows = [line.split("\t") for line in told.splitlines() if line.count("\t") == 2]
-    found = dict.fromkeys(uri for uri, release, component in rows if release in _SUITES and component == "main")
-    if not found:
+    rows = [line.split("\t") for line in targets.splitlines() if line.count("\t") == 2]
+    mirrors = dict.fromkeys(uri for uri, release, component in rows if release in _SUITES and component == "main")
+    if not mirrors:
         raise ToolchainError(
-            f"the host's apt sources name no mirror of Debian's archive. Set {_MIRROR} to the URL of one"
+            f"the host's apt sources contain no mirror of Debian's archive. Set {_MIRROR} to the URL of one"
         )
-    return sorted(found, key=lambda uri: not uri.rstrip("/").endswith("/debian"))
+    return sorted(mirrors, key=lambda uri: not uri.rstrip("/").endswith("/debian"))
 
 
-def _bytes_fetched(told: str) -> int:
-    """Of the line `Fetched 12.5 MB in 1s`."""
-    found = re.search(r"^Fetched ([\d.,]+) ([kMG]?)B ", told, re.MULTILINE)
-    return 0 if found is None else int(float(found[1].replace(",", "")) * _UNITS[found[2]])
+def _bytes_fetched(output: str) -> int:
+    """Bytes from apt's line `Fetched 12.5 MB in 1s`."""
+    match = re.search(r"^Fetched ([\d.,]+) ([kMG]?)B ", output, re.MULTILINE)
+    return 0 if match is None else int(float(match[1].replace(",", "")) * _UNITS[match[2]])
 
 
 def _sha256(path: Path) -> str:
@@ -216,7 +211,7 @@ def _run(
     stdin: object = subprocess.DEVNULL,
     to: object = subprocess.PIPE,
 ) -> str:
-    """Standard output; `ToolchainError` with what it complained of."""
+    """Run a command; returns its standard output. `ToolchainError` with its error messages."""
     try:
         done = subprocess.run(  # type: ignore[call-overload]  # noqa: S603  ours
             command, cwd=folder, stdin=stdin, stdout=to, stderr=subprocess.PIPE, check=False,
@@ -225,7 +220,7 @@ def _run(
     except OSError as exc:
         raise ToolchainError(f"{what} failed: {exc.strerror or exc}") from exc
     if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no output"]
         errors = [line for line in lines if line.startswith(("E:", "W: GPG"))] or lines[-1:]
         raise ToolchainError(f"{what} failed: {' '.join(errors)}")
     return (done.stdout or b"").decode(errors="replace")

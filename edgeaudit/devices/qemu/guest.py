@@ -1,4 +1,4 @@
-"""A Python under QEMU's user mode."""
+"""A Python under QEMU user-mode emulation."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from edgeaudit.errors import ToolchainError
 __all__ = ["Guest"]
 
 _NOT_FOR_GUESTS = ("LD_LIBRARY_PATH", "LD_PRELOAD", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
-"""Variables that are about the host's libraries and CPU."""
+"""Environment variables specific to the host's libraries and CPU."""
 
 _SECONDS = 600.0
 
-# -I keeps PYTHONPATH and the working folder out, and -S the site-packages of whatever system the guest sees; what
-# remains is said here.
+# -I ignores PYTHONPATH and the working directory, and -S the site-packages of the system that the guest sees; the rest
+# of sys.path is set here.
 _LAUNCH = """
 import sys
 packages, program = sys.argv[1:3]
@@ -27,7 +27,7 @@ sys.path[:0] = [program, *([packages] if packages else [])]
 sys.argv[:3] = [program]
 """
 _RUN = _LAUNCH + "import runpy; runpy.run_path(program, run_name='__main__')"
-_SAYS = (
+_FINGERPRINT = (
     _LAUNCH
     + """
 import json, platform
@@ -40,7 +40,7 @@ _IMPORT = _LAUNCH + "import importlib; importlib.import_module(sys.argv[1])"
 
 @dataclass(frozen=True)
 class Guest:
-    """A Python under QEMU. root: of its userland. packages: folder of wheels, None for none."""
+    """A Python under QEMU. root: of its userland. packages: folder of installed wheels, if any."""
 
     program: Path
     root: Path
@@ -49,16 +49,16 @@ class Guest:
     packages: Path | None
 
     def command(self, agent: Path) -> list[str]:
-        """What runs the agent's file; its arguments follow."""
+        """The command line that runs the agent's file; append the agent's arguments."""
         return self._command(_RUN, agent)
 
-    def says(self, agent: Path) -> dict[str, Any]:
-        """{"machine", "cpu", "isa", "libc", "python"} as the guest sees them."""
-        said: dict[str, Any] = json.loads(self._run(self._command(_SAYS, agent)))
-        return said
+    def fingerprint(self, agent: Path) -> dict[str, Any]:
+        """{"machine", "cpu", "isa", "libc", "python"} as seen by the guest."""
+        fingerprint: dict[str, Any] = json.loads(self._run(self._command(_FINGERPRINT, agent)))
+        return fingerprint
 
     def try_import(self, module: str) -> None:
-        """Import a module; `ToolchainError` where that fails."""
+        """Import a module; `ToolchainError` if that fails."""
         self._run([*self._command(_IMPORT, Path("-")), module])
 
     def _command(self, code: str, file: Path) -> list[str]:
@@ -68,18 +68,18 @@ class Guest:
         return [*emulator, str(self.python), "-I", "-S", "-c", code, packages, str(file)]
 
     def _run(self, command: list[str]) -> str:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-        one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         what = f"QEMU's {self.cpu}"
         try:
             done = subprocess.run(  # noqa: S603  ours
-                command, capture_output=True, text=True, check=False, env={**kept, **one}, timeout=_SECONDS
+                command, capture_output=True, text=True, check=False, env={**inherited, **threads}, timeout=_SECONDS
             )
         except OSError as exc:
             raise ToolchainError(f"{what} cannot be started: {exc.strerror or exc}") from exc
         except subprocess.TimeoutExpired as exc:
-            raise ToolchainError(f"{what} did not answer within {_SECONDS:.0f} seconds") from exc
+            raise ToolchainError(f"{what} did not respond within {_SECONDS:.0f} seconds") from exc
         if done.returncode:
-            lines = done.stderr.strip().splitlines() or ["it said nothing"]
-            raise ToolchainError(f"{what} ended with {done.returncode}: {lines[-1]}")
+            lines = done.stderr.strip().splitlines() or ["no output"]
+            raise ToolchainError(f"{what} exited with code {done.returncode}: {lines[-1]}")
         return done.stdout

@@ -1,6 +1,6 @@
 """Write `wheel_hashes.json`: the SHA-256 of every wheel that the device profiles need (`make wheel-hashes`).
 
-Hashes that are committed stay as they are; pip resolves the sets of profiles that were added or changed.
+Committed hashes are kept; pip resolves the sets of added or changed profiles.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["pin_wheels"]
 
 
 def pin_wheels(sets: Iterable[WheelSet], path: Path) -> None:
-    """Write the hashes of the sets to `path`. Raises `ToolchainError` where pip cannot resolve one of them."""
+    """Write the hashes of the sets to `path`. Raises `ToolchainError` if pip cannot resolve one of them."""
     known = known_hashes()
     pinned = {wheels.key: dict(known.get(wheels.key) or resolved_hashes(wheels)) for wheels in sets}
     path.write_text(json.dumps(pinned, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,9 +1,9 @@
-"""What a device's emulation needs, in the user's cache: QEMU, its C library and Python, and its runtimes.
+"""Prepare a device's emulation in the user's cache: QEMU, a C library and Python, and the runtimes.
 
-Three kinds of folders, shared between the devices that want the same: `qemu-*`, `userland-*` (Debian packages of the
-device's machine, unpacked) and `wheels-*` (one for each set of requirements). A name carries a digest of what was asked
-for, so other pins never meet an old folder; what was got is in the folder, with the SHA-256 of every package and
-wheel. `guest-*` keeps what a guest with the device's CPU said of itself.
+Three kinds of folders, shared between devices with the same requirements: `qemu-*`, `userland-*` (unpacked Debian
+packages for the device's machine) and `wheels-*` (one per set of requirements). A folder's name contains a digest of
+its requirements, so changed pins never use an old folder; the folder records what was installed, with the SHA-256 of
+every package and wheel. `guest-*` holds the fingerprint of a guest with the device's CPU.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from edgeaudit.devices.agent_file import agent_in
 from edgeaudit.devices.folders import about, cache_root, land, remove
 from edgeaudit.devices.profiles import Profile
-from edgeaudit.devices.qemu.debian import Fetched, fetch_debs, unpack, without_host
+from edgeaudit.devices.qemu.debian import Fetched, fetch_debs, host_lacks, unpack
 from edgeaudit.devices.qemu.guest import Guest
 from edgeaudit.devices.qemu.wheels import WheelSet, fetch_wheels
 from edgeaudit.errors import DeviceError, MissingEnvironment, ToolchainError
@@ -32,14 +32,14 @@ __all__ = ["Emulation", "Took", "wheel_sets"]
 _ROOT = "EDGEAUDIT_EMULATION"
 
 _QEMU_SUITE = "trixie-backports"
-"""Its QEMU 11 has cortex-a78ae. Before 8.2 an ARM guest reads the host's /proc/cpuinfo, and ONNX Runtime 1.32 does not
-survive being imported. Its programs are static, so they run on older systems."""
+"""Its QEMU 11 has cortex-a78ae. Before 8.2 an ARM guest reads the host's /proc/cpuinfo, and importing ONNX Runtime
+1.32 crashes. Its programs are static, so they run on older systems."""
 
 _USERLANDS = {"3.9": ("bullseye", "2.31"), "3.11": ("bookworm", "2.36"), "3.13": ("trixie", "2.41")}
-"""Python -> the Debian that has it, and that one's glibc."""
+"""Python version -> the Debian release that has it, and the glibc of that release."""
 
 _LIBRARIES = ("libstdc++6", "libgomp1")
-"""What wheels expect of a system beside what Python itself needs."""
+"""System libraries that wheels need beyond those of Python."""
 
 _IMPORTS = {
     "executorch": "executorch.runtime", "litert": "ai_edge_litert.interpreter", "onnxruntime": "onnxruntime",
@@ -49,7 +49,10 @@ _IMPORTS = {
 
 @dataclass(frozen=True)
 class Took:
-    """What making a folder took. fresh: it was not there before. bytes_down: fetched. what: it is, in words."""
+    """The cost of preparing a folder.
+
+    what: its content, in words. fresh: whether it was created now. bytes_down: downloaded bytes.
+    """
 
     what: str
     fresh: bool
@@ -61,19 +64,19 @@ class Took:
 
 @dataclass(frozen=True)
 class _Piece:
-    """A folder. asked: what decides its content, beforehand."""
+    """A folder of the emulation and the function that fills it."""
 
     what: str
     folder: Path
     fill: Callable[[Path], Mapping[str, Any]]
 
     def prepare(self) -> Took:
-        begun = time.monotonic()
+        started = time.monotonic()
         fresh = land(self.folder, self.fill)
-        told = self.about or {}
-        down = int(told.get("bytes_down", 0)) if fresh else 0
-        size = int(told.get("bytes_on_disk", 0))
-        return Took(self.what, fresh, time.monotonic() - begun, down, size, str(told.get("verified", "")))
+        metadata = self.about or {}
+        down = int(metadata.get("bytes_down", 0)) if fresh else 0
+        size = int(metadata.get("bytes_on_disk", 0))
+        return Took(self.what, fresh, time.monotonic() - started, down, size, str(metadata.get("verified", "")))
 
     @property
     def about(self) -> dict[str, Any] | None:
@@ -81,15 +84,14 @@ class _Piece:
 
 
 class Emulation:
-    """A device's emulation on this host: whether it is prepared, and how it is made.
+    """A device's emulation on this host.
 
-    called: how the profile was named, where that is not its name. Raises `DeviceError` for a profile that QEMU cannot
-    stand in for.
+    called: the name or path that the user gave for the profile. Raises `DeviceError` if QEMU cannot emulate it.
     """
 
     def __init__(self, profile: Profile, called: str | None = None) -> None:
         if profile.emulation is None:
-            raise DeviceError(f"'{profile.name}' cannot be emulated: QEMU has no CPU that computes as its does")
+            raise DeviceError(f"'{profile.name}' cannot be emulated: QEMU has no CPU model with the same arithmetic")
         self.profile = profile
         self._called = called or profile.name
         self.cpu = profile.emulation.cpu
@@ -110,32 +112,32 @@ class Emulation:
 
     @property
     def begun(self) -> bool:
-        """Whether it was prepared, if only for some runtimes."""
-        return self._said().about is not None
+        """Whether it is prepared for at least one runtime."""
+        return self._fingerprint().about is not None
 
     def prepared(self, runtime: str) -> bool:
-        """Whether all that a runtime needs is there."""
+        """Whether everything that a runtime needs is prepared."""
         return all(piece.about is not None for piece in self._pieces((runtime,)))
 
-    def prepare(self, runtimes: Collection[str] = (), told: Callable[[Took], None] = lambda _: None) -> list[Took]:
-        """Make what is not there; what each part took, which `told` hears when it is done.
+    def prepare(self, runtimes: Collection[str] = (), report: Callable[[Took], None] = lambda _: None) -> list[Took]:
+        """Prepare what is missing; returns the cost of each part, also passed to `report` as soon as the part is done.
 
-        runtimes: those only. Raises `DeviceError` for one that the profile cannot bring, `ToolchainError` where this
-        host cannot, and `StoreError` where the disk is full.
+        runtimes: only these. Raises `DeviceError` if the profile cannot provide one, `ToolchainError` if this host
+        cannot run the emulation, and `StoreError` if the disk is full.
         """
         for name in runtimes:
             self._require(name)
         pieces = self._pieces(tuple(runtimes) or self.runtimes)
-        if any(piece.about is None for piece in pieces) and (lacks := without_host()) is not None:
+        if any(piece.about is None for piece in pieces) and (lacks := host_lacks()) is not None:
             raise ToolchainError(lacks)
-        found = []
+        costs = []
         for piece in pieces:
-            found.append(piece.prepare())
-            told(found[-1])
-        return found
+            costs.append(piece.prepare())
+            report(costs[-1])
+        return costs
 
     def remove(self, runtimes: Collection[str] = (), keep: Collection[Path] = ()) -> list[Path]:
-        """Remove the folders, those of the runtimes only where any are named; what was removed. keep: not these."""
+        """Remove the folders, or only those of the given runtimes, except `keep`; returns the removed folders."""
         for name in runtimes:
             self._require(name)
         pieces = self._pieces(tuple(runtimes) or self.runtimes)
@@ -143,11 +145,11 @@ class Emulation:
         return [piece.folder for piece in mine if piece.folder not in keep and remove(piece.folder)]
 
     def folders(self) -> set[Path]:
-        """All folders that it uses."""
+        """All folders of this emulation."""
         return {piece.folder for piece in self._pieces(self.runtimes)}
 
     def guest(self, runtime: str) -> Guest:
-        """How a runtime's Python is started; `MissingEnvironment` with the command where it is not prepared."""
+        """The guest that runs a runtime; `MissingEnvironment` with the command to prepare it if it is not prepared."""
         self._require(runtime)
         if not self.prepared(runtime):
             raise MissingEnvironment(
@@ -157,11 +159,11 @@ class Emulation:
         return self._guest(self._wheels(runtime).folder)
 
     def agent(self) -> Path:
-        """The agent's file."""
+        """The path of the agent's file."""
         return agent_in(self._root)
 
     def facts(self, runtime: str) -> dict[str, Any]:
-        """What of the emulation decides a runtime's answers. `MissingEnvironment` where it is not prepared."""
+        """The properties that decide a runtime's outputs. `MissingEnvironment` if it is not prepared."""
         self.guest(runtime)
         qemu, userland, guest, wheels = (piece.about or {} for piece in self._pieces((runtime,)))
         return {
@@ -177,29 +179,29 @@ class Emulation:
             return
         if runtime in self.profile.runtimes:
             raise DeviceError(
-                f"'{runtime}' on '{self.profile.name}' cannot be emulated: pip cannot bring it. Leave its formats out "
-                "of the device's 'formats'"
+                f"'{runtime}' on '{self.profile.name}' cannot be emulated: pip cannot install it. Remove its formats "
+                "from the device's 'formats'"
             )
         known = ", ".join(self.profile.runtimes)
         raise DeviceError(f"the profile '{self.profile.name}' has no runtime '{runtime}'; it has: {known}")
 
     def _pieces(self, runtimes: tuple[str, ...]) -> list[_Piece]:
-        """In the order in which each needs those before it, each once."""
+        """Each piece once, in order of dependency."""
         wheels = {piece.folder: piece for piece in map(self._wheels, runtimes)}
-        return [self._qemu(), self._userland(), self._said(), *wheels.values()]
+        return [self._qemu(), self._userland(), self._fingerprint(), *wheels.values()]
 
     def _qemu(self) -> _Piece:
-        asked = ["qemu-user", _QEMU_SUITE]
+        key = ["qemu-user", _QEMU_SUITE]
 
         def fill(draft: Path) -> Mapping[str, Any]:
             with tempfile.TemporaryDirectory(dir=draft) as debs:
-                got = fetch_debs("x86_64", _QEMU_SUITE, ["qemu-user"], Path(debs), alone=True)
+                fetched = fetch_debs("x86_64", _QEMU_SUITE, ["qemu-user"], Path(debs), with_dependencies=False)
                 names = {machine: f"qemu-{machine}" for machine in ("aarch64", "x86_64")}
-                unpack(got.debs[0].path, draft, [f"usr/bin/{name}" for name in names.values()])
+                unpack(fetched.debs[0].path, draft, [f"usr/bin/{name}" for name in names.values()])
             programs = {machine: _sha256(draft / "usr" / "bin" / name) for machine, name in names.items()}
-            return {**_of_debs(got, draft), "version": got.debs[0].version, "programs": programs}
+            return {**_of_debs(fetched, draft), "version": fetched.debs[0].version, "programs": programs}
 
-        return self._piece("qemu", asked, fill, "QEMU")
+        return self._piece("qemu", key, fill, "QEMU")
 
     def _userland(self) -> _Piece:
         suite, _ = _USERLANDS[self._python]
@@ -207,23 +209,26 @@ class Emulation:
 
         def fill(draft: Path) -> Mapping[str, Any]:
             with tempfile.TemporaryDirectory(dir=draft) as debs:
-                got = fetch_debs(self._machine, suite, packages, Path(debs), alone=False)
-                for deb in got.debs:
+                fetched = fetch_debs(self._machine, suite, packages, Path(debs), with_dependencies=True)
+                for deb in fetched.debs:
                     unpack(deb.path, draft)
             _tidy(draft)
-            return _of_debs(got, draft)
+            return _of_debs(fetched, draft)
 
         what = f"userland of Debian {suite} for {self._machine} with Python {self._python}"
         return self._piece(f"userland-{self._machine}-{self._python}", [suite, packages], fill, what)
 
-    def _said(self) -> _Piece:
-        asked = [self.cpu, self._qemu().folder.name, self._userland().folder.name]
+    def _fingerprint(self) -> _Piece:
+        key = [self.cpu, self._qemu().folder.name, self._userland().folder.name]
 
         def fill(_: Path) -> Mapping[str, Any]:
-            says = {**self._guest(None).says(self.agent()), "os": f"userland of Debian {_USERLANDS[self._python][0]}"}
+            says = {
+                **self._guest(None).fingerprint(self.agent()),
+                "os": f"userland of Debian {_USERLANDS[self._python][0]}",
+            }
             return {"says": says, "verified": "it was run"}
 
-        return self._piece(f"guest-{self.cpu}", asked, fill, f"guest with the CPU {self.cpu}")
+        return self._piece(f"guest-{self.cpu}", key, fill, f"guest with the CPU {self.cpu}")
 
     def _wheels(self, runtime: str) -> _Piece:
         wanted = self._sets[runtime]
@@ -231,7 +236,7 @@ class Emulation:
         def fill(draft: Path) -> Mapping[str, Any]:
             pinned = wanted.pinned
             wheels = fetch_wheels(wanted, draft)
-            self._guest(draft).try_import(_IMPORTS[runtime])  # which also keeps what Python compiled
+            self._guest(draft).try_import(_IMPORTS[runtime])  # also writes the compiled bytecode
             return {
                 "requirements": list(wanted.requirements),
                 "versions": {wheel.name: wheel.version for wheel in wheels},
@@ -239,16 +244,16 @@ class Emulation:
                 "sha256": _digest([wheel.sha256 for wheel in wheels]),
                 "bytes_down": sum(wheel.bytes for wheel in wheels),
                 "bytes_on_disk": _size(draft),
-                "verified": "SHA-256 of every wheel recorded, and none known beforehand"
+                "verified": "SHA-256 of every wheel recorded, without an earlier one to compare with"
                 if pinned is None
-                else "SHA-256 of every wheel by edgeaudit's own list",
+                else "SHA-256 of every wheel, by edgeaudit's list",
             }
 
-        asked = [wanted.key, wanted.pinned]
-        return self._piece(f"wheels-{self._machine}-{self._python}", asked, fill, " ".join(wanted.requirements))
+        key = [wanted.key, wanted.pinned]
+        return self._piece(f"wheels-{self._machine}-{self._python}", key, fill, " ".join(wanted.requirements))
 
-    def _piece(self, name: str, asked: Any, fill: Callable[[Path], Mapping[str, Any]], what: str) -> _Piece:
-        return _Piece(what, self._root / f"{name}-{_digest(asked)[:12]}", fill)
+    def _piece(self, name: str, key: Any, fill: Callable[[Path], Mapping[str, Any]], what: str) -> _Piece:
+        return _Piece(what, self._root / f"{name}-{_digest(key)[:12]}", fill)
 
     def _guest(self, packages: Path | None) -> Guest:
         program = self._qemu().folder / "usr" / "bin" / f"qemu-{self._machine}"
@@ -257,7 +262,7 @@ class Emulation:
 
 
 def wheel_sets(profile: Profile) -> dict[str, WheelSet]:
-    """Runtime -> what its emulation installs, of the runtimes that pip can bring; {} of a profile without emulation."""
+    """Runtime -> the wheels of its emulation, for runtimes that pip can install; {} for a profile without emulation."""
     if profile.emulation is None:
         return {}
     python = _debian_python(profile.system.python)
@@ -269,34 +274,34 @@ def wheel_sets(profile: Profile) -> dict[str, WheelSet]:
 
 
 def _debian_python(python: str) -> str:
-    """The Python of a Debian that stands for a device's: the same, or the next newer one, or else the newest."""
+    """The Debian Python used for a device's Python: the same version, or the next newer one, or the newest."""
     minors = sorted(int(known.partition(".")[2]) for known in _USERLANDS)
     wanted = int(python.partition(".")[2])
     return f"3.{next((minor for minor in minors if minor >= wanted), minors[-1])}"
 
 
-def _of_debs(got: Fetched, draft: Path) -> dict[str, Any]:
+def _of_debs(fetched: Fetched, draft: Path) -> dict[str, Any]:
     return {
-        "packages": [{"name": deb.name, "version": deb.version, "sha256": deb.sha256} for deb in got.debs],
-        "sha256": _digest(sorted(deb.sha256 for deb in got.debs)),
-        "bytes_down": got.bytes_down,
+        "packages": [{"name": deb.name, "version": deb.version, "sha256": deb.sha256} for deb in fetched.debs],
+        "sha256": _digest(sorted(deb.sha256 for deb in fetched.debs)),
+        "bytes_down": fetched.bytes_down,
         "bytes_on_disk": _size(draft),
-        "verified": f"SHA-256 of every package by Debian's signed index (keys: {got.keys})",
+        "verified": f"SHA-256 of every package by Debian's signed index (keys: {fetched.keys})",
     }
 
 
 def _tidy(root: Path) -> None:
-    """Make a folder of unpacked packages fit for QEMU's -L, which looks there first and on the host otherwise."""
-    for name in ("lib", "lib64"):  # newer Debians ship them inside of usr only
+    """Prepare a folder of unpacked packages for QEMU's -L, which falls back to the host's files."""
+    for name in ("lib", "lib64"):  # newer Debian releases have them in usr only
         if not (root / name).exists() and (root / "usr" / name).is_dir():
             (root / name).symlink_to(f"usr/{name}")
-    for path in root.rglob("*"):  # a link to /lib would lead to the host's
+    for path in root.rglob("*"):  # an absolute link would resolve to the host's file
         if path.is_symlink() and path.readlink().is_absolute():
             inside = root / path.readlink().relative_to("/")
             path.unlink()
             path.symlink_to(os.path.relpath(inside, path.parent))
     (root / "etc").mkdir(exist_ok=True)
-    (root / "etc" / "ld.so.cache").touch()  # the host's would lead an x86-64 guest to the host's libraries
+    (root / "etc" / "ld.so.cache").touch()  # the host's cache would make an x86-64 guest load the host's libraries
     for name in ("doc", "man", "locale"):
         shutil.rmtree(root / "usr" / "share" / name, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""Under QEMU's user mode, with the CPU of the device's profile."""
+"""QEMU user-mode emulation of the CPU in a device's profile."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from typing import Any
 from edgeaudit.devices.agent_process import AgentProcess
 from edgeaudit.devices.profiles import find_profile
 from edgeaudit.devices.qemu.prepare import Emulation
-from edgeaudit.devices.transport import Serving, TransportSpec, Way
-from edgeaudit.endpoint import Reach
+from edgeaudit.devices.transport import InferenceSession, Transport, TransportSpec
+from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import DeviceError
 
-__all__ = ["EmulatedWay"]
+__all__ = ["EmulatedTransport"]
 
 _START_SECONDS = 600.0
-"""Until the agent serves: 4 to 15 seconds on a free core, many times that where others compute."""
+"""Timeout of the agent's start: 4 to 15 seconds on an idle core, many times that on a busy one."""
 
 _ANSWER_SECONDS = 3600.0
-"""Until an answer is given up: a network that takes 10 ms on a board takes a second here, and a request has many."""
+"""Timeout of a response: inference that takes 10 ms on a board takes a second here, and a request has many records."""
 
 
-class EmulatedWay(Way):
-    """Under QEMU's user mode, with the CPU of the device's profile. Each serving is a process with one thread."""
+class EmulatedTransport(Transport):
+    """QEMU user-mode emulation of the CPU in a device's profile. Each session is a single-threaded process."""
 
-    spec = TransportSpec("emulated", "emulated", "QEMU's user mode, with the CPU of a device's profile")
+    spec = TransportSpec("emulated", "emulated", "QEMU user-mode emulation of the CPU in a device's profile")
     timed = False
-    alone = False
+    exclusive = False
     loads = True
 
-    def __init__(self, reach: Reach) -> None:
-        super().__init__(reach)
-        if reach.profile is None:
-            raise DeviceError(f"'{reach.via}' needs a profile, which says what to emulate")
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
+        if endpoint.profile is None:
+            raise DeviceError(f"'{endpoint.via}' needs a profile, which defines the CPU to emulate")
 
     @cached_property
     def emulation(self) -> Emulation:
-        """What it runs in; `DeviceError` for a profile that there is not, or that cannot be emulated."""
-        called = str(self.reach.profile)
-        return Emulation(find_profile(called), called)
+        """The emulation; `DeviceError` if the profile does not exist or cannot be emulated."""
+        profile = str(self.endpoint.profile)
+        return Emulation(find_profile(profile), profile)
 
     def facts(self, runtime: str) -> dict[str, Any]:
-        """See `Way.facts`. As the guest said when it was prepared; nothing is started."""
+        """See `Transport.facts`. Recorded when the guest was prepared; starts nothing."""
         return self.emulation.facts(runtime)
 
     def serve(
@@ -53,8 +53,8 @@ class EmulatedWay(Way):
         options: Mapping[str, Any],
         *,
         max_body: int | None = None,
-    ) -> Serving:
-        """See `Way.serve`. The folders must stay until the serving is closed: `restore` reads them again."""
+    ) -> InferenceSession:
+        """See `Transport.serve`. The folders must exist until the session is closed: `restore` reads them again."""
         emulation = self.emulation
         command = emulation.guest(runtime).command(emulation.agent())
         return AgentProcess(

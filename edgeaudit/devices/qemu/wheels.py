@@ -1,9 +1,8 @@
-"""Wheels for another machine or Python than this one, in a folder.
+"""Install wheels for another machine or Python version into a folder, with pip.
 
-pip does it. What it may install is committed in `wheel_hashes.json`: for every set of requirements of the device
-profiles, all packages that the set needs, with their SHA-256, which pip checks (`--require-hashes`); `pin_wheels`
-writes that file. A set that is not in it, of a profile of the user's own, is resolved by pip and checked against
-nothing but the index; its hashes are recorded either way.
+`wheel_hashes.json` lists, for every set of requirements of the built-in device profiles, all packages of the set with
+their SHA-256, which pip checks (`--require-hashes`); `pin_wheels` writes that file. A set that is not in it, from a
+user's own profile, is resolved by pip and trusted as the index serves it; its hashes are recorded in any case.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ from edgeaudit.errors import ToolchainError, store_errors
 __all__ = ["HASHES", "Wheel", "WheelSet", "fetch_wheels", "known_hashes", "resolved_hashes"]
 
 HASHES = "wheel_hashes.json"
-"""The file in this package with the committed hashes."""
+"""The file with the committed hashes, in this package."""
 
 _GLIBC = (41, 39, 36, 35, 34, 31, 28, 27, 26, 24, 17)
-"""Minor versions of glibc 2 that wheels are tagged with, the newest first."""
+"""Minor versions of glibc 2 used in wheel tags, newest first."""
 _OLD_TAGS = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel that was installed."""
+    """An installed wheel."""
 
     name: str
     version: str
@@ -46,7 +45,7 @@ class Wheel:
 
 @dataclass(frozen=True)
 class WheelSet:
-    """Requirements, exact pins, for a machine, a Python and a glibc, each as in 3.11 and 2.36."""
+    """Requirements (exact pins) for a machine, a Python version (as in 3.11) and a glibc version (as in 2.36)."""
 
     machine: str
     python: str
@@ -60,35 +59,35 @@ class WheelSet:
 
     @property
     def pinned(self) -> Mapping[str, str] | None:
-        """name==version -> SHA-256 of everything in it, where that is committed."""
+        """name==version -> SHA-256 of every package, if committed."""
         return known_hashes().get(self.key)
 
 
 @cache
 def known_hashes() -> Mapping[str, Mapping[str, str]]:
     """The committed hashes: key of a set -> name==version -> SHA-256."""
-    found: dict[str, dict[str, str]] = json.loads(
+    hashes: dict[str, dict[str, str]] = json.loads(
         resources.files("edgeaudit.devices.qemu").joinpath(HASHES).read_text(encoding="utf-8")
     )
-    return found
+    return hashes
 
 
 def fetch_wheels(wanted: WheelSet, folder: Path) -> tuple[Wheel, ...]:
-    """Install the set into the folder, which is made; its wheels.
+    """Install the set into a new folder; returns its wheels.
 
-    Raises `ToolchainError` where pip is missing or fails, a hash is wrong among them.
+    Raises `ToolchainError` if pip is missing or fails, for example on a hash mismatch.
     """
     what = f"fetching {' '.join(wanted.requirements)} for {wanted.machine} and Python {wanted.python}"
     with store_errors(f"the folder {folder.parent}"), tempfile.TemporaryDirectory(prefix="edgeaudit-pip-") as scratch:
         downloaded = Path(scratch, "wheels")
         pinned = wanted.pinned
         if pinned is None:
-            asked = [*wanted.requirements]
+            requested = [*wanted.requirements]
         else:
             lines = [f"{name} --hash=sha256:{digest}\n" for name, digest in pinned.items()]
             (listed := Path(scratch, "requirements.txt")).write_text("".join(lines), encoding="utf-8")
-            asked = ["--require-hashes", "--no-deps", "-r", str(listed)]
-        _pip(["download", "--dest", str(downloaded), *_target(wanted), *asked], what)
+            requested = ["--require-hashes", "--no-deps", "-r", str(listed)]
+        _pip(["download", "--dest", str(downloaded), *_target(wanted), *requested], what)
         files = sorted(downloaded.glob("*.whl"))
         wheels = tuple(map(_wheel, files))
         local = ["--no-index", "--no-deps", "--no-compile", "--target", str(folder), *_target(wanted)]
@@ -97,10 +96,10 @@ def fetch_wheels(wanted: WheelSet, folder: Path) -> tuple[Wheel, ...]:
 
 
 def resolved_hashes(wanted: WheelSet) -> dict[str, str]:
-    """name==version -> SHA-256, as pip resolves the set today; `ToolchainError` where pip is missing or fails."""
+    """name==version -> SHA-256, as pip resolves the set now; `ToolchainError` if pip is missing or fails."""
     with tempfile.TemporaryDirectory(prefix="edgeaudit-pip-") as scratch:
-        asked = ["download", "--dest", scratch, *_target(wanted), *wanted.requirements]
-        _pip(asked, f"resolving {wanted.key}")
+        arguments = ["download", "--dest", scratch, *_target(wanted), *wanted.requirements]
+        _pip(arguments, f"resolving {wanted.key}")
         wheels = map(_wheel, sorted(Path(scratch).glob("*.whl")))
         return {f"{wheel.name}=={wheel.version}": wheel.sha256 for wheel in wheels}
 
@@ -126,18 +125,20 @@ def _wheel(path: Path) -> Wheel:
 
 
 def _pip(arguments: Sequence[str], what: str) -> None:
-    # Not importlib.util.find_spec: setuptools' finder takes that for pip at work and gives up its distutils for good,
-    # after which nothing that needs setuptools can be imported, such as nncf.torch (setuptools 84).
+    # Not importlib.util.find_spec: setuptools' finder mistakes it for a running pip and permanently disables its
+    # distutils, after which nothing that needs setuptools can be imported, such as nncf.torch (setuptools 84).
     if PathFinder.find_spec("pip") is None:
-        raise ToolchainError(f"{what} needs pip, and {sys.executable} has none. Add it with: python -m ensurepip")
+        raise ToolchainError(
+            f"{what} needs pip, which {sys.executable} does not have. Install it with: python -m ensurepip"
+        )
     command = [sys.executable, "-I", "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())  # noqa: S603  ours
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["it said nothing"]
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no output"]
         errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")] or lines[-1:]
         raise ToolchainError(f"{what} failed: {' '.join(errors)}")
 
 
 def _environment() -> dict[str, str]:
-    """The host's, with its index and proxy; without constraints, which are of the packages of this Python."""
+    """The host's environment with its index and proxy, without constraints: these are for this Python's packages."""
     return {**os.environ, "PIP_CONSTRAINT": ""}
