@@ -1,4 +1,4 @@
-"""Controls: checks of the audit itself. One that fails makes it invalid, whatever its figures say."""
+"""Controls: checks of the audit itself. A failed control makes the audit invalid, whatever its figures are."""
 
 from edgeaudit.controls.base import ALARM, Finding
 

@@ -1,4 +1,4 @@
-"""What every control answers, and how often it may be wrong."""
+"""The result type of controls and their false-alarm rate."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ __all__ = ["ALARM", "Finding", "Status"]
 Status = Literal["holds", "failed", "warning", "not run"]
 
 ALARM = 0.01
-"""Chance that a control fails on an audit that is in order; all tests of one control share it."""
+"""Probability that a control fails on a sound audit; all tests of one control share it."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a control found.
+    """The result of one control.
 
-    status: `failed` makes the audit invalid; `warning` is said and changes nothing.
-    value, low, high: the figure that was tested and its 95% interval; p_value: corrected for the control's other tests.
-    n: records that the figure rests on. format: None where the control is of the whole audit.
+    status: `failed` makes the audit invalid; `warning` is reported and does not change the verdict.
+    value, low, high: the tested figure and its 95% interval. p_value: corrected for the control's other tests.
+    n: number of records behind the figure. format: None where the control covers the whole audit.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Copies and near-copies of members among the nonmembers: a copy of a member is a member in all but name."""
+"""Copies and near-copies of members among the nonmembers: the model has in effect trained on these nonmembers."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from edgeaudit.leakage.intervals import clopper_pearson
 __all__ = ["COSINE", "copies", "near_copies", "nearest_cosines"]
 
 COSINE = 0.999
-"""Cosine of two records above which one is called almost the other."""
+"""Cosine similarity above which two records are near-copies."""
 MANY = 0.01
-"""Share of nonmembers with an almost identical member above which it is a warning."""
+"""Share of near-copies among nonmembers above which the control warns."""
 _BLOCK = 512
 
 
-def copies(members: npt.NDArray[Any], nonmembers: npt.NDArray[Any], about: Mapping[str, Any]) -> Finding:
-    """Exact copies across the sides, byte for byte; the population keeps groups of copies on one side.
+def copies(members: npt.NDArray[Any], nonmembers: npt.NDArray[Any], counts: Mapping[str, Any]) -> Finding:
+    """Fail where a nonmember is a byte-for-byte copy of a member; the population keeps groups of copies on one side.
 
-    about: the population's counts: duplicates, conflicting_labels, moved.
+    counts: of the population: records, duplicates, conflicting_labels, moved.
     """
     crossing = int(np.isin(_as_bytes(nonmembers), _as_bytes(members)).sum())
-    told = [f"{about['duplicates']} of {about['records']} records repeat another exactly"]
-    if about["conflicting_labels"]:
-        told.append(f"{about['conflicting_labels']} groups of copies have labels that differ")
-    if about["moved"]:
-        told.append(f"{about['moved']} listed nonmembers were copies of members and taken out")
-    said = (
+    notes = [f"{counts['duplicates']} of {counts['records']} records are exact copies of another"]
+    if counts["conflicting_labels"]:
+        notes.append(f"{counts['conflicting_labels']} groups of copies have conflicting labels")
+    if counts["moved"]:
+        notes.append(f"{counts['moved']} listed nonmembers were copies of members and were removed")
+    statement = (
         f"{crossing} nonmembers are exact copies of members"
         if crossing
         else "no nonmember is an exact copy of a member"
@@ -39,25 +39,27 @@ def copies(members: npt.NDArray[Any], nonmembers: npt.NDArray[Any], about: Mappi
     share = crossing / len(nonmembers)
     low, high = clopper_pearson(crossing, len(nonmembers))
     status: Status = "failed" if crossing else "holds"
-    return Finding("duplicates", status, said, share, low, high, n=len(nonmembers), note="; ".join(told))
+    return Finding("duplicates", status, statement, share, low, high, n=len(nonmembers), note="; ".join(notes))
 
 
 def near_copies(members: npt.NDArray[np.float32], nonmembers: npt.NDArray[np.float32]) -> Finding:
-    """The share of nonmembers that have an almost identical member; standardised records, [n, ...]."""
+    """Warn where more than `MANY` of the nonmembers are near-copies of a member; records are standardised, [n, ...]."""
     hits = int((nearest_cosines(nonmembers, members) > COSINE).sum())
     share = hits / len(nonmembers)
     low, high = clopper_pearson(hits, len(nonmembers))
-    said = f"{hits} of {len(nonmembers)} nonmembers are almost identical to a member (cosine above {COSINE:g})"
-    note = "near-copies of members are recognised as members and bias every figure downwards" if share > MANY else None
+    statement = f"{hits} of {len(nonmembers)} nonmembers are almost identical to a member (cosine above {COSINE:g})"
+    note = "attacks score near-copies of members as members, which biases every figure downwards"
     status: Status = "warning" if share > MANY else "holds"
-    return Finding("near duplicates", status, said, share, low, high, n=len(nonmembers), note=note)
+    return Finding(
+        "near duplicates", status, statement, share, low, high, n=len(nonmembers), note=note if share > MANY else None
+    )
 
 
 def nearest_cosines(records: npt.NDArray[np.float32], others: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The largest cosine of each record with any of the others, float32 [n], in blocks of both.
+    """Return each record's largest cosine similarity with any of `others`, float32 [n]; computed in blocks.
 
-    Images [n, C, H, W] are centred, each by itself, so that bright images do not resemble each other; a record
-    without any variation resembles none.
+    Each image of [n, C, H, W] is centred by itself, so that two bright images are not similar for their brightness. A
+    record without variation has cosine 0 with every other.
     """
     left, right = _directions(records), _directions(others)
     best = np.full(len(left), -1.0, dtype=np.float32)

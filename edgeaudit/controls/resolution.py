@@ -1,4 +1,7 @@
-"""What the audit's counts cannot resolve: false-positive rates, p-values, answers that tie. Said, never judged."""
+"""Resolution: false positive rates and p-values that the audit's sample sizes cannot resolve, and tied answers.
+
+These controls warn; they never fail.
+"""
 
 from __future__ import annotations
 
@@ -11,68 +14,68 @@ __all__ = ["Answers", "resolution", "tie_mass"]
 
 RATES = (0.01, 0.001)
 BOUNDING = 3.0
-"""-log(0.05): without any false positive among n nonmembers the rate is below 3 / n with 95% confidence."""
+"""-log(0.05): with no false positive among n nonmembers, the rate is below 3 / n with 95% confidence."""
 _WITHOUT = (
-    "no shadows, since no recipe is named: CM-MIA, LiRA and RMIA, which tell how surprising an answer is for its "
-    "record, could not run, so what is reported is a lower bound of what an attacker with shadows finds; name the "
-    "recipe in model.recipe and the format of the file in formats. docs/foreign-artifacts.md says what that costs"
+    "no shadows, because model.recipe is not set: CM-MIA, LiRA and RMIA, which calibrate an answer by its record, did "
+    "not run, and the figures are a lower bound on what an attacker with shadows achieves; set model.recipe, and name "
+    "the file's format in formats. docs/foreign-artifacts.md gives the cost"
 )
 TIED = 0.05
-"""Share of records with an answer that another has, too, above which it is a warning."""
+"""Share of records with a tied answer above which the control warns."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """distinct: different true-class probabilities of a format; tie_mass: share of records that share theirs."""
+    """distinct: number of distinct true-class probabilities of a format. tie_mass: share of records with a tied one."""
 
     distinct: int
     tie_mass: float
 
 
 def resolution(n_nonmembers: int, shadows: int) -> list[Finding]:
-    """What `n_nonmembers` and `shadows` can resolve."""
+    """Return one finding for each rate of `RATES`, and one for the smallest p-value that `shadows` allow."""
     return [_rate(rate, n_nonmembers) for rate in RATES] + [_shadows(shadows)]
 
 
 def _rate(rate: float, n: int) -> Finding:
-    name, shown = "resolution", f"{rate * 100:g}%"
+    name, percent = "resolution", f"{rate * 100:g}%"
     allowed = int(rate * n + 1e-9)
     if allowed == 0:
-        said = f"TPR at {shown} FPR: {n:,} nonmembers cannot resolve it, at least {round(1 / rate):,} are needed"
-        return Finding(name, "warning", said, n=n)
+        statement = f"TPR at {percent} FPR: {n:,} nonmembers cannot resolve it; at least {round(1 / rate):,} are needed"
+        return Finding(name, "warning", statement, n=n)
     if n * rate < BOUNDING:
-        said = (
-            f"TPR at {shown} FPR: {n:,} nonmembers allow {allowed} false positive{'s' if allowed > 1 else ''}; "
+        statement = (
+            f"TPR at {percent} FPR: {n:,} nonmembers allow {allowed} false positive{'s' if allowed > 1 else ''}; "
             f"bounding the rate itself takes {round(BOUNDING / rate):,}"
         )
-        return Finding(name, "warning", said, n=n)
-    return Finding(name, "holds", f"TPR at {shown} FPR: {n:,} nonmembers allow {allowed} false positives", n=n)
+        return Finding(name, "warning", statement, n=n)
+    return Finding(name, "holds", f"TPR at {percent} FPR: {n:,} nonmembers allow {allowed} false positives", n=n)
 
 
 def _shadows(k: int) -> Finding:
     if k == 0:
         return Finding("resolution", "warning", _WITHOUT, n=k)
     smallest = 1 / (k + 1)
-    said = f"{k} shadows: the smallest p-value of a rank test is {smallest:.3g}"
-    return Finding("resolution", "holds" if smallest <= 0.05 else "warning", said, smallest, n=k)
+    statement = f"{k} shadows: the smallest p-value of a rank test is {smallest:.3g}"
+    return Finding("resolution", "holds" if smallest <= 0.05 else "warning", statement, smallest, n=k)
 
 
 def tie_mass(answers: Mapping[str, Answers], records: int) -> list[Finding]:
-    """The formats whose answers tie; one finding for all where none does."""
-    tied = {name: found for name, found in answers.items() if found.tie_mass > TIED}
+    """Return a warning a format with more than `TIED` tied answers; one finding for all formats where there is none."""
+    tied = {name: counts for name, counts in answers.items() if counts.tie_mass > TIED}
     if answers and not tied:
-        most = max(found.tie_mass for found in answers.values())
-        said = f"in every format at most {most * 100:.1f}% of the records share their answer with another"
-        return [Finding("tie mass", "holds", said, most, n=records)]
+        most = max(counts.tie_mass for counts in answers.values())
+        statement = f"in every format at most {most * 100:.1f}% of the records share their answer with another"
+        return [Finding("tie mass", "holds", statement, most, n=records)]
     return [
         Finding(
             "tie mass",
             "warning",
-            f"{found.distinct:,} different answers to {records:,} records; {found.tie_mass * 100:.1f}% of the records "
-            "share theirs with another, so low false-positive rates may have no threshold",
-            found.tie_mass,
+            f"{counts.distinct:,} distinct answers to {records:,} records; {counts.tie_mass * 100:.1f}% of the records "
+            "share theirs with another, so no threshold may exist for a low false positive rate",
+            counts.tie_mass,
             n=records,
             format=name,
         )
-        for name, found in tied.items()
+        for name, counts in tied.items()
     ]

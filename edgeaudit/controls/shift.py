@@ -1,6 +1,7 @@
-"""Distribution shift: can members be told from nonmembers as records, before any model is asked?
+"""Distribution shift: do members differ from nonmembers as records, before any model is queried?
 
-Where they can, an attack's figure is no leakage: a model that learned nothing from its members would show the same.
+Where they do, an attack's figure does not measure leakage: a model that learned nothing from its members would give the
+same figure.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from edgeaudit.controls.base import ALARM, Finding
-from edgeaudit.controls.texture import texture
+from edgeaudit.controls.base import ALARM, Finding, Status
+from edgeaudit.controls.image_statistics import image_statistics
 from edgeaudit.leakage.intervals import delong
 from edgeaudit.leakage.multiplicity import holm
 
@@ -28,14 +29,17 @@ CONTROLS = ("shift: labels", "shift: single features", "shift: blind classifier"
 FEWEST = 40
 """Records a side below which halves are too small for the normal approximation of a rank test."""
 MOST = 5000
-"""Records a side above which more only cost time."""
+"""Records a side above which more would cost time and add little power."""
 _VALUES = 200_000_000
 _COLUMNS, _COMPONENTS, _BOOSTED = 4096, 30, 512
 
 
 @dataclass(frozen=True)
 class Sides:
-    """Records of both sides in the source's scale, [n, C, H, W] or [n, d]; labels: int64 [n]; members: bool [n]."""
+    """Members and nonmembers.
+
+    records: [n, C, H, W] or [n, d], in the source's scale. labels: int64 [n]. members: bool [n].
+    """
 
     records: npt.NDArray[Any]
     labels: IntArray
@@ -44,7 +48,7 @@ class Sides:
 
 @dataclass(frozen=True)
 class _Test:
-    """One test of one control: p is two-sided; auc of members against nonmembers where it has one."""
+    """One test of one control. p_value: two-sided. auc: of members against nonmembers, for rank tests only."""
 
     control: str
     what: str
@@ -56,21 +60,21 @@ class _Test:
 
 
 def sampled_ids(side: IntArray, shape: tuple[int, ...], rng: np.random.Generator) -> IntArray:
-    """As many ids of a side as the control looks at, in ascending order: 5,000, or fewer of large records."""
+    """Return the ids of one side that the control tests, ascending: at most 5,000, and fewer of large records."""
     most = int(np.clip(_VALUES // max(1, int(np.prod(shape))), 1000, MOST))
     return side if len(side) <= most else np.sort(rng.choice(side, most, replace=False))
 
 
 def shift(sides: Sides, rng: np.random.Generator) -> list[Finding]:
-    """Three controls: labels, single features, and a blind classifier; the chance that any fails on equal sides is 1%.
+    """Run three controls: labels, single features, and a blind classifier.
 
-    Under the hypothesis that the sides were drawn from one population every test is a rank test on exchangeable
-    records (or the chi-squared test), so that its p-value needs no model of the data: classifiers are fitted on one
-    half and judged on the other, in both directions, with a Bonferroni correction (p-values over the folds of a
-    cross-validation depend on each other). Holm corrects over all tests.
+    The probability that any of them fails is at most 1% where both sides come from one population. Every test is a rank
+    test on exchangeable records (or the chi-squared test), so its p-value needs no model of the data. Classifiers are
+    fitted on one half and tested on the other, in both directions. Holm's method corrects over all tests, and allows
+    for dependence: p-values over the folds of a cross-validation depend on each other.
 
-    Both sides are cut to the same number of records, since rank tests of rare values misjudge their tails on unequal
-    sides, and a group of exact copies counts once, since it is drawn as one.
+    Both sides are subsampled to the same size, because the tails of rank tests are inaccurate for rare values on
+    unequal sides. A group of exact copies counts once, because the population draws it as a unit.
     """
     balanced = _balanced(_without_copies(sides), rng)
     count = int(balanced.members.sum())
@@ -83,19 +87,22 @@ def shift(sides: Sides, rng: np.random.Generator) -> list[Finding]:
 
 
 def _finding(name: str, tests: list[_Test], corrected: list[float]) -> Finding:
-    """A control's strongest test."""
-    own = [(p, test.p_value, index) for index, (p, test) in enumerate(zip(corrected, tests, strict=True))
-           if test.control == name]  # fmt: skip
-    p, _, index = min(own)
+    """Return the finding of a control's test with the smallest p-value."""
+    candidates = [(p, test.p_value, index) for index, (p, test) in enumerate(zip(corrected, tests, strict=True))
+                  if test.control == name]  # fmt: skip
+    p, _, index = min(candidates)
     test = tests[index]
     failed = p < ALARM
-    said = (
-        f"{test.what} tells members from nonmembers" if failed else f"{test.what} cannot tell members from nonmembers"
+    statement = (
+        f"{test.what} separates members from nonmembers"
+        if failed
+        else f"{test.what} does not separate members from nonmembers"
     )
     if test.control == CONTROLS[0]:
-        said = f"{test.what} {'differ' if failed else 'do not differ'} between members and nonmembers"
-    note = f"the strongest of {len(own)} tests; p-value after Holm over {len(tests)} tests"
-    return Finding(name, "failed" if failed else "holds", said, test.auc, test.low, test.high, p, test.n, note=note)
+        statement = f"{test.what} {'differ' if failed else 'do not differ'} between members and nonmembers"
+    note = f"the strongest of {len(candidates)} tests; p-value after Holm over {len(tests)} tests"
+    status: Status = "failed" if failed else "holds"
+    return Finding(name, status, statement, test.auc, test.low, test.high, p, test.n, note=note)
 
 
 def _without_copies(sides: Sides) -> Sides:
@@ -113,7 +120,7 @@ def _balanced(sides: Sides, rng: np.random.Generator) -> Sides:
 
 
 def _labels(sides: Sides) -> Iterator[_Test]:
-    """Chi-squared test of the label counts; labels that are expected fewer than 5 times on a side are one class."""
+    """Chi-squared test of the label counts; labels expected fewer than 5 times on a side are pooled into one class."""
     classes, index = np.unique(sides.labels, return_inverse=True)
     counts = np.stack([np.bincount(index[side], minlength=len(classes)) for side in (sides.members, ~sides.members)])
     rare = counts.sum(axis=0) < 10
@@ -124,7 +131,7 @@ def _labels(sides: Sides) -> Iterator[_Test]:
 
 
 def _flat(sides: Sides, most: int) -> FloatArray:
-    """Columns of the records, evenly thinned to `most`."""
+    """Return the records as float32 [n, columns], with at most `most` evenly spaced columns."""
     flat = sides.records.reshape(len(sides.records), -1)
     if flat.shape[1] > most:
         flat = flat[:, np.linspace(0, flat.shape[1] - 1, most).astype(int)]
@@ -132,25 +139,28 @@ def _flat(sides: Sides, most: int) -> FloatArray:
 
 
 def _single(sides: Sides) -> Iterator[_Test]:
-    """Every column, and every texture feature of images, by itself."""
+    """Test every column by itself, and every image statistic."""
     columns = _flat(sides, _COLUMNS)
     names = [f"column {i}" for i in range(columns.shape[1])]
     yield _strongest(columns, names if sides.records.ndim == 2 else [f"pixel {i}" for i in range(len(names))], sides)
     if sides.records.ndim == 4:
-        names, features = texture(sides.records)
+        names, features = image_statistics(sides.records)
         yield _strongest(features, names, sides)
 
 
 def _strongest(columns: FloatArray, names: list[str], sides: Sides) -> _Test:
     p = rank_tests(columns, sides.members)
     best = int(p.argmin())
-    found = delong(columns[:, best].astype(np.float64), sides.members)
+    area = delong(columns[:, best].astype(np.float64), sides.members)
     corrected = min(1.0, float(p[best]) * len(names))
-    return _Test(CONTROLS[1], names[best], corrected, len(columns), found.auc, found.low, found.high)
+    return _Test(CONTROLS[1], names[best], corrected, len(columns), area.auc, area.low, area.high)
 
 
 def rank_tests(columns: npt.NDArray[Any], members: BoolArray) -> npt.NDArray[np.float64]:
-    """Two-sided Mann-Whitney p-value of each column, float64 [columns], ties counted half, normal approximation."""
+    """Return the two-sided Mann-Whitney p-value of each column, float64 [columns].
+
+    Ties count half; the normal approximation is used. A constant column gives 1.
+    """
     m, n = int(members.sum()), int((~members).sum())
     p = np.ones(columns.shape[1])
     for start in range(0, columns.shape[1], 256):
@@ -166,14 +176,14 @@ def rank_tests(columns: npt.NDArray[Any], members: BoolArray) -> npt.NDArray[np.
 
 
 def _blind(sides: Sides, rng: np.random.Generator) -> Iterator[_Test]:
-    """A linear and a boosted classifier, each fitted on one half and judged on the other, both ways."""
+    """Fit a linear and a boosted classifier on each half of the records and test it on the other half."""
     first = np.zeros(len(sides.members), dtype=np.bool_)
     for side in (sides.members, ~sides.members):
         drawn = rng.permutation(np.flatnonzero(side))
         first[drawn[: len(drawn) // 2]] = True
     seed = int(rng.integers(2**31))
     flat = _flat(sides, _COLUMNS)
-    boosted = texture(sides.records)[1] if sides.records.ndim == 4 else _flat(sides, _BOOSTED)
+    boosted = image_statistics(sides.records)[1] if sides.records.ndim == 4 else _flat(sides, _BOOSTED)
     for what, inputs, make in (
         ("a linear classifier of raw inputs", flat, _linear),
         ("a boosted classifier of raw inputs", boosted, _trees),
@@ -183,9 +193,9 @@ def _blind(sides: Sides, rng: np.random.Generator) -> Iterator[_Test]:
             model.fit(inputs[fitted], sides.members[fitted])
             scores = np.asarray(model.decision_function(inputs[~fitted]), dtype=np.float64)
             members = sides.members[~fitted]
-            found = delong(scores, members)
+            area = delong(scores, members)
             p = float(rank_tests(scores[:, None], members)[0])
-            yield _Test(CONTROLS[2], what, p, len(scores), found.auc, found.low, found.high)
+            yield _Test(CONTROLS[2], what, p, len(scores), area.auc, area.low, area.high)
 
 
 def _linear(records: int, columns: int, seed: int) -> Any:
@@ -199,7 +209,7 @@ def _linear(records: int, columns: int, seed: int) -> Any:
     return make_pipeline(StandardScaler(), reduced, StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
 
 
-def _trees(records: int, columns: int, seed: int) -> Any:  # noqa: ARG001 - made as the linear one is
+def _trees(records: int, columns: int, seed: int) -> Any:  # noqa: ARG001 - same signature as _linear
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     return HistGradientBoostingClassifier(

@@ -15,8 +15,8 @@ import numpy as np
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.controls import Finding
 from edgeaudit.controls.null_target import null_target, null_target_together
-from edgeaudit.controls.resemblance import Right, resemblance
 from edgeaudit.controls.resolution import Answers, resolution, tie_mass
+from edgeaudit.controls.shadow_match import AccuracyPair, shadow_target_match
 from edgeaudit.endpoint import LOCAL
 from edgeaudit.errors import RunError, StoreError, store_errors
 from edgeaudit.filetypes.agreement import Agreement as Agreed
@@ -291,9 +291,9 @@ def population_info(population: Population) -> PopulationInfo:
     about = population.about
     notes = []
     if about["duplicates"]:
-        notes.append(f"{about['duplicates']} records repeat another exactly; each group was kept on one side")
+        notes.append(f"{about['duplicates']} records are exact copies of another; each group was kept on one side")
     if about["moved"]:
-        notes.append(f"{about['moved']} listed nonmembers repeat a member exactly and were removed")
+        notes.append(f"{about['moved']} listed nonmembers are exact copies of a member and were removed")
     if about["files"]:
         first = ", ".join(f"those of {side} ({name}) from {start}" for side, (name, start) in about["files"].items())
         notes.append(f"records are counted through all files: {first}")
@@ -344,17 +344,17 @@ def _model_controls(
     findings: list[Finding] = [
         *null_target(placed, spec.null_targets, spec.threat.shadow_match[0], recipe_known=spec.recipe_known),
         *null_target_together(together_null),
-        *(resemblance(_rights(formats)) if spec.target or spec.model.checkpoint else []),
+        *(shadow_target_match(_accuracies(formats)) if spec.target or spec.model.checkpoint else []),
         *resolution(len(population.split.nonmembers), spec.threat.shadows),
         *tie_mass(answers, len(population.audited)),
     ]
     return [Control.model_validate(asdict(finding)) for finding in findings]
 
 
-def _rights(formats: Sequence[FormatResult]) -> dict[str, Right]:
-    """Accuracies of target and shadows, for the formats that have both."""
-    accuracies = {place_name(f.id, f.device): f.accuracy.model_dump() for f in formats if f.accuracy is not None}
-    return {name: Right(**shares) for name, shares in accuracies.items() if shares["shadow_train"] is not None}
+def _accuracies(formats: Sequence[FormatResult]) -> dict[str, AccuracyPair]:
+    """Accuracies of target and shadows, of the formats that have both."""
+    known = {place_name(f.id, f.device): f.accuracy.model_dump() for f in formats if f.accuracy is not None}
+    return {name: AccuracyPair(**shares) for name, shares in known.items() if shares["shadow_train"] is not None}
 
 
 def _timings(plan: Plan, store: Store) -> dict[str, float]:

@@ -90,8 +90,8 @@ def require_devices(spec: AuditSpec, formats: Mapping[str, Format]) -> None:
             continue
         if resolved.runtime not in RUNTIMES:
             raise SpecError(
-                f"devices.{name}: '{use.id}' runs in {resolved.runtime}, which is only available on this machine; devices "
-                f"have {', '.join(sorted(RUNTIMES))}. List the formats to query there in devices.{name}.formats"
+                f"devices.{name}: '{use.id}' runs in {resolved.runtime}, which is only available on this machine; "
+                f"devices have {', '.join(sorted(RUNTIMES))}. List the formats to query there in devices.{name}.formats"
             )
         for runtime in device.options:
             if runtime not in RUNTIMES:

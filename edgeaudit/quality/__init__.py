@@ -1,1 +1,1 @@
-"""What a format costs beside what it leaks: bytes, compressed bytes, zero weights, milliseconds."""
+"""The cost of a format beside its leakage: bytes, compressed bytes, zero weights, milliseconds a call."""

@@ -1,4 +1,7 @@
-"""How long one call of a runtime takes on the machine that this runs on. Device side: numpy and the runtime."""
+"""Latency of a runtime's call on the machine that this code runs on.
+
+It also runs on devices, so only `summarised` and the quantiles need more than numpy.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +15,19 @@ import numpy as np
 __all__ = ["BUSY", "Timed", "order_statistics", "quantile_interval", "summarised", "take_times", "undisturbed"]
 
 BUSY = 0.9
-"""The share of CPU time in wall time below which other programs have taken too much of the processor."""
+"""Ratio of CPU time to wall time below which other programs took too much of the processor."""
 
 _WARM_UP_CALLS, _WARM_UP_SECONDS = 5, 0.1
 _LEAST_CALLS = 20
-"""Timed even where they take longer than the time given: below, no 95% interval of a median is worth much."""
+"""Minimum number of timed calls, even beyond the time limit: with fewer, the 95% interval of a median is too wide."""
 
 
 @dataclass(frozen=True)
 class Timed:
-    """Milliseconds a call over `n` calls in a row.
+    """Milliseconds a call, over `n` consecutive calls.
 
-    low, high: 95% interval of the quantile before it, by order statistics, over these calls; None where n calls cannot
-    bound it. cpu_share: CPU time over wall time of the timed calls; well below 1 where other programs took the
-    processor.
+    *_low, *_high: ends of the quantile's 95% interval by order statistics; None where n calls cannot bound it.
+    cpu_share: CPU time over wall time of the timed calls; well below 1 where other programs used the processor.
     """
 
     n: int
@@ -46,24 +48,24 @@ def take_times(
     clock: Callable[[], float] = time.perf_counter,
     cpu_clock: Callable[[], float] = time.process_time,
 ) -> tuple[list[float], float]:
-    """Warm up, then time `call` up to `repetitions` times, but no longer than about `seconds`.
+    """Warm up, then time `call` up to `repetitions` times, for about `seconds` at most.
 
     Args:
-        call: what is timed.
-        repetitions: calls, at most.
-        seconds: after which no more calls are made, once there are 20 (or `repetitions`, where that is less).
-        clock: seconds, of the wall.
-        cpu_clock: seconds of this process's CPU time, all threads.
+        call: the function to time.
+        repetitions: maximum number of timed calls.
+        seconds: time limit; at least 20 calls (or `repetitions`, if fewer) are timed whatever the limit.
+        clock: wall time in seconds.
+        cpu_clock: CPU time of this process, all threads, in seconds.
 
     Returns:
-        milliseconds of each call, in their order, and the CPU time over the wall time of all of them.
+        milliseconds of each call in order, and the CPU time over the wall time of all of them.
     """
     started, calls = clock(), 0
     while calls < _WARM_UP_CALLS or (clock() - started < _WARM_UP_SECONDS and calls < repetitions):
         call()
         calls += 1
     collects = gc.isenabled()
-    gc.disable()  # a collection in the middle of a call is this process's affair and no device's
+    gc.disable()  # a collection during a call would be a cost of this process, not of the artifact
     try:
         times: list[float] = []
         least = min(repetitions, _LEAST_CALLS)
@@ -80,7 +82,7 @@ def take_times(
 
 
 def summarised(times: Sequence[float], cpu_share: float) -> Timed:
-    """Milliseconds of calls (see `take_times`) as quantiles with their intervals. Not for devices: it needs scipy."""
+    """Return quantiles of the milliseconds from `take_times`, with intervals. Needs scipy, so not for devices."""
     ordered = sorted(times)
     return Timed(
         len(ordered),
@@ -93,7 +95,7 @@ def summarised(times: Sequence[float], cpu_share: float) -> Timed:
 
 
 def undisturbed(measure: Callable[[], Timed], attempts: int = 3) -> Timed:
-    """The first measurement that other programs did not disturb, or the least disturbed of `attempts`."""
+    """Measure up to `attempts` times; return the first with a `cpu_share` of at least `BUSY`, else the highest."""
     best = measure()
     for _ in range(attempts - 1):
         if best.cpu_share >= BUSY:
@@ -103,22 +105,22 @@ def undisturbed(measure: Callable[[], Timed], attempts: int = 3) -> Timed:
 
 
 def quantile_interval(ordered: Sequence[float], q: float, level: float = 0.95) -> tuple[float | None, float | None]:
-    """Interval of the q-quantile by order statistics, free of any distribution, if the values are independent.
+    """Return a distribution-free interval of the q-quantile by order statistics, for independent values.
 
     Args:
-        ordered: sorted.
-        q: of the quantile.
-        level: coverage, at least.
+        ordered: the values, sorted.
+        q: the quantile, in (0, 1).
+        level: minimum coverage.
 
     Returns:
-        low, high; None for an end that so few values cannot bound.
+        low, high; None for an end that too few values cannot bound.
     """
     low, high = order_statistics(len(ordered), q, level)
     return (None if low is None else ordered[low - 1]), (None if high is None else ordered[high - 1])
 
 
 def order_statistics(n: int, q: float, level: float = 0.95) -> tuple[int | None, int | None]:
-    """The ranks, from 1, of the values between which the q-quantile of n lies; an end misses (1 - level)/2 at most.
+    """Return the ranks, from 1, of the ends of the q-quantile's interval; each end misses with (1 - level)/2 at most.
 
     The number of values below the quantile is binomial (n, q): the quantile is at least x_(r) unless fewer than r
     values lie below it. Source: David and Nagaraja, Order Statistics, 7.1.

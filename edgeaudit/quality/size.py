@@ -1,4 +1,4 @@
-"""How many bytes an artifact takes on a device, and in the package that an update over the air would bring."""
+"""Size of an artifact in bytes, as installed on a device and compressed as in an over-the-air update."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _CHUNK = 1 << 20
 
 
 def compressed_bytes(artifact: Artifact) -> int:
-    """Bytes of all of an artifact's files under raw deflate (zlib, level 9), each file by itself as a .zip has them.
+    """Return the bytes of all files of an artifact under raw deflate (zlib, level 9), each compressed by itself.
 
-    The archive's own directory (about 100 bytes a file) is not counted.
+    A .zip does the same; its directory (about 100 bytes a file) is not counted. Raises `OSError` for a missing file.
     """
     names = (artifact.manifest.file, *artifact.manifest.companions)
     return sum(_deflated(artifact.folder / name) for name in names)

@@ -1,4 +1,4 @@
-"""How many of the weights in a file, as it ships, are zero. What counts as one: `filetypes.base.WeightTensor`."""
+"""Number of weights and of zero weights in an artifact's files; `filetypes.base.WeightTensor` defines a weight."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Sparsity", "sparsity"]
 
 @dataclass(frozen=True)
 class Sparsity:
-    """zeros of weights; both None where the file's weights cannot be read, and `note` says why."""
+    """weights, zeros: counts; both None where the weights cannot be read, and `note` gives the reason."""
 
     weights: int | None
     zeros: int | None
@@ -23,8 +23,8 @@ class Sparsity:
 def sparsity(artifact: Artifact) -> Sparsity:
     """Count the weights in an artifact's files and the zeros among them.
 
-    A file type whose weights cannot be read gives none and the reason, and so does one whose reader is not installed.
-    Raises `ArtifactError` where a file cannot be read.
+    The counts are None, with the reason, for a file type whose weights cannot be read and where its reader is not
+    installed. Raises `ArtifactError` for a damaged file.
     """
     filetype = find_filetype(artifact.manifest.kind)
     if (reason := filetype.spec.unreadable.get("weights")) is not None:

@@ -1,4 +1,4 @@
-"""What an answer of a model means."""
+"""Tasks: what a model's answer means."""
 
 from edgeaudit.tasks.base import Exposure, Task
 from edgeaudit.tasks.classification import CLASSIFICATION, Classification

@@ -1,4 +1,4 @@
-"""One label of many: softmax, cross-entropy of the true class, margin of the true class, argmax.
+"""Single-label classification: softmax, cross-entropy of the true class, margin of the true class, argmax.
 
 Answers are [..., classes] with two or more classes; labels are int64 in [0, classes). Every function of logits is
 unchanged when a constant is added to a record's logits.
@@ -40,24 +40,24 @@ def softmax(logits: _Answers) -> _FloatArray:
 
 
 def probabilities(answers: _Answers, exposure: Exposure) -> _FloatArray:
-    """Answers as probabilities, float64.
+    """Return the answers as probabilities, float64.
 
-    Probabilities are passed on as they were answered: the softmax of an integer artifact sums to 1 only up to its
-    output step, and renormalising it would invent values that the artifact never gave.
+    Probabilities are returned unchanged: the softmax of an integer artifact sums to 1 only up to its output step, and
+    renormalising would give values that the artifact never returned.
     """
     return softmax(answers) if exposure == "logits" else np.asarray(answers, dtype=np.float64)
 
 
 def true_class_margin(answers: _Answers, labels: _IntArray, exposure: Exposure, floor: float) -> _FloatArray:
-    """Margin phi of one model, in nats: positive where the true class outweighs all others together.
+    """Return the margin phi of one model in nats: positive where the true class has more mass than all others together.
 
-    logits: phi = z_y - logsumexp over j != y of z_j; never clipped. probabilities: phi = log p - log(1 - p) with the
-    answered p_y clipped to [floor, 1 - floor]; the other entries of the row are not used.
+    logits: phi = z_y - logsumexp over j != y of z_j; never clipped. probabilities: phi = log p - log(1 - p) with p_y
+    clipped to [floor, 1 - floor]; the other entries of the row are not used.
 
     Args:
         answers: [records, classes].
         labels: int [records].
-        exposure: what `answers` are.
+        exposure: whether `answers` are logits or probabilities.
         floor: probabilities are clipped to [floor, 1 - floor].
 
     Returns:
@@ -79,10 +79,10 @@ def true_class_margin(answers: _Answers, labels: _IntArray, exposure: Exposure, 
 
 
 def true_class_loss(answers: _Answers, labels: _IntArray, exposure: Exposure, floor: float) -> _FloatArray:
-    """Cross-entropy -log p of one model, in nats (lower = more member-like); p clipped to [floor, 1 - floor].
+    """Return the cross-entropy -log p of one model in nats (lower = more member-like), p clipped to [floor, 1 - floor].
 
-    Shapes as in `true_class_margin`. From logits the loss is softplus(-phi), which equals -log of the softmax but
-    keeps its digits where p rounds to 1; the clipping is the same, and floor = 0 turns it off.
+    Shapes as in `true_class_margin`. From logits the loss is softplus(-phi), which equals -log of the softmax and stays
+    precise where p rounds to 1. The clipping is the same; floor = 0 turns it off.
     """
     if exposure == "probabilities":
         p = np.asarray(answers[np.arange(len(labels)), labels], dtype=np.float64)
@@ -93,21 +93,21 @@ def true_class_loss(answers: _Answers, labels: _IntArray, exposure: Exposure, fl
 
 
 def true_class_probability(answers: _Answers, labels: _IntArray, exposure: Exposure, floor: float) -> _FloatArray:
-    """p_y of one model clipped to [floor, 1 - floor]; shapes as in `true_class_margin`."""
+    """Return p_y of one model, clipped to [floor, 1 - floor]; shapes as in `true_class_margin`."""
     p = probabilities(answers, exposure)[np.arange(len(labels)), labels]
     return np.asarray(np.clip(p, floor, 1 - floor), dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class Classification:
-    """One label of many, see `Task`. The first of equally large outputs is the decision, as in deployment."""
+    """Single-label classification, see `Task`. Of equally large outputs the first is the decision, as in deployment."""
 
     name: str = "classification"
 
     def answers_problem(self, shape: tuple[int, ...]) -> str | None:
         """See `Task.answers_problem`."""
         if len(shape) != 2 or shape[1] < 2:
-            return f"must be [records, 2 or more classes]; they are {shape}"
+            return f"must have shape [records, 2 or more classes]; the shape is {shape}"
         return None
 
     def labels_problem(self, labels: _IntArray, outputs: int) -> str | None:
@@ -133,11 +133,11 @@ class Classification:
         return true_class_probability(answers, labels, exposure, floor)
 
     def decision(self, answers: _Answers) -> _IntArray:
-        """The class with the largest output, int64 [...]."""
+        """Return the class with the largest output, int64 [...]."""
         return np.asarray(answers.argmax(axis=-1), dtype=np.int64)
 
     def correct(self, answers: _Answers, labels: _IntArray) -> _BoolArray:
-        """Where the class with the largest output is the label, bool [...]."""
+        """Return where the class with the largest output is the label, bool [...]."""
         return np.asarray(self.decision(answers) == labels, dtype=np.bool_)
 
 

@@ -1,4 +1,4 @@
-"""Populations that are in order, and what is done to the members of those that are not."""
+"""Populations without a shift, and changes of the members that shift them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Change = Callable[[Records], Records]
 
 def digits() -> tuple[Records, npt.NDArray[np.int64]]:
     """uint8 [1797, 1, 8, 8] and labels."""
-    found = load_digits()
-    return np.round(found.images * (255 / 16)).astype(np.uint8)[:, None], found.target.astype(np.int64)
+    data = load_digits()
+    return np.round(data.images * (255 / 16)).astype(np.uint8)[:, None], data.target.astype(np.int64)
 
 
 def table(columns: int, seed: int) -> tuple[Records, npt.NDArray[np.int64]]:
@@ -34,7 +34,7 @@ def table(columns: int, seed: int) -> tuple[Records, npt.NDArray[np.int64]]:
 
 
 def recompressed(quality: int) -> Change:
-    """Images through a JPEG file; PIL halves the resolution of chroma."""
+    """Return a change that passes images through JPEG; PIL halves the resolution of chroma."""
 
     def change(images: Records) -> Records:
         return np.stack([_through_jpeg(image, quality) for image in images])
@@ -51,7 +51,7 @@ def _through_jpeg(image: Records, quality: int) -> Records:
 
 
 def sides(x: Records, y: npt.NDArray[np.int64], n: int, seed: int, change: Change | None = None) -> Sides:
-    """`n` records a side, drawn from one population; the members changed."""
+    """Draw `n` records a side from one population, and apply `change` to the members."""
     ids = np.random.default_rng(seed).permutation(len(x))[: 2 * n]
     members = np.arange(2 * n) < n
     records = x[ids]
@@ -60,11 +60,11 @@ def sides(x: Records, y: npt.NDArray[np.int64], n: int, seed: int, change: Chang
     return Sides(records, y[ids], members)
 
 
-def found(of: Sides, seed: int = 0) -> dict[str, Finding]:
-    """The findings of the shift control by name."""
-    return {finding.name: finding for finding in shift(of, np.random.default_rng(seed))}
+def findings(compared: Sides, seed: int = 0) -> dict[str, Finding]:
+    """Return the findings of the shift control by name."""
+    return {finding.name: finding for finding in shift(compared, np.random.default_rng(seed))}
 
 
-def failed(of: Sides, seed: int = 0) -> set[str]:
-    """Names of the controls that failed."""
-    return {name for name, finding in found(of, seed).items() if finding.status == "failed"}
+def failed(compared: Sides, seed: int = 0) -> set[str]:
+    """Return the names of the controls that failed."""
+    return {name for name, finding in findings(compared, seed).items() if finding.status == "failed"}

@@ -1,4 +1,4 @@
-"""The null target: judged on p-values over formats, so that an audit in order is nearly never called invalid."""
+"""The null target is tested with one correction over all formats, so a sound audit is hardly ever called invalid."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def _row(p: float | None, **changes: Any) -> NullControlRow:
         ((0.0004, 0.9), ("failed", "holds")),  # 2 x .0004 < .001
         ((0.0006, 0.9), ("holds", "holds")),  # 2 x .0006 > .001: one alone would have failed
         ((0.0006,), ("failed",)),
-        ((0.0006, 0.0004), ("failed", "failed")),  # Holm: the second has one test less to pay for
+        ((0.0006, 0.0004), ("failed", "failed")),  # Holm: the second is corrected for one test less
     ],
 )
 def test_holm_over_formats(p_values: tuple[float, ...], statuses: tuple[str, ...]) -> None:
     rows = [_row(p, format=f"format-{i}") for i, p in enumerate(p_values)]
-    found = null_target(rows, 1, "matched")
-    assert tuple(f.status for f in found) == statuses
-    assert [f.format for f in found] == [row.format for row in rows]
+    findings = null_target(rows, 1, "matched")
+    assert tuple(f.status for f in findings) == statuses
+    assert [f.format for f in findings] == [row.format for row in rows]
 
 
-def test_only_the_headline_attack_with_the_audits_own_shadows_is_judged() -> None:
+def test_only_the_headline_attack_with_the_reported_shadow_match_is_tested() -> None:
     rows = [
         _row(1e-9, attack="lira", variant="offline"), _row(0.3), _row(1e-9, variant="ecdf"),
         _row(1e-9, shadow_match="fp32"),
@@ -44,36 +44,36 @@ def test_only_the_headline_attack_with_the_audits_own_shadows_is_judged() -> Non
     assert [f.status for f in null_target(rows, 1, "matched")] == ["holds"]
 
 
-def test_without_cm_mia_the_first_attack_counts() -> None:
+def test_without_cm_mia_the_first_attack_is_tested() -> None:
     rows = [_row(0.0001, attack="yeom", variant=""), _row(0.9, attack="gap", variant="")]
-    found = null_target(rows, 1, "matched")
-    assert [f.status for f in found] == ["failed"]
-    assert found[0].statement.startswith("yeom finds members of null-target")
+    findings = null_target(rows, 1, "matched")
+    assert [f.status for f in findings] == ["failed"]
+    assert findings[0].statement.startswith("yeom finds members of null-target")
 
 
-def test_what_was_not_run_is_said_and_does_not_fail() -> None:
-    for found in (null_target([], 0, "matched"), null_target([], 1, "matched")):
-        assert [f.status for f in found] == ["not run"]
+def test_a_control_that_was_not_run_gives_the_reason_and_does_not_fail() -> None:
+    for findings in (null_target([], 0, "matched"), null_target([], 1, "matched")):
+        assert [f.status for f in findings] == ["not run"]
     assert "null-targets is 0" in null_target([], 0, "matched")[0].statement
 
 
-def test_every_combined_attack_is_judged() -> None:
+def test_every_multi_version_attack_is_tested() -> None:
     rows = [
         TogetherNullRow("torch-fp32 + litert-int8", attack, "", "null-target", 0.52, 0.48, 0.56, p, 100, 100)
         for p, attack in ((0.2, "compleak-sr"), (0.0004, "joint-offline"), (None, "mean-score"))
     ]
-    found = null_target_together(rows)
+    findings = null_target_together(rows)
     # Two have a p-value: 2 x .0004 < .001.
-    assert [(f.status, f.format) for f in found] == [
+    assert [(f.status, f.format) for f in findings] == [
         ("holds", "torch-fp32 + litert-int8"),
         ("failed", "torch-fp32 + litert-int8"),
     ]
-    assert found[1].statement.startswith("joint-offline finds members of null-target")
+    assert findings[1].statement.startswith("joint-offline finds members of null-target")
     assert null_target_together([]) == []
 
 
-def test_clean_audits_are_nearly_never_invalid() -> None:
-    # 13 formats whose scores are nearly the same, as formats of one model are; no leak in any.
+def test_sound_audits_are_hardly_ever_invalid() -> None:
+    # 13 formats with strongly correlated scores, as the formats of one model have; none leaks.
     alarms = 0
     for seed in range(100):
         rng = np.random.default_rng(seed)

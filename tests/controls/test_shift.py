@@ -1,4 +1,4 @@
-"""The blind classifier: equal sides are left alone, and every shift we know of is caught."""
+"""The shift controls pass on equal sides and fail on every known kind of shift."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ import pytest
 from scipy import stats
 
 from edgeaudit.controls.shift import CONTROLS, FEWEST, Sides, rank_tests, sampled_ids
-from tests.controls.shifted import Records, digits, failed, found, recompressed, sides, table
+from tests.controls.shifted import Records, digits, failed, findings, recompressed, sides, table
 
 LABELS, SINGLE, BLIND = CONTROLS
 
 
-# A control that is in order fails with probability 1% at most: of 20 draws 2 or more in 1.7% of times, once and for all
-# these seeds.
-def test_a_clean_split_of_digits_is_left_alone() -> None:
+# On equal sides the controls fail with probability 1% at most: 2 or more of 20 draws fail with probability 1.7%. The
+# seeds are fixed, so the result is the same each time.
+def test_a_clean_split_of_digits_passes() -> None:
     x, y = digits()
     assert sum(bool(failed(sides(x, y, 150, seed), seed)) for seed in range(20)) <= 1
 
 
-def test_a_clean_split_of_a_table_is_left_alone() -> None:
+def test_a_clean_split_of_a_table_passes() -> None:
     x, y = table(12, 0)
     assert sum(bool(failed(sides(x, y, 300, seed), seed)) for seed in range(20)) <= 1
 
 
 @pytest.mark.parametrize("quality", [75, 90, 95])
-def test_a_jpeg_copy_of_the_members_is_caught_on_grey_8x8(quality: int) -> None:
+def test_jpeg_compression_of_the_members_is_caught_on_grey_8x8(quality: int) -> None:
     x, y = digits()
     assert failed(sides(x, y, 150, 1, recompressed(quality))) == {SINGLE, BLIND}
 
 
 @pytest.mark.parametrize("quality", [75, 90, 95])
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
-def test_a_jpeg_copy_of_noisy_pictures_is_caught(shape: tuple[int, int, int], quality: int) -> None:
-    # Smooth ramps with the noise of a camera: nothing in them repeats from picture to picture.
+def test_jpeg_compression_of_noisy_images_is_caught(shape: tuple[int, int, int], quality: int) -> None:
+    # Smooth ramps with camera noise: no structure repeats between images.
     rng = np.random.default_rng(0)
     channels, high, wide = shape
     slope = rng.normal(size=(400, channels, 2, 1, 1)) * 2
@@ -61,16 +61,16 @@ def test_a_fifth_of_a_deviation_in_one_column_of_twelve_is_caught() -> None:
         return records
 
     # The expected z of the rank test is .2 sqrt(1000 / 2) sqrt(3 / pi) = 4.37: p = 1e-5, 12 columns, 6 tests: 9e-4.
-    # It is over the 1% with z > 3.82, in 71% of times; here with the mean of twenty draws.
+    # It fails where z > 3.82, with probability 71%; the test counts failures over twenty draws.
     caught = sum(SINGLE in failed(sides(x, y, 1000, seed, drift), seed) for seed in range(20))
     assert caught >= 11  # P[below 11 of 20 at 71%] = 4%
 
 
-def test_a_dependence_that_no_column_shows_is_caught_by_the_classifier() -> None:
+def test_a_dependence_between_columns_is_caught_by_the_classifier() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2000, 6))
     members = np.arange(2000) < 1000
-    # The members' first two columns agree in sign; each by itself is as before.
+    # The members' first two columns agree in sign; the marginal distributions are unchanged.
     x[members, 1] = np.abs(x[members, 1]) * np.sign(x[members, 0])
     assert failed(Sides(x, rng.integers(0, 3, 2000), members)) == {BLIND}
 
@@ -83,8 +83,8 @@ def test_a_shift_of_labels_is_caught() -> None:
     assert failed(Sides(x[:1000], labels, members)) == {LABELS}
 
 
-def test_rare_labels_do_not_upset_the_chi_squared_test() -> None:
-    # 400 labels on 800 records: two a label, which no chi-squared test can judge one by one.
+def test_rare_labels_do_not_raise_the_false_alarm_rate() -> None:
+    # 400 labels on 800 records: two a label, too few for a chi-squared test by label.
     x, _ = table(3, 0)
     alarms = 0
     for seed in range(20):
@@ -94,37 +94,37 @@ def test_rare_labels_do_not_upset_the_chi_squared_test() -> None:
 
 
 def test_groups_of_copies_count_once() -> None:
-    # 60 records, each 40 times and all copies on one side: 60 draws, and not 2400.
+    # 60 records, each 40 times with all copies on one side: 60 independent draws, not 2400.
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(size=(240, 4)), np.repeat(rng.normal(size=(60, 4)), 40, axis=0)])
     group = np.concatenate([np.arange(240), 240 + np.repeat(np.arange(60), 40)])
     alarms = 0
     for seed in range(20):
         side = np.random.default_rng(seed).permutation(np.arange(300) < 150)
-        one = Sides(x, group % 3, side[group])
-        alarms += bool(failed(one, seed))
-        assert found(one)[LABELS].n == 300
+        grouped = Sides(x, group % 3, side[group])
+        alarms += bool(failed(grouped, seed))
+        assert findings(grouped)[LABELS].n == 300
     assert alarms <= 1
 
 
 def test_unequal_sides_are_cut_to_the_smaller() -> None:
     x, y = table(4, 0)
     members = np.arange(3000) < 100
-    assert found(Sides(x, y, members))[LABELS].n == 200
+    assert findings(Sides(x, y, members))[LABELS].n == 200
 
 
-def test_too_few_records_are_not_judged() -> None:
+def test_too_few_records_are_not_tested() -> None:
     x, y = table(4, 0)
-    few = found(Sides(x[:200], y[:200], np.arange(200) < FEWEST - 1))
+    few = findings(Sides(x[:200], y[:200], np.arange(200) < FEWEST - 1))
     assert {finding.status for finding in few.values()} == {"not run"}
     assert "39 different records" in few[LABELS].statement
 
 
 def test_every_figure_has_its_interval_and_n() -> None:
     x, y = digits()
-    for name, finding in found(sides(x, y, 100, 0)).items():
+    for name, finding in findings(sides(x, y, 100, 0)).items():
         assert finding.p_value is not None
-        assert finding.n in ((100,) if name == BLIND else (200,))  # a classifier is judged on the other half
+        assert finding.n in ((100,) if name == BLIND else (200,))  # a classifier is tested on the other half
         if name != LABELS:
             assert finding.value is not None
             assert finding.low is not None
@@ -134,11 +134,11 @@ def test_every_figure_has_its_interval_and_n() -> None:
 
 def test_the_same_generator_gives_the_same_findings() -> None:
     x, y = digits()
-    one = sides(x, y, 100, 0)
-    assert found(one, 3) == found(one, 3)
+    compared = sides(x, y, 100, 0)
+    assert findings(compared, 3) == findings(compared, 3)
 
 
-def test_rank_tests_are_scipys() -> None:
+def test_rank_tests_match_scipy() -> None:
     rng = np.random.default_rng(0)
     columns = np.column_stack([rng.normal(size=90), rng.integers(0, 3, 90), np.zeros(90)])
     members = rng.permutation(np.arange(90) < 40)
@@ -146,7 +146,7 @@ def test_rank_tests_are_scipys() -> None:
         stats.mannwhitneyu(column[members], column[~members], use_continuity=False, method="asymptotic").pvalue
         for column in columns.T[:2]
     ]
-    assert rank_tests(columns, members) == pytest.approx([*expected, 1.0])  # a constant says nothing
+    assert rank_tests(columns, members) == pytest.approx([*expected, 1.0])  # a constant column has p = 1
 
 
 def test_large_records_are_sampled() -> None:
@@ -162,7 +162,7 @@ def test_large_records_are_sampled() -> None:
     ("file", "key", "label", "n"),
     [("cifar10_train20k.npz", "x", "y", 150), ("fashion_mnist.npz", "x_train", "y_train", 150)],
 )
-def test_real_pictures(data_folder: Path, file: str, key: str, label: str, n: int) -> None:
+def test_real_images(data_folder: Path, file: str, key: str, label: str, n: int) -> None:
     with np.load(data_folder / file) as arrays:
         x, y = arrays[key][:10000], arrays[label][:10000].astype(np.int64)
     x = x.transpose(0, 3, 1, 2) if x.ndim == 4 else x[:, None]

@@ -130,9 +130,7 @@ def test_a_budget_is_kept_and_answered_queries_are_not_repeated(
         small = bench.write("budget", seed=0, formats=[FORMAT], devices=device(url, max_queries=300))
         refused = bench.run("run", small, "--out", "out-budget", out="out-budget", env=env)
         assert refused.code == 2
-        assert (
-            "devices.there.max_queries: the targets alone need 632 queries there, but only 300" in refused.stderr
-        )
+        assert "devices.there.max_queries: the targets alone need 632 queries there, but only 300" in refused.stderr
         slow = device(url, max_time=1e-6)
         first = bench.run(
             "run", bench.write("slow", formats=[FORMAT], devices=slow), "--out", "out-slow", out="out-slow", env=env

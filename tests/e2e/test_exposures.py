@@ -87,7 +87,7 @@ def test_an_integer_softmax_is_tested_as_intervals_and_ties_are_reported(plain: 
     (outputs,) = (f["outputs"] for f in audit["formats"])
     (control,) = (c for c in audit["controls"] if c["name"] == "tie mass")
     assert (control["format"], control["value"]) == (INT8, outputs["tie_mass"])
-    assert control["statement"].startswith(f"{outputs['distinct']} different answers to 200 records")
+    assert control["statement"].startswith(f"{outputs['distinct']} distinct answers to 200 records")
 
 
 def test_a_finished_run_is_measured_at_further_exposures(shared_bench: Workbench) -> None:

@@ -64,7 +64,7 @@ def test_without_a_recipe(shipped: tuple[Workbench, dict[str, Any], dict[str, An
     assert found["formats"][0]["accuracy"]["train"] == native["formats"][0]["accuracy"]["train"]
     assert found["formats"][0]["accuracy"]["shadow_train"] is None
     said = [c["statement"] for c in found["controls"] if c["name"] == "resolution"]
-    assert any("no shadows, since no recipe is named" in statement for statement in said)
+    assert any("no shadows, because model.recipe is not set" in statement for statement in said)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_with_shadows_through_the_same_toolchain(
     assert _figure(found, "gap") == _figure(native, "gap")
     assert _figure(found, "cm-mia") is not None
     assert found["formats"][0]["accuracy"]["shadow_train"] > 0.8
-    assert [c["status"] for c in found["controls"] if c["name"] == "shadow resemblance"] == ["holds"]
+    assert [c["status"] for c in found["controls"] if c["name"] == "shadow-target match"] == ["holds"]
     assert found["formats"][0]["agreement"] is None
 
 

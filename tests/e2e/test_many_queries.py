@@ -110,5 +110,5 @@ def test_a_students_losses_leak_membership(shared_bench: Workbench) -> None:
     assert alone.code == 0, alone.stdout + alone.stderr
     assert jobs_run(alone.stdout)[0] == 2
     null = next(c for c in alone.audit["controls"] if c["name"] == "null target")
-    assert null["statement"].startswith("loss-trajectory distilled finds nothing in null-target")
+    assert null["statement"].startswith("loss-trajectory distilled finds no members of null-target")
     assert null["low"] < 0.5 < null["high"]

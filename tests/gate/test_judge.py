@@ -1,4 +1,4 @@
-"""Budgets are judged on intervals; what cannot be judged is never 0."""
+"""Budgets are judged on intervals; an undecided budget never gives exit code 0."""
 
 from __future__ import annotations
 
@@ -87,30 +87,30 @@ def test_the_reference_is_not_judged_unless_named() -> None:
     assert _judge(_spec({"auc": ["error", {"max": 0.7, "formats": ["torch-fp32"]}]}), rows).exit_code == 1
 
 
-def test_no_budget_is_no_approval() -> None:
+def test_without_budgets_no_format_is_approved() -> None:
     verdict = _judge(_spec({}), _rows(0.8, 0.9))
     assert (verdict.outcome, verdict.exit_code) == ("not judged", 0)
     assert "no budget was set" in verdict.reasons[0]
 
 
-def test_a_warning_is_said_and_does_not_fail() -> None:
+def test_a_budget_with_level_warn_is_reported_and_does_not_fail() -> None:
     verdict = _judge(_spec({"auc": ["warn", {"max": 0.55}]}), _rows(0.6, 0.7))
     assert verdict.exit_code == 0
     assert any("warning: litert-int8: budget auc <= 0.55 is exceeded" in r for r in verdict.reasons)
 
 
-def test_what_is_not_resolvable_is_inconclusive() -> None:
+def test_a_rate_that_cannot_be_resolved_is_inconclusive() -> None:
     rows = [_row(f, None, None, None, "tpr@fpr=0.001") for f in _FORMATS]
     assert _judge(_spec({"tpr@fpr=0.001": ["error", {"max": 0.1}]}), rows).exit_code == 3
 
 
-def test_a_failed_format_is_an_error_even_where_all_else_holds() -> None:
+def test_a_failed_format_is_an_error_even_where_all_budgets_hold() -> None:
     verdict = _judge(_spec({"auc": ["error", {"max": 0.9}]}), _rows(0.5, 0.6), failed=("litert-int8",))
     assert verdict.exit_code == 2
     assert "litert-int8 failed: no" in verdict.reasons
 
 
-def test_one_exceeded_budget_outweighs_an_open_one() -> None:
+def test_an_exceeded_budget_outweighs_an_undecided_one() -> None:
     rows = [_row("onnx-int8-static", 0.9, 0.85, 0.95), _row("litert-int8", 0.7, 0.6, 0.8)]
     assert _judge(_spec({"auc": ["error", {"max": 0.7}]}), rows).exit_code == 1
 
@@ -121,7 +121,7 @@ def test_a_budget_on_an_attack_that_could_not_be_run_is_inconclusive(metric: str
     verdict = _judge(_spec({metric: ["error", {"max": 0.7}]}), rows)
     assert verdict.exit_code == 3
     assert "not applicable: no IN shadows" in verdict.reasons[0]
-    # Scores do not hold it either.
+    # The scores lack the attack, too.
     increase = _spec({metric: ["error", {"max-increase": 0.1, "against": "torch-fp32"}]})
     empty = FormatScores({}, np.arange(4) < 2)
     assert judge(increase, [_format(f) for f in _FORMATS], rows, (), lambda *_: empty).exit_code == 3
@@ -140,25 +140,25 @@ def test_a_failed_control_makes_the_audit_invalid_whatever_the_budgets_say(limit
     spec = _spec({"auc": ["error", {"max": limit}]})
     verdict = _judge(spec, _rows(0.5, 0.7), controls=(_HOLDS, _FAILED))
     assert (verdict.outcome, verdict.exit_code) == ("invalid", 3)
-    said = "litert-int8: null target: cm-mia t finds members of null-target, 0.600 [0.550, 0.650], p = 0.0001"
-    assert verdict.reasons[0] == f"control failed: {said}"
+    reason = "litert-int8: null target: cm-mia t finds members of null-target, 0.600 [0.550, 0.650], p = 0.0001"
+    assert verdict.reasons[0] == f"control failed: {reason}"
 
 
-def test_a_failed_format_outweighs_a_failed_control_and_both_are_said() -> None:
+def test_a_failed_format_outweighs_a_failed_control_and_both_are_reported() -> None:
     verdict = _judge(_spec({}), _rows(0.5, 0.6), failed=("litert-int8",), controls=(_FAILED,))
     assert verdict.exit_code == 2
     assert any(reason.startswith("control failed: ") for reason in verdict.reasons)
 
 
 @pytest.mark.parametrize("budgets", [{}, {"auc": ["error", {"max": 0.9}]}])
-def test_controls_that_hold_and_those_not_run_are_said(budgets: dict[str, Any]) -> None:
-    coarse = Control(name="tie mass", status="warning", statement="3 different answers", format="litert-int8")
+def test_controls_that_hold_and_those_not_run_are_reported(budgets: dict[str, Any]) -> None:
+    coarse = Control(name="tie mass", status="warning", statement="3 distinct answers", format="litert-int8")
     verdict = _judge(_spec(budgets), _rows(0.5, 0.6), controls=(_HOLDS, _NOT_RUN, coarse))
     assert verdict.exit_code == 0
     assert verdict.reasons[1:] == ("controls that hold: shift", "controls that were not run: null target")
 
 
-def test_all_holds_every_attack() -> None:
+def test_all_includes_every_attack() -> None:
     require_budgets_exist(_spec({"auc": ["error", {"max": 0.7, "attack": "rmia", "variant": "online"}]}, attacks="all"))
 
 
@@ -167,19 +167,19 @@ def test_all_holds_every_attack() -> None:
     [
         ({"auc": ["error", {"max": 0.7, "formats": ["litert-int9"]}]}, "'litert-int9' is not in this audit"),
         ({"auc": ["error", {"max-increase": 0.1, "against": "onnx-fp32"}]}, "'onnx-fp32' is not in this audit"),
-        ({"aux": ["error", {"max": 0.7}]}, "not a metric that a budget can limit. Did you mean 'auc'?"),
+        ({"aux": ["error", {"max": 0.7}]}, "unknown metric. Did you mean 'auc'?"),
         ({"auc": ["error", {"max": 0.7, "subset": "abnormal:fractoin"}]}, "Did you mean 'abnormal:fraction'?"),
         ({"auc": ["error", {"max": 0.7, "attack": "rmia"}]}, "'rmia' is not in this audit's attacks"),
         ({"auc": ["error", {"max": 0.7, "variant": "z"}]}, "no variant 'z'"),
         ({"advantage": ["error", {"max-increase": 0.1, "against": "torch-fp32"}]}, "paired test"),
     ],
 )
-def test_a_budget_on_nothing_is_refused(budgets: dict[str, Any], message: str) -> None:
+def test_a_budget_that_does_not_fit_the_audit_is_rejected(budgets: dict[str, Any], message: str) -> None:
     with pytest.raises(BudgetError, match=message):
         require_budgets_exist(_spec(budgets))
 
 
-def test_the_subsets_of_budgets_are_those_that_are_measured() -> None:
+def test_budgets_accept_exactly_the_measured_subsets() -> None:
     assert {"all", *(f"abnormal:{name}" for name in _SELECTIONS)} == set(SUBSETS)
 
 

@@ -1,4 +1,4 @@
-"""The jobs that look into an artifact and time it, on real files in their runtimes."""
+"""The inspect and latency stages, on real files in their runtimes."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.toolchain
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Made(Job[StoredArtifact]):
-    """The job that would have made the artifact."""
+class Source(Job[StoredArtifact]):
+    """Stands for the job whose result is the artifact."""
 
     kind: ClassVar[str] = "compress"
     result: ClassVar[type[StoredArtifact]] = StoredArtifact
@@ -49,7 +49,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Prepared(Context):
-    """What a job has whose artifact was made already, and whose records are `IMAGES`."""
+    """A context in which the artifact is already stored and the population is `IMAGES`."""
 
     artifact: Artifact | None = None
 
@@ -66,8 +66,8 @@ def timed(
 ) -> tuple[BatchTime, ...]:
     population = DrawPopulation(content={}, seed=0, data=DataSpec(source="digits"))
     query = Query(
-        population=population, source=Made(), role="target", runtime=runtime, options={"batch": batch}, tolerance=None,
-        range_tolerance=None, versions={}, machine={},
+        population=population, source=Source(), role="target", runtime=runtime, options={"batch": batch},
+        tolerance=None, range_tolerance=None, versions={}, machine={},
     )  # fmt: skip
     job = Latency(
         population=population, query=query, machine={}, batches=(1, 32), fixed_batch=fixed_batch, repetitions=30
@@ -87,26 +87,26 @@ def timed(
     ],
     ids=lambda value: value if isinstance(value, str) else "+".join(value),
 )
-def test_every_runtime_is_timed_by_its_own_call(tmp_path: Path, passes: list[str], runtime: str) -> None:
-    one, many = timed(tmp_path, passes, runtime)
-    assert (one.batch, many.batch) == (1, 32)
-    assert one.timed is not None
-    assert one.timed.n == 30
-    assert one.timed.median_low is not None
-    assert one.timed.median_high is not None
-    assert 0 < one.timed.median_low <= one.timed.median <= one.timed.median_high
-    assert one.timed.median <= one.timed.p95
-    # LiteRT cannot resize a flatten; the others take 32, and answer more slowly than one.
-    assert many.note == ("the file takes 1 at a time" if runtime == "litert" else None)
+def test_every_runtime_is_timed_by_its_native_call(tmp_path: Path, passes: list[str], runtime: str) -> None:
+    single, batched = timed(tmp_path, passes, runtime)
+    assert (single.batch, batched.batch) == (1, 32)
+    assert single.timed is not None
+    assert single.timed.n == 30
+    assert single.timed.median_low is not None
+    assert single.timed.median_high is not None
+    assert 0 < single.timed.median_low <= single.timed.median <= single.timed.median_high
+    assert single.timed.median <= single.timed.p95
+    # LiteRT cannot resize a flatten; the other runtimes take batches of 32.
+    assert batched.note == ("the file takes 1 at a time" if runtime == "litert" else None)
 
 
-def test_a_batch_that_the_format_does_not_take_says_so(tmp_path: Path) -> None:
-    one, many = timed(tmp_path, ["onnx.export"], "onnxruntime", batch=1, fixed_batch=1)
-    assert one.note is None
-    assert many == BatchTime(32, None, "the format takes 1 at a time")
+def test_a_batch_size_that_the_format_does_not_take_gives_a_note(tmp_path: Path) -> None:
+    single, batched = timed(tmp_path, ["onnx.export"], "onnxruntime", batch=1, fixed_batch=1)
+    assert single.note is None
+    assert batched == BatchTime(32, None, "the format takes 1 at a time")
 
 
-def test_the_native_call_answers_what_a_query_answers(tmp_path: Path) -> None:
+def test_the_native_call_and_a_query_give_the_same_answers(tmp_path: Path) -> None:
     artifact = converted(tmp_path, ["litert.export", "aeq.static-int8"], sparse_module, IMAGES)
     runtime = find_runtime("litert")(artifact, {"batch": 1})
     codes = np.asarray(runtime.native_call(IMAGES[:1])())
@@ -119,9 +119,9 @@ def test_the_native_call_answers_what_a_query_answers(tmp_path: Path) -> None:
         runtime.native_call(IMAGES[:2])
 
 
-def test_inspection_reports_bytes_and_zeros_and_survives_what_it_cannot_read(tmp_path: Path) -> None:
+def test_inspection_reports_bytes_and_zeros_and_notes_an_unreadable_file(tmp_path: Path) -> None:
     artifact = converted(tmp_path, ["onnx.export"], sparse_module, IMAGES)
-    job = Inspect(source=Made(), filetype="onnx", compressor="1")
+    job = Inspect(source=Source(), filetype="onnx", compressor="1")
     inspection = job.run(prepared(tmp_path, artifact))
     assert (inspection.weights, inspection.zeros, inspection.note) == (123, 45, None)
     assert inspection.compressed_bytes > 0
@@ -133,7 +133,7 @@ def test_inspection_reports_bytes_and_zeros_and_survives_what_it_cannot_read(tmp
     assert broken.compressed_bytes < 64
 
 
-def test_the_key_of_an_inspection_has_the_reader_of_its_file_type() -> None:
-    modules = Inspect(source=Made(), filetype="onnx", compressor="1").closure().modules
+def test_the_key_of_an_inspection_covers_the_reader_of_its_file_type_only() -> None:
+    modules = Inspect(source=Source(), filetype="onnx", compressor="1").closure().modules
     assert "edgeaudit.filetypes.onnx" in modules
     assert "edgeaudit.filetypes.tflite" not in modules

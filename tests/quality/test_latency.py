@@ -1,4 +1,4 @@
-"""Timing: what is counted, what is reported, and intervals that hold."""
+"""Latency: which calls are timed, which figures are reported, and the coverage of the intervals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgeaudit.quality.latency import Timed, order_statistics, quantile_interval
 
 
 class Clock:
-    """Advances when a call is made, by what the call takes."""
+    """A clock that each call advances by the call's duration."""
 
     def __init__(self, takes: Callable[[int], float]) -> None:
         self.now, self.calls, self._takes = 0.0, 0, takes
@@ -30,31 +30,31 @@ def timed(call: Callable[[], object], repetitions: int, seconds: float, **clocks
 
 
 def test_median_and_p95_are_of_the_calls_after_the_warm_up() -> None:
-    # 5 calls of .05 s warm up: .1 s are over after 2, and 5 are made at least. Then 1, 2, ..., 100 ms.
+    # Warm-up: 5 calls of .05 s; .1 s have passed after 2, but at least 5 are made. Then 1, 2, ..., 100 ms.
     clock = Clock(lambda n: 0.05 if n < 5 else (n - 4) / 1e3)
-    found = timed(clock.call, 100, 1000.0, clock=clock, cpu_clock=lambda: clock.now / 2)
+    timings = timed(clock.call, 100, 1000.0, clock=clock, cpu_clock=lambda: clock.now / 2)
     assert clock.calls == 105
-    assert found.n == 100
+    assert timings.n == 100
     # The median of 1..100 is 50.5; 95% of the way from 1 to 100 is 95.05.
-    assert found.median == pytest.approx(50.5)
-    assert found.p95 == pytest.approx(95.05)
-    # The textbook's 95% interval of the median of 100: the 40th and the 61st.
-    assert (found.median_low, found.median_high) == pytest.approx((40, 61))
-    assert found.cpu_share == pytest.approx(0.5)
+    assert timings.median == pytest.approx(50.5)
+    assert timings.p95 == pytest.approx(95.05)
+    # The textbook 95% interval of the median of 100 values: the 40th and the 61st.
+    assert (timings.median_low, timings.median_high) == pytest.approx((40, 61))
+    assert timings.cpu_share == pytest.approx(0.5)
     assert gc.isenabled()
 
 
-def test_slow_calls_end_by_the_clock_but_not_before_twenty() -> None:
+def test_slow_calls_stop_at_the_time_limit_but_not_before_twenty() -> None:
     clock = Clock(lambda _: 0.1)
-    found = timed(clock.call, 200, 0.4, clock=clock, cpu_clock=clock)
-    assert found.n == 20
-    assert found.median == pytest.approx(100)
+    timings = timed(clock.call, 200, 0.4, clock=clock, cpu_clock=clock)
+    assert timings.n == 20
+    assert timings.median == pytest.approx(100)
     # .95**20 = .36 > .025: twenty calls have no upper end of a 95th percentile.
-    assert found.p95_high is None
+    assert timings.p95_high is None
     assert timed(clock.call, 200, 2.95, clock=clock, cpu_clock=clock).n == 30
 
 
-def test_a_failing_call_leaves_the_collector_on() -> None:
+def test_the_garbage_collector_is_enabled_again_after_a_failing_call() -> None:
     answers: Iterator[int] = iter(range(8))
     with pytest.raises(StopIteration):
         timed(lambda: next(answers), 200, 1.0)
@@ -89,19 +89,19 @@ def test_intervals_cover_the_quantile(q: float) -> None:
         assert high is not None
         missed["below"] += high < true
         missed["above"] += low > true
-    # At most .025 a side: 50 of 2,000, with three standard deviations (7 each) of room; and not wildly fewer.
+    # At most .025 a side: 50 of 2,000, plus three standard deviations of 7; and not far fewer.
     assert all(15 <= count <= 71 for count in missed.values())
 
 
-def shared(cpu_share: float) -> Timed:
+def with_cpu_share(cpu_share: float) -> Timed:
     return Timed(20, 1.0, None, None, 1.0, None, None, cpu_share)
 
 
 @pytest.mark.parametrize(
-    ("shares", "expected", "made"),
+    ("shares", "expected", "attempts"),
     [([0.95, 0.99], 0.95, 1), ([0.3, 0.92, 0.99], 0.92, 2), ([0.3, 0.6, 0.5, 0.99], 0.6, 3)],
 )
-def test_a_disturbed_measurement_is_made_again_twice_at_most(shares: list[float], expected: float, made: int) -> None:
-    left = [shared(share) for share in shares]
+def test_a_disturbed_measurement_is_repeated_twice_at_most(shares: list[float], expected: float, attempts: int) -> None:
+    left = [with_cpu_share(share) for share in shares]
     assert undisturbed(lambda: left.pop(0)).cpu_share == expected
-    assert len(shares) - len(left) == made
+    assert len(shares) - len(left) == attempts

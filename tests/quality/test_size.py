@@ -24,13 +24,13 @@ def test_zeros_of_an_artifact(tmp_path: Path) -> None:
     assert sparsity(converted(tmp_path, ["onnx.export"], sparse_module, IMAGES)) == Sparsity(123, 45)
 
 
-def test_weights_that_no_reader_gets_at_say_why(tmp_path: Path) -> None:
+def test_a_file_type_with_unreadable_weights_gives_the_reason(tmp_path: Path) -> None:
     zeros = sparsity(converted(tmp_path, ["executorch.export"], sparse_module, IMAGES))
     assert (zeros.weights, zeros.zeros) == (None, None)
     assert "XNNPACK" in (zeros.note or "")
 
 
-def test_a_missing_reader_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_reader_gives_the_install_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     artifact = converted(tmp_path, ["onnx.export"], sparse_module, IMAGES)
     filetype = type(find_filetype("onnx"))
     spec: FileTypeSpec = dataclasses.replace(filetype.spec, packages=("onnx-of-another-world",))

@@ -159,23 +159,23 @@ def _controls() -> Iterator[Control]:
     shift = "the strongest of 4 tests; p-value after Holm over 7 tests"
     yield Control(
         name="shift: blind classifier", status="holds", value=0.513, low=0.475, high=0.551, p_value=1.0, n=900,
-        statement="a boosted classifier of raw inputs cannot tell members from nonmembers", note=shift,
+        statement="a boosted classifier of raw inputs does not separate members from nonmembers", note=shift,
     )  # fmt: skip
     yield Control(
         name="duplicates", status="holds", value=0.0, low=0.0, high=0.0041, n=NONMEMBERS,
-        statement="no nonmember is an exact copy of a member", note="12 of 5620 records repeat another exactly",
+        statement="no nonmember is an exact copy of a member", note="12 of 5620 records are exact copies of another",
     )  # fmt: skip
     for name in _audited():
         yield Control(
             name="null target", status="holds", format=name, value=0.508, low=0.481, high=0.535, p_value=1.0,
             n=MEMBERS + NONMEMBERS, note="p-value after Holm over 12 tests",
-            statement="cm-mia calibrated finds nothing in null-target, which trained on none of the audited records",
+            statement="cm-mia calibrated finds no members of null-target, which trained on none of the audited records",
         )  # fmt: skip
-    said = f"TPR at 0.1% FPR: {NONMEMBERS} nonmembers cannot resolve it, at least 1,000 are needed"
+    said = f"TPR at 0.1% FPR: {NONMEMBERS} nonmembers cannot resolve it; at least 1,000 are needed"
     yield Control(name="resolution", status="warning", statement=said, n=NONMEMBERS)
     yield Control(
         name="tie mass", status="warning", format="litert-int8", value=0.41, n=MEMBERS + NONMEMBERS,
-        statement="219 different answers to 1,800 records",
+        statement="219 distinct answers to 1,800 records",
     )  # fmt: skip
 
 

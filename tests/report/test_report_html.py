@@ -153,7 +153,7 @@ def test_controls_say_what_was_found(audit: Audit, parsed: Page, page: str) -> N
     assert "0.513 [0.475, 0.551]" in parsed.text  # the figure and its interval
     # Twelve null targets that hold are folded away; what warns is not.
     folded = page[page.index("Per format: 12 controls that hold") : page.index('<section id="formats">')]
-    assert folded.count("finds nothing in null-target") == 12
+    assert folded.count("finds no members of null-target") == 12
     assert "nonmembers cannot resolve it" not in folded
 
 

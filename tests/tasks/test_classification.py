@@ -1,4 +1,4 @@
-"""What an answer of a classifier means; the formulas of loss and margin are tested in tests/attacks/test_signals.py."""
+"""The classification task; the formulas of loss and margin are tested in tests/attacks/test_signals.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from edgeaudit.tasks import CLASSIFICATION, Task
 from edgeaudit.tasks.classification import true_class_loss, true_class_margin, true_class_probability
 
-TASK: Task = CLASSIFICATION  # mypy holds the class against the protocol
+TASK: Task = CLASSIFICATION  # mypy checks the class against the protocol
 LOGITS = np.array([[2.0, 2.0, -1.0], [0.0, 1.0, 3.0]])
 LABELS = np.array([0, 1])
 
@@ -18,7 +18,7 @@ def test_the_first_of_equal_outputs_is_the_decision() -> None:
     np.testing.assert_array_equal(TASK.correct(LOGITS, LABELS), [True, False])
 
 
-def test_many_models_are_decided_at_once() -> None:
+def test_decisions_of_many_models_are_vectorised() -> None:
     shadows = np.stack((LOGITS, -LOGITS))
     np.testing.assert_array_equal(TASK.decision(shadows), [[0, 2], [2, 0]])
     np.testing.assert_array_equal(TASK.correct(shadows, LABELS), [[True, False], [False, False]])
@@ -34,7 +34,7 @@ def test_loss_margin_and_probability_by_hand() -> None:
 
 
 @pytest.mark.parametrize("exposure", ["logits", "probabilities"])
-def test_the_task_is_the_functions(exposure: str) -> None:
+def test_the_methods_equal_the_functions(exposure: str) -> None:
     answers = TASK.probabilities(LOGITS, "logits") if exposure == "probabilities" else LOGITS
     pairs = (
         (TASK.loss, true_class_loss),
@@ -42,11 +42,11 @@ def test_the_task_is_the_functions(exposure: str) -> None:
         (TASK.true_probability, true_class_probability),
     )
     for method, function in pairs:
-        about = (answers, LABELS, exposure, 1 / 512)
-        np.testing.assert_array_equal(method(*about), function(*about))  # type: ignore[arg-type]
+        arguments = (answers, LABELS, exposure, 1 / 512)
+        np.testing.assert_array_equal(method(*arguments), function(*arguments))  # type: ignore[arg-type]
 
 
-def test_what_is_no_answer_or_label_is_named() -> None:
+def test_invalid_answers_and_labels_are_named() -> None:
     assert TASK.answers_problem((5, 2)) is None
     for shape in ((5,), (5, 1), (2, 5, 3)):
         problem = TASK.answers_problem(shape)

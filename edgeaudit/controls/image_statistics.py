@@ -1,4 +1,4 @@
-"""Images -> few numbers that codecs, cameras and brightness leave their traces in, whatever the image shows."""
+"""Image statistics: a few numbers an image that depend on codec, camera and brightness rather than on its content."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import numpy as np
 import numpy.typing as npt
 from scipy.fft import dctn
 
-__all__ = ["texture"]
+__all__ = ["image_statistics"]
 
 FloatArray = npt.NDArray[np.float32]
 
 _BLOCK = 8
-"""JPEG's blocks; its grid starts in the upper left corner."""
+"""Side of JPEG's blocks in pixels; the block grid starts in the upper left corner."""
 _CHUNK = 4_000_000
-"""Values that are worked on at a time."""
+"""Values processed at a time, which bounds memory."""
 _LUMA = np.array(
     [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], dtype=np.float32
 )  # JPEG's YCbCr, ITU-T T.871
 _DIAGONAL = np.add.outer(np.arange(_BLOCK), np.arange(_BLOCK)).ravel()
 
 
-def texture(images: npt.NDArray[Any]) -> tuple[list[str], FloatArray]:
-    """Names and float32 [n, features] of images [n, C, H, W] in the scale of their source.
+def image_statistics(images: npt.NDArray[Any]) -> tuple[list[str], FloatArray]:
+    """Return names and values, float32 [n, features], for images [n, C, H, W] in their source's scale.
 
-    A plane's level, spread, extremes and number of different values; its residual against its neighbours in both
-    directions, on and off the edges of 8 x 8 blocks; and the energy and the share of coefficients near zero on each
-    diagonal of the blocks' DCT. JPEG rounds high frequencies to zero, smooths within blocks and halves the resolution
-    of chroma. RGB is looked at as luma and chroma.
+    The features of a plane are its mean, deviation, extremes and number of different values; the differences between
+    neighbours in both directions, on and off the edges of 8 x 8 blocks; and the energy and the share of coefficients
+    near zero on each diagonal of the blocks' DCT. They show JPEG compression, which rounds high frequencies to zero,
+    smooths within blocks and halves the resolution of chroma. RGB is converted to luma and chroma.
     """
     unit = _unit(images)
     size = max(1, _CHUNK // max(1, int(np.prod(images.shape[1:]))))
@@ -37,14 +37,14 @@ def texture(images: npt.NDArray[Any]) -> tuple[list[str], FloatArray]:
     parts = []
     for start in range(0, len(images), size):
         planes = _planes(images[start : start + size].astype(np.float32) / unit)
-        found = dict(_features(planes))
-        names = list(found)
-        parts.append(np.stack(list(found.values()), axis=1))
+        features = dict(_features(planes))
+        names = list(features)
+        parts.append(np.stack(list(features.values()), axis=1))
     return names, np.concatenate(parts).astype(np.float32)
 
 
 def _unit(images: npt.NDArray[Any]) -> float:
-    """A step of eight bits: 1 for integers, a 255th of the range for floats."""
+    """Return the size of an 8-bit step: 1 for integers, 1/255 of the range for floats."""
     if np.issubdtype(images.dtype, np.integer):
         return 1.0
     span = float(images.max()) - float(images.min())
@@ -52,7 +52,7 @@ def _unit(images: npt.NDArray[Any]) -> float:
 
 
 def _planes(images: FloatArray) -> FloatArray:
-    """float32 [n, planes, H, W]."""
+    """Return float32 [n, planes, H, W]: luma and chroma of RGB, else at most the first 4 channels."""
     if images.shape[1] == 3:
         luma: FloatArray = np.einsum("pc,nchw->nphw", _LUMA, images)
         return luma
