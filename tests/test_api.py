@@ -381,6 +381,14 @@ def test_more_attacks_on_a_finished_run(ran: Path) -> None:
         edgeaudit.attack_run("out", ["attack-r"], store="another")
 
 
+def test_an_audit_without_its_folder_has_no_scores_to_compare(audit: Audit) -> None:
+    found = audit.model_copy(update={"spec": {**audit.spec, "budgets": {}}})
+    loose = edgeaudit.check(found, {"auc": ["error", {"max": 1.0, "attack": "lira", "formats": ["onnx-fp32"]}]})
+    assert [budget.metric for budget in loose.budgets] == ["auc"]
+    with pytest.raises(RunError, match=r"max-increase compares the scores of .* give that to check"):
+        edgeaudit.check(found, {"auc": ["error", {"max-increase": 0.05, "against": "torch-fp32", "attack": "lira"}]})
+
+
 def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"audit\.json: no such file"):
         edgeaudit.load(tmp_path)
@@ -440,6 +448,7 @@ def test_functions_of_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert sys.path == before
 
 
+@pytest.mark.toolchain
 def test_relative_paths_of_a_mapping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
