@@ -3,28 +3,28 @@
 ::
 
     EdgeAuditError
-    ├── SpecError            audit.yaml says something that cannot be meant
+    ├── SpecError            audit.yaml is not valid
     ├── DataError            records cannot be read
-    │   └── SplitError       records do not suffice for the split asked for
+    │   └── SplitError       there are too few records for the requested split
     ├── RecipeError          a model cannot be built
-    │   └── TrainingError    a model was built and did not train
+    │   └── TrainingError    training a model failed
     ├── ToolchainError       a converter or quantiser failed
     │   ├── MissingToolchain it is not installed; carries the pip line
-    │   └── MissingEnvironment  an environment of its own was not made; carries the command
+    │   └── MissingEnvironment  a separate environment is missing; carries the command
     ├── ArtifactError        a runtime cannot serve the artifact
-    │   └── AgreementError   it serves it and answers something else than the model
-    ├── DeviceError          a device, or the agent on it, cannot be reached or refuses
-    │   ├── DeviceLost       the connection is gone; asking again later may help
+    │   └── AgreementError   the artifact's answers differ from the model's
+    ├── DeviceError          a device or its agent cannot be reached, or rejects a request
+    │   ├── DeviceLost       the connection is lost; retrying later may help
     │   └── ProtocolError    a message does not follow the Open Inference Protocol
-    ├── AttackError          an attack cannot be run on these responses
-    ├── BudgetError          a budget names what does not exist
+    ├── AttackError          an attack cannot run on these responses
+    ├── BudgetError          a budget refers to something that does not exist
     ├── StoreError           the store cannot be written or read
-    │   └── DamagedEntry     a file of an entry is not the one that was written; it is made again
-    ├── JobCrashed           a job ended its worker process, or went over its limits
+    │   └── DamagedEntry     a file of an entry is damaged; the entry is computed again
+    ├── JobCrashed           the worker process of a job crashed, or exceeded a limit
     └── RunError             a finished run cannot be read
 
 Each message names the key, file or record, and the remedy. The command line
-prints it as it is and exits with 2; nothing else is caught there.
+prints the message and exits with 2; nothing else is caught there.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ __all__ = [
 
 
 class EdgeAuditError(Exception):
-    """Base of all errors that a user can cause and mend."""
+    """Base of all errors a user can cause and fix."""
 
 
 class SpecError(EdgeAuditError):
@@ -93,7 +93,7 @@ class ToolchainError(EdgeAuditError):
 class MissingToolchain(ToolchainError):
     """A package that a format or runtime needs is not installed.
 
-    extra: of the distribution that brings the plugin, "" where none of its extras brings the package.
+    extra: of the plugin's distribution, "" if none of its extras installs the package.
     """
 
     def __init__(self, what: str, package: str, extra: str, distribution: str = "edgeaudit") -> None:
@@ -104,12 +104,12 @@ class MissingToolchain(ToolchainError):
         self._args = (what, package, extra, distribution)
 
     def __reduce__(self) -> tuple[type[MissingToolchain], tuple[str, str, str, str]]:
-        # Errors cross process borders; the default would call __init__ with the message alone.
+        # Errors cross process boundaries; the default would call __init__ with the message alone.
         return type(self), self._args
 
 
 class MissingEnvironment(ToolchainError):
-    """A runtime's own environment was not made yet; the message has the command that makes it."""
+    """The separate environment of a runtime is missing; the message has the command that creates it."""
 
 
 class ArtifactError(EdgeAuditError):
@@ -117,17 +117,17 @@ class ArtifactError(EdgeAuditError):
 
 
 class AgreementError(ArtifactError):
-    """An artifact's answers disagree with the torch model it was made from."""
+    """An artifact's answers disagree with the torch model it came from."""
 
 
 class DeviceError(EdgeAuditError):
-    """A device, or the agent on it, cannot be reached, or refuses what it is asked."""
+    """A device or its agent cannot be reached, or rejects a request."""
 
 
 class DeviceLost(DeviceError):
-    """The connection to a device is gone, or it cannot be reached just now; asking again later may help.
+    """The connection to a device is lost, or it cannot be reached at present; retrying later may help.
 
-    after: seconds to wait before that, where the device said so.
+    after: seconds to wait before a retry, if the device requested that.
     """
 
     def __init__(self, message: str, after: float | None = None) -> None:
@@ -140,7 +140,7 @@ class ProtocolError(DeviceError):
 
 
 class AttackError(EdgeAuditError):
-    """An attack cannot be run, or cannot resolve what it was asked for."""
+    """An attack cannot run, or cannot resolve a requested rate."""
 
 
 class BudgetError(EdgeAuditError):
@@ -152,9 +152,9 @@ class StoreError(EdgeAuditError):
 
 
 class DamagedEntry(StoreError):
-    """A file of a store's entry is missing or has other bytes than were written.
+    """A file of a store entry is missing or was changed.
 
-    The scheduler drops the entry and makes it again; whoever sees this error could not.
+    The scheduler drops the entry and computes it again; the error is raised only if that is not possible.
     """
 
     def __init__(self, kind: str, key: str, file: str, folder: str) -> None:
@@ -163,15 +163,15 @@ class DamagedEntry(StoreError):
         self._args = (kind, key, file, folder)
 
     def __reduce__(self) -> tuple[type[DamagedEntry], tuple[str, str, str, str]]:
-        # Errors cross process borders; the default would call __init__ with the message alone.
+        # Errors cross process boundaries; the default would call __init__ with the message alone.
         return type(self), self._args
 
 
 class JobCrashed(EdgeAuditError):
-    """A job ended its worker process (a crash in native code, or killed), or went over a limit of time or memory.
+    """The worker process of a job crashed (in native code, or killed), or exceeded a limit of time or memory.
 
-    retries: how many more attempts it is worth: 0 beyond a limit, 1 for a crash, which may be due to what ran beside
-    it, more where somebody killed the process.
+    retries: how many more attempts are made: 0 beyond a limit, 1 for a crash, which concurrent jobs may have caused, more
+    if the process was killed from outside.
     """
 
     def __init__(self, message: str, retries: int = 0) -> None:
@@ -179,7 +179,7 @@ class JobCrashed(EdgeAuditError):
         self.retries = retries
 
     def __reduce__(self) -> tuple[type[JobCrashed], tuple[str, int]]:
-        # Errors cross process borders; the default would call __init__ with the message alone.
+        # Errors cross process boundaries; the default would call __init__ with the message alone.
         return type(self), (str(self), self.retries)
 
 
@@ -193,7 +193,7 @@ def pip_line(extra: str, distribution: str = "edgeaudit") -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The question ` Did you mean 'x'?` for an unknown name in a message, or nothing where no known one is alike.
+    """The question ` Did you mean 'x'?` for an unknown name in a message, or "" if no known name is similar.
 
     Examples:
         >>> did_you_mean("litert-int9", ["litert-int8", "onnx-int8-static"])
@@ -205,10 +205,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 @contextmanager
 def toolchain_errors(step: str) -> Iterator[None]:
-    """Turn whatever a toolchain raises inside the block into a `ToolchainError` that names `step`.
+    """Turn any exception of a toolchain inside the block into a `ToolchainError` that names `step`.
 
-    Converters raise anything from ValueError to C++ exceptions of their own classes, so this is the one
-    place outside the command line's edge where `Exception` is caught.
+    Converters raise anything from ValueError to their own C++ exceptions, so this is the one place outside
+    the command line where `Exception` is caught.
     """
     try:
         yield
@@ -235,6 +235,6 @@ def store_errors(where: str) -> Iterator[None]:
     except OSError as exc:
         if exc.errno == errno.ENOSPC:
             raise StoreError(
-                f"{where}: the disk is full; finished work is kept, free some space and run again"
+                f"{where}: the disk is full. Finished work is kept; free some space and run again"
             ) from exc
         raise StoreError(f"{where}: {exc.strerror or exc}") from exc

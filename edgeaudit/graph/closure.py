@@ -1,14 +1,14 @@
 """The source closure of code: every module that it can import, ours, the user's or a plugin's, found without importing.
 
-A job's key holds the digest of the closure of the code that does its work, so that changed code never meets an old
-result, and no list of modules is kept anywhere. Imports are read from the syntax tree, those inside functions too,
-since they run when the function does. Left out are imports under `if TYPE_CHECKING:`, which never run, and names that
-are only known at run time: a registry's table of "module:Class" is a border that the closure does not cross, so a job
-names the plugins that it uses itself (`Job.code`).
+A job's key contains the digest of the closure of the code that it runs, so that changed code never reuses an old
+result, and no list of modules has to be maintained. Imports are read from the syntax tree, those inside functions too,
+since they run when the function does. Imports under `if TYPE_CHECKING:` never run and are left out. Names that are
+only known at run time are left out, too: the closure does not follow a registry's table of "module:Class", so a job
+lists the modules of the plugins that it uses (`Job.code`).
 
-Followed are edgeaudit, the packages of the modules that one starts from, and whatever is not installed into
-site-packages: modules beside audit.yaml, editable installs, folders of PYTHONPATH. Of other packages the closure has
-the names, and a key their versions. The engine (`edgeaudit.graph`) is no part of it: it moves results, computes none.
+Followed are edgeaudit, the packages of the root modules, and whatever is not installed into
+site-packages: modules beside audit.yaml, editable installs, folders of PYTHONPATH. For other packages the closure
+has the names, and a key their versions. The engine (`edgeaudit.graph`) is left out: it moves results and computes none.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Closure:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over module names and the bytes of their files; where the files lie does not matter."""
+        """SHA-256 over module names and the bytes of their files; independent of the files' locations."""
         total = hashlib.sha256()
         for name, path in self.files:
             total.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
@@ -55,20 +55,20 @@ class Closure:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _Cached:
     closure: Closure
     states: tuple[tuple[Path, tuple[int, int]], ...]
 
 
-_kept: dict[tuple[tuple[str, ...], ...], _Kept] = {}
-"""A cache, whose entries are checked against the files when they are used."""
+_cache: dict[tuple[tuple[str, ...], ...], _Cached] = {}
+"""A cache; its entries are checked against the files on use."""
 
 
 def closure(roots: Iterable[str]) -> Closure:
     """The closure of the modules called `roots`.
 
-    Raises `RecipeError` where one of the roots cannot be found. Of what they import, what is missing is left out: an
-    optional import of something that is not installed is no part of what runs.
+    Raises `RecipeError` where one of the roots cannot be found. Missing modules further down are left out: an
+    optional import of a package that is not installed does not run.
     """
     names = sorted(set(roots))
     followed = frozenset({_OWN, *(name.partition(".")[0] for name in names)})
@@ -109,19 +109,19 @@ def _require_found(name: str) -> None:
 
 
 def current_closure(roots: Iterable[str]) -> Closure:
-    """The closure of the modules; found again only where one of its files has changed: a notebook runs for long."""
+    """The closure of the modules, cached until one of its files changes, since a notebook may run for days."""
     names = tuple(sorted(set(roots)))
     # Two audits of one process may have modules of the same name in different folders.
     known = (names, (str(Path.cwd()), *sys.path))
-    kept = _kept.get(known)
-    if kept is None or any(_state(path) != state for path, state in kept.states):
-        found = closure(names)
-        kept = _kept[known] = _Kept(found, tuple((path, _state(path)) for _, path in found.files))
-    return kept.closure
+    cached = _cache.get(known)
+    if cached is None or any(_state(path) != state for path, state in cached.states):
+        current = closure(names)
+        cached = _cache[known] = _Cached(current, tuple((path, _state(path)) for _, path in current.files))
+    return cached.closure
 
 
 def module_file(name: str) -> Path | None:
-    """The file that a module would be loaded from; None where it is not found, or is a folder without `__init__`.
+    """The file that a module would be loaded from; None for a missing module or a folder without `__init__`.
 
     Nothing is imported, which `importlib.util.find_spec` does with the packages above a module.
     """
@@ -133,40 +133,40 @@ def module_file(name: str) -> Path | None:
         return _origin(spec)
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
     for index, part in enumerate(rest):
-        found = _file_in(folders, part)
-        if found is None:
+        path = _file_in(folders, part)
+        if path is None:
             folders = [folder / part for folder in folders if (folder / part).is_dir()]  # a namespace package
             if not folders:
-                return _origin(_spec(name, spec.submodule_search_locations))  # as an editable install maps it
+                return _origin(_spec(name, spec.submodule_search_locations))  # an editable install may map it
         elif index == len(rest) - 1:
-            return found
+            return path
         else:
-            folders = [found.parent] if found.stem == "__init__" else []
+            folders = [path.parent] if path.stem == "__init__" else []
     return None
 
 
 def distribution_versions(packages: Iterable[str]) -> dict[str, str | None]:
-    """Distribution -> version for top-level names of packages; name -> None for what is not installed."""
-    found: dict[str, str | None] = {}
+    """Distribution -> version for top-level package names; name -> None for packages that are not installed."""
+    versions: dict[str, str | None] = {}
     for name in packages:
         distributions = _distributions(name)
-        found |= {one: metadata.version(one) for one in distributions} if distributions else {name: None}
-    return dict(sorted(found.items()))
+        versions |= {full: metadata.version(full) for full in distributions} if distributions else {name: None}
+    return dict(sorted(versions.items()))
 
 
 def installed_state() -> tuple[int, ...]:
-    """When packages were last installed or removed, as far as the folders' times tell: ns since the epoch."""
+    """When packages were last installed or removed, from the folders' mtimes: ns since the epoch."""
     return tuple(_state(folder)[0] for folder in _installed_folders())
 
 
 def _spec(name: str, path: Iterable[str] | None) -> ModuleSpec | None:
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)
-        with suppress(KeyError):  # namespace packages below others look their parents up in sys.modules
+        with suppress(KeyError):  # nested namespace packages look up their parents in sys.modules
             spec = find(name, None if path is None else list(path)) if find is not None else None
             if spec is not None:
-                found: ModuleSpec = spec
-                return found
+                module_spec: ModuleSpec = spec
+                return module_spec
     return None
 
 
@@ -183,12 +183,12 @@ def _file_in(folders: Iterable[Path], name: str) -> Path | None:
 
 
 def _is_installed(top: str) -> bool:
-    """Whether a top-level module is of another package: in site-packages, or missing."""
+    """Whether a top-level module belongs to another package: it is in site-packages, or missing."""
     spec = _spec(top, None)
     if spec is None:
         return True
-    places = [spec.origin] if spec.has_location and spec.origin else list(spec.submodule_search_locations or ())
-    return any(folder in Path(place).resolve().parents for place in places for folder in _installed_folders())
+    locations = [spec.origin] if spec.has_location and spec.origin else list(spec.submodule_search_locations or ())
+    return any(folder in Path(location).resolve().parents for location in locations for folder in _installed_folders())
 
 
 def _installed_folders() -> tuple[Path, ...]:
@@ -197,8 +197,8 @@ def _installed_folders() -> tuple[Path, ...]:
 
 @cache
 def _resolved(*entries: str) -> tuple[Path, ...]:
-    found = {Path(entry).resolve() for entry in entries if entry.endswith(("site-packages", "dist-packages"))}
-    return tuple(sorted(found))
+    folders = {Path(entry).resolve() for entry in entries if entry.endswith(("site-packages", "dist-packages"))}
+    return tuple(sorted(folders))
 
 
 def _parents(name: str) -> Iterator[str]:
@@ -220,7 +220,7 @@ def _imports(path: Path, name: str, mtime_ns: int, size: int) -> tuple[str, ...]
     """Names of the modules that a file may import; names imported from a package may be modules or not."""
     try:
         tree = ast.parse(path.read_bytes(), filename=str(path))
-    except (SyntaxError, ValueError):  # whoever imports it gets the error that says where
+    except (SyntaxError, ValueError):  # importing the module reports the error with its position
         return ()
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     return tuple(sorted(set(_imported(tree, package))))
@@ -258,7 +258,7 @@ def _absolute(node: ast.ImportFrom, package: str) -> str:
 
 
 def _import_module(node: ast.Call) -> Iterator[str]:
-    """`import_module("torch")`: the name is in the text, so the import is as plain as any."""
+    """`import_module("torch")`: the name is a literal, so it counts as an import."""
     function = node.func
     called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
     if called == "import_module" and node.args and isinstance(node.args[0], ast.Constant):

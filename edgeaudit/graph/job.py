@@ -1,4 +1,4 @@
-"""A job: one piece of work, a frozen dataclass whose fields are all that its output depends on.
+"""A job: one unit of work, a frozen dataclass whose fields are everything its output depends on.
 
 A stage is a subclass, in a file of its own under edgeaudit/stages/::
 
@@ -6,15 +6,15 @@ A stage is a subclass, in a file of its own under edgeaudit/stages/::
     class Query(Job[QueryResult]):
         kind: ClassVar[str] = "query"
         result: ClassVar[type[QueryResult]] = QueryResult
-        artifact: ArtifactJob          # a job as a field is an input; its key enters this one's
+        artifact: ArtifactJob          # a field that is a job is an input; its key is part of this key
         runtime: RuntimeUse
-        format: str = unkeyed("")      # for people; no part of the key
+        format: str = unkeyed("")      # for display; not part of the key
 
         def run(self, context: Context) -> QueryResult: ...
 
 The key is SHA-256 over canonical JSON of the fields, the digest of the source closure of the code that runs
-(`edgeaudit.graph.closure`) and the versions of the packages that this code imports. So nothing has to be listed by
-hand, and a changed setting, file, toolchain or line of code never meets an old result.
+(`edgeaudit.graph.closure`) and the versions of the packages that this code imports. No module is listed by
+hand, and a changed setting, file, toolchain or line of code never reuses an old result.
 """
 
 from __future__ import annotations
@@ -40,27 +40,27 @@ if TYPE_CHECKING:
 __all__ = ["Context", "Cost", "Job", "Outcome", "Ref", "Result", "canonical", "content_key", "unkeyed"]
 
 _LAYOUT = 2
-"""Of entries and keys; raised where the engine writes or names them otherwise."""
+"""Version of entries and keys; increased when the engine changes their layout."""
 
 _UNKEYED = "unkeyed"
 
 
 class Ref(NamedTuple):
-    """What a job is called in the store."""
+    """A job's identity in the store."""
 
     kind: str
     key: str
 
 
 class Result(Protocol):
-    """What a job makes: it alone knows which files it is kept in."""
+    """A job's output. Only this type knows the files that it is stored in."""
 
     def save(self, folder: Path) -> None:
-        """Write it into the entry's folder. What `run` wrote there already may stay as it is."""
+        """Write the result into the entry's folder, which may already contain files that `run` wrote."""
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read it back. Large arrays are memory-mapped."""
+        """Read a result. Large arrays are memory-mapped."""
 
 
 R = TypeVar("R", bound=Result)
@@ -68,16 +68,16 @@ R_co = TypeVar("R_co", bound=Result, covariant=True)
 
 
 def unkeyed(default: Any = MISSING) -> Any:
-    """A field that no output depends on: a label, a path whose content another field tells. No part of the key."""
+    """A field that is not part of the key: a label, or a path whose content another field identifies."""
     return field(default=default, metadata={_UNKEYED: True})
 
 
 @dataclass(frozen=True)
 class Cost:
-    """How long a job takes, for the estimate of `edgeaudit plan`.
+    """The expected duration of a job, for the estimate of `edgeaudit plan`.
 
-    group: jobs of one group take the same time, so that those that ran tell about the others. JSON values.
-    seconds: a first guess, where none of the group ran. trainings: beside that, so many trainings of the recipe.
+    group: jobs of one group take the same time, so that finished ones predict the others. JSON values.
+    seconds: a first guess, used until a job of the group has run. trainings: plus the time of this many trainings.
     """
 
     group: tuple[Any, ...] = ()
@@ -86,7 +86,7 @@ class Cost:
 
 
 class Job(ABC, Generic[R_co]):
-    """See the module. Subclasses are `@dataclass(frozen=True, eq=False, kw_only=True)`: a job is known by its key."""
+    """See the module. Subclasses are `@dataclass(frozen=True, eq=False, kw_only=True)`; the key identifies a job."""
 
     kind: ClassVar[str]
     result: ClassVar[type[Any]]
@@ -97,7 +97,7 @@ class Job(ABC, Generic[R_co]):
 
     @property
     def label(self) -> str:
-        """For people."""
+        """For progress displays and messages."""
         return self.kind
 
     @property
@@ -107,15 +107,15 @@ class Job(ABC, Generic[R_co]):
 
     @property
     def exclusive(self) -> bool:
-        """Whether no other job may run beside this one, since it measures the machine; it runs after all others."""
+        """Whether the job must run alone, since it measures the machine. Exclusive jobs run after all others."""
         return False
 
     def code(self) -> tuple[str, ...]:
-        """Modules of the plugins that this job runs, ours and others', beside the stage's own module."""
+        """Modules of the plugins that this job runs, in addition to the stage's own module."""
         return ()
 
     def packages(self) -> tuple[str, ...]:
-        """Distributions whose versions decide the output, beside those that the code imports by name."""
+        """Distributions whose versions affect the output, in addition to those that the code imports by name."""
         return ()
 
     def cost(self) -> Cost:
@@ -133,31 +133,31 @@ class Job(ABC, Generic[R_co]):
         return content_key(self.kind, self.about())
 
     def about(self) -> dict[str, Any]:
-        """What the key is made of: inputs, code and versions, as JSON has them."""
-        found = self.closure()
+        """The contents of the key: inputs, code digest and package versions, as JSON values."""
+        closure = self.closure()
         return {
-            "inputs": canonical({one.name: getattr(self, one.name) for one in _keyed(self)}),
-            "code": found.digest,
-            "versions": _versions(found.packages, tuple(sorted(set(self.packages()))), installed_state()),
+            "inputs": canonical({field_.name: getattr(self, field_.name) for field_ in _keyed(self)}),
+            "code": closure.digest,
+            "versions": _versions(closure.packages, tuple(sorted(set(self.packages()))), installed_state()),
         }
 
     def closure(self) -> Closure:
-        """The source closure of the code that does the work."""
+        """The source closure of the code that runs."""
         return current_closure((type(self).__module__, *self.code()))
 
     def reads(self) -> Iterable[Job[Any]]:
-        """The jobs that have to be done before this one: those among the fields, wherever in a field they are."""
-        return (job for one in fields(self) for job in _jobs_in(getattr(self, one.name)))  # type: ignore[arg-type]
+        """The jobs that must finish before this one: all jobs in the fields, nested ones included."""
+        return (job for field_ in fields(self) for job in _jobs_in(getattr(self, field_.name)))  # type: ignore[arg-type]
 
     @cached_property
     def needs(self) -> tuple[Job[Any], ...]:
-        """What `reads` gives, each once."""
+        """The jobs of `reads`, without duplicates."""
         return tuple({job.ref: job for job in self.reads()}.values())
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job. error is None where it succeeded. rss: the worker's peak resident bytes so far."""
+    """The outcome of a job. error: None if it succeeded. rss: the worker's peak resident bytes so far."""
 
     ref: Ref
     seconds: float
@@ -167,19 +167,19 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Context:
-    """What a running job has: the store to read from, an empty folder to fill, its own key."""
+    """Passed to a running job: the store to read from, an empty folder to fill, and the job's key."""
 
     store: Store
     draft: Path
     key: str = ""
 
     def read(self, job: Job[R]) -> R:
-        """What another job made; its files are checked against their digests."""
+        """The result of another job; its files are checked against their digests."""
         return self.store.read(job)
 
 
 def content_key(kind: str, about: Mapping[str, Any]) -> str:
-    """40 hex digits of SHA-256 over canonical JSON. Raises TypeError for what JSON cannot say exactly."""
+    """40 hex digits of SHA-256 over canonical JSON. Raises TypeError for values that JSON cannot represent exactly."""
     text = json.dumps(
         {"layout": _LAYOUT, "kind": kind, **about}, sort_keys=True, separators=(",", ":"), allow_nan=False
     )
@@ -187,9 +187,9 @@ def content_key(kind: str, about: Mapping[str, Any]) -> str:
 
 
 def canonical(value: Any) -> Any:
-    """A value as JSON has it, the same for equal values.
+    """Convert a value to JSON values, identical for equal values.
 
-    A job stands for its reference, a dataclass for its keyed fields, a tuple for a list, a path for its text. Raises
+    A job becomes its reference, a dataclass its keyed fields, a tuple a list, a path its text. Raises
     TypeError for any other type, and for numbers that are not finite.
     """
     if isinstance(value, Job):
@@ -197,43 +197,43 @@ def canonical(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", by_alias=True)
     if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: canonical(getattr(value, one.name)) for one in _keyed(value)}
+        return {item.name: canonical(getattr(value, item.name)) for item in _keyed(value)}
     if isinstance(value, Mapping):
-        return {_name(name): canonical(one) for name, one in value.items()}
+        return {_name(name): canonical(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [canonical(one) for one in value]
+        return [canonical(item) for item in value]
     return _scalar(value)
 
 
 def _name(name: object) -> str:
     if not isinstance(name, str):
-        raise TypeError(f"names in a key are text, not {name!r}")
+        raise TypeError(f"names in a key must be strings, not {name!r}")
     return name
 
 
 def _scalar(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
-        raise TypeError(f"{value} is no JSON number")
+        raise TypeError(f"{value} is not a JSON number")
     if value is None or isinstance(value, bool | int | str | float):
         return value
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f"a key cannot be made of a {type(value).__name__}")
+    raise TypeError(f"a key cannot contain a {type(value).__name__}")
 
 
 def _keyed(instance: Any) -> Iterator[Any]:
-    return (one for one in fields(instance) if not one.metadata.get(_UNKEYED))
+    return (field_ for field_ in fields(instance) if not field_.metadata.get(_UNKEYED))
 
 
 def _jobs_in(value: Any) -> Iterator[Job[Any]]:
     if isinstance(value, Job):
         yield value
     elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from _jobs_in(one)
+        for item in value.values():
+            yield from _jobs_in(item)
     elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _jobs_in(one)
+        for item in value:
+            yield from _jobs_in(item)
     elif is_dataclass(value) and not isinstance(value, type):
         for part in fields(value):
             yield from _jobs_in(getattr(value, part.name))

@@ -1,8 +1,8 @@
-"""Local worker processes: one thread each, toolchains imported once, ended with the main process.
+"""Local worker processes: one thread each, toolchains imported once, stopped with the main process.
 
-A worker that dies costs the job that it ran and nothing else. Workers are started as `python -c`, with the main
-process's import path: a script or notebook that runs an audit is not imported a second time, as it would be by
-multiprocessing's spawn, and needs no `if __name__ == "__main__":`.
+A worker that dies costs only the job that it was running. Workers are started as `python -c`, with the main
+process's import path: a script or notebook that runs an audit is not imported a second time, as
+multiprocessing's spawn would do, and needs no `if __name__ == "__main__":`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from edgeaudit.graph.store import Store
 __all__ = ["LocalProcesses"]
 
 _ENVIRONMENT = {
-    # Two torch threads under load can be 30x slower than one (spin-wait), so parallelism is processes alone.
+    # Two torch threads under load can be 30x slower than one (spin-wait), so all parallelism is in processes.
     **dict.fromkeys(
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "TFLITE_NUM_THREADS"), "1"
     ),
@@ -40,20 +40,20 @@ _ENVIRONMENT = {
     "TF_ENABLE_ONEDNN_OPTS": "0",
     "LITERT_TORCH_SHOW_PROGRESS": "n",
     "TQDM_DISABLE": "1",
-    "CUDA_VISIBLE_DEVICES": "",  # a model trained on a GPU would not be a function of (records, seed, recipe) alone
+    "CUDA_VISIBLE_DEVICES": "",  # a model trained on a GPU depends on more than (records, seed, recipe)
 }
 _START = "import sys; sys.path[:] = {path!r}; from edgeaudit.graph.worker import serve; serve({arguments})"
 _POLL = 0.5
-"""Seconds between two looks at what limited jobs take."""
+"""Seconds between two checks of job limits."""
 _LINES = 6
-"""Of a dead worker's log, in the error."""
+"""Lines of a dead worker's log in the error."""
 _CRASH_RETRIES = 1
 _KILL_RETRIES = 10
-"""Of a job whose process somebody killed: that says nothing of the job."""
+"""For a job whose process was killed from outside, which says nothing about the job."""
 _OOM_COUNTERS = ("/proc/vmstat", "/sys/fs/cgroup/memory.events")
 """Files with a line `oom_kill <count>`: of the machine, and of the container."""
 _GRACE = 5.0
-"""Seconds that a worker has to end by itself."""
+"""Seconds that a worker has to exit by itself."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class _Task:
 
 
 class _Worker:
-    """A process and what it is doing."""
+    """A worker process and its current job."""
 
     def __init__(self, store: Store, isolation: str, import_path: Path | None) -> None:
         self.isolation = isolation
@@ -84,20 +84,20 @@ class _Worker:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **_ENVIRONMENT},
                 pass_fds=(theirs.fileno(), life),
-                process_group=0,  # Ctrl-C reaches the main process, which ends its workers
+                process_group=0,  # Ctrl-C reaches the main process, which stops its workers
             )
         theirs.close()
         os.close(life)
         self.connection: Connection = ours
 
     def give(self, job: AnyJob) -> None:
-        """Send a job. A worker that died while it was idle is found out when its answer is read."""
+        """Send a job. The death of an idle worker is noticed when its answer is read."""
         self.task = _Task(job, time.monotonic(), self._log_size(), _oom_kills())
         with suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(job)
 
     def outcome(self) -> Outcome:
-        """What became of its job; a `JobCrashed` where the process ended in place of an answer."""
+        """The outcome of the job; a `JobCrashed` if the process exited without an answer."""
         task = self._taken()
         try:
             outcome: Outcome = self.connection.recv()
@@ -116,19 +116,19 @@ class _Worker:
             self.process.wait(_GRACE)
         self.end()
         code = self.process.returncode
-        message = f"'{task.job.label}' ended its worker process with {_described(code)}"
+        message = f"the worker process of '{task.job.label}' exited with {_described(code)}"
         retries = _CRASH_RETRIES
         if code in {-signal.SIGKILL, -signal.SIGTERM}:
             if _oom_kills() > task.oom_kills:
                 message += ", out of memory: try --workers 1, or a machine with more memory"
             else:
-                message += ", which was sent from outside"
+                message += " from another process"
                 retries = _KILL_RETRIES
-        message = f"{message}. {self._last_lines(task)}The whole log is {self._log}"
+        message = f"{message}. {self._last_lines(task)}The full log is {self._log}"
         return Outcome(task.job.ref, time.monotonic() - task.started, JobCrashed(message, retries))
 
     def over(self, limits: Limits) -> str | None:
-        """What its job takes too much of."""
+        """Which limit the job exceeds, as part of a sentence; None for none."""
         if self.task is None:
             return None
         seconds = time.monotonic() - self.task.started
@@ -139,23 +139,23 @@ class _Worker:
         return None
 
     def stop(self, reason: str) -> Outcome:
-        """End the process in the midst of its job."""
+        """Stop the process while its job is running."""
         task = self._taken()
         self.end()
-        message = f"'{task.job.label}' {reason} and was ended. {self._last_lines(task)}The whole log is {self._log}"
+        message = f"'{task.job.label}' {reason} and was stopped. {self._last_lines(task)}The full log is {self._log}"
         return Outcome(task.job.ref, time.monotonic() - task.started, JobCrashed(message))
 
     def end(self) -> None:
-        """End the process, and what it started in its group."""
+        """Stop the process."""
         self.connection.close()
         with suppress(OSError):
             os.close(self._lifeline)
         if self.process.poll() is None and self.task is None:
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(_GRACE)
-        for one in (signal.SIGTERM, signal.SIGKILL):
+        for signal_ in (signal.SIGTERM, signal.SIGKILL):
             if self.process.poll() is None:
-                self.process.send_signal(one)
+                self.process.send_signal(signal_)
                 with suppress(subprocess.TimeoutExpired):
                     self.process.wait(_GRACE)
         if self._log_size() == 0:
@@ -168,23 +168,23 @@ class _Worker:
             return 0
 
     def _last_lines(self, task: _Task) -> str:
-        """The last lines that it printed during the job, as a sentence."""
+        """The last lines that the job printed, as a sentence."""
         try:
             with self._log.open("rb") as file:
                 file.seek(task.log_size)
                 text = file.read().decode(errors="replace")
         except OSError:
             return ""
-        lines = _telling([line.strip() for line in text.splitlines() if line.strip()])
-        return f"It printed last: {' | '.join(lines)}. " if lines else ""
+        lines = _relevant([line.strip() for line in text.splitlines() if line.strip()])
+        return f"Last output: {' | '.join(lines)}. " if lines else ""
 
 
 class LocalProcesses(Executor):
-    """`workers` jobs at a time in processes of this machine.
+    """Runs `workers` jobs at a time in processes of this machine.
 
     A job runs in a process of its isolation group (`Job.isolation`, see edgeaudit/host/isolation.py). Processes of a
-    group are started when its first job comes and wait for more, so with two groups there may be twice as many
-    processes as `workers`; that many run a job.
+    group are started with its first job and then wait for more, so that with two groups there may be twice as many
+    processes as `workers`; at most `workers` of them run a job.
     """
 
     spec: ClassVar[ExecutorSpec] = ExecutorSpec("local", "processes on this machine, one thread each")
@@ -198,7 +198,7 @@ class LocalProcesses(Executor):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the workers. A job in flight lands whole or not at all, so none is waited for."""
+        """Stop the workers without waiting for running jobs: entries are written atomically."""
         for worker in self._workers:
             if worker.task is not None:
                 worker.process.terminate()
@@ -236,13 +236,13 @@ class LocalProcesses(Executor):
         return self._workers[-1]
 
     def _ended(self) -> list[tuple[_Task, Outcome]]:
-        """Wait for the next jobs that end, by themselves or at a limit."""
+        """Wait until jobs end, by themselves or at a limit."""
         busy = {worker.connection: worker for worker in self._busy()}
         limited = self.limits != Limits()
         ready = wait(list(busy), timeout=_POLL if limited else None)
         ended: list[tuple[_Task, Outcome]] = []
         for connection in ready:
-            worker = busy[connection]  # type: ignore[index]  # `wait` gives back what it was given
+            worker = busy[connection]  # type: ignore[index]  # `wait` returns the connections it got
             task = worker.task
             outcome = worker.outcome()
             if task is not None:
@@ -266,8 +266,8 @@ class LocalProcesses(Executor):
             listener.skipped(blocked)
 
 
-def _telling(lines: list[str]) -> list[str]:
-    """The last lines; of a crash in native code those before it, and the Python frames that it happened in."""
+def _relevant(lines: list[str]) -> list[str]:
+    """The last lines; for a crash in native code, the lines before it and its Python frames."""
     fatal = next((index for index, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
     if fatal is None:
         return lines[-_LINES:]
@@ -287,7 +287,7 @@ def _described(code: int | None) -> str:
 
 
 def _oom_kills() -> int:
-    """Processes that were killed for want of memory, on this machine or in this container, since it began."""
+    """Number of processes killed by the out-of-memory killer since this machine or container started."""
     total = 0
     for path in _OOM_COUNTERS:
         with suppress(OSError):
@@ -302,7 +302,7 @@ def _resident(pid: int) -> int:
     total = 0
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
-        for one in (process, *process.children(recursive=True)):
+        for member in (process, *process.children(recursive=True)):
             with suppress(psutil.NoSuchProcess):
-                total += one.memory_info().rss
+                total += member.memory_info().rss
     return total

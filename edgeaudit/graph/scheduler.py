@@ -1,4 +1,4 @@
-"""Which job runs next: plan order, what it needs first, exclusive jobs alone and last, crashed ones once more alone."""
+"""The order of jobs: plan order after dependencies, exclusive jobs alone and last, crashed jobs once more alone."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from edgeaudit.graph.store import Store
 __all__ = ["Scheduler"]
 
 _MISREADS = 3
-"""How often one job may meet damage, each time in another entry, before it fails."""
+"""How many damaged entries one job may read before it fails."""
 
 
 class Scheduler:
-    """The state of one run. Jobs that the store already has are done from the start."""
+    """The state of one run. Jobs that the store already has count as finished."""
 
     def __init__(self, store: Store, jobs: Mapping[Ref, AnyJob]) -> None:
         self.result = RunResult()
@@ -36,7 +36,7 @@ class Scheduler:
 
     @property
     def unfinished(self) -> bool:
-        """Whether a job waits to be run."""
+        """Whether jobs are waiting to run."""
         return bool(self._pending)
 
     def _await(self, ref: Ref, job: AnyJob, missing: set[Ref]) -> None:
@@ -48,14 +48,14 @@ class Scheduler:
                 dependents.append(ref)
 
     def _alone(self, ref: Ref) -> bool:
-        """Whether nothing may run beside it: it measures the machine, or ended its process when it ran with others."""
+        """Whether the job must run alone: it measures the machine, or crashed when it ran beside others."""
         return self._pending[ref].exclusive or ref in self._crashes
 
     def take_ready(self, count: int, *, idle: bool) -> Iterator[AnyJob]:
         """Up to `count` jobs that can run now, in plan order.
 
-        idle: whether nothing runs. Then one job that has to be alone is given where there is no other that could run;
-        the loop waits for it before it asks again, so nothing runs beside it.
+        idle: whether no job is running. Only then, and only if no other job is ready, one job that must run alone is
+        returned; the caller waits for it before asking again.
         """
         self._ready.sort(key=lambda ref: (self._alone(ref), self._pending[ref].exclusive, self._order.get(ref, -1)))
         shared = sum(not self._alone(ref) for ref in self._ready)
@@ -64,10 +64,10 @@ class Scheduler:
             yield self._pending.pop(self._ready.pop(0))
 
     def repeat(self, job: AnyJob, outcome: Outcome) -> AnyJob | None:
-        """The job that is run again in place of giving up, and so no end of `job`; None where there is none.
+        """The job that runs again because of this outcome; `job` is then not finished. None if no job is repeated.
 
-        A job that ended its process is run again alone, as often as its error is worth; one beyond a limit is not. A
-        damaged entry of the store is dropped and made again, once, and whoever read it waits for that.
+        A crashed job runs again, alone, as often as its error allows; a job beyond a limit does not. A damaged entry
+        of the store is dropped and computed again, once, and the jobs that read it wait for that.
         """
         if isinstance(outcome.error, JobCrashed) and self._crashes.get(job.ref, 0) < outcome.error.retries:
             self._crashes[job.ref] = self._crashes.get(job.ref, 0) + 1
@@ -75,10 +75,10 @@ class Scheduler:
             self._ready.append(job.ref)
             return job
         if isinstance(outcome.error, DamagedEntry):
-            return self._make_again(job, outcome.error)
+            return self._recompute(job, outcome.error)
         return None
 
-    def _make_again(self, job: AnyJob, error: DamagedEntry) -> AnyJob | None:
+    def _recompute(self, job: AnyJob, error: DamagedEntry) -> AnyJob | None:
         ref = Ref(error.kind, error.key)
         maker = next((need for need in _upstream(job) if need.ref == ref), None)
         self._misread[job.ref] = self._misread.get(job.ref, 0) + 1
@@ -90,7 +90,7 @@ class Scheduler:
             self.result.damaged.append(error)
             self._add(maker)
             self._hold_back(ref)
-        # Else another job met the damage before this one: the entry is there again by now, or on its way.
+        # Else another job found the damage first: the entry has been computed again, or soon will be.
         missing = {ref} if not self._store.has(*ref) else set()
         self._await(job.ref, job, missing)
         if not missing:
@@ -98,14 +98,14 @@ class Scheduler:
         return maker
 
     def _hold_back(self, ref: Ref) -> None:
-        """Make the pending jobs that read an entry wait for it."""
+        """Let pending jobs that read an entry wait for it."""
         for other, job in self._pending.items():
             if any(need.ref == ref for need in job.needs):
                 self._await(other, job, self._missing[other] | {ref})
-        self._ready = [one for one in self._ready if not self._missing[one]]
+        self._ready = [candidate for candidate in self._ready if not self._missing[candidate]]
 
     def _add(self, job: AnyJob) -> None:
-        """Make a job run that was done, with what it needs and the store lacks."""
+        """Schedule a finished job again, with those of its dependencies that the store lacks."""
         missing = set()
         for need in job.needs:
             if need.ref in self._pending or not self._store.has(*need.ref):
@@ -117,7 +117,7 @@ class Scheduler:
             self._ready.append(job.ref)
 
     def finish(self, job: AnyJob, outcome: Outcome) -> list[AnyJob]:
-        """Record an outcome; returns the jobs that can now never run."""
+        """Record an outcome; returns the jobs that can no longer run."""
         self.result.executed += 1
         self.result.worker_peak_bytes = max(self.result.worker_peak_bytes, outcome.rss)
         if outcome.error is None:
@@ -132,7 +132,7 @@ class Scheduler:
         return self._block(job.ref, job.ref) + self._abandon(job.ref)
 
     def _block(self, failed: Ref, cause: Ref) -> list[AnyJob]:
-        """Drop every job that needs the failed one."""
+        """Drop every job that depends on the failed one."""
         blocked: list[AnyJob] = []
         for dependent in self._dependents.get(failed, []):
             job = self._pending.pop(dependent, None)
@@ -142,7 +142,7 @@ class Scheduler:
         return blocked
 
     def _abandon(self, cause: Ref) -> list[AnyJob]:
-        """Drop jobs whose every use was dropped: a format that failed on the target needs no shadows."""
+        """Drop jobs all of whose dependents were dropped: a format that failed on the target needs no shadows."""
         abandoned: list[AnyJob] = []
         for ref in reversed(list(self._pending)):
             dependents = self._dependents.get(ref, [])
@@ -154,7 +154,7 @@ class Scheduler:
 
 
 def _upstream(job: AnyJob) -> Iterator[AnyJob]:
-    """All that a job needs, directly or not, nearest first."""
+    """All direct and indirect dependencies of a job, nearest first."""
     queue, seen = list(job.needs), set[Ref]()
     while queue:
         need = queue.pop(0)

@@ -1,16 +1,16 @@
-"""The content-addressed store: a job's key is the hash of all it depends on, its output a folder that lands whole.
+"""The content-addressed store: a job's key is the hash of all its dependencies; its output folder appears atomically.
 
 ::
 
-    <root>/edgeaudit-store.json     marks the folder as a store; without it nothing in a folder is ever removed
+    <root>/edgeaudit-store.json     marks the folder as a store; nothing in a folder without it is ever removed
     <root>/<kind>/<40 hex>/         an entry: the files of one finished job, and entry.json with their digests
     <root>/.tmp/                    drafts, each named after its writer: host, process, start
-    <root>/.partial/                parts of entries that cost too much to be done twice
-    <root>/.devices/                what was asked of devices, and their locks
-    <root>/logs/                    what workers and toolchains printed
+    <root>/.partial/                parts of unfinished entries that are too expensive to compute twice
+    <root>/.devices/                query logs and locks of devices
+    <root>/logs/                    output of workers and toolchains
 
-Several processes, containers and hosts may share one store on a shared folder: drafts land by one atomic rename, and a
-draft of another host is left alone. It holds private records, so that its folder is readable by its owner alone.
+Several processes, containers and hosts may share one store on a shared folder: a draft becomes an entry by one atomic
+rename, and drafts of other hosts are left alone. The store holds private records, so that only its owner can read it.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ _ABOUT = "entry.json"
 _KIND = re.compile(r"[a-z][a-z0-9-]*")
 _KEY = re.compile(r"[0-9a-f]{40}")
 _FOREIGN_DRAFT = 7 * 86_400
-"""Seconds after which another host's draft is taken for abandoned."""
+"""Seconds after which another host's draft counts as abandoned."""
 _OLD_LOG = 30 * 86_400
-"""Seconds after which what a worker printed is removed."""
+"""Seconds after which the log of a worker is removed."""
 
 
 @dataclass(frozen=True)
@@ -59,26 +59,26 @@ class Entry:
     def about(self) -> dict[str, Any]:
         """{kind, key, label, inputs, code, versions, seconds, files}; raises `DamagedEntry`."""
         try:
-            found: dict[str, Any] = json.loads((self.folder / _ABOUT).read_text(encoding="utf-8"))
-            digest = found.pop("digest")
+            about: dict[str, Any] = json.loads((self.folder / _ABOUT).read_text(encoding="utf-8"))
+            digest = about.pop("digest")
         except (OSError, ValueError, KeyError, AttributeError) as exc:
             raise DamagedEntry(*self.ref, _ABOUT, str(self.folder)) from exc
-        if digest != _digest_of(found):
+        if digest != _digest_of(about):
             raise DamagedEntry(*self.ref, _ABOUT, str(self.folder))
-        return found
+        return about
 
 
 class Store:
     """A folder of entries; see the module.
 
-    Writers fill a folder under <root>/.tmp and rename it into place, so an entry exists whole or not at all, also
-    when the writer is killed. Two writers of the same key do the same work; the first rename wins.
+    Writers fill a folder under <root>/.tmp and rename it into place, so an entry is complete or absent, even if
+    the writer is killed. Two writers of the same key do the same work; the first rename wins.
     """
 
     def __init__(self, root: Path) -> None:
-        """Open the store, making it where the folder is missing or empty. Raises `StoreError` for any other folder."""
+        """Open the store, or create it in a missing or empty folder. Raises `StoreError` for any other folder."""
         self.root = root
-        # What was checked in this process: size and mtime of an entry's files stand for their content from then on.
+        # Entries checked by this process; from then on, size and mtime of the files stand for their content.
         self._checked: dict[Ref, tuple[tuple[str, int, int], ...]] = {}
         with store_errors(f"the store {root}"):
             if not (root / MARKER).is_file():
@@ -88,31 +88,31 @@ class Store:
     def _make(self) -> None:
         new = not self.root.exists()
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Another process may be making it at this moment, and writes the marker first.
+        # Another process may be creating the store at this moment; it writes the marker first.
         other = [path for path in self.root.iterdir() if not path.name.startswith((f".{MARKER}", MARKER))]
         if not new and other and not (self.root / MARKER).is_file():
             raise StoreError(
-                f"{self.root} is no store of edgeaudit: it is not empty and has no {MARKER}. Name another folder with "
-                "--store; a store of an earlier version is of no more use, remove it yourself"
+                f"{self.root} is not an edgeaudit store: it is not empty and has no {MARKER}. Choose another folder "
+                "with --store; a store of an earlier version cannot be used and may be removed"
             )
         self.root.chmod(0o700)
-        about = {"what": "a store of edgeaudit: finished work, with private records", "layout": 2}
+        about = {"what": "an edgeaudit store: finished work, with private records", "layout": 2}
         _write_whole(self.root / MARKER, json.dumps(about, indent=1) + "\n")
         _write_whole(self.root / ".gitignore", "# private records and models\n*\n")
 
     def folder(self, kind: str, key: str) -> Path:
-        """Where the entry is or will be."""
+        """Path of the entry, whether or not it exists."""
         return self.root / kind / key
 
     def has(self, kind: str, key: str) -> bool:
-        """Whether the job is done."""
+        """Whether the job is finished."""
         folder = self.folder(kind, key)
         return (folder / _ABOUT).is_file() and not folder.is_symlink()
 
     def entry(self, kind: str, key: str) -> Entry:
-        """A finished entry whose files are those that were written.
+        """A finished entry, with verified files.
 
-        Raises `DamagedEntry` where it, or one of its files, is missing or has other bytes.
+        Raises `DamagedEntry` if the entry or one of its files is missing or changed.
         """
         if not self.has(kind, key):
             raise DamagedEntry(kind, key, _ABOUT, str(self.folder(kind, key)))
@@ -121,23 +121,23 @@ class Store:
         return entry
 
     def entry_seconds(self, kind: str, key: str) -> float:
-        """How long a finished job took; 0 where its description is damaged. Its files are not checked."""
+        """Duration of a finished job; 0 if its description is damaged. Its files are not checked."""
         try:
             return float(Entry(Ref(kind, key), self.folder(kind, key)).about["seconds"])
         except DamagedEntry:
             return 0.0
 
     def read(self, job: Job[R]) -> R:
-        """What a finished job made; raises as `entry`."""
+        """The result of a finished job; raises as `entry`."""
         entry = self.entry(*job.ref)
         try:
-            made: R = job.result.load(entry.folder)
+            result: R = job.result.load(entry.folder)
         except FileNotFoundError as exc:
             raise DamagedEntry(*job.ref, Path(str(exc.filename)).name, str(entry.folder)) from exc
-        return made
+        return result
 
     def _verify(self, entry: Entry) -> None:
-        """Compare the digests of an entry's files; once in this process, as long as sizes and mtimes stay."""
+        """Compare the digests of an entry's files, once per process while sizes and mtimes stay the same."""
         now = _states(entry.folder)
         if self._checked.get(entry.ref) == now:
             return
@@ -146,7 +146,7 @@ class Store:
         self._checked[entry.ref] = now
 
     def verify(self) -> Iterator[DamagedEntry]:
-        """Check every file of every entry anew; yields what is damaged."""
+        """Check every file of every entry; yields the damaged ones."""
         for entry in self.entries():
             try:
                 damaged = _damaged(entry, _states(entry.folder))
@@ -158,7 +158,7 @@ class Store:
 
     @contextmanager
     def writing(self, kind: str, key: str) -> Iterator[Path]:
-        """An empty folder to fill; `finish` it inside the block. On any error it is removed."""
+        """An empty folder to fill; call `finish` inside the block. On any error the folder is removed."""
         draft = self._draft()
         with store_errors(f"the store {self.root}"):
             draft.mkdir()
@@ -172,8 +172,8 @@ class Store:
     def finish(self, draft: Path, about: Mapping[str, Any]) -> None:
         """Write the entry's description with the digests of its files, the last file of a draft."""
         with store_errors(f"the store {self.root}"):
-            found = {**about, "files": {name: _file_digest(draft / name) for name, _, _ in _states(draft)}}
-            text = json.dumps({**found, "digest": _digest_of(found)}, indent=1, sort_keys=True)
+            description = {**about, "files": {name: _file_digest(draft / name) for name, _, _ in _states(draft)}}
+            text = json.dumps({**description, "digest": _digest_of(description)}, indent=1, sort_keys=True)
             (draft / _ABOUT).write_text(text + "\n", encoding="utf-8")
 
     def _draft(self) -> Path:
@@ -187,11 +187,11 @@ class Store:
             try:
                 draft.rename(final)
             except OSError:
-                if not (final / _ABOUT).is_file():  # else: another writer was first, with the same content
+                if not (final / _ABOUT).is_file():  # otherwise another writer was first, with the same content
                     raise
 
     def drop(self, kind: str, key: str) -> None:
-        """Remove an entry, at once for whoever looks for it."""
+        """Remove an entry atomically."""
         aside = self._draft()
         with suppress(FileNotFoundError), store_errors(f"the store {self.root}"):
             self.folder(kind, key).rename(aside)
@@ -199,7 +199,7 @@ class Store:
         self._checked.pop(Ref(kind, key), None)
 
     def adopt(self, ref: Ref, content: Ref) -> None:
-        """Move an entry to a key that its content decides, where that is not taken."""
+        """Move an entry to a key derived from its content, unless that entry exists."""
         if self.has(*content):
             self.drop(*ref)
         else:
@@ -208,32 +208,31 @@ class Store:
             self._land(self.folder(*ref), self.folder(*content))
 
     def partial(self, kind: str, key: str) -> Path:
-        """A folder for parts of an entry that cost too much to be done twice; it stays until the entry is there."""
+        """A folder for parts of an entry that are too expensive to compute twice; kept until the entry exists."""
         folder = self.root / ".partial" / f"{kind}-{key}"
         with store_errors(f"the store {self.root}"):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def devices(self) -> Path:
-        """The folder with what was asked of devices, and the locks of those that are asked one at a time."""
+        """The folder with query logs of devices, and locks of devices that serve one job at a time."""
         folder = self.root / ".devices"
         with store_errors(f"the store {self.root}"):
             folder.mkdir(exist_ok=True)
         return folder
 
     def logs(self) -> Path:
-        """The folder with what workers printed."""
+        """The folder with the output of workers."""
         folder = self.root / "logs"
         with store_errors(f"the store {self.root}"):
             folder.mkdir(exist_ok=True)
         return folder
 
     def sweep(self) -> int:
-        """Remove drafts whose writer no longer lives, parts of entries that are there, and logs of a month ago.
+        """Remove drafts whose writer has ended, parts of entries that exist, and logs older than a month.
 
-        Returns how many drafts.
-
-        Whether a writer on another host lives cannot be known from here: its drafts go after seven days.
+        Returns the number of drafts. Whether a writer on another host is alive cannot be known from here: its drafts
+        are removed after seven days.
         """
         for folder in (self.root / ".partial").glob("*-*"):
             if self.has(*folder.name.rsplit("-", 1)):
@@ -249,7 +248,7 @@ class Store:
         return removed
 
     def entries(self) -> Iterator[Entry]:
-        """Every finished entry. Links, and whatever else lies in the folder, are passed over."""
+        """Every finished entry. Links and other files in the folder are skipped."""
         for kind in sorted(_folders(self.root)):
             if _KIND.fullmatch(kind.name):
                 for folder in sorted(_folders(kind)):
@@ -258,14 +257,14 @@ class Store:
 
     def usage(self) -> dict[str, tuple[int, int]]:
         """Kind -> (entries, bytes)."""
-        found: dict[str, tuple[int, int]] = {}
+        usage: dict[str, tuple[int, int]] = {}
         for entry in self.entries():
-            count, size = found.get(entry.ref.kind, (0, 0))
-            found[entry.ref.kind] = (count + 1, size + _bytes_in(entry.folder))
-        return found
+            count, size = usage.get(entry.ref.kind, (0, 0))
+            usage[entry.ref.kind] = (count + 1, size + _bytes_in(entry.folder))
+        return usage
 
     def clean(self, keep: set[Ref] | None = None) -> int:
-        """Remove every entry that is not in `keep`, and parts of entries; returns how many entries."""
+        """Remove every entry that is not in `keep`, and parts of entries; returns the number of entries."""
         removed = 0
         for entry in list(self.entries()):
             if keep is None or entry.ref not in keep:
@@ -276,17 +275,17 @@ class Store:
         return removed
 
     def purge(self) -> int:
-        """Remove all that the store has written: entries, drafts, parts, logs, the marker, and the emptied folder.
+        """Remove everything the store has written: entries, drafts, parts, logs, the marker, and the emptied folder.
 
-        Returns how many entries. Raises `StoreError` while a process of this host writes into it, and where something
-        is left that the store did not write. Whether a disk keeps what was removed is its own affair.
+        Returns the number of entries. Raises `StoreError` while a process of this host is writing, and if files remain
+        that the store did not write. Files are unlinked; the disk may still contain their blocks.
         """
         self.sweep()
         writers = [draft.name for draft in (self.root / ".tmp").iterdir()]
         if writers:
             raise StoreError(
-                f"the store {self.root} is being written to ({len(writers)} drafts, {writers[0]} first); end that "
-                "audit first. A draft of another host that was abandoned can be removed by hand"
+                f"the store {self.root} is in use ({len(writers)} drafts, {writers[0]} first); stop that audit "
+                "first. An abandoned draft of another host can be removed by hand"
             )
         removed = self.clean()
         with store_errors(f"the store {self.root}"):
@@ -301,7 +300,7 @@ class Store:
         left = sorted(path.name for path in self.root.iterdir())
         if left:
             raise StoreError(
-                f"{removed} entries were removed; {self.root} keeps what the store did not write: {left[0]}"
+                f"{removed} entries were removed; {self.root} still has files that the store did not write: {left[0]}"
                 + (f" and {len(left) - 1} more" if len(left) > 1 else "")
             )
         self.root.rmdir()
@@ -315,26 +314,26 @@ def _write_whole(path: Path, text: str) -> None:
 
 
 def _folders(root: Path) -> Iterator[Path]:
-    with os.scandir(root) as found:
-        yield from (Path(one.path) for one in found if one.is_dir(follow_symlinks=False))
+    with os.scandir(root) as entries:
+        yield from (Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
 
 
 def _states(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Name, size and mtime in ns of each file below an entry's folder but its description, sorted."""
-    found: list[tuple[str, int, int]] = []
+    """Name, size and mtime in ns of each file of an entry except its description, sorted."""
+    states: list[tuple[str, int, int]] = []
     for path in folder.rglob("*"):
         status = path.lstat()
         if stat.S_ISREG(status.st_mode) and path.name != _ABOUT:
-            found.append((path.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns))
-    return tuple(sorted(found))
+            states.append((path.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns))
+    return tuple(sorted(states))
 
 
 def _damaged(entry: Entry, states: tuple[tuple[str, int, int], ...]) -> str | None:
-    """The first file that is missing, too much or changed; raises `DamagedEntry` where the description is."""
+    """The first file that is missing, added or changed; raises `DamagedEntry` for a damaged description."""
     files: Mapping[str, str] = entry.about["files"]
-    found = {name for name, _, _ in states}
-    for name in sorted(found | set(files)):
-        if name not in found or name not in files or _file_digest(entry.folder / name) != files[name]:
+    present = {name for name, _, _ in states}
+    for name in sorted(present | set(files)):
+        if name not in present or name not in files or _file_digest(entry.folder / name) != files[name]:
             return name
     return None
 
@@ -354,25 +353,25 @@ def _bytes_in(folder: Path) -> int:
 
 @cache
 def _host() -> str:
-    """12 hex digits that name this host and, where there are containers, this one: process ids mean something in it."""
-    known = [platform.node()]
+    """12 hex digits that identify the scope of process ids: this host and boot, or this container."""
+    parts = [platform.node()]
     with suppress(OSError):
-        known.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
-        known.append(str(Path("/proc/self/ns/pid").readlink()))
-    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:12]
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
 def _writer(pid: int) -> str:
     """`<host>-<pid>-<started>`, in whole seconds since the epoch.
 
-    A number alone does not name a process: it is given again to others, and one that was killed keeps it until its
-    parent asks for it, which an init process that reaps nothing never does.
+    A process id alone does not identify a process: ids are reused, and a killed process keeps its id until its parent
+    reaps it, which some init processes never do.
     """
     return f"{_host()}-{pid}-{int(psutil.Process(pid).create_time())}"
 
 
 def _is_older(path: Path, seconds: float) -> bool:
-    """Whether nothing was written to it for so long; False where that cannot be known."""
+    """Whether the file was last modified longer ago; False if that is unknown."""
     try:
         return time.time() - path.lstat().st_mtime > seconds
     except OSError:
@@ -380,7 +379,7 @@ def _is_older(path: Path, seconds: float) -> bool:
 
 
 def _lives(draft: Path) -> bool:
-    """Whether the writer that a draft is named after is still at work, as far as can be known."""
+    """Whether the writer that a draft is named after is still running, as far as can be known."""
     host, _, rest = draft.name.partition("-")
     pid, _, rest = rest.partition("-")
     started = rest.partition("-")[0]
@@ -390,7 +389,7 @@ def _lives(draft: Path) -> bool:
         return not _is_older(draft, _FOREIGN_DRAFT)
     try:
         process = psutil.Process(int(pid))
-        # A second either way: the clock that starts are told by may be set while we run.
+        # Within two seconds: the system clock, from which start times are derived, may be adjusted.
         same = abs(process.create_time() - int(started)) < 2
         return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""The source closure: what is imported, how it is written, and what is no part of it."""
+"""The source closure: every import form, and what is left out."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def _own(*roots: str) -> set[str]:
         "async def f():\n    async with a:\n        import layers",
     ],
 )
-def test_a_sibling_is_in_it_however_it_is_imported(folder: Path, line: str) -> None:
+def test_a_sibling_module_is_in_the_closure_for_every_import_form(folder: Path, line: str) -> None:
     _write(folder, {"mine": line, "layers": "import deeper", "deeper": "", "unrelated": ""})
     assert _own("mine") == {"mine", "layers", "deeper"}
 
 
-def test_imports_for_type_checkers_never_run(folder: Path) -> None:
+def test_type_checking_imports_are_left_out(folder: Path) -> None:
     _write(folder, {"mine": "import typing\nif typing.TYPE_CHECKING:\n    import layers", "layers": ""})
     assert _own("mine") == {"mine"}
 
@@ -82,12 +82,12 @@ def test_folders_without_init_are_packages_too(folder: Path) -> None:
     assert _own("space.deep.mine") == {"space.deep.mine", "space.deep.other"}
 
 
-def test_circles_end(folder: Path) -> None:
+def test_circular_imports_terminate(folder: Path) -> None:
     _write(folder, {"one": "import two", "two": "import one"})
     assert _own("one") == _own("two") == {"one", "two"}
 
 
-def test_a_changed_byte_is_another_digest_and_a_moved_file_is_not(folder: Path, tmp_path_factory: object) -> None:
+def test_the_digest_depends_on_content_and_not_on_location(folder: Path, tmp_path_factory: object) -> None:
     _write(folder, {"mine": "import layers", "layers": "a = 1"})
     first = closure(["mine"]).digest
     _write(folder, {"layers": "a = 1  # a comment"})
@@ -103,7 +103,7 @@ def test_a_changed_byte_is_another_digest_and_a_moved_file_is_not(folder: Path, 
         sys.path.remove(str(folder / "deep"))
 
 
-def test_a_change_is_noticed_by_a_process_that_goes_on(folder: Path) -> None:
+def test_a_running_process_notices_a_change(folder: Path) -> None:
     _write(folder, {"mine": "import layers", "layers": "a = 1", "more": ""})
     first = current_closure(["mine"])
     assert current_closure(["mine"]) is first
@@ -123,7 +123,7 @@ def test_modules_of_one_name_in_two_folders_are_not_mistaken(tmp_path: Path, mon
     assert digests[0] != digests[1]
 
 
-def test_nothing_is_imported(folder: Path) -> None:
+def test_computing_a_closure_imports_nothing(folder: Path) -> None:
     _write(
         folder, {"pack/__init__": "raise SystemExit('imported')", "pack/mine": "import pack.other", "pack/other": ""}
     )
@@ -131,13 +131,13 @@ def test_nothing_is_imported(folder: Path) -> None:
     assert "pack" not in sys.modules
 
 
-def test_a_module_that_does_not_parse_is_kept_by_its_bytes(folder: Path) -> None:
+def test_an_unparsable_module_is_hashed(folder: Path) -> None:
     _write(folder, {"mine": "def ("})
     assert _own("mine") == {"mine"}
     assert closure(["mine"]).digest
 
 
-def test_other_packages_are_known_by_name_and_version(folder: Path) -> None:
+def test_other_packages_have_name_and_version(folder: Path) -> None:
     _write(folder, {"mine": "import numpy.linalg\nimport sklearn\nimport json\nimport not_installed_anywhere"})
     found = closure(["mine"])
     assert found.packages == ("not_installed_anywhere", "numpy", "sklearn")
@@ -152,7 +152,7 @@ def test_a_missing_root_is_named() -> None:
             closure([name])
 
 
-def test_the_engine_and_the_registries_plugins_are_no_part_of_a_stage() -> None:
+def test_the_engine_and_registered_plugins_are_not_in_a_stages_closure() -> None:
     modules = closure(["edgeaudit.stages.query", "edgeaudit.runtimes.onnxruntime"]).modules
     assert not [name for name in modules if name.startswith("edgeaudit.graph")]
     assert {"edgeaudit.filetypes.agreement", "edgeaudit.host.quiet", "edgeaudit.stages.check_answers"} <= modules
@@ -168,8 +168,8 @@ def test_every_module_of_the_package_is_found() -> None:
             assert module_file(name) is not None, name
 
 
-def test_what_a_stage_really_loads_is_in_its_closure(tmp_path: Path) -> None:
-    """An import of every module of a closure loads no module of ours beside it."""
+def test_modules_loaded_by_a_stage_are_in_its_closure(tmp_path: Path) -> None:
+    """Importing every module of a closure loads no other module of edgeaudit."""
     roots = ["edgeaudit.stages.query", "edgeaudit.runtimes.onnxruntime"]
     code = (
         "import sys, json, importlib\n"

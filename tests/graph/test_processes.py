@@ -26,7 +26,7 @@ def _run(
         return executor.run(graph(*jobs), log or Log())
 
 
-def test_done_jobs_are_not_done_again(tmp_path: Path) -> None:
+def test_finished_jobs_do_not_run_again(tmp_path: Path) -> None:
     store, log = Store(tmp_path), Log()
     jobs = graph(Say(words="one"), Say(words="two"))
     with LocalProcesses(store, 2) as executor:
@@ -36,7 +36,7 @@ def test_done_jobs_are_not_done_again(tmp_path: Path) -> None:
     assert [store.read(job).words for job in jobs.values()] == ["one", "two"]
 
 
-def test_a_failed_job_blocks_what_needs_it_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failed_job_blocks_only_its_dependents(tmp_path: Path) -> None:
     log = Log()
     bad = Say(words="bad", fails=True)
     after, beside = Say(words="after", before=(bad,)), Say(words="beside")
@@ -47,7 +47,7 @@ def test_a_failed_job_blocks_what_needs_it_and_nothing_else(tmp_path: Path) -> N
     assert log.left_out == ["after"]
 
 
-def test_an_exclusive_job_runs_alone_and_after_all_that_can(tmp_path: Path) -> None:
+def test_an_exclusive_job_runs_alone_and_last(tmp_path: Path) -> None:
     log = Log()
     first, second = Say(words="time one", alone=True), Say(words="time two", alone=True)
     others = [Say(words=f"job {n}") for n in range(5)]
@@ -59,7 +59,7 @@ def test_an_exclusive_job_runs_alone_and_after_all_that_can(tmp_path: Path) -> N
     assert any(log.beside[job.label] for job in others)  # or the test could not tell
 
 
-def test_workers_have_one_thread_a_group_of_their_own_and_live_for_the_audit(tmp_path: Path) -> None:
+def test_workers_have_one_thread_and_a_process_group_and_live_for_the_audit(tmp_path: Path) -> None:
     store = Store(tmp_path)
     first, second = Where(number=1), Where(number=2)
     with LocalProcesses(store, 1) as executor:
@@ -74,7 +74,7 @@ def test_workers_have_one_thread_a_group_of_their_own_and_live_for_the_audit(tmp
 @pytest.mark.parametrize(
     ("by", "named"), [(SIGSEGV, "signal 11 (SIGSEGV)"), (SIGABRT, "signal 6 (SIGABRT)"), (3, "exit code 3")]
 )
-def test_a_crash_costs_its_job_which_is_tried_once_more_alone(tmp_path: Path, by: int, named: str) -> None:
+def test_a_crashed_job_is_retried_once_alone(tmp_path: Path, by: int, named: str) -> None:
     store, log = Store(tmp_path / "store"), Log()
     crash = Crash(by=by, times=9, counter=str(tmp_path / "count"))
     after = Say(words="after", before=(crash,))
@@ -84,8 +84,8 @@ def test_a_crash_costs_its_job_which_is_tried_once_more_alone(tmp_path: Path, by
     assert isinstance(error, JobCrashed)
     assert (tmp_path / "count").read_text(encoding="utf-8") == "2"
     message = str(error)
-    assert f"'crash by {by}' ended its worker process with {named}" in message
-    assert "It printed last: about to end" in message
+    assert f"the worker process of 'crash by {by}' exited with {named}" in message
+    assert "Last output: about to end" in message
     assert "Fatal Python error" in message or by not in {SIGSEGV, SIGABRT}
     assert [label for label, _ in log.again] == [crash.label]
     assert result.cause(after) is error
@@ -93,7 +93,7 @@ def test_a_crash_costs_its_job_which_is_tried_once_more_alone(tmp_path: Path, by
     assert log.beside[crash.label] == []  # the second time, of which this is the record
 
 
-def test_what_crashed_once_is_done_the_second_time(tmp_path: Path) -> None:
+def test_a_job_that_crashed_once_succeeds_on_retry(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     crash = Crash(by=SIGKILL, times=1, counter=str(tmp_path / "count"))
     after = Say(words="after", before=(crash,))
@@ -110,7 +110,7 @@ def test_a_process_that_somebody_kills_again_and_again_is_no_fault_of_its_job(tm
 
 
 def test_want_of_memory_is_told_from_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system counts the processes that it killed for want of memory."""
+    """The system counts its out-of-memory kills."""
     counter, count = tmp_path / "counter", tmp_path / "count"
     counter.write_text("pgfault 12\noom_kill 3\n", encoding="utf-8")
     assert processes._oom_kills() >= 0
@@ -124,22 +124,22 @@ def test_want_of_memory_is_told_from_a_kill(tmp_path: Path, monkeypatch: pytest.
     assert count.read_text(encoding="utf-8") == "2"
 
 
-def test_a_job_over_its_time_is_ended_and_not_tried_again(tmp_path: Path) -> None:
+def test_a_job_over_its_time_limit_is_stopped_and_not_retried(tmp_path: Path) -> None:
     log = Log()
     slow, other = Hog(seconds=60.0), Say(words="other")
     result = _run(Store(tmp_path), slow, other, log=log, limits=Limits(seconds=1.5))
-    assert "'hog' took longer than 0.025 minutes (limits.job-minutes) and was ended" in str(result.errors[slow.ref])
+    assert "'hog' took longer than 0.025 minutes (limits.job-minutes) and was stopped" in str(result.errors[slow.ref])
     assert log.again == []
     assert result.cause(other) is None
 
 
-def test_a_job_over_its_memory_is_ended(tmp_path: Path) -> None:
+def test_a_job_over_its_memory_limit_is_stopped(tmp_path: Path) -> None:
     big = Hog(seconds=60.0, mebibytes=600)
     result = _run(Store(tmp_path), big, limits=Limits(memory=500 * 2**20))
     assert "'hog' took more than 500 MiB of memory (limits.job-memory)" in str(result.errors[big.ref])
 
 
-def test_damage_is_named_and_made_again_with_what_was_read_from_it(tmp_path: Path) -> None:
+def test_a_damaged_entry_is_reported_and_recomputed(tmp_path: Path) -> None:
     first = Say(words="one")
     second = Say(words="two", before=(first,))
     _run(Store(tmp_path), first, second)
@@ -155,7 +155,7 @@ def test_damage_is_named_and_made_again_with_what_was_read_from_it(tmp_path: Pat
     assert "words.txt is missing or damaged" in log.again[0][1]
 
 
-def test_an_entry_that_is_gone_from_a_plan_is_made_again(tmp_path: Path) -> None:
+def test_a_missing_file_is_recomputed(tmp_path: Path) -> None:
     first = Say(words="one")
     _run(Store(tmp_path), first)
     store = Store(tmp_path)
@@ -165,7 +165,7 @@ def test_an_entry_that_is_gone_from_a_plan_is_made_again(tmp_path: Path) -> None
     assert store.read(after).words == "one two"
 
 
-def test_a_killed_main_process_takes_its_workers_along(tmp_path: Path) -> None:
+def test_workers_stop_when_the_main_process_is_killed(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path\nfrom edgeaudit.graph.processes import LocalProcesses\n"
         "from edgeaudit.graph.store import Store\nfrom tests.graph.jobs import Hog, Log, graph\n"
@@ -184,7 +184,7 @@ def test_a_killed_main_process_takes_its_workers_along(tmp_path: Path) -> None:
     assert not alive
 
 
-def test_a_script_without_a_guard_can_run_jobs(tmp_path: Path) -> None:
+def test_a_script_without_a_main_guard_can_run_jobs(tmp_path: Path) -> None:
     """With multiprocessing's spawn each worker would run the script anew."""
     (tmp_path / "script.py").write_text(
         "from pathlib import Path\nfrom edgeaudit.graph.processes import LocalProcesses\n"
@@ -201,7 +201,7 @@ def test_a_script_without_a_guard_can_run_jobs(tmp_path: Path) -> None:
     assert done.stdout.split() == ["begins", "said"]
 
 
-def test_the_trace_of_an_unexpected_error_is_kept_and_the_message_is_one_line(tmp_path: Path) -> None:
+def test_an_unexpected_error_has_a_traceback_file_and_a_one_line_message(tmp_path: Path) -> None:
     odd = Odd(settings={"a": 1})
     result = _run(Store(tmp_path), odd)
     message = str(result.errors[odd.ref])
@@ -209,6 +209,6 @@ def test_the_trace_of_an_unexpected_error_is_kept_and_the_message_is_one_line(tm
     assert list((tmp_path / "logs").glob("odd-*.txt"))
 
 
-def test_logs_with_nothing_in_them_are_not_kept(tmp_path: Path) -> None:
+def test_empty_logs_are_removed(tmp_path: Path) -> None:
     _run(Store(tmp_path), Say(words="quiet"))
     assert list((tmp_path / "logs").iterdir()) == []

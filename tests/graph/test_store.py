@@ -1,4 +1,4 @@
-"""The store: entries are whole or absent, keys follow content, drafts of the dead are swept."""
+"""The store: entries are complete or absent, damage is detected, abandoned drafts are removed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from edgeaudit.graph.store import MARKER, Store
 KEY, A, B = "0" * 40, "a" * 40, "b" * 40
 
 
-def test_a_finished_draft_lands_and_an_unfinished_one_does_not(tmp_path: Path) -> None:
+def test_only_a_finished_draft_becomes_an_entry(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with store.writing("train", KEY) as draft:
         (draft / "weights").write_text("w")
@@ -36,7 +36,7 @@ def test_a_finished_draft_lands_and_an_unfinished_one_does_not(tmp_path: Path) -
     assert not list((tmp_path / ".tmp").iterdir())
 
 
-def test_an_error_leaves_nothing(tmp_path: Path) -> None:
+def test_an_error_leaves_no_draft(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with pytest.raises(RuntimeError, match="no"), store.writing("train", KEY) as draft:
         (draft / "weights").write_text("w")
@@ -52,17 +52,17 @@ def test_the_first_of_two_writers_wins(tmp_path: Path) -> None:
         for number, draft in enumerate((first, second)):
             (draft / "weights").write_text(str(number))
             store.finish(draft, {"writer": number})
-    # The inner block lands first.
+    # The inner block finishes first.
     assert store.entry("train", KEY).about["writer"] == 1
 
 
 def draft_of(store: Store) -> Path:
-    """A draft that its writer, this process, has begun."""
+    """A draft that this process is writing."""
     with store.writing("train", KEY) as draft:
         return store.root / ".tmp" / draft.name
 
 
-def test_only_drafts_of_dead_writers_are_swept(tmp_path: Path) -> None:
+def test_sweep_removes_only_drafts_of_dead_writers(tmp_path: Path) -> None:
     store = Store(tmp_path)
     dead = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
@@ -75,8 +75,8 @@ def test_only_drafts_of_dead_writers_are_swept(tmp_path: Path) -> None:
     assert list((tmp_path / ".tmp").iterdir()) == [mine]
 
 
-def test_a_writer_that_was_killed_and_not_yet_reaped_is_dead(tmp_path: Path) -> None:
-    """An orphan's new parent may be an init that never asks for it; its number then exists for ever."""
+def test_a_zombie_writer_is_dead(tmp_path: Path) -> None:
+    """An orphan's new parent may be an init that never reaps it; its process id then stays in use."""
     store = Store(tmp_path)
     with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as writer:
         process = psutil.Process(writer.pid)
@@ -92,7 +92,7 @@ def test_a_writer_that_was_killed_and_not_yet_reaped_is_dead(tmp_path: Path) -> 
         assert not draft.exists()
 
 
-def test_a_process_number_that_was_given_again_is_not_the_writer(tmp_path: Path) -> None:
+def test_a_reused_process_id_is_not_the_writer(tmp_path: Path) -> None:
     store = Store(tmp_path)
     host, pid, started, rest = draft_of(store).name.split("-")
     (tmp_path / ".tmp" / f"{host}-{pid}-{int(started) - 60}-{rest}").mkdir()
@@ -123,7 +123,7 @@ def test_logs_of_a_month_ago_are_swept(tmp_path: Path) -> None:
     assert list(store.logs().iterdir()) == [new]
 
 
-def test_a_host_is_told_by_its_name_and_what_its_process_ids_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_is_identified_by_name_and_process_id_scope(monkeypatch: pytest.MonkeyPatch) -> None:
     here = store_module._host()
     assert here == store_module._host()
     monkeypatch.setattr(platform, "node", lambda: "another-host")
@@ -144,7 +144,7 @@ def _entry(store: Store, key: str = KEY, **files: bytes) -> Path:
 
 
 @pytest.mark.parametrize("damage", ["flip", "grow", "lose", "add", "about", "digest", "empty"])
-def test_damage_is_found_when_an_entry_is_read(tmp_path: Path, damage: str) -> None:
+def test_reading_an_entry_detects_damage(tmp_path: Path, damage: str) -> None:
     folder = _entry(Store(tmp_path), weights=b"12345", more=b"abc")
     file, about = folder / "weights", folder / "entry.json"
     name = "weights"
@@ -171,7 +171,7 @@ def test_damage_is_found_when_an_entry_is_read(tmp_path: Path, damage: str) -> N
     assert list(store.verify()) == []
 
 
-def test_files_are_read_once_a_process_as_long_as_size_and_time_stay(
+def test_files_are_checked_once_per_process_while_size_and_mtime_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(tmp_path)
@@ -193,7 +193,7 @@ def test_files_are_read_once_a_process_as_long_as_size_and_time_stay(
     assert read == ["weights", "weights"]
 
 
-def test_an_entry_that_is_not_there_is_no_entry(tmp_path: Path) -> None:
+def test_a_missing_entry_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"entry\.json is missing or damaged; remove that folder and run again"):
         Store(tmp_path).entry("train", KEY)
 
@@ -209,14 +209,14 @@ def test_a_store_is_marked_and_private(tmp_path: Path) -> None:
     assert (Store(empty).root / MARKER).is_file()
 
 
-def test_a_folder_with_something_else_in_it_is_no_store(tmp_path: Path) -> None:
+def test_reject_a_nonempty_folder_without_a_marker(tmp_path: Path) -> None:
     (tmp_path / "Documents" / "taxes").mkdir(parents=True)
-    with pytest.raises(StoreError, match="is no store of edgeaudit: it is not empty and has no"):
+    with pytest.raises(StoreError, match="is not an edgeaudit store: it is not empty and has no"):
         Store(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["Documents"]
 
 
-def test_two_that_open_a_new_store_at_once_do_not_take_it_for_another_folder(tmp_path: Path) -> None:
+def test_two_processes_can_create_a_store_at_once(tmp_path: Path) -> None:
     (tmp_path / f".{MARKER}-being-written").touch()
     assert (Store(tmp_path).root / MARKER).is_file()
 
@@ -237,7 +237,7 @@ def test_links_and_foreign_files_are_never_entries(tmp_path: Path) -> None:
     assert (store.root / "train" / "notes").is_dir()
 
 
-def test_purge_leaves_nothing(tmp_path: Path) -> None:
+def test_purge_removes_everything(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     _entry(store)
     (store.partial("query", KEY) / "block.npy").touch()
@@ -247,18 +247,18 @@ def test_purge_leaves_nothing(tmp_path: Path) -> None:
     assert not store.root.exists()
 
 
-def test_purge_keeps_what_the_store_did_not_write_and_says_so(tmp_path: Path) -> None:
+def test_purge_keeps_and_reports_foreign_files(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     _entry(store)
     (store.root / "mine.txt").touch()
-    with pytest.raises(StoreError, match=r"keeps what the store did not write: mine\.txt"):
+    with pytest.raises(StoreError, match=r"still has files that the store did not write: mine\.txt"):
         store.purge()
     assert [path.name for path in store.root.iterdir()] == ["mine.txt"]
 
 
-def test_purge_waits_for_nobody_who_writes(tmp_path: Path) -> None:
+def test_reject_a_purge_while_a_writer_is_active(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    with store.writing("train", KEY), pytest.raises(StoreError, match="is being written to"):
+    with store.writing("train", KEY), pytest.raises(StoreError, match="is in use"):
         store.purge()
 
 

@@ -169,7 +169,7 @@ def test_reject_a_budget_that_the_targets_exceed(population: Population) -> None
     fits = {"profile": "raspberry-pi-4", "max_queries": records}
     plan(population, devices={"local": None, "pi": fits})
     with pytest.raises(
-        SpecError, match=rf"devices\.pi\.max_queries: .* {records:,} records there, and {records - 1:,} are"
+        SpecError, match=rf"devices\.pi\.max_queries: .* {records:,} queries there, but only {records - 1:,} are"
     ):
         plan(population, devices={"local": None, "pi": {**fits, "max_queries": records - 1}})
 
