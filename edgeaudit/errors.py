@@ -170,8 +170,8 @@ class DamagedEntry(StoreError):
 class JobCrashed(EdgeAuditError):
     """The worker process of a job crashed (in native code, or killed), or exceeded a limit of time or memory.
 
-    retries: how many more attempts are made: 0 beyond a limit, 1 for a crash, which concurrent jobs may have caused, more
-    if the process was killed from outside.
+    retries: further attempts: 0 beyond a limit, 1 for a crash, which concurrent jobs may have caused, more if the
+    process was killed from outside.
     """
 
     def __init__(self, message: str, retries: int = 0) -> None:

@@ -11,7 +11,7 @@ from edgeaudit.config.base import Section
 __all__ = ["WITH_SECTIONS", "CmMiaSpec", "LabelOnlySpec", "LossTrajectorySpec"]
 
 WITH_SECTIONS = ("cm-mia", "label-only", "loss-trajectory")
-"""Attacks whose settings are a section of audit.yaml, and not beside their name."""
+"""Attacks whose settings have their own section of audit.yaml."""
 
 
 class CmMiaSpec(Section):
@@ -24,7 +24,7 @@ class CmMiaSpec(Section):
     beta: float = Field(0.1, gt=0)
     """`alpha-beta` selects records that expect fewer neighbours than this in a training set."""
     alpha: float | None = Field(None, gt=0)
-    """Cosine distance within which a reference record is a neighbour; left out, it is found from `fraction`."""
+    """Cosine distance within which a reference record is a neighbour; by default derived from `fraction`."""
     d0: Literal["eb"] | Annotated[float, Field(gt=0)] = "eb"
     """Prior degrees of freedom of the test `t`: `eb` (empirical Bayes), or a number."""
     cutoffs: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
@@ -37,7 +37,7 @@ class LabelOnlySpec(Section):
     records: int = Field(200, ge=20)
     """Audited records that are searched, evenly spaced."""
     queries: int = Field(1000, ge=50)
-    """Queries for one record, at most."""
+    """Maximum number of queries per record."""
     shadows: int = Field(1, ge=1)
     """Shadows that are searched as well, on as many reference records."""
 
@@ -48,6 +48,6 @@ class LossTrajectorySpec(Section):
     epochs: int = Field(30, ge=2)
     """Epochs of each student, and so losses in a trajectory."""
     records: int = Field(5000, ge=20)
-    """Reference records that one student learns from, at most."""
+    """Maximum number of reference records that a student learns from."""
     shadows: int = Field(1, ge=1)
     """Shadows that get a student as well."""

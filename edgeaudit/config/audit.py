@@ -1,4 +1,4 @@
-"""audit.yaml: typed, unknown keys refused, every message with the key and the remedy."""
+"""audit.yaml, typed; unknown keys are rejected, and every message names the key and the remedy."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ __all__ = ["AuditSpec", "absolute", "load_spec", "recorded_spec", "spec_of"]
 
 
 def _as_sets(value: object) -> object:
-    """One set may stand without the outer list: [a, b] is [[a, b]]."""
+    """Accept one set without the outer list: [a, b] means [[a, b]]."""
     flat = isinstance(value, list) and value and all(isinstance(one, str) for one in value)
     return [value] if flat else value
 
 
 def _as_entries(value: object) -> object:
-    """One attack may stand without the list."""
+    """Accept one attack without a list."""
     return [value] if isinstance(value, str | dict) else value
 
 
@@ -62,23 +62,23 @@ class AuditSpec(Section):
     targets: int = Field(1, ge=1)
     """Models that are audited; each trains on members of its own draw from the audited records."""
     target: TargetSpec | None = None
-    """A file that was made elsewhere, in place of a model that the audit trains."""
+    """A foreign model file, instead of a model that the audit trains."""
     model: ModelSpec = ModelSpec()
-    """The model under audit and how models like it are made."""
+    """The model under audit and how such models are trained."""
     data: DataSpec = DataSpec()
     """Records and their split."""
     threat: ThreatSpec = ThreatSpec()
-    """What the attacker sees and has."""
+    """What the attacker observes and possesses."""
     controls: ControlsSpec = ControlsSpec()
     """Checks of the audit itself."""
     formats: tuple[FormatItem, ...] = Field(
         default=(FormatUse(format="torch-fp32"), FormatUse(format="onnx-int8-static")), min_length=1
     )
-    """What is compared: presets, variants of them, and compositions of passes."""
+    """The formats to compare: presets, variants of presets, and compositions of passes."""
     devices: Annotated[Devices, BeforeValidator(as_devices, json_schema_input_type=DevicesInput)] = Field(
         default_factory=lambda: {LOCAL: DeviceSpec()}, min_length=1
     )
-    """Where formats are queried: profiles, or device -> how it is reached; this machine alone by default."""
+    """Where formats are queried: profiles, or device -> how to reach it; by default only this machine."""
     attack_entries: Annotated[_Attacks, BeforeValidator(_as_entries, json_schema_input_type=AttackItem | _Attacks)] = (
         Field(default=tuple(map(AttackEntry, ("cm-mia", "lira", "yeom", "gap"))), alias="attacks")
     )
@@ -92,11 +92,11 @@ class AuditSpec(Section):
     together: Annotated[Literal["all"] | _Sets, BeforeValidator(_as_sets, json_schema_input_type=_SetsInput)] = ()
     """Sets of formats that one attacker holds, by their ids, or `all` of them."""
     quality: QualitySpec = QualitySpec()
-    """What a format costs beside what it leaks."""
+    """Measurements of a format's cost."""
     limits: LimitsSpec = LimitsSpec()
-    """What one job may take before it is ended."""
+    """Limits of one job."""
     report: ReportSpec = ReportSpec()
-    """Which reports are written."""
+    """The reports to write."""
     budgets: Annotated[
         dict[Annotated[str, names_of("metric")], tuple[BudgetSpec, ...]],
         BeforeValidator(as_budgets, json_schema_input_type=BudgetsInput),
@@ -106,7 +106,7 @@ class AuditSpec(Section):
     @model_validator(mode="before")
     @classmethod
     def _as_shipped(cls, raw: object) -> object:
-        """A target made elsewhere: without a recipe there are no shadows, and without a format it is its own."""
+        """A foreign target: without a recipe there are no shadows; without a format it has its own."""
         if not isinstance(raw, dict) or not isinstance(raw.get("target"), dict):
             return raw
         raw = dict(raw)
@@ -123,30 +123,30 @@ class AuditSpec(Section):
         return raw
 
     def with_writers(self, names: Iterable[str]) -> AuditSpec:
-        """The same audit with these report writers beside its own."""
+        """The same audit with additional report writers."""
         writers = tuple(dict.fromkeys((*self.report.writers, *names)))
         return self.model_copy(update={"report": ReportSpec(writers=writers)})
 
     @property
     def attacks(self) -> tuple[str, ...]:
-        """Names of the attacks, in the order of audit.yaml; `all` among them stands for every attack."""
+        """Names of the attacks, in the order of audit.yaml; `all` means every attack."""
         return tuple(entry.name for entry in self.attack_entries)
 
     @property
     def attack_settings(self) -> Mapping[str, Params]:
-        """Attack -> the settings that audit.yaml gives it, of attacks that have any."""
+        """Attack -> its settings in audit.yaml, for attacks that have any."""
         return {entry.name: entry.settings for entry in self.attack_entries if entry.settings}
 
     def with_attacks(self, names: Iterable[str]) -> AuditSpec:
-        """The same audit with these attacks; those that it has already keep their settings."""
+        """The same audit with these attacks; existing ones keep their settings."""
         entries = tuple(AttackEntry(name, self.attack_settings.get(name, {})) for name in names)
         return self.model_copy(update={"attack_entries": entries})
 
     @property
     def places(self) -> list[tuple[FormatUse, str]]:
-        """Every (format, name of a device that it is asked on), in the order of the report.
+        """Every (format, name of a device on which it is queried), in the order of the report.
 
-        The trained model itself ships nowhere: the references are asked on this machine alone.
+        The trained model itself is not deployed: references are only queried on this machine.
         """
         return [
             (use, name)
@@ -157,16 +157,16 @@ class AuditSpec(Section):
 
     @property
     def recipe_known(self) -> bool:
-        """Whether models can be trained: always, but for a target made elsewhere for which no recipe is named."""
+        """Whether models can be trained: always, except for a foreign target without a recipe."""
         return self.target is None or self.threat.shadows > 0
 
     @property
     def null_targets(self) -> int:
-        """How many models that trained on none of the audited records there are."""
+        """Number of models that trained on none of the audited records."""
         return self.controls.null_targets if self.recipe_known else 0
 
     def artifact_of(self, use: FormatUse) -> Path | None:
-        """The file that is this format's target; None where the audit makes it."""
+        """The file that is this format's target; None if the audit creates it."""
         if self.target is None:
             return None
         return self.target.artifact if isinstance(self.target.artifact, Path) else self.target.artifact[use.id]
@@ -183,10 +183,12 @@ class AuditSpec(Section):
         each_once(tuple(entry.name for entry in entries))
         for entry in entries:
             if entry.settings and entry.name == "all":
-                raise ValueError("'all' stands for every attack and has no settings; name the attack that they are for")
+                raise ValueError("'all' means every attack and has no settings; name the attack that they belong to")
             if entry.settings and entry.name in WITH_SECTIONS:
                 section = flow_yaml({entry.name: entry.settings})[1:-1]
-                raise ValueError(f"the settings of '{entry.name}' are a section of audit.yaml: write {section} there")
+                raise ValueError(
+                    f"the settings of '{entry.name}' have their own section of audit.yaml: write {section} there"
+                )
         return entries
 
     @model_validator(mode="after")
@@ -194,45 +196,45 @@ class AuditSpec(Section):
         ids = [use.id for use in self.formats]
         for name, device in self.devices.items():
             if device.is_local != (name == LOCAL):
-                raise ValueError(f"devices.{name}: '{LOCAL}' is the name of this machine, and of no other device")
+                raise ValueError(f"devices.{name}: '{LOCAL}' is reserved for this machine")
             for format_id in device.formats or ():
                 if format_id not in ids:
                     hint = did_you_mean(format_id, ids)
-                    raise ValueError(f"devices.{name}.formats: '{format_id}' is no format of this audit.{hint}")
+                    raise ValueError(f"devices.{name}.formats: '{format_id}' is not a format of this audit.{hint}")
             for use in self.formats if not device.is_local else ():
                 if _is_reference(use) and use.id in (device.formats or ()):
                     raise ValueError(
-                        f"devices.{name}.formats: '{use.id}' is the trained model itself, which ships nowhere; it is "
-                        f"asked on '{LOCAL}' alone"
+                        f"devices.{name}.formats: '{use.id}' is the trained model itself, which is not deployed; it is "
+                        f"queried on '{LOCAL}' only"
                     )
             if device.is_server and self.targets > 1:
                 raise ValueError(f"devices.{name}: a server serves one target, and 'targets' is {self.targets}")
-        asked = {use.id for use, _ in self.places}
+        queried = {use.id for use, _ in self.places}
         for use in self.formats:
-            if use.id not in asked:
+            if use.id not in queried:
                 alone = f"add '{LOCAL}' to devices" if _is_reference(use) else "name it in a device's 'formats'"
-                raise ValueError(f"formats: '{use.id}' is asked on no device; {alone}, or leave it out")
+                raise ValueError(f"formats: '{use.id}' is not queried on any device; {alone}, or remove it")
         return self
 
     @model_validator(mode="after")
     def _sets_of_formats(self) -> AuditSpec:
         ids = [use.id for use in self.formats]
         if self.together == "all" and len(ids) < 2:
-            raise ValueError("together: all needs two or more formats, and there is one")
+            raise ValueError("together: all needs two or more formats, but there is one")
         seen: list[set[str]] = []
-        for one in () if self.together == "all" else self.together:
-            for name in one:
+        for format_set in () if self.together == "all" else self.together:
+            for name in format_set:
                 if name not in ids:
                     hint = did_you_mean(name, ids)
                     raise ValueError(
-                        f"together: '{name}' is no format of this audit.{hint} There are: {', '.join(ids)}"
+                        f"together: '{name}' is not a format of this audit.{hint} There are: {', '.join(ids)}"
                     )
-            names = ", ".join(one)
-            if len(set(one)) < 2 or len(set(one)) < len(one):
-                raise ValueError(f"together: a set names two or more different formats; one is [{names}]")
-            if set(one) in seen:
-                raise ValueError(f"together: the set [{names}] is given twice")
-            seen.append(set(one))
+            names = ", ".join(format_set)
+            if len(set(format_set)) < 2 or len(set(format_set)) < len(format_set):
+                raise ValueError(f"together: a set needs two or more different formats; got [{names}]")
+            if set(format_set) in seen:
+                raise ValueError(f"together: the set [{names}] is listed twice")
+            seen.append(set(format_set))
         return self
 
     @model_validator(mode="after")
@@ -244,9 +246,11 @@ class AuditSpec(Section):
                     "of the records it was and was not trained on"
                 )
             if self.targets > 1:
-                raise ValueError("model.checkpoint is one trained target; leave 'targets' out")
+                raise ValueError("model.checkpoint is one trained target; remove 'targets'")
         if self.threat.exposure == "logits" and any(f.softmax == "inside" for f in self.formats):
-            raise ValueError("threat.exposure: logits cannot be had from a format with softmax: inside")
+            raise ValueError(
+                "a format with softmax: inside outputs probabilities; threat.exposure: logits needs logits"
+            )
         if self.threat.shadows == 1 or (self.threat.shadows == 0 and self.target is None):
             raise ValueError(f"threat.shadows: at least 2 are needed (it is {self.threat.shadows})")
         if self.target is not None:
@@ -256,7 +260,7 @@ class AuditSpec(Section):
     def _target_fits(self, target: TargetSpec) -> None:
         shipped = [f.id for f in self.formats if f.format == AS_SHIPPED]
         if self.model.checkpoint is not None or self.targets > 1:
-            raise ValueError("target.artifact is the one target; leave 'model.checkpoint' and 'targets' out")
+            raise ValueError("target.artifact is the one target; remove 'model.checkpoint' and 'targets'")
         if isinstance(self.data.members, int):
             raise ValueError(  # noqa: TRY004  pydantic collects ValueErrors alone
                 "target.artifact is a trained target: data.members and data.nonmembers must be files with the ids of "
@@ -264,33 +268,31 @@ class AuditSpec(Section):
             )
         if self.data.preprocessing is None:
             raise ValueError(
-                "data.preprocessing: say what target.artifact takes: raw (values as they are in the data), unit (0..1 "
+                "data.preprocessing is required with target.artifact: raw (values as they are in the data), unit (0..1 "
                 "of 0..255), symmetric (-1..1 of 0..255), imagenet, standardise, or {scale: ..., mean: ..., std: ...}"
             )
         if isinstance(target.artifact, Path) and len(self.formats) > 1:
             raise ValueError(
-                f"target.artifact is one file, and formats has {len(self.formats)} entries; name the one that the file "
-                "is, or give a file for each: target.artifact: {<format>: <file>}"
+                f"target.artifact is one file, but formats has {len(self.formats)} entries; name the format of the "
+                "file, or give a file for each format: target.artifact: {<format>: <file>}"
             )
         if isinstance(target.artifact, dict) and set(target.artifact) != {f.id for f in self.formats}:
             raise ValueError(
-                f"target.artifact has files for {', '.join(target.artifact)}, and formats has "
+                f"target.artifact has files for {', '.join(target.artifact)}, but formats has "
                 f"{', '.join(f.id for f in self.formats)}; each format needs its file"
             )
         if shipped and self.threat.shadows:
             raise ValueError(
-                f"formats: shadows go through the toolchain that the target went through; name the format that "
-                f"'{shipped[0]}' is (`edgeaudit formats` lists them), or leave 'model' and threat.shadows out to run "
+                f"formats: shadows need the toolchain of the target; name the actual format of "
+                f"'{shipped[0]}' (`edgeaudit formats` lists them), or remove 'model' and threat.shadows to run "
                 "the attacks that need no shadows"
             )
         if "model" not in self.model_fields_set and self.threat.shadows:
-            raise ValueError(
-                "threat.shadows: shadows are trained by a recipe; name it in model.recipe, or leave threat.shadows out"
-            )
+            raise ValueError("threat.shadows: shadows need a recipe; name it in model.recipe, or remove threat.shadows")
         if not self.recipe_known and self.together:
             raise ValueError("together: combined attacks learn from shadows; name the recipe in model.recipe")
         if not self.recipe_known and set(self.threat.shadow_match) != {"matched"}:
-            raise ValueError("threat.shadow_match: there are no shadows without model.recipe; leave it out")
+            raise ValueError("threat.shadow_match: there are no shadows without model.recipe; remove it")
 
 
 def load_spec(path: Path) -> AuditSpec:
@@ -309,7 +311,7 @@ def load_spec(path: Path) -> AuditSpec:
     except yaml.YAMLError as exc:
         raise SpecError(f"{path} is not valid YAML: {' '.join(str(exc).split())}") from exc
     if not isinstance(raw, dict):
-        raise SpecError(f"{path} must be a mapping of keys (model, data, formats, ...); it is {type(raw).__name__}")
+        raise SpecError(f"{path} must be a mapping of keys (model, data, formats, ...); got {type(raw).__name__}")
     return spec_of(raw, path.resolve().parent, where=f"{path}: ")
 
 
@@ -332,7 +334,7 @@ def recorded_spec(raw: Mapping[str, object], path: Path) -> AuditSpec:
     except ValidationError as exc:
         mistakes = "; ".join(sentences(exc, AuditSpec))
         raise SpecError(
-            f"{path}: its spec is not one that this edgeaudit reads: {mistakes}. Run the audit again"
+            f"{path}: this version of edgeaudit cannot read its spec: {mistakes}. Run the audit again"
         ) from exc
 
 

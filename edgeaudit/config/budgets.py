@@ -1,4 +1,4 @@
-"""The section `budgets`: the leakage that a format may have."""
+"""The section `budgets`: limits of leakage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ONE_LIMIT: JsonDict = {
 
 
 class BudgetLimit(Section):
-    """The leakage that a format may have: exactly one of `max` and `max-increase` (with `against`) is given."""
+    """A limit of leakage: exactly one of `max` and `max-increase` (with `against`)."""
 
     model_config = ConfigDict(json_schema_extra=_ONE_LIMIT)
 
@@ -32,13 +32,13 @@ class BudgetLimit(Section):
     against: str | None = None
     """The format that `max-increase` compares with."""
     formats: tuple[str, ...] | None = None
-    """Formats that the budget is for; left out, all that ship."""
+    """Formats to which the budget applies; by default all that ship."""
     attack: Annotated[str, names_of("attack-name")] = "cm-mia"
     """The attack whose figure is judged."""
     variant: str | None = None
-    """Variant of the attack; left out, the first of its headline variants that could be run."""
+    """Variant of the attack; by default the first of its headline variants that could run."""
     subset: Annotated[str, names_of("subset")] = "all"
-    """Records that the budget is judged on."""
+    """Records on which the budget is judged."""
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:

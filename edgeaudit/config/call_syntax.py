@@ -1,6 +1,6 @@
-"""Calls inside text, `nncf.prune(0.7, epochs=3)`, which audit.yaml had before passes and runtimes were plain YAML.
+"""The former call syntax of audit.yaml, `nncf.prune(0.7, epochs=3)`.
 
-Nothing is read from them: they are refused with the YAML that says the same.
+It is rejected with the equivalent YAML.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ _POSITIONS: Mapping[str, tuple[str, ...]] = {
     "nncf.ptq-onnx": ("calibration", "preset", "bias_correction"),
     "nncf.ptq-openvino": ("calibration", "preset", "bias_correction"),
 }  # fmt: skip
-"""Pass -> the parameters that its values without names stood for. Of a runtime the first one was the batch."""
+"""Pass -> parameters of its positional values. The first positional value of a runtime was the batch."""
 
 
 def refuse_calls(entries: Sequence[object]) -> None:
-    """Raise `ValueError` with the list of passes to write, where one is a call or a mapping with its name beside keys.
+    """Raise `ValueError` with the list of passes to write if one is a call or a mapping with its name beside keys.
 
     YAML has split calls at their commas: `[nncf.prune(0.7, epochs=3), onnx.export]` is a list of three texts.
     """
@@ -57,7 +57,7 @@ def refuse_calls(entries: Sequence[object]) -> None:
 
 
 def refuse_call(entry: object) -> None:
-    """Raise `ValueError` with the runtime to write, where it is a call or a mapping with its name beside keys."""
+    """Raise `ValueError` with the runtime to write if it is a call or a mapping with its name beside keys."""
     if _is_former(entry, "name"):
         raise ValueError(_refusal(entry, _plain(entry, "name")))
 
@@ -69,12 +69,12 @@ def _is_former(entry: object, key: str) -> bool:
 
 
 def _refusal(entry: object, plain: object) -> str:
-    shown = entry.strip() if isinstance(entry, str) else flow_yaml(entry)
-    return f"'{shown}' has the syntax of an earlier version; write {flow_yaml(plain)}"
+    original = entry.strip() if isinstance(entry, str) else flow_yaml(entry)
+    return f"'{original}' has the syntax of an earlier version; write {flow_yaml(plain)}"
 
 
 def _rejoined(entries: Sequence[object]) -> Iterator[object]:
-    """The entries with the pieces of split calls put together: from an open bracket to the text that closes it."""
+    """The entries with split calls joined again: from an open bracket to the text that closes it."""
     pieces: list[str] = []
     for entry in entries:
         if pieces or (isinstance(entry, str) and _BEGINS.match(entry)):
@@ -92,7 +92,7 @@ def _depth(text: str) -> int:
 
 
 def _plain(entry: object, key: str) -> object:
-    """The entry as it is written now; placeholders in angle brackets stand for what the call does not say."""
+    """The entry in the current syntax; placeholders in angle brackets stand for missing values."""
     if isinstance(entry, Mapping) and isinstance(entry.get(key), str):
         values = {name: value for name, value in entry.items() if name != key}
         return {entry[key]: values} if values else entry[key]
@@ -119,7 +119,7 @@ def _value(text: str) -> object:
 
 
 def _arguments(text: str) -> Iterator[str]:
-    """The text between commas that stand in no brackets."""
+    """The text between commas outside of brackets."""
     depth, start = 0, 0
     for at, letter in enumerate(text):
         depth += (letter in "([{") - (letter in ")]}")

@@ -1,4 +1,4 @@
-"""Sections `controls` and `quality`: checks of the audit itself, and what a format costs."""
+"""Sections `controls` and `quality`: checks of the audit itself, and the cost of formats."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class ControlsSpec(Section):
 
 
 class QualitySpec(Section):
-    """What a format costs beside what it leaks."""
+    """Measurements of a format's cost."""
 
     latency: bool = True
     """Time the first target's file in each format, about a second a format, while nothing else runs."""
     repetitions: int = Field(200, ge=20)
-    """Calls that are timed for a batch, at most."""
+    """Maximum number of timed calls per batch size."""

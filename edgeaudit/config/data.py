@@ -1,4 +1,4 @@
-"""The section `data`: records, their split, and what a quantiser is shown."""
+"""The section `data`: records, their split, and the calibration records."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class CalibrationSpec(Section):
     """The records that quantisers see."""
 
     records: int = Field(128, ge=8)
-    """How many."""
+    """Number of records."""
     policy: CalibrationPolicy = "disjoint"
-    """Which: `disjoint` (neither trained on nor audited), `members` or `nonmembers`; a format may choose another."""
+    """Selection: `disjoint` (neither trained on nor audited), `members` or `nonmembers`; formats may override it."""
 
 
 class PreprocessingSpec(Section):
-    """What models are given for a value x of the data: (x * scale - mean) / std."""
+    """The models' input for a value x of the data: (x * scale - mean) / std."""
 
     scale: float = Field(1.0, gt=0)
     """Factor of every value."""
@@ -40,12 +40,12 @@ class PreprocessingSpec(Section):
 
 
 class SideSpec(Section):
-    """Records of one side of the audit from a file or folder of their own, as the source reads it."""
+    """Records of one side of the audit from a separate file or folder, read by the same source."""
 
     path: Path
     """The file or folder."""
     records: int | None = Field(None, ge=2)
-    """How many are drawn; left out, all."""
+    """Number of records to draw; by default all."""
     options: Params = Field(default_factory=dict)
     """Options of the source for this file."""
     calibrated: str | None = None
@@ -68,23 +68,23 @@ class DataSpec(Section):
     standardise: bool = True
     """Mean 0 and deviation 1 in each channel or column, measured on the reference records."""
     preprocessing: Literal["standardise", "raw", "unit", "symmetric", "imagenet"] | PreprocessingSpec | None = None
-    """What models are given: raw values, unit (0..1 of bytes), symmetric (-1..1), imagenet, or figures."""
+    """The models' input: raw values, unit (0..1 for bytes), symmetric (-1..1), imagenet, or numbers."""
     members: Annotated[int, Field(ge=2)] | Path | SideSpec = 300
     """Records that the target trains on: a count, a file with record ids, or `{path: ...}` with their own records."""
     nonmembers: Annotated[int, Field(ge=2)] | Path | SideSpec = 300
-    """Records that it does not train on: a count, a file with record ids, or `{path: ...}`."""
+    """Records that the target does not train on: a count, a file with record ids, or `{path: ...}`."""
     reference: Annotated[int, Field(ge=0)] | Literal["rest"] | SideSpec = "rest"
     """The attacker's own records, on which shadows train: a count, the `rest`, or `{path: ...}`."""
     calibrated: Path | None = None
     """A file with the ids of the records that the target's quantiser saw."""
     shadow_records: int | None = Field(None, ge=2, alias="shadow-records")
-    """Records that a shadow trains on; left out, as many as there are members."""
+    """Number of records that a shadow trains on; by default the number of members."""
     calibration: CalibrationSpec = CalibrationSpec()
     """The records that quantisers see."""
 
     @property
     def sides(self) -> dict[str, SideSpec]:
-        """The sides that have files of their own, by name."""
+        """The sides with separate files, by name."""
         named = {key: getattr(self, key) for key in ("members", "nonmembers", "reference")}
         return {key: value for key, value in named.items() if isinstance(value, SideSpec)}
 
@@ -95,7 +95,7 @@ class DataSpec(Section):
         ):
             raise ValueError("members and nonmembers must both be counts, files with record ids, or {path: ...}")
         if self.sides and "members" not in self.sides:
-            raise ValueError("a reference with a path of its own needs members and nonmembers that have one, too")
+            raise ValueError("a reference with its own path needs members and nonmembers with their own paths, too")
         if self.sides and self.path is not None:
-            raise ValueError("leave 'path' out where members and nonmembers have paths of their own")
+            raise ValueError("remove 'path' if members and nonmembers have their own paths")
         return self

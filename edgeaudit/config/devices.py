@@ -1,4 +1,4 @@
-"""The section `devices`: where formats are asked, how to get there, and how much may be asked."""
+"""The section `devices`: where formats are queried, how to reach a device, and query budgets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["DeviceSpec", "Devices", "DevicesInput", "as_devices"]
 _TIME = r"^\s*\d+(\.\d+)?\s*[smh]?\s*$"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _FAR = re.compile(r"^[a-z][a-z0-9+.-]*://[^\s/]+")
-"""Which schemes there are, depends on the installed transports; a plan refuses an unknown one."""
+"""The schemes depend on the installed transports; the plan rejects an unknown one."""
 _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 
 
@@ -25,10 +25,10 @@ def _as_seconds(value: object) -> object:
     """Seconds, or a number with its unit: 90, 30s, 15m, 2h."""
     if not isinstance(value, str):
         return value
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", value.strip())
-    if found is None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", value.strip())
+    if match is None:
         raise ValueError("write seconds, or a number with its unit, as in 30s, 15m or 2h")
-    return float(found.group(1)) * _UNITS[found.group(2) or "s"]
+    return float(match.group(1)) * _UNITS[match.group(2) or "s"]
 
 
 _Ids = str | tuple[str, ...] | None
@@ -43,38 +43,38 @@ class DeviceSpec(Section):
     via: str = ""
     """local, emulated, ssh://[user@]host[:port], or a running server: oip://host:port, http[s]://host:port."""
     formats: Annotated[tuple[str, ...] | None, BeforeValidator(as_list, json_schema_input_type=_Ids)] = None
-    """Formats that are queried there; left out, all that an agent can serve."""
+    """Formats to query there; by default all that an agent can serve."""
     batch: int | None = Field(None, ge=1)
-    """Records in one query, in place of the format's own batch."""
+    """Records per query, instead of the format's own batch."""
     options: dict[str, Params] = Field(default_factory=dict)
     """Runtime -> options, as the device's own application sets them: `{onnxruntime: {session: {}}}`."""
     shadows: Literal["probe", "device", "native"] = "probe"
-    """Where shadows are queried: here if that is shown to answer bit for bit the same (`probe`), there, or here."""
+    """Where shadows are queried: here if answers are bit-identical (`probe`), there (`device`), or here (`native`)."""
     probe_records: int = Field(256, ge=32)
-    """Records on which a shadow is queried in both places for `shadows: probe`."""
+    """Records on which a shadow is compared on both machines for `shadows: probe`."""
     rate: float | None = Field(None, gt=0)
-    """Records a second, at most."""
+    """Maximum number of records per second."""
     retries: int = Field(6, ge=0)
-    """How often a lost connection is restored, with longer and longer waits."""
+    """How often a lost connection is restored, with increasing waits."""
     max_queries: int | None = Field(None, ge=1)
-    """Records that are queried, of all formats together, at most."""
+    """Maximum number of queried records, over all formats."""
     max_time: Annotated[float | None, BeforeValidator(_as_seconds, json_schema_input_type=_Time)] = Field(
         None, gt=0, lt=math.inf
     )
-    """Time of querying, of all formats together: seconds, or 30s, 15m, 2h."""
+    """Maximum time of querying, over all formats: seconds, or 30s, 15m, 2h."""
     python: str = "python3"
-    """The interpreter at the other end of ssh."""
+    """The Python interpreter on the ssh host."""
     keep: bool = False
-    """Leave there what was copied over ssh."""
+    """Keep the files that were copied over ssh."""
     token: str | None = None
     """The environment variable with the token of a server; never the token itself."""
     model: str | dict[str, str] | None = None
-    """What a server calls the artifact, or format -> name where there are several."""
+    """Name of the artifact on a server, or format -> name for several."""
 
     @model_validator(mode="before")
     @classmethod
     def _way(cls, raw: object) -> object:
-        """A profile alone is emulated, and nothing at all is this machine."""
+        """A profile alone means emulation, an empty mapping this machine."""
         if isinstance(raw, dict) and not raw.get("via"):
             return {**raw, "via": EMULATED if raw.get("profile") else LOCAL}
         return raw
@@ -105,12 +105,12 @@ class DeviceSpec(Section):
         if self.via == EMULATED and self.profile is None:
             raise ValueError("an emulated device needs its profile: profile: raspberry-pi-4 (`edgeaudit devices list`)")
         fields = type(self).model_fields
-        given = {key: getattr(self, key) for key in fields}
-        told = [key for key, field in fields.items() if given[key] != field.get_default(call_default_factory=True)]
-        if self.is_local and (unused := [key for key in told if key not in {"via", "formats"}]):
-            raise ValueError(f"'{unused[0]}' is of no use on this machine; its formats say how they are asked")
+        values = {key: getattr(self, key) for key in fields}
+        set_keys = [key for key, field in fields.items() if values[key] != field.get_default(call_default_factory=True)]
+        if self.is_local and (unused := [key for key in set_keys if key not in {"via", "formats"}]):
+            raise ValueError(f"'{unused[0]}' has no effect on this machine; set it in the formats")
         if not self.is_server and (self.token or self.model):
-            raise ValueError("'token' and 'model' are for a server that is already there (via: oip://host:port)")
+            raise ValueError("'token' and 'model' are for an existing server (via: oip://host:port)")
         if not self.via.startswith("ssh://") and (self.keep or self.python != "python3"):
             raise ValueError("'python' and 'keep' are for via: ssh://user@host")
         return self
@@ -122,7 +122,7 @@ class DeviceSpec(Section):
 
     @property
     def is_server(self) -> bool:
-        """Whether a server is already there, which serves what it serves."""
+        """Whether the device is an existing server with fixed models."""
         return not self.is_local and self.via != EMULATED and not self.via.startswith("ssh://")
 
     def endpoint(self, format_id: str) -> Endpoint:
@@ -141,7 +141,7 @@ DevicesInput = (
 
 
 def as_devices(value: object) -> object:
-    """A list of names is the mapping of each to itself; a name stands for the profile of that name, emulated."""
+    """A list of names maps each to itself; a name means the emulated profile of that name."""
     if isinstance(value, str):
         value = [value]
     if isinstance(value, list):

@@ -16,10 +16,10 @@ __all__ = ["AttackEntry", "AttackItem", "Params", "PassEntry", "PassItem", "Runt
 
 
 def _json(value: object, key: str) -> JsonValue:
-    """The value, if JSON has its like: it becomes part of a job's key, which is JSON without infinities."""
+    """The value, if JSON can represent it: it becomes part of a job's key, which is JSON without infinities."""
     if isinstance(value, Mapping):
         if not all(isinstance(name, str) for name in value):
-            raise ValueError(f"'{key}' has a key that is not text; put it in quotes")
+            raise ValueError(f"'{key}' has a key that is not a string; put it in quotes")
         return {str(name): _json(entry, f"{key}.{name}") for name, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_json(entry, key) for entry in value]
@@ -27,7 +27,7 @@ def _json(value: object, key: str) -> JsonValue:
         raise ValueError(f"'{key}' is {value}; a finite number is needed")
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise ValueError(f"'{key}' is {value!r}, a {type(value).__name__}; put it in quotes if text is meant")
+    raise ValueError(f"'{key}' is {value!r}, a {type(value).__name__}; put it in quotes if a string is meant")
 
 
 def _as_params(value: object) -> object:
@@ -64,7 +64,7 @@ class AttackEntry:
 
 @dataclass(frozen=True)
 class _Words:
-    """What messages call an entry and its values. `example`: an entry with values, as audit.yaml writes it."""
+    """Terms for an entry and its values in messages. `example`: an entry with values in audit.yaml."""
 
     entry: str
     values: str
@@ -80,7 +80,7 @@ _ATTACK = _Words("attack", "settings", "{some-attack: {power: 2}}")
 
 
 def entry_value(name: str, values: Params) -> str | dict[str, dict[str, JsonValue]]:
-    """The entry as YAML has it: the name alone where there are no values."""
+    """The entry as YAML: only the name if there are no values."""
     return {name: dict(values)} if values else name
 
 
@@ -111,7 +111,7 @@ def _read(value: object, words: _Words) -> tuple[str, dict[str, JsonValue]]:
         return name, {}
     if not isinstance(values, Mapping):
         message = f"the {words.values} of '{name}' are a mapping of names to values, as in {words.example}"
-        raise ValueError(f"{message}, and not {_short(values)}")  # noqa: TRY004  as above
+        raise ValueError(f"{message}; got {_short(values)}")  # noqa: TRY004  as above
     return name, {_key(key, name, words): _json(entry, f"{name}.{key}") for key, entry in values.items()}
 
 
@@ -121,7 +121,7 @@ def _a(words: _Words) -> str:
 
 def _named(name: object, words: _Words) -> str:
     if not isinstance(name, str):
-        raise ValueError(f"the name of {_a(words)} is text, and not {_short(name)}")  # noqa: TRY004  as above
+        raise ValueError(f"the name of {_a(words)} must be a string; got {_short(name)}")  # noqa: TRY004  as above
     if not name.strip():
         raise ValueError(f"the name of {_a(words)} is empty")
     return name
@@ -129,13 +129,13 @@ def _named(name: object, words: _Words) -> str:
 
 def _key(key: object, name: str, words: _Words) -> str:
     if not isinstance(key, str):
-        message = f"the {words.values} of '{name}' have names that are text, and not {_short(key)}"
+        message = f"the {words.values} of '{name}' must have names that are strings; got {_short(key)}"
         raise ValueError(message)  # noqa: TRY004  as above
     return key
 
 
 def _not_one_key(value: Mapping[Any, object], words: _Words) -> str:
-    """Two entries in one mapping, or values beside the name in place of below it: a missing indent."""
+    """Raise for two entries in one mapping, or values beside the name instead of below it (a missing indent)."""
     if not value:
         return f"{_a(words)} is a name, or a mapping of the name to its {words.values}; this mapping is empty"
     first, *others = value
@@ -143,7 +143,7 @@ def _not_one_key(value: Mapping[Any, object], words: _Words) -> str:
     if value[first] is None and any(value[key] is not None for key in others) and isinstance(first, str):
         meant = flow_yaml({first: {str(key): value[key] for key in others}})
         return f"{message}; indent the {words.values} below the name, as in {meant}"
-    return f"{message}; write each {words.entry} as an entry of its own, as in {words.example}"
+    return f"{message}; write each {words.entry} as a separate entry, as in {words.example}"
 
 
 def _short(value: object) -> str:

@@ -1,6 +1,6 @@
 """The levels of `threat.weaker` by name: how much of an answer is returned. `edgeaudit.attacks.exposure` derives them.
 
-A level costs no query: what a device would have returned is part of what it did return.
+A level costs no query, since its answers are derived from stored ones.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LEVEL_PATTERN = rf"^(probabilities|label|top-0*[1-9][0-9]{{0,8}}|rounded-0*[1-{_
 
 @dataclass(frozen=True)
 class Level:
-    """One level; what is returned of an answer.
+    """One level: the returned part of an answer.
 
     probabilities: all of them, where the audit's own exposure is logits. top-<k>: the k largest probabilities and
     their classes. rounded-<d>: all probabilities, each rounded to d decimals. label: the class of the largest.
@@ -41,13 +41,15 @@ class Level:
 
 def parse_level(name: str) -> Level:
     """The level that an entry of `threat.weaker` names. Raises `ValueError` that lists the forms."""
-    found = _NAME.fullmatch(name)
-    if found is not None:
-        kind, amount = found[1], int(found[2] or 0)
+    match = _NAME.fullmatch(name)
+    if match is not None:
+        kind, amount = match[1], int(match[2] or 0)
         counts = kind in {"top", "rounded"}
-        if counts == (found[2] is not None) and (not counts or amount > 0):
+        if counts == (match[2] is not None) and (not counts or amount > 0):
             if kind == "rounded" and amount > _MOST_DECIMALS:
-                raise ValueError(f"'{name}': answers are float32, of which at most {_MOST_DECIMALS} decimals are told")
+                raise ValueError(
+                    f"'{name}': answers are float32, of which at most {_MOST_DECIMALS} decimals are significant"
+                )
             return Level(kind, amount)  # type: ignore[arg-type]
     raise ValueError(
         f"'{name}' is not a weaker exposure; there are top-<classes>, rounded-<decimals> (whole numbers from 1), "
@@ -56,10 +58,10 @@ def parse_level(name: str) -> Level:
 
 
 def require_levels_fit(names: Sequence[str], classes: int) -> None:
-    """Raise `SpecError` for a level that answers of so many classes cannot have."""
+    """Raise `SpecError` for a level that is impossible with this number of classes."""
     for level in map(parse_level, names):
         if level.kind == "top" and level.amount > classes:
             raise SpecError(
-                f"threat.weaker: '{level.name}' returns more classes than there are ({classes}); leave it out, or use "
+                f"threat.weaker: '{level.name}' returns more classes than there are ({classes}); remove it, or use "
                 f"top-{max(1, classes // 2)}"
             )

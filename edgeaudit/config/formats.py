@@ -1,4 +1,4 @@
-"""The section `formats`: what is compared."""
+"""The section `formats`: the formats to compare."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def _without_call(value: object) -> object:
 
 
 class FormatUse(Section):
-    """A format: a preset, a variant of one, or a list of passes and the runtime that serves what they make."""
+    """A format: a preset, a variant of one, or a list of passes and a runtime."""
 
     model_config = ConfigDict(populate_by_name=True, json_schema_extra=_ONE_OF_THEM)
 
     format: _PresetName | None = None
-    """The preset (`edgeaudit formats` lists them); this or `passes`."""
+    """The preset (`edgeaudit formats` lists them); either this or `passes`."""
     name: str | None = Field(None, pattern=r"^[^/\\]+$")
     """The name in reports and budgets; needed with `passes`, a `runtime` and tolerances, and never a preset's."""
     passes: Annotated[_Passes | None, BeforeValidator(_without_calls, json_schema_input_type=_Passes | None)] = None
@@ -50,22 +50,22 @@ class FormatUse(Section):
     runtime: Annotated[
         RuntimeItem | None, BeforeValidator(_without_call, json_schema_input_type=RuntimeItem | None)
     ] = None
-    """What serves the file: a name, or `{name: {option: value}}`. Left out, the default for files of that type."""
+    """The runtime: a name, or `{name: {option: value}}`; by default the one for files of that type."""
     tolerance: float | None = Field(None, gt=0, le=1)
-    """Largest RMS error of the answers, over the spread of the trained model's; left out, that of the precision."""
+    """Largest RMS error of the answers, over the spread of the trained model's; by default that of the precision."""
     range_tolerance: float | None = Field(None, gt=0, lt=1, alias="range-tolerance")
-    """By how much the range of the answers may differ from the trained model's; clipping makes it smaller."""
+    """Allowed difference between the range of the answers and the trained model's; clipping reduces the range."""
     calibration: CalibrationPolicy | None = None
     """Which records quantisers see, in place of `data.calibration.policy`."""
     softmax: Literal["outside", "inside"] = "outside"
-    """`inside`: the file answers with probabilities, as its last operator is a softmax."""
+    """`inside`: the file returns probabilities, since its last operator is a softmax."""
 
     @model_validator(mode="after")
     def _preset_or_passes(self) -> FormatUse:
         if (self.format is None) == (self.passes is None):
-            raise ValueError("give 'format' (an id of `edgeaudit formats`) or 'passes' (a composition), one of them")
+            raise ValueError("give 'format' (an id of `edgeaudit formats`) or 'passes' (a composition), but not both")
         if self.name is None and (self.passes or self.runtime or self.tolerance or self.range_tolerance):
-            raise ValueError("a format with 'passes', a 'runtime' or a tolerance of its own needs a 'name'")
+            raise ValueError("a format with 'passes', a 'runtime' or its own tolerance needs a 'name'")
         return self
 
     @property
@@ -78,7 +78,7 @@ class FormatUse(Section):
 
 
 def _as_format(value: object) -> object:
-    """A preset's id may stand for the entry that names it."""
+    """Accept the id of a preset as an entry."""
     return {"format": value} if isinstance(value, str) else value
 
 

@@ -1,7 +1,7 @@
-"""The JSON Schema of audit.yaml, made from the sections and from the names that the rest of edgeaudit defines.
+"""The JSON Schema of audit.yaml, generated from the sections and from the names that the rest of edgeaudit defines.
 
-It is a draft-07 schema, which the YAML servers of editors read. What depends on several keys at once, or on the model,
-is not in it; `edgeaudit plan` checks that.
+It is a draft-07 schema, which the YAML servers of editors read. It does not contain rules that depend on several keys
+or on the model; `edgeaudit plan` checks these.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SHAPES: Mapping[Names, str] = {
     "profile": r"\.ya?ml$",
     "device": r"\.ya?ml$",
 }
-"""Kinds that are open: besides the names there are texts of this shape, such as `module:function`."""
+"""Open kinds, which also accept strings of this form, such as `module:function`."""
 _ENTRIES: tuple[Names, ...] = ("pass", "runtime", "attack")
 """Kinds whose names can be keys of their parameters."""
 
@@ -99,7 +99,7 @@ def _plain(schema: Any) -> Any:
 
 
 def _is_noise(key: str, value: object) -> bool:
-    """A title made of the key, a default that is nothing or a section's, a format that no validator knows."""
+    """Remove titles derived from keys, empty or section defaults, and formats unknown to validators."""
     return (
         (key == "title" and isinstance(value, str))
         or (key == "default" and (value is None or isinstance(value, dict)))

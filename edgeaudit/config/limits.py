@@ -1,4 +1,4 @@
-"""Section `limits`: what one job may take before it is ended and its format fails."""
+"""Section `limits`: limits of one job, beyond which it is stopped and its format fails."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def _as_bytes(value: object) -> object:
     """`4 GiB`, `500 MB` or a number of bytes."""
     if not isinstance(value, str):
         return value
-    found = _SIZE.fullmatch(value.strip())
-    unit = None if found is None else _UNITS.get(found[2].lower())
-    if found is None or unit is None:
+    match = _SIZE.fullmatch(value.strip())
+    unit = None if match is None else _UNITS.get(match[2].lower())
+    if match is None or unit is None:
         raise ValueError("write a size as 4 GiB, 500 MB, or a number of bytes")
-    return round(float(found[1]) * unit)
+    return round(float(match[1]) * unit)
 
 
 class LimitsSpec(Section):
-    """What one job may take; one that takes more is ended, its format fails and the others go on."""
+    """Limits of one job; a job beyond them is stopped, its format fails and the others continue."""
 
     job_minutes: float | None = Field(None, gt=0, lt=1e6, alias="job-minutes")
     """Minutes of wall time."""
     job_memory: Annotated[int | None, BeforeValidator(_as_bytes, json_schema_input_type=int | str | None)] = Field(
         None, ge=2**20, alias="job-memory"
     )
-    """Resident memory of a worker process and what it started, as `4 GiB` or a number of bytes."""
+    """Resident memory of a worker process and its children, as `4 GiB` or a number of bytes."""

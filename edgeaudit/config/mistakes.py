@@ -1,4 +1,4 @@
-"""What is wrong in audit.yaml, in sentences that name the key, from pydantic's errors."""
+"""Messages about mistakes in audit.yaml that name the key, from pydantic's errors."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
 
 
 def sentences(error: ValidationError, root: type[BaseModel]) -> list[str]:
-    """One sentence for each key that is wrong; pydantic reports a key once for every type it could have had.
+    """One sentence per invalid key; pydantic reports a key once for every possible type.
 
-    root: what the whole file was validated as.
+    root: the model of the whole file.
     """
     by_key: dict[str, str] = {}
     for entry in error.errors():
@@ -51,11 +51,11 @@ def sentences(error: ValidationError, root: type[BaseModel]) -> list[str]:
 _PLAIN = {
     "dict_type": "must be a mapping of keys",
     "missing": "is missing",
-    "model_type": "must be a mapping of keys; leave it out for its defaults",
+    "model_type": "must be a mapping of keys; remove it to use the defaults",
     "too_short": "must have at least one entry",
     "tuple_type": "must be a list",
 }
-"""Words of pydantic that speak of Python, and ours for a file of keys and lists."""
+"""Pydantic's Python terms, and ours for a file of keys and lists."""
 
 
 def _is_key(part: str) -> bool:
@@ -66,13 +66,13 @@ def _sentence(key: str, parts: list[str], error: ErrorDetails, root: type[BaseMo
     if error["type"] == "extra_forbidden":
         sections = [_SECTIONS[p] for p in parts[:-1] if p in _SECTIONS]
         fields = (sections[-1] if sections else root).model_fields
-        known = [field.alias or name for name, field in fields.items()]
-        near = difflib.get_close_matches(parts[-1], known, n=1)
+        names = [field.alias or name for name, field in fields.items()]
+        near = difflib.get_close_matches(parts[-1], names, n=1)
         return f"'{key}' is not a known key; " + (
-            f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+            f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"
         )
     message = _PLAIN.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
-    given = error.get("input")
-    # A token that was written where its variable's name belongs is not repeated.
-    is_shown = isinstance(given, (str, int, float, bool)) and parts[-1:] != ["token"] and f"'{given}'" not in message
-    return f"{key}: {message} (it is {given!r})" if is_shown else f"{key}: {message}"
+    value = error.get("input")
+    # Do not repeat a token that was written in place of its variable's name.
+    is_shown = isinstance(value, (str, int, float, bool)) and parts[-1:] != ["token"] and f"'{value}'" not in message
+    return f"{key}: {message} (it is {value!r})" if is_shown else f"{key}: {message}"

@@ -1,4 +1,4 @@
-"""The section `model`: the model under audit and how models like it are made."""
+"""The section `model`: the model under audit and how such models are trained."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["ModelSpec"]
 
 
 class ModelSpec(Section):
-    """The model under audit and how models like it are made."""
+    """The model under audit and how such models are trained."""
 
     recipe: Annotated[str, names_of("recipe")] = "mlp"
     """Architecture: a built-in one, `torchvision:<name>`, or `module:function` of your own; `keras:` for Keras."""
     options: Params = Field(default_factory=dict)
     """Arguments of the architecture, such as `hidden` or `width`."""
     train: str | None = None
-    """`module:function` called as `f(module, x, y, *, seed, epochs)`; left out, the built-in training loop."""
+    """`module:function` called as `f(module, x, y, *, seed, epochs)`; by default the built-in training loop."""
     checkpoint: Path | None = None
     """A trained target: a state_dict, .safetensors, .keras or .h5 file, or a SavedModel."""
     epochs: int = Field(30, ge=1)

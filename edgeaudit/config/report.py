@@ -1,4 +1,4 @@
-"""The section `report`: which files an audit is written to."""
+"""The section `report`: the reports to write."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["ReportSpec"]
 
 
 class ReportSpec(Section):
-    """What is written beside audit.json, which is always written."""
+    """Reports written in addition to audit.json."""
 
     writers: tuple[Annotated[str, names_of("writer")], ...] = ("html",)
     """Names of report writers: `html`, `text`, or another package's."""

@@ -1,4 +1,4 @@
-"""The section `target`: a file that was made elsewhere."""
+"""The section `target`: a foreign model file."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ __all__ = ["ALONE", "AS_SHIPPED", "TargetSpec"]
 
 
 AS_SHIPPED = "as-shipped"
-"""The format of a file whose making is not told: no shadow can be made like it."""
+"""The format of a file of unknown origin, for which no shadows can be created."""
 ALONE = ("yeom", "gap", "attack-p", "quantile-regression")
 """The attacks that need no shadows."""
 
 
 class TargetSpec(Section):
-    """A file that was made elsewhere, and what is known of it."""
+    """A foreign model file and its declared properties."""
 
     artifact: Path | Annotated[dict[str, Path], Field(min_length=1)]
-    """The file (.tflite, .onnx, .xml, .pte); or format -> file, where several files of one model are audited."""
+    """The file (.tflite, .onnx, .xml, .pte); or format -> file to audit several files of one model."""
     softmax: Literal["detect", "inside", "outside"] = "detect"
-    """Whether the file answers with probabilities (`inside`); `detect` finds it out from its answers."""
+    """Whether the file returns probabilities (`inside`); `detect` derives it from the answers."""
     outputs: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=2)] | None = None
-    """Position of each label's score among the file's outputs, in the order of the labels; left out, the same order."""
+    """Index of each label's score among the file's outputs; by default the outputs are in the order of the labels."""
     accuracy: float | None = Field(None, gt=0, le=1)
-    """Accuracy on records that it did not train on, as its maker states it; compared with the measured one."""
+    """Stated accuracy on records that it did not train on; compared with the measured one."""

@@ -1,4 +1,4 @@
-"""The section `threat`: what the attacker sees and has."""
+"""The section `threat`: what the attacker observes and possesses."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _Level = Annotated[str, Field(pattern=LEVEL_PATTERN)]
 
 
 class ThreatSpec(Section):
-    """What the attacker sees and has."""
+    """What the attacker observes and possesses."""
 
     mode: Literal["adversary", "auditor"] = "adversary"
     """`adversary`: shadows never saw an audited record. `auditor`, the worst case: they train on random halves."""
     exposure: Literal["logits", "probabilities"] = "probabilities"
-    """What the device answers."""
+    """Output of the device."""
     shadows: int = Field(64, ge=0)
     """Models that the attacker trains; the smallest p-value of a rank test is 1 / (shadows + 1)."""
     shadow_match: Annotated[
@@ -34,11 +34,11 @@ class ThreatSpec(Section):
     ] = ("matched",)
     """`matched`: shadows go through the format's passes. `fp32`: they do not. A list of both compares the two."""
     views: Annotated[tuple[str, ...], BeforeValidator(as_list, json_schema_input_type=_View | tuple[_View, ...])] = ()
-    """How else each record is shown to every model: flip, shift-<pixels>, noise-<input steps>[x<draws>]."""
+    """Additional views of each record for every model: flip, shift-<pixels>, noise-<input steps>[x<draws>]."""
     weaker: Annotated[
         tuple[str, ...], BeforeValidator(as_list, json_schema_input_type=_Level | tuple[_Level, ...])
     ] = ()
-    """Levels at which the same answers are measured, too: top-<classes>, rounded-<decimals>, label, probabilities."""
+    """Weaker levels at which the same answers are measured: top-<classes>, rounded-<decimals>, label, probabilities."""
 
     @field_validator("views")
     @classmethod
@@ -53,7 +53,5 @@ class ThreatSpec(Section):
     @model_validator(mode="after")
     def _weaker_than_the_exposure(self) -> ThreatSpec:
         if self.exposure in self.weaker:
-            raise ValueError(
-                f"weaker: '{self.exposure}' is what threat.exposure gives; leave it out, or set exposure: logits"
-            )
+            raise ValueError(f"weaker: '{self.exposure}' is the exposure itself; remove it, or set exposure: logits")
         return self

@@ -51,9 +51,9 @@ class Transform:
 
 def parse_view(name: str) -> Transform:
     """The view that an entry of `threat.views` names. Raises `ValueError` that lists the forms."""
-    found = _NAME.fullmatch(name)
-    if found is not None:
-        kind, amount, draws = found[1], found[2], found[3]
+    match = _NAME.fullmatch(name)
+    if match is not None:
+        kind, amount, draws = match[1], match[2], match[3]
         fits = not (kind == "flip" and amount) and not (kind != "noise" and draws)
         if fits and int(amount or 1) > 0 and int(draws or 1) > 0:
             return Transform(kind, int(amount or 1), int(draws or 1))  # type: ignore[arg-type]

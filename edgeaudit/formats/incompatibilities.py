@@ -1,8 +1,8 @@
-"""What is known not to go together: toolchains, settings and runtimes, with the reason and what to use instead.
+"""Known incompatibilities of toolchains, settings and runtimes, with the reason and a remedy.
 
-The one place that lists it. What audit.yaml shows is refused here by name, before anything runs; what depends on the
-model or on the CPU is refused where it shows, by the runtime or when answers are compared. docs/formats.md ends in this
-table, and tests/exporters/test_known_bad.py makes the files for real.
+Combinations visible in audit.yaml are rejected here by name, before anything runs; those that depend on the model or
+the CPU are rejected by the runtime or when answers are compared. docs/formats.md ends with this table, and
+tests/exporters/test_known_bad.py converts the files.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Refused = Literal["by name", "by the runtime", "by its answers"]
 class KnownBad:
     """One pair.
 
-    pair: what is put together. reason: what happens, with the version that it was seen in. instead: the remedy.
-    refused: `by name` before anything runs (`shows` tells from a format); `by the runtime`, which knows the CPU and the
-        file; `by its answers`, which clip or differ, wherever they do so beyond the format's limits.
+    pair: the combination. reason: what happens, with the version. instead: the remedy.
+    refused: `by name` before anything runs (`shows` checks a format); `by the runtime`, which knows the CPU and the
+        file; `by its answers`, if they clip or differ beyond the format's limits.
     """
 
     pair: str
@@ -37,26 +37,26 @@ class KnownBad:
     shows: Callable[[Format], bool] | None = None
 
 
-def refusal(found: Format) -> str | None:
-    """Why a format is refused by name; None where nothing is known against it."""
+def refusal(resolved: Format) -> str | None:
+    """Why a format is rejected by name; None if no incompatibility is known."""
     for bad in KNOWN_BAD:
-        if bad.shows is not None and bad.shows(found):
+        if bad.shows is not None and bad.shows(resolved):
             return f"{bad.pair}: {bad.reason}. {bad.instead}"
     return None
 
 
-def _has(found: Format, name: str, **values: object) -> bool:
-    """Whether the format has the pass, with one of the values given."""
-    for use in found.passes:
+def _has(resolved: Format, name: str, **values: object) -> bool:
+    """Whether the format has the pass with one of these values."""
+    for use in resolved.passes:
         if use.name == name:
             params = find_pass(name).parameters(use.params)
             return any(params[key] == value for key, value in values.items())
     return False
 
 
-def _follows(found: Format, first: str, *later: str) -> bool:
+def _follows(resolved: Format, first: str, *later: str) -> bool:
     """Whether one of the later passes comes after the first."""
-    names = [use.name for use in found.passes]
+    names = [use.name for use in resolved.passes]
     return first in names and any(name in names[names.index(first) :] for name in later)
 
 

@@ -1,4 +1,4 @@
-"""Formats: a name for a list of passes and the runtime that serves what they make."""
+"""Preset formats: names for a list of passes and a runtime."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INTEGERS = 0.2
 
 
 def tolerance_of(precision: str) -> float:
-    """The tolerance of a format of that precision that names none; integers of any width share one.
+    """The default tolerance of a format of that precision; integers of any width share one.
 
     About three times the largest error seen on honest int8 artifacts (.061), ten times on float16 (.0018) and bfloat16
     (.011); runtimes/agreement.py has the table.
@@ -39,7 +39,7 @@ class Format:
     """A deployment format.
 
     passes: applied in order to the trained model; empty for a reference, the trained model itself.
-    runtime, runtime_options: what serves the result. Options that change answers (batch, delegates) belong to
+    runtime, runtime_options: of the result. Options that change answers (batch, delegates) belong to
         the format.
     precision: of the weights in the file.
     tolerance: largest relative RMS error of the answers (RMS of the difference over the standard deviation of
@@ -64,7 +64,7 @@ class Format:
 
     @property
     def batch(self) -> int | None:
-        """Records in one query, where the format fixes it; None where it is the runtime's default."""
+        """Records per query, if the format fixes it; None for the runtime's default."""
         batch = self.runtime_options.get("batch")
         return batch if isinstance(batch, int) else None
 
@@ -89,22 +89,22 @@ def _pruned(ratio: float) -> PassUse:
     return PassUse("nncf.prune", {"ratio": ratio})
 
 
-# Moving averages clip: the limits of other int8 formats refuse what they give, and rightly where nobody meant it. Yet
-# they are what AI Edge Quantizer 0.10 does unless told otherwise, so such files ship, and who ships one needs to know
-# what it leaks. The preset that says so by its name therefore has limits of its own: beyond the .36 and .68 that honest
+# Moving averages clip, so the limits of other int8 formats reject such files, which are usually unintended. But they
+# are the default of AI Edge Quantizer 0.10, so such files ship, and their leakage needs to be known. The preset with
+# this name therefore has its own limits: beyond the .36 and .68 that honest
 # conversions lost (runtimes/agreement.py), short of two classes swapped (.59) and unrelated answers (a reach near 0). A
-# dead class among ten (.30) they let through; `litert-int8`, the same converter with the usual limits, would show it.
+# dead class among ten (.30) is accepted; `litert-int8`, the same converter with the usual limits, would detect it.
 _AVERAGED, _AVERAGED_RANGE = 0.45, 0.75
 
 
-def _families(name: str, made: PassUse, how: str) -> tuple[Format, ...]:
-    """The files that ship from a model that was made smaller first; it is itself what they have to agree with."""
+def _families(name: str, source: PassUse, how: str) -> tuple[Format, ...]:
+    """Formats converted from a smaller model, with which their answers have to agree."""
     return (
-        Format(f"{name}-onnx", (made, *_onnx()), _ORT, f"{how}, ONNX", "float32"),
-        Format(f"{name}-onnx-int8", (made, *_onnx(_STATIC)), _ORT, f"{how}, then ONNX QDQ int8", "int8"),
+        Format(f"{name}-onnx", (source, *_onnx()), _ORT, f"{how}, ONNX", "float32"),
+        Format(f"{name}-onnx-int8", (source, *_onnx(_STATIC)), _ORT, f"{how}, then ONNX QDQ int8", "int8"),
         Format(
             f"{name}-litert-int8",
-            (made, *_litert(PassUse("aeq.static-int8"))),
+            (source, *_litert(PassUse("aeq.static-int8"))),
             _LITERT,
             f"{how}, then LiteRT full integer",
             "int8",
@@ -113,7 +113,7 @@ def _families(name: str, made: PassUse, how: str) -> tuple[Format, ...]:
 
 
 def _tflite(fid: str, summary: str, precision: str, weights: str, **params: JsonValue) -> Format:
-    """What the TensorFlow Lite Converter makes of a Keras model."""
+    """A format of the TensorFlow Lite Converter for Keras models."""
     step = PassUse("tflite.convert", {"precision": precision, **params})
     return Format(fid, (step,), _LITERT, f"TFLite from Keras, {summary}", weights, {}, tolerance_of(weights))
 
@@ -331,4 +331,4 @@ FORMATS: Mapping[str, Format] = {
 }
 
 REFERENCES: Mapping[str, str] = {"torch": "torch-fp32", "keras": "keras-fp32"}
-"""Kind of trained model -> the format that is the trained model itself, which ships nowhere."""
+"""Kind of trained model -> the format that is the trained model itself, which is not deployed."""

@@ -1,4 +1,4 @@
-"""The format that an entry of audit.yaml's `formats:` means: a preset, a variant of one, or passes put together."""
+"""Resolve an entry of `formats:` in audit.yaml: a preset, a variant of one, or a composition of passes."""
 
 from __future__ import annotations
 
@@ -23,41 +23,41 @@ from edgeaudit.runtimes.registry import default_runtime, find_runtime, runtime_s
 __all__ = ["computed_precision", "find_format", "starts_from"]
 
 _COMPUTED = {"bf16": "bfloat16", "f16": "float16"}
-"""What a runtime's options make of the answers, beside the weights' own precision; the least precise first."""
+"""Precisions of computation that a runtime's options can set; the least precise first."""
 
 
 def find_format(use: FormatUse, trained: Kind = "torch", artifact: Path | None = None) -> Format:
-    """The passes, runtime and limits that a format entry means.
+    """The passes, runtime and limits of a format entry.
 
-    trained: the kind of the trained model that the passes start from, which the recipe decides.
-    artifact: the file that is its target where that was made elsewhere; the passes are then those of the shadows.
+    trained: the kind of the trained model that the passes start from, as determined by the recipe.
+    artifact: the file of a foreign target; the passes are then those of the shadows.
 
     Raises `SpecError` that names the entry and what is wrong with it: an unknown preset, pass, runtime, parameter or
     option, a value that it cannot have, or passes and a runtime that do not fit one another or the trained model. No
     toolchain is imported.
     """
     if use.name in FORMATS and use != FormatUse(format=use.name, name=use.name):
-        raise SpecError(f"formats: '{use.name}' is the name of a preset that is something else; take another 'name'")
+        raise SpecError(f"formats: '{use.name}' is the name of a different preset; choose another 'name'")
     if use.format == AS_SHIPPED:
-        found = _as_shipped(use, artifact)
+        resolved = _as_shipped(use, artifact)
     else:
-        found = _preset(use, trained) if use.passes is None else _composed(use, use.passes, trained)
-        _require_kind(found, use, artifact)
+        resolved = _preset(use, trained) if use.passes is None else _composed(use, use.passes, trained)
+        _require_kind(resolved, use, artifact)
     if use.runtime is not None:
-        found = _served(found, use.runtime, f"formats: '{use.id}'")
+        resolved = _served(resolved, use.runtime, f"formats: '{use.id}'")
     if use.tolerance is not None:
-        found = replace(found, tolerance=use.tolerance)
+        resolved = replace(resolved, tolerance=use.tolerance)
     if use.range_tolerance is not None:
-        found = replace(found, range_tolerance=use.range_tolerance)
-    if (reason := refusal(found)) is not None:
+        resolved = replace(resolved, range_tolerance=use.range_tolerance)
+    if (reason := refusal(resolved)) is not None:
         raise SpecError(f"formats: '{use.id}': {reason}")
-    return found if use.softmax == "outside" else _with_softmax(found, use)
+    return resolved if use.softmax == "outside" else _with_softmax(resolved, use)
 
 
 def _as_shipped(use: FormatUse, artifact: Path | None) -> Format:
-    """The format of a file of which nothing is told: no passes, and the runtime that serves its kind."""
+    """The format of a file of unknown origin: no passes, and the default runtime of its kind."""
     if artifact is None:
-        raise SpecError(f"formats: '{AS_SHIPPED}' is the format of a file that was made elsewhere: set target.artifact")
+        raise SpecError(f"formats: '{AS_SHIPPED}' is the format of a foreign file: set target.artifact")
     runtime = default_runtime(_kind(artifact)).spec
     return Format(use.id, (), runtime.name, "as it was shipped", "not stated")
 
@@ -69,28 +69,28 @@ def _kind(artifact: Path) -> Kind:
         raise SpecError(f"target.artifact: {exc}") from exc
 
 
-def _require_kind(found: Format, use: FormatUse, artifact: Path | None) -> None:
-    """A file that was made elsewhere is of the kind that the shadows' passes make."""
+def _require_kind(resolved: Format, use: FormatUse, artifact: Path | None) -> None:
+    """Check that a foreign file is of the kind that the shadows' passes create."""
     if artifact is None:
         return
-    made = _makes(found)
-    if made != _kind(artifact):
+    output_kind = _makes(resolved)
+    if output_kind != _kind(artifact):
         raise SpecError(
-            f"target.artifact: {artifact.name} is {_kind(artifact)}, and the format '{use.id}' makes {made}; name the "
-            "format that the file is"
+            f"target.artifact: {artifact.name} is {_kind(artifact)}, but the format '{use.id}' creates {output_kind}; "
+            "name the format of the file"
         )
 
 
-def starts_from(found: Format) -> Kind:
-    """The kind of trained model that a format is made from."""
-    if found.passes:
-        return find_pass(found.passes[0].name).spec.consumes
-    return find_runtime(found.runtime).spec.serves
+def starts_from(resolved: Format) -> Kind:
+    """The kind of trained model that a format starts from."""
+    if resolved.passes:
+        return find_pass(resolved.passes[0].name).spec.consumes
+    return find_runtime(resolved.runtime).spec.serves
 
 
-def _makes(found: Format) -> Kind:
+def _makes(resolved: Format) -> Kind:
     """The kind of file that a format's runtime serves."""
-    return find_pass(found.passes[-1].name).spec.produces if found.passes else starts_from(found)
+    return find_pass(resolved.passes[-1].name).spec.produces if resolved.passes else starts_from(resolved)
 
 
 def _preset(use: FormatUse, trained: Kind) -> Format:
@@ -99,14 +99,14 @@ def _preset(use: FormatUse, trained: Kind) -> Format:
             f"formats: '{use.format}' is not known.{did_you_mean(str(use.format), FORMATS)} "
             f"`edgeaudit formats` lists: {', '.join(FORMATS)}"
         )
-    found = FORMATS[use.format]
-    if starts_from(found) != trained:
+    base = FORMATS[use.format]
+    if starts_from(base) != trained:
         fitting = ", ".join(preset.id for preset in FORMATS.values() if starts_from(preset) == trained)
         raise SpecError(
-            f"formats: '{use.id}' is made from a {starts_from(found)} model, and model.recipe makes a {trained} one. "
-            f"Formats that fit: {fitting}"
+            f"formats: '{use.id}' starts from a {starts_from(base)} model, but model.recipe creates a {trained} one. "
+            f"Suitable formats: {fitting}"
         )
-    return found
+    return base
 
 
 def _composed(use: FormatUse, entries: tuple[PassEntry, ...], trained: Kind) -> Format:
@@ -115,27 +115,27 @@ def _composed(use: FormatUse, entries: tuple[PassEntry, ...], trained: Kind) -> 
     _require_chain([step.spec for step in steps], where, trained)
     passes = tuple(_pass_use(step, entry, where) for step, entry in zip(steps, entries, strict=True))
     runtime = default_runtime(steps[-1].spec.produces).spec
-    known = [step.precision(step.parameters(use.params)) for step, use in zip(steps, passes, strict=True)]
-    weights = next((precision for precision in reversed(known) if precision is not None), "float32")
+    precisions = [step.precision(step.parameters(use.params)) for step, use in zip(steps, passes, strict=True)]
+    weights = next((precision for precision in reversed(precisions) if precision is not None), "float32")
     summary = flow_yaml([entry_value(entry.name, entry.params) for entry in entries])
     return Format(use.id, passes, runtime.name, summary, weights, _batch(passes), tolerance_of(weights))
 
 
 def _batch(passes: tuple[PassUse, ...]) -> dict[str, int]:
-    """The option `batch`, where a pass says that answers depend on it."""
+    """The option `batch`, if a pass states that answers depend on it."""
     wanted = [batch for use in passes if (batch := find_pass(use.name).spec.batch) is not None]
     return {"batch": wanted[-1]} if wanted else {}
 
 
 def _find_pass(name: str, where: str) -> Pass:
-    known = [spec.name for spec in pass_specs()]
-    if name not in known:
-        raise SpecError(f"{where}: there is no pass '{name}'.{did_you_mean(name, known)} There are: {', '.join(known)}")
+    names = [spec.name for spec in pass_specs()]
+    if name not in names:
+        raise SpecError(f"{where}: there is no pass '{name}'.{did_you_mean(name, names)} There are: {', '.join(names)}")
     return find_pass(name)
 
 
 def _require_chain(specs: list[PassSpec], where: str, kind: Kind) -> None:
-    """Each pass takes what the one before it makes; the first takes the trained model, which is of `kind`."""
+    """Check that each pass takes the output of the one before it; the first takes the trained model, of `kind`."""
     before = "the trained model is"
     for spec in specs:
         if spec.consumes != kind:
@@ -143,7 +143,7 @@ def _require_chain(specs: list[PassSpec], where: str, kind: Kind) -> None:
             near = f" Did you mean to put '{between[0]}' before it?" if between else ""
             if not near and spec is specs[0]:
                 near = f" Passes that take {kind}: {', '.join(s.name for s in pass_specs() if s.consumes == kind)}"
-            raise SpecError(f"{where}: the pass '{spec.name}' takes {spec.consumes}, and {before} {kind}.{near}")
+            raise SpecError(f"{where}: the pass '{spec.name}' takes {spec.consumes}, but {before} {kind}.{near}")
         kind, before = spec.produces, f"'{spec.name}' makes"
 
 
@@ -153,50 +153,50 @@ def _pass_use(step: Pass, entry: PassEntry, where: str) -> PassUse:
     return PassUse(step.spec.name, entry.params)
 
 
-def _served(found: Format, entry: RuntimeEntry, where: str) -> Format:
+def _served(resolved: Format, entry: RuntimeEntry, where: str) -> Format:
     """The format in the runtime that the entry names."""
-    known = [spec.name for spec in runtime_specs()]
-    if entry.name not in known:
+    names = [spec.name for spec in runtime_specs()]
+    if entry.name not in names:
         raise SpecError(
-            f"{where}: there is no runtime '{entry.name}'.{did_you_mean(entry.name, known)} "
-            f"There are: {', '.join(known)}"
+            f"{where}: there is no runtime '{entry.name}'.{did_you_mean(entry.name, names)} "
+            f"There are: {', '.join(names)}"
         )
     spec = find_runtime(entry.name).spec
-    made = _makes(found)
-    if spec.serves != made:
-        fitting = ", ".join(s.name for s in runtime_specs() if s.serves == made)
-        whose = "the passes make" if found.passes else "this is"
+    output_kind = _makes(resolved)
+    if spec.serves != output_kind:
+        fitting = ", ".join(s.name for s in runtime_specs() if s.serves == output_kind)
+        whose = "the passes create" if resolved.passes else "this is"
         raise SpecError(
-            f"{where}: the runtime '{spec.name}' serves {spec.serves}, and {whose} {made}. That is "
+            f"{where}: the runtime '{spec.name}' serves {spec.serves}, but {whose} {output_kind}, which is "
             f"served by: {fitting or 'none'}"
         )
     with _named(where):
-        # What the format's own runtime is told holds for another one only as far as the passes ask for it.
-        kept = found.runtime_options if spec.name == found.runtime else _batch(found.passes)
+        # Options of the format's own runtime apply to another one only if the passes require them.
+        kept = resolved.runtime_options if spec.name == resolved.runtime else _batch(resolved.passes)
         options = {**kept, **entry.options}
         spec.options(options)
-    tolerance = max(found.tolerance, tolerance_of(computed_precision(entry.options)))
-    return replace(found, runtime=spec.name, runtime_options=options, tolerance=tolerance)
+    tolerance = max(resolved.tolerance, tolerance_of(computed_precision(entry.options)))
+    return replace(resolved, runtime=spec.name, runtime_options=options, tolerance=tolerance)
 
 
 def computed_precision(options: Params) -> str:
-    """What a runtime with these options computes floats in: the least precise of its option and of its providers."""
-    said = {str(options.get("precision")), *reduced_precisions(options.get("providers"))}
-    return next((full for short, full in _COMPUTED.items() if short in said), "float32")
+    """The precision of float computation with these options: the least precise of the option and the providers."""
+    requested = {str(options.get("precision")), *reduced_precisions(options.get("providers"))}
+    return next((full for short, full in _COMPUTED.items() if short in requested), "float32")
 
 
-def _with_softmax(found: Format, use: FormatUse) -> Format:
-    """The format whose file answers with probabilities."""
-    exports = {p.name for p in found.passes if "softmax" in find_pass(p.name).spec.defaults}
+def _with_softmax(resolved: Format, use: FormatUse) -> Format:
+    """The format with a file that returns probabilities."""
+    exports = {p.name for p in resolved.passes if "softmax" in find_pass(p.name).spec.defaults}
     if not exports:
         raise SpecError(f"formats: '{use.id}' exports no file, so it cannot have softmax: inside")
-    passes = (PassUse(p.name, {**p.params, "softmax": "inside"}) if p.name in exports else p for p in found.passes)
-    return replace(found, passes=tuple(passes))
+    passes = (PassUse(p.name, {**p.params, "softmax": "inside"}) if p.name in exports else p for p in resolved.passes)
+    return replace(resolved, passes=tuple(passes))
 
 
 @contextmanager
 def _named(where: str) -> Iterator[None]:
-    """Errors of the block, with the entry that they are about."""
+    """Add the entry's name to errors of the block."""
     try:
         yield
     except (ValueError, ToolchainError, ArtifactError) as exc:

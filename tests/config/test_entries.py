@@ -56,7 +56,7 @@ def _mistake(tmp_path: Path, text: str) -> str:
         ),
         (
             "{nncf.prune: {ratio: 0.7}, onnx.export: {}}",
-            f"{ONE_KEY} nncf.prune, onnx.export; write each pass as an entry of its own, as in {{nncf.prune: ",
+            f"{ONE_KEY} nncf.prune, onnx.export; write each pass as a separate entry, as in {{nncf.prune: ",
         ),
         ("{}", "a pass is a name, or a mapping of the name to its parameters; this mapping is empty"),
         ("7", "a pass is a name, or a mapping of the name to its parameters, as in {nncf.prune: {ratio: 0.7}} (it is"),
@@ -64,23 +64,23 @@ def _mistake(tmp_path: Path, text: str) -> str:
         ("~", "a pass is a name, or a mapping of the name to its parameters, as in {nncf.prune: {ratio: 0.7}}"),
         ("[onnx.export]", "a pass is a name, or a mapping of the name to its parameters, as in"),
         ("''", "the name of a pass is empty"),
-        ("{7: {}}", "the name of a pass is text, and not 7"),
-        ("{true: {}}", "the name of a pass is text, and not true"),
+        ("{7: {}}", "the name of a pass must be a string; got 7"),
+        ("{true: {}}", "the name of a pass must be a string; got true"),
         (
             "{nncf.prune: [0.7, 3]}",
             "the parameters of 'nncf.prune' are a mapping of names to values, as in {nncf.prune",
         ),
         (
             "{nncf.prune: 0.7}",
-            "the parameters of 'nncf.prune' are a mapping of names to values, as in {nncf.prune: {ratio: 0.7}}, and no",
+            "the parameters of 'nncf.prune' are a mapping of names to values, as in {nncf.prune: {ratio: 0.7}}; got",
         ),
-        ("{nncf.prune: {1: 2}}", "the parameters of 'nncf.prune' have names that are text, and not 1"),
+        ("{nncf.prune: {1: 2}}", "the parameters of 'nncf.prune' must have names that are strings; got 1"),
         ("{nncf.prune: {ratio: .nan}}", "'nncf.prune.ratio' is nan; a finite number is needed"),
         ("{distil: {student_options: {hidden: [.inf]}}}", "'distil.student_options.hidden' is inf; a finite number"),
-        ("{distil: {student_options: {1: 2}}}", "'distil.student_options' has a key that is not text"),
+        ("{distil: {student_options: {1: 2}}}", "'distil.student_options' has a key that is not a string"),
         (
             "{a: {b: !!timestamp 2020-01-01}}",
-            "'a.b' is datetime.date(2020, 1, 1), a date; put it in quotes if text is meant",
+            "'a.b' is datetime.date(2020, 1, 1), a date; put it in quotes if a string is meant",
         ),
     ],
 )
@@ -113,7 +113,7 @@ def test_reject_an_invalid_runtime(tmp_path: Path, entry: str, message: str) -> 
         ("3", "an attack is a name, or a mapping of the name to its settings, as in {some-attack: {power: 2}}"),
         ("{loud: , power: 2}", "indent the settings below the name, as in {loud: {power: 2}}"),
         ("{loud: [2]}", "the settings of 'loud' are a mapping of names to values"),
-        ("{3: {power: 2}}", "the name of an attack is text, and not 3"),
+        ("{3: {power: 2}}", "the name of an attack must be a string; got 3"),
     ],
 )
 def test_reject_an_invalid_attack(tmp_path: Path, entry: str, message: str) -> None:
@@ -129,10 +129,10 @@ def test_no_parameters_can_be_written_in_four_ways() -> None:
 
 
 def test_a_long_value_is_cut_in_the_message() -> None:
-    with pytest.raises(ValueError, match=re.escape("and not " + flow_yaml(list(range(99)))[:57] + "...")):
+    with pytest.raises(ValueError, match=re.escape("got " + flow_yaml(list(range(99)))[:57] + "...")):
         TypeAdapter(PassItem).validate_python({"a": list(range(99))})
 
 
 def test_a_python_object_is_named_in_the_message() -> None:
-    with pytest.raises(ValueError, match='and not "<object object'):
+    with pytest.raises(ValueError, match='got "<object object'):
         TypeAdapter(PassItem).validate_python({"a": object()})

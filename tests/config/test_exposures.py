@@ -41,7 +41,7 @@ def test_reject_unknown_names(tmp_path: Path, given: str) -> None:
         ("{weaker: [rounded-7]}", r"threat\.weaker: 'rounded-7': answers are float32, of which at most 6 decimals"),
         ("{weaker: [label, label]}", r"threat\.weaker: 'label' appears twice"),
         ("{weaker: [top-1, top-01]}", r"threat\.weaker: 'top-1' appears twice"),
-        ("{weaker: [probabilities]}", r"threat: weaker: 'probabilities' is what threat.exposure gives; leave it out"),
+        ("{weaker: [probabilities]}", r"threat: weaker: 'probabilities' is the exposure itself; remove it"),
     ],
 )
 def test_reject_invalid_levels(tmp_path: Path, threat: str, said: str) -> None:

@@ -41,10 +41,10 @@ def _load(tmp_path: Path, text: str) -> AuditSpec:
         ("[1, 2]", "must be a mapping"),
         ("seed: 1\nseed: 2", "the key 'seed' is given twice"),
         ("model: {epochs: 1, epochs: 2}", "the key 'epochs' is given twice"),
-        ("model:", "model: must be a mapping of keys; leave it out for its defaults"),
+        ("model:", "model: must be a mapping of keys; remove it to use the defaults"),
         ("formats:", "formats: must be a list"),
         ("formats: [{softmax: inside}]", "formats.0: give 'format' (an id of `edgeaudit formats`) or 'passes'"),
-        ("formats: [{format: onnx-fp32, passes: [onnx.export]}]", "one of them"),
+        ("formats: [{format: onnx-fp32, passes: [onnx.export]}]", "but not both"),
         ("formats: [{passes: [onnx.export]}]", "needs a 'name'"),
         ("formats: [{format: onnx-fp32, runtime: {onnxruntime: {batch: 1}}}]", "needs a 'name'"),
         ("formats: [{name: a, passes: []}]", "formats.0.passes: must have at least one entry"),
@@ -57,8 +57,11 @@ def _load(tmp_path: Path, text: str) -> AuditSpec:
             "attacks: {yeom: , gap: }",
             "attacks.0: an attack is a mapping of one key, its name, and this one has yeom, gap; w",
         ),
-        ("attacks: [{all: {power: 2}}]", "attacks: 'all' stands for every attack and has no settings"),
-        ("attacks: [{cm-mia: {fraction: 0.2}}]", "are a section of audit.yaml: write cm-mia: {fraction: 0.2} there"),
+        ("attacks: [{all: {power: 2}}]", "attacks: 'all' means every attack and has no settings"),
+        (
+            "attacks: [{cm-mia: {fraction: 0.2}}]",
+            "have their own section of audit.yaml: write cm-mia: {fraction: 0.2} there",
+        ),
         ("attacks: [{label-only: {queries: 99}}]", "write label-only: {queries: 99} there"),
         ("attacks: [{loss-trajectory: {epochs: 9}}]", "write loss-trajectory: {epochs: 9} there"),
         ("model: {options: {width: .inf}}", "model.options: 'width' is inf; a finite number is needed"),
@@ -69,7 +72,7 @@ def _load(tmp_path: Path, text: str) -> AuditSpec:
         ("a: [", "is not valid YAML"),
         (
             "threat: {exposure: logits}\nformats: [{format: litert-int8, softmax: inside}]",
-            "logits cannot be had from a format with softmax: inside",
+            "a format with softmax: inside outputs probabilities",
         ),
     ],
 )
@@ -192,14 +195,14 @@ def test_one_set_of_formats_or_all_of_them_need_no_list(tmp_path: Path) -> None:
     [
         (
             "[torch-fp32, litert-int]",
-            r"'litert-int' is no format of this audit\. Did you mean 'litert-int8'\? Known: ",
+            r"'litert-int' is not a format of this audit\. Did you mean 'litert-int8'\? Known: ",
         ),
-        ("[[torch-fp32]]", r"a set names two or more different formats; one is \[torch-fp32\]"),
+        ("[[torch-fp32]]", r"a set needs two or more different formats; got \[torch-fp32\]"),
         ("[[torch-fp32, torch-fp32]]", "two or more different formats"),
         ("[[]]", "two or more different formats"),
         (
             "[[torch-fp32, litert-int8], [litert-int8, torch-fp32]]",
-            r"the set \[litert-int8, torch-fp32\] is given twice",
+            r"the set \[litert-int8, torch-fp32\] is listed twice",
         ),
         ("some", "together: "),
     ],
@@ -220,5 +223,8 @@ def test_a_recorded_spec_of_another_version_is_named(tmp_path: Path) -> None:
     spec = _load(tmp_path, "seed: 1")
     recorded = spec.model_dump(mode="json", by_alias=True)
     assert recorded_spec(recorded, tmp_path / "audit.json") == spec
-    with pytest.raises(SpecError, match=r"audit\.json: its spec .* 'modle' is not a known key.* Run the audit again"):
+    with pytest.raises(
+        SpecError,
+        match=r"audit\.json: this version of edgeaudit cannot read its spec: 'modle' is not a known key.* Run the audit again",
+    ):
         recorded_spec({**recorded, "modle": {}}, tmp_path / "audit.json")

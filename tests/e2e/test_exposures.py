@@ -97,7 +97,7 @@ def test_a_finished_run_is_measured_at_further_exposures(shared_bench: Workbench
     assert "attack jobs in" in done.stdout
     assert [e["exposure"] for e in done.audit["weaker_exposures"]] == ["rounded-1", "label"]
     assert done.audit["leakage"] == first.audit["leakage"]  # no attack was added
-    for given, said in (("rounded", "is not a weaker exposure"), ("probabilities", "is what threat.exposure gives")):
+    for given, said in (("rounded", "is not a weaker exposure"), ("probabilities", "is the exposure itself")):
         refused = shared_bench.call("attack", "out-further", "--weaker", given)
         assert refused.code == 2
         assert "error: weaker: " in refused.stderr

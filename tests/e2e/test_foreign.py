@@ -103,7 +103,7 @@ def test_calibration_records_are_distinguished(with_shadows: Finished) -> None:
     [
         ({"formats": ["litert-int8"]}, "model.onnx is onnx, and the format 'litert-int8' makes tflite"),
         ({"formats": ["onnx-int8-static", "onnx-fp32"]}, "target.artifact is one file, and formats has 2 entries"),
-        ({"data": {"preprocessing": None}}, "data.preprocessing: say what target.artifact takes"),
+        ({"data": {"preprocessing": None}}, "data.preprocessing is required with target.artifact"),
         ({"data": {"members": 100, "nonmembers": 100}}, "target.artifact is a trained target: data.members"),
         ({"target": {"artifact": "none.onnx"}}, "none.onnx cannot be read: No such file"),
         ({"target": {"artifact": "members.npy"}}, "members.npy ends in none of .onnx"),

@@ -115,15 +115,15 @@ def test_each_kind_has_a_default_runtime() -> None:
         (["onnx.exprot"], r"there is no pass 'onnx\.exprot'\. Did you mean 'onnx\.export'\? There are: "),
         (
             ["ort.static-int8"],
-            r"'ort\.static-int8' takes onnx, and the trained model is torch\. Did you mean to put 'onnx\.export' ",
+            r"'ort\.static-int8' takes onnx, but the trained model is torch\. Did you mean to put 'onnx\.export' ",
         ),
         (
             ["litert.export", "ort.static-int8"],
-            r"the pass 'ort\.static-int8' takes onnx, and 'litert\.export' makes tflite\.$",
+            r"the pass 'ort\.static-int8' takes onnx, but 'litert\.export' makes tflite\.$",
         ),
         (
             ["onnx.export", "nncf.prune"],
-            r"the pass 'nncf\.prune' takes torch, and 'onnx\.export' makes onnx\.$",
+            r"the pass 'nncf\.prune' takes torch, but 'onnx\.export' makes onnx\.$",
         ),
         (["onnx.export", "ort.static_int8"], r"no pass 'ort\.static_int8'\. Did you mean 'ort\.static-int8'\?"),
         ([{"nncf.prune": {"share": 0.5}}], r"'nncf\.prune' has no parameter 'share'; it has: epochs, ratio"),
@@ -147,7 +147,7 @@ def test_reject_incompatible_passes(passes: list[Any], message: str) -> None:
     ("runtime", "message"),
     [
         ("onnxruntme", r"there is no runtime 'onnxruntme'\. Did you mean 'onnxruntime'\? There are: "),
-        ("litert", r"the runtime 'litert' serves tflite, and the passes make onnx\. That is served by: onnxruntime"),
+        ("litert", r"the runtime 'litert' serves tflite, but the passes create onnx\, which is served by: onnxruntime"),
         (
             {"onnxruntime": {"btach": 1}},
             r"has no option 'btach'; it has: batch, providers, session\. Did you mean 'batch'\?",
@@ -167,25 +167,25 @@ def test_reject_incompatible_runtimes(runtime: Any, message: str) -> None:
         (
             {"format": "onnx-int8-static"},
             "keras",
-            r"from a torch model, and model\.recipe makes a keras one\. Formats that fit: keras-fp32, tflite-fp32",
+            r"from a torch model, but model\.recipe creates a keras one\. Suitable formats: keras-fp32, tflite-fp32",
         ),
-        ({"format": "torch-fp32"}, "keras", r"is made from a torch model"),
+        ({"format": "torch-fp32"}, "keras", r"starts from a torch model"),
         (
             {"format": "tflite-int8"},
             "torch",
-            r"is made from a keras model, and model\.recipe makes a torch one\. Formats that fit: torch-fp32",
+            r"starts from a keras model, but model\.recipe creates a torch one\. Suitable formats: torch-fp32",
         ),
         (
             {"name": "mine", "passes": ["onnx.export"]},
             "keras",
-            r"'onnx\.export' takes torch, and the trained model is keras\. Passes that take keras: tflite\.convert$",
+            r"'onnx\.export' takes torch, but the trained model is keras\. Passes that take keras: tflite\.convert$",
         ),
         (
             {"name": "mine", "passes": ["aeq.fp16"]},
             "keras",
-            r"takes tflite, and the trained model is keras\. Did you mean to put 'tflite\.convert' before it",
+            r"takes tflite, but the trained model is keras\. Did you mean to put 'tflite\.convert' before it",
         ),
-        ({"name": "mine", "passes": ["tflite.convert"]}, "torch", r"takes keras, and the trained model is torch\."),
+        ({"name": "mine", "passes": ["tflite.convert"]}, "torch", r"takes keras, but the trained model is torch\."),
     ],
 )
 def test_reject_formats_of_the_other_framework(entry: dict[str, Any], trained: Kind, message: str) -> None:
@@ -209,7 +209,7 @@ def test_reject_a_presets_name() -> None:
         FormatUse(name="litert-int8", format="litert-fp16"),
         FormatUse(name="litert-int8", format="litert-int8", calibration="members"),
     ):
-        with pytest.raises(SpecError, match="is the name of a preset that is something else; take another 'name'"):
+        with pytest.raises(SpecError, match="is the name of a different preset; choose another 'name'"):
             find_format(use)
     assert find_format(FormatUse(name="litert-int8", format="litert-int8")) == FORMATS["litert-int8"]
 
