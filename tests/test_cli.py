@@ -76,7 +76,7 @@ def test_an_empty_store(tmp_path: Path) -> None:
     folder = tmp_path / "store"
     Store(folder)
     _invoke("cache", "ls", "--store", str(folder))
-    assert "0 entries are as they were written" in _invoke("cache", "verify", "--store", str(folder))
+    assert "0 entries are intact" in _invoke("cache", "verify", "--store", str(folder))
     assert "removed 0" in _invoke("cache", "clean", "--yes", "--store", str(folder))
     assert "removed 0 entries and the store" in _invoke("cache", "purge", "--yes", "--store", str(folder))
     assert not folder.exists()
@@ -87,7 +87,7 @@ def test_a_folder_without_a_marker_is_left_unchanged(tmp_path: Path, command: li
     entry = tmp_path / "train" / ("0" * 40)
     entry.mkdir(parents=True)
     (entry / "entry.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(StoreError, match=r"is no store of edgeaudit: it has no edgeaudit-store\.json"):
+    with pytest.raises(StoreError, match=r"is not an edgeaudit store: it has no edgeaudit-store\.json"):
         _invoke("cache", *command, "--store", str(tmp_path))
     assert [path.name for path in tmp_path.rglob("*")] == ["train", "0" * 40, "entry.json"]
 

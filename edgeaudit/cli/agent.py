@@ -18,4 +18,4 @@ def agent(
     from edgeaudit.devices.agent_file import write_agent
 
     path = write_agent(out)
-    Console().print(f"wrote {path}; `python3 {path.name} --help` says how it is used", highlight=False, soft_wrap=True)
+    Console().print(f"wrote {path}; `python3 {path.name} --help` describes its use", highlight=False, soft_wrap=True)

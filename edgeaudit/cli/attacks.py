@@ -24,7 +24,7 @@ _LEGEND = (
 
 
 def attacks() -> None:
-    """List the attacks: variants, what each needs, and the paper."""
+    """List the attacks with their variants, needs and papers."""
     from edgeaudit.config.attacks import WITH_SECTIONS
 
     console = Console()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Look at the store of finished work, check it, or empty it.", no_args_is_help=True)
+app = typer.Typer(help="List, verify or empty the store of finished work.", no_args_is_help=True)
 
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
@@ -28,7 +28,7 @@ def _open(path: Path) -> Store:
     from edgeaudit.graph.store import MARKER, Store
 
     if not (path / MARKER).is_file():
-        raise StoreError(f"{path} is no store of edgeaudit: it has no {MARKER}; it is left as it is")
+        raise StoreError(f"{path} is not an edgeaudit store: it has no {MARKER}; it was not changed")
     return Store(path)
 
 
@@ -46,10 +46,10 @@ def verify(
     store: StoreOption = DEFAULT_STORE,
     *,
     drop: Annotated[
-        bool, typer.Option("--drop", help="Remove damaged entries; the next run makes them again.")
+        bool, typer.Option("--drop", help="Remove damaged entries; the next run computes them again.")
     ] = False,
 ) -> None:
-    """Check the digest of every file of every entry. Exit code 2 where one is damaged and was not dropped."""
+    """Check the digest of every file of every entry. Exit code 2 if one is damaged and was not dropped."""
     console, opened = Console(highlight=False, soft_wrap=True), _open(store)
     count = 0
     for damaged in opened.verify():
@@ -59,13 +59,15 @@ def verify(
             opened.drop(damaged.kind, damaged.key)
     entries = sum(1 for _ in opened.entries())
     if count and not drop:
-        raise StoreError(f"{count} of {entries} entries are damaged; a run makes those that it reads again, --drop all")
-    console.print(f"{entries} entries are as they were written" + (f", {count} damaged were dropped" if count else ""))
+        raise StoreError(
+            f"{count} of {entries} entries are damaged; a run recomputes those that it reads, --drop removes them all"
+        )
+    console.print(f"{entries} entries are intact" + (f", {count} damaged were dropped" if count else ""))
 
 
 @app.command("clean")
 def clean(store: StoreOption = DEFAULT_STORE, *, yes: YesOption = False) -> None:
-    """Remove every entry of the store. Runs already written are not touched."""
+    """Remove every entry of the store. Output folders of finished runs are not changed."""
     opened = _open(store)
     if not yes:
         typer.confirm(f"Remove all finished work in {store}?", abort=True)
@@ -74,7 +76,7 @@ def clean(store: StoreOption = DEFAULT_STORE, *, yes: YesOption = False) -> None
 
 @app.command("purge")
 def purge(store: StoreOption = DEFAULT_STORE, *, yes: YesOption = False) -> None:
-    """Remove the whole store: entries, logs, what was asked of devices, and the folder. No record is left in it."""
+    """Remove the whole store with all records: entries, logs, query logs of devices, and the folder."""
     opened = _open(store)
     if not yes:
         typer.confirm(f"Remove the store {store} with all records, models and logs in it?", abort=True)

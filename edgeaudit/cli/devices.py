@@ -1,4 +1,4 @@
-"""The verb `devices`: what is known of them, how they are emulated, probed, and given artifacts to serve."""
+"""The verb `devices`: list, emulate, probe and deploy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgeaudit.cli.devices_show import devices_show
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Know, emulate, probe and reach devices.", no_args_is_help=True)
+app = typer.Typer(help="List, emulate, probe and deploy to devices.", no_args_is_help=True)
 app.command("list")(devices_list)
 app.command("show")(devices_show)
 app.command("probe")(probe)

@@ -61,17 +61,17 @@ def deploy(  # noqa: PLR0913  typer reads the options of a command from its argu
     runtime: Annotated[
         str | None,
         typer.Option(
-            help="What serves them; default: the run's, or the usual one of such files.",
+            help="The runtime; default: the run's, or the default for such files.",
             autocompletion=completion.agent_runtimes,
         ),
     ] = None,
-    options: Annotated[str, typer.Option(metavar="JSON", help="Of the runtime; default: the run's, or its own.")] = "",
+    options: Annotated[str, typer.Option(metavar="JSON", help="Options of the runtime; default: the run's, or the runtime's own.")] = "",
     formats: Annotated[
         list[str] | None,
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="Of the run; again for more of them.",
+            help="A format of the run; may be repeated.",
             autocompletion=completion.formats_of_run,
         ),
     ] = None,
@@ -79,16 +79,17 @@ def deploy(  # noqa: PLR0913  typer reads the options of a command from its argu
         str | None,
         typer.Option(help="The device's profile, for the pins in messages.", autocompletion=completion.profiles),
     ] = None,
-    python: Annotated[str, typer.Option(help="The interpreter there.")] = "python3",
+    python: Annotated[str, typer.Option(help="The Python interpreter there.")] = "python3",
     keep: Annotated[
-        bool, typer.Option("--keep", help="Go, and leave it serving; with --stop: leave the files.")
+        bool, typer.Option("--keep", help="Exit and keep serving; with --stop: keep the files.")
     ] = False,
-    stop: Annotated[bool, typer.Option("--stop", help="End what was left serving there, and remove it.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop agents that were left serving there, and remove their files.")] = False,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Copy the agent and artifacts to a device, serve them there until Ctrl-C, and remove them.
 
-    With --keep this command ends at once, and the device goes on; it stops by itself when nobody asks for 30 days.
+    With --keep this command exits at once and the device keeps serving; it stops by itself after 30 days without
+    queries.
     """
     from edgeaudit.endpoint import Endpoint
 
@@ -98,7 +99,7 @@ def deploy(  # noqa: PLR0913  typer reads the options of a command from its argu
         _stop(console, Endpoint(to, profile, python), keep=keep)
         return
     if not what:
-        raise DeviceError("name the folder of an artifact or of a run, or say --stop")
+        raise DeviceError("name the folder of an artifact or of a run, or use --stop")
     load = _load(what, runtime, options, formats or [], store)
     if keep:
         _leave(console, Endpoint(to, profile, python, keep=True), load)
@@ -131,7 +132,7 @@ def _of_folders(texts: Sequence[str], runtime: str | None) -> _Load:
         try:
             kinds[name] = Artifact.load(path).manifest.kind
         except (OSError, ValueError, KeyError, TypeError) as exc:
-            raise ArtifactError(f"{path} is no artifact: its manifest.json cannot be read: {exc}") from exc
+            raise ArtifactError(f"{path} is not an artifact: its manifest.json cannot be read: {exc}") from exc
         artifacts[name] = path
     if runtime is None and len(set(kinds.values())) > 1:
         raise ArtifactError("an agent serves with one runtime, and these are " + ", ".join(sorted(set(kinds.values()))))
@@ -181,11 +182,11 @@ def _hold(console: Console, endpoint: Endpoint, load: _Load) -> None:
         try:
             with tempfile.TemporaryDirectory(prefix="edgeaudit-") as folder:
                 token = _write_token(Path(folder) / "token", session.token)
-                console.print(f"{endpoint.via} serves {_names(load)}; Ctrl-C ends it", markup=False)
+                console.print(f"{endpoint.via} serves {_names(load)}; stop with Ctrl-C", markup=False)
                 _print_use(console, session.client.url, token, load)
                 _watch(console, session, token)
         except KeyboardInterrupt:
-            console.print("ending; what was copied is removed")
+            console.print("stopping; removing the copied files")
         finally:
             session.close()
 
@@ -197,10 +198,10 @@ def _watch(console: Console, session: SshSession, token: Path) -> None:
         try:
             session.client.live()
         except DeviceLost as exc:
-            console.print(f"{exc}; trying again", markup=False)
+            console.print(f"{exc}; retrying", markup=False)
             _restore(session)
             _write_token(token, session.token)
-            console.print(f"it is back, at {session.client.url}", markup=False)
+            console.print(f"connected again, at {session.client.url}", markup=False)
 
 
 def _restore(session: SshSession) -> None:
@@ -234,7 +235,7 @@ def _leave(console: Console, endpoint: Endpoint, load: _Load) -> None:
         device.disconnect()
     port = int(told["url"].rpartition(":")[2])
     path = _write_token(_tokens() / f"{_slug(endpoint.via)}-{port}", token)
-    console.print(f"{endpoint.via} serves {_names(load)} and goes on, until nobody asks for 30 days", markup=False)
+    console.print(f"{endpoint.via} serves {_names(load)} until there are no queries for 30 days", markup=False)
     console.print(f"  ssh -N -L {_NEAR_PORT}:127.0.0.1:{port} {endpoint.via}", markup=False)
     _print_use(console, f"http://127.0.0.1:{_NEAR_PORT}", path, load)
     console.print(f"  edgeaudit devices deploy --stop --to {endpoint.via}", markup=False)

@@ -26,7 +26,7 @@ def emulate(
     ],
     runtime: Annotated[
         list[str] | None,
-        typer.Option(help="Only this one; may be given several times.", autocompletion=completion.agent_runtimes),
+        typer.Option(help="Only this runtime; may be repeated.", autocompletion=completion.agent_runtimes),
     ] = None,
     *,
     remove: Annotated[bool, typer.Option("--remove", help="Remove what was prepared, unless others use it.")] = False,
@@ -53,7 +53,7 @@ def emulate(
         found += emulation.prepare(mine, lambda took: console.print(_line(took), highlight=False, markup=False))
     fresh = [took for took in found if took.fresh]
     down, size = sum(took.bytes_down for took in fresh) / _MB, sum(took.bytes_on_disk for took in fresh) / _MB
-    said = f"{down:.0f} MB fetched, {size:.0f} MB on disk" if fresh else "everything was there"
+    said = f"{down:.0f} MB fetched, {size:.0f} MB on disk" if fresh else "everything was prepared already"
     console.print(f"{said}; {time.monotonic() - begun:.1f} s", highlight=False)
 
 

@@ -21,7 +21,7 @@ _WIDE = 190
 
 
 def devices_list() -> None:
-    """List the devices of which there is a profile.
+    """List the devices with a profile.
 
     Their CPU, its int8 kernels in ONNX Runtime and whether these add exactly, runtimes, what else computes, what was
     verified (`none`: nothing was run; `emulated`: no board was compared), and how each can be reached.

@@ -1,4 +1,4 @@
-"""The verb `devices probe`: what a device says of itself, beside what its profile says."""
+"""The verb `devices probe`: compare what a device reports with its profile."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def probe(
         list[str] | None,
         typer.Option(help="Only this one; may be given several times.", autocompletion=completion.agent_runtimes),
     ] = None,
-    python: Annotated[str, typer.Option(help="The interpreter on the far side of ssh.")] = "python3",
+    python: Annotated[str, typer.Option(help="The Python interpreter on the ssh host.")] = "python3",
     token: Annotated[str | None, typer.Option(help="Name of the variable with a server's token.")] = None,
 ) -> None:
-    """Start the agent there, ask it what it is and how it computes, and flag what the profile says otherwise."""
+    """Start the agent there, query its fingerprint and numerical behaviour, and flag differences from the profile."""
     from edgeaudit.devices.profiles import find_profile
     from edgeaudit.endpoint import EMULATED, Endpoint
 
@@ -53,7 +53,7 @@ def probe(
     rows, absent = _asked(transport, known, tuple(runtime or ()))
     console = Console()
     if not rows and not absent:
-        console.print(f"{device} tells nothing of itself", highlight=False, markup=False)
+        console.print(f"{device} reports nothing about itself", highlight=False, markup=False)
         return
     if rows:
         console.print(_table(known, rows))

@@ -1,4 +1,4 @@
-"""The population: records, labels and their split, stored once and read by everyone through a memory map."""
+"""The population: records, labels and their split, stored once and read through memory maps."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ adversary's), or `half-<k>` (the auditor's)."""
 
 _DRAWS = 100
 _LARGEST = 1e18
-"""The largest value of a record: its square, and sums of many, are finite in float32."""
+"""The largest absolute value of a record: squares and sums of many are finite in float32."""
 
 
 def numbered(kind: str, count: int) -> list[Role]:
@@ -49,8 +49,8 @@ def _kind(role: Role) -> tuple[str, int]:
 def prepare_records(raw: Raw, layout: str) -> npt.NDArray[Any]:
     """X as [n, C, H, W] (images) or [n, d], in the source's dtype.
 
-    layout: `auto` takes [n, h, w] as one channel and [n, h, w, 1|3|4] as channels last; HW, HWC, CHW, flat say so.
-    Raises `DataError` for an empty source, unequal lengths, values that are no finite float32.
+    layout: `auto` takes [n, h, w] as one channel and [n, h, w, 1|3|4] as channels last; HW, HWC, CHW, flat are
+    explicit. Raises `DataError` for an empty source, unequal lengths, and values that are not finite in float32.
     """
     x = raw.x
     if x.ndim < 2 or 0 in x.shape[1:]:
@@ -65,7 +65,7 @@ def prepare_records(raw: Raw, layout: str) -> npt.NDArray[Any]:
         x = x.astype(np.uint8)
     if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
         bad = int(np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1))[0])
-        raise DataError(f"data: record {bad} has values that are not finite; mend or remove it")
+        raise DataError(f"data: record {bad} contains NaN or infinity; fix or drop it")
     _require_range(x)
     if raw.y.min() < 0:
         raise DataError(f"data: label {raw.y.min()} is negative; labels count from 0")
@@ -97,13 +97,13 @@ def _guess_layout(shape: tuple[int, ...]) -> str:
         return "HWC"
     if len(shape) == 3 and shape[0] in (1, 3, 4):
         return "CHW"
-    raise DataError(f"data.layout: records of shape {shape} could mean several things; set HW, HWC, CHW or flat")
+    raise DataError(f"data.layout: the layout of records of shape {shape} is ambiguous; set HW, HWC, CHW or flat")
 
 
 def _to_layout(x: npt.NDArray[Any], layout: str) -> npt.NDArray[Any]:
     dimensions = {"HW": 2, "HWC": 3, "CHW": 3}.get(layout)
     if dimensions is not None and x.ndim - 1 != dimensions:
-        raise DataError(f"data.layout: {layout} has {dimensions} axes, and these records have shape {x.shape[1:]}")
+        raise DataError(f"data.layout: {layout} has {dimensions} axes, but these records have shape {x.shape[1:]}")
     if layout == "HW":
         return np.ascontiguousarray(x[:, None])
     if layout == "HWC":
@@ -113,11 +113,11 @@ def _to_layout(x: npt.NDArray[Any], layout: str) -> npt.NDArray[Any]:
 
 @dataclass(frozen=True)
 class Declared:
-    """What audit.yaml says of the records.
+    """Settings of the records in audit.yaml.
 
-    affine: mean and deviation of what models are given; None: the reference pool's own. calibrated: ids that the
-    target's quantiser saw. files: side -> the file it has of its own and the id of its first record. shadow_records:
-    what a shadow trains on; None for as many as there are members.
+    affine: mean and deviation of the preprocessing; None for the reference pool's own. calibrated: ids that the
+    target's quantiser saw. files: side -> its own file and the id of its first record. shadow_records:
+    training records of a shadow; None for the number of members.
     """
 
     affine: tuple[list[float], list[float]] | None
@@ -133,11 +133,11 @@ class Population:
     folder: Path
 
     def save(self, folder: Path) -> None:
-        """Nothing is left to do: `write_population` writes arrays as it makes them."""
+        """Nothing to do: `write_population` has written the arrays."""
 
     @classmethod
     def load(cls, folder: Path) -> Population:
-        """The population in a folder; arrays are read when they are used."""
+        """The population in a folder; arrays are read on use."""
         return cls(folder)
 
     @cached_property
@@ -175,7 +175,7 @@ class Population:
 
     @cached_property
     def calibrated(self) -> IntArray:
-        """Ids of the records that the maker of a target says its quantiser saw."""
+        """Ids of the records declared as seen by the target's quantiser."""
         with np.load(self.folder / "split.npz") as arrays:
             return np.asarray(arrays["calibrated"], np.int64)
 
@@ -194,7 +194,7 @@ class Population:
 
     @cached_property
     def queried(self) -> IntArray:
-        """Ids of every record that models are asked about: members, nonmembers, then reference."""
+        """Ids of every queried record: members, nonmembers, then reference."""
         return np.concatenate([self.split.members, self.split.nonmembers, self.split.reference])
 
     def training_ids(self, role: Role, seed: int) -> IntArray:
@@ -233,17 +233,17 @@ class Population:
             try:
                 drawn = draw_split(self._audited_groups, *sizes, 0, stream(seed, "members", number, attempt))
             except SplitError:
-                # Every place must be filled, so a draw that leaves a group of copies for the last one is drawn again.
+                # Exact sizes are required, so a draw that leaves only a group of copies for the last place is repeated.
                 continue
             return np.sort(self.audited[drawn.members])
         raise SplitError(
             f"targets: {sizes[0]} members for target {number} cannot be drawn from the audited records without "
-            "splitting groups of identical records; ask for other counts or fewer targets"
+            "splitting groups of identical records; use other counts or fewer targets"
         )
 
     @cached_property
     def _audited_groups(self) -> IntArray:
-        """Groups of identical records among the audited ones, which stay on one side of every draw."""
+        """Groups of identical audited records, which stay on one side of every draw."""
         return content_groups(self._records[self.audited], self.labels[self.audited])[0]
 
     def _half(self, index: int, seed: int) -> IntArray:
@@ -267,10 +267,10 @@ class Population:
             pool = np.setdiff1d(self.split.reference, trained)
         if count > len(pool):
             raise SplitError(
-                f"data.calibration: {count} records asked for, and the policy '{policy}' leaves {len(pool)} "
+                f"data.calibration: {count} records requested, but the policy '{policy}' leaves {len(pool)} "
                 f"for {role}: {count - len(pool)} are missing"
             )
-        # A prefix of one shuffle, so that fewer records are a part of more.
+        # A prefix of one shuffle, so that a smaller selection is a subset of a larger one.
         return np.sort(stream(seed, "calibration", role, policy).permutation(pool)[:count])
 
 
@@ -320,7 +320,7 @@ def write_population(
 
 
 def standardised(x: npt.NDArray[Any], split: Split) -> tuple[list[float], list[float]]:
-    """Mean and deviation of the reference pool, which nobody's membership is in."""
+    """Mean and deviation of the reference pool, which reveal no membership."""
     return _statistics(x[split.reference if len(split.reference) else split.nonmembers])
 
 

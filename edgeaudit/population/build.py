@@ -27,11 +27,11 @@ __all__ = ["build_population", "population_content"]
 
 IntArray = npt.NDArray[np.int64]
 _UNKEYED = {"calibration", "path", "members", "nonmembers", "calibrated"}
-"""What is in the key by its content, or decides nothing of a population."""
+"""Keys that are hashed by content, or do not affect the population."""
 
 
 def population_content(spec: DataSpec) -> dict[str, Any] | None:
-    """What a population depends on but the seed, by its content; None where only reading the source can tell."""
+    """Everything a population depends on except the seed, by content; None if the source has no fingerprint."""
     fingerprints = [source.fingerprint() for source in _sources(spec).values()]
     if any(fingerprint is None for fingerprint in fingerprints):
         return None
@@ -92,11 +92,13 @@ def _joined(parts: Mapping[str, Raw]) -> Raw:
     for key, other in others:
         if other.x.shape[1:] != first[1].x.shape[1:]:
             raise DataError(
-                f"data.{key}: its records have shape {other.x.shape[1:]}, and those of {first[0]} "
+                f"data.{key}: its records have shape {other.x.shape[1:]}, but those of {first[0]} "
                 f"{first[1].x.shape[1:]}; all sides need one shape"
             )
         if other.classes and first[1].classes and other.classes != first[1].classes:
-            raise DataError(f"data.{key}: its classes are not those of {first[0]}: labels would mean other things")
+            raise DataError(
+                f"data.{key}: its classes differ from those of {first[0]}, so labels would have different meanings"
+            )
     if not others:
         return first[1]
     return Raw(
@@ -121,7 +123,7 @@ def _split_sides(
     for key, side in spec.sides.items():
         n, start = len(parts[key].y), starts[key]
         if side.records is not None and side.records > n:
-            raise SplitError(f"data.{key}: {side.records} records asked for, and {side.path.name} has {n}")
+            raise SplitError(f"data.{key}: {side.records} records requested, but {side.path.name} has {n}")
         ids = np.arange(n) if side.records is None else rng.permutation(n)[: side.records]
         drawn[key] = np.sort(ids) + start
         calibrated.append(_calibrated(side, key, n) + start)
@@ -135,12 +137,12 @@ def _split_sides(
 
 
 def _repeating(groups: IntArray, split: Split, everyone: IntArray) -> IntArray:
-    """Ids of all records that repeat one which is audited or which the target trained on."""
+    """Ids of all records that repeat an audited or training record."""
     return np.flatnonzero(np.isin(groups, groups[np.concatenate([everyone, split.nonmembers])]))
 
 
 def _calibrated(side: SideSpec, key: str, n: int) -> IntArray:
-    """Places in the side's file, int64."""
+    """Indices into the side's file, int64."""
     if side.calibrated is None:
         return _none()
     where = f"data.{key}.calibrated"
@@ -153,7 +155,7 @@ def _calibrated(side: SideSpec, key: str, n: int) -> IntArray:
         return _within(found.astype(np.int64), n)
     raise DataError(
         f"{where}: the array '{side.calibrated}' of {side.path} is {found.dtype} {found.shape}; it must have a boolean "
-        f"for each of its {n} records, or list places"
+        f"for each of its {n} records, or list indices"
     )
 
 
@@ -212,7 +214,7 @@ def _require_classes(raw: Raw, split: Split) -> None:
     missing = np.setdiff1d(np.arange(n_classes), raw.y)
     if len(missing) > n_classes // 2:
         raise DataError(
-            f"data: labels run to {n_classes - 1} and {len(missing)} of them never occur; are they class labels?"
+            f"data: labels range to {n_classes - 1}, but {len(missing)} of them never occur; are they class labels?"
         )
     if len(split.members) < 2:
         raise SplitError("data.members: at least 2 records are needed")

@@ -1,4 +1,4 @@
-"""What models are given for a value of the data: by a name that the field uses, or by figures."""
+"""Preprocessing of the models' inputs, by a common name or by numbers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def affine(wish: str | PreprocessingSpec, channels: int) -> Affine:
         if len(given) not in {1, channels}:
             which = wish if isinstance(wish, str) else key
             raise DataError(
-                f"data.preprocessing: '{which}' has figures for {len(given)} channels, and records have {channels}"
+                f"data.preprocessing: '{which}' has values for {len(given)} channels, but records have {channels}"
             )
         found.append((np.broadcast_to(given, channels) / spec.scale).tolist())
     return found[0], found[1]

@@ -1,6 +1,6 @@
-"""Data sources: where records and labels come from. Each answers (x, y) as the source has them.
+"""Data sources: each returns records and labels (x, y) in the source's own form.
 
-A source also says what its content depends on, so that an unchanged source need not be read again.
+A source also has a fingerprint of its content, so that an unchanged source is not read again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 @dataclass(frozen=True)
 class Raw:
-    """x: [n, ...] of any numeric dtype; y: int64 [n]; classes: names in label order, where the source has them."""
+    """x: [n, ...] of any numeric dtype; y: int64 [n]; classes: names in label order, if the source has them."""
 
     x: npt.NDArray[Any]
     y: npt.NDArray[np.int64]
@@ -43,11 +43,11 @@ class Raw:
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """What a source is; readable without reading it.
+    """The description of a source, available without reading it.
 
-    name: as in `data.source`. written: how it stands there, where that is more than the name.
+    name: as in `data.source`. written: its form there, if that is more than the name.
     takes_name: audit.yaml names something in the source behind a colon, as in `torchvision:CIFAR10`.
-    needs_path: `data.path` must be there.
+    needs_path: `data.path` is required.
     """
 
     name: str
@@ -59,7 +59,7 @@ class SourceSpec:
 
 @dataclass(frozen=True)
 class SourceUse:
-    """What audit.yaml says of a source.
+    """The settings of a source in audit.yaml.
 
     name: `data.source`, whole.
     path: the file or folder, which exists; None where none is given.
@@ -104,7 +104,7 @@ class Source(ABC):
         """Load the records. Raises `DataError` that names the file or key and the remedy."""
 
     def fingerprint(self) -> str | None:
-        """A text that changes when the content does; None where only reading the records can tell."""
+        """A string that changes with the content; None if only reading the records can tell."""
         return None
 
 
@@ -151,7 +151,7 @@ def _labels(y: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
     if np.issubdtype(y.dtype, np.floating):
         whole = bool(np.array_equal(y, np.floor(y)))
     if y.ndim != 1 or not whole:
-        raise DataError(f"{where}: labels must be one integer a record; got {y.dtype} of shape {y.shape}")
+        raise DataError(f"{where}: labels must be one integer per record; got {y.dtype} of shape {y.shape}")
     return y.astype(np.int64)
 
 
@@ -159,7 +159,7 @@ def _array(x: Any, where: str) -> npt.NDArray[Any]:
     try:
         return np.asarray(x)
     except ValueError as exc:
-        raise DataError(f"{where}: records must all be of one shape: {exc}") from exc
+        raise DataError(f"{where}: all records must have the same shape: {exc}") from exc
 
 
 class Digits(Source):
@@ -207,7 +207,9 @@ class Folder(Source):
     def __init__(self, use: SourceUse) -> None:
         super().__init__(use)
         if not self.path.is_dir():
-            raise DataError(f"data.path: {self.path} is a file; the source 'folder' needs a folder with one a class")
+            raise DataError(
+                f"data.path: {self.path} is a file; the source 'folder' needs a folder with one sub-folder per class"
+            )
 
     @property
     def name(self) -> str:
@@ -266,7 +268,7 @@ def _arrays(file: Path, wanted: tuple[str, ...], where: str, hint: str) -> dict[
         # Opened here, because numpy 2.4 leaves a file it opened itself open when it is not a zip file.
         with file.open("rb") as handle:
             if not is_zipfile(handle):
-                raise DataError(f"{where}: {file} is not an .npz file, or was cut short; write it with numpy.savez")
+                raise DataError(f"{where}: {file} is not a complete .npz file; write it with numpy.savez")
             handle.seek(0)
             with np.load(handle, allow_pickle=False) as arrays:
                 found = {key: arrays[key] for key in wanted if key in arrays.files}
@@ -296,12 +298,12 @@ def _read_folder(folder: Path, keys: Mapping[str, Any]) -> Raw:
                         image = image.resize((int(keys["size"]), int(keys["size"])))
                     images.append(np.asarray(image))
             except (OSError, UnidentifiedImageError) as exc:
-                raise DataError(f"{file} cannot be read as an image: {exc}. Remove it or mend it") from exc
+                raise DataError(f"{file} cannot be read as an image: {exc}. Remove or fix it") from exc
             labels.append(label)
     shapes = sorted({i.shape for i in images})
     if len(shapes) != 1:
         what = f"images of {len(shapes)} sizes, {shapes[0]} to {shapes[-1]}" if shapes else "no images"
-        raise DataError(f"{folder} has {what}; all must be of one size: set data.options: {{size: 32}}")
+        raise DataError(f"{folder} has {what}; all must have the same size: set data.options: {{size: 32}}")
     return Raw(np.stack(images), np.array(labels, np.int64), tuple(classes))
 
 
@@ -328,7 +330,7 @@ def _read_torchvision(name: str, root: Path, keys: Mapping[str, Any]) -> Raw:
     shapes = sorted({image.shape for image in images})
     if len(shapes) != 1:
         raise DataError(
-            f"data.source: {name} has images of {len(shapes)} sizes, {shapes[0]} to {shapes[-1]}; read them by a "
+            f"data.source: {name} has images of {len(shapes)} sizes, {shapes[0]} to {shapes[-1]}; read them with a "
             "function of your own, or from a folder (data.source: folder, data.options: {size: 32})"
         )
     return Raw(np.stack(images), _labels(_array(labels, name), name), tuple(getattr(data, "classes", ())))

@@ -1,7 +1,7 @@
 """Splits: members, nonmembers and reference pool, drawn from one population and never overlapping.
 
-Records that repeat another byte for byte form a group, and a group is never spread over sides: a copy of a member
-among the nonmembers is a member in all but name, and would bias every attack towards 0.5.
+Records that repeat another byte for byte form a group, and a group is never split between sides: a copy of a member
+among the nonmembers is effectively a member, and would bias every attack towards 0.5.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def content_groups(x: npt.NDArray[np.generic], y: IntArray) -> tuple[IntArray, D
 def draw_split(
     groups: IntArray, n_members: int, n_nonmembers: int, n_reference: int | None, rng: np.random.Generator
 ) -> Split:
-    """Draw sides of the sizes asked for, whole groups at a time; `n_reference` None takes all that is left.
+    """Draw sides of the requested sizes, whole groups at a time; `n_reference` None takes all remaining records.
 
     Raises `SplitError` with the number of missing records.
     """
@@ -60,7 +60,7 @@ def draw_split(
     if wanted > len(groups):
         raise SplitError(
             f"data: {n_members} members, {n_nonmembers} nonmembers and {n_reference or 0} reference records are "
-            f"{wanted}, and the source has {len(groups)}: {wanted - len(groups)} are missing"
+            f"{wanted}, but the source has {len(groups)}: {wanted - len(groups)} are missing"
         )
     order = rng.permutation(len(groups))
     # Stable sort by the place of each group's first record in the shuffled order keeps groups together.
@@ -82,7 +82,7 @@ def draw_split(
         if len(drawn) < need:
             raise SplitError(
                 f"data: {need} {name} cannot be drawn without splitting groups of identical records "
-                f"({need - len(drawn)} missing); ask for {len(drawn)}"
+                f"({need - len(drawn)} missing); use {len(drawn)}"
             )
     members, nonmembers, reference = (np.sort(np.array(side, np.int64)) for side in sides)
     return Split(members, nonmembers, reference)
@@ -99,7 +99,7 @@ def listed_split(
     """A split whose member and nonmember ids the user gave (a trained target's own lists).
 
     The reference pool is drawn from what is left, without what repeats a `barred` record: one that the target trained
-    on and that is not audited. A nonmember that repeats a member, or a barred record, is taken out and counted.
+    on and that is not audited. A nonmember that repeats a member, or a barred record, is removed and counted.
     """
     trained = members if barred is None else np.union1d(members, barred)
     for name, ids in (("members", members), ("nonmembers", nonmembers)):
@@ -119,6 +119,6 @@ def listed_split(
         raise SplitError("data.nonmembers: every record repeats a member byte for byte")
     free = np.flatnonzero(~np.isin(groups, groups[np.concatenate([trained, kept])]))
     if n_reference is not None and n_reference > len(free):
-        raise SplitError(f"data.reference: {n_reference} records asked for, {len(free)} are left")
+        raise SplitError(f"data.reference: {n_reference} records requested, but {len(free)} are left")
     reference = np.sort(rng.permutation(free)[: len(free) if n_reference is None else n_reference])
     return Split(np.sort(members), np.sort(kept), reference, int(copies.sum()))

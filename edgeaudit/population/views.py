@@ -1,4 +1,4 @@
-"""Records as a view shows them, and the range of values that records can have."""
+"""Records transformed by a view, and the range of values that records can have."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def input_range(population: Population) -> InputRange:
     """The range of a population's records, channel by channel or column by column.
 
     uint8 data has 0 to 255, whatever was seen. Other data: smallest to largest value of the reference pool (of
-    nonmembers where there is none), which nobody's membership is in.
+    nonmembers where there is none), which reveals no membership.
     """
     shape = (1, -1) + (1,) * (len(population.input_shape) - 1)
     mean, deviation = (np.array(population.about[key], np.float32).reshape(shape) for key in ("mean", "deviation"))
@@ -68,13 +68,13 @@ def shown(view: Transform, copy: int, records: Records, limits: InputRange, seed
     noise = rng.standard_normal(records.shape, np.float32) * np.float32(view.amount)
     if limits.whole:
         np.rint(noise, out=noise)
-    # A record may lie beyond the pool's range already; noise does not pull it in.
+    # A record may already be beyond the pool's range; noise does not clip it.
     low, high = np.minimum(records, limits.low), np.maximum(records, limits.high)
     return np.asarray(np.clip(records + noise * limits.step, low, high), np.float32)
 
 
 def _shifted(records: Records, down: int, right: int) -> Records:
-    """Images moved by whole pixels, zeros moving in."""
+    """Images shifted by whole pixels, filled with zeros."""
     height, width = records.shape[-2:]
     moved = np.zeros_like(records)
     to_rows, to_columns = slice(max(down, 0), height + min(down, 0)), slice(max(right, 0), width + min(right, 0))

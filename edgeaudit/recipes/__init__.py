@@ -1,1 +1,1 @@
-"""Recipes: how a model is made from (records, seed)."""
+"""Recipes: how a model is trained from (records, seed)."""

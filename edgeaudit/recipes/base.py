@@ -1,4 +1,4 @@
-"""What a recipe is: (records, seed) -> trained model, as plain data that can be hashed, stored and sent to a worker."""
+"""A recipe: (records, seed) -> trained model, as plain data that can be hashed, stored and sent to a worker."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class Training:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is made.
+    """How a model is built and trained.
 
     name: a built-in architecture, `torchvision:<name>`, or the user's `module:function`, called as
         function(input_shape, n_classes, **options) -> torch.nn.Module that answers logits.
     train_function: the user's `module:function`, called as function(module, x, y, *, seed, epochs) and training in
         place; None for the built-in loop.
     input_shape: of one record, (C, H, W) or (d,).
-    resized: the weights that belong to the recipe say how wide each layer is (channel pruning made them), so
-        `module_from_manifest` resizes what `build` makes.
+    resized: the weights determine the width of each layer (after channel pruning), so
+        `module_from_manifest` resizes the module that `build` returns.
     """
 
     name: str
@@ -142,7 +142,7 @@ def _check_fit(module: nn.Module, recipe: Recipe) -> None:
     if not isinstance(answer, torch.Tensor) or answer.shape != (2, recipe.n_classes):
         shape = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
         raise RecipeError(
-            f"model.recipe '{recipe.name}' answers {shape} for 2 records; [2, {recipe.n_classes}] logits are expected"
+            f"model.recipe '{recipe.name}' returns {shape} for 2 records; expected logits [2, {recipe.n_classes}]"
         )
 
 

@@ -1,4 +1,4 @@
-"""Which framework a recipe's models are of: what trains them, where that may run, what it needs."""
+"""The framework of a recipe: its training module, isolation group and packages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["FRAMEWORKS", "Framework", "Loop", "framework_of"]
 
 
 class Loop(Protocol):
-    """What a framework's training module offers; models are whatever it builds."""
+    """The interface of a framework's training module."""
 
     def build(self, recipe: Recipe, seed: int) -> Any:
         """An untrained model that answers logits."""
@@ -28,12 +28,12 @@ class Loop(Protocol):
         """Train in place on another model's answers; see `recipes/training.py`."""
 
     def logits(self, model: Any, x: Any, batch: int = 256) -> Any:
-        """What the model answers."""
+        """The model's answers."""
 
 
 @dataclass(frozen=True)
 class Framework:
-    """What trains models of one kind.
+    """The framework that trains models of one kind.
 
     kind: of the trained model's artifact. isolation: group of the workers that train it. extra, packages: what that
     needs. training: the module of the training loop. stage: the module of the training stage. precisions: in which it

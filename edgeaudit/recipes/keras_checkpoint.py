@@ -1,4 +1,4 @@
-"""What is known of a Keras checkpoint without TensorFlow: its kind, its digest, the architecture in a .keras file."""
+"""Facts about a Keras checkpoint without TensorFlow: its kind, its digest, the architecture in a .keras file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TORCH_SUFFIXES = (".pt", ".pth", ".safetensors")
 
 
 def is_keras_checkpoint(path: Path) -> bool:
-    """Whether the path is a .keras or .h5 file or a SavedModel's folder, by its looks."""
+    """Whether the path looks like a .keras or .h5 file or a SavedModel's folder."""
     return path.suffix in {".keras", ".h5", ".hdf5"} or (path / "saved_model.pb").is_file()
 
 
@@ -37,25 +37,25 @@ def require_checkpoint_fits(recipe: str, checkpoint: Path | None) -> None:
     if checkpoint is None:
         if recipe == CHECKPOINT:
             raise SpecError(
-                f"model.recipe: {CHECKPOINT} makes models of the checkpoint's architecture; give model.checkpoint, a "
+                f"model.recipe: {CHECKPOINT} builds models of the checkpoint's architecture; set model.checkpoint to a "
                 ".keras file"
             )
         return
     if keras_recipe and checkpoint.suffix in _TORCH_SUFFIXES:
         raise SpecError(
-            f"model.checkpoint: {checkpoint} holds torch weights, and model.recipe '{recipe}' is a Keras one; give the "
+            f"model.checkpoint: {checkpoint} contains torch weights, but model.recipe '{recipe}' is Keras; use the "
             ".keras file, or the torch recipe of these weights"
         )
     if keras_recipe and checkpoint.exists() and not is_keras_checkpoint(checkpoint):
-        raise SpecError(f"model.checkpoint: {checkpoint} is no .keras file, no .h5 file and no folder of a SavedModel")
+        raise SpecError(f"model.checkpoint: {checkpoint} is not a .keras file, .h5 file or SavedModel folder")
     if not keras_recipe and is_keras_checkpoint(checkpoint):
         raise SpecError(
-            f"model.checkpoint: {checkpoint} is a Keras model, and model.recipe '{recipe}' is a torch one; "
+            f"model.checkpoint: {checkpoint} is a Keras model, but model.recipe '{recipe}' is a torch recipe; "
             + (f"write recipe: {CHECKPOINT}, or keras:module:function" if checkpoint.suffix == ".keras" else _NAMED)
         )
     if recipe == CHECKPOINT and checkpoint.suffix != ".keras":
         raise SpecError(
-            f"model.recipe: {CHECKPOINT} reads the architecture from a .keras file, and {checkpoint} is none. "
+            f"model.recipe: {CHECKPOINT} reads the architecture from a .keras file, which {checkpoint} is not. "
             + ("Save it as one: keras.models.load_model('x.h5').save('x.keras')" if checkpoint.is_file() else _NAMED)
         )
 

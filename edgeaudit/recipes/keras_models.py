@@ -196,13 +196,13 @@ def fitted(model: Any, recipe: Recipe, what: str) -> tuple[Any, bool]:
     found = getattr(answer, "shape", None)
     if found is None or tuple(found) != (_ROWS, recipe.n_classes):
         told = tuple(found) if found is not None else type(answer).__name__
-        raise RecipeError(f"{what} answers {told} for {_ROWS} records; [{_ROWS}, {recipe.n_classes}] are expected")
+        raise RecipeError(f"{what} returns {told} for {_ROWS} records; expected [{_ROWS}, {recipe.n_classes}]")
     if len(model.inputs or ()) > 1:
-        raise RecipeError(f"{what} has {len(model.inputs)} inputs; one is expected")
+        raise RecipeError(f"{what} has {len(model.inputs)} inputs; expected one")
     model, taken = without_softmax(model)
     if probabilities(np.asarray(model(records, training=False))):
         raise RecipeError(
-            f"{what} answers probabilities, and no softmax is found at its end that could be taken off. End it in "
+            f"{what} returns probabilities, but has no final softmax that could be removed. End it with "
             "Dense(..., activation='softmax'), in a Softmax or Activation layer, or in logits"
         )
     return model, taken
@@ -217,7 +217,7 @@ def without_softmax(model: Any) -> tuple[Any, bool]:
     last = _last_layer(model)
     named = getattr(getattr(last, "activation", None), "__name__", "")
     if named == "sigmoid":
-        raise RecipeError("the Keras model ends in a sigmoid; end it in logits or a softmax, one value a class")
+        raise RecipeError("the Keras model ends with a sigmoid; end it with logits or a softmax, one value per class")
     if named == "softmax":
         last.activation = keras().activations.linear
         return model, True

@@ -53,7 +53,7 @@ def read_checkpoint(path: Path, recipe: Recipe, records: FloatArray) -> tuple[An
             "the function that builds it (recipe: keras:module:function) where it has layers of your own"
         ) from exc
     if not all(bool(np.isfinite(value).all()) for value in model.get_weights()):
-        raise RecipeError(f"{what} holds values that are not finite")
+        raise RecipeError(f"{what} contains NaN or infinity")
     return model, taken
 
 
@@ -111,7 +111,7 @@ def _set(model: Any, values: list[tuple[str, FloatArray]], recipe: Recipe, what:
     own = _trained_first(model.weights)
     whose = f"{what} does not fit model.recipe '{recipe.name}' with options {dict(recipe.options)}"
     if len(own) != len(values):
-        raise RecipeError(f"{whose}: it has {len(values)} weights and the recipe's model {len(own)}")
+        raise RecipeError(f"{whose}: it has {len(values)} weights, but the recipe's model has {len(own)}")
     for variable, (name, value) in zip(own, values, strict=True):
         if tuple(variable.shape) != value.shape:
             raise RecipeError(
@@ -126,7 +126,7 @@ def _require_same(model: Any, records: FloatArray, answer: FloatArray, recipe: R
     found = agreement(answer, own)
     if found.rel_rms > _TOLERANCE:
         raise RecipeError(
-            f"{what} answers otherwise than model.recipe '{recipe.name}' with its weights (relative RMS error "
+            f"{what} and model.recipe '{recipe.name}' with its weights give different answers (relative RMS error "
             f"{found.rel_rms:.3g}); name the function that builds this very model, or save it as .keras and write "
             f"recipe: {CHECKPOINT}"
         )

@@ -88,7 +88,7 @@ def test_a_recorded_section_can_be_read_again(tmp_path: Path) -> None:
         ("{pi: {profile: raspberry-pi-4, formats: litert-int}}", r"'litert-int' is not a format of this audit"),
         ("{local: , pi: {profile: raspberry-pi-4, formats: [torch-fp32]}}", r"'torch-fp32' is the trained model"),
         ("[raspberry-pi-4]", r"'torch-fp32' is not queried on any device; add 'local' to devices"),
-        ("{local: {formats: torch-fp32}, pi: {profile: x, formats: []}}", r"'litert-int8' is not queried on any device"),
+        ("{local: {formats: torch-fp32}, pi: {profile: x, formats: []}}", "'litert-int8' is not queried on any"),
         ("[raspberry-pi-4, raspberry-pi-4]", r"'raspberry-pi-4' appears twice"),
         ("[{profile: x}]", r"must be a list of names of profiles"),
         ("[]", r"devices: must have at least one entry"),

@@ -105,7 +105,7 @@ def test_without_keep_it_serves_until_interrupted(host: FarHost, served: Artifac
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
     signal.signal(signal.SIGINT, before)
     assert process.stdout is not None
-    assert "serves doubled with onnxruntime; Ctrl-C ends it" in process.stdout.readline()
+    assert "serves doubled with onnxruntime; stop with Ctrl-C" in process.stdout.readline()
     token = Path(process.stdout.readline().split("$(cat ")[1].strip(" )\n"))
     url = process.stdout.readline().split()[-1].partition("/v2/")[0]
     client = OipClient(url, token.read_text().strip())
@@ -114,7 +114,7 @@ def test_without_keep_it_serves_until_interrupted(host: FarHost, served: Artifac
     client.close()
     process.send_signal(number)
     said, _ = process.communicate(timeout=60)
-    assert "what was copied is removed" in said
+    assert "removing the copied files" in said
     assert process.returncode == 0
     assert not token.exists()
     assert not [name for name in host.left() if "edgeaudit" in name]
@@ -123,7 +123,7 @@ def test_without_keep_it_serves_until_interrupted(host: FarHost, served: Artifac
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [
-        ([], DeviceError, "name the folder of an artifact or of a run, or say --stop"),
+        ([], DeviceError, "name the folder of an artifact or of a run, or use --stop"),
         (["nothing"], ArtifactError, "nothing is no artifact"),
         (["a={0}", "a={0}"], ArtifactError, "two artifacts are named 'a'"),
         (["{0}", "--format", "x"], RunError, "--format is for the folder of a run"),

@@ -121,7 +121,7 @@ def test_the_command_reports_what_existed(written: Callable[[Profile], str]) -> 
     assert done.exit_code == 0, done.output
     assert "pi-4 (cortex-a72)" in done.output
     assert "QEMU: there" in done.output
-    assert "everything was there" in done.output
+    assert "everything was prepared already" in done.output
 
 
 def test_wheel_sets_are_for_the_userland_that_is_used() -> None:

@@ -98,7 +98,7 @@ def test_channels_move_with_their_values() -> None:
     [
         (np.zeros((3, 2)), np.zeros(2, np.int64), "3 records and 2 labels"),
         (np.zeros((0, 2)), np.zeros(0, np.int64), "no records"),
-        (np.array([[0.0], [np.nan]]), np.zeros(2, np.int64), "record 1 has values that are not finite"),
+        (np.array([[0.0], [np.nan]]), np.zeros(2, np.int64), "record 1 contains NaN or infinity"),
         (np.zeros((2, 5, 5, 7)), np.zeros(2, np.int64), "data.layout"),
         (np.zeros((2, 1)), np.array([0, -1]), "negative"),
         (np.zeros(3), np.zeros(3, np.int64), r"x has shape \(3,\); it needs a first axis of records"),
@@ -126,20 +126,20 @@ def test_npz_by_array_name_and_its_errors(tmp_path: Path) -> None:
         build_population(spec.model_copy(update={"options": {}}), 0, out)
     whole = file.read_bytes()
     file.write_bytes(whole[:500])
-    with pytest.raises(DataError, match="or was cut short"):
+    with pytest.raises(DataError, match=r"is not a complete \.npz file"):
         build_population(spec, 0, out)
     file.write_bytes(whole[:300] + b"\0\0\0" + whole[303:])
     with pytest.raises(DataError, match=r"cannot be read as \.npz: Bad CRC"):
         build_population(spec, 0, out)
     file.write_text("x, y")
-    with pytest.raises(DataError, match=r"d\.npz is not an \.npz file"):
+    with pytest.raises(DataError, match=r"d\.npz is not a complete \.npz file"):
         build_population(spec, 0, out)
     np.save(tmp_path / "d.npy", np.zeros((60, 4)))
     (tmp_path / "d.npy").rename(file)
-    with pytest.raises(DataError, match=r"d\.npz is not an \.npz file"):
+    with pytest.raises(DataError, match=r"d\.npz is not a complete \.npz file"):
         build_population(spec, 0, out)
     np.savez(file, images=np.zeros((60, 4)), y=np.array(["cat", "dog"] * 30))
-    with pytest.raises(DataError, match=r"y: labels must be one integer a record; got <U3 of shape \(60,\)"):
+    with pytest.raises(DataError, match=r"y: labels must be one integer per record; got <U3 of shape \(60,\)"):
         build_population(spec, 0, out)
     with pytest.raises(DataError, match="does not exist"):
         build_population(spec.model_copy(update={"path": tmp_path / "none.npz"}), 0, out)
@@ -190,7 +190,7 @@ def test_a_downloaded_data_set_is_identified_by_its_records(tmp_path: Path) -> N
 def test_reject_records_of_different_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ragged_source.py").write_text("def load():\n    return [[0.0], [1.0, 2.0]], [0, 1]\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(DataError, match="ragged_source:load: records must all be of one shape"):
+    with pytest.raises(DataError, match="ragged_source:load: all records must have the same shape"):
         find_source("ragged_source:load", None, {}).read()
 
 

@@ -93,10 +93,10 @@ def test_calibrated_records_are_counted_in_their_file(tmp_path: Path, listed: st
     [
         ({"nonmembers": {"path": "test.npz", "calibrated": "nothing"}}, DataError, "has no array 'nothing'"),
         ({"nonmembers": {"path": "test.npz", "calibrated": "x"}}, DataError, "must have a boolean for each of its 20"),
-        ({"nonmembers": {"path": "test.npz", "records": 21}}, SplitError, "21 records asked for, and test.npz has 20"),
-        ({"nonmembers": {"path": "flat.npz"}}, DataError, r"its records have shape \(5,\), and those of members"),
+        ({"nonmembers": {"path": "test.npz", "records": 21}}, SplitError, "21 records requested, but test.npz has 20"),
+        ({"nonmembers": {"path": "flat.npz"}}, DataError, r"its records have shape \(5,\), but those of members"),
         ({"nonmembers": {"path": "none.npz"}}, DataError, "data.nonmembers.path: .*none.npz does not exist"),
-        ({"reference": 5}, SplitError, "5 records asked for, 0 are left"),
+        ({"reference": 5}, SplitError, "5 records requested, but 0 are left"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, settings: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -143,6 +143,6 @@ def test_values_are_preprocessed_as_declared(tmp_path: Path, wish: object, value
 
 
 def test_reject_preprocessing_for_other_channels() -> None:
-    with pytest.raises(DataError, match="'imagenet' has figures for 3 channels, and records have 1"):
+    with pytest.raises(DataError, match="'imagenet' has values for 3 channels, but records have 1"):
         affine("imagenet", 1)
     assert affine(PreprocessingSpec(mean=(1.0, 2.0), std=4.0), 2) == ([1.0, 2.0], [4.0, 4.0])

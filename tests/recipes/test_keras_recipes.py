@@ -119,8 +119,8 @@ def test_a_final_softmax_is_removed(ending: str) -> None:
         (recipe("keras:mlp", options={"hiden": [3]}), "cannot be built"),
         (recipe("keras:no_such_module:make"), "no_such_module"),
         (recipe("keras:builtins:dict"), "cannot be built"),
-        (recipe(MINE, n_classes=3, options={"ending": "operator"}), "no softmax is found at its end"),
-        (recipe(MINE, options={"ending": "sigmoid"}), "ends in a sigmoid"),
+        (recipe(MINE, n_classes=3, options={"ending": "operator"}), "no final softmax"),
+        (recipe(MINE, options={"ending": "sigmoid"}), "ends with a sigmoid"),
         (recipe(f"keras:{HERE}:recipe"), "cannot be built|not a keras.Model"),
     ],
 )
@@ -176,7 +176,7 @@ def test_shadows_of_a_checkpoint_have_its_architecture_and_new_weights(
     [
         ("model.keras", recipe("keras:cnn"), "does not fit model.recipe 'keras:cnn'"),
         ("saved", recipe(MINE, options={"width": 5}), r"has shape \(3, 3, 1, 4\) where the recipe's"),
-        ("model.keras", recipe("keras:checkpoint", n_classes=4), r"answers \(4, 3\) for 4 records"),
+        ("model.keras", recipe("keras:checkpoint", n_classes=4), r"returns \(4, 3\) for 4 records"),
         ("none.keras", recipe(MINE), "cannot be read as a Keras model"),
     ],
 )
@@ -204,12 +204,12 @@ def test_the_digest_covers_every_file(saved: tuple[Path, npt.NDArray[np.float32]
 @pytest.mark.parametrize(
     ("name", "file", "message"),
     [
-        ("keras:checkpoint", None, "give model.checkpoint"),
-        ("keras:cnn", "x.safetensors", "holds torch weights"),
+        ("keras:checkpoint", None, "set model.checkpoint"),
+        ("keras:cnn", "x.safetensors", "contains torch weights"),
         ("cnn", "x.keras", "write recipe: keras:checkpoint"),
         ("cnn", "x.h5", "name the function that builds its model"),
         ("keras:checkpoint", "x.h5", "reads the architecture from a .keras file"),
-        ("keras:cnn", "x.txt", "no .keras file"),
+        ("keras:cnn", "x.txt", "not a .keras file"),
     ],
 )
 def test_reject_recipes_and_checkpoints_of_two_frameworks(
