@@ -235,7 +235,7 @@ def test_a_file_that_was_changed_is_not_served(pyz: Path, tmp_path: Path) -> Non
     served.path.write_bytes(served.path.read_bytes() + b"\0")
     done = started(pyz, "--runtime", "onnxruntime", str(tmp_path))
     assert done.returncode == 2
-    assert "is not the file that its manifest describes" in json.loads(done.stdout)["error"]
+    assert "does not match its manifest" in json.loads(done.stdout)["error"]
 
 
 def test_invalid_manifest(pyz: Path, tmp_path: Path) -> None:

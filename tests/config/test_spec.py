@@ -192,7 +192,7 @@ def test_one_set_of_formats_or_all_of_them_need_no_list(tmp_path: Path) -> None:
     [
         (
             "[torch-fp32, litert-int]",
-            r"'litert-int' is no format of this audit\. Did you mean 'litert-int8'\? Known: ",
+            r"'litert-int' is no format of this audit\. Did you mean 'litert-int8'\? There are: ",
         ),
         ("[[torch-fp32]]", r"a set names two or more different formats; one is \[torch-fp32\]"),
         ("[[torch-fp32, torch-fp32]]", "two or more different formats"),
