@@ -197,5 +197,5 @@ def test_beside_torch_tensorflow_is_refused_and_not_loaded(bench: Bench, tmp_pat
 
     step, source = find_pass("tflite.convert"), bench.source("mlp")
     job = ExportJob(source / "model.keras", tmp_path, step.parameters({}), (64,), 10, 0, recipe=TOYS["mlp"].recipe)
-    with pytest.raises(ToolchainError, match="tensorflow and torch cannot be in one process"):
+    with pytest.raises(ToolchainError, match="tensorflow and torch cannot share a process"):
         step.apply(job)

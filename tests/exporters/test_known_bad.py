@@ -85,14 +85,14 @@ def corrupted(subject: Toy, folder: Path, at: int) -> Artifact:
 def test_one_corrupted_tensor(tmp_path: Path, at: int, tolerance: float) -> None:
     subject = toy("mlp")
     wrong = answers("onnxruntime", corrupted(subject, tmp_path, at), subject)
-    with pytest.raises(AgreementError, match=r"onnx-fp32 does not answer like .* Make the artifact again"):
+    with pytest.raises(AgreementError, match=r"onnx-fp32 does not agree with .* Recreate the artifact"):
         require_agreement(subject.logits, wrong, what="onnx-fp32", tolerance=tolerance)
 
 
 def test_another_models_weights() -> None:
     first, other = toy("cnn-8x8x1"), toy("mlp")
     wrong = answers("onnxruntime", artifact(other, FLOAT.passes), other)[::-1]
-    with pytest.raises(AgreementError, match="does not answer like"):
+    with pytest.raises(AgreementError, match="does not agree with"):
         require_agreement(first.logits, wrong, what="onnx-fp32", tolerance=INT8.tolerance)
 
 

@@ -194,10 +194,10 @@ def test_invalid_parameters(use: PassUse, message: str) -> None:
             "dynamic per-tensor ones answer garbage that differs",
         ),
         (PassUse("litert.pt2e-int8", {"per_channel": False}), "Leave 'activations' static and 'per_channel' true"),
-        (PassUse("torch-pruning.structured", {"ratio": 1}), r"'ratio' is 1\.0; it lies between 0 and 1"),
-        (PassUse("torch-pruning.structured", {"round_to": 0}), "'round_to' is 0; it is 1 or more"),
-        (PassUse("distil", {"temperature": 0}), r"'temperature' is 0\.0; it is above 0"),
-        (PassUse("distil", {"alpha": 1.5}), r"'alpha' is 1\.5; it lies from 0 to 1"),
+        (PassUse("torch-pruning.structured", {"ratio": 1}), r"'ratio' is 1\.0; it must be between 0 and 1"),
+        (PassUse("torch-pruning.structured", {"round_to": 0}), "'round_to' is 0; it must be 1 or more"),
+        (PassUse("distil", {"temperature": 0}), r"'temperature' is 0\.0; it must be above 0"),
+        (PassUse("distil", {"alpha": 1.5}), r"'alpha' is 1\.5; it must be from 0 to 1"),
     ],
     ids=str,
 )
@@ -211,7 +211,7 @@ def test_values_that_a_pass_refuses(tmp_path: Path, use: PassUse, message: str) 
 @pytest.mark.parametrize("name", ["onnx.export", "litert.export", "openvino.export", "executorch.export"])
 def test_a_model_with_other_outputs(tmp_path: Path, name: str) -> None:
     subject = toy("mlp")
-    with pytest.raises(ToolchainError, match=r"answers shape \(-1, 10\), not \[n, 7\]"):
+    with pytest.raises(ToolchainError, match=r"returns shape \(-1, 10\), not \[n, 7\]"):
         find_pass(name).apply(job(subject, PassUse(name), tmp_path, subject.state, n_classes=7))
 
 
