@@ -314,5 +314,5 @@ def test_a_file_that_is_not_a_model_is_reported(pyz: Path, tmp_path: Path) -> No
     Artifact(tmp_path, lying)
     folder = served.folder
     (folder / "manifest.json").write_text(lying.to_json())
-    with pytest.raises(ArtifactError, match=r"'litert' serves tflite files, and model\.tflite is onnx"):
+    with pytest.raises(ArtifactError, match=r"'litert' serves tflite files, but model\.tflite is onnx"):
         AgentProcess([sys.executable, "-I", str(pyz)], "litert", {"model": folder}, {})

@@ -202,7 +202,7 @@ class TestServed:
         answers = np.load(out)
         bias = subject.module(subject.state)[-1].bias.detach().numpy()  # type: ignore[index]
         np.testing.assert_allclose(answers, np.broadcast_to(bias, answers.shape), atol=1e-5)
-        with pytest.raises(AgreementError, match="does not answer like the trained model"):
+        with pytest.raises(AgreementError, match="does not agree with the trained model"):
             require_agreement(subject.logits, answers, what="dynamic", tolerance=0.2)
 
     @pytest.mark.parametrize(
