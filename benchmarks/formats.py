@@ -1,13 +1,13 @@
-"""Every format on three architectures, made and asked for real; writes docs/formats.md.
+"""Create and run every format on three architectures; writes docs/formats.md.
 
-    make formats                                                    # all of it: half an hour on two cores
+    make formats                                                    # everything: half an hour on two cores
     python benchmarks/formats.py --architectures cnn --formats onnx-fp32,litert-int8 --records 200 --epochs 2
     python benchmarks/formats.py --list
 
-Each architecture is trained once on CIFAR-10, compressed to every format and asked in that format's runtime, as an
-audit does with its target. The page says how far the answers are from torch's, what that costs in accuracy, and how
-large the file is; a pair that an audit would refuse is listed with the reason. EDGEAUDIT_DATA is the folder with
-cifar10_train20k.npz. Resumable: what the store has is not made again. With options that leave anything out, the page
+Each architecture is trained once on CIFAR-10, compressed to every format and run in that format's runtime, as an
+audit does with its target. The page lists how far the outputs are from torch's, the loss in accuracy, and the file
+size; a pair that an audit would refuse is listed with the reason. EDGEAUDIT_DATA is the folder with
+cifar10_train20k.npz. Resumable: results in the store are reused. With options that exclude anything, the page
 goes to out/formats.md unless --out says otherwise.
 """
 
@@ -60,7 +60,7 @@ class Architecture:
 
     @property
     def kind(self) -> str:
-        """What its formats start from: `keras` for `keras:<name>`, else `torch`."""
+        """The framework its formats start from: `keras` for `keras:<name>`, else `torch`."""
         return "keras" if self.recipe.startswith("keras:") else "torch"
 
     @property
@@ -82,8 +82,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """records: that a model trains on, and as many that it does not; calibration: records of quantisers. None for
-    epochs means the architecture's own. source: `cifar10`, or `digits`, which needs no download and fits `cnn`."""
+    """records: number of training records, and of as many others; calibration: records of quantisers. epochs: None for
+    the architecture's default. source: `cifar10`, or `digits`, which needs no download and fits `cnn`."""
 
     records: int = RECORDS
     calibration: int = CALIBRATION
@@ -93,7 +93,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Row:
-    """One format of one architecture; `error` instead of figures where it could not be made or was refused.
+    """One format of one architecture; `error` instead of figures if it could not be created or was refused.
 
     right: bool [n], on records that the model did not train on. bytes, packed: of all files, as they are and by zlib.
     """
@@ -114,7 +114,7 @@ def formats_of(kind: str, wanted: Sequence[str]) -> list[str]:
 
 
 def audit_of(model: Architecture, formats: Sequence[str], sizes: Sizes, data: Path) -> AuditSpec:
-    """The audit whose target is asked; it has shadows because every audit has, and none is trained here."""
+    """The audit whose target is queried; its shadows are required by the format of audit.yaml but not trained."""
     n = sizes.records
     source = (
         {"source": "digits"}
@@ -133,7 +133,7 @@ def audit_of(model: Architecture, formats: Sequence[str], sizes: Sizes, data: Pa
 
 
 def target_jobs(prepared: Prepared) -> dict[Ref, AnyJob]:
-    """What the target's answers in every format need, in the plan's order."""
+    """The jobs for the target's outputs in every format, in the plan's order."""
     wanted: set[Ref] = set()
     waiting: list[AnyJob] = [planned.target_query for planned in prepared.plan.formats]
     while waiting:
@@ -167,8 +167,8 @@ def page(found: Mapping[str, list[Row]], sizes: Sizes) -> Iterator[str]:
     yield "# Formats\n"
     yield (
         f"Made by `make formats`: models trained on {sizes.records:,} records of {data}, compressed by each format's "
-        f"toolchain ({sizes.calibration} calibration records) and asked in its runtime. `edgeaudit formats` says what "
-        "is installed; [compositions](compositions.md) tells how to put passes together yourself.\n"
+        f"toolchain ({sizes.calibration} calibration records) and run in its runtime. `edgeaudit formats` lists what "
+        "is installed; [compositions](compositions.md) explains how to combine passes yourself.\n"
     )
     yield from _what_they_are(dict.fromkeys(row.format for formats in found.values() for row in formats))
     yield from _how_they_answer(found)
@@ -176,7 +176,7 @@ def page(found: Mapping[str, list[Row]], sizes: Sizes) -> Iterator[str]:
 
 
 def _what_they_are(ids: Mapping[str, None]) -> Iterator[str]:
-    yield "## What they are\n"
+    yield "## Definitions\n"
     yield "| format | precision | passes | runtime | needs | what it is |"
     yield "|---|---|---|---|---|---|"
     versions: dict[str, str] = {}
@@ -193,25 +193,25 @@ def _what_they_are(ids: Mapping[str, None]) -> Iterator[str]:
 
 
 def _how_they_answer(found: Mapping[str, list[Row]]) -> Iterator[str]:
-    yield "## How they answer\n"
+    yield "## Agreement with the trained model\n"
     yield (
-        "Accuracy on records that the model did not train on, less that of the model before it was compressed, in "
-        "percentage points with a 95% interval (paired, over those records). RMS error: of the answers against torch's "
-        "over the spread of torch's; worst class: of the class where it is largest; reach: how far the answers reach "
-        "where torch's reach farthest, which clipping shortens (`edgeaudit/filetypes/agreement.py`); top-1: share of "
+        "Accuracy on records that the model was not trained on, minus that of the model before compression, in "
+        "percentage points with a 95% interval (paired, over those records). RMS error: of the outputs relative to the "
+        "standard deviation of torch's; worst class: of the class where it is largest; range: of the outputs where "
+        "torch's are extreme, which clipping reduces (`edgeaudit/filetypes/agreement.py`); top-1: share of "
         "records with the same top class; these four on the calibration records. An audit refuses a format beyond its "
-        "limits, and says so. What is trained on (pruned, distilled, trained with its rounding) is held against its "
-        "own torch model, and its accuracy against the one before.\n"
+        "limits with an error. Retrained formats (pruned, distilled, quantisation-aware) are compared with their "
+        "own torch model, and their accuracy with that of the original one.\n"
     )
     for title, formats in found.items():
         reference = formats[0]
         yield f"### {title}\n"
         if reference.right is None:
-            yield f"The model itself could not be had: {_cell(reference.error)}.\n"
+            yield f"The model itself could not be created: {_cell(reference.error)}.\n"
             continue
         right = reference.right
         yield f"Accuracy of `{reference.format}`: {right.mean():.1%} of {len(right):,} records.\n"
-        yield "| format | accuracy | RMS error | worst class | reach | top-1 | KB | zlib KB |"
+        yield "| format | accuracy | RMS error | worst class | range | top-1 | KB | zlib KB |"
         yield "|---|---|---|---|---|---|---|---|"
         yield from (_row(row, right) for row in formats)
         yield ""
@@ -229,11 +229,11 @@ def _row(row: Row, reference: np.ndarray[Any, np.dtype[np.bool_]]) -> str:
 
 
 def _known_bad() -> Iterator[str]:
-    yield "## What is known not to go together\n"
+    yield "## Known incompatibilities\n"
     yield (
-        "`edgeaudit/formats/incompatibilities.py` is where this is written. *By name*: before anything runs. *By the "
-        "runtime*: which knows the CPU and the file. *By its answers*: they are compared with torch's in every audit, "
-        "and a file beyond its format's limits is refused.\n"
+        "`edgeaudit/formats/incompatibilities.py` lists them. *By name*: before anything runs. *By the "
+        "runtime*: depending on the CPU and the file. *By its answers*: outputs are compared with torch's in every "
+        "audit, and a file beyond its format's limits is refused.\n"
     )
     yield "| pair | why | instead | refused |"
     yield "|---|---|---|---|"
@@ -249,7 +249,7 @@ def _cell(text: str | None) -> str:
 def measured(
     model: Architecture, formats: Sequence[str], sizes: Sizes, data: Path, store: Store, workers: int, console: Console
 ) -> list[Row]:
-    """One architecture in its formats; what the store has is not made again."""
+    """One architecture in its formats; results in the store are reused."""
     with LocalProcesses(store, workers, Path.cwd()) as executor, ProgressView(console, workers) as view:
         prepared = prepare(audit_of(model, formats, sizes, data), store, executor, view)
         jobs = target_jobs(prepared)
@@ -259,7 +259,7 @@ def measured(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make what is missing and write the page."""
+    """Create what is missing and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = _names(ARCHITECTURES, "architecture"), _names(FORMATS, "format")
     parser.add_argument("--architectures", type=names[0], default=list(ARCHITECTURES), metavar="A,B")
@@ -283,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sizes = Sizes(chosen.records, chosen.calibration, chosen.epochs, chosen.source)
     data = Path(os.environ.get("EDGEAUDIT_DATA", "../shared/data")).resolve()
     if sizes.source == "cifar10" and not (data / CIFAR10).is_file():
-        raise SystemExit(f"{data / CIFAR10} is missing; EDGEAUDIT_DATA names the folder it is in")
+        raise SystemExit(f"{data / CIFAR10} is missing; set EDGEAUDIT_DATA to its folder")
     whole = sizes == Sizes() and chosen.architectures == list(ARCHITECTURES) and chosen.formats == list(FORMATS)
     out = chosen.out or (PAGE if whole else PART)
     store, found = Store(chosen.store.resolve()), {}
@@ -300,7 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _names(known: Mapping[str, object], what: str) -> Any:
-    """Reads `a,b`; a name that is not known is told beside those that are."""
+    """Parse `a,b`; an unknown name is an error that lists the known ones."""
 
     def read(text: str) -> list[str]:
         given = [name.strip() for name in text.split(",") if name.strip()]

@@ -38,11 +38,11 @@ class _Quantise(Pass):
         raise NotImplementedError
 
     def _ranges(self, source: bytes, recipe: Any, job: ExportJob) -> Any:
-        """Activation ranges by tensor name; None where the recipe needs none."""
+        """Activation ranges by tensor name; None if the recipe needs none."""
 
 
 class Float16(_Quantise):
-    """Weights stored as float16, computed with in float32 or float16 as the runtime likes."""
+    """Weights stored as float16, computed in float32 or float16, as the runtime chooses."""
 
     spec = PassSpec(
         name="aeq.fp16",
@@ -149,17 +149,17 @@ class StaticInt8(_Quantise):
         update = qsv_utils.moving_average_update if averaged else qsv_utils.min_max_update
         manager = recipe_manager.RecipeManager()
         manager.load_quantization_recipe(recipe)
-        found = calibrator.Calibrator(source, num_threads=1, qsv_update_func=update)
-        found.calibrate(_dataset(source, job), manager)
-        return found.get_model_qsvs()
+        observer = calibrator.Calibrator(source, num_threads=1, qsv_update_func=update)
+        observer.calibrate(_dataset(source, job), manager)
+        return observer.get_model_qsvs()
 
 
 class StaticInt16x8(StaticInt8):
     """Weights to int8, activations, input and output to int16, symmetric about zero.
 
-    Operators that have no int16 kernel stay float32 between conversions (AEQ 0.10: HARD_SWISH). ai-edge-litert 2.3's
-    XNNPACK takes those alone: a network without any answers the same bit for bit with it and without. The fine steps
-    do not help against short calibration sets: what lies beyond the ranges is clipped as in int8.
+    Operators without an int16 kernel stay float32 between conversions (AEQ 0.10: HARD_SWISH). ai-edge-litert 2.3's
+    XNNPACK takes only those: the outputs of a network without any are bit for bit the same with and without it. The
+    finer steps do not help against small calibration sets: values beyond the ranges are clipped as in int8.
     """
 
     spec = replace(
@@ -175,7 +175,7 @@ class StaticInt16x8(StaticInt8):
 
 
 def _between_floats(recipe: Any) -> Any:
-    """The recipe with the file's own input and output left float."""
+    """The recipe with float input and output of the file."""
     from ai_edge_quantizer import qtyping, recipe_manager
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
 

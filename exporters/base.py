@@ -1,4 +1,4 @@
-"""What a pass is: declared by a frozen spec, applied by a final method, written as one inner function."""
+"""Base class of passes: a frozen spec, a final `apply`, and one inner method to implement."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ _WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True)
 class PassSpec:
-    """What a pass needs and makes; readable without importing its toolchain.
+    """Description of a pass, readable without importing its toolchain.
 
     name: `toolchain.step`, as written in a format.
-    extra: the pip extra that brings the toolchain, of the distribution that brings the pass.
-    packages: the distributions whose versions decide the output; they enter the job's key.
+    extra: the pip extra with the toolchain, of the distribution that provides the pass.
+    packages: the distributions whose versions decide the output; part of the job's key.
     consumes, produces: artifact kinds.
     calibrates: reads calibration records. trains: changes weights with the model's own training records.
-    trainings: of a pass that trains, about how much of one training of the recipe it costs.
-    defaults: every parameter with its default, in the order in which a composition may give values without names; an
-        unknown parameter, or a value of another type than the default's, is refused.
-    choices: the texts that a parameter can be, where it cannot be any.
-    precision: of the weights in the file that it writes; None where it leaves them as they were.
-    batch: how many records the file must be asked at a time, where its answers depend on that.
-    code: modules beside the pass's own whose source decides the output; they enter the job's key.
+    trainings: for a pass that trains, its approximate cost as a fraction of one training of the recipe.
+    defaults: every parameter with its default. An unknown parameter, or a value of another type than the default's, is
+        an error.
+    choices: the allowed values of parameters that are an enumeration.
+    precision: of the weights in the output file; None if unchanged.
+    batch: the required batch size, if the file's outputs depend on it.
+    code: modules in addition to the pass's own whose source decides the output; part of the job's key.
     typical_seconds: CPU seconds on a small CNN once the toolchain is imported, for the estimate of `edgeaudit plan`;
         measured with 128 calibration records, and 5 epochs of fine-tuning on 300 records.
     isolation: of the worker processes that can import the toolchain.
@@ -69,7 +69,7 @@ class PassSpec:
     isolation: IsolationGroup = "torch"
 
     def installed(self) -> dict[str, str | None]:
-        """Version of each package, None where it is missing."""
+        """Version of each package, None if it is missing."""
         return installed_versions(self.packages)
 
     @property
@@ -78,7 +78,7 @@ class PassSpec:
         return pip_line(self.extra, self._provider())
 
     def versions(self) -> dict[str, str]:
-        """Installed version of each package; raises `MissingToolchain` with the pip line."""
+        """Installed version of each package; raises `MissingToolchain` with the pip command."""
         return package_versions(f"the pass '{self.name}'", self.packages, self.extra, self._provider)
 
     def _provider(self) -> str:
@@ -90,14 +90,14 @@ class ExportJob:
     """Everything a pass may use.
 
     source: the file that the previous pass made (torch: a .safetensors state dict).
-    workdir: an empty folder of the job's own; the pass writes its file there.
+    workdir: an empty folder for this job; the pass writes its file there.
     params: the spec's defaults, overridden by the format.
     input_shape: of one record without the batch axis: (C, H, W) or (d,).
-    calibration: float32 [n, *input_shape], or None where the spec does not calibrate.
+    calibration: float32 [n, *input_shape], or None if the spec does not calibrate.
     module: builds the torch module with the source's weights, in eval mode (torch sources only).
     finetune: (module, epochs) -> None; trains in place on the model's own training records with the recipe's
-        own loop, seeded by the job.
-    recipe: of the source (trained models only); it builds the module that the source's weights belong to.
+        training loop, seeded by the job.
+    recipe: of the source (trained models only), which builds the module for the source's weights.
     training_records: -> the model's own training records, float32 [m, *input_shape] and int64 [m] (passes that train).
     """
 
@@ -120,7 +120,7 @@ class ExportJob:
         return self.module()
 
     def module_to_export(self) -> nn.Module:
-        """The source in eval mode, with a softmax behind it where the parameter `softmax` says `inside`."""
+        """The source in eval mode, followed by a softmax if the parameter `softmax` is `inside`."""
         module = self.torch_module()
         if self.params["softmax"] == "outside":
             return module
@@ -133,18 +133,18 @@ class ExportJob:
         if epochs == 0:
             return
         if self.finetune is None:
-            raise ToolchainError(f"{epochs} epochs of fine-tuning were asked for, and this recipe cannot fine-tune")
+            raise ToolchainError(f"{epochs} epochs of fine-tuning were requested, but this recipe cannot fine-tune")
         import torch
 
         torch.manual_seed(self.seed)  # for dropout
         self.finetune(module, epochs)
 
     def save_weights(self, state: Mapping[str, Tensor]) -> str:
-        """Write a state dict into `workdir`, tensors of their own and contiguous; returns the file's name."""
+        """Write a state dict into `workdir`, as contiguous copies; returns the file's name."""
         from safetensors.torch import save_file
 
-        own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-        save_file(own, self.workdir / _WEIGHTS)
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+        save_file(tensors, self.workdir / _WEIGHTS)
         return _WEIGHTS
 
     def torch_recipe(self) -> Recipe:
@@ -152,35 +152,35 @@ class ExportJob:
         return self.model_recipe()
 
     def model_recipe(self) -> Recipe:
-        """The recipe of the source, of whatever framework."""
+        """The recipe of the source, of any framework."""
         if self.recipe is None:
-            raise ToolchainError(f"{self.source.name} has no recipe that says how its module is built")
+            raise ToolchainError(f"{self.source.name} has no recipe to build its module")
         return self.recipe
 
     def share(self, name: str) -> float:
-        """The number parameter `name`, which must lie between 0 and 1."""
+        """The number parameter `name`, which must be between 0 and 1."""
         value = float(self.params[name])
         if not 0 < value < 1:
-            raise ToolchainError(f"the parameter '{name}' is {value}; it lies between 0 and 1")
+            raise ToolchainError(f"the parameter '{name}' is {value}; it must be between 0 and 1")
         return value
 
     def calibration_records(self) -> npt.NDArray[np.float32]:
         """The calibration records, float32 [n, *input_shape]."""
         if self.calibration is None or len(self.calibration) == 0:
-            raise ToolchainError("this pass calibrates and was given no calibration records")
+            raise ToolchainError("this pass calibrates, but the job has no calibration records")
         if self.calibration.shape[1:] != self.input_shape:
             raise ToolchainError(
-                f"calibration records have shape {self.calibration.shape[1:]}, the model takes {self.input_shape}"
+                f"calibration records have shape {self.calibration.shape[1:]}, but the model takes {self.input_shape}"
             )
         return np.ascontiguousarray(self.calibration, np.float32)
 
 
 @dataclass(frozen=True)
 class PassResult:
-    """What a pass made: a file in `workdir`, and, for deployable kinds, its input and output as the file has them.
+    """The result of a pass: a file in `workdir`, and, for deployable file types, its input and output.
 
-    companions: names of further files in `workdir` that ship beside it.
-    recipe: of the module whose weights the file holds, where it is another one than the source's (torch only).
+    companions: names of further files in `workdir` that belong to it.
+    recipe: of the module for the file's weights, if it differs from the source's (torch only).
     """
 
     file: str
@@ -196,11 +196,11 @@ Product = PassResult  # the former name, for passes of other packages
 
 
 @contextmanager
-def _random_states_kept(*, torch_comes: bool) -> Iterator[None]:
-    """Restore the global random states of Python, numpy and, where it is imported or will be, torch."""
+def _random_states_kept(*, imports_torch: bool) -> Iterator[None]:
+    """Restore the global random states of Python, numpy and torch (if it is imported or will be)."""
     plain = random.getstate()
     numpy = np.random.get_state()  # noqa: NPY002  # the global generator is what is being protected
-    torch = importlib.import_module("torch") if torch_comes else sys.modules.get("torch")
+    torch = importlib.import_module("torch") if imports_torch else sys.modules.get("torch")
     torch_state = torch.get_rng_state() if torch else None
     try:
         yield
@@ -212,43 +212,43 @@ def _random_states_kept(*, torch_comes: bool) -> Iterator[None]:
 
 
 class Pass(ABC):
-    """One toolchain step. Subclasses set `spec` and write `_apply`; heavy imports belong inside it."""
+    """One toolchain step. Subclasses set `spec` and implement `_apply`, which contains all heavy imports."""
 
     spec: ClassVar[PassSpec]
 
     @final
-    def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Defaults overridden by `given`; `ToolchainError` for an unknown parameter or a value it cannot have."""
+    def parameters(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Defaults overridden by `values`; `ToolchainError` for an unknown parameter or an invalid value."""
         spec = self.spec
         owner = f"the pass '{spec.name}'"
-        return checked_settings(owner, "parameter", given, spec.defaults, ToolchainError, spec.choices)
+        return checked_settings(owner, "parameter", values, spec.defaults, ToolchainError, spec.choices)
 
-    def precision(self, params: Mapping[str, Any]) -> str | None:  # noqa: ARG002  # for those whose parameters decide
-        """Of the weights in the file that it writes, given all parameters; None where they stay as they were."""
+    def precision(self, params: Mapping[str, Any]) -> str | None:  # noqa: ARG002  # for overrides
+        """Precision of the weights in the output file, given all parameters; None if unchanged."""
         return self.spec.precision
 
-    def calibrates(self, params: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for those whose parameters decide
+    def calibrates(self, params: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for overrides
         """Whether it reads calibration records, given all parameters."""
         return self.spec.calibrates
 
     @final
     def apply(self, job: ExportJob) -> PassResult:
-        """Run the step; whatever the toolchain raises becomes a `ToolchainError` that names the pass.
+        """Run the step; any exception of the toolchain becomes a `ToolchainError` that names the pass.
 
-        The process's random states are put back afterwards: importing litert-torch 0.10 draws from numpy's and
-        torch's, so the next job of the same worker would depend on which jobs came before it.
+        Restores the process's random states afterwards: importing litert-torch 0.10 draws from numpy's and torch's, so
+        a job would otherwise depend on earlier jobs of the same worker.
         """
         self.spec.versions()
         with (
             toolchain_errors(f"the pass '{self.spec.name}'"),
-            _random_states_kept(torch_comes="torch" in self.spec.packages),
+            _random_states_kept(imports_torch="torch" in self.spec.packages),
         ):
-            product = self._apply(job)
-        for name in (product.file, *product.companions):
+            result = self._apply(job)
+        for name in (result.file, *result.companions):
             if not (job.workdir / name).is_file():
                 raise ToolchainError(f"the pass '{self.spec.name}' ended without writing {name}")
-        return product
+        return result
 
     @abstractmethod
     def _apply(self, job: ExportJob) -> PassResult:
-        """Do the step: read `job.source`, write one file (and its companions) into `job.workdir`."""
+        """Implement the step: read `job.source`, write one file (and its companions) into `job.workdir`."""

@@ -1,4 +1,4 @@
-"""Knowledge distillation: a smaller model that learns from the labels and from the larger model's answers."""
+"""Knowledge distillation: a smaller model learns from the labels and from the larger model's outputs."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _WIDTHS = ("width", "width_mult", "hidden")
 
 
 class Distil(Pass):
-    """A student, trained from nothing on the teacher's own training records; its file has the student's architecture.
+    """Train a student from scratch on the teacher's training records; the file has the student's architecture.
 
-    student: a recipe's name, as in audit.yaml's `model.recipe`; None for the teacher's with half of its `width`,
+    student: a recipe's name, as in audit.yaml's `model.recipe`; None for the teacher's recipe with half its `width`,
         `width_mult` or `hidden`.
-    student_options: of its architecture, on top of those halved ones where `student` is None.
-    temperature, alpha: see `recipes.training.distillation_loss`. Hinton et al. give no default; 4 and 0.9 are what
-        Zagoruyko and Komodakis ("Paying More Attention to Attention", ICLR 2017) distilled with and most have since.
-    epochs: of the student; None for as many as the recipe trains for.
+    student_options: of its architecture, in addition to the halved ones if `student` is None.
+    temperature, alpha: see `recipes.training.distillation_loss`. Hinton et al. give no default; Zagoruyko and
+        Komodakis ("Paying More Attention to Attention", ICLR 2017) used 4 and 0.9, as have most since.
+    epochs: of the student; None for the recipe's number.
 
-    All else about the training is the recipe's: optimiser, learning rate, batch, augmentation, precision, label
-    smoothing (of the part that learns from labels). A recipe with a training function of its own, audit.yaml's
-    `model.train`, distils with the built-in loop all the same, since that function takes labels and no teacher; the
-    model settings of audit.yaml then apply to the student alone.
+    Everything else about the training comes from the recipe: optimiser, learning rate, batch, augmentation, precision,
+    label smoothing (for the loss on labels). A recipe with a custom training function (audit.yaml's `model.train`) is
+    distilled with the built-in loop, since that function takes labels but no teacher; the model settings of audit.yaml
+    then apply only to the student.
 
-    The student sees the records that its teacher saw, and no others.
+    The student is trained on exactly the records of its teacher.
 
     notes: `parameters` of the student, `teacher_parameters`, and the mean `loss` of the last epoch.
 
@@ -55,11 +55,11 @@ class Distil(Pass):
     def _apply(self, job: ExportJob) -> PassResult:
         temperature, alpha = float(job.params["temperature"]), float(job.params["alpha"])
         if not temperature > 0:
-            raise ToolchainError(f"the parameter 'temperature' is {temperature}; it is above 0")
+            raise ToolchainError(f"the parameter 'temperature' is {temperature}; it must be above 0")
         if not 0 <= alpha <= 1:
-            raise ToolchainError(f"the parameter 'alpha' is {alpha}; it lies from 0 to 1")
+            raise ToolchainError(f"the parameter 'alpha' is {alpha}; it must be from 0 to 1")
         if job.training_records is None:
-            raise ToolchainError("distillation needs the model's own training records, and this job has none")
+            raise ToolchainError("distillation needs the model's training records, but this job has none")
         recipe = student_recipe(job.torch_recipe(), job.params)
         from edgeaudit.recipes.base import build
         from edgeaudit.recipes.training import distil_model
@@ -72,39 +72,39 @@ class Distil(Pass):
 
 
 def student_recipe(teacher: Recipe, params: Mapping[str, Any]) -> Recipe:
-    """The recipe of the student that `params` describes; raises `ToolchainError` where there is nothing to halve."""
-    given = dict(params["student_options"])
+    """The recipe of the student that `params` describes; raises `ToolchainError` if there is no width to halve."""
+    explicit = dict(params["student_options"])
     name = params["student"]
-    options = given if name is not None else {**teacher.options, **_halved(teacher, given), **given}
+    options = explicit if name is not None else {**teacher.options, **_halved(teacher, explicit), **explicit}
     epochs = teacher.training.epochs if params["epochs"] is None else int(params["epochs"])
     if epochs < 1:
-        raise ToolchainError(f"the parameter 'epochs' is {epochs}; a student trains for 1 or more")
+        raise ToolchainError(f"the parameter 'epochs' is {epochs}; it must be 1 or more")
     return replace(
         teacher,
         name=teacher.name if name is None else str(name),
         options=options,
         training=replace(teacher.training, epochs=epochs),
-        resized=False,  # a teacher with pruned channels has a student of the whole architecture
+        resized=False,  # the student of a teacher with pruned channels has the unpruned architecture
     )
 
 
-def _halved(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Half of each width that the architecture has; an option that is given as it shall be is not asked for."""
+def _halved(recipe: Recipe, explicit: Mapping[str, Any]) -> dict[str, Any]:
+    """Half of each width option of the architecture, except those set explicitly."""
     defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(_builder(recipe.name)).parameters.items()
         if parameter.default is not parameter.empty
     }
-    if recipe.name.startswith("torchvision:mobilenet"):  # passed on as **kwargs, where no signature shows it
+    if recipe.name.startswith("torchvision:mobilenet"):  # passed on as **kwargs, so not in the signature
         defaults["width_mult"] = 1.0
     widths = {name: recipe.options.get(name, defaults.get(name)) for name in _WIDTHS}
-    found = {name: _half(value) for name, value in widths.items() if value is not None and name not in given}
-    if not found and not given:
+    halved = {name: _half(value) for name, value in widths.items() if value is not None and name not in explicit}
+    if not halved and not explicit:
         raise ToolchainError(
-            f"the recipe '{recipe.name}' has no option {', '.join(_WIDTHS[:-1])} or {_WIDTHS[-1]} that could be "
-            "halved; say which model to distil into with the parameter 'student'"
+            f"the recipe '{recipe.name}' has no option {', '.join(_WIDTHS[:-1])} or {_WIDTHS[-1]} to halve; "
+            "select a model to distil into with the parameter 'student'"
         )
-    return found
+    return halved
 
 
 def _half(value: Any) -> Any:

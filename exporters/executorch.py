@@ -18,14 +18,14 @@ __all__ = ["LARGEST_BATCH", "DynamicInt8", "Export", "StaticInt8"]
 
 _FILE = "model.pte"
 LARGEST_BATCH = 64
-# Operators that leave the meaning of the last layer alone.
+# Operators that do not change the meaning of the output.
 _TRANSPARENT = ("aten.alias", "aten.clone", "aten.detach_", "quantized_decomposed.")
 
 
 class Export(Pass):
     """torch -> ExecuTorch in float32, any batch from 1 to 64.
 
-    A file has room for the largest batch it was exported for; executorch 1.5.1 takes a smaller one only if shapes
+    A file is exported for its largest batch; executorch 1.5.1 takes a smaller one only if shapes
     are evaluated from the constraints (else every other batch is refused with error 0x10).
 
     Weights are not swapped into an earlier export, as they could be for other toolchains: XNNPACK's data is stored in
@@ -93,9 +93,9 @@ class StaticInt8(Pass):
 class DynamicInt8(Pass):
     """torch -> ExecuTorch with linear layers in int8: weights per channel, activations scaled anew for each record.
 
-    XNNPACK's quantizer (executorch 1.5.1) takes linear layers alone for this: convolutions stay float32, so that of a
+    XNNPACK's quantizer (executorch 1.5.1) supports only linear layers for this: convolutions stay float32, so that of a
     convolutional network the last layer is quantised and the file is hardly smaller. What `onnx-int8-dynamic` and
-    `litert-int8-dynamic` do to convolutions has no counterpart here. Each record has a scale of its own, so answers do
+    `litert-int8-dynamic` do to convolutions has no counterpart here. Each record has its own scale, so answers do
     not depend on the records beside it. Only per channel.
     """
 
@@ -122,7 +122,7 @@ class DynamicInt8(Pass):
             )
 
             config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True)
-            # Observers of weights look when the graph runs; those of activations keep nothing of what they see.
+            # Weight observers need a run of the graph; activation observers ignore its values.
             nothing = np.zeros((1, *job.input_shape), np.float32)
             module = pt2e.quantised(
                 job.module_to_export(),
@@ -141,14 +141,14 @@ def _dynamic_shapes() -> Any:
 
 
 def _lowered(module: nn.Module, job: ExportJob) -> PassResult:
-    """Write the module as .pte, and say what the file takes and answers."""
+    """Write the module as .pte and describe the file."""
     import torch
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
     from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEvalPass
 
     # The example has the largest batch on purpose. Where lowering loses the upper bound of the batch, executorch 1.5.1
-    # takes a batch that was seen while exporting in its place: an example of 2 made files for at most 15 records.
+    # uses a batch seen during the export instead: an example of 2 made files for at most 15 records.
     example = torch.zeros(LARGEST_BATCH, *job.input_shape)
     exported = torch.export.export(module, (example,), dynamic_shapes=_dynamic_shapes())
     done = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()]).to_executorch(
@@ -159,17 +159,15 @@ def _lowered(module: nn.Module, job: ExportJob) -> PassResult:
 
 
 def _product(program: Any, exported: torch.export.ExportedProgram, job: ExportJob) -> PassResult:
-    """What the file says of itself; what it ends in is asked of the exported graph, as the file hides it in a blob."""
+    """Describe the file. Its last operator is read from the exported graph, since the file has it in an opaque blob."""
     (plan,) = program.execution_plan
     if len(plan.inputs) != 1 or len(plan.outputs) != 1:
-        raise ToolchainError(
-            f"the model takes {len(plan.inputs)} tensors and answers {len(plan.outputs)}, not one each"
-        )
+        raise ToolchainError(f"the model has {len(plan.inputs)} inputs and {len(plan.outputs)} outputs, not one each")
     entry, exit_ = _tensor_spec("input", plan, plan.inputs[0]), _tensor_spec("output", plan, plan.outputs[0])
     if entry.shape[1:] != job.input_shape:
-        raise ToolchainError(f"the file takes records of shape {entry.shape[1:]}, the model {job.input_shape}")
+        raise ToolchainError(f"the file takes records of shape {entry.shape[1:]}, but the model {job.input_shape}")
     if exit_.shape[1:] != (job.n_classes,):
-        raise ToolchainError(f"the model answers shape {exit_.shape}, not [n, {job.n_classes}]")
+        raise ToolchainError(f"the model returns shape {exit_.shape}, not [n, {job.n_classes}]")
     return PassResult(_FILE, entry, exit_, softmax_inside=_ends_in_softmax(exported))
 
 
@@ -181,7 +179,7 @@ def _tensor_spec(name: str, plan: Any, index: int) -> TensorSpec:
         raise ToolchainError(f"the file's {name} is {tensor.scalar_type.name}, not float32")
     largest, *shape = tensor.sizes
     if largest != LARGEST_BATCH:
-        raise ToolchainError(f"the file has room for {largest} records at a time, and {LARGEST_BATCH} were asked for")
+        raise ToolchainError(f"the file's largest batch is {largest}, not {LARGEST_BATCH}")
     return TensorSpec(name, (-1, *shape), "float32", "NCHW" if len(shape) == 3 else "flat")
 
 

@@ -1,4 +1,4 @@
-"""A recipe's module with the rounding of an int8 file in its forward, and how it is built again from its weights.
+"""A recipe's module with the rounding of an int8 file in its forward, and how to rebuild it from its weights.
 
 Imported where torch is, by the recipe that quantisation-aware training leaves in a manifest (`recipe_of`).
 """
@@ -24,7 +24,7 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 @dataclass(frozen=True)
 class RoundingSpec:
-    """Where a tensor is rounded, and to which integers.
+    """Which tensor is rounded, and to which integers.
 
     place: NNCF's name of a hook, as in `pre_hooks.conv2d/0__1.0`: the second argument of the first convolution.
     low, high: the smallest and the largest integer. axis: of the channels that have a scale each; None for one scale.
@@ -70,18 +70,18 @@ class Shell(nn.Module):
         self.inner = inner
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """What the inner module answers."""
+        """The output of the inner module."""
         answer: torch.Tensor = self.inner(x)
         return answer
 
 
 def hookable(original: nn.Module) -> nn.Module:
-    """A recipe's module in eval mode as NNCF takes it here: folded, and in a shell."""
+    """A recipe's module in eval mode, prepared for NNCF: BatchNorm folded, and wrapped."""
     return Shell(_folded(original)).eval()
 
 
 def _folded(original: nn.Module) -> nn.Module:
-    """The module with every BatchNorm multiplied into the layer before it, as int8 files have it.
+    """The module with every BatchNorm folded into the previous layer, as in int8 files.
 
     Quantised weights followed by a BatchNorm would be other weights than those that ship, and ONNX Runtime computes
     such a layer in floats. Raises `ToolchainError` where torch.fx cannot read the module's forward.
@@ -92,7 +92,7 @@ def _folded(original: nn.Module) -> nn.Module:
 
     try:
         return fuse(original).eval()
-    except Exception as exc:  # torch.fx runs the module's own forward, which may raise whatever it likes
+    except Exception as exc:  # torch.fx runs the module's forward, which may raise anything
         raise ToolchainError(
             f"torch.fx cannot read the forward of {type(original).__name__} to fold its BatchNorm layers ({exc}); "
             "branches and lengths that depend on the input must go"
@@ -122,14 +122,14 @@ def recipe_of(source: Recipe, weights: Mapping[str, torch.Tensor], specs: Sequen
 
 
 def module(
-    input_shape: tuple[int, ...],  # noqa: ARG001  # recipes are called with it; `of` says it, too
+    input_shape: tuple[int, ...],  # noqa: ARG001  # part of a recipe's signature; also in `of`
     n_classes: int,  # noqa: ARG001
     *,
     of: Mapping[str, Any],
     shapes: Mapping[str, Sequence[int]],
     roundings: Sequence[Mapping[str, Any]],
 ) -> nn.Module:
-    """What `recipe_of` describes; its weights, scales and zero points are loaded afterwards."""
+    """Build the module of `recipe_of`; its weights, scales and zero points are loaded afterwards."""
     original = build(Recipe.from_dict(of), seed=0)
     resize(original, {name: torch.empty(tuple(shape)) for name, shape in shapes.items()})
     specs = [RoundingSpec(**raw) for raw in roundings]

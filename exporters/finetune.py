@@ -1,4 +1,4 @@
-"""More training of a torch model, in the recipe's own loop: after pruning, or before a quantiser."""
+"""Fine-tuning of a torch model in the recipe's training loop: after pruning, or before quantisation."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["Finetune", "zeros_kept"]
 
 
 class Finetune(Pass):
-    """Train on with the model's own training records, at a tenth of the recipe's learning rate; zeros stay zeros.
+    """Continue training on the model's own training records at a tenth of the learning rate; zeros stay zeros.
 
-    epochs: how many.
+    epochs: number of epochs.
 
-    A pruner's masks are gone once its file is written, so they are read from the file: an exact 0.0 in a parameter of
-    two or more axes (kernels, matrices; not biases or norms) is a pruned weight. Training does not arrive at exact
-    zeros, and a weight that started at zero and was trained is none any more. Their gradient is held at zero, and with
-    it momentum, weight decay and Adam's steps leave them where they are. A loop of the user's own that moves them all
-    the same (noise on the gradients, a copy of the module) is an error.
+    A pruner's masks are not stored in its file, so they are derived from it: an exact 0.0 in a parameter of two or more
+    axes (kernels and matrices, not biases or norms) is a pruned weight. Training does not produce exact zeros, and a
+    weight that was initialised with zero and trained is no longer zero. Pruned weights get a zero gradient, so that
+    momentum, weight decay and Adam's steps do not change them. A user's training loop that changes them nevertheless
+    (noise on the gradients, a copy of the module) is an error.
     """
 
     spec = PassSpec(
@@ -33,7 +33,7 @@ class Finetune(Pass):
         packages=("torch", "safetensors"),
         consumes="torch",
         produces="torch",
-        summary="the recipe's own training, continued; pruned weights stay zero",
+        summary="the recipe's training, continued; pruned weights stay zero",
         trains=True,
         defaults={"epochs": 5},
         typical_seconds=0.1,
@@ -42,7 +42,7 @@ class Finetune(Pass):
     def _apply(self, job: ExportJob) -> PassResult:
         epochs = int(job.params["epochs"])
         if epochs < 1:
-            raise ToolchainError(f"the parameter 'epochs' is {epochs}; it is a whole number from 1")
+            raise ToolchainError(f"the parameter 'epochs' is {epochs}; it must be an integer from 1")
         module = job.torch_module()
         with zeros_kept(module) as zeros:
             job.train_on(module, epochs)
@@ -53,7 +53,10 @@ class Finetune(Pass):
 
 @contextmanager
 def zeros_kept(module: nn.Module) -> Iterator[int]:
-    """Train in the block; the exact zeros of kernels and matrices stay. Gives how many; an error where one moved."""
+    """Keep the exact zeros of kernels and matrices while the block trains; yields their number.
+
+    Error if one changed.
+    """
     zeros = _zeros(module)
     holds = [
         parameter.register_hook(_held(zeros[name]))  # type: ignore[no-untyped-call]  # torch 2.14
@@ -65,13 +68,13 @@ def zeros_kept(module: nn.Module) -> Iterator[int]:
     moved = sum(int((w[zeros[name]] != 0).sum()) for name, w in _weights(module).items())
     if moved:
         raise ToolchainError(
-            f"fine-tuning brought {moved} pruned weights back; the training loop must step along the gradients of "
+            f"fine-tuning changed {moved} pruned weights; the training loop must use the gradients of "
             "the module that it is given"
         )
 
 
 def _weights(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that pruning may have put zeros in, shared ones once."""
+    """The parameters that pruning may have set to zero, shared ones once."""
     return {name: p for name, p in module.named_parameters() if p.ndim >= 2 and p.requires_grad}
 
 

@@ -24,9 +24,9 @@ FILE = "model.tflite"
 
 
 class Export(Pass):
-    """torch -> TFLite. Images go in channels last, as TFLite's kernels want them.
+    """torch -> TFLite. Image inputs are channels last, as TFLite's kernels require.
 
-    The batch is 1 in the file, and runtimes resize it, which is exact: litert-torch 0.10 fails on dynamic shapes.
+    The file's batch is 1, and runtimes resize it, which is exact: litert-torch 0.10 fails on dynamic shapes.
     """
 
     spec = PassSpec(
@@ -51,12 +51,12 @@ class Export(Pass):
 class Pt2eInt8(Pass):
     """torch -> TFLite with int8 weights (per channel) and activations, by PT2E and litert-torch's quantizer.
 
-    Input and output are int8, as the converter drops the steps at both ends. It can drop one too many (see
-    `pt2e._drop_dropout`), so every file is searched for biases in another scale than the products they are added to.
+    Input and output are int8, since the converter drops the quantisation steps at both ends. It can drop one too many
+    (see `pt2e._drop_dropout`), so every file is checked for biases whose scale differs from that of their products.
 
     calibration: `min-max`, or litert-torch 0.10's own default, `histogram` (see `pt2e.with_ranges`).
-    activations, per_channel: only static and per channel. The others are refused by name, being what somebody
-    who knows litert-torch may ask for: its dynamic per-tensor files answer garbage that differs from run to run.
+    activations, per_channel: only static and per channel are supported. The others of litert-torch are
+    explicitly refused: its dynamic per-tensor files give wrong outputs that differ from run to run.
     """
 
     spec = PassSpec(
@@ -101,7 +101,7 @@ class Pt2eInt8(Pass):
 
 
 def _as_tflite_takes_it(module: nn.Module, shape: tuple[int, ...]) -> tuple[nn.Module, tuple[int, ...]]:
-    """The module in eval mode, images going in channels last; and a record's shape."""
+    """The module in eval mode with channels-last image inputs, and a record's shape."""
     import litert_torch
 
     if len(shape) == 3:
@@ -124,9 +124,9 @@ def records_channels_last(job: ExportJob) -> npt.NDArray[np.float32]:
 
 
 def _require_bias_scales(path: Path) -> None:
-    """Raise `ToolchainError` where an int8 layer's bias has another scale than the products that it is added to."""
+    """Raise `ToolchainError` if the scale of an int8 layer's bias differs from that of its products."""
     if (bias := unmatched_bias(path)) is not None:
         raise ToolchainError(
             f"the converter gave the bias '{bias.name}' the scale {bias.scale:.3g} and its products "
-            f"{bias.products:.3g}; the model has operators that do nothing before a layer, take them out"
+            f"{bias.products:.3g}; the model has no-op operators before a layer; remove them"
         )

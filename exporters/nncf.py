@@ -32,7 +32,7 @@ class Prune(Pass):
     """Weights of smallest magnitude (each layer's divided by its L2 norm, NNCF's rule) to zero, then fine-tuned.
 
     ratio: share of the weights of convolutions and linear layers that become zero, over all layers together.
-    epochs: of fine-tuning afterwards, with the recipe's own loop; pruned weights stay zero.
+    epochs: of fine-tuning afterwards, with the recipe's training loop; pruned weights stay zero.
 
     The file has the names and shapes of the original architecture and is as large as before.
     """
@@ -58,7 +58,7 @@ class Prune(Pass):
         _strip(pruned, example)
         state = _bare_state(pruned)
         if list(state) != names:
-            raise ToolchainError("the pruned model has other tensors than the model it was made from")
+            raise ToolchainError("the pruned model has other tensors than its source")
         file = job.save_weights(state)
         return PassResult(file, notes=_verified_sparsity([state[name] for name in masked], ratio))
 
@@ -95,7 +95,7 @@ def _strip(pruned: nn.Module, example: Tensor) -> None:
 
 
 def _shelled(module: nn.Module) -> nn.Module:
-    """The module, inside another one if it is a Sequential.
+    """The module, wrapped if it is a Sequential.
 
     nncf 3.4 gives the outermost module a child that has no forward, and a Sequential calls all its children.
     """
@@ -119,7 +119,7 @@ def _bare_state(pruned: nn.Module) -> dict[str, Tensor]:
 
 
 def _verified_sparsity(weights: list[Tensor], ratio: float) -> dict[str, float]:
-    """Count zeros in the saved weights; raise `ToolchainError` where fine-tuning brought pruned weights back."""
+    """Count zeros in the saved weights; raise `ToolchainError` if fine-tuning changed pruned weights."""
     zeros, total = sum(int((w == 0).sum()) for w in weights), sum(w.numel() for w in weights)
     if abs(zeros - ratio * total) > max(2, 0.01 * total):
         raise ToolchainError(

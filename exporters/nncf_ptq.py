@@ -1,4 +1,4 @@
-"""Post-training int8 with Intel's NNCF, of OpenVINO IR and of ONNX. Neither needs NNCF's C++ extension."""
+"""Post-training int8 with Intel's NNCF, for OpenVINO IR and ONNX. Neither needs NNCF's C++ extension."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class OpenVinoInt8(Pass):
     """Weights and activations of an IR to int8, activation ranges from calibration records.
 
     calibration: `min-max`, or NNCF's own default (`nncf-default`, means of the records' extremes where it quantises
-        asymmetrically), which shortens the logits' range while top-1 stays. It is what a deployer gets who changes
-        nothing, so it is offered, by name.
-    bias_correction: `none`, or `fast`, NNCF's own default, offered for the same reason. On small networks it made
-        answers worse: relative RMS .27 for .03 on a CNN in OpenVINO, .02 to .04 for .016 elsewhere (nncf 3.4,
-        min-max ranges; no matter whether NNCF's engine used integer kernels, so saturation is not the cause).
+        asymmetrically), which shortens the logits' range without changing top-1. It is supported because it is what
+        a user with default settings deploys.
+    bias_correction: `none`, or `fast`, NNCF's default, supported for the same reason. On small networks it increased
+        the error: relative RMS .27 instead of .03 on a CNN in OpenVINO, .02 to .04 instead of .016 elsewhere (nncf
+        3.4, min-max ranges; independent of integer kernels in NNCF's engine, so saturation is not the cause).
     preset: `mixed` (symmetric weights, asymmetric activations) or `performance` (all symmetric; NNCF's default).
     """
 
@@ -85,7 +85,7 @@ class OnnxInt8(Pass):
 
 
 def settings(params: Mapping[str, Any], records: int) -> dict[str, Any]:
-    """What `nncf.quantize` is told, with the parameters of `_DEFAULTS`; every calibration record is used."""
+    """Arguments of `nncf.quantize` for the parameters of `_DEFAULTS`; all calibration records are used."""
     import nncf
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
@@ -100,7 +100,7 @@ def settings(params: Mapping[str, Any], records: int) -> dict[str, Any]:
 
 
 def _quantised(model: Any, records: npt.NDArray[np.float32], name: str, params: Mapping[str, Any]) -> Any:
-    """The model in NNCF's hands, which get one record at a time."""
+    """The quantised model; NNCF gets one record at a time."""
     import nncf
 
     nncf.set_log_level(40)  # logging.ERROR

@@ -1,4 +1,4 @@
-"""Quantisation-aware training with Intel's NNCF: what it learns is a torch model that rounds like the int8 file."""
+"""Quantisation-aware training with Intel's NNCF: the result is a torch model that rounds like the int8 file."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ __all__ = ["QuantisationAware"]
 class QuantisationAware(Pass):
     """Round weights (int8, per channel, symmetric) and activations (uint8, one scale) in the forward, and train on.
 
-    epochs: of fine-tuning with the recipe's own loop, at a tenth of its learning rate; NNCF trains the scales with it.
-    calibration, preset: of the ranges that training starts from, as for `nncf.ptq-openvino`.
+    epochs: of fine-tuning with the recipe's training loop, at a tenth of its learning rate; NNCF trains the scales with
+    it. calibration, preset: of the ranges that training starts from, as for `nncf.ptq-openvino`.
 
-    What nncf 3.4 offers for torch is `nncf.quantize`, training, and `nncf.strip`; the configuration files and
+    nncf 3.4's API for torch is `nncf.quantize`, training, and `nncf.strip`; the configuration files and
     controllers of nncf 2 are gone. How it is used here, and why:
 
-    * BatchNorm is folded first (`fake_quantised.hookable`), so that the weights that are trained rounded are those that
-      ship. Their statistics are frozen by it.
-    * After training, `StripFormat.NATIVE` gives the scales as torch's own operators take them. ONNX Runtime refuses
+    * BatchNorm is folded first (`fake_quantised.hookable`), so that the weights trained with rounding are those
+      of the file. Folding freezes the statistics.
+    * After training, `StripFormat.NATIVE` returns the scales for torch's operators. ONNX Runtime refuses
       what NNCF's own quantisers export to (a FakeQuantize of OpenVINO's domain), and `StripFormat.DQ` refuses
       quantisers of activations and of narrow range. torch's operators are exported as QuantizeLinear and
       DequantizeLinear to ONNX and as FakeQuantize to OpenVINO, by the same passes as every other module, and the files
-      are compared with the torch model that rounds.
+      are compared with the rounding torch model.
     * Activations have one scale each: NNCF gives those before a depthwise convolution one for each channel, for which
       ONNX Runtime has no integer kernel.
-    * NNCF's C++ extension is not compiled, its formulas run in torch: whether a compiler is there must not decide what
-      is trained, nor may an audit write into ~/.cache. An epoch of a small CNN takes about twice that of the float one.
+    * NNCF's C++ extension is not compiled, its formulas run in torch: results must not depend on
+      an installed compiler, and an audit must not write into ~/.cache. An epoch of a small CNN takes about twice that
+      of the float one.
 
-    Weights that pruning made zero stay zero, as in the pass `finetune`.
+    Pruned weights stay zero, as in the pass `finetune`.
     """
 
     spec = PassSpec(
@@ -65,7 +66,7 @@ class QuantisationAware(Pass):
     def _apply(self, job: ExportJob) -> PassResult:
         epochs = int(job.params["epochs"])
         if epochs < 1:
-            raise ToolchainError(f"the parameter 'epochs' is {epochs}; it is a whole number from 1")
+            raise ToolchainError(f"the parameter 'epochs' is {epochs}; it must be an integer from 1")
         from edgeaudit.exporters import fake_quantised
 
         original = job.torch_module()
@@ -73,10 +74,12 @@ class QuantisationAware(Pass):
         quantised = _quantised(fake_quantised.hookable(original), job)
         with zeros_kept(quantised), _without_extension():
             job.train_on(quantised, epochs)
-        found = _roundings(quantised, job)
-        trained = fake_quantised.put_in(quantised, found)
-        recipe = fake_quantised.recipe_of(job.torch_recipe(), weights, [rounding.spec for rounding in found.values()])
-        kinds = [place.partition("_")[0] for place in found]
+        roundings = _roundings(quantised, job)
+        trained = fake_quantised.put_in(quantised, roundings)
+        recipe = fake_quantised.recipe_of(
+            job.torch_recipe(), weights, [rounding.spec for rounding in roundings.values()]
+        )
+        kinds = [place.partition("_")[0] for place in roundings]
         notes = {"weights": kinds.count("pre"), "activations": kinds.count("post")}
         return PassResult(job.save_weights(trained.state_dict()), notes=notes, recipe=recipe)
 
@@ -94,12 +97,12 @@ def _quantised(module: nn.Module, job: ExportJob) -> nn.Module:
         dataset = nncf.Dataset([records[i : i + 1] for i in range(len(records))])
         chosen = settings({**job.params, "bias_correction": "none"}, len(records))
         chosen["advanced_parameters"].activations_quantization_params = QuantizationParameters(per_channel=False)
-        found: nn.Module = nncf.quantize(module, dataset, **chosen)
-    return found
+        quantised: nn.Module = nncf.quantize(module, dataset, **chosen)
+    return quantised
 
 
 def _roundings(quantised: nn.Module, job: ExportJob) -> dict[str, Rounding]:
-    """Take NNCF's quantisers out of the module, by their places; weights are left clamped to what they can say."""
+    """Take NNCF's quantisers out of the module, by their places; weights stay clamped to their quantisation range."""
     import torch
 
     from edgeaudit.exporters.fake_quantised import Rounding, RoundingSpec
@@ -111,16 +114,16 @@ def _roundings(quantised: nn.Module, job: ExportJob) -> dict[str, Rounding]:
         example = torch.zeros(1, *job.input_shape)
         with _without_extension():
             nncf.strip(quantised.eval(), do_copy=False, strip_format=nncf.StripFormat.NATIVE, example_input=example)
-    storage, found = get_hook_storage(quantised), {}
+    storage, roundings = get_hook_storage(quantised), {}
     for place, hook in list(storage.named_hooks()):
         axis = hook.ch_axis if hook.is_per_channel else None
-        found[place] = Rounding(RoundingSpec(place, hook.quant_min, hook.quant_max, axis, hook.scale.numel()))
-        found[place].scale.copy_(hook.scale.reshape(found[place].scale.shape))
-        found[place].zero_point.copy_(hook.zero_point.reshape(found[place].zero_point.shape))
+        roundings[place] = Rounding(RoundingSpec(place, hook.quant_min, hook.quant_max, axis, hook.scale.numel()))
+        roundings[place].scale.copy_(hook.scale.reshape(roundings[place].scale.shape))
+        roundings[place].zero_point.copy_(hook.zero_point.reshape(roundings[place].zero_point.shape))
         storage.delete_hook(place)
-    if not found:
-        raise ToolchainError("NNCF found nothing to quantise in this model")
-    return found
+    if not roundings:
+        raise ToolchainError("NNCF quantises nothing in this model")
+    return roundings
 
 
 @contextmanager

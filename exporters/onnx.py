@@ -27,7 +27,7 @@ class Export(Pass):
     """torch -> ONNX with the TorchScript exporter.
 
     The exporter folds BatchNorm into the convolution before it, and writes the same bytes for the same module;
-    the dynamo exporter takes sixty times as long for the same answers (torch 2.14.1). A module that rounds its weights
+    the dynamo exporter takes sixty times as long for the same outputs (torch 2.14.1). A module that rounds its weights
     in its forward (`nncf.qat`) is written with their integers.
     """
 
@@ -65,7 +65,7 @@ class Export(Pass):
 
 
 class DynamicInt8(Pass):
-    """Weights to int8; the scale of every activation is found anew in each query, over the whole batch."""
+    """Weights to int8; the scale of every activation is computed at each inference, over the whole batch."""
 
     spec = PassSpec(
         name="ort.dynamic-int8",
@@ -95,10 +95,10 @@ class DynamicInt8(Pass):
 
 
 class Float16(Pass):
-    """Weights to float16, input and output as they were; onnxruntime's own converter, which needs no other package.
+    """Weights to float16, input and output unchanged; by onnxruntime's converter, which needs no other package.
 
     On a CPU without float16 kernels ONNX Runtime 1.32 casts the weights back when it loads the file and computes in
-    float32 (its optimised graph has no float16 operator left), so that only the weights are rounded: answers were off
+    float32 (its optimised graph has no float16 operator left), so that only the weights are rounded: outputs were off
     by .0001 to .0011 of their spread on the test networks.
     """
 
@@ -174,7 +174,7 @@ class StaticInt8(Pass):
         params, records = job.params, job.calibration_records()
         clips = params["calibration"] == "percentile"
         if not 50 < params["percentile"] <= 100:
-            raise ToolchainError(f"the parameter 'percentile' is {params['percentile']}; it lies between 50 and 100")
+            raise ToolchainError(f"the parameter 'percentile' is {params['percentile']}; it must be between 50 and 100")
         with quiet():
             from onnxruntime.quantization import CalibrationMethod, QuantFormat, quantize_static
 
@@ -202,7 +202,7 @@ def _quant_type(short: str) -> Any:
 
 
 def _preprocessed(job: ExportJob) -> Path:
-    """Shapes inferred and the graph folded, as the quantisers want it."""
+    """The model with inferred shapes and a folded graph, as the quantisers require."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     path = job.workdir / "preprocessed.onnx"
@@ -229,12 +229,12 @@ def _reader(records: npt.NDArray[np.float32], name: str, batch: int) -> Any:
 
 
 def product(job: ExportJob) -> PassResult:
-    """What the file states of itself."""
+    """Describe the file."""
     return read_back(job, "onnx", FILE)
 
 
 def _store_integers(path: Path) -> None:
-    """Replace float weights that the graph quantises by the integers that come out, each with a zero point of its own.
+    """Replace float weights that the graph quantises by the resulting integers, each with its own zero point.
 
     torch 2.14.1 writes float weights with a QuantizeLinear behind each, a file as large as the float one, and lets
     weights of one shape share a zero point. Where int8 sums must not saturate, ONNX Runtime 1.32 rewrites weights and
@@ -278,7 +278,7 @@ def _integers(weight: npt.NDArray[Any], scale: npt.NDArray[Any], zero: npt.NDArr
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Take out of the graph what nothing reads any more."""
+    """Remove nodes and constants that nothing reads."""
     read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
     for node in [node for node in graph.node if not read & set(node.output)]:
         graph.node.remove(node)

@@ -1,12 +1,12 @@
 """OpenVINO: export from torch to its intermediate representation (IR), an .xml and a .bin.
 
-What openvino 2026.4 does that is undone or said here:
+Properties of openvino 2026.4 that are worked around here:
 
-* Nodes that its transformations make are named after a counter of the process (`Multiply_3359`), so the .xml differed
-  from one export to the next, in names and in nothing else; the .bin never did. `save` numbers them anew, in the
-  order of the graph, and the same module gives the same two files in every process.
+* Nodes created by its transformations are named with a per-process counter (`Multiply_3359`), so names in the .xml
+  differed between exports; nothing else did, and the .bin never. `save` renumbers them in graph order, so that the same
+  module gives the same two files in every process.
 * Importing it, and every conversion, sends usage statistics and leaves a client id in ~/intel (`NO_TELEMETRY`).
-* `save_model` stores weights as float16 unless told otherwise; here that is a parameter, and off by default.
+* `save_model` stores weights as float16 by default; here that is a parameter, off by default.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _COUNTED = re.compile(r"[A-Za-z]+_\d+")
 class Export(Pass):
     """torch -> IR, through the TorchScript graph.
 
-    weights: `float32`, or `float16` as `save_model` does by default: stored as float16, computed with as the runtime's
-        precision says.
+    weights: `float32`, or `float16` as `save_model` does by default: stored as float16; the precision of the
+        computation is an option of the runtime.
     """
 
     spec = PassSpec(
@@ -45,7 +45,7 @@ class Export(Pass):
     )
 
     def precision(self, params: Mapping[str, Any]) -> str | None:
-        """float16 where `weights` says so; else the weights stay what they were, also trained to be integers."""
+        """float16 if `weights` is; otherwise unchanged, also for weights trained to be integers."""
         return "float16" if params["weights"] == "float16" else None
 
     def _apply(self, job: ExportJob) -> PassResult:
@@ -65,7 +65,7 @@ class Export(Pass):
 
 
 def save(model: Any, job: ExportJob, *, half: bool = False) -> PassResult:
-    """Write an `openvino.Model` into the job's folder, the same bytes for the same model; say what it is."""
+    """Write an `openvino.Model` into the job's folder, with the same bytes for the same model, and describe it."""
     import openvino
 
     model.set_friendly_name("model")

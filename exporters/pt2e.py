@@ -1,6 +1,6 @@
 """PyTorch's own quantisation of exported graphs ("PT2E", in torchao), shared by the toolchains that lower its result.
 
-A toolchain brings a quantizer, which says what is quantised and how; ranges, rounding and folding are torchao's.
+A toolchain provides a quantizer, which selects what is quantised and how; ranges, rounding and folding are torchao's.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ _SMALLEST_SCALE = 2**-12
 
 
 def with_ranges(config: Any, calibration: str) -> Any:
-    """A quantizer's static configuration with activation ranges found as `calibration` says.
+    """A quantizer's static configuration with activation ranges determined by `calibration`.
 
-    `histogram` is what executorch 1.5.1 and litert-torch 0.10 bring and what a deployer gets who changes nothing: of
-    all ranges the one with the smallest squared error, which may clip the rare high logits that give members away.
-    `min-max` clips nothing of the calibration records.
+    `histogram` is the default of executorch 1.5.1 and litert-torch 0.10: the range with the smallest squared error,
+    which may clip the rare high logits that reveal members. `min-max` clips no calibration record.
     """
     if calibration == "histogram":
         return config
@@ -47,10 +46,10 @@ def quantised(
 ) -> nn.Module:
     """The module with quantised weights and with quantise and dequantise steps between its operators.
 
-    module: in eval mode; BatchNorm is folded. records: float32 [n, ...], in the layout that the module takes; every
-    one is shown to the observers, `batch` at a time. dynamic_shapes: as `torch.export.export` takes it; None fixes
-    the batch, which must then divide the number of records. fold: store int8 weights, instead of float weights
-    with the steps that make them int8.
+    module: in eval mode; BatchNorm is folded. records: float32 [n, ...], in the layout that the module takes; the
+    observers see all of them, `batch` at a time. dynamic_shapes: as `torch.export.export` takes it; None fixes the
+    batch, which must then divide the number of records. fold: store int8 weights, instead of float weights with the
+    steps that make them int8.
     """
     import torch
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -67,9 +66,9 @@ def quantised(
 
 
 def _drop_dropout(graph: Any) -> None:
-    """Take out dropout, which does nothing in eval mode and still gets a scale of its own from the quantizer.
+    """Remove dropout, which does nothing in eval mode but still gets its own scale from the quantizer.
 
-    litert-torch 0.10 then leaves out the operator and keeps the bias of the layer behind it in that scale: on a CNN
+    litert-torch 0.10 then drops the operator but keeps the bias of the next layer in that scale: on a CNN
     with dropout before its last layer every bias counted 2.7 times, and the file was off by 9% of the logits' spread
     instead of 3%, with the same top class on 99% of records.
     """

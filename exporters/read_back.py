@@ -1,4 +1,4 @@
-"""What a pass has written, read back from the file itself."""
+"""Describe a pass's output file by reading it back."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ __all__ = ["read_back"]
 
 
 def read_back(job: ExportJob, kind: str, file: str, *, softmax_inside: bool | None = None) -> PassResult:
-    """The product of a pass, with what the file in `job.workdir` states of its input, output, softmax and companions.
+    """The result of a pass, with input, output, softmax and companions as declared by the file in `job.workdir`.
 
-    kind: the file type. softmax_inside: where the pass knows it better than the file.
-    Raises `ToolchainError` for a file that does not take the job's records and answer a score for each class.
+    kind: the file type. softmax_inside: set if it cannot be read from the file. Raises `ToolchainError` if the file
+    does not take the job's records or does not return a score per class.
     """
     filetype, path = find_filetype(kind), job.workdir / file
     contract = filetype.contract(path)
     if len(contract.inputs) != 1 or len(contract.outputs) != 1:
         raise ToolchainError(
-            f"the model takes {len(contract.inputs)} tensors and answers {len(contract.outputs)}, not one each"
+            f"the model has {len(contract.inputs)} inputs and {len(contract.outputs)} outputs, not one each"
         )
     entry, answer = _require_one_scale(contract.inputs[0]), _require_one_scale(contract.outputs[0])
     layouts = [layout for layout in filetype.spec.layouts if fits(entry.shape[1:], job.input_shape, layout)]
     if not layouts:
-        raise ToolchainError(f"the file takes records of shape {entry.shape[1:]}, the model {job.input_shape}")
+        raise ToolchainError(f"the file takes records of shape {entry.shape[1:]}, but the model {job.input_shape}")
     if answer.shape[1:] != (job.n_classes,):
-        raise ToolchainError(f"the model answers shape {answer.shape}, not [n, {job.n_classes}]")
+        raise ToolchainError(f"the model returns shape {answer.shape}, not [n, {job.n_classes}]")
     return PassResult(
         file,
         replace(entry, layout=layouts[0]),
@@ -44,5 +44,5 @@ def read_back(job: ExportJob, kind: str, file: str, *, softmax_inside: bool | No
 
 def _require_one_scale(tensor: TensorSpec) -> TensorSpec:
     if np.dtype(tensor.dtype).kind in "iu" and tensor.scale is None:
-        raise ToolchainError(f"the integer tensor '{tensor.name}' has not one scale")
+        raise ToolchainError(f"the integer tensor '{tensor.name}' does not have exactly one scale")
     return tensor

@@ -52,5 +52,5 @@ def pass_specs() -> tuple[PassSpec, ...]:
 
 
 def find_pass(name: str) -> Pass:
-    """The pass called `name`; `ToolchainError` as `Registry.find` says."""
+    """The pass called `name`; raises `ToolchainError` as described in `Registry.find`."""
     return PASSES.find(name)()

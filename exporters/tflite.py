@@ -23,12 +23,13 @@ _WEIGHTS = {"float32": None, "float16": "float16", "dynamic-int8": "int8", "int8
 class Convert(Pass):
     """keras -> TFLite, by tf.lite.TFLiteConverter.
 
-    precision: `float32`; `float16` (weights); `dynamic-int8` (weights; activations are quantised in each query, record
+    precision: `float32`; `float16` (weights); `dynamic-int8` (weights; activations are quantised at each inference,
+    record
         by record); `int8` and `int16x8` (weights int8, activations int8 or int16, by min-max ranges of the calibration
         records, which is the only way that the converter has). The last two are strict: an operator without an integer
         kernel is an error and not left float.
-    softmax: `inside` puts a softmax behind the logits.
-    interface: of a full-integer file: `integer` (int8 or int16), `uint8` (int8 files alone), or `float`, where the file
+    softmax: `inside` appends a softmax to the logits.
+    interface: of a full-integer file: `integer` (int8 or int16), `uint8` (int8 files only), or `float`, where the file
         quantises its input and dequantises its output itself. Other precisions have float interfaces whatever it says.
     per_channel: a weight scale for each output channel, also of fully connected layers, as is the converter's default;
         or one for each tensor, which old interpreters and some accelerators need.
@@ -56,7 +57,7 @@ class Convert(Pass):
     )
 
     def precision(self, params: Mapping[str, Any]) -> str | None:
-        """Of the weights in the file."""
+        """Precision of the weights in the file."""
         return _WEIGHTS[params["precision"]]
 
     def calibrates(self, params: Mapping[str, Any]) -> bool:
@@ -107,7 +108,7 @@ def _converted(tf: Any, model: Any, job: ExportJob, calibrates: bool) -> bytes: 
 
 
 def _one_by_one(job: ExportJob) -> Callable[[], Iterator[list[npt.NDArray[np.float32]]]]:
-    """The calibration records as the converter asks for them, one to a step, images channels last."""
+    """The calibration records as the converter reads them: one per step, images channels last."""
     from edgeaudit.recipes.keras_models import as_keras_takes_them
 
     records = as_keras_takes_them(job.calibration_records())

@@ -1,18 +1,18 @@
 """Structured pruning with Torch-Pruning (Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023).
 
-What torch-pruning 1.6.1 does unasked, and is kept from doing here:
+Properties of torch-pruning 1.6.1 that are worked around here:
 
-* an example input that is a tensor is first unpacked, `model(*x)`, so that the model meets one record without its
-  batch axis; only where that raises is it given the batch. A network that takes both (a bare MLP, a CNN without
-  BatchNorm) would be traced with its channels on another axis. A tuple of one tensor is unpacked to the tensor;
-* the layer that answers the classes is pruned like any other, unless it is named or skipped;
-* `in_channel_groups` and two more arguments have a dict as their default that all pruners of a process share and
-  write into: it keeps every pruned module alive. Each pruner gets dicts of its own;
-* where rounding down to a multiple of `round_to` leaves nothing of a layer, the layer stays whole, silently;
-* what remains of n channels is `int(n * (1 - ratio))`, and 10 * (1 - 0.9) is a little less than 1: the layer would stay
-  whole. The ratio is given as a billionth less;
-* the channels of a LayerNorm that stay are taken in the order of a Python set (its `sort()` of a tensor sorts a copy),
-  which is not theirs where few of many stay. Such a model is refused.
+* an example input that is a tensor is first unpacked, `model(*x)`, so that the model gets one record without its
+  batch axis, and the batch only if that raises. A network that accepts both (an MLP, a CNN without BatchNorm) would be
+  traced with its channels on another axis. A tuple of one tensor is unpacked to the tensor;
+* the output layer is pruned like any other, unless it is excluded;
+* `in_channel_groups` and two more arguments have a mutable dict as their default, which all pruners of a process share:
+  it keeps every pruned module alive. Each pruner gets its own dicts;
+* a layer that rounding down to a multiple of `round_to` would remove is silently left unpruned;
+* what remains of n channels is `int(n * (1 - ratio))`, and 10 * (1 - 0.9) is slightly less than 1: the layer would stay
+  unpruned. The ratio passed is a billionth smaller;
+* the remaining channels of a LayerNorm are taken in the order of a Python set (its `sort()` of a tensor sorts a copy),
+  which may differ from their order if few of many remain. Such a model is refused.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _ROUNDING = 1e-9
 
 
 class Structured(Pass):
-    """Whole channels of smallest magnitude go, in every layer the same share; then fine-tuning.
+    """Remove the channels of smallest magnitude, the same share in every layer; then fine-tune.
 
-    ratio: share of the output channels of each convolution and linear layer that goes. Layers that are added to or
+    ratio: share of the output channels to remove from each convolution and linear layer. Layers that are added to or
         multiplied with each other, and depthwise convolutions, lose the same channels; the classes stay.
     round_to: what remains of a layer is rounded down to a multiple of this, as kernels like it. A layer of which
         nothing would remain stays whole.
-    epochs: of fine-tuning afterwards, with the recipe's own loop.
+    epochs: of fine-tuning afterwards, with the recipe's training loop.
 
     A channel's magnitude is the sum of the squares of all weights that go with it, in every layer that is coupled,
     divided by the number of those layers ("group L2 norm", p = 2).
@@ -69,7 +69,7 @@ class Structured(Pass):
     def _apply(self, job: ExportJob) -> PassResult:
         ratio, epochs, round_to = job.share("ratio"), int(job.params["epochs"]), int(job.params["round_to"])
         if round_to < 1:
-            raise ToolchainError(f"the parameter 'round_to' is {round_to}; it is 1 or more")
+            raise ToolchainError(f"the parameter 'round_to' is {round_to}; it must be 1 or more")
         recipe, module = replace(job.torch_recipe(), resized=True), job.torch_module()
         names, parameters = list(module.state_dict()), _parameters(module)
         with quiet():
@@ -80,7 +80,7 @@ class Structured(Pass):
         _answer(module, recipe)
         job.train_on(module, epochs)
         if list(module.state_dict()) != names:
-            raise ToolchainError("the pruned model has other tensors than the model it was made from")
+            raise ToolchainError("the pruned model has other tensors than its source")
         file = job.save_weights(module.state_dict())
         _require_rebuilt(module, recipe, job.workdir / file)
         return PassResult(file, notes=notes, recipe=recipe)
@@ -126,12 +126,12 @@ def _require_order(group: Any) -> None:
 
 
 def _answers(graph: Any, group: Any) -> bool:
-    """Whether channels of `group` are the model's answers: put out by an operator that no other one reads."""
+    """Whether channels of `group` are the model's outputs: those of an operator that no other one reads."""
     return any(not step.target.outputs and graph.is_out_channel_pruning_fn(step.handler) for step, _ in group)
 
 
 def _prunable(graph: Any) -> Iterator[nn.Module]:
-    """The layers whose output channels may go."""
+    """The layers whose output channels may be removed."""
     from torch import nn
 
     for group in graph.get_all_groups():
@@ -152,7 +152,7 @@ def _parameters(module: nn.Module) -> int:
 
 
 def _require_pruned(notes: dict[str, int], ratio: float, round_to: int) -> None:
-    """A format is named for its ratio; layers that are too narrow for `round_to` stay whole and could belie it."""
+    """Check the pruned share: layers too narrow for `round_to` stay unpruned, so the format's ratio could be wrong."""
     left, channels = notes["channels"], notes["channels_before"]
     if left > channels * (1 - ratio / 2):
         raise ToolchainError(
@@ -163,7 +163,7 @@ def _require_pruned(notes: dict[str, int], ratio: float, round_to: int) -> None:
 
 
 def _answer(module: nn.Module, recipe: Recipe) -> Tensor:
-    """What the module answers to a few records of noise, [n, classes]; an error where pruning broke it."""
+    """The module's outputs for a few records of noise, [n, classes]; an error if pruning broke it."""
     import torch
 
     records = torch.randn(_PROBES, *recipe.input_shape, generator=torch.Generator().manual_seed(0))
@@ -177,18 +177,18 @@ def _answer(module: nn.Module, recipe: Recipe) -> Tensor:
         ) from exc
     if answer.shape != (_PROBES, recipe.n_classes):
         raise ToolchainError(
-            f"{recipe.name} cannot be pruned by channels: pruned it answers shape {tuple(answer.shape)} to {_PROBES} "
+            f"{recipe.name} cannot be pruned by channels: pruned, it returns shape {tuple(answer.shape)} for {_PROBES} "
             f"records. Its forward must take the numbers of channels from its tensors"
         )
     return answer
 
 
 def _require_rebuilt(module: nn.Module, recipe: Recipe, file: Path) -> None:
-    """What every later step will build from the file must be the module that was pruned."""
+    """Check that later steps rebuild the pruned module from the file."""
     from edgeaudit.recipes.base import module_from_manifest
 
     if not _answer(module, recipe).equal(_answer(module_from_manifest(recipe.to_dict(), file), recipe)):
         raise ToolchainError(
-            f"{recipe.name} cannot be pruned by channels: built again at the pruned widths it answers something else. "
+            f"{recipe.name} cannot be pruned by channels: rebuilt at the pruned widths, its outputs differ. "
             "All that it computes with must be in its parameters, its buffers and the options of its recipe"
         )

@@ -1,4 +1,4 @@
-"""Does an artifact answer like the torch model it was made from? One that does not would poison a leakage number.
+"""Check that an artifact's outputs agree with those of its torch model: a wrong conversion would bias leakage figures.
 
 Measured on records of which a third were training records (torch 2.14.1, onnxruntime 1.32, litert-torch 0.10, AI
 Edge Quantizer 0.10, nncf 3.4): every built-in recipe, on 8x8 and 32x32 records; CNNs with hard-swish; MobileNetV2
@@ -64,7 +64,7 @@ _END, _FEWEST = 0.01, 3
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far an artifact's answers are from torch's.
+    """The differences between an artifact's outputs and torch's.
 
     records: compared.
     max_abs: largest absolute difference.
@@ -98,16 +98,16 @@ def agreement(reference: FloatArray, answers: FloatArray) -> Agreement:
     """Compare torch's answers with an artifact's on the same records, both [n, classes] (see `comparable`).
 
     Take members and others alike, 64 records or more: overfitted members have the highest logits, which are the
-    first to be clipped. Answers that are not finite raise `AgreementError`.
+    first to be clipped. NaN or infinity raises `AgreementError`.
     """
     if reference.shape != answers.shape or reference.ndim != 2 or reference.size == 0:
         raise AgreementError(
             f"answers of shape {answers.shape} cannot be compared with the trained model's, {reference.shape}"
         )
     if bad := int((~np.isfinite(answers)).any(axis=1).sum()):
-        raise AgreementError(f"the answers to {bad} of {len(answers)} records are not finite")
-    torch, given = reference.astype(np.float64), answers.astype(np.float64)
-    off = given - torch
+        raise AgreementError(f"the outputs for {bad} of {len(answers)} records contain NaN or infinity")
+    torch, artifact = reference.astype(np.float64), answers.astype(np.float64)
+    off = artifact - torch
     spread = float(torch.std())
     per_class = np.maximum(torch.std(axis=0), spread / 4)
     return Agreement(
@@ -115,8 +115,8 @@ def agreement(reference: FloatArray, answers: FloatArray) -> Agreement:
         max_abs=float(np.abs(off).max()),
         rel_rms=_ratio(_rms(off), spread),
         worst_class=max(_ratio(_rms(off[:, c]), float(per_class[c])) for c in range(off.shape[1])),
-        top1=float((torch.argmax(axis=1) == given.argmax(axis=1)).mean()),
-        range_ratio=_range_ratio(torch.ravel(), given.ravel()),
+        top1=float((torch.argmax(axis=1) == artifact.argmax(axis=1)).mean()),
+        range_ratio=_range_ratio(torch.ravel(), artifact.ravel()),
     )
 
 
@@ -133,32 +133,32 @@ def require_agreement(
     what: the format, for the message of the `AgreementError` raised otherwise.
     """
     try:
-        found = agreement(reference, answers)
+        measured = agreement(reference, answers)
     except AgreementError as exc:
-        raise AgreementError(f"{what} does not answer like the trained model: {exc}. {_CONVERT}") from exc
+        raise AgreementError(f"{what} does not agree with the trained model: {exc}. {_CONVERT}") from exc
     wrong = (
-        ("relative RMS error", found.rel_rms, tolerance),
-        ("relative RMS error of the worst class", found.worst_class, _CLASS_FACTOR * tolerance),
-        ("range error", abs(found.range_ratio - 1), range_tolerance),
+        ("relative RMS error", measured.rel_rms, tolerance),
+        ("relative RMS error of the worst class", measured.worst_class, _CLASS_FACTOR * tolerance),
+        ("range error", abs(measured.range_ratio - 1), range_tolerance),
     )
-    seen = f"same top class on {found.top1:.1%} of {found.records} records"
-    if found.range_ratio < 1 - range_tolerance and found.top1 >= 0.5 and wrong[1][1] <= wrong[1][2]:
+    context = f"same top class on {measured.top1:.1%} of {measured.records} records"
+    if measured.range_ratio < 1 - range_tolerance and measured.top1 >= 0.5 and wrong[1][1] <= wrong[1][2]:
         raise AgreementError(
-            f"{what} clips the model's answers: they reach {found.range_ratio:.1%} as far as the trained one's, at "
-            f"least {1 - range_tolerance:.0%} is required ({seen}). Calibrate with min-max ranges, on more records"
+            f"{what} clips the model's outputs: their range is {measured.range_ratio:.1%} of the trained model's, at "
+            f"least {1 - range_tolerance:.0%} is required ({context}). Calibrate with min-max ranges, on more records"
         )
     for name, figure, limit in wrong:
         if figure > limit:
             raise AgreementError(
-                f"{what} does not answer like the trained model: {name} {figure:.3g}, the limit is {limit:.3g} "
-                f"({seen}). " + _CONVERT
+                f"{what} does not agree with the trained model: {name} {figure:.3g}, the limit is {limit:.3g} "
+                f"({context}). " + _CONVERT
             )
-    return found
+    return measured
 
 
 _CONVERT = (
-    "Make the artifact again, if it is calibrated then with min-max ranges on more records; if that does not help, "
-    "its toolchain mis-converts this model: use another format"
+    "Recreate the artifact; if it is calibrated, use min-max ranges and more records. If that does not help, "
+    "its toolchain converts this model incorrectly: use another format"
 )
 
 
@@ -172,7 +172,7 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole > 0 else float("inf")
 
 
-def _range_ratio(torch: npt.NDArray[np.float64], given: npt.NDArray[np.float64]) -> float:
+def _range_ratio(torch: npt.NDArray[np.float64], artifact: npt.NDArray[np.float64]) -> float:
     order = np.argsort(torch, kind="stable")
     count = min(len(order), max(_FEWEST, round(_END * len(order))))
     centre = float(np.median(torch))
@@ -180,7 +180,7 @@ def _range_ratio(torch: npt.NDArray[np.float64], given: npt.NDArray[np.float64])
     reach = [float(torch[end].mean()) - centre for end in ends]
     width = reach[1] - reach[0]
     ratios = [
-        (float(given[end].mean()) - centre) / far
+        (float(artifact[end].mean()) - centre) / far
         for end, far in zip(ends, reach, strict=True)
         if abs(far) > 0 and abs(far) >= width / 5
     ]

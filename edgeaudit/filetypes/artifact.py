@@ -1,4 +1,4 @@
-"""The artifact: the file (or files) that would ship, and the manifest that says what it is.
+"""The artifact: the file or files to deploy, and the manifest that describes them.
 
 A manifest is plain JSON, readable with the standard library alone, since the device side reads it too.
 """
@@ -18,15 +18,15 @@ __all__ = ["Artifact", "Kind", "Layout", "Manifest", "PassRecord", "TensorSpec",
 Kind = str
 """The name of a file type (`edgeaudit.filetypes.registry`, which the device side does not have)."""
 Layout = Literal["NCHW", "NHWC", "HW", "flat"]
-"""Of a batch of records: images with channels first or last, images of one channel without an axis for it, vectors."""
+"""Layout of a batch: images with channels first or last, one-channel images without a channel axis, vectors."""
 
 
 @dataclass(frozen=True)
 class TensorSpec:
     """One input or output of an artifact, as the file itself declares it.
 
-    `shape` has -1 for the batch axis, or the only batch that the file takes. `scale` and `zero_point` are set where the
-    tensor is a quantised one: real = scale * (integer - zero_point).
+    `shape` has -1 for the batch axis, or the file's fixed batch. `scale` and `zero_point` are set if the tensor is
+    quantised: real = scale * (integer - zero_point).
     """
 
     name: str
@@ -39,7 +39,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class PassRecord:
-    """One toolchain step as it was applied: its name, its parameters, the versions that did it."""
+    """An applied toolchain step: its name, parameters and package versions."""
 
     name: str
     params: dict[str, Any]
@@ -52,11 +52,10 @@ class Manifest:
 
     `sha256` is of `file`; `companions` are the files that ship beside it (OpenVINO's weights, ONNX's external data), by
     their paths in the artifact's folder, each with its SHA-256.
-    `bytes` counts all of them. `calibration_ids` are the population's record ids that a quantiser saw (empty where none
-    did).
-    `softmax_inside` tells whether the file answers with probabilities (True) or logits (False).
-    `outputs` are the places of the labels' scores among the file's outputs; None for all in the file's order.
-    `foreign`: the file was made elsewhere, so that no torch model is known whose answers it should have.
+    `bytes` counts all of them. `calibration_ids` are the population's record ids that a quantiser saw (empty if there
+    was none). `softmax_inside` tells whether the file answers with probabilities (True) or logits (False). `outputs`
+    are the indices of the labels' scores among the file's outputs; None for all, in the file's order. `foreign`: the
+    file was not made by edgeaudit, so there is no torch model to compare its outputs with.
     """
 
     kind: Kind
@@ -101,7 +100,7 @@ class Artifact:
 
     @property
     def path(self) -> Path:
-        """The file that would ship, and that a runtime is given."""
+        """The file to deploy, which a runtime loads."""
         return self.folder / self.manifest.file
 
     @classmethod
@@ -110,11 +109,11 @@ class Artifact:
         return cls(folder, Manifest.from_json((folder / "manifest.json").read_text(encoding="utf-8")))
 
     def save(self) -> None:
-        """Write the manifest beside the file."""
+        """Write the manifest next to the file."""
         (self.folder / "manifest.json").write_text(self.manifest.to_json(), encoding="utf-8")
 
     def changed(self) -> Path | None:
-        """The first file that is missing or not, byte for byte, the one that the manifest describes."""
+        """The first file that is missing or does not match the manifest's digest."""
         described = {self.manifest.file: self.manifest.sha256, **self.manifest.companions}
         for name, digest in described.items():
             path = self.folder / name
@@ -123,10 +122,10 @@ class Artifact:
         return None
 
     def verify(self) -> None:
-        """Raise `ArtifactError` unless every file is the one that the manifest describes (see `changed`)."""
+        """Raise `ArtifactError` unless every file matches the manifest (see `changed`)."""
         if (path := self.changed()) is not None:
-            fault = "is not the file that its manifest describes" if path.is_file() else "is missing"
-            raise ArtifactError(f"{path} {fault}; make the artifact again")
+            fault = "does not match its manifest" if path.is_file() else "is missing"
+            raise ArtifactError(f"{path} {fault}; recreate the artifact")
 
 
 def file_sha256(path: Path) -> str:

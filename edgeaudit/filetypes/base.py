@@ -1,8 +1,8 @@
-"""What a file type is: everything that can be read from one kind of model file, without running it.
+"""Base class of file types: what can be read from a model file without running it.
 
-The author of a file type sets `spec` and writes the inner methods (`_contract`, `_weights`, ...) for the facts that
-such files state. The final outer ones check that the packages are there, keep toolchains silent and turn whatever a
-damaged file makes a reader raise into one `ArtifactError` that names the file.
+A file type sets `spec` and implements the inner methods (`_contract`, `_weights`, ...) for the facts that its files
+contain. The final outer methods check that packages are installed, silence toolchains, and turn any exception of a
+reader on a damaged file into an `ArtifactError` that names the file.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ __all__ = ["Array", "Contract", "Fact", "FileType", "FileTypeSpec", "WeightTenso
 
 Array = npt.NDArray[Any]
 Fact = Literal["contract", "weights", "softmax", "operators"]
-"""What can be read from files of a type, beside their companions."""
+"""Facts that can be read from a file, apart from its companions."""
 
 
 @dataclass(frozen=True)
 class Contract:
-    """What a file takes and answers, as the file itself states it; layouts are not known to it.
+    """Inputs and outputs as declared in the file; layouts are not declared.
 
-    shapes have -1 where the file leaves a size open, and on the batch axis where a runtime can set another batch.
+    Shapes have -1 for dynamic sizes, and on the batch axis if a runtime can set another batch.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -70,16 +70,16 @@ class WeightTensor:
 
 @dataclass(frozen=True)
 class FileTypeSpec:
-    """What a file type is called and what reading it needs; nothing heavy is imported for it.
+    """Description of a file type, readable without heavy imports.
 
     name: the kind, in manifests (`kind`) and in the specs of passes (`consumes`, `produces`) and runtimes (`serves`).
-    title: what its makers call such files, for messages.
+    title: the usual name of such files, for messages.
     suffixes: of the file, with the dot; the first is the usual one.
     extra: the pip extra that brings `packages`, the distributions that read it; of the distribution that brings the
         file type.
-    builds: package -> distributions that bring the same modules and may stand in for it.
+    builds: package -> alternative distributions of the same modules.
     layouts: of a batch of records, in the order in which the type's kernels prefer them.
-    unreadable: facts that such files do not state, each with the reason.
+    unreadable: facts that such files do not contain, each with the reason.
     """
 
     name: str
@@ -93,7 +93,7 @@ class FileTypeSpec:
 
     @property
     def adoptable(self) -> bool:
-        """Whether a file that was made elsewhere can be audited: it states what it takes and answers."""
+        """Whether foreign files of this type can be audited: they declare inputs and outputs."""
         return "contract" not in self.unreadable
 
     def versions(self) -> dict[str, str]:
@@ -113,10 +113,10 @@ class FileTypeSpec:
 
 
 class FileType(ABC):
-    """A kind of file. Subclasses set `spec` and write an inner method for each fact that `spec.unreadable` lacks.
+    """A file type. Subclasses set `spec` and implement an inner method for each fact not in `spec.unreadable`.
 
-    All methods read from disk at each call; none runs the model. Each raises `MissingToolchain` where a package is
-    missing, and `ArtifactError` where the file or a companion cannot be read, or the file does not state the fact.
+    All methods read from disk at each call; none runs the model. Each raises `MissingToolchain` if a package is
+    missing, and `ArtifactError` if the file or a companion cannot be read, or the file does not contain the fact.
 
         >>> from edgeaudit.filetypes.registry import find_filetype
         >>> find_filetype("openvino").spec.suffixes
@@ -127,9 +127,9 @@ class FileType(ABC):
 
     @final
     def companions(self, path: Path) -> tuple[str, ...]:
-        """Names of the files that must lie beside `path`, relative to its folder; each of them is there.
+        """Names of the files that belong to `path`, relative to its folder; all of them exist.
 
-        Raises `ArtifactError` for one that is missing and for one that lies outside of the folder.
+        Raises `ArtifactError` if one is missing or lies outside of the folder.
         """
         with self._reading(path):
             names = tuple(self._companions(path))
@@ -137,17 +137,18 @@ class FileType(ABC):
             parts = PurePosixPath(name).parts
             if not parts or parts[0] == "/" or ".." in parts or "\\" in name:
                 raise ArtifactError(
-                    f"{path} keeps weights in '{name}', outside of its folder; save it again with its weights beside it"
+                    f"{path} keeps weights in '{name}', outside of its folder; save it again with its weights in its "
+                    "folder"
                 )
             if not (path.parent / name).is_file():
                 raise ArtifactError(
-                    f"{path} keeps weights in {name}, which is missing; put {name} beside it, or save the model anew"
+                    f"{path} keeps weights in {name}, which is missing; put {name} next to it, or save the model again"
                 )
         return names
 
     @final
     def contract(self, path: Path) -> Contract:
-        """What the file takes and answers: each tensor's name, shape, dtype, scale and zero point."""
+        """The file's inputs and outputs: name, shape, dtype, scale and zero point of each tensor."""
         self._require("contract", path)
         with self._reading(path):
             return self._contract(path)
@@ -161,7 +162,7 @@ class FileType(ABC):
 
     @final
     def ends_in_softmax(self, path: Path) -> bool:
-        """Whether the first output comes out of a softmax, conversions and quantisation steps aside."""
+        """Whether the first output comes out of a softmax, ignoring conversions and quantisation steps."""
         self._require("softmax", path)
         with self._reading(path):
             return self._ends_in_softmax(path)
@@ -207,7 +208,7 @@ class FileType(ABC):
     @final
     @contextmanager
     def _reading(self, path: Path) -> Iterator[None]:
-        """Silence the readers, and name the file in whatever they raise."""
+        """Silence the readers, and name the file in their errors."""
         spec = self.spec
         spec.versions()
         try:
@@ -222,19 +223,21 @@ class FileType(ABC):
             ) from exc
         except OSError as exc:
             raise ArtifactError(f"{path} cannot be read: {exc.strerror or exc}") from exc
-        except Exception as exc:  # readers raise classes of their own; there is no common base
+        except Exception as exc:  # readers raise their own classes; there is no common base
             reason = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
             raise ArtifactError(
-                f"cannot read {path} as {spec.title}: it is cut short, damaged or another kind of file ({reason})"
+                f"cannot read {path} as {spec.title}: it is truncated, damaged or of another type ({reason})"
             ) from exc
 
 
 def fits(sizes: tuple[int, ...], record: tuple[int, ...], layout: Layout) -> bool:
-    """Whether records of shape `record` ((C, H, W) or (d,)) have these sizes in that layout; a size of -1 takes any."""
+    """Whether records of shape `record` ((C, H, W) or (d,)) have these sizes in that layout; -1 matches any."""
     if len(record) != (1 if layout == "flat" else 3) or (layout == "HW" and record[0] != 1):
         return False
     native = {"NCHW": record, "NHWC": (*record[1:], record[0]), "HW": record[1:], "flat": record}[layout]
-    return len(sizes) == len(native) and all(size in (-1, own) for size, own in zip(sizes, native, strict=True))
+    return len(sizes) == len(native) and all(
+        size in (-1, expected) for size, expected in zip(sizes, native, strict=True)
+    )
 
 
 def stored_zero(values: Array, zero: Array | None = None, axis: int | None = None) -> Array:

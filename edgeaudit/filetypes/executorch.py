@@ -1,4 +1,4 @@
-"""ExecuTorch programs (.pte), read as the flatbuffers that they are: a damaged one ends no process that way."""
+"""ExecuTorch programs (.pte), parsed as flatbuffers, so that a damaged file cannot crash the process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DELEGATE = "lie packed in its XNNPACK delegate, whose layout has no public read
 class ExecuTorch(FileType):
     """A program with the method `forward`. What a delegate computes is one operator, named after the delegate.
 
-    The batch that a file states is the largest that it takes, which may be the only one.
+    The batch in a file is the largest that it takes, which may be the only one.
     """
 
     spec = FileTypeSpec(
@@ -61,12 +61,12 @@ def _plan(path: Path) -> Any:
     """The execution plan of the method `forward`."""
     content = path.read_bytes()
     if content[4:8] != _IDENTIFIER:
-        raise ArtifactError(f"cannot read {path} as ExecuTorch: it does not begin as a .pte file does")
+        raise ArtifactError(f"cannot read {path} as ExecuTorch: it does not start like a .pte file")
     from executorch.exir._serialize._program import deserialize_pte_binary
 
     plans = {plan.name: plan for plan in deserialize_pte_binary(content).program.execution_plan}
     if _METHOD not in plans:
-        raise ArtifactError(f"{path} has no method '{_METHOD}' (it has: {', '.join(plans) or 'none'}); export it anew")
+        raise ArtifactError(f"{path} has no method '{_METHOD}' (it has: {', '.join(plans) or 'none'}); export it again")
     return plans[_METHOD]
 
 

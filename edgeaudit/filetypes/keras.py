@@ -1,6 +1,6 @@
 """Trained Keras models: a .keras file of Keras 3, a zip with the layers in config.json and the weights in an HDF5 file.
 
-Everything is read without TensorFlow, so that any process can.
+Read without TensorFlow, so that it works in any process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Keras"]
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _OPTIMIZER = "optimizer"
 _TRANSPARENT = {"Activation", "Dropout", "InputLayer"}
-"""Layers that leave the meaning of the last one alone; of an Activation, its function decides."""
+"""Layers that do not change the meaning of the output; for Activation it depends on the function."""
 
 
 class Keras(FileType):
@@ -34,7 +34,7 @@ class Keras(FileType):
         extra="tensorflow",
         packages=("keras", "h5py"),
         layouts=("NHWC", "NCHW", "HW", "flat"),
-        unreadable={"contract": "a .keras file does not state the shape of its answers; give it as model.checkpoint"},
+        unreadable={"contract": "a .keras file does not declare the shape of its outputs; set it as model.checkpoint"},
     )
 
     def _weights(self, path: Path) -> Iterator[WeightTensor]:

@@ -1,4 +1,4 @@
-"""ONNX files, with the files beside them that hold their external data."""
+"""ONNX files, and the files with their external data."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from edgeaudit.filetypes.base import Array, Contract, FileType, FileTypeSpec, We
 __all__ = ["Onnx"]
 
 _TRANSPARENT = {"Identity", "Cast", "QuantizeLinear", "DequantizeLinear"}
-"""Operators that leave the meaning of the last layer alone."""
-_OWN_DOMAINS = ("", "ai.onnx")
+"""Operators that do not change the meaning of the output."""
+_ONNX_DOMAINS = ("", "ai.onnx")
 
 
 @dataclass(frozen=True)
 class _Operand:
-    """Where an operator takes an integer tensor and its zero point, and along which axis that has entries."""
+    """Positions of an integer tensor and its zero point among an operator's inputs, and the zero point's axis."""
 
     tensor: int
     zero: int
@@ -34,12 +34,12 @@ _OPERANDS: Mapping[str, tuple[_Operand, ...]] = {
     "MatMulInteger": (_Operand(0, 2, -2), _Operand(1, 3, -1)),
     "DynamicQuantizeMatMul": (_Operand(1, 3, -1),),
     "MatMulIntegerToFloat": (_Operand(0, 4, -2), _Operand(1, 5, -1)),
-    "QGemm": (_Operand(0, 2, None), _Operand(3, 5, 0)),  # its second zero point is by column of the product
+    "QGemm": (_Operand(0, 2, None), _Operand(3, 5, 0)),  # its second zero point is per column of the product
 }
 
 
 class Onnx(FileType):
-    """An ONNX model. Operators of other domains than ONNX's own are named with their domain."""
+    """An ONNX model. Operators of other domains are named with their domain."""
 
     spec = FileTypeSpec(
         name="onnx",
@@ -62,7 +62,7 @@ class Onnx(FileType):
         model = _model(path, whole=False)
         constants = {tensor.name for tensor in model.graph.initializer}
         if any(_open_sizes(value) for value in model.graph.output):
-            # Exporters leave sizes open that follow from the graph.
+            # Exporters leave sizes dynamic that follow from the graph.
             model = _with_shapes(model)
         return Contract(
             # Before IR version 4 an initializer had to be among the inputs.
@@ -94,11 +94,11 @@ class Onnx(FileType):
 
     def _operators(self, path: Path) -> Iterator[str]:
         for node in _nodes(_model(path, whole=False).graph.node):
-            yield node.op_type if node.domain in _OWN_DOMAINS else f"{node.domain}.{node.op_type}"
+            yield node.op_type if node.domain in _ONNX_DOMAINS else f"{node.domain}.{node.op_type}"
 
 
 def _model(path: Path, *, whole: bool = True) -> Any:
-    """whole: with the external data."""
+    """whole: load the external data, too."""
     import onnx
 
     model = onnx.load(path, load_external_data=whole)
@@ -112,12 +112,12 @@ def _with_shapes(model: Any) -> Any:
 
     try:
         return shape_inference.infer_shapes(model)
-    except Exception:  # noqa: BLE001  # it raises classes of its own, and what the file states still holds
+    except Exception:  # noqa: BLE001  # it raises its own classes; the file's declared shapes remain valid
         return model
 
 
 def _open_sizes(value: Any) -> bool:
-    """Whether an output states no shape, or an open size beside its batch."""
+    """Whether an output has no shape, or a dynamic size apart from the batch."""
     tensor = value.type.tensor_type
     return value.type.HasField("tensor_type") and (
         not tensor.HasField("shape") or any(not size.HasField("dim_value") for size in tensor.shape.dim[1:])

@@ -15,12 +15,12 @@ __all__ = ["OpenVino"]
 
 _WEIGHT_TYPES = ("f16", "f32", "f64", "bf16", "i4", "u4", "i8", "u8", "i16", "u16")
 _TRANSPARENT = {"Convert", "FakeQuantize"}
-"""Operators that leave the meaning of the last layer alone."""
+"""Operators that do not change the meaning of the output."""
 _ENDS = {"Parameter", "Constant", "Result"}
 
 
 class OpenVino(FileType):
-    """An IR. Runtimes reshape it to any batch, so its own is left open."""
+    """An IR. Runtimes can reshape it to any batch, so the batch is -1."""
 
     spec = FileTypeSpec(
         name="openvino",
@@ -72,7 +72,7 @@ def _tensor(port: Any, number: int) -> TensorSpec:
 
 def _values(constant: Any) -> Array:
     """As float32, which holds all of `_WEIGHT_TYPES`."""
-    # `data` (openvino 2026.4) has packed bytes for 4 bits, and takes the bits of a bfloat16 for a float16's.
+    # `data` (openvino 2026.4) has packed bytes for 4 bits, and interprets bfloat16 as float16.
     return np.array(constant.get_data(dtype=np.float32))
 
 

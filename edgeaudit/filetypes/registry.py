@@ -31,7 +31,7 @@ FILETYPES: Registry[FileType, FileTypeSpec] = Registry(
 
 
 def find_filetype(name: str) -> FileType:
-    """The file type called `name`; `ArtifactError` as `Registry.find` says."""
+    """The file type called `name`; raises `ArtifactError` as described in `Registry.find`."""
     return FILETYPES.find(name)()
 
 
@@ -46,11 +46,11 @@ def filetype_specs() -> tuple[FileTypeSpec, ...]:
 
 
 def filetype_of(path: Path) -> FileType:
-    """The type of a model file that was made elsewhere, by its suffix. `ArtifactError` names those that can be read."""
+    """The type of a foreign model file, by its suffix. `ArtifactError` names the readable types."""
     specs = [spec for spec in filetype_specs() if spec.adoptable]
     for spec in specs:
         if path.suffix in spec.suffixes:
             return find_filetype(spec.name)
     listed = ", ".join(suffix for spec in specs for suffix in spec.suffixes)
     titles = ", ".join(spec.title for spec in specs)
-    raise ArtifactError(f"{path.name} ends in none of {listed} ({titles}), so it is not known what serves it")
+    raise ArtifactError(f"{path.name} has none of the suffixes {listed} ({titles}), so its type is unknown")

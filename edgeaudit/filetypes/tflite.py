@@ -1,4 +1,4 @@
-"""TFLite files, read as the flatbuffers that they are; no interpreter is needed."""
+"""TFLite files, parsed as flatbuffers; no interpreter is needed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PACKED = ("INT4", "INT2")
 
 
 class Tflite(FileType):
-    """A TFLite model. Interpreters resize it to any batch, so its own is left open."""
+    """A TFLite model. Interpreters can resize it to any batch, so the batch is -1."""
 
     spec = FileTypeSpec(
         name="tflite",
@@ -58,7 +58,7 @@ class Tflite(FileType):
             seen.add(tensor.Buffer())
             name = _name(tensor)
             if tensor.Sparsity() is not None:
-                raise ArtifactError(f"{path}: the tensor '{name}' is stored sparsely, which is not read here")
+                raise ArtifactError(f"{path}: the tensor '{name}' is stored sparsely, which is not supported")
             values = _unpacked(raw, kind, tuple(tensor.Shape(i) for i in range(tensor.ShapeLength())))
             details = tensor.Quantization()
             points = details.ZeroPointAsNumpy() if details is not None and details.ZeroPointLength() else None
@@ -98,9 +98,9 @@ class UnmatchedBias:
 
 
 def unmatched_bias(path: Path) -> UnmatchedBias | None:
-    """The first bias whose scale is not that of its products (within 1%), None where all of them match.
+    """The first bias whose scale is not that of its products (within 1%), None if all of them match.
 
-    Kernels add the integers, so with another scale a layer answers something else.
+    Kernels add the integers, so another scale gives wrong outputs.
     """
     schema = _schema()
     codes = schema.BuiltinOperator
@@ -121,7 +121,7 @@ def unmatched_bias(path: Path) -> UnmatchedBias | None:
 
 
 def _schema() -> ModuleType:
-    """The classes of the flatbuffer, from whichever package has them."""
+    """The classes of the flatbuffer, from either package that has them."""
     try:
         from ai_edge_litert import schema_py_generated as schema
     except ModuleNotFoundError:
@@ -132,11 +132,11 @@ def _schema() -> ModuleType:
 
 
 def _model(path: Path, content: bytes | None = None) -> Any:
-    """The root of the flatbuffer; raises where the file ends before one of its buffers does."""
+    """The root of the flatbuffer; raises if the file is truncated within a buffer."""
     schema = _schema()
     content = path.read_bytes() if content is None else content
     if not schema.Model.ModelBufferHasIdentifier(content, 0):
-        raise ArtifactError(f"cannot read {path} as TFLite: it does not begin as a TFLite file does")
+        raise ArtifactError(f"cannot read {path} as TFLite: it does not start like a TFLite file")
     model = schema.Model.GetRootAs(content, 0)
     for i in range(model.BuffersLength()):
         _buffer(model.Buffers(i), content)
@@ -187,7 +187,7 @@ def _scales(tensor: Any) -> npt.NDArray[np.float64]:
 
 
 def _buffer(buffer: Any, content: bytes) -> npt.NDArray[np.uint8]:
-    """A buffer's bytes; those of files beyond 2 GB lie behind the flatbuffer."""
+    """A buffer's bytes; in files beyond 2 GB they follow the flatbuffer."""
     if buffer.Offset() > 1:
         return np.frombuffer(content, np.uint8, buffer.Size(), buffer.Offset())
     return np.asarray(buffer.DataAsNumpy() if buffer.DataLength() else [], np.uint8)

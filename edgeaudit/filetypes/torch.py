@@ -1,4 +1,4 @@
-"""Trained torch models: a state dict in safetensors. Layers and shapes are the recipe's."""
+"""Trained torch models: a state dict in safetensors. Layers and shapes come from the recipe."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from edgeaudit.filetypes.base import FileType, FileTypeSpec, WeightTensor, store
 
 __all__ = ["Torch"]
 
-_RECIPE = "a state dict holds weights alone; its recipe has the layers"
+_RECIPE = "a state dict contains only weights; its recipe has the layers"
 
 
 class Torch(FileType):
-    """A state dict. BatchNorm's vectors and counters are no weights."""
+    """A state dict. BatchNorm's vectors and counters are not weights."""
 
     spec = FileTypeSpec(
         name="torch",
@@ -28,7 +28,7 @@ class Torch(FileType):
         from safetensors import safe_open
 
         with safe_open(path, framework="pt") as tensors:  # by torch, since numpy has no bfloat16
-            for name in tensors.keys():  # noqa: SIM118  it is no mapping
+            for name in tensors.keys():  # noqa: SIM118  it is not a mapping
                 tensor = tensors.get_tensor(name)
                 values = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
                 yield WeightTensor(name, values, stored_zero(values))

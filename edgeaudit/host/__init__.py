@@ -1,1 +1,1 @@
-"""Facts of this machine: its CPU, its packages, which of them cannot share a process."""
+"""Facts about this machine: its CPU, its packages, and which of them need separate processes."""

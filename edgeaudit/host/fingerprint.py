@@ -1,4 +1,4 @@
-"""The machine that edgeaudit runs on, as a device: what of it changes a runtime's answers."""
+"""The properties of this machine that change a runtime's outputs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ISA_SETTINGS = (
     "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE",
     "ATEN_CPU_CAPABILITY",
 )  # fmt: skip
-"""Environment variables by which oneDNN (in OpenVINO and in torch) and torch take other kernels than the CPU offers."""
+"""Environment variables that make oneDNN (in OpenVINO and torch) and torch use other kernels than the CPU's best."""
 
 
 @lru_cache(maxsize=1)
@@ -60,11 +60,11 @@ def _field(*names: str) -> str:
 
 @lru_cache(maxsize=1)
 def cpu_name() -> str:
-    """The CPU's model name, or on ARM the board's or the core's; the machine type where the system does not tell."""
-    if platform.machine() == "aarch64":  # "model name" is QEMU's host's, or says ARMv8 and no more
+    """The CPU's model name (on ARM the board's or the core's), or the machine type if it is unknown."""
+    if platform.machine() == "aarch64":  # "model name" is that of QEMU's host, or just ARMv8
         return _field("Model") or _arm_core() or platform.machine()
-    told = x86_name() if x86_emulated() else ""
-    return told or _field("model name", "Model") or platform.processor() or platform.machine()
+    emulated = x86_name() if x86_emulated() else ""
+    return emulated or _field("model name", "Model") or platform.processor() or platform.machine()
 
 
 def _arm_core() -> str:
@@ -74,26 +74,26 @@ def _arm_core() -> str:
 
 @lru_cache(maxsize=1)
 def cpu_flags() -> tuple[str, ...]:
-    """The flags of `KERNEL_FLAGS` that this CPU has; under emulation the emulated one."""
-    told = x86_flags() if x86_emulated() else arm_flags()
-    present = set(_field("flags", "Features").split()) if told is None else told
+    """The flags of `KERNEL_FLAGS` of this CPU, or of the emulated CPU under emulation."""
+    flags = x86_flags() if x86_emulated() else arm_flags()
+    present = set(_field("flags", "Features").split()) if flags is None else flags
     return tuple(flag for flag in KERNEL_FLAGS if flag in present)
 
 
 def onednn_flags() -> tuple[str, ...]:
-    """Of `cpu_flags`, those that oneDNN may use: ONEDNN_MAX_CPU_ISA (or DNNL_MAX_CPU_ISA) can forbid the others."""
+    """The subset of `cpu_flags` that oneDNN may use: ONEDNN_MAX_CPU_ISA (or DNNL_MAX_CPU_ISA) can exclude others."""
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
     allowed = _ONEDNN_LEVELS.get(limit.upper())
     return tuple(flag for flag in cpu_flags() if allowed is None or flag in allowed)
 
 
 def int8_sums_saturate() -> bool:
-    """Whether the CPU's own u8 x s8 kernels add in 16 bits: x86 without VNNI."""
+    """Whether u8 x s8 kernels on this CPU add in 16 bits: x86 without VNNI."""
     return _without_vnni(cpu_flags())
 
 
 def onednn_sums_saturate() -> bool:
-    """Whether oneDNN's u8 x s8 kernels, which OpenVINO uses, add in 16 bits: x86 where it has no VNNI to use."""
+    """Whether oneDNN's u8 x s8 kernels, which OpenVINO uses, add in 16 bits: x86 without usable VNNI."""
     return _without_vnni(onednn_flags())
 
 
@@ -102,9 +102,9 @@ def _without_vnni(flags: tuple[str, ...]) -> bool:
 
 
 def local_fingerprint() -> dict[str, object]:
-    """Enters the key of every query: another CPU may answer differently, so its answers are never reused here.
+    """Part of the key of every query, since outputs may differ between CPUs and are not reused across them.
 
-    Nor are those of the same CPU when environment variables keep a runtime from its instructions ("limits", where set).
+    The same holds for environment variables that keep a runtime from using instructions ("limits", if set).
     """
     limits = {name: os.environ[name] for name in _ISA_SETTINGS if os.environ.get(name)}
     cpu: dict[str, object] = {"machine": platform.machine(), "cpu": cpu_name(), "isa": list(cpu_flags())}

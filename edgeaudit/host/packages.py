@@ -1,4 +1,4 @@
-"""What all plugins share: versions of the packages that they need, and the command that installs those.
+"""Versions of the packages that a plugin needs, and the distribution that provides it.
 
 Read by the device side, too: standard library only.
 """
@@ -22,21 +22,21 @@ def package_versions(
 ) -> dict[str, str]:
     """Installed version of each package.
 
-    Raises `MissingToolchain` with the pip line for `extra` of the distribution that `provider` names.
+    Raises `MissingToolchain` with the pip command for `extra` of the distribution that `provider` returns.
     """
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for package in packages:
         try:
-            found[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             raise MissingToolchain(what, package, extra, provider()) from None
-    return found
+    return versions
 
 
 def providing_distribution(spec: object, group: str) -> str:
-    """The distribution whose entry point in `group` brings the plugin with this spec; edgeaudit for its own.
+    """The distribution whose entry point in `group` provides the plugin with this spec; edgeaudit for built-in ones.
 
-    Imports nothing: a plugin that has a spec to ask for is imported already.
+    Imports nothing: a plugin whose spec is available is already imported.
     """
     if sys.version_info < (3, 10):  # noqa: UP036  the oldest Python of the agent, which has no plugins
         return _OWN
@@ -48,9 +48,9 @@ def providing_distribution(spec: object, group: str) -> str:
 
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str | None]:
-    """Version of each distribution, None where it is not installed."""
-    found: dict[str, str | None] = dict.fromkeys(packages)
-    for package in found:
+    """Version of each distribution, None if it is not installed."""
+    versions: dict[str, str | None] = dict.fromkeys(packages)
+    for package in versions:
         with suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
+            versions[package] = metadata.version(package)
+    return versions

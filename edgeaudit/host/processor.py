@@ -1,7 +1,7 @@
-"""What the CPU itself says it is, asked as inference runtimes ask: CPUID on x86, the auxiliary vector on ARM.
+"""CPU identification as inference runtimes do it: CPUID on x86, the auxiliary vector on ARM.
 
-/proc/cpuinfo says the same on a machine of its own. Under QEMU's user mode it does not: an x86 guest, and under QEMU
-before 8.2 every guest, reads that of the host. The instructions and the vector are the emulated CPU's.
+/proc/cpuinfo agrees with it on real hardware, but not under QEMU user mode: an x86 guest, and under QEMU before 8.2
+every guest, reads the host's file. CPUID and the auxiliary vector are those of the emulated CPU.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ARM_CORES = {
     0xD40: "Neoverse-V1", 0xD41: "Cortex-A78", 0xD42: "Cortex-A78AE", 0xD47: "Cortex-A710", 0xD49: "Neoverse-N2",
     0xD4F: "Neoverse-V2",
 }  # fmt: skip
-"""Part numbers in MIDR_EL1 of Arm's own cores, as util-linux's lscpu names them."""
+"""Part numbers in MIDR_EL1 of Arm's cores, named as in util-linux's lscpu."""
 
 _HWCAP = {"asimd": 1, "asimdhp": 10, "asimddp": 20, "sve": 22}
 _HWCAP2 = {"i8mm": 13, "bf16": 14, "sme": 23}
@@ -40,69 +40,69 @@ _Words = tuple[int, int, int, int]  # eax, ebx, ecx, edx
 
 
 def arm_flags() -> frozenset[str] | None:
-    """Linux's names of what this aarch64 process may execute; None on another machine or where it cannot be asked."""
+    """Linux's names of the features available to this aarch64 process; None on other machines or if unavailable."""
     if platform.machine() != "aarch64":
         return None
     try:
-        ask = ctypes.CDLL(None).getauxval
+        getauxval = ctypes.CDLL(None).getauxval
     except (OSError, AttributeError):  # a C library without it
         return None
-    ask.restype, ask.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
-    found = [(ask(vector), bits) for vector, bits in ((_AT_HWCAP, _HWCAP), (_AT_HWCAP2, _HWCAP2))]
-    return frozenset(name for word, bits in found for name, bit in bits.items() if word >> bit & 1)
+    getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
+    words = [(getauxval(vector), bits) for vector, bits in ((_AT_HWCAP, _HWCAP), (_AT_HWCAP2, _HWCAP2))]
+    return frozenset(name for word, bits in words for name, bit in bits.items() if word >> bit & 1)
 
 
 def x86_emulated() -> bool:
-    """Whether this x86-64 process is translated by QEMU, which signs so."""
-    ask = _cpuid()
-    if ask is None:
+    """Whether QEMU translates this x86-64 process, by its hypervisor signature."""
+    cpuid = _cpuid()
+    if cpuid is None:
         return False
-    _, *signature = ask(_HYPERVISOR_LEAF, 0)
+    _, *signature = cpuid(_HYPERVISOR_LEAF, 0)
     return struct.pack("<3I", *signature) == b"TCGTCGTCGTCG"
 
 
 def x86_name() -> str:
-    """The brand string; empty where it cannot be asked."""
-    ask = _cpuid()
-    if ask is None:
+    """The brand string; empty if CPUID is unavailable."""
+    cpuid = _cpuid()
+    if cpuid is None:
         return ""
-    words = [word for leaf in _NAME_LEAVES for word in ask(leaf, 0)]
+    words = [word for leaf in _NAME_LEAVES for word in cpuid(leaf, 0)]
     return struct.pack("<12I", *words).split(b"\0")[0].decode("ascii", "replace").strip()
 
 
 def x86_flags() -> frozenset[str] | None:
-    """Linux's names of what the CPU has and the system has switched on; None where it cannot be asked.
+    """Linux's names of the features that the CPU has and the OS enables; None if CPUID is unavailable.
 
     Names are those of `edgeaudit.host.fingerprint.KERNEL_FLAGS`. Bits: Intel's manual, volume 2A, CPUID.
     """
-    ask = _cpuid()
-    if ask is None:
+    cpuid = _cpuid()
+    if cpuid is None:
         return None
-    most = ask(0, 0)[0]
-    one = ask(1, 0)
-    seven, again = (ask(7, 0), ask(7, 1)) if most >= 7 else ((0,) * 4, (0,) * 4)
-    osxsave = one[2] >> 27 & 1
+    highest = cpuid(0, 0)[0]
+    leaf1 = cpuid(1, 0)
+    leaf7, leaf7_1 = (cpuid(7, 0), cpuid(7, 1)) if highest >= 7 else ((0,) * 4, (0,) * 4)
+    osxsave = leaf1[2] >> 27 & 1
     state = _xgetbv() if osxsave else 0
     bits = (
-        ("sse4_2", one[2], 20, 0),
-        ("avx", one[2], 28, _AVX_STATE), ("avx2", seven[1], 5, _AVX_STATE), ("fma", one[2], 12, _AVX_STATE),
-        ("avx_vnni", again[0], 4, _AVX_STATE),
-        ("avx512f", seven[1], 16, _AVX512_STATE), ("avx512bw", seven[1], 30, _AVX512_STATE),
-        ("avx512_vnni", seven[2], 11, _AVX512_STATE), ("avx512_bf16", again[0], 5, _AVX512_STATE),
-        ("avx512_fp16", seven[3], 23, _AVX512_STATE),
-        ("amx_int8", seven[3], 25, _AMX_STATE), ("amx_bf16", seven[3], 22, _AMX_STATE),
+        ("sse4_2", leaf1[2], 20, 0),
+        ("avx", leaf1[2], 28, _AVX_STATE), ("avx2", leaf7[1], 5, _AVX_STATE), ("fma", leaf1[2], 12, _AVX_STATE),
+        ("avx_vnni", leaf7_1[0], 4, _AVX_STATE),
+        ("avx512f", leaf7[1], 16, _AVX512_STATE), ("avx512bw", leaf7[1], 30, _AVX512_STATE),
+        ("avx512_vnni", leaf7[2], 11, _AVX512_STATE), ("avx512_bf16", leaf7_1[0], 5, _AVX512_STATE),
+        ("avx512_fp16", leaf7[3], 23, _AVX512_STATE),
+        ("amx_int8", leaf7[3], 25, _AMX_STATE), ("amx_bf16", leaf7[3], 22, _AMX_STATE),
     )  # fmt: skip
     return frozenset(name for name, word, bit, needed in bits if word >> bit & 1 and state & needed == needed)
 
 
 @lru_cache(maxsize=1)
 def _code() -> tuple[mmap.mmap, int] | None:
-    """A page with both routines, and its address; None on another machine, or where no page may be executed."""
+    """A page with both routines, and its address; None on other machines, or if executable pages are not allowed."""
     if platform.machine() != "x86_64" or platform.system() != "Linux":
         return None
     try:
         page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-    except OSError:  # systems that are set up to refuse this
+    except OSError:  # systems configured to forbid it
         return None
     page.write(_CPUID.ljust(64, b"\xc3") + _XGETBV)
     return page, ctypes.addressof(ctypes.c_char.from_buffer(page))
@@ -115,12 +115,12 @@ def _cpuid() -> Callable[[int, int], _Words] | None:
     words = ctypes.c_uint32 * 4
     call = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint32, ctypes.POINTER(ctypes.c_uint32))(code[1])
 
-    def ask(leaf: int, subleaf: int) -> _Words:
+    def cpuid(leaf: int, subleaf: int) -> _Words:
         out = words()
         call(leaf, subleaf, out)
         return out[0], out[1], out[2], out[3]
 
-    return ask
+    return cpuid
 
 
 def _xgetbv() -> int:

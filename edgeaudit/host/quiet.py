@@ -1,4 +1,4 @@
-"""Keep toolchain and runtime chatter away from the user: warnings, log records, C++ lines on the terminal."""
+"""Silence toolchains and runtimes: warnings, log records, and C++ output on the terminal."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 __all__ = ["NO_TELEMETRY", "quiet"]
 
 NO_TELEMETRY = {"NNCF_CI": "1", "CI": "true"}
-"""Switches off the usage statistics that importing or running nncf and openvino sends. Read on import, and by openvino
-2026.4 at every conversion, too; there is no other switch but a file in the user's home."""
+"""Disables the usage statistics that nncf and openvino send on import or when they run. Read on import, and by openvino
+2026.4 also at every conversion; the only alternative is a file in the user's home."""
 
 # litert-torch 0.10 prints a progress log, its converter announces oneDNN and operation counts.
 _ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "LITERT_TORCH_SHOW_PROGRESS": "n"}
@@ -22,23 +22,23 @@ _ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "LITE
 
 @contextmanager
 def quiet(environment: dict[str, str] | None = None) -> Iterator[None]:
-    """Silence the block, and give the process back as it was.
+    """Silence the block, and restore the state of the process.
 
-    Who talks, by version: torch 2.14.1 (the legacy ONNX exporter's DeprecationWarning, "No CUDA runtime is found"),
-    torchao 0.18 (a warning about Enum subclasses on import), onnxruntime 1.32 (root-logger warnings while
+    Sources of output, by version: torch 2.14.1 (the legacy ONNX exporter's DeprecationWarning, "No CUDA runtime is
+    found"), torchao 0.18 (a warning about Enum subclasses on import), onnxruntime 1.32 (root-logger warnings while
     quantising), ai-edge-litert 2.3 ("INFO: Created TensorFlow Lite XNNPACK delegate", from C++, no switch; a
-    UserWarning about preserve_all_tensors), litert-converter 0.5 (operation counts, from C++), nncf 3.4 (a logger
-    of its own), torch-pruning 1.6 (warnings about parameters outside of known layers), executorch 1.5.1 (an
-    ExperimentalWarning on import; what it finds of the CPU, and why it refuses a file, from C++). C++ can be silenced
-    only at the file descriptors, so these point at a temporary file meanwhile. If the block fails, the end of what was
-    said becomes a note on the exception. `sys.stdout` and `sys.stderr` stay: handlers made in the block (nncf's) would
-    keep a stream that is closed after it.
+    UserWarning about preserve_all_tensors), litert-converter 0.5 (operation counts, from C++), nncf 3.4 (its own
+    logger), torch-pruning 1.6 (warnings about parameters outside of known layers), executorch 1.5.1 (an
+    ExperimentalWarning on import; detected CPU features, and why it rejects a file, from C++). C++ can be silenced only
+    at the file descriptors, so these point at a temporary file meanwhile. If the block fails, the end of the output
+    becomes a note on the exception. `sys.stdout` and `sys.stderr` stay: handlers made in the block (nncf's) would keep
+    a stream that is closed after it.
 
-    Logging is put back too, because toolchains change it for everybody: nncf sets the logger class on import,
+    Logging is restored too, because toolchains change it globally: nncf sets the logger class on import,
     litert-torch's conversion adds a handler to the root logger. So is the environment: torch.export sets
     TORCHINDUCTOR_CACHE_DIR, executorch's runtime OPENVINO_LIB_PATH.
 
-    environment: more variables to set for the time of the block.
+    environment: additional variables to set within the block.
     """
     wanted = {**_ENVIRONMENT, **(environment or {})}
     before = dict(os.environ)
@@ -65,20 +65,20 @@ def quiet(environment: dict[str, str] | None = None) -> Iterator[None]:
 @contextmanager
 def _terminal_to_file() -> Iterator[None]:
     """Point file descriptors 1 and 2 at a temporary file."""
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as output:
         _flush()
         kept = {fd: copy for fd in (1, 2) if (copy := _duplicate(fd)) is not None}
         for fd in kept:
-            os.dup2(said.fileno(), fd)
+            os.dup2(output.fileno(), fd)
         try:
             yield
         except Exception as exc:
             _flush()
-            size = said.seek(0, os.SEEK_END)
-            said.seek(max(0, size - 2000))
-            text = said.read().decode(errors="replace").strip()
+            size = output.seek(0, os.SEEK_END)
+            output.seek(max(0, size - 2000))
+            text = output.read().decode(errors="replace").strip()
             if text and sys.version_info >= (3, 11):  # a board's Python may be older, and has no notes
-                exc.add_note(f"it said before it failed:\n{text}")
+                exc.add_note(f"output before the failure:\n{text}")
             raise
         finally:
             _flush()

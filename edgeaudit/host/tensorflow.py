@@ -1,4 +1,4 @@
-"""TensorFlow, imported once, quietly and for one thread. Whoever needs it takes it from here."""
+"""Import TensorFlow once, silently and with one thread. All users of it import it from here."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from edgeaudit.host.quiet import quiet
 
 __all__ = ["tensorflow"]
 
-# Read by keras on import, before ~/.keras/keras.json, which may name torch; and left set, since keras 3.15 reads it
-# anew in the layers that it loads late.
+# Read by keras on import, before ~/.keras/keras.json, which may name torch; and kept set, since keras 3.15 reads it
+# again in lazily loaded layers.
 _BACKEND = {"KERAS_BACKEND": "tensorflow"}
 _UNSET = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
 
@@ -21,8 +21,8 @@ def tensorflow() -> Any:
     """The module `tensorflow`, with Keras 3 on top of it: one thread, deterministic operators, no GPU.
 
     Without `enable_op_determinism` some gradients are summed in the order in which threads finish. TensorFlow's oneDNN
-    kernels sum in another order than Eigen's and are left off (2.21 announces so itself), so that one CPU gives one
-    answer. Raises `ToolchainError` in a process that has torch.
+    kernels sum in another order than Eigen's (as 2.21 itself warns) and are disabled, so that results are reproducible
+    on one CPU. Raises `ToolchainError` in a process that has imported torch.
     """
     require_apart("tensorflow")
     return _imported()

@@ -1,4 +1,4 @@
-"""What a runtime is: artifact + inputs -> raw outputs. Device side: numpy and the runtime's package."""
+"""Base class of runtimes: artifact + inputs -> raw outputs. Device side: needs numpy and the runtime's package."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ __all__ = ["Runtime", "RuntimeSpec"]
 
 @dataclass(frozen=True)
 class RuntimeSpec:
-    """What a runtime serves and needs; readable without importing it.
+    """Description of a runtime, readable without importing it.
 
-    `defaults` lists every option. `deployed`: those that are otherwise on a device, where the runtime is asked as an
-    application there opens it; the defaults make this machine stand for one. `isolation`: the group of the worker
-    processes that can import it.
-    refuses: passes whose files it answers wrongly, with the reason.
-    code: modules beside its own that decide what it answers.
-    builds: package -> distributions that bring the same module, of which a device has one or the other.
+    serves: the file type. defaults: every option and its default, chosen so that this machine can stand in for a
+    device. deployed: options whose default differs on a device, where the runtime runs as in an application. isolation:
+    group of the worker processes that can import it. refuses: passes whose files it computes wrongly, with the reason.
+    code: modules in addition to its own that decide its outputs. builds: package -> alternative distributions of the
+    same module.
     """
 
     name: str
@@ -44,19 +43,19 @@ class RuntimeSpec:
     builds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def installed(self) -> dict[str, str | None]:
-        """Version of each package, None where it is missing."""
+        """Version of each package, None if it is missing."""
         return installed_versions(self._distributions())
 
     def _distributions(self) -> tuple[str, ...]:
-        """The packages, each by the names of its builds that are installed."""
-        found: list[str] = []
+        """The packages, each by the names of its installed builds."""
+        names: list[str] = []
         for package in self.packages:
             has = installed_versions((package, *self.builds.get(package, ())))
-            found += [name for name, version in has.items() if version is not None] or [package]
-        return tuple(found)
+            names += [name for name, version in has.items() if version is not None] or [package]
+        return tuple(names)
 
     def installed_packages(self) -> tuple[str, ...]:
-        """The distributions whose versions decide the answers, by the names of the builds that are installed."""
+        """The distributions whose versions decide the outputs, by the names of the installed builds."""
         return self._distributions()
 
     @property
@@ -66,24 +65,24 @@ class RuntimeSpec:
 
     @property
     def timed_here(self) -> bool:
-        """Whether a call takes what the runtime takes, and no way to another process and back."""
+        """Whether calls can be timed in this process, without a round trip to another one."""
         return True
 
     def require_no_known_fault(self, passes: Iterable[str]) -> None:
-        """`ArtifactError` with the reason where this runtime is known to answer files of one of the passes wrongly."""
+        """`ArtifactError` with the reason if this runtime is known to compute files of one of the passes wrongly."""
         for name in passes:
             if name in self.refuses:
                 raise ArtifactError(f"the runtime '{self.name}' does not serve files of '{name}': {self.refuses[name]}")
 
     def versions(self) -> dict[str, str]:
-        """Installed version of each package; raises `MissingToolchain` with the pip line."""
+        """Installed version of each package; raises `MissingToolchain` with the pip command."""
         return package_versions(f"the runtime '{self.name}'", self._distributions(), self.extra, self._provider)
 
     def _provider(self) -> str:
         return providing_distribution(self, "edgeaudit.runtimes")
 
     def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Defaults overridden by `given`; `ArtifactError` for an unknown option and for a batch that is none."""
+        """Defaults overridden by `given`; `ArtifactError` for an unknown option or an invalid batch size."""
         unknown = sorted(set(given) - set(self.defaults))
         if unknown:
             raise ArtifactError(
@@ -94,15 +93,15 @@ class RuntimeSpec:
         chosen = {**self.defaults, **given}
         batch = chosen["batch"]
         if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
-            raise ArtifactError(f"the option 'batch' of '{self.name}' is a whole number from 1, not {batch!r}")
+            raise ArtifactError(f"the option 'batch' of '{self.name}' must be an integer from 1, not {batch!r}")
         return chosen
 
 
 class Runtime(ABC):
-    """A loaded artifact that answers queries, one thread, a fixed batch size.
+    """A loaded artifact that runs inference in one thread, with a fixed batch size.
 
     Subclasses set `spec` and write `_open` and `_answer`. `batch` is an option of every runtime: it is part of
-    the format, because dynamically quantised models answer differently with other records in the batch.
+    the format, because the outputs of dynamically quantised models depend on the other records in the batch.
     """
 
     spec: ClassVar[RuntimeSpec]
@@ -113,7 +112,7 @@ class Runtime(ABC):
         if artifact.manifest.kind != self.spec.serves:
             raise ArtifactError(
                 f"the runtime '{self.spec.name}' serves {self.spec.serves} files, "
-                f"and {artifact.manifest.file} is {artifact.manifest.kind}"
+                f"but {artifact.manifest.file} is {artifact.manifest.kind}"
             )
         self.spec.require_no_known_fault(record.name for record in artifact.manifest.passes)
         self.artifact = artifact
@@ -127,10 +126,10 @@ class Runtime(ABC):
 
     @final
     def query(self, records: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Answer records.
+        """Run inference on records.
 
         records: float32 [n, C, H, W] or [n, d], as the recipe saw them in training.
-        Returns float32 [n, classes]: what the artifact answers, dequantised where its output is an integer.
+        Returns float32 [n, classes]: the outputs, dequantised if they are integers.
         The last batch is padded by repeating its last record, so that every call has the same shape.
         """
         self._require_shape(records)
@@ -139,12 +138,12 @@ class Runtime(ABC):
             classes = self.artifact.manifest.output.shape[-1] if outputs is None else len(outputs)
             return np.empty((0, classes), np.float32)
         raw = self.ask(self._to_native(np.asarray(records, np.float32)))
-        given = _dequantise(raw, self.artifact.manifest.output)
-        return given if outputs is None else np.ascontiguousarray(given[:, outputs])
+        answers = _dequantise(raw, self.artifact.manifest.output)
+        return answers if outputs is None else np.ascontiguousarray(answers[:, outputs])
 
     @final
     def ask(self, native: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Answer tensors as the file itself takes and gives them: its own layout, dtypes and integers.
+        """Run inference on tensors in the file's own layout and dtype, without quantisation steps.
 
         native: [n, ...] with n >= 1. Returns [n, classes].
         """
@@ -152,12 +151,12 @@ class Runtime(ABC):
         output = self.artifact.manifest.output
         if raw.ndim != 2 or raw.shape[1] != output.shape[-1]:
             raise ArtifactError(
-                f"{self.artifact.path.name} answered shape {raw.shape}, not [records, {output.shape[-1]}]"
+                f"{self.artifact.path.name} returned shape {raw.shape}, not [records, {output.shape[-1]}]"
             )
         return raw
 
     def _answer_all(self, native: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Answer any number of records in batches. A runtime that is asked elsewhere leaves the batches to it."""
+        """Run any number of records in batches. Remote runtimes leave the batching to the server."""
         answers = []
         for start in range(0, len(native), self.batch):
             block = native[start : start + self.batch]
@@ -170,11 +169,11 @@ class Runtime(ABC):
 
     @final
     def native_call(self, records: npt.NDArray[np.float32]) -> Callable[[], object]:
-        """What a device does for one batch, to be called over and over: the runtime's own call on a native block.
+        """A callable for timing: the runtime's own call on one native batch.
 
-        records: float32 [batch, ...], as for `query`. They are transposed and quantised here, once: a device's sensor
-        gives the file's own layout and dtype. The call takes the block in, computes, and hands the answers out as they
-        are in the file.
+        records: float32 [batch, ...], as for `query`. They are transposed and quantised once, outside of the call,
+        since a device's sensor delivers the file's own layout and dtype. The call copies the block in, computes, and
+        returns the raw outputs.
         """
         self._require_shape(records)
         return self.bare_call(self._to_native(np.asarray(records, np.float32)))
@@ -183,9 +182,7 @@ class Runtime(ABC):
     def bare_call(self, native: npt.NDArray[Any]) -> Callable[[], object]:
         """`native_call` for one batch of tensors as the file takes them: [batch, ...]."""
         if len(native) != self.batch:
-            raise ArtifactError(
-                f"{self.spec.name} was opened for {self.batch} records at a time, and {len(native)} were given"
-            )
+            raise ArtifactError(f"{self.spec.name} was opened for batches of {self.batch} records, not {len(native)}")
         return self._bare_call(np.ascontiguousarray(native))
 
     @final
@@ -208,31 +205,31 @@ class Runtime(ABC):
         """Load `self.artifact.path`."""
 
     def engaged(self) -> tuple[str, ...]:
-        """Delegates or execution providers that really compute, as the runtime itself tells; empty if none."""
+        """Delegates or execution providers that are really used, as reported by the runtime; empty if none."""
         return ()
 
     def remote_times(
         self,
-        records: npt.NDArray[np.float32],  # noqa: ARG002  for those that run elsewhere
+        records: npt.NDArray[np.float32],  # noqa: ARG002  for remote runtimes
         repetitions: int,  # noqa: ARG002
         seconds: float,  # noqa: ARG002
     ) -> tuple[list[float], float] | None:
-        """Milliseconds of calls with one batch, taken where it runs, and their CPU share; None in this process."""
+        """Milliseconds of calls with one batch, measured remotely, and their CPU share; None for a local runtime."""
         return None
 
-    def close(self) -> None:  # noqa: B027  most runtimes have nothing to end
-        """End what was started for this artifact; nothing, where it is in this process."""
+    def close(self) -> None:  # noqa: B027  most runtimes have nothing to stop
+        """Stop what was started for this artifact; a local runtime has nothing to stop."""
 
     def engines(self) -> tuple[dict[str, Any], ...]:
-        """Files that it compiled on this device and computes with: {"file", "sha256", "bytes", "precision"} each."""
+        """Files that it compiled on this device and uses: {"file", "sha256", "bytes", "precision"} each."""
         return ()
 
     @abstractmethod
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Answer one batch in the artifact's own layout and dtype."""
+        """Run one batch in the artifact's own layout and dtype."""
 
     def _bare_call(self, block: npt.NDArray[Any]) -> Callable[[], object]:
-        """`_answer` of one block, without what only this Python process needs around it."""
+        """`_answer` of one block, without the overhead that only this Python process needs."""
         return lambda: self._answer(block)
 
 

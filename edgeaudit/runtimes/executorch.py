@@ -1,7 +1,7 @@
 """ExecuTorch files (.pte) in ExecuTorch's own runtime, on the CPU, one thread.
 
-The Python runtime of executorch 1.5.1 is linked against libtorch and takes torch's tensors, so it imports torch, which
-no other runtime for devices does. On a device the same C++ runtime and the same XNNPACK run without it.
+The Python runtime of executorch 1.5.1 is linked against libtorch and takes torch tensors, so it imports torch,
+unlike all other runtimes for devices. On a device the same C++ runtime and the same XNNPACK run without it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _DTYPES = {0: "uint8", 1: "int8", 6: "float32"}
 class ExecuTorch(Runtime):
     """The method `forward` of a program.
 
-    batch: at most what the file was exported for (64 in files of `executorch.export`).
+    batch: at most the one that the file was exported for (64 in files of `executorch.export`).
     """
 
     spec = RuntimeSpec(
@@ -39,32 +39,32 @@ class ExecuTorch(Runtime):
     )
 
     def _open(self) -> None:
-        # The program is kept, since the method lives in it.
+        # Keep the program alive: the method belongs to it.
         self._program, self._method = _loaded(self.artifact.path)
         meta = self._method.metadata
         self._check_contract(meta.input_tensor_meta(0), meta.output_tensor_meta(0))
 
     def _check_contract(self, entry: Any, exit_: Any) -> None:
-        """The manifest's shapes and dtypes must be the file's, and the batch must have room in it."""
+        """The manifest's shapes and dtypes must be the file's, and the batch must fit."""
         manifest, name = self.artifact.manifest, self.artifact.path.name
-        for found, spec in ((entry, manifest.input), (exit_, manifest.output)):
-            has = _DTYPES.get(found.dtype(), f"ScalarType {found.dtype()}"), tuple(found.sizes()[1:])
-            if has != (spec.dtype, spec.shape[1:]):
+        for tensor, spec in ((entry, manifest.input), (exit_, manifest.output)):
+            actual = _DTYPES.get(tensor.dtype(), f"ScalarType {tensor.dtype()}"), tuple(tensor.sizes()[1:])
+            if actual != (spec.dtype, spec.shape[1:]):
                 raise ArtifactError(
-                    f"{name} has a tensor '{spec.name}' of {has[0]} {has[1]} where its manifest says {spec.dtype} "
-                    f"{spec.shape[1:]}; make the artifact again"
+                    f"{name} has a tensor '{spec.name}' of {actual[0]} {actual[1]}, but its manifest says {spec.dtype} "
+                    f"{spec.shape[1:]}; recreate the artifact"
                 )
         largest = entry.sizes()[0]
         if self.batch > largest:
             raise ArtifactError(
-                f"the option 'batch' of 'executorch' is {self.batch}, and {name} was exported for at most {largest} "
+                f"the option 'batch' of 'executorch' is {self.batch}, but {name} was exported for at most {largest} "
                 "records at a time; lower it"
             )
 
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         import torch
 
-        with quiet():  # a refusal is written to the terminal from C++, and raised with a bare number
+        with quiet():  # an error is printed from C++, and raised with an error number only
             (answer,) = self._method.execute([torch.from_numpy(block)])
         return np.asarray(answer.numpy())
 
@@ -72,7 +72,7 @@ class ExecuTorch(Runtime):
         import torch
 
         tensors = [torch.from_numpy(block)]
-        return lambda: self._method.execute(tensors)  # `quiet` takes longer than a small model
+        return lambda: self._method.execute(tensors)  # `quiet` would take longer than a small model
 
 
 def _loaded(path: Path) -> tuple[Any, Any]:
@@ -83,15 +83,16 @@ def _loaded(path: Path) -> tuple[Any, Any]:
         from executorch.runtime import Verification
 
         # The thread pool belongs to the process and starts with one thread for each core. It must not be replaced
-        # under a loaded XNNPACK graph, which keeps a pointer to it ("unsafe"): the first artifact does it, for all.
-        if portable_lib._threadpool_get_thread_count() != 1:  # noqa: SLF001  # there is no public way
+        # under a loaded XNNPACK graph, which keeps a pointer to it ("unsafe"), so the first artifact replaces it.
+        if portable_lib._threadpool_get_thread_count() != 1:  # noqa: SLF001  # there is no public API
             portable_lib._unsafe_reset_threadpool(1)  # noqa: SLF001
         try:
-            # Minimal verification ends in a segmentation fault where the program's part of a file is damaged.
+            # Minimal verification crashes with a segmentation fault if the program's part of a file is damaged.
             program = Libraries.get().load_program(path.read_bytes(), verification=Verification.InternalConsistency)
             return program, program.load_method("forward")
-        except RuntimeError as exc:  # a bare number; what it means is said on the terminal
+        except RuntimeError as exc:  # an error number; its meaning is printed to the terminal
             raise ArtifactError(
-                f"executorch cannot load {path}: {exc}. The file is cut short, damaged or no .pte file; make the "
-                "artifact again"
+                f"executorch cannot load {path}: {exc}. The file is truncated, damaged or not a .pte file; recreate "
+                "the "
+                "artifact"
             ) from exc

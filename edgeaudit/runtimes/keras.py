@@ -1,4 +1,4 @@
-"""The reference of Keras recipes: the trained keras.Model itself, in float32. It needs TensorFlow itself."""
+"""The reference of Keras recipes: the trained keras.Model itself, in float32. Needs TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["KerasReference"]
 
 
 class KerasReference(Runtime):
-    """The model of the artifact's .keras file, called without training behaviour."""
+    """The model of the artifact's .keras file, called in inference mode."""
 
     spec = RuntimeSpec(
         name="keras",
         extra="tensorflow",
         packages=("tensorflow-cpu", "keras"),
         serves="keras",
-        summary="the trained Keras model, the reference that every format of it is compared with",
+        summary="the trained Keras model, the reference for all its formats",
         defaults={"batch": 64},
         isolation="tensorflow",
     )

@@ -17,8 +17,8 @@ __all__ = ["LiteRT"]
 class LiteRT(Runtime):
     """The LiteRT interpreter.
 
-    `xnnpack` keeps the default delegates, as an application gets them; without it the reference kernels answer,
-    with other numbers, so it belongs to the format.
+    xnnpack: use the default delegates, as in an application; without it the reference kernels give other outputs, so
+    the option is part of the format.
     """
 
     spec = RuntimeSpec(
@@ -26,7 +26,7 @@ class LiteRT(Runtime):
         extra="litert",
         packages=("ai-edge-litert",),
         serves="tflite",
-        summary="LiteRT (TFLite) interpreter, one thread, XNNPACK unless told otherwise",
+        summary="LiteRT (TFLite) interpreter, one thread, XNNPACK by default",
         defaults={"batch": 64, "xnnpack": True},
     )
 
@@ -49,8 +49,8 @@ class LiteRT(Runtime):
             try:
                 self._interpreter = opened(self.batch)
             except RuntimeError:
-                # A flatten is written as a reshape to [1, n], which no other batch fits. Answers do not depend on the
-                # batch here (quantisation is per record), so one at a time is slower and nothing else.
+                # A flatten is written as a reshape to [1, n], which fits no other batch. Outputs do not depend on the
+                # batch here (quantisation is per record), so one record at a time is only slower.
                 self._interpreter = opened(1)
                 self.batch = self.options["batch"] = 1
         (entry,) = self._interpreter.get_input_details()
@@ -60,24 +60,24 @@ class LiteRT(Runtime):
 
     @classmethod
     def _library(cls) -> Any:
-        """What has `Interpreter` and `OpResolverType`; other packages have the same ones."""
+        """The module with `Interpreter` and `OpResolverType`; other packages have the same ones."""
         from ai_edge_litert import interpreter
 
         return interpreter
 
     def _check_contract(self, entry: dict[str, Any], exit_: dict[str, Any]) -> None:
-        """The manifest's dtypes must be the file's: numbers quantised for another file would be nonsense."""
+        """The manifest's dtypes must be the file's: values quantised for another file would be wrong."""
         manifest = self.artifact.manifest
         for detail, spec in ((entry, manifest.input), (exit_, manifest.output)):
             if np.dtype(detail["dtype"]).name != spec.dtype:
                 raise ArtifactError(
-                    f"{self.artifact.path.name} has a {np.dtype(detail['dtype']).name} tensor '{spec.name}' where its "
-                    f"manifest says {spec.dtype}; make the artifact again"
+                    f"{self.artifact.path.name} has a {np.dtype(detail['dtype']).name} tensor '{spec.name}', but its "
+                    f"manifest says {spec.dtype}; recreate the artifact"
                 )
 
     def engaged(self) -> tuple[str, ...]:
-        """`XNNPACK` where that delegate took over at least one node of the graph, and `built-in kernels`."""
-        # Nodes that a delegate took stay in the list, followed by one called DELEGATE; there is no public way.
+        """`XNNPACK` if that delegate took over at least one node of the graph, and `built-in kernels`."""
+        # Delegated nodes stay in the list, followed by one named DELEGATE; there is no public API.
         nodes = [node["op_name"] for node in self._interpreter._get_ops_details()]  # noqa: SLF001
         return ("XNNPACK", "built-in kernels") if "DELEGATE" in nodes else ("built-in kernels",)
 

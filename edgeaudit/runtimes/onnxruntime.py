@@ -1,4 +1,4 @@
-"""ONNX files in ONNX Runtime: one thread on the CPU, or other execution providers where it has them."""
+"""ONNX files in ONNX Runtime: one thread on the CPU, or other execution providers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["OnnxRuntime"]
 
 
 class OnnxRuntime(Runtime):
-    """ONNX Runtime with its default graph optimisations, as a deployed application gets them.
+    """ONNX Runtime with its default graph optimisations, as in a deployed application.
 
     session: ONNX Runtime's own session configuration entries. x86 CPUs without VNNI add int8 products in 16 bits and
     saturate, which ARM boards and newer x86 CPUs do not: on such a CPU ONNX Runtime 1.32 cut the logits of a static
@@ -36,10 +36,10 @@ class OnnxRuntime(Runtime):
     the QDQ graph computed in floats, at the same speed), so that this machine can stand for a device. CPUs with VNNI
     and ARM ignore it.
 
-    providers: execution providers by name, or {name: {option: value}}, the first first; the CPU's alone unless told
-    otherwise (docs/devices.md). One that cannot be had or takes no node of the graph is refused, where ONNX Runtime
-    would compute on the CPU without an error. TensorRT's engines are written to disk (`trt_engine_cache_path`, or a
-    folder that ends with the session), and their hashes are among the facts of an artifact.
+    providers: execution providers by name, or {name: {option: value}}, in order of preference; by default only the
+    CPU's (docs/devices.md). One that is unavailable or takes no node of the graph is an error here, while ONNX Runtime
+    would silently compute on the CPU. TensorRT's engines are written to disk (`trt_engine_cache_path`, or a temporary
+    folder), and their hashes are among the facts of an artifact.
     """
 
     spec = RuntimeSpec(
@@ -47,7 +47,7 @@ class OnnxRuntime(Runtime):
         extra="onnx",
         packages=("onnxruntime",),
         serves="onnx",
-        summary="ONNX Runtime, one thread, CPU execution provider unless told otherwise",
+        summary="ONNX Runtime, one thread, CPU execution provider by default",
         defaults={"batch": 64, "session": {"session.x64quantprecision": "1"}, "providers": [CPU]},
         deployed={"session": {}},
         code=("edgeaudit.runtimes.execution_providers",),
@@ -75,7 +75,7 @@ class OnnxRuntime(Runtime):
                 self._open_elsewhere(choice, options)
 
     def _open_elsewhere(self, choice: dict[str, dict[str, str]], options: Any) -> None:
-        """Open it with other providers than the CPU's, and see that they compute."""
+        """Open it with other providers than the CPU's, and check that they are used."""
         import onnxruntime
 
         spare = Path(tempfile.mkdtemp(prefix="edgeaudit-providers-"))
@@ -83,8 +83,8 @@ class OnnxRuntime(Runtime):
         engines = None
         if TENSORRT in choice:
             choice, engines = with_engine_cache(choice, self.artifact.manifest.sha256, self.batch, spare)
-        tells = hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info")  # from 1.24 on
-        if tells:
+        reports_nodes = hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info")  # from 1.24 on
+        if reports_nodes:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         else:
             options.enable_profiling, options.profile_file_prefix = True, str(spare / "profile")
@@ -92,10 +92,10 @@ class OnnxRuntime(Runtime):
             str(self.artifact.path), options, providers=list(choice.items()), enable_fallback=0
         )
         started = self._session.get_providers()
-        # Where the batch is open in the file, TensorRT builds its engine at the first call; and a profile is of calls.
+        # If the batch is dynamic, TensorRT builds its engine at the first call; and a profile needs a call.
         spec = self.artifact.manifest.input
         self._answer(np.zeros((self.batch, *spec.shape[1:]), spec.dtype))
-        nodes = self._nodes() if tells else profiled_nodes(Path(self._session.end_profiling()))
+        nodes = self._nodes() if reports_nodes else profiled_nodes(Path(self._session.end_profiling()))
         require_used(choice, started, nodes)
         self._engaged = tuple(name for name in started if nodes.get(name))
         if engines is not None:
@@ -103,10 +103,10 @@ class OnnxRuntime(Runtime):
 
     def _nodes(self) -> dict[str, int]:
         """How many nodes of the graph each provider has."""
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for part in self._session.get_provider_graph_assignment_info():
-            found[part.ep_name] = found.get(part.ep_name, 0) + len(part.get_nodes())
-        return found
+            counts[part.ep_name] = counts.get(part.ep_name, 0) + len(part.get_nodes())
+        return counts
 
     def engaged(self) -> tuple[str, ...]:
         """The execution providers that have nodes of the graph, in the session's order."""

@@ -15,19 +15,21 @@ from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 __all__ = ["OpenVino"]
 
 _PRECISIONS = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
-"""What the option can be -> the CPU plugin's word for it among its OPTIMIZATION_CAPABILITIES."""
-_OWN = "default"
+"""Value of the option -> the CPU plugin's name for it in OPTIMIZATION_CAPABILITIES."""
+_DEFAULT = "default"
 
 
 class OpenVino(Runtime):
     """OpenVINO's CPU plugin, one thread and one stream.
 
     batch: the model is reshaped to it, so nothing is dynamic.
-    precision: what it computes in where it is not int8. OpenVINO's own default is bf16 on x86 CPUs that have it and f16
-        on ARM, other answers on other CPUs, so it is always stated, as `default` where that is what is wanted. Where
-        the CPU lacks the stated one the plugin computes in another without a word, f32 for bf16 and the one of f32
-        and bf16 that it prefers for f16 (openvino 2026.4); that is an error here.
-    integer_kernels: whether int8 models run in integers. `auto` says no on x86 CPUs without VNNI, where the plugin's
+    precision: of computation outside of int8. OpenVINO's own default is bf16 on x86 CPUs that have it and f16 on ARM,
+    so
+        outputs would depend on the CPU; therefore it is always set (`default` selects OpenVINO's). If the CPU lacks
+        it, the plugin silently uses another: f32 for bf16, and its preferred one of f32 and bf16 for f16 (openvino
+        2026.4); that is an error here.
+    integer_kernels: whether int8 models run in integers. `auto` disables them on x86 CPUs without VNNI, where the
+    plugin's
         integer kernels add products in 16 bits and saturate: 131,068 for 259,080 with unsigned activations, 1,020 for
         129,032 with signed ones (openvino 2026.4, AVX2). Without them the quantised graph is computed in floats,
         rounding where it rounds on a device; that takes two settings, since on CPUs with VNNI the plugin also rounds
@@ -39,16 +41,17 @@ class OpenVino(Runtime):
         extra="openvino",
         packages=("openvino",),
         serves="openvino",
-        summary="OpenVINO CPU plugin, one thread, float32 unless told otherwise",
+        summary="OpenVINO CPU plugin, one thread, float32 by default",
         defaults={"batch": 64, "precision": "f32", "integer_kernels": "auto"},
         deployed={"precision": "default", "integer_kernels": True},
     )
 
     def _open(self) -> None:
         precision, integers = self.options["precision"], self.options["integer_kernels"]
-        if precision not in (*_PRECISIONS, _OWN):
+        if precision not in (*_PRECISIONS, _DEFAULT):
             raise ArtifactError(
-                f"the option 'precision' of 'openvino' is {precision!r}; it can be: {', '.join((*_PRECISIONS, _OWN))}"
+                f"the option 'precision' of 'openvino' is {precision!r}; it can be: "
+                f"{', '.join((*_PRECISIONS, _DEFAULT))}"
             )
         if integers not in ("auto", True, False):
             raise ArtifactError(
@@ -72,19 +75,19 @@ class OpenVino(Runtime):
                     f"OpenVINO cannot compute in {precision} while ONEDNN_MAX_CPU_ISA forbids instructions that "
                     f"{cpu_name()} has; unset it, or set the option 'precision' to f32"
                 ) from exc
-        given = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-        if precision not in (given, _OWN):
+        actual = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        if precision not in (actual, _DEFAULT):
             capable = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
             others = ", ".join(name for name, word in _PRECISIONS.items() if word in capable and name != precision)
             raise ArtifactError(
-                f"{cpu_name()} cannot compute in {precision}, and OpenVINO would take {given} without an error; set "
-                f"the option 'precision' to what this CPU has ({others}), or audit on a device that has {precision}"
+                f"{cpu_name()} cannot compute in {precision}, and OpenVINO would silently use {actual}; set "
+                f"the option 'precision' to one that this CPU has ({others}), or audit on a device that has {precision}"
             )
-        self._engaged = (*compiled.get_property("EXECUTION_DEVICES"), given)
+        self._engaged = (*compiled.get_property("EXECUTION_DEVICES"), actual)
         self._request = compiled.create_infer_request()
 
     def engaged(self) -> tuple[str, ...]:
-        """The devices that execute the model, and the precision of what is not int8."""
+        """The devices that execute the model, and the precision outside of int8."""
         return self._engaged
 
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -96,11 +99,11 @@ def _settings(precision: str, *, integers: bool) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "INFERENCE_NUM_THREADS": 1,
         "NUM_STREAMS": 1,
-        "ENABLE_CPU_PINNING": False,  # every worker would be pinned to the same core
+        "ENABLE_CPU_PINNING": False,  # otherwise every worker is pinned to the same core
     }
-    if precision != _OWN:
+    if precision != _DEFAULT:
         settings["INFERENCE_PRECISION_HINT"] = precision
     if not integers:
-        settings["LP_TRANSFORMS_MODE"] = False  # the CPU plugin's own property, in no list of them
+        settings["LP_TRANSFORMS_MODE"] = False  # a property of the CPU plugin that it does not list
         settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
     return settings

@@ -38,12 +38,12 @@ def runtime_specs() -> tuple[RuntimeSpec, ...]:
 
 
 def find_runtime(name: str) -> type[Runtime]:
-    """The runtime called `name`; `ArtifactError` as `Registry.find` says."""
+    """The runtime called `name`; raises `ArtifactError` as described in `Registry.find`."""
     return RUNTIMES.find(name)
 
 
 def default_runtime(kind: Kind) -> type[Runtime]:
-    """The runtime that serves files of a kind where none is named: of those that do, the first in the registry."""
+    """The default runtime of a file type: the first one in the registry that serves it."""
     for runtime in RUNTIMES.classes():
         if runtime.spec.serves == kind:
             return runtime

@@ -1,7 +1,7 @@
 """TFLite files in TensorFlow's own interpreter, `tf.lite`: the runtime of applications that still install TensorFlow.
 
-It is deprecated: TensorFlow 2.21 warns at every use that it goes away and points to LiteRT, whose code it is. The
-kernels are those of another release, though, and may answer otherwise, so it is a runtime of its own.
+It is deprecated: TensorFlow 2.21 warns at every use that it will be removed and refers to LiteRT, which has the same
+code. But its kernels are of another release and may give other outputs, so it is a separate runtime.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class TfLite(LiteRT):
         extra="tensorflow",
         packages=("tensorflow-cpu",),
         serves="tflite",
-        summary="TensorFlow's TFLite interpreter (tf.lite, deprecated), one thread, XNNPACK unless told otherwise",
+        summary="TensorFlow's TFLite interpreter (tf.lite, deprecated), one thread, XNNPACK by default",
         defaults={"batch": 64, "xnnpack": True},
         isolation="tensorflow",
     )

@@ -1,4 +1,4 @@
-"""The reference: the trained torch module itself, in float32. It needs torch itself."""
+"""The reference: the trained torch module itself, in float32. Needs torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TorchReference(Runtime):
         extra="torch",
         packages=("torch",),
         serves="torch",
-        summary="the trained torch module, the reference that every format is compared with",
+        summary="the trained torch module, the reference for all formats",
         defaults={"batch": 64},
     )
 
@@ -33,7 +33,7 @@ class TorchReference(Runtime):
         import torch
 
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # sums in another order give other last bits
+        torch.set_num_threads(1)  # another order of summation changes the last bits
         try:
             with torch.inference_mode():
                 answer: npt.NDArray[Any] = np.asarray(self._module(torch.from_numpy(block)).numpy())

@@ -235,7 +235,7 @@ def test_a_file_that_was_changed_is_not_served(pyz: Path, tmp_path: Path) -> Non
     served.path.write_bytes(served.path.read_bytes() + b"\0")
     done = started(pyz, "--runtime", "onnxruntime", str(tmp_path))
     assert done.returncode == 2
-    assert "is not the file that its manifest describes" in json.loads(done.stdout)["error"]
+    assert "does not match its manifest" in json.loads(done.stdout)["error"]
 
 
 def test_invalid_manifest(pyz: Path, tmp_path: Path) -> None:
@@ -314,5 +314,5 @@ def test_a_file_that_is_not_a_model_is_reported(pyz: Path, tmp_path: Path) -> No
     Artifact(tmp_path, lying)
     folder = served.folder
     (folder / "manifest.json").write_text(lying.to_json())
-    with pytest.raises(ArtifactError, match=r"'litert' serves tflite files, and model\.tflite is onnx"):
+    with pytest.raises(ArtifactError, match=r"'litert' serves tflite files, but model\.tflite is onnx"):
         AgentProcess([sys.executable, "-I", str(pyz)], "litert", {"model": folder}, {})

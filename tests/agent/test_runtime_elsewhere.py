@@ -120,7 +120,7 @@ class TestServed:
     def test_an_invalid_file(self, tmp_path: Path) -> None:
         served = tflite_artifact(tmp_path)
         served.path.write_bytes(b"not a model")
-        with pytest.raises(ArtifactError, match="is not the file that its manifest describes"):
+        with pytest.raises(ArtifactError, match="does not match its manifest"):
             opened(served)
         damaged = Artifact(served.folder, replace(served.manifest, sha256=file_sha256(served.path)))
         with pytest.raises(ArtifactError, match=f"tflite-runtime cannot load {served.path}: "):
@@ -202,7 +202,7 @@ class TestServed:
         answers = np.load(out)
         bias = subject.module(subject.state)[-1].bias.detach().numpy()  # type: ignore[index]
         np.testing.assert_allclose(answers, np.broadcast_to(bias, answers.shape), atol=1e-5)
-        with pytest.raises(AgreementError, match="does not answer like the trained model"):
+        with pytest.raises(AgreementError, match="does not agree with the trained model"):
             require_agreement(subject.logits, answers, what="dynamic", tolerance=0.2)
 
     @pytest.mark.parametrize(

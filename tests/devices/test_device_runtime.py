@@ -65,7 +65,7 @@ def test_calls_are_timed_by_the_agent(tmp_path: Path, monkeypatch: pytest.Monkey
         assert 0 < cpu_share < 1.5
         with pytest.raises(DeviceError, match="is timed with 2 records, not 3"):
             there.remote_times(RECORDS[:3], 30, 5.0)
-        with pytest.raises(DeviceError, match="'repetitions' is a whole number from 1 to 10000"):
+        with pytest.raises(DeviceError, match="'repetitions' must be an integer from 1 to 10000"):
             there.remote_times(RECORDS[:2], 0, 5.0)
         with pytest.raises(DeviceError, match="'seconds' is a number up to 60"):
             there.remote_times(RECORDS[:2], 30, 1e9)

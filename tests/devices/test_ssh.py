@@ -196,7 +196,7 @@ class TestServing:
     def test_errors_name_the_local_artifact(self, host: FarHost, served: Artifact) -> None:
         damaged = Artifact(served.folder, served.manifest)
         served.path.write_bytes(b"no model")
-        with pytest.raises(ArtifactError, match="is not the file that its manifest describes"):
+        with pytest.raises(ArtifactError, match="does not match its manifest"):
             serve(host, damaged)
         lying = seal(served.path, "onnx", served.manifest.input, served.manifest.output)
         with pytest.raises(ArtifactError, match=f"cannot load {served.path}"):

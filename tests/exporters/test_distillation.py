@@ -64,7 +64,7 @@ def test_nothing_to_halve() -> None:
 
 
 @pytest.mark.toolchain
-def test_the_file_is_a_smaller_model_that_knows_the_training_records() -> None:
+def test_the_file_is_a_smaller_model_that_fits_the_training_records() -> None:
     """toys.mlp has 64 x 128 + 128 + 128 x 10 + 10 = 9,610 parameters, its student 64 x 64 + 64 + 64 x 10 + 10."""
     subject = toy("mlp")
     path, product = apply(subject, PassUse("distil"), subject.state)
@@ -107,7 +107,7 @@ def job(folder: Path, teacher: Recipe, **changes: Any) -> ExportJob:
 
 
 @pytest.mark.toolchain
-def test_a_training_function_of_the_users_own_is_not_asked(tmp_path: Path) -> None:
+def test_a_users_training_function_is_not_called(tmp_path: Path) -> None:
     """`mine:train` does not exist; the built-in loop distils with the recipe's settings."""
     product = find_pass("distil").apply(job(tmp_path, replace(TEACHER, training=Training(epochs=2, batch=20))))
     assert product.recipe is not None
@@ -139,6 +139,6 @@ def test_the_teacher_matters_and_stays_as_it_is(tmp_path: Path) -> None:
         ({"params": {"student_options": {"hiden": 1}}}, RecipeError, "cannot be built"),
     ],
 )
-def test_what_cannot_be_distilled(tmp_path: Path, changes: Any, error: type[Exception], message: str) -> None:
+def test_errors_of_distillation(tmp_path: Path, changes: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         find_pass("distil").apply(job(tmp_path, TEACHER, **changes))

@@ -76,7 +76,7 @@ def test_passes_fit_together_and_end_in_what_the_runtime_serves(fmt: Format) -> 
 
 @pytest.mark.toolchain
 @every_pair
-def test_the_file_is_what_it_says_and_answers_like_torch(fmt: Format, name: str) -> None:
+def test_the_file_matches_its_manifest_and_agrees_with_torch(fmt: Format, name: str) -> None:
     """One test for each file, since files take long to make and the rest does not."""
     subject = toy(name)
     one = made(subject, fmt)
@@ -210,7 +210,7 @@ def test_xnnpack_is_another_runtime() -> None:
 
 @pytest.mark.toolchain
 @pytest.mark.parametrize(("name", "floats"), [("residual-32x32x3", False), ("separable-32x32x3", True)])
-def test_xnnpack_takes_nothing_of_int16_but_what_stayed_float(name: str, floats: bool) -> None:
+def test_xnnpack_takes_only_the_float_operators_of_int16_files(name: str, floats: bool) -> None:
     """Hard-swish, which the separable network has, stays float32."""
     subject = toy(name)
     served = artifact(subject, FORMATS["litert-int16x8"].passes)

@@ -96,15 +96,15 @@ def test_adam_leaves_them_where_they_are(tmp_path: Path) -> None:
     assert not torch.equal(before["0.weight"], after["0.weight"])
 
 
-def test_a_loop_that_brings_pruned_weights_back_is_found(tmp_path: Path) -> None:
+def test_a_loop_that_restores_pruned_weights_is_detected(tmp_path: Path) -> None:
     subject = toy("mlp")
-    with pytest.raises(ToolchainError, match=r"fine-tuning brought \d+ pruned weights back"):
+    with pytest.raises(ToolchainError, match=r"fine-tuning changed \d+ pruned weights"):
         find_pass("finetune").apply(replace(job(subject, pruned(subject), tmp_path), finetune=noisy))
 
 
-def test_what_cannot_be_meant(tmp_path: Path) -> None:
+def test_invalid_parameters(tmp_path: Path) -> None:
     subject = toy("mlp")
-    with pytest.raises(ToolchainError, match="'epochs' is 0; it is a whole number from 1"):
+    with pytest.raises(ToolchainError, match="'epochs' is 0; it must be an integer from 1"):
         find_pass("finetune").apply(job(subject, subject.state, tmp_path, 0))
     with pytest.raises(ToolchainError, match="this recipe cannot fine-tune"):
         find_pass("finetune").apply(replace(job(subject, subject.state, tmp_path), finetune=None))

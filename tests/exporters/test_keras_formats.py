@@ -101,7 +101,7 @@ def test_artifact_answers_like_keras(bench: Bench, fmt: Format, name: str) -> No
 
 @pytest.mark.toolchain
 @every_format
-def test_the_contract_is_the_files_own(bench: Bench, fmt: Format) -> None:
+def test_the_contract_comes_from_the_file(bench: Bench, fmt: Format) -> None:
     manifest = Artifact.load(bench.made("resnet8", fmt.passes[0].params)).manifest
     assert (manifest.input.layout, manifest.input.shape, manifest.output.shape) == ("NHWC", (-1, 8, 8, 1), (-1, 10))
     params = find_pass("tflite.convert").parameters(fmt.passes[0].params)
@@ -143,7 +143,7 @@ def test_softmax_inside(bench: Bench, precision: str) -> None:
 
 
 @pytest.mark.toolchain
-def test_interfaces_are_ways_into_the_same_file(bench: Bench) -> None:
+def test_interfaces_give_equal_outputs(bench: Bench) -> None:
     """uint8 is int8 plus 128, and a float interface adds its conversions: answers are equal but for the last bits."""
     files = {i: bench.made("resnet8", {"precision": "int8", "interface": i}) for i in ("integer", "uint8", "float")}
     dtypes = {name: Artifact.load(folder).manifest.input.dtype for name, folder in files.items()}
@@ -185,7 +185,7 @@ def test_smaller_weights_make_smaller_files_and_the_same_bytes_twice(bench: Benc
 
 
 @pytest.mark.toolchain
-def test_an_interface_that_no_such_file_has_is_named(bench: Bench, tmp_path: Path) -> None:
+def test_an_unsupported_interface_is_named(bench: Bench, tmp_path: Path) -> None:
     params = {"precision": "int16x8", "interface": "uint8"}
     with pytest.raises(ToolchainError, match="an int16x8 file has an int16 or a float interface"):
         in_tensorflow(converted, TOYS["resnet8"], bench.source("resnet8"), tmp_path, params)
@@ -197,5 +197,5 @@ def test_beside_torch_tensorflow_is_refused_and_not_loaded(bench: Bench, tmp_pat
 
     step, source = find_pass("tflite.convert"), bench.source("mlp")
     job = ExportJob(source / "model.keras", tmp_path, step.parameters({}), (64,), 10, 0, recipe=TOYS["mlp"].recipe)
-    with pytest.raises(ToolchainError, match="tensorflow and torch cannot be in one process"):
+    with pytest.raises(ToolchainError, match="tensorflow and torch cannot share a process"):
         step.apply(job)

@@ -85,14 +85,14 @@ def corrupted(subject: Toy, folder: Path, at: int) -> Artifact:
 def test_one_corrupted_tensor(tmp_path: Path, at: int, tolerance: float) -> None:
     subject = toy("mlp")
     wrong = answers("onnxruntime", corrupted(subject, tmp_path, at), subject)
-    with pytest.raises(AgreementError, match=r"onnx-fp32 does not answer like .* Make the artifact again"):
+    with pytest.raises(AgreementError, match=r"onnx-fp32 does not agree with .* Recreate the artifact"):
         require_agreement(subject.logits, wrong, what="onnx-fp32", tolerance=tolerance)
 
 
 def test_another_models_weights() -> None:
     first, other = toy("cnn-8x8x1"), toy("mlp")
     wrong = answers("onnxruntime", artifact(other, FLOAT.passes), other)[::-1]
-    with pytest.raises(AgreementError, match="does not answer like"):
+    with pytest.raises(AgreementError, match="does not agree with"):
         require_agreement(first.logits, wrong, what="onnx-fp32", tolerance=INT8.tolerance)
 
 
@@ -105,7 +105,7 @@ def test_a_float_file_that_is_secretly_int8() -> None:
         require_agreement(subject.logits, rounded, what="onnx-fp32", tolerance=FLOAT.tolerance)
 
 
-def test_a_file_changed_on_disk_is_found_by_its_digest(tmp_path: Path) -> None:
+def test_a_file_changed_on_disk_is_detected_by_its_digest(tmp_path: Path) -> None:
     subject = toy("mlp")
     path, product = pushed(subject, FLOAT.passes)
     content = bytearray(path.read_bytes())
@@ -115,14 +115,14 @@ def test_a_file_changed_on_disk_is_found_by_its_digest(tmp_path: Path) -> None:
     Artifact.load(tmp_path).verify()
     content[len(content) // 2] ^= 1
     (tmp_path / path.name).write_bytes(content)
-    with pytest.raises(ArtifactError, match="is not the file that its manifest describes"):
+    with pytest.raises(ArtifactError, match="does not match its manifest"):
         Artifact.load(tmp_path).verify()
     (tmp_path / path.name).unlink()
     with pytest.raises(ArtifactError, match="is missing"):
         Artifact.load(tmp_path).verify()
 
 
-def test_a_changed_companion_is_found_by_its_digest(tmp_path: Path) -> None:
+def test_a_changed_companion_is_detected_by_its_digest(tmp_path: Path) -> None:
     """The weights of an OpenVINO IR are in a file of their own."""
     subject = toy("mlp")
     path, product = pushed(subject, FORMATS["openvino-fp32"].passes)
@@ -137,7 +137,7 @@ def test_a_changed_companion_is_found_by_its_digest(tmp_path: Path) -> None:
     content = bytearray(weights.read_bytes())
     content[0] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(ArtifactError, match=r"model\.bin is not the file that its manifest describes"):
+    with pytest.raises(ArtifactError, match=r"model\.bin does not match its manifest"):
         loaded.verify()
     weights.unlink()
     with pytest.raises(ArtifactError, match=r"model\.bin is missing"):

@@ -26,7 +26,7 @@ def pruned(subject: Toy, **params: float) -> tuple[dict[str, torch.Tensor], dict
 
 @pytest.mark.parametrize("name", ["mlp", "separable-32x32x3"])
 @pytest.mark.parametrize("ratio", [0.5, 0.9])
-def test_the_sparsity_asked_for_is_there_after_fine_tuning(name: str, ratio: float) -> None:
+def test_the_requested_sparsity_holds_after_fine_tuning(name: str, ratio: float) -> None:
     subject = toy(name)
     before = load_file(subject.state)
     state, notes = pruned(subject, ratio=ratio, epochs=2)
@@ -51,7 +51,7 @@ def test_the_smallest_weights_go_each_layer_measured_by_its_norm() -> None:
         assert torch.equal(after[name][kept], tensor[kept])
 
 
-def test_fine_tuning_changes_what_is_left_and_only_that() -> None:
+def test_fine_tuning_changes_only_the_remaining_weights() -> None:
     subject = toy("cnn-8x8x1")
     zeros, tuned = pruned(subject, ratio=0.7, epochs=0)[0], pruned(subject, ratio=0.7, epochs=2)[0]
     weight = "body.2.0.weight"
@@ -83,7 +83,7 @@ def test_without_a_training_loop(tmp_path: Path) -> None:
         find_pass("nncf.prune").apply(replace(job(toy("mlp"), tmp_path), finetune=None))
 
 
-def test_a_loop_that_brings_pruned_weights_back_is_found(tmp_path: Path) -> None:
+def test_a_loop_that_restores_pruned_weights_is_detected(tmp_path: Path) -> None:
     """A loop that swaps the masks away leaves dense weights."""
 
     def unmask(module: nn.Module, epochs: int) -> None:

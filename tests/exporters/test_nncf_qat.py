@@ -36,7 +36,7 @@ def loss(subject: Toy, state: Path) -> float:
     return float(nn.functional.cross_entropy(answers, torch.from_numpy(y)))
 
 
-def test_every_layer_and_every_input_of_one_is_rounded() -> None:
+def test_every_layer_and_its_inputs_are_rounded() -> None:
     """The CNN has two convolutions and a linear layer; records, two ReLUs and the mean go into them."""
     subject = toy("cnn-8x8x1")
     path, product = pushed(subject, [QAT])
@@ -83,7 +83,7 @@ SERVED = {
 
 @pytest.mark.parametrize("served", SERVED)
 @pytest.mark.parametrize("name", ["separable-32x32x3", "residual-32x32x3"])
-def test_the_file_answers_like_the_model_that_rounds(served: str, name: str) -> None:
+def test_the_file_agrees_with_the_model_that_rounds(served: str, name: str) -> None:
     export, runtime, options, limit = SERVED[served]
     subject = toy(name)
     answers = find_runtime(runtime)(artifact(subject, [QAT, PassUse(export)]), options).query(subject.queries)
@@ -188,7 +188,7 @@ def counting(shape: tuple[int, ...], n_classes: int) -> nn.Module:
     return Module()
 
 
-def test_a_forward_that_cannot_be_read(tmp_path: Path) -> None:
+def test_an_unreadable_forward(tmp_path: Path) -> None:
     with pytest.raises(ToolchainError, match=r"torch.fx cannot read the forward of Module to fold its BatchNorm"):
         find_pass("nncf.qat").apply(job(Recipe(f"{__name__}:counting", (5,), 3), tmp_path))
 

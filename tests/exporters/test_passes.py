@@ -33,7 +33,7 @@ def test_all_passes_are_registered() -> None:
 
 
 @pytest.mark.parametrize("spec", pass_specs(), ids=lambda spec: spec.name)
-def test_a_spec_says_everything(spec: PassSpec) -> None:
+def test_specs_are_complete(spec: PassSpec) -> None:
     assert spec.summary
     assert 0 < spec.typical_seconds < 10
     assert list(spec.versions()) == list(spec.packages)
@@ -54,19 +54,19 @@ def test_listing_imports_no_toolchain() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_an_unknown_pass_names_the_known_ones() -> None:
+def test_an_unknown_pass_lists_known_ones() -> None:
     with pytest.raises(ToolchainError, match=r"no pass 'onnx\.int4'\..* There are: onnx\.export, .*tflite\.convert"):
         find_pass("onnx.int4")
 
 
-def test_an_unknown_parameter_names_the_known_ones() -> None:
+def test_an_unknown_parameter_lists_known_ones() -> None:
     with pytest.raises(ToolchainError, match=r"'nncf\.prune' has no parameter 'share'; it has: epochs, ratio"):
         find_pass("nncf.prune").parameters({"share": 0.5})
     with pytest.raises(ToolchainError, match=r"no parameter 'epoch'; .* Did you mean 'epochs'\?"):
         find_pass("nncf.prune").parameters({"epoch": 3})
 
 
-def test_a_whole_number_is_the_float_that_the_default_is() -> None:
+def test_integers_are_accepted_for_float_parameters() -> None:
     params = find_pass("nncf.prune").parameters({"ratio": 1, "epochs": 2})
     assert [(name, value, type(value)) for name, value in params.items()] == [("ratio", 1.0, float), ("epochs", 2, int)]
 
@@ -130,7 +130,7 @@ def test_a_pass_that_writes_nothing(tmp_path: Path) -> None:
         Copy().apply(empty)
 
 
-def test_a_missing_toolchain_says_how_to_install_it(tmp_path: Path) -> None:
+def test_a_missing_toolchain_names_the_pip_command(tmp_path: Path) -> None:
     class Absent(Copy):
         spec = replace(Copy.spec, packages=("no-such-package",))
 
@@ -153,7 +153,7 @@ def test_a_missing_toolchain_says_how_to_install_it(tmp_path: Path) -> None:
     ],
     ids=["none", "empty", "other-shape"],
 )
-def test_calibration_records_that_do_not_fit(tmp_path: Path, use: PassUse, records: Any, message: str) -> None:
+def test_calibration_records_of_another_shape(tmp_path: Path, use: PassUse, records: Any, message: str) -> None:
     subject, consumes = toy("mlp"), find_pass(use.name).spec.consumes
     exports = {"onnx": ["onnx.export"], "tflite": ["litert.export"], "openvino": ["openvino.export"], "torch": []}
     source, _ = pushed(subject, [PassUse(export) for export in exports[consumes]])
@@ -180,7 +180,7 @@ def test_calibration_records_that_do_not_fit(tmp_path: Path, use: PassUse, recor
     ],
     ids=str,
 )
-def test_parameters_that_cannot_be_meant(use: PassUse, message: str) -> None:
+def test_invalid_parameters(use: PassUse, message: str) -> None:
     with pytest.raises(ToolchainError, match=message):
         find_pass(use.name).parameters(use.params)
 
@@ -194,10 +194,10 @@ def test_parameters_that_cannot_be_meant(use: PassUse, message: str) -> None:
             "dynamic per-tensor ones answer garbage that differs",
         ),
         (PassUse("litert.pt2e-int8", {"per_channel": False}), "Leave 'activations' static and 'per_channel' true"),
-        (PassUse("torch-pruning.structured", {"ratio": 1}), r"'ratio' is 1\.0; it lies between 0 and 1"),
-        (PassUse("torch-pruning.structured", {"round_to": 0}), "'round_to' is 0; it is 1 or more"),
-        (PassUse("distil", {"temperature": 0}), r"'temperature' is 0\.0; it is above 0"),
-        (PassUse("distil", {"alpha": 1.5}), r"'alpha' is 1\.5; it lies from 0 to 1"),
+        (PassUse("torch-pruning.structured", {"ratio": 1}), r"'ratio' is 1\.0; it must be between 0 and 1"),
+        (PassUse("torch-pruning.structured", {"round_to": 0}), "'round_to' is 0; it must be 1 or more"),
+        (PassUse("distil", {"temperature": 0}), r"'temperature' is 0\.0; it must be above 0"),
+        (PassUse("distil", {"alpha": 1.5}), r"'alpha' is 1\.5; it must be from 0 to 1"),
     ],
     ids=str,
 )
@@ -209,9 +209,9 @@ def test_values_that_a_pass_refuses(tmp_path: Path, use: PassUse, message: str) 
 
 @pytest.mark.toolchain
 @pytest.mark.parametrize("name", ["onnx.export", "litert.export", "openvino.export", "executorch.export"])
-def test_a_model_that_answers_something_else(tmp_path: Path, name: str) -> None:
+def test_a_model_with_other_outputs(tmp_path: Path, name: str) -> None:
     subject = toy("mlp")
-    with pytest.raises(ToolchainError, match=r"answers shape \(-1, 10\), not \[n, 7\]"):
+    with pytest.raises(ToolchainError, match=r"returns shape \(-1, 10\), not \[n, 7\]"):
         find_pass(name).apply(job(subject, PassUse(name), tmp_path, subject.state, n_classes=7))
 
 
@@ -227,7 +227,7 @@ class Branching(nn.Module):
     "name",
     ["onnx.export", "litert.export", "nncf.prune", "openvino.export", "executorch.export", "torch-pruning.structured"],
 )
-def test_what_the_toolchain_raises_is_told_with_the_name_of_the_pass(tmp_path: Path, name: str) -> None:
+def test_errors_of_a_toolchain_name_the_pass(tmp_path: Path, name: str) -> None:
     subject = toy("mlp")
     broken = job(subject, PassUse(name), tmp_path, subject.state, module=Branching, finetune=subject.finetune)
     with pytest.raises(ToolchainError, match=f"the pass '{name}' failed: "):

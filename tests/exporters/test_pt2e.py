@@ -54,5 +54,5 @@ def test_a_bias_in_another_scale_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     """litert-torch 0.10 writes such a file for a network with dropout before its last layer, if dropout stays."""
     monkeypatch.setattr(pt2e, "_drop_dropout", lambda _: None)
     subject = toy("cnn-8x8x1")
-    with pytest.raises(ToolchainError, match=r"the converter gave the bias .* the model has operators that do nothing"):
+    with pytest.raises(ToolchainError, match=r"the converter gave the bias .* the model has no-op operators"):
         apply(subject, PassUse("litert.pt2e-int8"), subject.state)

@@ -225,10 +225,10 @@ def counting(shape: tuple[int, ...], n_classes: int) -> nn.Module:
     ("name", "message"),
     [
         ("stubborn", "it fails at the pruned widths: .* must take the numbers of channels from its tensors"),
-        ("counting", "built again at the pruned widths it answers something else"),
+        ("counting", "built again at the pruned widths its outputs differ"),
     ],
 )
-def test_a_module_that_cannot_be_built_again_is_refused(tmp_path: Path, name: str, message: str) -> None:
+def test_a_module_that_cannot_be_rebuilt_is_refused(tmp_path: Path, name: str, message: str) -> None:
     recipe = Recipe(f"{__name__}:{name}", (2, 4, 4), 3)
     with pytest.raises(ToolchainError, match=f"{name} cannot be pruned by channels.*{message}"):
         pruned(recipe, tmp_path)
@@ -252,7 +252,7 @@ def test_without_a_training_loop(tmp_path: Path) -> None:
         pruned(Recipe("mlp", (5,), 3), tmp_path, epochs=1)
 
 
-def test_channels_that_went_are_those_of_smallest_magnitude() -> None:
+def test_channels_of_smallest_magnitude_are_removed() -> None:
     """mlp: unit k of the hidden layer goes with row k of the first weight and column k of the second."""
     subject = toy("mlp")
     before = load_file(subject.state)

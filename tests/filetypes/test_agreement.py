@@ -54,7 +54,7 @@ def test_clipping_is_called_clipping(low: float, high: float) -> None:
     assert found.rel_rms < 0.2  # the RMS alone would let it pass
     assert found.range_ratio == pytest.approx(7 / 10.66, abs=0.01)
     with pytest.raises(
-        AgreementError, match=r"^int8 clips the model's answers: they reach 6[56]\.\d% as far as the trained one's, "
+        AgreementError, match=r"^int8 clips the model's outputs: their range is 6[56]\.\d% of the trained model's, "
     ):
         require_agreement(LOGITS, clipped, what="int8", tolerance=0.2)
 
@@ -69,11 +69,11 @@ SWAPPED = LOGITS[:, [1, 0, *range(2, 10)]]
     ids=["noise", "other-records", "zero", "negated", "stretched", "shifted", "dead-class", "swapped-classes"],
 )
 def test_garbage_is_refused(answers: np.ndarray) -> None:
-    with pytest.raises(AgreementError, match=r"^litert-int8 .* the limit is .* Make the artifact again"):
+    with pytest.raises(AgreementError, match=r"^litert-int8 .* the limit is .* Recreate the artifact"):
         require_agreement(LOGITS, answers, what="litert-int8", tolerance=0.2)
 
 
-def test_a_dead_class_among_many_is_found_by_its_own_figure() -> None:
+def test_a_dead_class_among_many_is_detected_by_worst_class() -> None:
     many = np.random.default_rng(2).normal(0, 4, (200, 100))
     dead = many * (np.arange(100) != 42)
     assert agreement(many, dead).rel_rms < 0.2
@@ -82,11 +82,11 @@ def test_a_dead_class_among_many_is_found_by_its_own_figure() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_answers_that_are_not_finite(bad: float) -> None:
+def test_nan_and_infinity(bad: float) -> None:
     answers = LOGITS.copy()
     answers[[3, 5], 0] = bad
     with pytest.raises(
-        AgreementError, match=r"int8 does not answer .*: the answers to 2 of 200 records are not finite"
+        AgreementError, match=r"int8 does not agree .*: the outputs for 2 of 200 records contain NaN or infinity"
     ):
         require_agreement(LOGITS, answers, what="int8", tolerance=0.2)
 
@@ -102,7 +102,7 @@ def test_no_records() -> None:
         agreement(LOGITS[:0], LOGITS[:0])
 
 
-def test_a_model_that_always_answers_the_same() -> None:
+def test_a_model_with_constant_outputs() -> None:
     constant = np.ones((5, 3))
     assert agreement(constant, constant).rel_rms == 0
     with pytest.raises(AgreementError, match="relative RMS error inf"):

@@ -81,7 +81,7 @@ def test_weights_softmax_and_operators(samples: Callable[[str], Sample], name: s
 
 @pytest.mark.toolchain
 @pytest.mark.parametrize(("name", "fact"), [(spec.name, fact) for spec in filetype_specs() for fact in spec.unreadable])
-def test_facts_that_a_type_does_not_state_say_why(samples: Callable[[str], Sample], name: str, fact: Fact) -> None:
+def test_unreadable_facts_give_the_reason(samples: Callable[[str], Sample], name: str, fact: Fact) -> None:
     known, filetype = samples(name), find_filetype(name)
     with pytest.raises(ArtifactError) as raised:
         FACTS[fact](filetype, known.path)
@@ -95,7 +95,7 @@ def _cut(content: bytes) -> bytes:
 @pytest.mark.toolchain
 @every_type
 @pytest.mark.parametrize("damage", [_cut, lambda _: b"no model\n" * 100, lambda _: b"\xff" * 64, lambda _: b""])
-def test_a_damaged_file_is_one_sentence(
+def test_a_damaged_file_gives_a_one_line_error(
     samples: Callable[[str], Sample], name: str, damage: Callable[[bytes], bytes], tmp_path: Path
 ) -> None:
     known, filetype = samples(name), find_filetype(name)
@@ -130,5 +130,5 @@ def test_a_missing_companion_is_named(samples: Callable[[str], Sample], name: st
     shutil.copyfile(known.path, tmp_path / known.path.name)
     (companion,) = known.companions
     for read in (FileType.companions, *FACTS.values()):
-        with pytest.raises(ArtifactError, match=rf"keeps weights in {companion}, which is missing; put {companion} b"):
+        with pytest.raises(ArtifactError, match=rf"keeps weights in {companion}, which is missing; put {companion} n"):
             read(filetype, tmp_path / known.path.name)

@@ -99,11 +99,11 @@ def test_external_data_outside_of_the_folder_is_refused(tmp_path: Path, location
     path.write_bytes(model.SerializeToString())
     (tmp_path / "elsewhere.bin").write_bytes(WEIGHTS.tobytes())
     for read in (ONNX.companions, ONNX.weights):
-        with pytest.raises(ArtifactError, match="outside of its folder; save it again with its weights beside it"):
+        with pytest.raises(ArtifactError, match="outside of its folder; save it again with its weights in its folder"):
             read(path)
 
 
-def test_external_data_that_was_cut_short_is_one_sentence(tmp_path: Path) -> None:
+def test_truncated_external_data_give_a_one_line_error(tmp_path: Path) -> None:
     path = outside(tmp_path, "model.onnx.data")
     (tmp_path / "model.onnx.data").write_bytes(b"\0" * 7)
     with pytest.raises(ArtifactError, match=r"^cannot read .*model\.onnx as ONNX: .*$"):
@@ -111,7 +111,7 @@ def test_external_data_that_was_cut_short_is_one_sentence(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("shape", [None, ["n", "classes"], ["n", None], ["n", 4]])
-def test_sizes_that_a_file_leaves_open_follow_from_its_graph(tmp_path: Path, shape: list[int | str] | None) -> None:
+def test_dynamic_sizes_are_inferred_from_the_graph(tmp_path: Path, shape: list[int | str] | None) -> None:
     contract = ONNX.contract(saved(tmp_path / "m.onnx", product(shape=shape)))
     assert [tensor.shape for tensor in contract.outputs] == [(-1, 4)]
 
@@ -121,7 +121,7 @@ def test_weights_among_the_inputs_are_not_inputs(tmp_path: Path) -> None:
     assert [tensor.name for tensor in contract.inputs] == ["input"]
 
 
-def test_an_output_that_is_no_tensor_keeps_its_place(tmp_path: Path) -> None:
+def test_an_output_that_is_not_a_tensor_keeps_its_position(tmp_path: Path) -> None:
     graph = product(shape=["n", 4])
     graph.node.append(helper.make_node("SequenceConstruct", ["logits"], ["both"]))
     graph.output.append(helper.make_tensor_sequence_value_info("both", TensorProto.FLOAT, None))
@@ -143,7 +143,7 @@ def test_an_output_that_is_no_tensor_keeps_its_place(tmp_path: Path) -> None:
     ],
     ids="+".join,
 )
-def test_the_contract_is_what_onnx_runtime_takes(tmp_path: Path, passes: list[str]) -> None:
+def test_the_contract_agrees_with_onnx_runtime(tmp_path: Path, passes: list[str]) -> None:
     import onnxruntime
 
     artifact = converted(tmp_path, passes, sparse_module, IMAGES)

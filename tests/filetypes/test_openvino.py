@@ -25,8 +25,8 @@ def test_a_softmax_at_the_end_is_seen(tmp_path: Path, passes: list[str]) -> None
     assert not OPENVINO.ends_in_softmax(converted(tmp_path / "logits", passes, sparse_module, IMAGES).path)
 
 
-def test_weights_that_were_cut_short_are_one_sentence(tmp_path: Path) -> None:
+def test_truncated_weights_give_a_one_line_error(tmp_path: Path) -> None:
     path = converted(tmp_path, ["openvino.export"], sparse_module, IMAGES).path
     path.with_suffix(".bin").write_bytes(b"\0" * 16)
-    with pytest.raises(ArtifactError, match=r"^cannot read .*model\.xml as OpenVINO IR: it is cut short, damaged .*$"):
+    with pytest.raises(ArtifactError, match=r"^cannot read .*model\.xml as OpenVINO IR: it is truncated, damaged .*$"):
         OPENVINO.weights(path)

@@ -45,20 +45,20 @@ def test_every_kind_of_a_pass_or_runtime_is_a_file_type() -> None:
     assert kinds | {spec.serves for spec in runtime_specs()} == set(OWN)
 
 
-def test_suffixes_are_of_one_type_each() -> None:
+def test_suffixes_are_unique() -> None:
     suffixes = [suffix for spec in filetype_specs() for suffix in spec.suffixes]
     assert sorted(suffixes) == [".keras", ".onnx", ".pte", ".safetensors", ".tflite", ".xml"]
 
 
-def test_an_unknown_type_names_the_known_ones() -> None:
+def test_an_unknown_type_lists_known_types() -> None:
     with pytest.raises(ArtifactError, match=r"no file type 'onx'\. Did you mean 'onnx'\? There are: onnx, tflite"):
         find_filetype("onx")
 
 
 @pytest.mark.parametrize("name", ["model.npy", "model", "model.safetensors", "model.keras"])
-def test_a_suffix_that_states_no_contract_names_those_that_do(name: str) -> None:
+def test_an_unsupported_suffix_lists_supported_ones(name: str) -> None:
     with pytest.raises(
-        ArtifactError, match=rf"^{name} ends in none of \.onnx, \.tflite, \.xml, \.pte \(ONNX, TFLite, "
+        ArtifactError, match=rf"^{name} has none of the suffixes \.onnx, \.tflite, \.xml, \.pte \(ONNX, TFLite, "
     ):
         filetype_of(Path(name))
 
@@ -70,7 +70,7 @@ def test_a_type_of_another_package_is_found_by_name_and_suffix(tmp_path: Path) -
     assert find_filetype("spoken").contract(path).inputs[0].shape == (-1, 7)
     assert filetype_of(path).spec is Spoken.spec
     path.write_text("seven", encoding="utf-8")
-    with pytest.raises(ArtifactError, match=r"cannot read .*model\.spoken as Spoken: it is cut short, damaged or"):
+    with pytest.raises(ArtifactError, match=r"cannot read .*model\.spoken as Spoken: it is truncated, damaged or"):
         find_filetype("spoken").contract(path)
 
 
@@ -84,7 +84,7 @@ def test_the_registry_imports_no_toolchain() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_unreadable_facts_are_the_known_ones() -> None:
+def test_unreadable_facts_are_known_facts() -> None:
     for spec in filetype_specs():
         facts: Any = set(spec.unreadable)
         assert facts <= {"contract", "weights", "softmax", "operators"}

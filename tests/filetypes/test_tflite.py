@@ -75,5 +75,5 @@ def test_a_file_that_ends_before_its_last_buffer_is_named(tmp_path: Path, missin
     path = tmp_path / "cut.tflite"
     path.write_bytes(content[:-missing])
     for read in (TFLITE.weights, TFLITE.contract, TFLITE.operators):
-        with pytest.raises(ArtifactError, match=r"cannot read .*cut\.tflite as TFLite: it is cut short"):
+        with pytest.raises(ArtifactError, match=r"cannot read .*cut\.tflite as TFLite: it is truncated"):
             read(path)

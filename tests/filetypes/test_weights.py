@@ -102,7 +102,7 @@ def test_shapes_and_scales_are_no_weights(tmp_path: Path) -> None:
     assert counted(onnx_file(tmp_path, [inner], constants), "onnx") == (8, 3)
 
 
-def test_an_openvino_zero_point_is_what_the_weights_are_lessened_by(tmp_path: Path) -> None:
+def test_an_openvino_zero_point_is_subtracted_from_the_weights(tmp_path: Path) -> None:
     with quiet(NO_TELEMETRY):
         import openvino
         from openvino import opset13 as ops

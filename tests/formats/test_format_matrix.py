@@ -12,6 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from edgeaudit.filetypes.agreement import Agreement
 from edgeaudit.formats.incompatibilities import KNOWN_BAD
 from edgeaudit.formats.presets import FORMATS
 
@@ -49,8 +50,8 @@ def test_accuracy_has_the_interval_of_paired_records(matrix: ModuleType) -> None
     model[:10] = False
     form = model.copy()
     form[0], form[10:14] = True, False
-    found = {"rel_rms": 0.0123, "worst_class": 0.045, "range_ratio": 0.98765, "top1": 0.95}
-    row = matrix.Row("mine", None, form, found, bytes=2048, packed=1024)
+    measured = Agreement(records=100, max_abs=1.0, rel_rms=0.0123, worst_class=0.045, top1=0.95, range_ratio=0.98765)
+    row = matrix.Row("mine", None, form, measured, bytes=2048, packed=1024)
     assert matrix._row(row, model) == "| `mine` | -3.0 ± 4.4 | 0.012 | 0.045 | 0.988 | 95.0% | 2 | 1 |"
 
 
@@ -76,7 +77,7 @@ def test_reject_an_unknown_format(
 
 def test_without_the_data_set(matrix: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EDGEAUDIT_DATA", str(tmp_path))
-    with pytest.raises(SystemExit, match=r"cifar10_train20k.npz is missing; EDGEAUDIT_DATA names the folder"):
+    with pytest.raises(SystemExit, match=r"cifar10_train20k.npz is missing; set EDGEAUDIT_DATA to its folder"):
         matrix.main(["--architectures", "cnn"])
 
 

@@ -152,8 +152,8 @@ def test_reject_incompatible_passes(passes: list[Any], message: str) -> None:
             {"onnxruntime": {"btach": 1}},
             r"has no option 'btach'; it has: batch, providers, session\. Did you mean 'batch'\?",
         ),
-        ({"onnxruntime": {"batch": 0}}, r"'batch' of 'onnxruntime' is a whole number from 1, not 0"),
-        ({"onnxruntime": {"batch": True}}, r"is a whole number from 1, not True"),
+        ({"onnxruntime": {"batch": 0}}, r"'batch' of 'onnxruntime' must be an integer from 1, not 0"),
+        ({"onnxruntime": {"batch": True}}, r"must be an integer from 1, not True"),
     ],
 )
 def test_reject_incompatible_runtimes(runtime: Any, message: str) -> None:

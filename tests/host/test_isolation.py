@@ -51,9 +51,9 @@ def test_a_worker_refuses_the_others_packages(isolation: IsolationGroup, name: s
     assert works
 
 
-def test_a_process_that_has_torch_already_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_with_torch_refuses_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", sys)
-    with pytest.raises(ToolchainError, match="tensorflow and torch cannot be in one process"):
+    with pytest.raises(ToolchainError, match="tensorflow and torch cannot share a process"):
         require_apart("tensorflow")
     monkeypatch.delitem(sys.modules, "torch")
     monkeypatch.delitem(sys.modules, "triton", raising=False)

@@ -17,7 +17,7 @@ ON_X86 = platform.machine() == "x86_64" and CPUINFO.exists()
 
 @pytest.mark.skipif(not ON_X86 or processor.x86_emulated(), reason="needs an x86-64 CPU's own /proc/cpuinfo")
 class TestX86:
-    def test_cpuid_says_what_linux_says(self) -> None:
+    def test_cpuid_agrees_with_linux(self) -> None:
         """The kernel names flags by the same bits, on a machine of its own."""
         line = next(line for line in CPUINFO.read_text().splitlines() if line.startswith("flags"))
         named = set(line.partition(":")[2].split())
@@ -27,7 +27,7 @@ class TestX86:
         assert set(processor.x86_flags() or ()) == named & x86
         assert "sse4_2" in named
 
-    def test_the_name_is_linux_own(self) -> None:
+    def test_the_name_agrees_with_linux(self) -> None:
         line = next(line for line in CPUINFO.read_text().splitlines() if line.startswith("model name"))
         assert processor.x86_name() == line.partition(":")[2].strip()
 
@@ -35,7 +35,7 @@ class TestX86:
         assert not processor.x86_emulated()
         assert processor.arm_flags() is None
 
-    def test_an_emulated_cpu_is_asked_itself(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_emulated_cpu_is_identified(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """/proc/cpuinfo is the host's there."""
         monkeypatch.setattr(fingerprint, "x86_emulated", lambda: True)
         monkeypatch.setattr(fingerprint, "x86_flags", lambda: frozenset({"sse4_2", "unheard_of"}))

@@ -51,10 +51,10 @@ def fail() -> None:
         raise ValueError("wrong")
 
 
-def test_what_was_said_before_a_failure_is_kept() -> None:
+def test_output_before_a_failure_is_kept() -> None:
     with pytest.raises(ValueError, match="wrong") as caught:
         fail()
-    assert caught.value.__notes__ == ["it said before it failed:\nthe reason"]
+    assert caught.value.__notes__ == ["output before the failure:\nthe reason"]
 
 
 def test_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def test_all_runtimes_are_registered() -> None:
 
 
 @pytest.mark.parametrize("spec", runtime_specs(), ids=lambda spec: spec.name)
-def test_a_spec_says_everything(spec: RuntimeSpec) -> None:
+def test_specs_are_complete(spec: RuntimeSpec) -> None:
     assert spec.summary
     assert spec.defaults["batch"] == 64
     if isinstance(spec, EnvironmentSpec) and not spec.home.prepared:
@@ -55,7 +55,7 @@ def test_a_spec_says_everything(spec: RuntimeSpec) -> None:
     assert find_runtime(spec.name).spec is spec
 
 
-def test_an_unknown_runtime_names_the_known_ones() -> None:
+def test_an_unknown_runtime_lists_known_ones() -> None:
     with pytest.raises(
         ArtifactError,
         match=r"no runtime 'tvm'\. There are: onnxruntime, litert, openvino, executorch, torch, keras, tf-lite, "
@@ -100,7 +100,7 @@ def test_no_records() -> None:
     assert Doubling(Artifact(Path(), FLAT)).query(np.empty((0, 2), np.float32)).shape == (0, 2)
 
 
-def test_integer_tensors_are_scaled_on_the_way_in_and_out() -> None:
+def test_integer_tensors_are_quantised_and_dequantised() -> None:
     """scale 0.5, zero point 3: 1 -> 5, 0 -> 3, 0.3 -> 3.6 -> 4, -100 -> -197 -> clipped to -128.
 
     Out, after doubling int8 (5 -> 10 ...), scale 2, zero point 1: 10 -> 18, 6 -> 10.
@@ -131,27 +131,27 @@ def test_channels_last() -> None:
 
 def test_an_answer_of_another_shape() -> None:
     runtime = Doubling(Artifact(Path(), replace(FLAT, output=TensorSpec("out", (-1, 3), "float32"))))
-    with pytest.raises(ArtifactError, match=r"answered shape \(5, 2\), not \[records, 3\]"):
+    with pytest.raises(ArtifactError, match=r"returned shape \(5, 2\), not \[records, 3\]"):
         runtime.query(RECORDS)
 
 
 @pytest.mark.parametrize("batch", [0, -1, 1.5, "64", None])
-def test_a_batch_that_cannot_be_meant(batch: Any) -> None:
-    with pytest.raises(ArtifactError, match="'batch' of 'doubling' is a whole number from 1"):
+def test_invalid_batch_sizes(batch: Any) -> None:
+    with pytest.raises(ArtifactError, match="'batch' of 'doubling' must be an integer from 1"):
         Doubling(Artifact(Path(), FLAT), {"batch": batch})
 
 
-def test_an_unknown_option_names_the_known_ones() -> None:
+def test_an_unknown_option_lists_known_ones() -> None:
     with pytest.raises(ArtifactError, match="'litert' has no option 'threads'; it has: batch, xnnpack"):
         find_runtime("litert")(Artifact(Path(), FLAT), {"threads": 2})
 
 
 def test_a_file_of_another_kind() -> None:
-    with pytest.raises(ArtifactError, match=r"'litert' serves tflite files, and nothing\.onnx is onnx"):
+    with pytest.raises(ArtifactError, match=r"'litert' serves tflite files, but nothing\.onnx is onnx"):
         find_runtime("litert")(Artifact(Path(), FLAT))
 
 
-def test_a_missing_runtime_says_how_to_install_it() -> None:
+def test_a_missing_runtime_names_the_pip_command() -> None:
     class Absent(Doubling):
         spec = replace(Doubling.spec, packages=("no-such-package",))
 
@@ -159,7 +159,7 @@ def test_a_missing_runtime_says_how_to_install_it() -> None:
         Absent(Artifact(Path(), FLAT))
 
 
-def test_what_a_runtime_raises_is_told_with_its_name() -> None:
+def test_errors_of_a_runtime_name_it() -> None:
     class Failing(Doubling):
         def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
             raise RuntimeError(f"no room for {len(block)}")
@@ -219,7 +219,7 @@ def test_litert_full_integer(tmp_path: Path) -> None:
     runtime = find_runtime("litert")(served)
     np.testing.assert_allclose(runtime.query(RECORDS), EXPECTED, atol=0.16)
     lying = replace(served.manifest, input=replace(served.manifest.input, dtype="uint8"))
-    with pytest.raises(ArtifactError, match=r"has a int8 tensor .* where its manifest says uint8"):
+    with pytest.raises(ArtifactError, match=r"has a int8 tensor .*, but its manifest says uint8"):
         find_runtime("litert")(Artifact(served.folder, lying))
 
 
@@ -232,12 +232,12 @@ def test_executorch(tmp_path: Path) -> None:
     runtime.query(RECORDS[2:])
     np.testing.assert_allclose(first, EXPECTED[:2], rtol=1e-6)  # an answer is no window on the runtime's memory
     with pytest.raises(
-        ArtifactError, match=r"'batch' of 'executorch' is 65, and model\.pte was exported for at most 64"
+        ArtifactError, match=r"'batch' of 'executorch' is 65, but model\.pte was exported for at most 64"
     ):
         find_runtime("executorch")(served, {"batch": 65})
     lying = replace(served.manifest, input=replace(served.manifest.input, dtype="int8"))
     with pytest.raises(
-        ArtifactError, match=r"has a tensor 'input' of float32 \(2,\) where its manifest says int8 \(2,\)"
+        ArtifactError, match=r"has a tensor 'input' of float32 \(2,\), but its manifest says int8 \(2,\)"
     ):
         find_runtime("executorch")(Artifact(served.folder, lying))
 
@@ -257,13 +257,13 @@ def test_a_damaged_executorch_file(tmp_path: Path, damage: str) -> None:
         }[damage]
     )
     with pytest.raises(
-        ArtifactError, match=r"cannot load .*model\.pte: .* cut short, damaged .* make the artifact again"
+        ArtifactError, match=r"cannot load .*model\.pte: .* truncated, damaged .* recreate the artifact"
     ):
         find_runtime("executorch")(served)
 
 
 @pytest.mark.toolchain
-def test_executorch_has_one_thread_says_nothing_and_leaves_the_environment(tmp_path: Path) -> None:
+def test_executorch_has_one_thread_is_silent_and_keeps_the_environment(tmp_path: Path) -> None:
     """In a process of its own; executorch 1.5.1 starts a thread for each core unless told not to."""
     folder = str(converted(tmp_path, ["executorch.export"]).folder)
     code = """
@@ -306,7 +306,7 @@ assert portable_lib._threadpool_get_thread_count() == 1
     ("name", "kind"),
     [("onnxruntime", "onnx"), ("litert", "tflite"), ("openvino", "openvino"), ("executorch", "executorch")],
 )
-def test_a_file_that_is_none(tmp_path: Path, name: str, kind: Any) -> None:
+def test_an_invalid_file(tmp_path: Path, name: str, kind: Any) -> None:
     path = tmp_path / "model"
     path.write_bytes(b"not a model")
     served = seal(path, kind, FLAT.input, FLAT.output)
@@ -340,7 +340,7 @@ def test_openvinos_int8_products_do_not_saturate(tmp_path: Path, signed: bool) -
 
 @pytest.mark.toolchain
 @pytest.mark.parametrize("signed", STEEP)
-def test_openvinos_integer_kernels_saturate_on_this_cpu_if_the_device_says_so(tmp_path: Path, signed: bool) -> None:
+def test_openvinos_integer_kernels_saturate_as_predicted_from_the_cpu(tmp_path: Path, signed: bool) -> None:
     value, exact, cut = STEEP[signed]
     served = steep_openvino_artifact(tmp_path, signed=signed)
     answer = find_runtime("openvino")(served, {"integer_kernels": True}).query(np.full((1, 8), value, np.float32))
@@ -384,7 +384,7 @@ def test_a_precision_is_computed_in_or_refused(tmp_path: Path, precision: str) -
     ],
     ids=str,
 )
-def test_openvinos_options_that_cannot_be_meant(options: dict[str, Any], message: str) -> None:
+def test_invalid_openvino_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ArtifactError, match=message):
         find_runtime("openvino")(Artifact(Path(), replace(FLAT, kind="openvino")), options)
 
@@ -413,7 +413,7 @@ def test_torch_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.toolchain
-def test_the_device_side_never_imports_torch_and_says_nothing(tmp_path: Path) -> None:
+def test_the_device_side_never_imports_torch_and_is_silent(tmp_path: Path) -> None:
     """In a process of its own: load and query an artifact of each kind, then look at what was imported."""
     for folder in ("onnx", "tflite", "openvino"):
         (tmp_path / folder).mkdir()
