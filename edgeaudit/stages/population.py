@@ -36,8 +36,8 @@ class DrawPopulation(Job[Population]):
         return self.group
 
     def code(self) -> tuple[str, ...]:
-        """The module of the source."""
-        return source_modules(self.data.source)
+        """The module of the source, unless the content was found by reading it: then the code that read it is known."""
+        return () if "about" in self.content else source_modules(self.data.source)
 
     def run(self, context: Context) -> Population:
         """See the class."""

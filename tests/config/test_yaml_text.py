@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from edgeaudit.config.yaml_text import flow_yaml, read_yaml
 
 _SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-_VALUES = st.recursive(_SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner))
+_KEYS = st.text(max_size=80)  # YAML allows 1,024 characters in a key on one line, escapes included
+_VALUES = st.recursive(_SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner))
 
 
 @settings(deadline=None)
