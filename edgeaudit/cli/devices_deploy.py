@@ -65,7 +65,9 @@ def deploy(  # noqa: PLR0913  typer reads the options of a command from its argu
             autocompletion=completion.agent_runtimes,
         ),
     ] = None,
-    options: Annotated[str, typer.Option(metavar="JSON", help="Options of the runtime; default: the run's, or the runtime's own.")] = "",
+    options: Annotated[
+        str, typer.Option(metavar="JSON", help="Options of the runtime; default: the run's, or the runtime's own.")
+    ] = "",
     formats: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,10 +82,10 @@ def deploy(  # noqa: PLR0913  typer reads the options of a command from its argu
         typer.Option(help="The device's profile, for the pins in messages.", autocompletion=completion.profiles),
     ] = None,
     python: Annotated[str, typer.Option(help="The Python interpreter there.")] = "python3",
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Exit and keep serving; with --stop: keep the files.")
+    keep: Annotated[bool, typer.Option("--keep", help="Exit and keep serving; with --stop: keep the files.")] = False,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="Stop agents that were left serving there, and remove their files.")
     ] = False,
-    stop: Annotated[bool, typer.Option("--stop", help="Stop agents that were left serving there, and remove their files.")] = False,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Copy the agent and artifacts to a device, serve them there until Ctrl-C, and remove them.
