@@ -126,7 +126,7 @@ class TestALeasedAgent:
 
     def test_only_one_agent_per_folder(self, started: Any) -> None:
         started("--lease", "60")
-        assert "an agent runs in" in started("--lease", "60")["error"]
+        assert "an agent already runs in" in started("--lease", "60")["error"]
 
     def test_what_it_cannot_serve_is_reported_before_the_call_returns(self, started: Any, home: Path) -> None:
         assert started("--lease", "60", folder="one=nothing")["type"] == "ArtifactError"

@@ -155,7 +155,7 @@ class TestServed:
             "import sys, time; from pathlib import Path; from edgeaudit.filetypes.artifact import Artifact\n"
             "from edgeaudit.runtimes.registry import find_runtime\n"
             "runtime = find_runtime('tflite-runtime')(Artifact.load(Path(sys.argv[1])), {})\n"
-            "print(runtime.patient.serving.pid, flush=True); time.sleep(600)\n"
+            "print(runtime.session.inner.pid, flush=True); time.sleep(600)\n"
         )
         with subprocess.Popen(
             [sys.executable, "-c", code, str(served.folder)], stdout=subprocess.PIPE, text=True

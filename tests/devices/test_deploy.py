@@ -124,11 +124,11 @@ def test_without_keep_it_serves_until_interrupted(host: FarHost, served: Artifac
     ("arguments", "kind", "message"),
     [
         ([], DeviceError, "name the folder of an artifact or of a run, or use --stop"),
-        (["nothing"], ArtifactError, "nothing is no artifact"),
-        (["a={0}", "a={0}"], ArtifactError, "two artifacts are named 'a'"),
+        (["nothing"], ArtifactError, "nothing is not an artifact"),
+        (["a={0}", "a={0}"], ArtifactError, "two artifacts are called 'a'"),
         (["{0}", "--format", "x"], RunError, "--format is for the folder of a run"),
         (["{0}", "--options", "{{"], ArtifactError, "--options is not JSON"),
-        (["{0}", "--options", "3"], ArtifactError, "--options must be a JSON object"),
+        (["{0}", "--options", "3"], ArtifactError, "--options is a JSON object"),
         (["{0}", "--runtime", "torch"], DeviceError, "the agent does not serve 'torch' on a device; it serves: exec"),
     ],
 )

@@ -114,7 +114,7 @@ def test_a_final_softmax_is_removed(ending: str) -> None:
 @pytest.mark.parametrize(
     ("subject", "message"),
     [
-        (recipe("keras:resnet9"), "'keras:resnet9' is not known. Did you mean 'resnet8'?"),
+        (recipe("keras:resnet9"), "'keras:resnet9' is not known. Did you mean 'keras:resnet8'?"),
         (recipe("keras:cnn", input_shape=(12,)), "needs images"),
         (recipe("keras:mlp", options={"hiden": [3]}), "cannot be built"),
         (recipe("keras:no_such_module:make"), "no_such_module"),
