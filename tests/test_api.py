@@ -360,7 +360,7 @@ def test_budgets_are_checked(ran: Path) -> None:
     assert (loose.outcome, loose.exit_code) in {("within budget", 0), ("invalid", 3)}
     assert [budget.verdict for budget in loose.budgets] == ["pass"]
     assert edgeaudit.check(edgeaudit.load(ran / "out")) == edgeaudit.load(ran / "out").verdict
-    with pytest.raises(BudgetError, match=r"budgets\.aucc: not a metric"):
+    with pytest.raises(BudgetError, match=r"budgets\.aucc: unknown metric"):
         edgeaudit.check(ran / "out", {"aucc": ["error", {"max": 0.9}]})
     with pytest.raises(SpecError, match=r"budgets\.auc"):
         edgeaudit.check(ran / "out", {"auc": ["error", {"maxx": 0.9}]})

@@ -509,9 +509,9 @@ class TestCuts:
     def test_a_process_that_is_killed_leaves_nothing(self, host: FarHost, served: Artifact, tmp_path: Path) -> None:
         code = (
             "import sys\nfrom pathlib import Path\nfrom edgeaudit.devices.ssh.transport import *\n"
-            "from edgeaudit.devices.transport import *\naddress, folder = sys.argv[1:]\n"
+            "from edgeaudit.endpoint import Endpoint\naddress, folder = sys.argv[1:]\n"
             "session = SshTransport(Endpoint(address), lease=3).serve('onnxruntime', {'m0': Path(folder)}, {})\n"
-            "print(serving.tunnel_pid, flush=True)\nsys.stdin.read()"
+            "print(session.tunnel_pid, flush=True)\nsys.stdin.read()"
         )
         command = [sys.executable, "-c", code, host.address, str(served.folder)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -175,7 +175,7 @@ def test_a_failed_control_of_a_format_comes_first(audit: Audit) -> None:
     failed = last.model_copy(update={"status": "failed", "name": "null target", "statement": "members were found"})
     text = html_text(audit.model_copy(update={"controls": (*others, failed)}))
     section = Page(text[text.index('<section id="controls">') : text.index('<section id="formats">')]).text
-    assert section.index("members were found") < section.index("raw inputs cannot tell")
+    assert section.index("members were found") < section.index("raw inputs does not separate")
     assert "This audit has no controls." in html_text(audit.model_copy(update={"controls": ()}))
 
 
