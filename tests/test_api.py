@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -485,8 +486,8 @@ def test_an_interrupt_ends_the_workers(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     script = subprocess.Popen(
         [sys.executable, "script.py", "100000"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=tmp_path,
-        env=_path(), text=True,
-    )  # fmt: skip
+        env=_path(), text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )  # fmt: skip  # a background job of a shell ignores the signal, and so would its children
     process = psutil.Process(script.pid)
     workers: list[psutil.Process] = []
     until = time.monotonic() + 120

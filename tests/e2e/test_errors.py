@@ -35,7 +35,7 @@ pytestmark = pytest.mark.e2e
         ({"budgets": {"auc": ["error", {"max": 0.7, "formats": ["litert-int8"]}]}}, "'litert-int8' is not in this"),
         (
             {"attacks": ["cm-mia"], "budgets": {"auc": ["error", {"max": 0.7, "subset": "abnormal"}]}},
-            "'abnormal' is no subset of the records",
+            "unknown subset 'abnormal'",
         ),
     ],
 )
