@@ -14,13 +14,13 @@ __all__ = ["AttackP"]
 
 
 class AttackP(Attack):
-    """Score -p, p = (1 + #{z: L_z <= L_x}) / (m + 1), over the m reference records z; equal p-values stay ties.
+    """Score -p, p = (1 + #{z: L_z <= L_x}) / (m + 1), over the m reference records z; equal p-values remain tied.
 
     Needs no shadows. p is a conformal p-value: valid where the reference records are exchangeable with the audited
     nonmembers, that is, drawn from the same population.
 
     Source: Ye et al., "Enhanced Membership Inference Attacks against Machine Learning Models" (CCS 2022), attack P
-    (population). Their quantile of the population's loss is our p without the two 1s.
+    (population). Their quantile of the population's loss is p without the two 1s.
     """
 
     spec: ClassVar[AttackSpec] = AttackSpec(

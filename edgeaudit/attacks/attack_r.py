@@ -17,12 +17,12 @@ __all__ = ["AttackR"]
 class AttackR(Attack):
     """Score 1 - F_OUT(loss), F_OUT(l) = #{OUT k: L_k <= l} / K_i: the share of OUT shadows with a larger loss.
 
-    There are K + 1 scores, and a record whose loss is below that of all its OUT shadows scores 1. Under H0 that
-    happens to 1 of K + 1 nonmembers, so no threshold has an FPR much below 1/K.
+    There are K + 1 possible scores. A record whose loss is below that of all its OUT shadows scores 1; under H0 this
+    is so for 1 of K + 1 nonmembers, so no threshold has an FPR much below 1/K.
 
     Source: Ye et al., "Enhanced Membership Inference Attacks against Machine Learning Models" (CCS 2022), attack R
-    (reference models). We use the plain empirical CDF; nothing is interpolated. The p-value of the same rank is
-    `cm-mia`'s `ecdf`.
+    (reference models). This is the plain empirical CDF, without interpolation. `cm-mia`'s `ecdf` gives the p-value of
+    the same rank.
     """
 
     spec: ClassVar[AttackSpec] = AttackSpec(
@@ -39,7 +39,7 @@ class AttackR(Attack):
 
 @dataclass(frozen=True)
 class _Losses:
-    """The shadows' losses, [K, n], and their out mask."""
+    """Losses of the shadows, float64 [K, n], and their out mask, bool [K, n]."""
 
     losses: FloatArray
     out: BoolArray

@@ -1,4 +1,4 @@
-"""A small transformer that learns membership from one token a class; torch, imported where it is used."""
+"""A small transformer that predicts membership from one token a class. Imports torch on first use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BLOCK = 1024
 
 @dataclass(frozen=True)
 class AttentionClassifier:
-    """A network that tells rows of members from others. mean, scale: float64 [d], which standardise its input."""
+    """A fitted membership classifier. mean, scale: float64 [d], which standardise its input."""
 
     network: torch.nn.Module
     mean: FloatArray
@@ -30,57 +30,57 @@ class AttentionClassifier:
 
     @classmethod
     def fit(cls, tokens: FloatArray, labels: IntArray, members: BoolArray) -> AttentionClassifier:
-        """Learn membership.
+        """Train the network.
 
-        A linear map to 16 dimensions, two encoder layers of four heads without dropout, a linear read-out of the true
-        class's token. 400 steps of AdamW over batches of 128, rate 3e-3 with a cosine decay, in float64 on one thread
-        of control. Rows are put into an order of their own, so the order in which they are given does not matter.
+        A linear map to 16 dimensions, two encoder layers of four heads without dropout, and a linear read-out of the
+        true class's token. 400 steps of AdamW over batches of 128, rate 3e-3 with a cosine decay, in float64. Rows are
+        sorted first, so the result does not depend on their order.
 
         Args:
-            tokens: [rows, classes, d].
-            labels: int64 [rows], whose token is read.
+            tokens: float64 [rows, classes, d].
+            labels: int64 [rows], the class whose token is read.
             members: bool [rows].
 
         Raises:
-            AttackError: rows of one kind are missing.
+            AttackError: there are no rows of members, or none of nonmembers.
             MissingToolchain: torch is not installed.
         """
         require_torch("samia")
         import torch
 
         require_both_kinds(members)
-        known = _rounded(tokens)
-        mean, deviation = known.mean(axis=(0, 1)), known.std(axis=(0, 1))
+        inputs = _rounded(tokens)
+        mean, deviation = inputs.mean(axis=(0, 1)), inputs.std(axis=(0, 1))
         scale = np.where(deviation > 0, deviation, 1.0)
-        order = np.lexsort((*known.reshape(len(known), -1).T, labels, members))
-        rows = torch.from_numpy((known[order] - mean) / scale)
+        order = np.lexsort((*inputs.reshape(len(inputs), -1).T, labels, members))
+        rows = torch.from_numpy((inputs[order] - mean) / scale)
         network = _trained(rows, torch.from_numpy(labels[order]), torch.from_numpy(members[order]))
         return cls(network, mean, scale)
 
     def log_odds(self, tokens: FloatArray, labels: IntArray) -> FloatArray:
-        """Log odds of membership, float64 [n]; 0 is even odds, both kinds weighing the same.
+        """Return the log odds of membership, float64 [n]; 0 means even odds, with equal weight of both classes.
 
-        Equal rows are answered once, so the order of rows does not matter.
+        Equal rows are evaluated once, so the result does not depend on the order of rows.
 
         Args:
-            tokens: [n, classes, d].
+            tokens: float64 [n, classes, d].
             labels: int64 [n].
         """
         import torch
 
-        unknown = _rounded(tokens)
-        flat = np.column_stack((labels, unknown.reshape(len(unknown), -1)))
-        distinct, place = np.unique(flat, axis=0, return_inverse=True)
+        inputs = _rounded(tokens)
+        flat = np.column_stack((labels, inputs.reshape(len(inputs), -1)))
+        distinct, positions = np.unique(flat, axis=0, return_inverse=True)
         with torch.no_grad():
-            new = torch.from_numpy((distinct[:, 1:].reshape(-1, *unknown.shape[1:]) - self.mean) / self.scale)
-            read = torch.from_numpy(distinct[:, 0].astype(np.int64))
-            blocks = [slice(start, start + _BLOCK) for start in range(0, len(new), _BLOCK)]
-            odds = torch.cat([_odds(self.network, new[block], read[block]) for block in blocks])
-        return np.asarray(odds.numpy()[place.ravel()], dtype=np.float64)
+            rows = torch.from_numpy((distinct[:, 1:].reshape(-1, *inputs.shape[1:]) - self.mean) / self.scale)
+            classes = torch.from_numpy(distinct[:, 0].astype(np.int64))
+            blocks = [slice(start, start + _BLOCK) for start in range(0, len(rows), _BLOCK)]
+            odds = torch.cat([_odds(self.network, rows[block], classes[block]) for block in blocks])
+        return np.asarray(odds.numpy()[positions.ravel()], dtype=np.float64)
 
 
 def _rounded(tokens: FloatArray) -> FloatArray:
-    """To float32, so that a softmax that differs in the last bit of a double gives the same rows; float64."""
+    """Round to float32 and return float64, so that a softmax that differs in the last bit gives the same rows."""
     return tokens.astype(np.float32).astype(np.float64)
 
 

@@ -1,6 +1,6 @@
-"""What an attack is: it learns from shadows' answers, and gives every record of a target a score; higher = member.
+"""The base class of attacks. An attack fits on shadows' answers and scores every record of a target; higher = member.
 
-An attack that learns nothing from shadows writes `_score`:
+An attack that learns nothing from shadows implements `_score`:
 
     class MaxConfidence(Attack):
         spec = AttackSpec(name="max-confidence", variants=("plain",), summary="largest answer", paper="-")
@@ -8,8 +8,9 @@ An attack that learns nothing from shadows writes `_score`:
         def _score(self, evidence, variant, reference):
             return Scores(evidence.target.max(axis=1))
 
-One that does writes `_fit` and returns an object with a method `score` (see `Learned`), which then serves every target
-of the same shadows. What `_fit` is given holds nothing of a target. All are pure functions of arrays.
+An attack that learns from shadows implements `_fit` and returns an object with a method `score` (see `Learned`), which
+then scores every target of the same shadows. The arguments of `_fit` hold nothing of a target. Attacks are pure
+functions of arrays.
 """
 
 from __future__ import annotations
@@ -38,12 +39,12 @@ __all__ = [
 
 
 class Learned(Protocol):
-    """What one variant of an attack learned from shadows."""
+    """A variant of an attack, fitted to shadows."""
 
     def score(self, evidence: Evidence, reference: Evidence) -> Scores:
         """Score every record of one target.
 
-        evidence, reference: the records that were fitted, with this target's answers.
+        evidence, reference: on the records passed to `_fit`, with this target's answers.
         """
         ...
 
@@ -51,9 +52,9 @@ class Learned(Protocol):
 @final
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """A variant of an attack that was fitted to shadows; `Attack.fit` makes it. It serves any number of targets.
+    """A variant of an attack fitted to shadows, as `Attack.fit` returns it. It scores any number of targets.
 
-    shadows, reference: what it was fitted to. learned: what `_fit` returned.
+    shadows, reference: the arguments of `Attack.fit`. learned: the result of `_fit`.
     """
 
     spec: AttackSpec
@@ -66,16 +67,19 @@ class Scorer:
         """Score every record of one target.
 
         Args:
-            target: its answers on the audited records.
-            reference: its answers on the reference records, which it did not train on; needed where the attack was
-                fitted with reference records.
+            target: the target's answers on the audited records.
+            reference: the target's answers on the reference records, which it did not train on; required where the
+                attack was fitted with reference records.
 
         Raises:
-            AttackError: the answers do not belong to these shadows or lack what the variant needs, or the result is
-                not one finite score (and one p in [0, 1]) a record.
+            AttackError: the answers do not match these shadows, or lack something the variant needs, or the attack
+                does not return one finite score (and one p-value in [0, 1]) a record.
         """
         if reference is None and len(self.reference.labels):
-            raise AttackError(f"'{self.spec.name}' was fitted with reference records; the target's answers are missing")
+            raise AttackError(
+                f"'{self.spec.name}' was fitted with reference records; pass the target's answers on them, too "
+                "(argument 'reference')"
+            )
         evidence = Evidence.of(target, self.shadows)
         known = Evidence.of(target.take(_NO_RECORDS) if reference is None else reference, self.reference)
         require_same_models(evidence, known)
@@ -90,7 +94,7 @@ class Scorer:
 
 
 class Attack:
-    """One attack. Subclasses set `spec`, write `_score` or `_fit`, and can be made without arguments."""
+    """Base class of attacks. A subclass sets `spec` and implements `_score` or `_fit`; its arguments have defaults."""
 
     spec: ClassVar[AttackSpec]
 
@@ -101,16 +105,17 @@ class Attack:
 
     @final
     def fit(self, shadows: ShadowAnswers, variant: str, reference: ShadowAnswers | None = None) -> Scorer:
-        """Learn what shadows alone can teach.
+        """Fit a variant to shadows.
 
         Args:
-            shadows: on the records to score.
-            variant: one of the spec's.
-            reference: on reference records, which no target that is scored later trained on, from the same shadows;
-                its out mask says which shadow trained on which.
+            shadows: the shadows' answers on the records to score.
+            variant: one of `spec.variants`.
+            reference: the same shadows' answers on reference records, which no target to be scored trained on; the out
+                mask says which shadow trained on which record.
 
         Raises:
-            AttackError: the variant does not exist, the answers lack what it needs, or the two do not belong together.
+            AttackError: unknown variant, answers that lack something the variant needs, or answers of two different
+                sets of shadows.
         """
         known = shadows.take(_NO_RECORDS) if reference is None else reference
         needs = self.spec.needs_of(variant)
@@ -123,16 +128,16 @@ class Attack:
 
     @final
     def score(self, evidence: Evidence, variant: str, reference: Evidence | None = None) -> Scores:
-        """Fit to the shadows and score one target.
+        """Fit a variant to the shadows and score one target.
 
         Args:
-            evidence: on the records to score.
-            variant: one of the spec's.
-            reference: on reference records, which the target did not train on, from the same target and shadows;
-                its out mask says which shadow trained on which. Attacks that do not need it do not read it.
+            evidence: the answers of target and shadows on the records to score.
+            variant: one of `spec.variants`.
+            reference: answers of the same target and shadows on reference records, which the target did not train on;
+                the out mask says which shadow trained on which record. Attacks that do not need it ignore it.
 
         Raises:
-            AttackError: as `inapplicable` says, or see `Scorer.score`.
+            AttackError: for the reason that `inapplicable` returns, and as in `Scorer.score`.
         """
         reason = self.inapplicable(evidence, reference, variant)
         if reason is not None:
@@ -144,9 +149,9 @@ class Attack:
 
     @final
     def inapplicable(self, evidence: Evidence, reference: Evidence | None, variant: str) -> str | None:
-        """Why `variant` cannot be run on this evidence, in a sentence; None where it can.
+        """Return a sentence on why `variant` cannot be run on this evidence, or None where it can.
 
-        Raises `AttackError` where the variant does not exist or reference and evidence do not belong together.
+        Raises `AttackError` for an unknown variant, and where reference and evidence are of different models.
         """
         needs = self.spec.needs_of(variant)
         known = evidence.take(_NO_RECORDS) if reference is None else reference
@@ -155,15 +160,15 @@ class Attack:
         return None if reason is None else f"'{self.spec.name}' {reason}"
 
     def _fit(self, shadows: ShadowAnswers, variant: str, reference: ShadowAnswers) -> Learned:  # noqa: ARG002
-        """Learn from already validated answers of shadows.
+        """Fit to answers that are already validated.
 
-        reference has no records where none was given, and is `shadows` itself where shadows trained on audited
-        records and the variant learns from shadows alone (see `Needs.examples`).
+        reference: has no records where the caller passed none. It is `shadows` itself where the shadows trained on
+            audited records and the variant needs no target's answers to learn (see `Needs.examples`).
         """
         return _Unfitted(self._score, variant)
 
     def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:
-        """Score every record of already validated evidence; for an attack that defines no `_fit`.
+        """Score every record of evidence that is already validated; for attacks without `_fit`.
 
         reference: as in `_fit`, with the target's answers.
         """
@@ -175,7 +180,7 @@ _NO_RECORDS = np.empty(0, dtype=np.int64)
 
 @dataclass(frozen=True)
 class _Unfitted:
-    """Of an attack that learns nothing from shadows."""
+    """A variant of an attack that learns nothing from shadows."""
 
     attack: Callable[[Evidence, str, Evidence], Scores]
     variant: str
@@ -187,10 +192,10 @@ class _Unfitted:
 def _require_valid(scores: Scores, name: str, shape: tuple[int, ...]) -> None:
     """Raise `AttackError` unless there is one finite score, and one p in [0, 1], a record."""
     if scores.score.shape != shape or not np.isfinite(scores.score).all():
-        raise AttackError(f"'{name}' did not give one finite score per record")
+        raise AttackError(f"'{name}' did not return one finite score per record")
     for p in (scores.p_value, scores.nominal):
         # The comparison is written so that NaN fails it.
         if p is not None and (p.shape != shape or not ((p >= 0) & (p <= 1)).all()):
-            raise AttackError(f"'{name}' did not give one p-value in [0, 1] per record")
+            raise AttackError(f"'{name}' did not return one p-value in [0, 1] per record")
     if scores.p_value is not None and scores.known < 1:
-        raise AttackError(f"'{name}' gave p-values without saying among how many known nonmembers")
+        raise AttackError(f"'{name}' returned p-values without 'known', the number of known nonmembers they rank among")

@@ -1,7 +1,7 @@
-"""What the calibrated test looks at: a model's answer on a record, against those of the record's OUT shadows.
+"""Features of the calibrated test: a model's answer on a record, compared with those of the record's OUT shadows.
 
-The columns are named in `COLUMNS`. The distances in input space that our pilot also tried are left out: an attack is
-given answers, not inputs.
+`COLUMNS` names the features. Distances in input space, which the pilot study also tried, are not among them: the attack
+reads answers, not inputs.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ COLUMNS = (
     "aligned phi", "aligned t",
 )  # fmt: skip
 RISING = frozenset({"phi", "t", "l", "l - log mean p", "rank", "phi - max", "aligned phi", "aligned t"})
-"""Columns in which the score may only rise: a larger one never speaks against membership."""
+"""Columns in which the score is monotone: a larger value never lowers it."""
 
-# Offsets by class cost a linear system of twice as many unknowns in every fit.
+# Above this, offsets by class are too expensive: every fit solves a linear system with two unknowns a class.
 _MOST_CLASSES = 100
 _RIDGE = 1.0
 
@@ -34,7 +34,7 @@ _RIDGE = 1.0
 class ShadowSignals:
     """Margin phi, l = log p_y and entropy H of K shadows, float64 [K, n].
 
-    l is clipped as in the task's loss; H, in nats, is that of the answered probabilities. out: bool [K, n].
+    l is clipped as in the task's loss; H, in nats, is the entropy of the returned probabilities. out: bool [K, n].
     """
 
     shadow_phi: FloatArray
@@ -45,19 +45,19 @@ class ShadowSignals:
 
     @classmethod
     def of_shadows(cls, answers: ShadowAnswers) -> ShadowSignals:
-        """The shadows' signals; one model at a time."""
+        """Compute the shadows' signals, one model at a time to bound memory."""
         signals = np.empty((3, *answers.out.shape))
-        for k, one in enumerate(answers.shadows):
-            signals[:, k] = _signals(one, answers)
+        for k, shadow in enumerate(answers.shadows):
+            signals[:, k] = _signals(shadow, answers)
         return cls(signals[0], signals[1], signals[2], answers.out, answers.labels)
 
     def with_target(self, evidence: Evidence, records: IntArray | BoolArray | slice = slice(None)) -> Signals:
-        """These and the target's signals, on those `records` of the evidence that these are of."""
+        """Add the target's signals. records: the records of the evidence that these signals are of."""
         signals = _signals(evidence.target[records], evidence, records)
         return Signals(self.shadow_phi, self.shadow_log_p, self.shadow_entropy, self.out, self.labels, *signals)
 
     def take(self, records: IntArray | BoolArray) -> ShadowSignals:
-        """The same on fewer records."""
+        """Return the signals on these records only."""
         return ShadowSignals(
             self.shadow_phi[:, records],
             self.shadow_log_p[:, records],
@@ -67,7 +67,7 @@ class ShadowSignals:
         )
 
     def play(self, shadow: int) -> Signals:
-        """Let one shadow play the target against the others: the signals of `Evidence.play`, not computed again."""
+        """Let one shadow play the target against the others; equals the signals of `Evidence.play`."""
         others = np.arange(len(self.out)) != shadow
         return Signals(
             self.shadow_phi[others],
@@ -83,7 +83,7 @@ class ShadowSignals:
 
 @dataclass(frozen=True)
 class Signals(ShadowSignals):
-    """Those of the shadows and, float64 [n], of the one model that is looked at."""
+    """Signals of the shadows and, float64 [n], of the tested model: the target, or a shadow that plays it."""
 
     phi: FloatArray
     log_p: FloatArray
@@ -91,11 +91,11 @@ class Signals(ShadowSignals):
 
     @classmethod
     def of(cls, evidence: Evidence) -> Signals:
-        """The target's and the shadows' signals."""
+        """Compute the target's and the shadows' signals."""
         return ShadowSignals.of_shadows(evidence.shadow_answers).with_target(evidence)
 
     def take(self, records: IntArray | BoolArray) -> Signals:
-        """The same on fewer records."""
+        """Return the signals on these records only."""
         taken = super().take(records)
         return Signals(
             taken.shadow_phi,
@@ -110,19 +110,19 @@ class Signals(ShadowSignals):
 
 
 def _signals(
-    answers: FloatArray, about: ShadowAnswers | Evidence, records: IntArray | BoolArray | slice = slice(None)
+    answers: FloatArray, source: ShadowAnswers | Evidence, records: IntArray | BoolArray | slice = slice(None)
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    task, details = about.task, (about.labels[records], about.exposure, about.floor)
-    p = task.probabilities(answers, about.exposure)
+    task, details = source.task, (source.labels[records], source.exposure, source.floor)
+    p = task.probabilities(answers, source.exposure)
     entropy = -(p * np.log(np.maximum(p, np.finfo(np.float64).tiny))).sum(axis=1)
     return task.margin(answers, *details), -task.loss(answers, *details), entropy
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the OUT shadows say of each record; float64 [n] each, but count (int64).
+    """Statistics of each record over its OUT shadows; float64 [n] each, but count is int64.
 
-    count, mean_phi, variance: of phi, variance with ddof 1 and NaN where count < 2. mean_p: mean of exp(l).
+    count, mean_phi, variance: of phi; the variance has ddof 1 and is NaN where count < 2. mean_p: mean of exp(l).
     """
 
     count: IntArray
@@ -134,7 +134,7 @@ class Context:
 
 
 def context(signals: ShadowSignals) -> Context:
-    """Statistics over the OUT shadows; records without one get NaN."""
+    """Compute the statistics over the OUT shadows; NaN for records without one."""
     phi = out_statistics(signals.shadow_phi, signals.out)
     return Context(
         phi.count,
@@ -148,12 +148,12 @@ def context(signals: ShadowSignals) -> Context:
 
 @dataclass(frozen=True)
 class SpreadModel:
-    """Moderated variances whose prior follows the record: log s0^2(x) is linear in (mean phi, mean l, mean H).
+    """Moderated variances with a prior that depends on the record: log s0^2(x) is linear in (mean phi, mean l, mean H).
 
-    centre, scale, weights: of the regression; lowest, highest: the log variances that it gave where it was fitted,
-    beyond which it is not extrapolated. prior: of the variances divided by the trend.
+    centre, scale, weights: of the regression. lowest, highest: range of the fitted log variances, to which predictions
+    are clipped. prior: of the variances divided by the trend.
 
-    Source: Smyth 2004 with the trend of limma's eBayes(trend=TRUE); a plane stands for its spline.
+    Source: Smyth 2004 with the trend of limma's eBayes(trend=TRUE), with a plane instead of its spline.
     """
 
     centre: FloatArray
@@ -165,10 +165,10 @@ class SpreadModel:
 
     @classmethod
     def fit(cls, known: Context) -> SpreadModel:
-        """Fit to records of which some have two OUT shadows; the others are not read.
+        """Fit to the records with two or more OUT shadows; others are ignored.
 
         Raises:
-            AttackError: none has.
+            AttackError: no record has two OUT shadows.
         """
         df = known.count - 1
         varied = df > 0
@@ -181,16 +181,16 @@ class SpreadModel:
         weights = np.asarray(np.linalg.lstsq(design, log_variance, rcond=1e-8)[0], dtype=np.float64)
         trend = design @ weights
         lowest, highest = (float(trend.min()), float(trend.max())) if len(trend) else (0.0, 0.0)
-        bare = cls(centre, scale, weights, lowest, highest, VariancePrior(np.inf, 1.0))
-        return replace(bare, prior=fit_prior(known.variance / bare.trend(known), df))
+        without_prior = cls(centre, scale, weights, lowest, highest, VariancePrior(np.inf, 1.0))
+        return replace(without_prior, prior=fit_prior(known.variance / without_prior.trend(known), df))
 
     def trend(self, about: Context) -> FloatArray:
-        """The trend of s^2, float64 [n]: s0^2(x) up to the factor `prior.scale`."""
+        """Return the trend of s^2, float64 [n]: s0^2(x) up to the factor `prior.scale`."""
         design = np.column_stack((np.ones(len(about.count)), (_covariates(about) - self.centre) / self.scale))
         return np.asarray(np.exp(np.clip(design @ self.weights, self.lowest, self.highest)), dtype=np.float64)
 
     def sd(self, about: Context) -> FloatArray:
-        """Standard deviation of a new margin about the mean of n OUT ones, s~ sqrt(1 + 1/n), float64 [n]; n >= 1."""
+        """Return the sd of a new margin about the mean of `count` OUT margins, s~ sqrt(1 + 1/count); count >= 1."""
         trend = self.trend(about)
         variance = moderate(about.variance / trend, about.count - 1, self.prior)[0] * trend
         return np.asarray(np.sqrt(variance * (1 + 1 / about.count)), dtype=np.float64)
@@ -202,11 +202,12 @@ def _covariates(about: Context) -> FloatArray:
 
 @dataclass(frozen=True)
 class Alignment:
-    """How a model's margins differ from the shadows' where it is known not to have trained.
+    """Offset and spread of a model's margins against the shadows', fitted to its known nonmembers.
 
-    A ridge regression of phi - mean phi on [mean phi, its square, mean H, class, class x mean phi] (without the last
-    two above 100 classes) gives the offset; spread is the root mean square of (phi - mean phi - offset) / sd.
-    Columns are standardised, so the penalty of 1 counts as one record. mean phi and mean H are not extrapolated.
+    The offset is a ridge regression of phi - mean phi on [mean phi, its square, mean H, class, class x mean phi]
+    (without the last two above 100 classes). spread is the root mean square of (phi - mean phi - offset) / sd. Columns
+    are standardised, so the penalty of 1 weighs as much as one record. mean phi and mean H are clipped to their range
+    in the fit.
     """
 
     classes: int
@@ -220,9 +221,9 @@ class Alignment:
 
     @classmethod
     def fit(cls, signals: Signals, about: Context, sd: FloatArray, classes: int) -> Alignment:
-        """Fit to known nonmembers, one or more of them; arrays as in `features`."""
-        seen = np.column_stack((about.mean_phi, about.mean_entropy))
-        low, high = seen.min(axis=0), seen.max(axis=0)
+        """Fit to one or more known nonmembers; arguments as in `features`."""
+        covariates = np.column_stack((about.mean_phi, about.mean_entropy))
+        low, high = covariates.min(axis=0), covariates.max(axis=0)
         design = _design(about, signals.labels, classes, low, high)
         centre, scale = design.mean(axis=0), design.std(axis=0)
         scale = np.where(scale > 1e-9, scale, 1.0)
@@ -233,7 +234,7 @@ class Alignment:
         return cls(classes, low, high, centre, scale, weights, float(y.mean()), spread if spread > 0 else 1.0)
 
     def residual(self, signals: Signals, about: Context) -> FloatArray:
-        """(phi - mean phi - offset) / spread, float64 [n]."""
+        """Return (phi - mean phi - offset) / spread, float64 [n]."""
         design = _design(about, signals.labels, self.classes, self.low, self.high)
         offset = self.intercept + (design - self.centre) / self.scale @ self.weights
         return np.asarray((signals.phi - about.mean_phi - offset) / self.spread, dtype=np.float64)
@@ -249,14 +250,14 @@ def _design(about: Context, labels: IntArray, classes: int, low: FloatArray, hig
 
 
 def features(signals: Signals, about: Context, sd: FloatArray, alignment: Alignment) -> FloatArray:
-    """One row a record, float64 [n, len(COLUMNS)].
+    """Return the features, one row a record, float64 [n, len(COLUMNS)].
 
     Args:
-        signals: of the model that is looked at, and of its shadows; every record has an OUT shadow.
+        signals: of the tested model and of its shadows; every record has an OUT shadow.
         about: `context` of the same signals.
-        sd: from `SpreadModel.sd`, [n].
-        alignment: of the same model. aligned phi = mean phi + residual, the margin a model would have given whose
-            offset and spread are the shadows' own; aligned t = residual / sd.
+        sd: float64 [n], from `SpreadModel.sd`.
+        alignment: of the tested model. aligned phi = mean phi + residual, the margin after removal of the model's
+            offset and spread; aligned t = residual / sd.
     """
     below = ((signals.shadow_phi < signals.phi) & signals.out).sum(axis=0)
     tied = ((signals.shadow_phi == signals.phi) & signals.out).sum(axis=0)

@@ -1,4 +1,4 @@
-"""The test of integer outputs: an answer is an interval, and margins are fitted and tested as such."""
+"""CM-MIA's test of integer outputs, in which every margin is interval-censored by rounding."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from edgeaudit.tasks.classification import true_class_margin
 
 __all__ = ["Cells", "CensoredNull", "CensoredTest", "shadow_cells", "target_cells"]
 
-# Neighbouring deviations differ by a quarter or less: finer than 64 shadows can tell apart.
+# Neighbouring deviations differ by a quarter or less: finer than 64 shadows can resolve.
 _RATIO = 1.25
 _MOST_DEVIATIONS = 24
 _PRIOR_ROUNDS = 100
 _NEWTON_ROUNDS = 40
-# In deviations. Newton's method doubles the digits, so the mode is then good to 1e-8, and its density to more.
+# In deviations. Newton's method converges quadratically, so the mode is then accurate to 1e-8, its density more so.
 _NEWTON_STEP = 1e-4
 _BLOCK = 2048
-# A cell narrower than this, in standard deviations, is a point: closer, differences of tails lose their digits.
+# A cell narrower than this, in standard deviations, is treated as a point: differences of tails would lose precision.
 _POINT = 1e-5
 _FAR = 12.0
 
 
 @dataclass(frozen=True)
 class Cells:
-    """Margins known up to rounding, in nats: low <= margin <= high, float64 [n] or [K, n]; -inf and inf where open."""
+    """Intervals that contain the margins before rounding, in nats: float64 [n] or [K, n]; -inf and inf where open."""
 
     low: FloatArray
     high: FloatArray
 
     def point(self) -> FloatArray:
-        """A finite value for each: the middle, or the end that is known, or 0."""
+        """Return a finite value for each cell: its middle, or its finite end, or 0."""
         low = np.where(np.isfinite(self.low), self.low, self.high)
         high = np.where(np.isfinite(self.high), self.high, low)
         low = np.where(np.isfinite(low), low, high)
@@ -43,46 +43,46 @@ class Cells:
 
 
 def target_cells(evidence: Evidence) -> Cells:
-    """Cells [n] of the target's margins; see `_cells`."""
+    """Return the cells [n] of the target's margins; see `_cells`."""
     return _cells(evidence.target, evidence, _grid(evidence), 0)
 
 
 def shadow_cells(answers: ShadowAnswers) -> Cells:
-    """Cells [K, n] of the shadows' margins; one model at a time."""
+    """Return the cells [K, n] of the shadows' margins, computed one model at a time."""
     low, high, grid = np.empty(answers.out.shape), np.empty(answers.out.shape), _grid(answers)
-    for k, one in enumerate(answers.shadows):
-        cells = _cells(one, answers, grid, k)
+    for k, shadow in enumerate(answers.shadows):
+        cells = _cells(shadow, answers, grid, k)
         low[k], high[k] = cells.low, cells.high
     return Cells(low, high)
 
 
 def _grid(answers: ShadowAnswers | Evidence) -> Grid:
     if answers.grid is None:
-        raise AttackError("answers without a grid are points, not intervals")
+        raise AttackError("the test of integer outputs needs answers on a grid; these answers are continuous")
     return answers.grid
 
 
-def _cells(answers: FloatArray, about: ShadowAnswers | Evidence, grid: Grid, model: int) -> Cells:
-    """The margins that rounding would turn into those answered.
+def _cells(answers: FloatArray, source: ShadowAnswers | Evidence, grid: Grid, model: int) -> Cells:
+    """Return the intervals of margins that rounding maps to the model's answers.
 
     A grid of probabilities: phi = logit p_y, and p_y lies within half a step of the answer. The cells of all values
     tile the line; the outermost are open, since an output clips at its ends.
 
-    A grid of logits: the statistic is phi = z_y - logsumexp over j != y of the *answered* z_j, with z_y as it was
-    before rounding; so phi lies within half a step of the answered margin, and beyond an end of the grid where z_y
-    is one. Given the others these cells tile the line too. The bound on the margin of all unrounded logits would be
-    a whole step to either side, but such intervals overlap by half: the rounding of the others would be counted as
-    ignorance of the target's answer and once more as scatter of the shadows' answers, which have it too.
+    A grid of logits: the statistic is phi = z_y - logsumexp over j != y of the *rounded* z_j, with z_y before rounding.
+    So phi lies within half a step of the margin of the answer, and beyond it where z_y is at an end of the grid. Given
+    the other logits, these cells also tile the line. The bound on the margin of all unrounded logits would be a whole
+    step to either side, but such intervals overlap by half: the rounding of the other logits would count as uncertainty
+    of the target's answer and again as variance of the shadows' answers, which have it, too.
 
-    Probabilities beyond [floor, 1 - floor] are open cells: what `true_class_margin` clips is censored here, so a
-    format gains nothing from answers that others are denied.
+    Probabilities beyond [floor, 1 - floor] are in open cells: values that `true_class_margin` clips are censored here,
+    so that no format has an advantage from values that are clipped in others.
     """
     step, low, high = float(grid.step[model]), float(grid.low[model]), float(grid.high[model])
-    true = np.asarray(answers[np.arange(len(about.labels)), about.labels], dtype=np.float64)
-    if about.exposure == "logits":
-        phi = true_class_margin(answers, about.labels, "logits", about.floor)
+    true = np.asarray(answers[np.arange(len(source.labels)), source.labels], dtype=np.float64)
+    if source.exposure == "logits":
+        phi = true_class_margin(answers, source.labels, "logits", source.floor)
         return _open(Cells(phi - step / 2, phi + step / 2), true <= low + step / 4, true >= high - step / 4)
-    floor = about.floor
+    floor = source.floor
     if grid.of == "logits":
         phi = special.logit(np.clip(true, floor, 1 - floor))
         return _open(Cells(phi - step / 2, phi + step / 2), true < floor, true > 1 - floor)
@@ -97,9 +97,10 @@ def _open(cells: Cells, below: BoolArray, above: BoolArray) -> Cells:
 
 @dataclass(frozen=True)
 class CensoredTest:
-    """p_value: P[Phi >= low end of the target's cell], ties in full against the attacker. score: signed log mid-p.
+    """Result of the censored test.
 
-    deviations: float64 [S], the standard deviations that were considered; weights: [S], their shares of the records.
+    p_value: P[Phi >= low end of the target's cell], so ties count fully against the attacker. score: signed log mid-p.
+    deviations: float64 [S], the candidate standard deviations. weights: float64 [S], their estimated shares of records.
     """
 
     p_value: FloatArray
@@ -110,18 +111,20 @@ class CensoredTest:
 
 @dataclass(frozen=True)
 class CensoredNull:
-    """What shadows say of the margin of a model that did not train on a record, all margins being intervals.
+    """Null distribution of a record's margin under interval censoring, fitted to the OUT shadows.
 
-    Model: OUT margins of record i are N(mu_i, sigma_i^2); mu_i has a normal prior whose mean and variance are those of
-    the records' averages; sigma_i is one of a ladder of deviations, each with the share of records that the answers
-    speak for (nonparametric empirical Bayes: a moderated variance whose prior has no assumed shape). For every
-    deviation mu_i is fitted by Newton's method to the interval-censored likelihood, which is log-concave in it, and
-    integrated out by Laplace's formula. Then Phi, the margin of a model that did not train on the record, has the
-    distribution sum over s of P[sigma_s | OUT cells] N(mu_is, sigma_s^2 + 1 / information_is).
+    Model: OUT margins of record i are N(mu_i, sigma_i^2). mu_i has a normal prior with the mean and variance of the
+    records' averages. sigma_i is one of a ladder of deviations, each weighted by its estimated share of records
+    (nonparametric empirical Bayes: a moderated variance whose prior has no assumed shape). For every deviation, mu_i is
+    fitted by Newton's method to the interval-censored likelihood, which is log-concave in mu_i, and integrated out by
+    Laplace's approximation. Then Phi, the margin of a model that did not train on the record, is distributed as the sum
+    over s of P[sigma_s | OUT cells] N(mu_is, sigma_s^2 + 1 / information_is).
 
-    deviations, weights: [S]. mean, variance, log_posterior: [S, n], of Phi under each deviation, and its log weight.
+    deviations, weights: float64 [S]. mean, variance, log_posterior: float64 [S, n], of Phi under each deviation, and
+    that deviation's log weight.
 
-    Source: ours. Interval-censored likelihood: Turnbull (1976); mixing distribution: Kiefer and Wolfowitz (1956) by EM.
+    Source: our own design. Interval-censored likelihood: Turnbull (1976); mixing distribution by EM: Kiefer and
+    Wolfowitz (1956).
     """
 
     deviations: FloatArray
@@ -132,18 +135,20 @@ class CensoredNull:
 
     @classmethod
     def fit(cls, shadows: Cells, out: BoolArray) -> CensoredNull:
-        """Fit to the shadows.
+        """Fit to the OUT shadows.
 
         Args:
-            shadows: cells [K, n]. IN shadows are not read.
-            out: bool [K, n]; one or more OUT shadows per record, and two on some record.
+            shadows: cells [K, n]; those of IN shadows are ignored.
+            out: bool [K, n]; one or more OUT shadows per record, and two on at least one record.
 
         Raises:
-            AttackError: a record has no OUT shadow, or none has two.
+            AttackError: a record has no OUT shadow, or no record has two.
         """
         moments = out_statistics(shadows.point(), out)
         if (moments.count == 0).any() or not (moments.count > 1).any():
-            raise AttackError("the censored test needs an OUT shadow for every record, and two for some")
+            raise AttackError(
+                "the test of integer outputs needs an OUT shadow for every record, and two for some record; add shadows"
+            )
         deviations = _ladder(moments.variance[moments.count > 1], shadows, out)
         centre, width = float(moments.mean.mean()), _prior_width(moments.mean, deviations)
         n, size = len(moments.mean), len(deviations)
@@ -162,17 +167,17 @@ class CensoredNull:
         return cls(deviations, weights, mean, variance, log_posterior)
 
     def test(self, target: Cells) -> CensoredTest:
-        """Test of the target's margins, cells [n]; one-sided, high = member.
+        """Test the target's margins, cells [n]; one-sided, high = member.
 
-        p = P[Phi >= low], score = +-log(2 q) with q = (P[Phi >= low] + P[Phi >= high]) / 2. A target in an open top
-        cell, where most of its OUT shadows are, has p near 1 and a score near 0: it is neither dropped nor fired at. q
-        ranks; it is p less half of the mass of the target's own cell.
+        p = P[Phi >= low], score = +-log(2 q) with q = (P[Phi >= low] + P[Phi >= high]) / 2, which is p minus half of
+        the mass of the target's cell. A target in an open top cell that holds most of its OUT shadows has p near 1 and
+        a score near 0: it is neither dropped nor called a member.
         """
         spread = np.sqrt(self.variance)
         log_above = [_mixed(self.log_posterior, -(edge - self.mean) / spread) for edge in (target.low, target.high)]
         log_below = [_mixed(self.log_posterior, (edge - self.mean) / spread) for edge in (target.low, target.high)]
         upper, lower = np.logaddexp(*log_above), np.logaddexp(*log_below)
-        # Both are log(2 q); the smaller of the two tails keeps its digits.
+        # Both are log(2 q); the smaller of the two tails is precise.
         score = np.where(upper < lower, -np.minimum(upper, 0.0), np.minimum(lower, 0.0))
         return CensoredTest(np.exp(np.minimum(log_above[0], 0.0)), score, self.deviations, self.weights)
 
@@ -183,11 +188,11 @@ def _mixed(log_posterior: FloatArray, z: FloatArray) -> FloatArray:
 
 
 def _ladder(variance: FloatArray, shadows: Cells, out: BoolArray) -> FloatArray:
-    """Standard deviations to consider, ascending, a factor of 1.25 apart (more where 24 do not suffice).
+    """Return candidate standard deviations, ascending, a factor of 1.25 apart (more where 24 do not cover the range).
 
-    From a quarter of a low decile of the records' own (of those whose answers vary) to 2.5 times the largest, and not
-    below an eighth of the median closed cell: what happens within a cell is not seen. Where no answers vary, around
-    the median cell (or 1).
+    They run from a quarter of the lowest decile of the records' deviations (of records whose answers vary) to 2.5 times
+    the largest, and not below an eighth of the median closed cell, since variation within a cell is not observable.
+    Where no answers vary, they lie around the width of the median cell (or around 1).
     """
     widths = (shadows.high - shadows.low)[out & np.isfinite(shadows.low) & np.isfinite(shadows.high)]
     cell = float(np.median(widths)) if len(widths) else 0.0
@@ -202,14 +207,14 @@ def _ladder(variance: FloatArray, shadows: Cells, out: BoolArray) -> FloatArray:
 
 
 def _prior_width(means: FloatArray, deviations: FloatArray) -> float:
-    """Standard deviation of the prior of mu: that of the records' averages, and not below the largest deviation."""
+    """Return the sd of the prior of mu: that of the records' averages, but at least the largest deviation."""
     return max(float(means.std()), float(deviations[-1]))
 
 
 def _mixing_weights(evidence: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Shares [S] of the deviations among records, by EM, and log P[deviation | record] [S, n].
+    """Return the shares [S] of the deviations among records, estimated by EM, and log P[deviation | record] [S, n].
 
-    evidence: log P[cells | deviation] [S, n]. One record's worth of equal shares is added, so none becomes 0.
+    evidence: log P[cells | deviation], [S, n]. A pseudo-record with equal shares is added, so that no share becomes 0.
     """
     size, n = evidence.shape
     likelihood = np.exp(evidence - evidence.max(axis=0))
@@ -223,10 +228,10 @@ def _mixing_weights(evidence: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 @dataclass(frozen=True)
 class _Distinct:
-    """Each record's distinct OUT cells, ascending, and how many shadows answered each: [most distinct cells, n].
+    """Each record's distinct OUT cells, ascending, and the number of shadows in each: [most distinct cells, n].
 
-    Saturated records have a few cells for all their shadows, which is where Newton's method takes longest. Places
-    beyond a record's own `count` [n] hold no shadow.
+    Saturated records have few distinct cells, and Newton's method takes longest on these, so merging equal cells saves
+    time. Rows beyond a record's `count` [n] hold no shadow.
     """
 
     low: FloatArray
@@ -236,29 +241,29 @@ class _Distinct:
 
     @classmethod
     def of(cls, cells: Cells, out: BoolArray) -> _Distinct:
-        """The cells [K, n] of the OUT shadows; those of IN shadows are replaced before anything is read off them."""
+        """Merge the equal cells of the OUT shadows. cells: [K, n]; those of IN shadows are replaced by open cells."""
         low, high = np.where(out, cells.low, -np.inf), np.where(out, cells.high, np.inf)
         order = np.lexsort((high, low), axis=0)
         low, high, kept = (np.take_along_axis(part, order, axis=0) for part in (low, high, out))
         first = np.ones(out.shape, dtype=np.bool_)
         first[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
-        place, record = np.cumsum(first, axis=0) - 1, np.broadcast_to(np.arange(out.shape[1]), out.shape)
-        size = int(place.max()) + 1, out.shape[1]
+        row, record = np.cumsum(first, axis=0) - 1, np.broadcast_to(np.arange(out.shape[1]), out.shape)
+        size = int(row.max()) + 1, out.shape[1]
         lows, highs, shadows = np.full(size, -np.inf), np.full(size, np.inf), np.zeros(size)
-        lows[place, record], highs[place, record] = low, high
-        np.add.at(shadows, (place, record), kept)
-        return cls(lows, highs, shadows, np.asarray(place[-1] + 1, dtype=np.int64))
+        lows[row, record], highs[row, record] = low, high
+        np.add.at(shadows, (row, record), kept)
+        return cls(lows, highs, shadows, np.asarray(row[-1] + 1, dtype=np.int64))
 
     def take(self, records: IntArray) -> _Distinct:
-        """The same of fewer records, and no more places than they need."""
+        """Return the cells of these records only, with no more rows than they need."""
         count = self.count[records]
-        places = slice(0, int(count.max()))
-        return _Distinct(self.low[places, records], self.high[places, records], self.shadows[places, records], count)
+        rows = slice(0, int(count.max()))
+        return _Distinct(self.low[rows, records], self.high[rows, records], self.shadows[rows, records], count)
 
     def fit(
         self, sigma: float, start: FloatArray, centre: float, width: float
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """The mode of mu [n] under a normal prior, the information there, and the log posterior density."""
+        """Return the mode of mu [n] under a normal prior, and the information and log posterior density there."""
         mu, moving = start.copy(), np.arange(len(start))
         information, log_density = np.empty(len(mu)), np.empty(len(mu))
         low, high, shadows = self.low, self.high, self.shadows
@@ -270,7 +275,8 @@ class _Distinct:
             off = at - centre
             information[moving] = kept.sum(axis=0) / sigma**2 + 1 / width**2
             log_density[moving] = log_mass.sum(axis=0) - (off / width) ** 2 / 2
-            # Only from deep inside an open cell, where the likelihood is flat, does a step overshoot; it comes back.
+            # A step can overshoot only from deep inside an open cell, where the likelihood is flat; later steps
+            # correct it.
             step = (pull.sum(axis=0) / sigma - off / width**2) / information[moving]
             mu[moving] += np.clip(step, -8 * sigma, 8 * sigma)
             going = np.abs(step) > _NEWTON_STEP * sigma
@@ -281,13 +287,13 @@ class _Distinct:
 
 
 def _truncated(a: FloatArray, b: FloatArray, sigma: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Of a standard normal on [a, b]: log mass, mean, and 1 - variance, which is the share of information kept.
+    """Return the log mass, mean, and 1 - variance (the share of information kept) of a standard normal on [a, b].
 
-    The log mass lacks a constant. Cells narrower than 1e-5 have mean a and share 1; those of no width have the
-    density, per unit of the margin, in place of the mass. Mills ratios R = P[Z > t] / density(t), on the side of 0
-    where the cell lies, keep everything from underflow; a lower end beyond 12 deviations counts as 12.
+    The log mass omits a constant. Cells narrower than 1e-5 have mean a and share 1; for those of zero width the density
+    per unit of the margin replaces the mass. Mills ratios R = P[Z > t] / density(t), on the cell's side of 0, prevent
+    underflow; a lower end beyond 12 deviations counts as 12.
     """
-    with np.errstate(invalid="ignore"):  # of a cell open to both sides, which is that of an IN shadow
+    with np.errstate(invalid="ignore"):  # from cells that are open to both sides, as those of IN shadows are
         flip = a + b < 0
     near, far = np.maximum(np.where(flip, -b, a), -_FAR), np.where(flip, -a, b)
     is_open = np.isinf(far)

@@ -1,8 +1,8 @@
 """CM-MIA, "Membership inference attacks against compression models" (Jin, Lou, Gao, Computing 105, 2023).
 
-The paper's text is not public beyond its abstract; the test follows its ancestor (Long et al., EuroS&P 2020), and
-every further choice is explained where it is made. Shadows compressed like the target are the caller's part, abnormal
-samples are in `selection`, the figures of verdicts in `edgeaudit.leakage.verdicts`.
+Only the paper's abstract is public. The test follows its predecessor (Long et al., EuroS&P 2020), and every further
+choice is explained where it is made. The caller compresses the shadows like the target; `selection` selects abnormal
+samples, and `edgeaudit.leakage.verdicts` computes the figures of verdicts.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ class CmMia(Attack):
     """One-sided test of each record against its OUT shadows.
 
     Variants: `t`, `ecdf` (rank), `pchip` (as in Long et al.), `discrete` (integer outputs, whose answers are
-    intervals), `calibrated` (ours, learned from shadows on the reference records). Scores: `t` gives the signed log
+    intervals), `calibrated` (our own, fitted to shadows on the reference records). Scores: `t` gives the signed log
     tail (see `ModeratedNull`), `discrete` that of the mid-p (see `CensoredNull`), the rank tests give -p, so equal
-    p-values stay ties, `calibrated` log odds.
+    p-values remain tied, and `calibrated` gives log odds.
 
     p-values are conformal: the rank of the record's score among those of the reference records with enough OUT
-    shadows, which the target did not train on, see `comparable_masks`. What the test itself calls a p-value is
-    `nominal`. It is what the paper decides by (`decide` with `ecdf` or `pchip`), and a ranking: shadows from one small
-    pool overlap and resemble each other more than a target from disjoint records does, so even the exact rank test
-    accuses too many nonmembers of real targets. `calibrated` has no nominal one.
+    shadows, which the target did not train on, see `comparable_masks`. The test's own p-value is `nominal`; the paper
+    decides by it (`decide` with `ecdf` or `pchip`). It serves for ranking only: shadows from one small pool share
+    records and are closer to each other than to a target trained on disjoint records, so even the exact rank test has
+    too many false positives on real targets. `calibrated` has no nominal p-value.
 
     Args:
         d0: prior degrees of freedom of `t`; None for empirical Bayes.
@@ -70,19 +70,19 @@ class CmMia(Attack):
     def _fit(self, shadows: ShadowAnswers, variant: str, reference: ShadowAnswers) -> Learned:
         if variant == "calibrated":
             return Calibrated.fit(shadows, reference)
-        # A variance of two needs as many OUT shadows of the records that p-values rest on.
+        # A variance needs two OUT shadows, also on the known nonmembers behind the p-values.
         served = reference.out.sum(axis=0) >= (2 if self.spec.needs_of(variant).variance else 1)
         fit, shadows_of, target_of = self._test(variant)
-        own = _Shadows(shadows_of(shadows), shadows.out)
-        alone = fit(own.signal, own.out)
+        audited = _Shadows(shadows_of(shadows), shadows.out)
+        alone = fit(audited.signal, audited.out)
         if not served.any():
             return _Tested(target_of, alone, None, served)
         known = reference.take(served)
-        joined = own.with_known(_Shadows(shadows_of(known), known.out))
+        joined = audited.with_known(_Shadows(shadows_of(known), known.out))
         return _Tested(target_of, alone, fit(joined.signal, joined.out), served)
 
     def _test(self, variant: str) -> tuple[_Fit, Callable[[ShadowAnswers], _Signal], Callable[[Evidence], _Signal]]:
-        """How the null is fitted, and what of shadows and target it reads."""
+        """Return the functions that fit the null distribution and that read the signal of shadows and of the target."""
         if variant == "discrete":
             return _discrete, shadow_cells, target_cells
         if variant == "t":
@@ -91,9 +91,9 @@ class CmMia(Attack):
 
 
 _Signal: TypeAlias = "FloatArray | Cells"
-"""Of the target [n] or of shadows [K, n]; of `discrete` cells."""
+"""The signal of the target, [n], or of shadows, [K, n]; cells for `discrete`."""
 _Null = Callable[[_Signal], tuple[FloatArray, FloatArray]]
-"""The target's signal -> score and the test's own p-value."""
+"""The target's signal -> score and nominal p-value."""
 _Fit = Callable[[_Signal, BoolArray], _Null]
 
 
@@ -129,10 +129,10 @@ def _ranked(shadows: _Signal, out: BoolArray, test: Callable[[FloatArray, FloatA
 
 @dataclass(frozen=True)
 class _Tested:
-    """A test of each record by itself, and one beside known nonmembers, which gives p-values.
+    """The test of the audited records, and the joint test with known nonmembers, which gives p-values.
 
-    target_of: the signal that is tested. alone: on the audited records. joined: on these and then the reference records
-    that are `served`, bool [reference]; None where there are none.
+    target_of: reads the tested signal. alone: the null of the audited records. joined: the null of the audited records
+    followed by the reference records in `served`, bool [reference]; None where there are none.
     """
 
     target_of: Callable[[Evidence], _Signal]
@@ -152,16 +152,16 @@ class _Tested:
 
 @dataclass(frozen=True)
 class _Shadows:
-    """What a test reads of shadows: their signal [K, n], of `discrete` as cells, and the out mask [K, n]."""
+    """Input of a test: the shadows' signal [K, n] (cells for `discrete`) and out mask [K, n]."""
 
     signal: _Signal
     out: BoolArray
 
     def with_known(self, known: _Shadows) -> _Shadows:
-        """These records and then known nonmembers, with masks under which the two are exchangeable.
+        """Append known nonmembers, with out masks under which both sets of records are exchangeable.
 
-        They are tested as one set, since what a test estimates from all records (the prior of variances) would
-        otherwise differ between the two.
+        Both are tested as one set, since estimates over all records (the prior of variances) would otherwise differ
+        between the two.
         """
         masks = comparable_masks(_points(self.signal), self.out, _points(known.signal), known.out)
         return _Shadows(_concatenated(self.signal, known.signal), np.concatenate(masks, axis=1))
@@ -169,7 +169,7 @@ class _Shadows:
 
 def _cells(signal: _Signal) -> Cells:
     if not isinstance(signal, Cells):
-        raise AttackError("the test of integer outputs reads intervals")
+        raise AttackError("the test of integer outputs needs intervals")
     return signal
 
 
@@ -183,21 +183,22 @@ def _take(signal: _Signal, records: BoolArray) -> _Signal:
     return np.asarray(signal[records], dtype=np.float64)
 
 
-def _concatenated(one: _Signal, two: _Signal) -> _Signal:
-    if isinstance(one, Cells) and isinstance(two, Cells):
-        return Cells(np.concatenate((one.low, two.low), axis=-1), np.concatenate((one.high, two.high), axis=-1))
-    return np.concatenate((np.asarray(one), np.asarray(two)), axis=-1)
+def _concatenated(first: _Signal, second: _Signal) -> _Signal:
+    if isinstance(first, Cells) and isinstance(second, Cells):
+        low = np.concatenate((first.low, second.low), axis=-1)
+        return Cells(low, np.concatenate((first.high, second.high), axis=-1))
+    return np.concatenate((np.asarray(first), np.asarray(second)), axis=-1)
 
 
 def smallest_cutoff_shadows(cutoff: float) -> int:
-    """The smallest K whose smallest rank p-value 1/(K+1) is at or below `cutoff`: .05 -> 19, .01 -> 99.
+    """Return the smallest K whose smallest rank p-value 1/(K+1) is at or below `cutoff`: .05 -> 19, .01 -> 99.
 
-    Compared as `decide` compares, in floats, so a K that this names does fire. Raises `AttackError` unless
-    1e-12 <= cutoff < 1.
+    The comparison is in floats, as in `decide`, so that a record can reach the cutoff with this K. Raises `AttackError`
+    unless 1e-12 <= cutoff < 1.
     """
     if not 1e-12 <= cutoff < 1:
         raise AttackError(f"a cutoff is a p-value, at least 1e-12 and below 1: {cutoff}")
-    # 1/cutoff may round to either side of the integer it should be, so the search starts below it.
+    # 1/cutoff may round to either side of the exact integer, so the search starts below it.
     k = max(1, int(1 / cutoff) - 2)
     while 1 / (k + 1) > cutoff:
         k += 1
@@ -205,12 +206,12 @@ def smallest_cutoff_shadows(cutoff: float) -> int:
 
 
 def check_cutoff(cutoff: float, k: int, variant: str) -> None:
-    """Raise `AttackError` where the nominal p-values of `variant` cannot resolve `cutoff`; only ranks are bounded.
+    """Raise `AttackError` where the nominal p-values of `variant` cannot resolve `cutoff`; only rank tests are limited.
 
     Args:
         cutoff: see `smallest_cutoff_shadows`.
-        k: OUT shadows.
-        variant: one of `CmMia`'s.
+        k: number of OUT shadows.
+        variant: one of the variants of `CmMia`.
     """
     needed = smallest_cutoff_shadows(cutoff)
     if variant in RANK_TESTS and k < needed:
@@ -231,7 +232,7 @@ def check_known(cutoff: float, known: int) -> None:
 
 
 def decide(p_value: FloatArray, abnormal: BoolArray, cutoff: float) -> BoolArray:
-    """Records called members: p <= cutoff and in the abnormal set. The rest is an abstention, not "nonmember".
+    """Return the records called members: p <= cutoff and in the abnormal set. Others are abstentions, not "nonmember".
 
     Args:
         p_value: float64 [n].
@@ -240,6 +241,7 @@ def decide(p_value: FloatArray, abnormal: BoolArray, cutoff: float) -> BoolArray
     """
     if p_value.shape != abnormal.shape or abnormal.dtype != np.bool_:
         raise AttackError(
-            f"p-values {p_value.shape} and the abnormal mask {abnormal.shape} ({abnormal.dtype}) do not fit"
+            f"p-values {p_value.shape} and the abnormal mask {abnormal.shape} ({abnormal.dtype}) do not match; the "
+            "mask must be bool and have the p-values' shape"
         )
     return np.asarray(abnormal & (p_value <= cutoff), dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""CompLeak: classifiers on the answers of one, two or more versions of one model, trained on shadows."""
+"""CompLeak: multi-version attacks, with classifiers on the answers of one, two or more versions of a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["LEAST_EXAMPLES", "Classifier", "Pair", "Stack"]
 
 LEAST_EXAMPLES = 50
-"""(shadow, record) pairs of members, and as many of others, below which nothing is learned."""
+"""Minimum number of (shadow, record) pairs of members, and of nonmembers, to train on."""
 
 _TREES, _LEAF = 100, 30
 _SOFT_ZERO = 1 / 512
@@ -31,9 +31,9 @@ _STEPS, _RATE = 600, 3e-3
 class Classifier:
     """CompLeak NR (one version) and SR (two): a random forest on confidence vectors and the label.
 
-    Each version's probabilities and the one-hot label stand in the order in which the first version's rise, so that
-    the classes' names do not matter, and a class stands in the same place for all versions. SR's first version is the
-    original model. Score: the forest's probability of membership, both kinds weighing the same.
+    Each version's probabilities and the one-hot label are sorted by the first version's probabilities, ascending. So
+    the identity of classes does not matter, and a class has the same column in all versions. SR's first version is the
+    original model. Score: the forest's probability of membership, with equal weight of members and nonmembers.
 
     Source: Li et al., "CompLeak: Deep Learning Model Compression Exacerbates Privacy Leakage" (arXiv 2507.16872, USENIX
     Security 2026) and the authors' code, which calls these features CompLeakSR2. docs/attacks/compleak.md has the
@@ -44,44 +44,44 @@ class Classifier:
 
     @classmethod
     def fit(cls, shadows: Sequence[ShadowVersion], seed: int, rows: BoolArray | None = None) -> Classifier:
-        """From the shadows' rows, or those in `rows`.
+        """Fit to the shadows' rows, or to the subset selected by `rows`, bool [rows].
 
         Raises:
-            AttackError: versions of different models, or too few rows of one kind.
+            AttackError: versions of different models, or too few rows of members or nonmembers.
         """
         require_one_model(shadows)
         picked = np.ones(len(shadows[0].row_members), dtype=np.bool_) if rows is None else rows
         members = shadows[0].row_members[picked]
         require_examples(members)
-        features = _features([one.row_answers[picked] for one in shadows], shadows[0].row_labels[picked])
+        features = _features([version.row_answers[picked] for version in shadows], shadows[0].row_labels[picked])
         return cls(_forest(features, members, seed))
 
     def score(self, target: Sequence[TargetVersion]) -> FloatArray:
-        """Probability of membership, float64 [n]; versions in the order that was fitted."""
-        return self.of_answers([one.answers for one in target], target[0].labels)
+        """Return the probability of membership, float64 [n]; versions in the order of `fit`."""
+        return self.of_answers([version.answers for version in target], target[0].labels)
 
     def of_answers(self, answers: Sequence[FloatRows], labels: IntArray) -> FloatArray:
-        """The same, of answers [n, classes] of each version and their labels."""
-        found = self.model.predict_proba(_features(answers, labels))[:, 1]
-        return np.asarray(found, dtype=np.float64)
+        """Return the probability of membership, float64 [n], from each version's answers [n, classes] and labels."""
+        probability = self.model.predict_proba(_features(answers, labels))[:, 1]
+        return np.asarray(probability, dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two SR classifiers of the original and one further version, each fitted to one half of the known records."""
+    """Two SR classifiers of the original and another version, each fitted to one half of the known records."""
 
     halves: tuple[Classifier, Classifier]
 
     @classmethod
     def fit(cls, original: ShadowVersion, other: ShadowVersion, seed: int) -> Pair:
-        """From the shadows' rows. Raises `AttackError` as `Classifier.fit`."""
+        """Fit to the shadows' rows. Raises `AttackError` as `Classifier.fit` does."""
         versions = (original, other)
         require_one_model(versions)
-        one, two = (Classifier.fit(versions, seed, original.row_halves == half) for half in (0, 1))
-        return cls((one, two))
+        first, second = (Classifier.fit(versions, seed, original.row_halves == half) for half in (0, 1))
+        return cls((first, second))
 
     def of_unseen_rows(self, original: ShadowVersion, other: ShadowVersion) -> FloatArray:
-        """Probability of membership of the shadows' rows, float64 [rows], each by the half that did not see it."""
+        """Return the rows' probability of membership, float64 [rows], each by the classifier of the other half."""
         probability = np.empty(len(original.row_halves))
         for half, classifier in enumerate(self.halves):
             unseen = original.row_halves != half
@@ -90,26 +90,26 @@ class Pair:
         return probability
 
     def score(self, original: TargetVersion, other: TargetVersion) -> FloatArray:
-        """Mean probability of membership, float64 [n]."""
+        """Return the two classifiers' mean probability of membership, float64 [n]."""
         scores = [classifier.score((original, other)) for classifier in self.halves]
         return np.asarray(np.mean(scores, axis=0), dtype=np.float64)
 
 
 def require_examples(members: BoolArray) -> None:
-    """Raise `AttackError` unless there are enough rows of both kinds to learn from."""
+    """Raise `AttackError` unless there are enough rows of members and of nonmembers to train on."""
     inside = int(members.sum())
     if min(inside, len(members) - inside) < LEAST_EXAMPLES:
         raise AttackError(
-            f"CompLeak learns from {LEAST_EXAMPLES} or more shadows' answers on records they trained on and as many on "
-            f"others; there are {inside} and {len(members) - inside}"
+            f"CompLeak needs {LEAST_EXAMPLES} or more shadows' answers on records they trained on and as many on other "
+            f"records; there are {inside} and {len(members) - inside}"
         )
 
 
 def _features(answers: Sequence[FloatRows], labels: IntArray) -> FloatRows:
-    """Float32 [n, (versions + 1) classes]. Equal probabilities keep the order of classes."""
+    """Return the features, float32 [n, (versions + 1) classes]. Equal probabilities keep the order of classes."""
     order = np.argsort(answers[0], axis=1, kind="stable")
     true = (np.arange(answers[0].shape[1]) == labels[:, None]).astype(np.float32)
-    return np.concatenate([np.take_along_axis(one, order, axis=1) for one in (*answers, true)], axis=1)
+    return np.concatenate([np.take_along_axis(columns, order, axis=1) for columns in (*answers, true)], axis=1)
 
 
 def _forest(features: FloatRows, members: BoolArray, seed: int) -> Any:
@@ -123,13 +123,14 @@ def _forest(features: FloatRows, members: BoolArray, seed: int) -> Any:
 
 @dataclass(frozen=True)
 class Stack:
-    """CompLeak MR: a network on what an SR classifier of each further version says, and on that version's loss.
+    """CompLeak MR: a network on the output of an SR classifier of each further version, and on that version's loss.
 
-    The first version is the original model or, where the attacker has none, stands in for it. SR classifiers are
-    trained on one half of the known records and say what they think of the other, from which the network learns; of
-    the target the two halves' mean is taken. Score: the network's log odds, both kinds weighing the same.
+    The first version is the original model, or a substitute where the attacker does not have it. The SR classifiers are
+    trained on one half of the known records and applied to the other half; the network is trained on these outputs. For
+    the target, the mean of the two halves is used. Score: the network's log odds, with equal weight of members and
+    nonmembers.
 
-    Source: as `Classifier`; the authors' notebook CompLeakMR.
+    Source: as for `Classifier`; the authors' notebook CompLeakMR.
     """
 
     pairs: tuple[Pair, ...]
@@ -139,15 +140,16 @@ class Stack:
 
     @classmethod
     def fit(cls, shadows: Sequence[ShadowVersion], seed: int, pairs: Sequence[Pair] | None = None) -> Stack:
-        """From the shadows' rows.
+        """Fit to the shadows' rows.
 
         Args:
             shadows: two or more versions, the original model first.
-            seed: of forests and network.
-            pairs: of the first version and each other, where they were fitted before.
+            seed: of the forests and the network.
+            pairs: of the first and each further version, where they are already fitted.
 
         Raises:
-            AttackError: versions of different models, fewer than two, or too few rows of one kind.
+            AttackError: versions of different models, fewer than two versions, or too few rows of members or
+                nonmembers.
         """
         if len(shadows) < 2:
             raise AttackError("CompLeak MR needs two or more versions of the model")
@@ -163,7 +165,7 @@ class Stack:
         return cls(tuple(fitted), mean, scale, network)
 
     def score(self, target: Sequence[TargetVersion]) -> FloatArray:
-        """Log odds of membership, float64 [n]; versions in the order that was fitted."""
+        """Return the log odds of membership, float64 [n]; versions in the order of `fit`."""
         import torch
 
         first, others = target[0], target[1:]
@@ -175,9 +177,9 @@ class Stack:
 
 
 def _inputs(columns: Sequence[FloatArray], margins: Sequence[FloatArray]) -> FloatArray:
-    """What each classifier says and the log of each version's loss, float64 [n, 2 (versions - 1)].
+    """Return each classifier's output and the log of each version's loss, float64 [n, 2 (versions - 1)].
 
-    A loss is softplus(-margin); members' and others' differ by factors, so its logarithm is read.
+    A loss is softplus(-margin). Its logarithm is used, since the losses of members and nonmembers differ by factors.
     """
     losses = [np.log(np.logaddexp(0.0, -phi) + _SOFT_ZERO) for phi in margins]
     return np.column_stack((*columns, *losses)).astype(np.float32).astype(np.float64)
@@ -198,13 +200,13 @@ def _train(rows: FloatArray, members: BoolArray, seed: int) -> torch.nn.Module:
     class Network(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.said = chain(versions, _BRANCH[:1], _BRANCH[1])
+            self.classifiers = chain(versions, _BRANCH[:1], _BRANCH[1])
             self.losses = chain(versions, _BRANCH[:1], _BRANCH[1])
             self.head = chain(2 * _BRANCH[1], _HEAD, 1)
 
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-            both = torch.cat((self.said(inputs[:, :versions]), self.losses(inputs[:, versions:])), dim=1)
-            odds: torch.Tensor = self.head(both)[:, 0]
+            branches = (self.classifiers(inputs[:, :versions]), self.losses(inputs[:, versions:]))
+            odds: torch.Tensor = self.head(torch.cat(branches, dim=1))[:, 0]
             return odds
 
     with torch.random.fork_rng(devices=[]):

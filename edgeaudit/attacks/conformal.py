@@ -1,4 +1,4 @@
-"""Conformal p-values: a score's rank among the scores of known nonmembers, and what makes the two comparable."""
+"""Conformal p-values: the rank of a score among those of known nonmembers, with out masks that make both comparable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["comparable_masks", "conformal_p", "lent_masks"]
 
 
 def conformal_p(scores: FloatArray, nonmembers: FloatArray) -> FloatArray:
-    """(1 + #{nonmembers z: s(z) >= s}) / (m + 1), float64 [n]: valid under exchangeability, also where scores tie."""
+    """Return (1 + #{nonmembers z: s(z) >= s}) / (m + 1), float64 [n]; valid under exchangeability, also with ties."""
     below = np.searchsorted(np.sort(nonmembers), scores, side="left")
     return np.asarray((1 + len(nonmembers) - below) / (len(nonmembers) + 1), dtype=np.float64)
 
@@ -19,11 +19,12 @@ def conformal_p(scores: FloatArray, nonmembers: FloatArray) -> FloatArray:
 def comparable_masks(
     phi: FloatArray, out: BoolArray, known_phi: FloatArray, known_out: BoolArray
 ) -> tuple[BoolArray, BoolArray]:
-    """Out masks under which audited records [K, n] and known nonmembers [K, m] are exchangeable.
+    """Return out masks under which audited records [K, n] and known nonmembers [K, m] are exchangeable.
 
-    In the adversary's model shadows trained on known records and on no audited one; in the auditor's it is the other
-    way round. A record with more OUT shadows is known better, so the two would be scored unlike. The side that no
-    shadow trained on takes `lent_masks` of the other; where both or neither are untouched, masks stay as they are.
+    In the adversary threat model shadows trained on known records and on no audited one; in auditor mode it is the
+    other way round. Estimates for a record with more OUT shadows are more precise, so the two kinds of records would be
+    scored differently. The side that no shadow trained on takes `lent_masks` of the other. Where shadows trained on
+    both sides or on neither, the masks do not change.
     """
     if not phi.shape[1] or not known_phi.shape[1]:
         return out, known_out
@@ -37,39 +38,39 @@ def comparable_masks(
 def lent_masks(
     phi: FloatArray, out: BoolArray, known_phi: FloatArray, known_out: BoolArray, *, numbered: bool = False
 ) -> BoolArray:
-    """Out masks bool [K, n]: every record that is OUT for all shadows gets that of a known record, others keep theirs.
+    """Return out masks, bool [K, n]: records that are OUT for all shadows take the mask of a known record (the lender).
 
-    Which shadows trained on the lender has nothing to do with the borrower, so any draw of lenders is fair. It is drawn
-    by the borrower's place among the known records in mean OUT phi, which depends neither on the order of records nor
-    on which others are scored.
+    The shadows that trained on the lender are unrelated to the borrowing record, so any random choice of lenders is
+    valid. The choice depends on the record's rank in mean OUT phi among the known records, and so neither on the order
+    of records nor on which other records are scored.
 
-    The lender is no neighbour of the borrower in mean phi: where answers lie on a grid, a mean over 30 OUT shadows
-    can be next above one over 64 only for some numbers of shadows, and lent masks would be of these sizes alone.
+    The lender must not be the neighbour in mean phi itself: where answers lie on a grid, a mean over 30 OUT shadows can
+    be next above one over 64 only for some numbers of shadows, and all lent masks would have these sizes.
 
     Args:
         phi: the shadows' margins [K, n], or another signal of difficulty.
         out: bool [K, n].
-        known_phi: the same of m known records, [K, m]; m at least 1.
-        known_out: bool [K, m], an OUT shadow or more for each.
-        numbered: let borrowers of one mean, of which integer outputs have many, take one lender after another. With one
-            lender for all of them their scores rise and fall together, and rates of p-values scatter; without, equal
-            answers would not get equal scores. So it is right for p-values, and wrong for a ranking.
+        known_phi: the same signal of m known records, [K, m]; m at least 1.
+        known_out: bool [K, m], with at least one OUT shadow a record.
+        numbered: give records with equal means, of which integer outputs have many, different lenders in turn. With one
+            shared lender their scores are correlated, and the rates of p-values have a larger variance; with different
+            lenders equal answers do not get equal scores. So set it for p-values, and not for a ranking.
     """
     keys = out_statistics(known_phi, known_out).mean
     order = np.argsort(keys, kind="stable")
-    own = out_statistics(phi, out).mean
+    means = out_statistics(phi, out).mean
     drawn = order[np.random.default_rng(2).permutation(len(order))]
-    place = np.searchsorted(keys[order], own) + (_numbered(own) if numbered else 0)
-    lender = drawn[place % len(order)]
+    rank = np.searchsorted(keys[order], means) + (_numbered(means) if numbered else 0)
+    lender = drawn[rank % len(order)]
     return np.where(out.all(axis=0), known_out[:, lender], out)
 
 
 def _numbered(values: FloatArray) -> IntArray:
-    """How many equal values stand before each, int64 [n]: [5, 7, 5, 5] -> [0, 0, 1, 2]."""
+    """Return the number of equal values before each value, int64 [n]: [5, 7, 5, 5] -> [0, 0, 1, 2]."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
-    place = np.arange(len(values), dtype=np.int64)
-    first = np.maximum.accumulate(np.where(np.r_[True, ordered[1:] != ordered[:-1]], place, 0))
+    position = np.arange(len(values), dtype=np.int64)
+    first = np.maximum.accumulate(np.where(np.r_[True, ordered[1:] != ordered[:-1]], position, 0))
     numbers = np.empty(len(values), dtype=np.int64)
-    numbers[order] = place - first
+    numbers[order] = position - first
     return numbers

@@ -1,6 +1,6 @@
-"""Answers as attacks receive them: the shadows', the target's, and both. No membership of the target is in any.
+"""Input of attacks: answers of the shadows, of the target, and of both. None of them holds the target's memberships.
 
-`ShadowAnswers` is all that an attack may learn from; the type is what keeps the target out of `Attack.fit`.
+Attacks learn from `ShadowAnswers` only; the type keeps the target out of `Attack.fit`.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ Records = IntArray | BoolArray | slice
 
 @dataclass(frozen=True)
 class Grid:
-    """The grids on which integer outputs lie: one for each model, since each has its own calibration range.
+    """The quantisation grids of integer outputs, one a model, since each model has its own calibration range.
 
-    of: what was rounded. `logits` also where a softmax outside the artifact made probabilities of them; then
-        `probabilities` is the exposure, but not what lies on a grid.
-    step: float64 [models], in `Evidence` the target's first and then the shadows'; 0 for a model whose answers are
-        continuous (fp32 shadows of an integer target).
-    low, high: float64 [models], the smallest and largest value that the output can take, beyond which it clips; -inf
-        and inf where that is not known.
+    of: the quantised values. It is `logits` also where a softmax outside the artifact turns them into probabilities:
+        the exposure is then `probabilities`, but these do not lie on the grid.
+    step: float64 [models], the target's first in `Evidence`, then the shadows'; 0 for a model with continuous answers
+        (fp32 shadows of an integer target).
+    low, high: float64 [models], the smallest and largest value of the output, at which it clips; -inf and inf where
+        unknown.
     """
 
     of: Exposure
@@ -51,15 +51,15 @@ class Grid:
     def __post_init__(self) -> None:
         shapes = {self.step.shape, self.low.shape, self.high.shape}
         if len(shapes) != 1 or self.step.ndim != 1 or not len(self.step):
-            raise AttackError(f"a grid has a step, a low and a high end for each model; it has {sorted(shapes)}")
+            raise AttackError(f"a grid needs one step, low and high end a model; their shapes are {sorted(shapes)}")
         if not (np.isfinite(self.step).all() and (self.step >= 0).all()):
-            raise AttackError(f"steps are 0 (continuous) or more: {self.step}")
+            raise AttackError(f"a grid's steps must be finite and 0 (continuous) or more: {self.step}")
         if not (self.low < self.high).all():
-            raise AttackError("the low end of a grid lies below its high end")
+            raise AttackError("the low end of a grid must be below its high end")
 
     @classmethod
     def joined(cls, of: Exposure, models: Sequence[OutputGrid]) -> Grid | None:
-        """The grids of the target and of each shadow, in this order; None where the target's answers are continuous."""
+        """Join the grids of the target and then of each shadow; None where the target's answers are continuous."""
         if not models or models[0].step == 0:
             return None
         step, low, high = np.array([(m.step, m.low, m.high) for m in models], dtype=np.float64).T
@@ -67,31 +67,31 @@ class Grid:
 
     @property
     def of_target(self) -> Grid:
-        """The first model's."""
+        """The grid of the first model."""
         return self._of(slice(0, 1))
 
     @property
     def of_shadows(self) -> Grid | None:
-        """Those of all models but the first; None where there is one model."""
+        """The grids of all models but the first; None where there is only one."""
         return self._of(slice(1, None)) if len(self.step) > 1 else None
 
     def followed_by(self, shadows: Grid | None) -> Grid:
-        """These grids and then those of `shadows`. Raises `AttackError` where they are not of the same values."""
+        """Append the grids of `shadows`. Raises `AttackError` where they quantise other values."""
         if shadows is None:
             return self
         if self.of != shadows.of:
-            raise AttackError(f"the target's {self.of} lie on a grid, of the shadows the {shadows.of}")
+            raise AttackError(f"the target's {self.of} are quantised, but the shadows' {shadows.of}")
         ends = ((self.step, shadows.step), (self.low, shadows.low), (self.high, shadows.high))
         return Grid(self.of, *(np.concatenate(end) for end in ends))
 
     def keep(self, models: IntArray) -> Grid | None:
-        """The grids of these models, by place; None where none of them has one."""
+        """Return the grids of the models at these positions; None where all of them are continuous."""
         if not (self.step[models] > 0).any():
             return None
         return self._of(models)
 
     def same_as(self, other: Grid | None) -> bool:
-        """Whether both are grids of the same models."""
+        """Return whether both grids are equal."""
         return (
             other is not None
             and self.of == other.of
@@ -109,7 +109,7 @@ class TargetAnswers:
     """One target's answers on the records of a `ShadowAnswers`.
 
     target: float64 [records, outputs], at the exposure of the shadows' answers.
-    grid: of one model; None where the answers are continuous.
+    grid: of this one model; None where the answers are continuous.
     views, traces: the target's part of those in `Evidence`.
     """
 
@@ -120,15 +120,17 @@ class TargetAnswers:
 
     def __post_init__(self) -> None:
         if self.grid is not None and len(self.grid.step) != 1:
-            raise AttackError(f"a target has one grid, not {len(self.grid.step)}")
+            raise AttackError(f"a target has one grid; {len(self.grid.step)} were passed")
         for view in self.views:
             view.require_fit(self.target.shape)
         for name, trace in self.traces.items():
             if len(trace.values) != len(self.target):
-                raise AttackError(f"the trace '{name}' is of {len(trace.values)} records, not of {len(self.target)}")
+                raise AttackError(
+                    f"the trace '{name}' has {len(trace.values)} records; the answers have {len(self.target)}"
+                )
 
     def take(self, records: Records) -> TargetAnswers:
-        """The same on fewer records."""
+        """Return the answers on these records only."""
         return replace(
             self,
             target=self.target[records],
@@ -139,20 +141,19 @@ class TargetAnswers:
 
 @dataclass(frozen=True)
 class ShadowAnswers:
-    """All that an attacker holds but the target's answers: records, and what shadows answer on them.
+    """The attacker's knowledge without the target's answers: records, and the shadows' answers on them.
 
     shadows: float64 [K, records, outputs].
     out: bool [K, records]; True where the shadow did not train on the record. All True on audited records in
         the adversary threat model.
     labels: int64 [records], see `task`.
     exposure: `logits` (unnormalised) or `probabilities` (rows sum to 1, up to quantisation).
-    floor: probabilities are clipped to [floor, 1 - floor]; one value for every format that is compared. 0 (no
-        clipping) is accepted for logits only: the margin of a probability of 0 or 1 is infinite.
-    inputs: floating [records, d], the records as the model is given them, flattened; None where an attacker holds
-        answers only.
+    floor: probabilities are clipped to [floor, 1 - floor], with one value for all compared formats. 0 (no clipping)
+        is accepted for logits only: the margin of a probability of 0 or 1 is infinite.
+    inputs: floating [records, d], the model's input, flattened; None where the attacker has answers only.
     grid: of the K shadows; None where the target's answers are continuous.
     views, traces: the shadows' part of those in `Evidence`.
-    task: what answers and labels mean.
+    task: the meaning of answers and labels.
     """
 
     shadows: FloatArray
@@ -168,15 +169,15 @@ class ShadowAnswers:
 
     def __post_init__(self) -> None:
         if self.shadows.ndim != 3 or self.out.shape != self.shadows.shape[:2]:
-            raise AttackError(f"responses do not fit together: shadows {self.shadows.shape}, out mask {self.out.shape}")
+            raise AttackError(f"array shapes do not match: shadows {self.shadows.shape}, out mask {self.out.shape}")
         k, n, outputs = self.shadows.shape
         if (problem := self.task.answers_problem((n, outputs))) is not None:
             raise AttackError(f"a shadow's answers {problem}")
         if self.out.dtype != np.bool_:
-            # An integer mask would index instead of select, and ~1 is -2: both are silently wrong.
+            # An integer mask would index instead of select, and ~1 is -2: both would give wrong results silently.
             raise AttackError(f"the out mask must be bool; it is {self.out.dtype}")
         if self.labels.shape != (n,):
-            raise AttackError(f"{n} records and {self.labels.shape} labels")
+            raise AttackError(f"labels must have shape ({n},), one a record; the shape is {self.labels.shape}")
         if (problem := self.task.labels_problem(self.labels, outputs)) is not None:
             raise AttackError(problem)
         least = 0.0 if self.exposure == "logits" else np.finfo(np.float64).tiny
@@ -192,30 +193,30 @@ class ShadowAnswers:
             trace.require_fit(n, k)
         if not np.isfinite(self.shadows).all():
             bad = int((~np.isfinite(self.shadows).all(axis=(0, 2))).sum())
-            raise AttackError(f"{bad} of {n} records have answers that are not finite; no record is dropped silently")
+            raise AttackError(f"answers on {bad} of {n} records contain NaN or infinity; fix or drop these records")
 
     def _require_inputs(self, n: int) -> None:
         if self.inputs is None:
             return
         if self.inputs.ndim != 2 or len(self.inputs) != n or not self.inputs.shape[1]:
-            raise AttackError(f"inputs must be [{n} records, 1 or more values]; they are {self.inputs.shape}")
+            raise AttackError(f"inputs must have shape [{n}, 1 or more values]; the shape is {self.inputs.shape}")
         if not np.issubdtype(self.inputs.dtype, np.floating):
             # Distances between bytes would wrap around.
-            raise AttackError(f"inputs must be floating point; they are {self.inputs.dtype}")
+            raise AttackError(f"inputs must be floating point; the dtype is {self.inputs.dtype}")
         if not np.isfinite(self.inputs).all():
             bad = int((~np.isfinite(self.inputs).all(axis=1)).sum())
-            raise AttackError(f"{bad} of {n} records have inputs that are not finite")
+            raise AttackError(f"inputs of {bad} of {n} records contain NaN or infinity; fix or drop these records")
 
     def _require_grid(self, k: int) -> None:
         if self.grid is None:
             return
         if len(self.grid.step) != k:
-            raise AttackError(f"a grid of {len(self.grid.step)} models does not fit {k} shadows")
+            raise AttackError(f"the grid has {len(self.grid.step)} models, but there are {k} shadows")
         if self.grid.of == "probabilities" and self.exposure == "logits":
-            raise AttackError("answers are logits, and the grid is one of probabilities")
+            raise AttackError("answers are logits, but the grid is of probabilities")
 
     def take(self, records: Records) -> ShadowAnswers:
-        """The same on fewer records."""
+        """Return the answers on these records only."""
         return replace(
             self,
             shadows=self.shadows[:, records],
@@ -227,12 +228,12 @@ class ShadowAnswers:
         )
 
     def same_as(self, other: ShadowAnswers) -> bool:
-        """Whether both hold the same answers on the same records, so that what is learned from one serves the other."""
+        """Return whether both hold equal answers on equal records, so that a fit to one serves the other."""
         if self is other:
             return True
-        about = [(a.exposure, a.floor, a.task, a.grid is None, a.inputs is None) for a in (self, other)]
+        kinds = [(a.exposure, a.floor, a.task, a.grid is None, a.inputs is None) for a in (self, other)]
         return (
-            about[0] == about[1]
+            kinds[0] == kinds[1]
             and (self.grid is None or self.grid.same_as(other.grid))
             and [view.name for view in self.views] == [view.name for view in other.views]
             and {name: list(t.shadows) for name, t in self.traces.items()}
@@ -249,10 +250,9 @@ class ShadowAnswers:
         return [self.out, self.labels, self.shadows, *inputs, *(view.shadows for view in self.views), *traces]
 
     def play(self, shadow: int) -> tuple[Evidence, BoolArray]:
-        """Let one shadow play the target against the others.
+        """Let one shadow play the target against the others, to learn without the target's memberships.
 
-        Returns the evidence without that shadow, and bool [records]: whether it trained on each record. This is how
-        thresholds are learned without the target's memberships.
+        Returns the evidence with that shadow as the target, and bool [records], whether it trained on each record.
         """
         others = np.delete(np.arange(len(self.shadows)), shadow)
         played = Evidence(
@@ -273,15 +273,15 @@ class ShadowAnswers:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an attacker holds about one (format, device): `ShadowAnswers` and one target's `TargetAnswers`.
+    """The attacker's knowledge of one deployment (format, device): `ShadowAnswers` and one target's `TargetAnswers`.
 
     target: [records, outputs], the target's answers at `exposure`.
     shadows, out, labels, exposure, floor, inputs, task: as in `ShadowAnswers`.
-    grid: the steps of integer outputs, the target's first; None where the target's answers are continuous.
-    views: answers on the same records, transformed; one entry a query. Empty where every model was queried once.
-    traces: further findings about the records, by name: `boundary`, the distance to the decision boundary;
-        `trajectory`, the losses of a student that was distilled from the model, epoch by epoch.
-    checked: the shadows' part where it was validated before, so that it is not validated again; `Evidence.of` gives it.
+    grid: of integer outputs, the target's first; None where the target's answers are continuous.
+    views: answers on the transformed records, one entry a query. Empty where every model was queried once.
+    traces: further measurements of the records, by name: `boundary`, the distance to the decision boundary;
+        `trajectory`, the losses of a student distilled from the model, epoch by epoch.
+    checked: the shadows' part where it is already validated, to skip a second validation; `Evidence.of` passes it.
     """
 
     target: FloatArray
@@ -302,39 +302,39 @@ class Evidence:
             raise AttackError(f"the target's answers {problem}")
         if self.shadows.shape[1:] != self.target.shape or self.out.shape != self.shadows.shape[:2]:
             raise AttackError(
-                f"responses do not fit together: target {self.target.shape}, shadows {self.shadows.shape}, "
+                f"array shapes do not match: target {self.target.shape}, shadows {self.shadows.shape}, "
                 f"out mask {self.out.shape}"
             )
         finite: BoolArray = np.asarray(np.isfinite(self.target).all(axis=1), dtype=np.bool_)
         if not finite.all():
             finite &= np.isfinite(self.shadows).all(axis=(0, 2))
             bad, n = int((~finite).sum()), len(finite)
-            raise AttackError(f"{bad} of {n} records have answers that are not finite; no record is dropped silently")
+            raise AttackError(f"answers on {bad} of {n} records contain NaN or infinity; fix or drop these records")
         if self.grid is not None and len(self.grid.step) != 1 + len(self.shadows):
             raise AttackError(
-                f"a grid of {len(self.grid.step)} models does not fit a target and {len(self.shadows)} shadows"
+                f"the grid has {len(self.grid.step)} models, but there are a target and {len(self.shadows)} shadows"
             )
         if self.grid is not None and not (self.grid.step > 0).any():
-            raise AttackError(f"on a grid the step of one model at least is above 0: {self.grid.step}")
+            raise AttackError(f"a grid needs a step above 0 for at least one model: {self.grid.step}")
         if checked is not None:
-            # Where the cached property keeps its value; dataclasses.replace does not pass it on.
+            # The cached property reads its value here; dataclasses.replace does not copy it.
             self.__dict__["shadow_answers"] = checked
         _ = self.shadow_answers, self.target_answers  # each validates itself when it is built
 
     @classmethod
     def of(cls, target: TargetAnswers, shadows: ShadowAnswers) -> Evidence:
-        """Both parts together. Raises `AttackError` where they are not of the same records, views and traces."""
+        """Combine both parts. Raises `AttackError` where their records, views or traces differ."""
         names = [[view.name for view in part] for part in (target.views, shadows.views)]
         if names[0] != names[1] or target.traces.keys() != shadows.traces.keys():
             raise AttackError(
-                f"the answers of target and shadows do not belong together: views {names[0]} and {names[1]}, traces "
+                f"the answers of target and shadows do not match: views {names[0]} and {names[1]}, traces "
                 f"{list(target.traces)} and {list(shadows.traces)}"
             )
         for name, trace in shadows.traces.items():
             if trace.shadows and target.traces[name].values.shape != trace.shape:
                 raise AttackError(
-                    f"the trace '{name}' does not fit: {target.traces[name].values.shape} of the target and "
-                    f"{trace.shape} of the shadows"
+                    f"the trace '{name}' has different shapes: {target.traces[name].values.shape} for the target, "
+                    f"{trace.shape} for the shadows"
                 )
         return cls(
             target.target,
@@ -381,7 +381,7 @@ class Evidence:
         )
 
     def take(self, records: IntArray | BoolArray) -> Evidence:
-        """The same evidence on fewer records."""
+        """Return the evidence on these records only."""
         return replace(
             self,
             target=self.target[records],
@@ -394,7 +394,7 @@ class Evidence:
         )
 
     def keep(self, shadows: IntArray) -> Evidence:
-        """The same evidence with these shadows, in this order."""
+        """Return the evidence with these shadows only, in this order."""
         models = np.concatenate(([0], 1 + shadows))
         return replace(
             self,
@@ -406,5 +406,5 @@ class Evidence:
         )
 
     def play(self, shadow: int) -> tuple[Evidence, BoolArray]:
-        """See `ShadowAnswers.play`; the target has no part in it."""
+        """See `ShadowAnswers.play`; the target is not used."""
         return self.shadow_answers.play(shadow)

@@ -1,8 +1,8 @@
-"""What an attacker sees where a device returns less of its answers: derived from full ones, never queried again.
+"""Output granularity: an attacker's view of answers of which a device returns less, derived without further queries.
 
-Attacks expect a probability for every class, so a level says how what is returned is read as one. The shadows are the
-attacker's own and would tell him more, but he degrades their answers like the target's: signals are only comparable
-where both were seen in the same way.
+Attacks expect a probability for every class, so each level defines how to complete what is returned. The attacker could
+use his own shadows' full answers, but degrades them like the target's: signals are comparable only where both have the
+same granularity.
 """
 
 from __future__ import annotations
@@ -20,48 +20,47 @@ __all__ = ["Seen", "largest", "one_hot", "rounded", "unreadable"]
 
 
 def largest(answers: FloatArray, k: int) -> FloatArray:
-    """Probabilities [..., classes] of which the `k` largest are known, read as probabilities of all classes.
+    """Keep the `k` largest probabilities and spread the remaining mass evenly over the other classes.
 
-    The known ones stay where they are; of equal ones the class with the smaller number is taken first, as argmax does.
-    All other classes get an even share of the mass that is left, 1 - sum of the known, which is the share of the most
-    ignorant guess, but always less than the smallest known value: a class that was not returned has no more than
-    that. The bound is reached where an integer softmax does not sum to 1. The order of the known classes and the
-    largest of them stay what they were. From k = classes on nothing changes.
+    Of equal probabilities the class with the smaller index is kept, as in argmax. Each other class gets an equal share
+    of the remaining mass, 1 - sum of the kept (the maximum-entropy guess), but less than the smallest kept value, since
+    a class that was not returned cannot exceed it. That bound matters where an integer softmax does not sum to 1. The
+    order of the kept classes does not change. With k >= classes the answers are returned unchanged.
 
     Args:
-        answers: float64 [..., classes], probabilities as they were answered.
-        k: 1 or more.
+        answers: float64 [..., classes], probabilities as the model returned them.
+        k: number of probabilities that are returned, at least 1.
     """
     classes = answers.shape[-1]
     if k >= classes:
         return answers
-    known = np.argsort(-answers, axis=-1, kind="stable")[..., :k]
-    values = np.take_along_axis(answers, known, axis=-1)
+    kept = np.argsort(-answers, axis=-1, kind="stable")[..., :k]
+    values = np.take_along_axis(answers, kept, axis=-1)
     smallest = values[..., -1:]
-    left = np.maximum(1 - values.sum(axis=-1, keepdims=True), 0) / (classes - k)
-    share = np.minimum(left, np.nextafter(smallest, 0))
-    read = np.broadcast_to(share, answers.shape).copy()
-    np.put_along_axis(read, known, values, axis=-1)
-    return read
+    remaining = np.maximum(1 - values.sum(axis=-1, keepdims=True), 0) / (classes - k)
+    share = np.minimum(remaining, np.nextafter(smallest, 0))
+    completed = np.broadcast_to(share, answers.shape).copy()
+    np.put_along_axis(completed, kept, values, axis=-1)
+    return completed
 
 
 def rounded(answers: FloatArray, decimals: int) -> FloatArray:
-    """Probabilities [..., classes] rounded to `decimals`, halves to the even neighbour; they no longer sum to 1."""
+    """Round probabilities [..., classes] to `decimals`, half to even; the result need not sum to 1."""
     return np.asarray(np.round(answers, decimals), dtype=np.float64)
 
 
 def one_hot(answers: FloatArray) -> FloatArray:
-    """The largest class of answers [..., classes] as probabilities: 1 for it, 0 for all others; the first of equals."""
-    read = np.zeros(answers.shape)
-    np.put_along_axis(read, answers.argmax(axis=-1)[..., None], 1.0, axis=-1)
-    return read
+    """Return 1 for the predicted class of answers [..., classes] (the first of equals) and 0 for all others."""
+    encoded = np.zeros(answers.shape)
+    np.put_along_axis(encoded, answers.argmax(axis=-1)[..., None], 1.0, axis=-1)
+    return encoded
 
 
 @dataclass(frozen=True)
 class Seen:
-    """How answers at one exposure are seen by an attacker, whole or at a weaker level.
+    """The attacker's view of answers: complete, or at a coarser output granularity.
 
-    exposure: of the answers that `of` is given. level: None where all of an answer is returned.
+    exposure: of the complete answers. level: the granularity; None where answers are returned completely.
     """
 
     exposure: Exposure
@@ -69,22 +68,22 @@ class Seen:
 
     @property
     def read_as(self) -> Exposure:
-        """What the answers are that `of` returns; a level is one of probabilities."""
+        """The exposure of the answers that `of` returns: `probabilities` where there is a level."""
         return self.exposure if self.level is None else "probabilities"
 
     def of(self, answers: FloatArray) -> FloatArray:
-        """One model's answers [..., classes] at `exposure`, as they are seen; float64 of the same shape."""
+        """Return the view of answers [..., classes] at `exposure`; float64 of the same shape."""
         if self.level is None:
             return answers
-        answered = probabilities(answers, self.exposure)
+        complete = probabilities(answers, self.exposure)
         if self.level.kind == "top":
-            return largest(answered, self.level.amount)
+            return largest(complete, self.level.amount)
         if self.level.kind == "rounded":
-            return rounded(answered, self.level.amount)
-        return one_hot(answered) if self.level.kind == "label" else answered
+            return rounded(complete, self.level.amount)
+        return one_hot(complete) if self.level.kind == "label" else complete
 
     def floor(self, floor: float) -> float:
-        """The floor of probabilities: half of the last decimal where that is more, since a 0 may be as much."""
+        """Return the floor of probabilities, at least half of the last decimal: a rounded 0 may stand for that much."""
         if self.level is None or self.level.kind != "rounded":
             return floor
         return max(floor, 0.5 * self._step)
@@ -94,18 +93,18 @@ class Seen:
         return 10.0 ** -(self.level.amount if self.level is not None else 0)
 
     def grid(self, grid: Grid | None, models: int, classes: int) -> Grid | None:
-        """The grid on which the answers lie that are seen; None where they lie on none.
+        """Return the grid of the viewed answers; None where they lie on none.
 
-        Rounding puts every model on a grid of probabilities from 0 to 1 with a step of one decimal. Where an integer
-        softmax inside the artifact has a coarser step (1/256 under three decimals), its own grid says more and stays.
-        An integer output of logits with the softmax outside was rounded before, too, which a grid of probabilities
-        cannot say: its cells are those of the last rounding. Of the k largest, a class that is not among them lies
-        between 0 and the smallest known value, and a label says which is the largest: no grid either way.
+        Rounding puts every model on a grid of probabilities in [0, 1] with a step of one decimal. An integer softmax
+        inside the artifact keeps its own grid where its step is coarser (1/256 under three decimals). Integer logits
+        with the softmax outside were rounded before, too, but a grid of probabilities cannot express that: the cells
+        are those of the last rounding. `top` and `label` have no grid: a class that is not returned lies anywhere
+        between 0 and the smallest returned value.
 
         Args:
-            grid: of the answers that `of` is given.
+            grid: of the complete answers.
             models: 1 + the number of shadows.
-            classes: of an answer.
+            classes: number of classes of an answer.
         """
         if self.level is None or self.level.kind == "probabilities":
             return grid
@@ -115,25 +114,26 @@ class Seen:
             return None
         step, low, high = np.full(models, self._step), np.zeros(models), np.ones(models)
         if grid is not None and grid.of == "probabilities":
-            own = grid.step > self._step
+            coarser = grid.step > self._step
             step, low, high = (
-                np.where(own, theirs, ours) for theirs, ours in ((grid.step, step), (grid.low, low), (grid.high, high))
+                np.where(coarser, own, decimal)
+                for own, decimal in ((grid.step, step), (grid.low, low), (grid.high, high))
             )
         return Grid("probabilities", step, low, high)
 
 
 def unreadable(spec: AttackSpec, variant: str, level: Level) -> str | None:
-    """Why `variant` can make nothing of answers at this level, in a sentence; None where it can.
+    """Return a sentence on why `variant` cannot use answers at this level, or None where it can.
 
-    A boundary is found by labels, so its trace may be read at every level.
+    The trace of the decision boundary needs labels only, so every level allows it.
 
-    Raises `AttackError` where the attack has no such variant.
+    Raises `AttackError` for an unknown variant.
     """
     needs = spec.needs_of(variant)
     if needs.trace == "trajectory":
-        return f"'{spec.name}' reads students that were distilled from full answers, which this exposure does not give"
+        return f"'{spec.name}' needs students distilled from complete answers, which this output granularity lacks"
     if level.kind == "label" and variant not in spec.reads_labels:
-        return f"'{spec.name}' reads how sure the model is, and a label does not say"
+        return f"'{spec.name}' needs the model's confidence, which a label does not give"
     if level.kind == "top" and needs.grid:
-        return f"'{spec.name}' reads answers as intervals of one step, which a class beyond the largest has not"
+        return f"'{spec.name}' reads answers as intervals of one step; a class outside the largest has none"
     return None

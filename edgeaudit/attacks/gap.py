@@ -1,4 +1,4 @@
-"""The gap attack: guess member where the model is right."""
+"""The gap attack: predict member where the model classifies the record correctly."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["Gap"]
 
 
 class Gap(Attack):
-    """Score 1 where the largest answer is the true class's, 0 elsewhere; its threshold is 0.5.
+    """Score 1 where the largest output is the true class's, 0 elsewhere; its threshold is 0.5.
 
-    Balanced accuracy is 1/2 + (train - test accuracy)/2. Needs labels only, so it is always reported: a leak below
-    it costs an attacker nothing. Where several classes share the largest answer the first counts, as in deployment.
+    Balanced accuracy is 1/2 + (train - test accuracy)/2. It needs labels only, so it is always reported: the baseline
+    that costs an attacker nothing. Of equally large outputs the first counts, as in deployment.
 
     Source: Yeom et al., "Privacy Risk in Machine Learning" (CSF 2018), adversary 1 for a 0/1 loss; named the gap
     attack by Choquette-Choo et al. (ICML 2021).

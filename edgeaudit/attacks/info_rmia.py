@@ -1,4 +1,4 @@
-"""InfoRMIA: the log of RMIA's likelihood ratio, without counting."""
+"""InfoRMIA: the logarithm of RMIA's likelihood ratio, without pairwise comparisons."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["InfoRmia"]
 
 
 class InfoRmia(Attack):
-    """Score log(p_x / p(x)), in nats, with the p(x) of `rmia`; RMIA's ties of 1/m do not occur.
+    """Score log(p_x / p(x)) in nats, with the p(x) of `rmia`; without RMIA's ties in steps of 1/m.
 
     Source: Tao & Shokri, "(Token-Level) InfoRMIA: Stronger Membership Inference and Memorization Assessment for LLMs"
-    (2025). A mean over reference records would be one number for all records of a target; it is left out, since it
-    cannot change the ranking, and no reference answers are needed.
+    (2025). Their mean over reference records is one constant for all records of a target. It cannot change the ranking
+    and is omitted, so no reference answers are needed.
     """
 
     spec: ClassVar[AttackSpec] = AttackSpec(
         name="info-rmia",
         variants=(*OFFLINE_A, "online"),
-        summary="log of the record's probability over what models give it on average",
+        summary="log of the record's probability relative to the average over models",
         paper="Tao, Shokri, 2025",
         needs=Needs(shadows=1, out=1),
         variant_needs={"online": Needs(shadows=2, out=1, inside=1)},
@@ -37,7 +37,7 @@ class InfoRmia(Attack):
 
 @dataclass(frozen=True)
 class _Average:
-    """p(x), [n]."""
+    """audited: p(x), float64 [n]."""
 
     audited: FloatArray
 

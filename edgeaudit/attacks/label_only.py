@@ -1,4 +1,4 @@
-"""Label-only attacks: what a device gives away that answers with a class and nothing else."""
+"""Label-only attacks: the leakage of a device that returns the predicted class only."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ __all__ = ["LabelOnly"]
 
 
 class LabelOnly(Attack):
-    """Scores that need no more of an answer than its largest class.
+    """Scores that read nothing of an answer but the predicted class.
 
-    Variant `augmentation`: how many of the record and its views (`threat.views`) the model classifies correctly, a
-    whole number from 0 to the number of queries. A model is robust around what it trained on. Where several classes
-    share the largest answer the first counts, as in deployment. Its threshold is learned like every other, from
-    shadows that play the target.
+    Variant `augmentation`: the number of correct classifications of the record and its views (`threat.views`), from 0
+    to the number of queries. A model is more robust around records it trained on. Of equally large outputs the first
+    counts, as in deployment. The threshold is learned as for every other attack, from shadows that play the target.
 
-    Variant `boundary`: the L2 distance to the decision boundary that HopSkipJump found, 0 for a misclassified record,
-    less the threshold that tells apart the shadows' distances on reference records they did and did not train on; so
-    its natural threshold is 0.
+    Variant `boundary`: the L2 distance to the decision boundary as estimated by HopSkipJump, 0 for a misclassified
+    record, minus the threshold that best separates the shadows' distances on their IN and OUT reference records; so its
+    natural threshold is 0.
 
-    Source: Choquette-Choo et al., "Label-Only Membership Inference Attacks" (ICML 2021), sections 4.2 and 4.3. We
-    deviate for `augmentation`: they train a network on which of the queries were answered correctly; we count them,
-    which needs no shadow to score.
+    Source: Choquette-Choo et al., "Label-Only Membership Inference Attacks" (ICML 2021), sections 4.2 and 4.3.
+    Deviation for `augmentation`: they train a network on the vector of correct and incorrect answers; counting the
+    correct ones needs no shadow to score.
     """
 
     spec: ClassVar[AttackSpec] = AttackSpec(
         name="label-only",
         variants=("augmentation", "boundary"),
-        summary="how robust the predicted class is around the record",
+        summary="robustness of the predicted class around the record",
         paper="Choquette-Choo et al., ICML 2021",
         needs=Needs(views="any"),
         variant_needs={"boundary": Needs(shadows=1, trace="boundary")},
@@ -51,17 +50,17 @@ class LabelOnly(Attack):
 
 @dataclass(frozen=True)
 class _Counts:
-    """Of `augmentation`, which learns nothing."""
+    """The variant `augmentation`, which learns nothing from shadows."""
 
     def score(self, evidence: Evidence, reference: Evidence) -> Scores:  # noqa: ARG002
         answers = (evidence.target, *(view.target for view in evidence.views))
-        correct = [evidence.task.correct(one, evidence.labels) for one in answers]
+        correct = [evidence.task.correct(query, evidence.labels) for query in answers]
         return Scores(np.sum(correct, axis=0, dtype=np.float64))
 
 
 @dataclass(frozen=True)
 class _Distance:
-    """The distance that tells members from nonmembers."""
+    """The variant `boundary`. threshold: the distance that best separates the shadows' members from nonmembers."""
 
     threshold: float
 

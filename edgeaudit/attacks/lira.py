@@ -21,7 +21,7 @@ _ONLINE = Needs(shadows=4, out=1, inside=1, variance=True)
 
 
 def default_variant(shadows: int) -> str:
-    """Global variance below 64 shadows, where a record's own variance is too noisy; per-record from 64 on."""
+    """Return the global variance below 64 shadows, where per-record variances are too noisy; per-record from 64 on."""
     return "offline-global" if shadows < 64 else "offline-per-record"
 
 
@@ -29,19 +29,20 @@ class Lira(Attack):
     """Gaussian likelihoods of the margin phi.
 
     Offline: score z = (phi - mu_out) / s_out, p = P[Z >= z]: one-sided, so a margin below the OUT mean never scores
-    high. The paper's score Pr[Z <= phi] = 1 - p is a strictly increasing function of z; z is given because the former
-    rounds to 1 at z = 8.3 and ties the records that matter most.
+    high. The paper's score Pr[Z <= phi] = 1 - p is a strictly increasing function of z; z is returned because the
+    former rounds to 1 at z = 8.3 and would tie the records with the highest scores.
     Online: score log N(phi; mu_in, s_in^2) - log N(phi; mu_out, s_out^2), no p-value.
 
-    Variants: `*-global` (default below 64 shadows): a side's s^2 is its variance pooled over all records.
-    `*-per-record` (default from 64 on): the record's own, ddof 1; the pooled one for a record with a single shadow on
-    that side, and at least the side's `variance_floor`. Both sides go through the same function, so the variance of
-    one can never stand in for that of the other.
+    Variants: `*-global` (default below 64 shadows): s^2 of the OUT or IN margins is pooled over all records.
+    `*-per-record` (default from 64 on): s^2 is the record's own, ddof 1, and at least `variance_floor`; for a record
+    with a single OUT or IN shadow it is the pooled one. The same function computes OUT and IN variances, each from its
+    own shadows.
 
     Source: Carlini et al., "Membership Inference Attacks From First Principles" (S&P 2022), algorithm 1 and equation
-    4. We deviate from its code, whose fixed variance is that of all margins of all records together: ours is pooled
-    within records, so it holds no difference in difficulty. Offline that is a common factor, which leaves the
-    ranking as it is and makes z standard deviations. The p-values assume a known Gaussian and are no test.
+    4. Deviation from the authors' code, whose fixed variance is that of all margins of all records: this one is pooled
+    within records, so it does not include differences in difficulty. Offline that is a common factor, which does not
+    change the ranking and makes z a number of standard deviations. The p-values assume a known Gaussian and are not
+    valid tests.
     """
 
     spec: ClassVar[AttackSpec] = AttackSpec(
@@ -55,14 +56,16 @@ class Lira(Attack):
     )
 
     def _fit(self, shadows: ShadowAnswers, variant: str, reference: ShadowAnswers) -> _Gaussians:  # noqa: ARG002
-        margins, own = shadow_margins(shadows), variant.endswith("per-record")
-        outside = _side(margins, shadows.out, own=own)
-        return _Gaussians(outside, None if variant.startswith("offline") else _side(margins, ~shadows.out, own=own))
+        margins, per_record = shadow_margins(shadows), variant.endswith("per-record")
+        outside = _side(margins, shadows.out, per_record=per_record)
+        if variant.startswith("offline"):
+            return _Gaussians(outside, None)
+        return _Gaussians(outside, _side(margins, ~shadows.out, per_record=per_record))
 
 
 @dataclass(frozen=True)
 class _Gaussians:
-    """Of margins of models that did not and, online, that did train on each record."""
+    """Distributions of the margin of models that did not and, for online variants, that did train on each record."""
 
     outside: _Side
     inside: _Side | None
@@ -77,25 +80,25 @@ class _Gaussians:
 
 @dataclass(frozen=True)
 class _Side:
-    """The Gaussian of a record's margins on one side. mean, variance: float64 [n], variance > 0."""
+    """Gaussians of the records' OUT or IN margins. mean, variance: float64 [n], variance > 0."""
 
     mean: FloatArray
     variance: FloatArray
 
     def log_density(self, phi: FloatArray) -> FloatArray:
-        """Log N(phi; mean, variance) + log(2 pi) / 2, float64 [n]."""
+        """Return log N(phi; mean, variance) + log(2 pi) / 2, float64 [n]."""
         return np.asarray(-((phi - self.mean) ** 2 / self.variance + np.log(self.variance)) / 2, dtype=np.float64)
 
 
-def _side(margins: FloatArray, kept: BoolArray, *, own: bool) -> _Side:
-    """Moments of the margins [K, n] over the shadows in `kept` [K, n]: the OUT shadows, or the IN shadows.
+def _side(margins: FloatArray, kept: BoolArray, *, per_record: bool) -> _Side:
+    """Fit Gaussians to the margins [K, n] of the shadows in `kept` [K, n]: the OUT shadows, or the IN shadows.
 
-    own: the record's own variance instead of the pooled one.
+    per_record: use each record's own variance instead of the pooled one.
     """
     moments = out_statistics(margins, kept)
     df = moments.count - 1
     pooled = np.full(len(df), pooled_variance(moments.variance, df))
-    if not own:
+    if not per_record:
         return _Side(moments.mean, pooled)
     floored = np.maximum(moments.variance, variance_floor(moments.variance, df))
     return _Side(moments.mean, np.where(df > 0, floored, pooled))

@@ -1,4 +1,4 @@
-"""Loss trajectory: how the loss on a record falls while a student learns from the model's answers on other records."""
+"""Loss trajectory: the losses on a record of a student that is distilled from the model on other records, by epoch."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ _BLOCK = 8192
 
 
 class LossTrajectory(Attack):
-    """Score: log odds of membership by a small MLP that reads a record's losses.
+    """Score: log odds of membership by a small MLP on a record's losses.
 
-    They are log(loss + 1/512) of a student after each epoch, and of the model itself. The MLP learns from the
-    trajectories of the shadows' students on reference records, whose membership is known, both kinds weighing the same;
-    so its natural threshold is 0. That no student learned from the records that it is scored on is the trace's doing.
+    Its inputs are log(loss + 1/512) of the student after each epoch, and of the model itself. The MLP is trained on the
+    trajectories of the shadows' students on reference records, whose membership is known, with equal weight of members
+    and nonmembers; so its natural threshold is 0. The code that takes the trace ensures that no student is distilled on
+    records that it scores.
 
-    Source: Liu, Zhao, Backes, Zhang, "Membership Inference Attacks by Exploiting Loss Trajectory" (CCS 2022). We
-    deviate: the MLP is smaller (hidden layers of 64 and 32, theirs 512, 128 and 32), since one shadow with the training
-    set of an edge model gives a few hundred rows, and reads standardised logarithms, theirs losses as they are. A
-    member's losses differ from a nonmember's by factors, down to a model's own of .002; on one scale that is not seen.
+    Source: Liu, Zhao, Backes, Zhang, "Membership Inference Attacks by Exploiting Loss Trajectory" (CCS 2022).
+    Deviations: the MLP is smaller (hidden layers of 64 and 32, theirs 512, 128 and 32), because one shadow with the
+    training set of an edge model gives only a few hundred rows. It reads standardised logarithms, theirs plain losses:
+    losses of members and nonmembers differ by factors, down to .002 for the model itself, which a linear scale hides.
     """
 
     spec: ClassVar[AttackSpec] = AttackSpec(
@@ -47,22 +48,22 @@ class LossTrajectory(Attack):
     )
 
     def _fit(self, shadows: ShadowAnswers, variant: str, reference: ShadowAnswers) -> _Network:  # noqa: ARG002
-        return _Network.fit(*_with_own(reference).examples(reference.out))
+        return _Network.fit(*_with_shadow_losses(reference).examples(reference.out))
 
 
-def _with_own(reference: ShadowAnswers) -> ShadowTrace:
-    """The trajectories of the shadows' students with the shadows' own losses at the end."""
-    found, about = reference.traces["trajectory"], (reference.labels, reference.exposure, reference.floor)
+def _with_shadow_losses(reference: ShadowAnswers) -> ShadowTrace:
+    """Return the trajectories of the shadows' students, with the shadows' own losses as the last column."""
+    trace, details = reference.traces["trajectory"], (reference.labels, reference.exposure, reference.floor)
     shadows = {
-        number: np.column_stack((losses, reference.task.loss(reference.shadows[number], *about)))
-        for number, losses in found.shadows.items()
+        index: np.column_stack((losses, reference.task.loss(reference.shadows[index], *details)))
+        for index, losses in trace.shadows.items()
     }
-    return ShadowTrace((found.shape[0], found.shape[1] + 1), shadows)
+    return ShadowTrace((trace.shape[0], trace.shape[1] + 1), shadows)
 
 
 @dataclass(frozen=True)
 class _Network:
-    """Tells rows of losses of members from others. mean, scale: float64 [d], which standardise their logarithms."""
+    """A fitted MLP on rows of losses. mean, scale: float64 [d], which standardise their logarithms."""
 
     network: torch.nn.Module
     mean: FloatArray
@@ -70,7 +71,7 @@ class _Network:
 
     @classmethod
     def fit(cls, losses: FloatArray, members: BoolArray) -> _Network:
-        """Learn membership from rows [rows, d], put into an order of their own: that of the rows does not matter."""
+        """Train on losses [rows, d] and members [rows]; rows are sorted first, so their order does not matter."""
         require_torch("loss-trajectory")
         require_both_kinds(members)
         logs = _logarithms(losses)
@@ -80,19 +81,19 @@ class _Network:
         return cls(_trained((logs[order] - mean) / scale, members[order]), mean, scale)
 
     def score(self, evidence: Evidence, reference: Evidence) -> Scores:  # noqa: ARG002
-        """Log odds of membership, in float64; equal rows are answered once, so the order of rows does not matter."""
+        """Return the log odds of membership; equal rows are evaluated once, so the order of rows does not matter."""
         import torch
 
         losses = np.column_stack((evidence.traces["trajectory"].target, target_losses(evidence)))
-        distinct, place = np.unique(_logarithms(losses), axis=0, return_inverse=True)
+        distinct, positions = np.unique(_logarithms(losses), axis=0, return_inverse=True)
         with torch.no_grad():
             rows = torch.from_numpy((distinct - self.mean) / self.scale)
             odds = torch.cat([self.network(rows[i : i + _BLOCK])[:, 0] for i in range(0, len(rows), _BLOCK)])
-        return Scores(np.asarray(odds.numpy()[place.ravel()], dtype=np.float64))
+        return Scores(np.asarray(odds.numpy()[positions.ravel()], dtype=np.float64))
 
 
 def _logarithms(losses: FloatArray) -> FloatArray:
-    """Float64, rounded to float32, so that a softmax that differs in the last bit of a double gives the same rows."""
+    """Return float64 rounded to float32, so that a softmax that differs in the last bit gives the same rows."""
     return np.asarray(np.log(losses + _SOFT_ZERO).astype(np.float32).astype(np.float64), dtype=np.float64)
 
 

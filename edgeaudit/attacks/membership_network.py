@@ -1,4 +1,4 @@
-"""Networks that learn membership from shadows: the training that they share. Torch, imported where it is used."""
+"""Training of the networks that learn membership from shadows. Imports torch on first use."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def require_torch(attack: str) -> None:
 
 
 def require_both_kinds(members: BoolArray) -> None:
-    """Raise `AttackError` unless there are rows of records that a shadow trained on, and others."""
+    """Raise `AttackError` unless there are rows of members and of nonmembers."""
     if members.all() or not members.any():
-        raise AttackError("a membership classifier needs answers of shadows that did and did not train on a record")
+        raise AttackError("a membership classifier needs answers of shadows on members and on nonmembers")
 
 
 def fit(
@@ -37,14 +37,14 @@ def fit(
     steps: int,
     rate: float,
 ) -> torch.nn.Module:
-    """Train in place with AdamW (weight decay .01, cosine decay) over batches of 128; both kinds weigh the same.
+    """Train in place with AdamW (weight decay .01, cosine decay) over batches of 128, with balanced class weights.
 
     Args:
-        network: whose parameters are trained; returned in eval mode.
-        odds: rows of the training set, int64 [batch] -> the network's log odds of membership, [batch].
+        network: the network to train; returned in eval mode.
+        odds: row indices of the training set, int64 [batch] -> the network's log odds of membership, [batch].
         members: bool [rows].
-        steps: how many batches.
-        rate: learning rate at the start.
+        steps: number of batches.
+        rate: initial learning rate.
     """
     import torch
 

@@ -18,13 +18,13 @@ _LARGEST = 3
 
 
 class MlLeaks(Attack):
-    """Score: log odds of membership by a classifier on the answer's three largest probabilities, in falling order.
+    """Score: log odds of membership by a classifier on the answer's three largest probabilities, in descending order.
 
-    Trained on the shadows' IN and OUT reference answers; both kinds weigh the same, so its natural threshold is 0.
+    It is trained on the shadows' IN and OUT reference answers with equal weight of both, so its natural threshold is 0.
     It never reads the label. With two classes there are two probabilities.
 
-    Source: Salem et al., "ML-Leaks" (NDSS 2019), adversary 1. We deviate: gradient boosting for their network, and
-    all shadows in place of one.
+    Source: Salem et al., "ML-Leaks" (NDSS 2019), adversary 1. Deviations: gradient boosting instead of their network,
+    and all shadows instead of one.
     """
 
     spec: ClassVar[AttackSpec] = AttackSpec(
@@ -51,5 +51,5 @@ class _Learned:
 
 
 def _largest(answers: FloatArray) -> FloatArray:
-    """The three largest of each row, falling: float64 [n, min(3, classes)]."""
+    """Return the three largest values of each row, descending: float64 [n, min(3, classes)]."""
     return np.asarray(-np.sort(-answers, axis=1)[:, :_LARGEST], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""What a variant of an attack requires, and what of it is missing: in the shadows' answers, and in a target's."""
+"""Requirements of attack variants, and checks of shadows' and targets' answers against them."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ __all__ = ["Needs", "examples_of", "missing", "missing_of_shadows", "require_sam
 
 _LEAST_TRACED = 10
 _TRACES = {
-    "boundary": "distances to the decision boundary, which cost hundreds of queries a record: name 'label-only' in "
-    "attacks (in threat.mode: adversary)",
-    "trajectory": "losses of a student distilled from each model, which cost a training: name 'loss-trajectory' in "
-    "attacks (in threat.mode: adversary)",
+    "boundary": "distances to the decision boundary, which cost hundreds of queries a record: add 'label-only' to "
+    "attacks (with threat.mode: adversary)",
+    "trajectory": "losses of a student distilled from each model, which cost a training run: add 'loss-trajectory' to "
+    "attacks (with threat.mode: adversary)",
 }
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What one variant of an attack cannot do without; readable without running it.
+    """Requirements of one variant of an attack; readable without running it.
 
-    shadows: smallest K. out, inside: OUT and IN shadows that every scored record needs.
-    variance: two OUT shadows on at least one scored record; two IN shadows as well, where `inside` is above 0.
-    reference: smallest number of reference records with `out` OUT shadows each, for which the target's answers are
-        known. examples: smallest number of (shadow, reference record) pairs in which the shadow trained on the
-        record, and as many in which it did not; (shadow, audited record) pairs where the shadows trained on none of
-        the reference records (auditor mode) and the target's answers on those are not read (`reference` is 0).
+    shadows: minimum number K of shadows.
+    out, inside: minimum number of OUT and of IN shadows for every scored record.
+    variance: two OUT shadows on at least one scored record; also two IN shadows where `inside` is above 0.
+    reference: minimum number of reference records that have `out` OUT shadows each and the target's answers.
+    examples: minimum number of (shadow, reference record) pairs in which the shadow trained on the record, and of pairs
+        in which it did not. Where the shadows trained on no reference record (auditor mode) and the target's answers on
+        those are not needed (`reference` is 0), pairs with audited records count instead.
     inputs: the records themselves, audited and (where `reference` is above 0) reference ones.
     grid: answers on the grid of an integer output.
-    views: answers on transformed records: `any`, or of the one kind that is named. Reference records, too, where
+    views: answers on transformed records: of any kind (`any`) or of the named one; also on reference records where
         `reference` or `examples` is above 0.
-    trace: the trace of every scored record, of ten or more pairs of a shadow and a reference record that it trained
-        on, and of ten others.
+    trace: the trace of every scored record, of ten or more (shadow, reference record) pairs in which the shadow
+        trained on the record, and of ten in which it did not.
     """
 
     shadows: int = 0
@@ -53,43 +54,43 @@ class Needs:
 
 
 def examples_of(needs: Needs, shadows: ShadowAnswers, reference: ShadowAnswers) -> bool:
-    """Whether a variant finds its examples on the audited records, for lack of any on the reference records.
+    """Return whether a variant takes its examples from the audited records, for lack of any on the reference records.
 
-    Nothing of the target's memberships is in either: a shadow's mask says what the shadow trained on.
+    Neither reveals the target's memberships: a shadow's mask states what the shadow trained on.
     """
     return bool(needs.examples and not needs.reference and reference.out.all() and not shadows.out.all())
 
 
 def require_same_shadows(shadows: ShadowAnswers, reference: ShadowAnswers) -> None:
-    """Raise `AttackError` unless both come from the same shadows, queried in the same way, as far as can be seen."""
-    about = [(len(a.shadows), a.shadows.shape[2], a.exposure, a.floor) for a in (shadows, reference)]
-    if about[0] != about[1]:
+    """Raise `AttackError` where the two are visibly not from the same shadows, queried alike."""
+    layouts = [(len(a.shadows), a.shadows.shape[2], a.exposure, a.floor) for a in (shadows, reference)]
+    if layouts[0] != layouts[1]:
         raise AttackError(
-            f"evidence and reference do not belong together: shadows, classes, exposure and floor are {about[0]} "
-            f"and {about[1]}"
+            f"evidence and reference do not match: shadows, classes, exposure and floor are {layouts[0]} and "
+            f"{layouts[1]}"
         )
     if shadows.grid is not reference.grid and not (shadows.grid and shadows.grid.same_as(reference.grid)):
-        raise AttackError("evidence and reference do not belong together: their answers lie on different grids")
+        raise AttackError("evidence and reference do not match: their answers lie on different grids")
     if shadows.inputs is not None and reference.inputs is not None:
-        one, two = shadows.inputs.shape[1], reference.inputs.shape[1]
-        if one != two:
-            raise AttackError(f"evidence and reference do not belong together: inputs of {one} and {two} values")
+        size, reference_size = shadows.inputs.shape[1], reference.inputs.shape[1]
+        if size != reference_size:
+            raise AttackError(f"evidence and reference do not match: inputs of {size} and {reference_size} values")
     names = [tuple(view.name for view in a.views) for a in (shadows, reference)]
     if names[0] != names[1]:
-        raise AttackError(f"evidence and reference do not belong together: views are {names[0]} and {names[1]}")
+        raise AttackError(f"evidence and reference do not match: views are {names[0]} and {names[1]}")
 
 
 def require_same_models(evidence: Evidence, reference: Evidence) -> None:
-    """Raise `AttackError` unless both come from the same target and shadows, as far as can be seen."""
+    """Raise `AttackError` where the two are visibly not from the same target and shadows."""
     require_same_shadows(evidence.shadow_answers, reference.shadow_answers)
     if evidence.grid is not reference.grid and not (evidence.grid and evidence.grid.same_as(reference.grid)):
-        raise AttackError("evidence and reference do not belong together: their answers lie on different grids")
+        raise AttackError("evidence and reference do not match: their answers lie on different grids")
 
 
 def missing(needs: Needs, evidence: Evidence, reference: Evidence) -> Iterator[str]:
-    """What of a target's or the shadows' answers is missing, one phrase at a time."""
+    """Yield a phrase for each requirement that the target's or the shadows' answers do not meet."""
     if needs.grid and evidence.grid is None:
-        yield "needs answers on the grid of an integer output, and these are continuous"
+        yield "needs answers on the grid of an integer output; these answers are continuous"
     trace = evidence.traces.get(needs.trace)
     if needs.trace and (trace is None or not trace.taken.all()):
         yield f"needs {_TRACES[needs.trace]}"
@@ -97,7 +98,7 @@ def missing(needs: Needs, evidence: Evidence, reference: Evidence) -> Iterator[s
 
 
 def missing_of_shadows(needs: Needs, shadows: ShadowAnswers, reference: ShadowAnswers) -> Iterator[str]:
-    """What of the shadows' answers is missing, one phrase at a time: without it there is nothing to fit."""
+    """Yield a phrase for each requirement that the shadows' answers do not meet, so that nothing can be fitted."""
     yield from _missing_kinds(needs, shadows, reference)
     k, n = shadows.out.shape
     if k < needs.shadows:
@@ -111,7 +112,7 @@ def missing_of_shadows(needs: Needs, shadows: ShadowAnswers, reference: ShadowAn
         if short:
             yield f"needs {least} or more {name} shadows per record; {short} of {n} records have fewer. {remedy}"
         if needs.variance and least and n and not (count > 1).any():
-            yield f"needs two {name} shadows on some record, to estimate a variance. Add shadows"
+            yield f"needs two {name} shadows on at least one record, to estimate a variance. Add shadows"
     served = int((reference.out.sum(axis=0) >= needs.out).sum())
     if served < needs.reference:
         which = f" with {needs.out} or more OUT shadows" if needs.out else ""
@@ -121,24 +122,24 @@ def missing_of_shadows(needs: Needs, shadows: ShadowAnswers, reference: ShadowAn
     if min(inside, out.size - inside) < needs.examples:
         yield (
             f"learns from shadows' answers on reference records: {needs.examples} or more on records they trained on "
-            f"and as many on others; there are {inside} and {out.size - inside}"
+            f"and as many on other records; there are {inside} and {out.size - inside}"
         )
 
 
 def _missing_kinds(needs: Needs, shadows: ShadowAnswers, reference: ShadowAnswers) -> Iterator[str]:
-    """What there is nothing of."""
+    """Yield a phrase for each required kind of evidence of which there is none."""
     if needs.inputs and (shadows.inputs is None or (needs.reference and reference.inputs is None)):
-        yield "reads the records themselves, and only answers are at hand"
+        yield "reads the records themselves, and only answers are available"
     if needs.views == "any" and not shadows.views:
         yield "needs answers on transformed records, which cost queries: set threat.views"
     if needs.views not in {"", "any"} and not any(view.is_of(needs.views) for view in shadows.views):
         yield f"needs answers on records with {needs.views}, which cost queries: set threat.views: [{needs.views}-1]"
     if needs.trace:
-        known = reference.traces.get(needs.trace)
-        members = np.empty(0, dtype=np.bool_) if known is None else known.examples(reference.out)[1]
+        trace = reference.traces.get(needs.trace)
+        members = np.empty(0, dtype=np.bool_) if trace is None else trace.examples(reference.out)[1]
         inside, outside = int(members.sum()), int((~members).sum())
         if min(inside, outside) < _LEAST_TRACED:
             yield (
                 f"learns from shadows' traces on reference records: {_LEAST_TRACED} or more on records they trained on "
-                f"and as many on others; there are {inside} and {outside}"
+                f"and as many on other records; there are {inside} and {outside}"
             )

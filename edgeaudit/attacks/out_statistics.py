@@ -1,4 +1,4 @@
-"""Per-record statistics over the shadows that did not train on the record."""
+"""Statistics of each record over its OUT shadows, which did not train on it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class OutStatistics:
 
 
 def out_statistics(values: FloatArray, out: BoolArray) -> OutStatistics:
-    """Mean, variance (ddof = 1) and count per record over its OUT shadows; memory is a few [n] beside the inputs.
+    """Return mean, variance (ddof = 1) and count of each record over its OUT shadows; needs a few arrays [n] of memory.
 
-    Two passes over the values less the record's first OUT value. The shift makes equal values give a variance of
-    exactly 0 (a plain mean of equal floats may be off by one bit), which `variance_prior` must recognise.
+    Two passes over the values minus the record's first OUT value. This shift gives equal values a variance of exactly 0
+    (a plain mean of equal floats may be off by one bit), which `variance_prior` must recognise.
 
     Args:
         values: float [K, n], a signal of the shadows.

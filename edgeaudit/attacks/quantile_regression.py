@@ -1,4 +1,4 @@
-"""Quantile regression: the margin less what models that did not train on such a record stay below."""
+"""Quantile regression: the margin minus the quantile of margins that a regression predicts for nonmembers."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _MOST_CATEGORIES = 255  # of scikit-learn's histogram gradient boosting
 
 
 class QuantileRegression(Attack):
-    """A regression of the target's margin on the record, fitted where the target is known not to have trained.
+    """A regression of the target's margin on the record, fitted to records that the target did not train on.
 
-    Variants: `q-0.99` and `q-0.95` score phi - q(x, y), with q the conditional quantile of that level: above 0 (the
-    natural threshold) lies 1% or 5% of nonmembers if the regression is right. `gaussian` scores (phi - m(x, y)) /
-    s(x, y), with m and s the conditional mean and standard deviation. No shadows.
+    Variants: `q-0.99` and `q-0.95` score phi - q(x, y), with q the conditional quantile of that level: 1% or 5% of
+    nonmembers lie above 0, the natural threshold, if the regression is correct. `gaussian` scores (phi - m(x, y)) /
+    s(x, y), with m and s the conditional mean and standard deviation. Needs no shadows.
 
     Source: Bertran et al., "Scalable Membership Inference Attacks via Quantile Regression" (NeurIPS 2023). Deviations:
-    histogram gradient boosting (their choice for tables) stands for the neural network of their images, so inputs of
-    more than 32 values are reduced to their 32 first principal components; the label is given as a category, since
-    phi is that of the label; s is fitted to squared residuals out of fold, for in-sample ones are too small; and for
-    the same reason q is raised by one number, the level's quantile of phi - q out of fold (conformalised quantile
+    histogram gradient boosting (their choice for tables) replaces the neural network for images, so inputs of more than
+    32 values are reduced to their first 32 principal components. The label is a categorical feature, since phi is the
+    margin of the label. s is fitted to out-of-fold squared residuals, because in-sample residuals are too small. For
+    the same reason a constant is added to q, the level's quantile of out-of-fold phi - q (conformalised quantile
     regression: Romano et al., NeurIPS 2019), which moves the threshold and not the ranking.
     """
 
@@ -45,7 +45,7 @@ class QuantileRegression(Attack):
 
     def _score(self, evidence: Evidence, variant: str, reference: Evidence) -> Scores:
         if evidence.inputs is None or reference.inputs is None:
-            raise AttackError("'quantile-regression' reads the records themselves, and only answers are at hand")
+            raise AttackError("'quantile-regression' reads the records themselves, and only answers are available")
         order = _canonical_order(reference.inputs, reference.labels, target_margins(reference))
         known, inputs = reference.take(order), reference.inputs[order]
         reduced = _Reduction(inputs)
@@ -55,25 +55,25 @@ class QuantileRegression(Attack):
         if variant in _QUANTILES:
             level = _QUANTILES[variant]
             model = _model("quantile", len(phi), categorical=categorical, level=level).fit(x, phi)
-            off = _residuals("quantile", x, phi, categorical=categorical, level=level)
-            raised = model.predict(audited) + np.quantile(off, level, method="higher")
-            return Scores(np.asarray(margins - raised, dtype=np.float64))
+            residuals = _residuals("quantile", x, phi, categorical=categorical, level=level)
+            quantile = model.predict(audited) + np.quantile(residuals, level, method="higher")
+            return Scores(np.asarray(margins - quantile, dtype=np.float64))
         mean = _model("squared_error", len(phi), categorical=categorical).fit(x, phi).predict(audited)
         squares = _residuals("squared_error", x, phi, categorical=categorical) ** 2
-        # A gamma model of squares has a logarithmic link, so s is positive; exact zeros (constant answers) are lifted.
+        # A gamma model has a logarithmic link, so s is positive; exact zeros (constant answers) are raised to `least`.
         least = max(1e-6 * float(squares.mean()), 1e-12)
         spread = _model("gamma", len(phi), categorical=categorical).fit(x, np.maximum(squares, least))
         return Scores(np.asarray((margins - mean) / np.sqrt(spread.predict(audited)), dtype=np.float64))
 
 
 def _canonical_order(inputs: InputArray, labels: IntArray, phi: FloatArray) -> IntArray:
-    """An order of the records that does not depend on the one they are given in: by a fixed projection of the input."""
+    """Return an order that does not depend on the current order of the records: by a fixed projection of the input."""
     direction = np.random.default_rng(0).normal(size=inputs.shape[1])
     return np.asarray(np.lexsort((phi, labels, np.einsum("ij,j->i", inputs, direction))), dtype=np.int64)
 
 
 class _Reduction:
-    """Inputs as they are, or their first principal components; the label is the first column."""
+    """Maps inputs and labels to features: the label, then the inputs or their first principal components."""
 
     def __init__(self, inputs: InputArray) -> None:
         from sklearn.decomposition import PCA
@@ -81,7 +81,7 @@ class _Reduction:
         self._pca = None
         if inputs.shape[1] > _COMPONENTS:
             count = min(_COMPONENTS, len(inputs))
-            # float32 halves the time; nothing here needs more digits.
+            # float32 halves the time and is precise enough.
             self._pca = PCA(count, svd_solver="randomized", random_state=0).fit(inputs.astype(np.float32))
 
     def __call__(self, inputs: InputArray, labels: IntArray) -> FloatArray:
@@ -90,7 +90,7 @@ class _Reduction:
 
 
 def _model(loss: str, n: int, *, categorical: bool, level: float | None = None) -> Any:
-    """Histogram gradient boosting, 80 rounds of 15 leaves; a leaf has 20 records, and 2 beyond the quantile."""
+    """Return histogram gradient boosting, 80 rounds of 15 leaves of 20 or more records, and 2 beyond the quantile."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     least = 20 if level is None else max(20, round(2 / (1 - level)))
@@ -111,11 +111,11 @@ def _model(loss: str, n: int, *, categorical: bool, level: float | None = None) 
 def _residuals(
     loss: str, x: FloatArray, phi: FloatArray, *, categorical: bool, level: float | None = None
 ) -> FloatArray:
-    """Margins less what a model predicts that was not fitted to them."""
+    """Return out-of-fold residuals of the margins, float64 [n]."""
     fold = np.arange(len(phi)) % _FOLDS
     residuals = np.empty(len(phi))
-    for held in range(_FOLDS):
-        rest = fold != held
+    for held_out in range(_FOLDS):
+        rest = fold != held_out
         model = _model(loss, int(rest.sum()), categorical=categorical, level=level).fit(x[rest], phi[rest])
         residuals[~rest] = phi[~rest] - model.predict(x[~rest])
     return residuals

@@ -1,4 +1,4 @@
-"""Attacks by name; another package offers one through the entry-point group `edgeaudit.attacks`."""
+"""Attacks by name. Other packages register theirs in the entry-point group `edgeaudit.attacks`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 ALL = "all"
-"""In audit.yaml, stands for every known attack."""
+"""The name that selects every registered attack in audit.yaml."""
 
 ATTACKS: Registry[Attack, AttackSpec] = Registry(
     noun="attack",
@@ -53,34 +53,34 @@ ATTACKS: Registry[Attack, AttackSpec] = Registry(
 
 
 def attack_names() -> tuple[str, ...]:
-    """All names, edgeaudit's own first; imports nothing."""
+    """Return all names, built-in attacks first; imports no attack."""
     return ATTACKS.names()
 
 
 def attack_specs() -> tuple[AttackSpec, ...]:
-    """The spec of every attack, in the order of `attack_names`; imports all of them."""
+    """Return the spec of every attack, in the order of `attack_names`; imports all attacks."""
     return ATTACKS.specs()
 
 
 def chosen_attacks(names: Iterable[str]) -> tuple[str, ...]:
-    """The names that audit.yaml chose, each once and in its order; `all` stands for `attack_names`."""
-    return tuple(dict.fromkeys(known for name in names for known in (attack_names() if name == ALL else (name,))))
+    """Return the attacks that audit.yaml lists, without repeats and in its order; `all` expands to `attack_names`."""
+    return tuple(dict.fromkeys(attack for name in names for attack in (attack_names() if name == ALL else (name,))))
 
 
 def find_attack(name: str) -> type[Attack]:
-    """The attack called `name`; `AttackError` as `Registry.find` says."""
+    """Return the class of the attack `name`. Raises `AttackError` as `Registry.find` does."""
     return ATTACKS.find(name)
 
 
-def settings_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of an attack: its spec's defaults overridden by `given`.
+def settings_of(name: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all settings of an attack: its spec's defaults, replaced by `overrides`.
 
-    Raises `AttackError` for an unknown attack or setting, and for a value of another type than the default's.
+    Raises `AttackError` for an unknown attack or setting, and for a value whose type differs from the default's.
     """
     defaults = find_attack(name).spec.defaults
-    return checked_settings(f"attacks: '{name}'", "setting", given, defaults, AttackError)
+    return checked_settings(f"attacks: '{name}'", "setting", overrides, defaults, AttackError)
 
 
-def make_attack(name: str, given: Mapping[str, Any]) -> Attack:
-    """The attack called `name` with these settings, each an argument of its class; errors as `settings_of`."""
-    return find_attack(name)(**settings_of(name, given))
+def make_attack(name: str, overrides: Mapping[str, Any]) -> Attack:
+    """Construct the attack `name` with these settings as arguments. Raises `AttackError` as `settings_of` does."""
+    return find_attack(name)(**settings_of(name, overrides))

@@ -1,4 +1,4 @@
-"""SAMIA, the self-attention attack on pruned models: the answer and how it trembles, read by a small transformer."""
+"""SAMIA, the self-attention attack on pruned models: a small transformer on the answer and its sensitivity to noise."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _MOST_ROWS = 8_000
 
 
 class Samia(Attack):
-    """Score: log odds of membership by a transformer that reads every class j of an answer as (p_j, s_j, [j = y]).
+    """Score: log odds of membership by a transformer with one token (p_j, s_j, [j = y]) for every class j of an answer.
 
-    s_j is the sensitivity, the mean of |p_j(x + e) - p_j(x)| over the noise views. It is trained on the shadows' IN
-    and OUT reference answers, both kinds weighing the same, so its natural threshold is 0. At most 8,000 rows (fewer
-    above 15 classes).
+    s_j is the sensitivity, the mean of |p_j(x + e) - p_j(x)| over the noise views. The transformer is trained on the
+    shadows' IN and OUT reference answers with equal weight of both, so its natural threshold is 0. At most 8,000 rows
+    (fewer above 15 classes).
 
     Source: Yuan & Zhang, "Membership Inference Attacks and Defenses in Neural Network Pruning" (USENIX Security 2022),
-    section 4.3. We deviate: noise is one input step or more, where they add 1e-3 to values between 0 and 1, which an
-    integer input rounds away; p and s are standardised; the network is smaller (two layers, 16 wide) and read at the
-    true class, where theirs (three layers, 64 wide) is read at all classes together.
+    section 4.3. Deviations: the noise is one input step or more; they add 1e-3 to values between 0 and 1, which an
+    integer input rounds away. p and s are standardised. The network is smaller (two layers, width 16) and read at the
+    true class; theirs (three layers, width 64) is read at all classes together.
     """
 
     spec: ClassVar[AttackSpec] = AttackSpec(
@@ -62,9 +62,9 @@ class _Learned:
         return Scores(self.classifier.log_odds(tokens, evidence.labels))
 
 
-def _tokens(answers: FloatArray, noisy: list[FloatArray], about: ShadowAnswers | Evidence) -> FloatArray:
-    """(p, s, is the true class) of every class, float64 [n, classes, 3]."""
-    p = about.task.probabilities(answers, about.exposure)
-    sensitivity = np.mean([np.abs(about.task.probabilities(one, about.exposure) - p) for one in noisy], axis=0)
-    true = np.arange(p.shape[1]) == about.labels[:, None]
+def _tokens(answers: FloatArray, noisy: list[FloatArray], source: ShadowAnswers | Evidence) -> FloatArray:
+    """Return (p, s, is the true class) of every class, float64 [n, classes, 3]."""
+    p = source.task.probabilities(answers, source.exposure)
+    sensitivity = np.mean([np.abs(source.task.probabilities(view, source.exposure) - p) for view in noisy], axis=0)
+    true = np.arange(p.shape[1]) == source.labels[:, None]
     return np.stack((p, sensitivity, true), axis=-1)

@@ -1,4 +1,4 @@
-"""What attacks learn from: answers of shadows on reference records, where membership is known."""
+"""Training data of attacks: answers of shadows on reference records, with known membership."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from edgeaudit.errors import AttackError
 __all__ = ["MOST_CATEGORIES", "Examples", "MembershipClassifier", "shadow_examples"]
 
 MOST_CATEGORIES = 255
-"""Numbers of classes above this are split as numbers, not as sets."""
+"""Largest number of classes for which trees split the class as a category; above it they split it as a number."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """One row a (shadow, record) pair. answers: float64 [rows, classes], probabilities. members: whether trained on."""
+    """One row for each (shadow, record) pair.
+
+    answers: float64 [rows, classes], probabilities. labels: int64 [rows]. members: bool [rows], whether the shadow
+    trained on the record.
+    """
 
     answers: FloatArray
     labels: IntArray
@@ -27,7 +31,7 @@ class Examples:
 
 
 def shadow_examples(reference: ShadowAnswers, most_rows: int) -> Examples:
-    """Every shadow's answers on the reference records; on evenly spaced ones where that is more than `most_rows`."""
+    """Return every shadow's answers on the reference records, or on evenly spaced ones to stay within `most_rows`."""
     k, n = reference.out.shape
     rows = np.linspace(0, n - 1, min(n, max(1, most_rows // k))).astype(np.int64)
     answers = np.concatenate(
@@ -38,31 +42,31 @@ def shadow_examples(reference: ShadowAnswers, most_rows: int) -> Examples:
 
 @dataclass(frozen=True)
 class MembershipClassifier:
-    """Gradient boosting that tells rows of members from others. own: log odds of the rows that it learned from."""
+    """A gradient-boosted membership classifier. prior: log odds of membership among its training rows."""
 
     model: Any
-    own: float
+    prior: float
 
     @classmethod
     def fit(cls, features: FloatArray, members: BoolArray, category: int | None = None) -> MembershipClassifier:
-        """Learn membership.
+        """Train the classifier.
 
-        scikit-learn's histogram gradient boosting: 100 rounds, rate .1, 15 leaves of 40 or more rows, L2 1. Nothing in
-        it is random: no early stopping, no subsampling. Features are rounded to float32 first, so that a softmax that
+        scikit-learn's histogram gradient boosting: 100 rounds, rate .1, 15 leaves of 40 or more rows, L2 1. It is
+        deterministic: no early stopping, no subsampling. Features are rounded to float32 first, so that a softmax that
         differs in the last bit of a double gives the same trees.
 
         Args:
-            features: [rows, d].
+            features: float64 [rows, d].
             members: bool [rows].
-            category: column that holds a class number below `MOST_CATEGORIES`, to be split by sets of classes.
+            category: column with a class index below `MOST_CATEGORIES`, to be split by sets of classes.
 
         Raises:
-            AttackError: rows of one kind are missing.
+            AttackError: there are no rows of members, or none of nonmembers.
         """
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         if members.all() or not members.any():
-            raise AttackError("a membership classifier needs answers of shadows that did and did not train on a record")
+            raise AttackError("a membership classifier needs answers of shadows on members and on nonmembers")
         untrained = HistGradientBoostingClassifier(
             learning_rate=0.1,
             max_iter=100,
@@ -73,11 +77,12 @@ class MembershipClassifier:
             categorical_features=None if category is None else [category],
             random_state=0,
         )
-        # The rows' own odds come off, so that both kinds weigh the same. Weights would do so, too, but with them
-        # scikit-learn 1.9 places bins by weighted percentiles, one sort for each of 255 ends: four fifths of the time.
-        own = math.log(members.sum() / (~members).sum())
-        return cls(untrained.fit(features.astype(np.float32), members), own)
+        # Subtracting the prior log odds gives members and nonmembers equal weight. Sample weights would, too, but with
+        # them scikit-learn 1.9 computes bin edges by weighted percentiles, one sort for each of 255 edges: four fifths
+        # of the time.
+        prior = math.log(members.sum() / (~members).sum())
+        return cls(untrained.fit(features.astype(np.float32), members), prior)
 
     def log_odds(self, features: FloatArray) -> FloatArray:
-        """Log odds of membership of rows [n, d], float64 [n]; 0 is even odds, both kinds weighing the same."""
-        return np.asarray(self.model.decision_function(features.astype(np.float32)) - self.own, dtype=np.float64)
+        """Return the log odds of membership of rows [n, d], float64 [n]; 0 means even odds, with balanced classes."""
+        return np.asarray(self.model.decision_function(features.astype(np.float32)) - self.prior, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Shokri's attack: a classifier that learned from shadows what answers on members look like."""
+"""Shokri's attack: a membership classifier trained on the shadows' answers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _MOST_CELLS = 5_000_000
 class Shokri(Attack):
     """Score: log odds of membership by a classifier on (p, y), trained on the shadows' IN and OUT reference answers.
 
-    Both kinds weigh the same, so its natural threshold is 0. At most 50,000 rows (fewer above 100 classes).
+    IN and OUT answers have equal weight, so its natural threshold is 0. At most 50,000 rows (fewer above 100 classes).
 
-    Source: Shokri et al., "Membership Inference Attacks Against Machine Learning Models" (S&P 2017). We
-    deviate: one gradient-boosted model with the class as a feature, where they train a network for every class; and
-    p_y is given as a column of its own, since trees do not find it in (p, y) when classes are many.
+    Source: Shokri et al., "Membership Inference Attacks Against Machine Learning Models" (S&P 2017). Deviations: one
+    gradient-boosted model with the class as a feature, instead of a network for every class; and p_y is a separate
+    column, since trees do not recover it from (p, y) with many classes.
     """
 
     spec: ClassVar[AttackSpec] = AttackSpec(
@@ -53,6 +53,6 @@ class _Learned:
 
 
 def _features(answers: FloatArray, labels: IntArray) -> FloatArray:
-    """y, p_y, p: float64 [n, 2 + classes]."""
+    """Return y, p_y and p, float64 [n, 2 + classes]."""
     true = answers[np.arange(len(labels)), labels]
     return np.column_stack((labels, true, answers))

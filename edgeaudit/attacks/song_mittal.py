@@ -1,4 +1,4 @@
-"""Song & Mittal: modified entropy against a threshold of the record's class."""
+"""Song & Mittal's attack: modified entropy against a threshold for each class."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from edgeaudit.attacks.threshold import youden_threshold
 __all__ = ["SongMittal", "modified_entropy"]
 
 _MOST_ROWS = 200_000
-# Fewer known members or nonmembers of a class than this cannot place its threshold.
+# Minimum number of known members, and of nonmembers, of a class to learn its threshold.
 _LEAST = 10
 
 
 class SongMittal(Attack):
-    """Score -Mentr - t_y: how far the record's modified entropy lies below its class's threshold; threshold 0.
+    """Score -Mentr - t_y, the distance of the record's modified entropy below its class's threshold; threshold 0.
 
-    t_c is the threshold on -Mentr that maximises TPR - FPR over the shadows' reference answers of class c; a class
-    with fewer than 10 known members or nonmembers takes that of all classes together.
+    t_c is the threshold on -Mentr that maximises TPR - FPR over the shadows' reference answers of class c. A class with
+    fewer than 10 known members or nonmembers uses the threshold of all classes together.
 
     Source: Song & Mittal, "Systematic Evaluation of Privacy Risks of Machine Learning Models" (USENIX Security 2021).
-    They give verdicts by each class's threshold; a score needs records of all classes on one scale, and the
-    difference to the threshold is our choice.
+    They decide by each class's threshold. A score must be comparable between classes, for which the difference to the
+    threshold is our choice.
     """
 
     spec: ClassVar[AttackSpec] = AttackSpec(
@@ -47,7 +47,7 @@ class SongMittal(Attack):
 
 @dataclass(frozen=True)
 class _Thresholds:
-    """On -Mentr, [classes]."""
+    """thresholds: on -Mentr, float64 [classes]."""
 
     thresholds: FloatArray
 
@@ -57,10 +57,10 @@ class _Thresholds:
 
 
 def modified_entropy(answers: FloatArray, labels: IntArray, floor: float) -> FloatArray:
-    """Mentr = -(1 - p_y) log p_y - sum over i != y of p_i log(1 - p_i), in nats, >= 0; lower = more member-like.
+    """Return Mentr = -(1 - p_y) log p_y - sum over i != y of p_i log(1 - p_i) in nats, >= 0; lower = more member-like.
 
-    p_y is clipped to [floor, 1 - floor], the other p_i only inside the logarithm: many small probabilities lifted to
-    the floor would add up. A floor of 0 counts as 2^-52.
+    p_y is clipped to [floor, 1 - floor], the other p_i only inside the logarithm, because many small probabilities
+    raised to the floor would add up. A floor of 0 counts as 2^-52.
 
     Args:
         answers: probabilities [n, classes].
@@ -76,7 +76,7 @@ def modified_entropy(answers: FloatArray, labels: IntArray, floor: float) -> Flo
 
 
 def _class_thresholds(scores: FloatArray, members: BoolArray, labels: IntArray, classes: int) -> FloatArray:
-    """float64 [classes]."""
+    """Return the threshold of every class, float64 [classes]."""
     thresholds = np.full(classes, youden_threshold(scores, members))
     for label in np.unique(labels):
         of_class = labels == label

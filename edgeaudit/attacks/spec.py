@@ -1,4 +1,4 @@
-"""What an attack declares about itself, and what it answers."""
+"""The declaration of an attack and the type of its result."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["AttackSpec", "Scores"]
 
 @dataclass(frozen=True)
 class Scores:
-    """What an attack answers.
+    """The result of an attack on one target.
 
     score: float64 [records], higher = member.
-    p_value: float64 [records] in [0, 1], one-sided under H0 "not a member": the rank of the score among those of
-        `known` records that the target did not train on (conformal), valid where audited nonmembers are drawn as they
-        are. None where there are none, or the attack has no p-value.
-    nominal: float64 [records] in [0, 1], what the test itself would call its p-value. It holds its level under the
-        test's own model of nonmembers, which real ones need not follow: a ranking.
-    known: the m of p_value, whose smallest is 1/(m + 1).
+    p_value: float64 [records] in [0, 1], one-sided under H0 "not a member". It is conformal: the rank of the score
+        among those of `known` records that the target did not train on, valid where the audited nonmembers come from
+        the same population. None where there are no such records, or the attack has no p-value.
+    nominal: float64 [records] in [0, 1], the p-value under the test's own model of nonmembers. Real nonmembers need not
+        follow that model, so it serves for ranking only.
+    known: the number m of records behind p_value, whose smallest value is 1/(m + 1).
     """
 
     score: FloatArray
@@ -34,18 +34,20 @@ class Scores:
 
 @dataclass(frozen=True)
 class AttackSpec:
-    """What an attack is and needs; readable without running it.
+    """Declaration of an attack and its requirements; readable without running it.
 
-    name, variants: rows of the report are named by both. paper: its source.
-    needs: of every variant that `variant_needs` does not name.
-    calibrated_p: the variants whose `Scores.p_value` is conformal, and so valid for the nonmembers of real targets by
-        construction. A rank among shadows is not: shadows of one pool resemble each other more than the target.
-    threshold: the natural a-priori threshold (member where score >= threshold) of an attack that has one.
-    variant_thresholds: those of single variants, which go before it.
-    headline: variants that may stand for the attack, the first that could be run going first; all where empty.
-    reads_margins: the variants that read nothing of an answer but the true class's margin, so that the mean margin of
-        several answers can stand in for one.
-    reads_labels: the variants that also make something of an answer of which only the largest class is known.
+    name, variants: identify rows of the report. paper: the source.
+    needs: requirements of every variant that `variant_needs` does not list.
+    calibrated_p: variants whose `Scores.p_value` is conformal, and so valid for nonmembers of real targets by
+        construction. A rank among shadows is not valid: shadows of one pool are closer to each other than to the
+        target.
+    threshold: the attack's natural threshold (member where score >= threshold), if it has one.
+    variant_thresholds: natural thresholds of single variants, which override `threshold`.
+    defaults: settings and their default values, as arguments of the class.
+    headline: variants that may stand for the attack in summaries, in order of preference; all where empty.
+    reads_margins: variants that read nothing of an answer but the true class's margin, so that the mean margin of
+        several answers can replace one.
+    reads_labels: variants that also work where only the predicted class is known.
     """
 
     name: str
@@ -68,11 +70,11 @@ class AttackSpec:
         return self.headline or self.variants
 
     def needs_of(self, variant: str) -> Needs:
-        """What `variant` needs. Raises `AttackError` where there is no such variant."""
+        """Return the requirements of `variant`. Raises `AttackError` for an unknown variant."""
         if variant not in self.variants:
             raise AttackError(f"'{self.name}' has no variant '{variant}'; it has: {', '.join(self.variants)}")
         return self.variant_needs.get(variant, self.needs)
 
     def threshold_of(self, variant: str) -> float | None:
-        """The natural threshold of `variant`, or None."""
+        """Return the natural threshold of `variant`, or None."""
         return self.variant_thresholds.get(variant, self.threshold)

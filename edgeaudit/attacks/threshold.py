@@ -1,4 +1,4 @@
-"""A threshold fixed before the target is looked at, for balanced accuracy, advantage and PPV."""
+"""Thresholds learned without the target's memberships, for balanced accuracy, advantage and PPV."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from edgeaudit.leakage.roc import roc
 
 __all__ = ["Threshold", "learn_threshold", "youden_threshold"]
 
-# Fewer known members or nonmembers than this cannot place a threshold.
+# Minimum number of known members, and of nonmembers, to learn a threshold.
 _LEAST = 10
 _FALLBACK_QUANTILE = 0.95
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """Member where score >= value. value None: none could be had. note: why it is not the learned one; else None."""
+    """Member where score >= value.
+
+    value: None where no threshold could be learned. note: the reason why it is not learned from shadows; else None.
+    """
 
     value: float | None
     note: str | None = None
@@ -28,28 +31,28 @@ class Threshold:
 def learn_threshold(
     attack: Attack, variant: str, reference: Evidence, max_plays: int = 8, max_records: int = 5000, seed: int = 0
 ) -> Threshold:
-    """Learn the threshold on shadows that play the target; the target's memberships are never used.
+    """Learn a threshold from shadows that play the target; the target's memberships are not used.
 
-    The first `max_plays` shadows each play the target on the reference records against the other shadows, where
-    their training sets are known; the scores are pooled and Youden's J is maximised (source: Youden, "Index for
-    rating diagnostic tests", 1950). A play has one shadow fewer than the audit. A variant with a natural threshold
-    (gap, for one) keeps it.
+    The first `max_plays` shadows each play the target on the reference records, against the other shadows. Their
+    training sets are known, so the pooled scores give the threshold that maximises Youden's J (source: Youden, "Index
+    for rating diagnostic tests", 1950). A play has one shadow fewer than the audit. A variant with a natural threshold
+    (such as gap) keeps it.
 
-    An attack that needs reference answers of its own scores one half of the records in a play; its reference is
-    the other half, less the records that the playing shadow trained on.
+    For an attack that needs reference answers, a play scores one half of the records; its reference is the other half
+    without the records that the playing shadow trained on.
+
+    Fallback where fewer than 10 members or nonmembers can be played (the shadows train on all of the pool or on none of
+    it, or there are too few shadows): the 95% quantile of the target's scores on the reference records, which are known
+    nonmembers; else no threshold. The note gives the reason.
 
     Args:
-        attack: what scores.
-        variant: one of the attack's.
-        reference: evidence on the reference pool; `out` says which shadow trained on which record. Records that
-            would have fewer OUT or IN shadows in a play than the attack needs are left out of that play.
-        max_plays: shadows that play.
-        max_records: reference records used, evenly spaced, to bound the time.
-        seed: of the halves.
-
-    Fallback, where fewer than 10 members or nonmembers can be played (the shadows train on all of the pool or none
-    of it, or there are too few shadows): the 95% quantile of the target's own scores on the reference records, which
-    are known nonmembers; failing that too, no threshold. The note says so.
+        attack: the attack that scores.
+        variant: one of the attack's variants.
+        reference: evidence on the reference pool; `out` says which shadow trained on which record. A play leaves out
+            records with fewer OUT or IN shadows than the attack needs.
+        max_plays: maximum number of shadows that play.
+        max_records: maximum number of reference records, evenly spaced, to bound the time.
+        seed: of the random halves.
     """
     natural = attack.spec.threshold_of(variant)
     if natural is not None:
@@ -65,7 +68,7 @@ def learn_threshold(
 
 
 def _halves(needs: Needs, reference: Evidence, rng: np.random.Generator) -> tuple[Evidence, Evidence]:
-    """Records to score, and records to serve as reference; all and none for an attack that needs none."""
+    """Split into records to score and records to serve as reference; all are scored if no reference is needed."""
     n = len(reference.labels)
     order = rng.permutation(n)
     cut = n // 2 if needs.reference or needs.examples else n
@@ -73,7 +76,7 @@ def _halves(needs: Needs, reference: Evidence, rng: np.random.Generator) -> tupl
 
 
 def _scorable(needs: Needs, out: BoolArray) -> BoolArray:
-    """Records with the OUT and IN shadows that a score needs, bool [n]; out: [K, n]."""
+    """Return the records with the OUT and IN shadows that a score needs, bool [n]; out: bool [K, n]."""
     outside = out.sum(axis=0)
     return np.asarray((outside >= needs.out) & (len(out) - outside >= needs.inside), dtype=np.bool_)
 
@@ -97,29 +100,30 @@ def _play_all(
 
 
 def _fallback(attack: Attack, variant: str, scored: Evidence, serving: Evidence) -> Threshold:
-    own = scored.take(_scorable(attack.spec.needs_of(variant), scored.out))
-    if len(own.labels) < _LEAST or attack.inapplicable(own, serving, variant) is not None:
-        return Threshold(None, "no a-priori threshold: the shadows leave too few reference records to learn one from")
-    scores = attack.score(own, variant, serving).score
-    note = "threshold: 95% quantile of the target's scores on reference records, as no shadow could play the target"
+    scorable = scored.take(_scorable(attack.spec.needs_of(variant), scored.out))
+    if len(scorable.labels) < _LEAST or attack.inapplicable(scorable, serving, variant) is not None:
+        return Threshold(None, "no a-priori threshold: too few reference records to learn one from")
+    scores = attack.score(scorable, variant, serving).score
+    note = "threshold: 95% quantile of the target's scores on reference records, since no shadow could play the target"
     return Threshold(float(np.quantile(scores, _FALLBACK_QUANTILE, method="higher")), note)
 
 
 def youden_threshold(scores: FloatArray, members: BoolArray) -> float:
-    """The threshold (member where score >= it) that maximises TPR - FPR; the highest of several.
+    """Return the threshold (member where score >= threshold) that maximises TPR - FPR; the highest of several.
 
-    It lies half-way between the last tied group that is taken and the next, because a target's scores fall between
-    those of the plays. Where no threshold beats guessing (J = 0 at best) it lies just above the largest score.
+    It lies half-way between the last group of tied scores above it and the next group, because a target's scores may
+    fall between those of the plays. Where no threshold is better than chance (J <= 0) it lies just above the largest
+    score.
 
     Args:
         scores: float64 [n].
         members: bool [n].
 
     Raises:
-        AttackError: one of the two kinds is missing, or a score is not finite.
+        AttackError: there are no members or no nonmembers, or a score is NaN or infinite.
     """
     curve = roc(scores, members)
-    # Whole numbers (J times m n), so that equal J are equal and the highest of them is taken.
+    # In integers (J times m n), so that equal J compare equal and argmax takes the highest threshold.
     best = int(np.argmax(curve.true_positives * curve.n_nonmembers - curve.false_positives * curve.n_members))
     if best == 0:
         return float(np.nextafter(curve.thresholds[1], np.inf))

@@ -1,4 +1,4 @@
-"""Several versions of one model: what attacks read of each of them, small enough to hold many at once."""
+"""Input of multi-version attacks: a summary of each version of a model, small enough to hold many in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_CELLS = 1_000_000
 
 @dataclass(frozen=True)
 class TargetVersion:
-    """What one version of a target answers. No membership of the target is in it.
+    """Answers of one version of a target, without the target's memberships.
 
     margins: float64 [n], of the true class. answers: float32 [n, classes], probabilities. labels: int64 [n].
     """
@@ -33,19 +33,20 @@ class TargetVersion:
 
     @classmethod
     def of(cls, audited: Evidence) -> TargetVersion:
-        """From the evidence on the audited records."""
+        """Build from the evidence on the audited records."""
         answers = audited.task.probabilities(audited.target, audited.exposure).astype(np.float32)
         return cls(target_margins(audited), answers, audited.labels)
 
 
 @dataclass(frozen=True)
 class ShadowVersion:
-    """What shadows answer in one version; the same for every target that is scored with these shadows.
+    """Answers of the shadows in one version; the same for every target that is scored with these shadows.
 
-    margins, out: [K, n] on the audited records. known_margins, known_out: [K, m] on records of which it is known, for
-    each shadow, whether it trained on them. The rows are some of these (shadow, record) pairs: answers float32
-    [rows, classes], probabilities; margins float64 [rows]; labels int64 [rows]; members bool [rows]; halves int64
-    [rows], 0 or 1, by record, so that a record is never in both.
+    margins, out: [K, n], on the audited records.
+    known_margins, known_out: [K, m], on records with known membership in each shadow's training set.
+    row_*: a sample of those (shadow, record) pairs: answers float32 [rows, classes], probabilities; margins float64
+        [rows]; labels int64 [rows]; members bool [rows]; halves int64 [rows], 0 or 1 by record, so that all pairs of a
+        record are in the same half.
     """
 
     margins: FloatArray
@@ -60,11 +61,11 @@ class ShadowVersion:
 
     @classmethod
     def of(cls, audited: ShadowAnswers, known: ShadowAnswers) -> ShadowVersion:
-        """From the shadows' answers on the audited records and on those that teach.
+        """Build from the shadows' answers on the audited records and on records with known membership.
 
-        known: reference records, or the audited ones again where shadows trained on them (auditor mode). Rows are all
-        pairs of these with shadows, or those of evenly spaced records where that is more than 10,000, or 1,000,000
-        numbers.
+        known: reference records, or the audited records again where shadows trained on them (auditor mode). The rows
+            are all (shadow, known record) pairs, or those of evenly spaced records where there are more than 10,000
+            rows or 1,000,000 values.
         """
         k, n = known.out.shape
         most = min(_MOST_ROWS, _MOST_CELLS // known.shadows.shape[2]) // max(1, k)
@@ -86,9 +87,9 @@ class ShadowVersion:
 
 
 def require_one_model(versions: Sequence[ShadowVersion]) -> None:
-    """Raise `AttackError` unless these are versions of the same shadows, on the same records."""
+    """Raise `AttackError` unless these are one or more versions of the same shadows, on the same records."""
     if not versions:
-        raise AttackError("no version of the model is at hand")
+        raise AttackError("a multi-version attack needs at least one version of the model")
     first = versions[0]
     for other in versions[1:]:
         same = (

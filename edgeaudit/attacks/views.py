@@ -1,4 +1,4 @@
-"""Answers on transformed records: one query more about every record, put to the target and to every shadow."""
+"""Views: answers of the target and of every shadow on transformed records, one further query a record."""
 
 from __future__ import annotations
 
@@ -22,55 +22,56 @@ def _is_of(name: str, kind: str) -> bool:
 
 @dataclass(frozen=True)
 class ShadowView:
-    """The shadows' part of a view: shadows, [K, records, classes]. name: as in `View`."""
+    """The shadows' part of a view. shadows: float64 [K, records, classes]. name: as in `View`."""
 
     name: str
     shadows: _FloatArray
 
     def is_of(self, kind: str) -> bool:
-        """Whether the view is of this kind: flip, shift, noise."""
+        """Return whether the view is of this kind: flip, shift or noise."""
         return _is_of(self.name, kind)
 
     def require_fit(self, shape: tuple[int, ...]) -> None:
-        """Raise `AttackError` unless the answers are finite and of the `shape` of those on the records as they are."""
+        """Raise `AttackError` unless the answers are finite and have the `shape` of those on the original records."""
         if self.shadows.shape != shape:
-            raise AttackError(f"the view '{self.name}' does not fit: shadows {self.shadows.shape} in place of {shape}")
+            raise AttackError(f"the view '{self.name}': shadows must have shape {shape}, not {self.shadows.shape}")
         if not np.isfinite(self.shadows).all():
-            raise AttackError(f"the view '{self.name}' has answers that are not finite")
+            raise AttackError(f"answers of the view '{self.name}' contain NaN or infinity; fix or drop these records")
 
     def take(self, records: _Records) -> ShadowView:
-        """The same view of fewer records."""
+        """Return the view of these records only."""
         return ShadowView(self.name, self.shadows[:, records])
 
     def play(self, shadow: int, others: _IntArray) -> View:
-        """The view with `shadow` as the target and these `others` as shadows."""
+        """Return the view with `shadow` as the target and these `others` as shadows."""
         return View(self.name, self.shadows[shadow], self.shadows[others])
 
 
 @dataclass(frozen=True)
 class TargetView:
-    """The target's part of a view: target, [records, classes]. name: as in `View`."""
+    """The target's part of a view. target: float64 [records, classes]. name: as in `View`."""
 
     name: str
     target: _FloatArray
 
     def require_fit(self, shape: tuple[int, ...]) -> None:
-        """Raise `AttackError` unless the answers are finite and of the `shape` of those on the records as they are."""
+        """Raise `AttackError` unless the answers are finite and have the `shape` of those on the original records."""
         if self.target.shape != shape:
-            raise AttackError(f"the view '{self.name}' does not fit: target {self.target.shape} in place of {shape}")
+            raise AttackError(f"the view '{self.name}': target must have shape {shape}, not {self.target.shape}")
         if not np.isfinite(self.target).all():
-            raise AttackError(f"the view '{self.name}' has answers that are not finite")
+            raise AttackError(f"answers of the view '{self.name}' contain NaN or infinity; fix or drop these records")
 
     def take(self, records: _Records) -> TargetView:
-        """The same view of fewer records."""
+        """Return the view of these records only."""
         return TargetView(self.name, self.target[records])
 
 
 @dataclass(frozen=True)
 class View:
-    """One query. target: float64 [records, classes]; shadows: [K, records, classes]; at the evidence's exposure.
+    """Answers to one query a record, at the evidence's exposure.
 
-    name: of the view in `threat.views`; the queries of one view share it.
+    name: of the view in `threat.views`; all queries of that view share it.
+    target: float64 [records, classes]. shadows: float64 [K, records, classes].
     """
 
     name: str
@@ -79,22 +80,22 @@ class View:
 
     @property
     def of_target(self) -> TargetView:
-        """What the target answers."""
+        """The target's part."""
         return TargetView(self.name, self.target)
 
     @property
     def of_shadows(self) -> ShadowView:
-        """What the shadows answer."""
+        """The shadows' part."""
         return ShadowView(self.name, self.shadows)
 
     def is_of(self, kind: str) -> bool:
-        """Whether the view is of this kind: flip, shift, noise."""
+        """Return whether the view is of this kind: flip, shift or noise."""
         return _is_of(self.name, kind)
 
     def take(self, records: _Records) -> View:
-        """The same view of fewer records."""
+        """Return the view of these records only."""
         return View(self.name, self.target[records], self.shadows[:, records])
 
     def keep(self, shadows: _IntArray) -> View:
-        """The view of these shadows, in this order."""
+        """Return the view with these shadows only, in this order."""
         return View(self.name, self.target, self.shadows[shadows])

@@ -1,4 +1,4 @@
-"""Difficulty calibration: how much lower is the target's loss than that of models that did not see the record?"""
+"""Watson et al.'s difficulty calibration: the target's loss relative to that of models not trained on the record."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Watson(Attack):
     """Score mean OUT loss - loss of the target, in nats.
 
     Source: Watson et al., "On the Importance of Difficulty Calibration in Membership Inference Attacks" (ICLR 2022),
-    with the loss as the score that is calibrated. Of a label alone the loss says whether it is right, so the score is
-    whether the target is right less how often the shadows are.
+    with the loss as the calibrated score. Where only the label is returned, the loss has two values, for correct and
+    incorrect, so the score is the target's correctness minus the share of correct shadows, up to a factor.
     """
 
     spec: ClassVar[AttackSpec] = AttackSpec(
         name="watson",
         variants=("loss",),
-        summary="mean loss of the OUT shadows less the target's",
+        summary="mean loss of the OUT shadows minus the target's",
         paper="Watson et al., ICLR 2022",
         needs=Needs(shadows=1, out=1),
         reads_labels=("loss",),
@@ -36,7 +36,7 @@ class Watson(Attack):
 
 @dataclass(frozen=True)
 class _Difficulty:
-    """The mean loss of the OUT shadows, [n]."""
+    """loss: mean loss of the OUT shadows, float64 [n]."""
 
     loss: FloatArray
 

@@ -1,4 +1,4 @@
-"""Yeom's loss attack."""
+"""Yeom et al.'s loss attack."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["Yeom"]
 
 
 class Yeom(Attack):
-    """Score -loss, in nats: members have low loss, so the sign makes higher mean member.
+    """Score -loss, in nats: members have a low loss, so a higher score means member.
 
-    Source: Yeom et al., "Privacy Risk in Machine Learning" (CSF 2018), adversary 2. We deviate in the threshold,
-    which they take from the training loss; ours is learned on shadows (see `threshold`).
+    Source: Yeom et al., "Privacy Risk in Machine Learning" (CSF 2018), adversary 2. Deviation: they take the threshold
+    from the training loss; here it is learned from shadows (see `threshold`).
     """
 
     spec: ClassVar[AttackSpec] = AttackSpec(

@@ -1,1 +1,1 @@
-"""How much leaks: figures with intervals from scores and memberships; knows nothing of attacks."""
+"""Leakage figures with intervals, from scores and memberships. This package does not depend on attacks."""

@@ -1,4 +1,4 @@
-"""Two series of scores of the same records, on one target or on several; families of such pairs, Holm-adjusted."""
+"""Paired comparisons of two scores of the same records, on one or several targets, with Holm's method in families."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TPR = "tpr@fpr="
 
 @dataclass(frozen=True)
 class Scored:
-    """One attack's scores on every target: scores [n] and members bool [n] a target, in the targets' order."""
+    """One attack's scores on every target: a float64 [n] of scores and a bool [n] of members for each, in order."""
 
     scores: tuple[FloatArray, ...]
     members: tuple[BoolArray, ...]
@@ -30,11 +30,12 @@ class Scored:
 
 @dataclass(frozen=True)
 class Compared:
-    """A difference of two figures; positive = the first leaks more.
+    """The difference of two figures; positive = the first leaks more.
 
-    low, high: 95% interval. p_value: two-sided, of no difference. adjusted_p: Holm's in its family. targets: 1 = over
-    the records of one target (paired DeLong, paired bootstrap), more = over targets (paired t). first, second: the
-    two figures, means over targets. None where a figure is not resolvable; note says why.
+    first, second: the two figures, means over targets. value: their difference. low, high: 95% interval. p_value:
+    two-sided, of H0 "no difference". adjusted_p: by Holm's method in its family. targets: 1 = tested over the records
+    of one target (paired DeLong, paired bootstrap), more = over targets (paired t). None where a figure is not
+    resolvable; note gives the reason.
     """
 
     first: float | None
@@ -49,42 +50,49 @@ class Compared:
 
 
 def figure(scores: FloatArray, members: BoolArray, metric: str) -> float | None:
-    """One of `METRICS`, or the TPR at any other FPR (`tpr@fpr=<a>`); None where it is not resolvable."""
+    """Return one of `METRICS`, or the TPR at another FPR (`tpr@fpr=<a>`); None where it is not resolvable.
+
+    Raises `AttackError` for another metric.
+    """
     if metric == "auc":
         return delong(scores, members).auc
     if not metric.startswith(_TPR):
-        raise AttackError(f"'{metric}' has no paired test; there is one for auc and tpr@fpr=<rate>")
+        raise AttackError(f"'{metric}' has no paired test; auc and tpr@fpr=<rate> have one")
     return tpr_at_fpr(scores, members, float(metric.removeprefix(_TPR))).tpr
 
 
 def compare(first: Scored, second: Scored, metric: str, rng: Callable[[], np.random.Generator]) -> Compared:
-    """The figure of `first` less that of `second`, on the same targets and records.
+    """Return the figure of `first` minus that of `second`, on the same targets and records.
 
     Args:
-        first: on every target.
-        second: on the same ones, with equal memberships.
+        first: scores on every target.
+        second: scores on the same targets, with equal memberships.
         metric: see `figure`.
-        rng: makes the generator of the bootstrap, if there is one.
+        rng: returns the generator of the bootstrap; called only if there is a bootstrap.
 
     Raises:
-        AttackError: the two are not about the same targets.
+        AttackError: the targets or memberships differ.
     """
     if len(first.scores) != len(second.scores) or not all(
         np.array_equal(a, b) for a, b in zip(first.members, second.members, strict=True)
     ):
-        raise AttackError("two series can be compared on the same targets and records only")
-    ours, theirs = ([figure(s, m, metric) for s, m in zip(x.scores, x.members, strict=True)] for x in (first, second))
-    if len(ours) > 1:
-        over = paired_over_targets(ours, theirs)
-        both = [(a, b) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
+        raise AttackError("only scores of the same targets and records can be compared")
+    a_figures, b_figures = (
+        [figure(s, m, metric) for s, m in zip(x.scores, x.members, strict=True)] for x in (first, second)
+    )
+    if len(a_figures) > 1:
+        mean = paired_over_targets(a_figures, b_figures)
+        both = [(a, b) for a, b in zip(a_figures, b_figures, strict=True) if a is not None and b is not None]
         a_mean, b_mean = np.mean(both, axis=0).tolist() if both else (None, None)
-        return Compared(a_mean, b_mean, over.value, over.low, over.high, over.p_value, over.targets, None, over.note)
+        return Compared(a_mean, b_mean, mean.value, mean.low, mean.high, mean.p_value, mean.targets, None, mean.note)
     a, b, members = first.scores[0], second.scores[0], first.members[0]
     if metric == "auc":
-        one = auc_difference(a, b, members)
+        change = auc_difference(a, b, members)
     else:
-        one = tpr_difference(a, b, members, float(metric.removeprefix(_TPR)), rng())
-    return Compared(ours[0], theirs[0], one.value, one.low, one.high, one.p_value, 1, None, one.note)
+        change = tpr_difference(a, b, members, float(metric.removeprefix(_TPR)), rng())
+    return Compared(
+        a_figures[0], b_figures[0], change.value, change.low, change.high, change.p_value, 1, None, change.note
+    )
 
 
 def compare_family(
@@ -92,16 +100,17 @@ def compare_family(
     metrics: Sequence[str],
     rng: Callable[[str, str], np.random.Generator],
 ) -> dict[tuple[str, str], Compared]:
-    """Every pair at every metric: (name, metric) -> difference. Holm's adjustment is made within a metric.
+    """Compare every pair in every metric: (name, metric) -> difference. Holm's method is applied within a metric.
 
-    A comparison that is not resolvable stays in its family with p = 1: leaving it out would lower the bar for others.
+    A comparison that is not resolvable counts in its family with p = 1: leaving it out would relax the correction for
+    the others.
 
     Args:
         pairs: name -> (first, second).
         metrics: see `figure`.
         rng: name, metric -> the generator of that comparison's bootstrap.
     """
-    found: dict[tuple[str, str], Compared] = {}
+    compared: dict[tuple[str, str], Compared] = {}
     for metric in metrics:
         rows = {
             name: compare(first, second, metric, lambda name=name, metric=metric: rng(name, metric))  # type: ignore[misc]
@@ -110,5 +119,5 @@ def compare_family(
         p_values = np.array([1.0 if row.p_value is None else row.p_value for row in rows.values()])
         adjusted = holm(p_values) if len(p_values) else p_values
         for (name, row), p in zip(rows.items(), adjusted, strict=True):
-            found[name, metric] = replace(row, adjusted_p=None if row.p_value is None else float(p))
-    return found
+            compared[name, metric] = replace(row, adjusted_p=None if row.p_value is None else float(p))
+    return compared

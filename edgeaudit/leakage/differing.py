@@ -1,4 +1,4 @@
-"""How two devices' answers to the same records differ."""
+"""Differences between two devices' answers to the same records."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ __all__ = ["Differing", "differing"]
 
 @dataclass(frozen=True)
 class Differing:
-    """Of `records` answered in two places: `rows` differ in some bit that a comparison sees.
+    """Differences between the answers of two devices to the same records.
 
-    max_abs: the largest difference of an answer, in the artifact's own units (logits, or probabilities where its
-    softmax is inside). top1: records whose largest class is another (the first where several are largest).
+    records: number of records. rows: records with unequal answers. max_abs: largest absolute difference, in the
+    artifact's units (logits, or probabilities where its softmax is inside). top1: records whose predicted class differs
+    (the first of equally large outputs).
     """
 
     records: int
@@ -25,7 +26,7 @@ class Differing:
 
 
 def differing(first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]) -> Differing:
-    """Compare answers [records, classes] of one artifact in two places. ValueError for other shapes.
+    """Compare answers [records, classes] of one artifact on two devices. Raises `ValueError` for unequal shapes.
 
     Examples:
         >>> import numpy as np
@@ -34,8 +35,8 @@ def differing(first: npt.NDArray[np.floating], second: npt.NDArray[np.floating])
         Differing(records=2, rows=1, max_abs=0.5, top1=1)
     """
     if first.shape != second.shape or first.ndim != 2:
-        raise ValueError(f"answers of shape {first.shape} and {second.shape} are not of the same records")
+        raise ValueError(f"answers must have the same shape [records, classes]: {first.shape} and {second.shape}")
     unequal = (first != second) & ~(np.isnan(first) & np.isnan(second))
-    off = np.abs(first.astype(np.float64) - second.astype(np.float64))[unequal]
+    deviation = np.abs(first.astype(np.float64) - second.astype(np.float64))[unequal]
     top1 = first.argmax(axis=1) != second.argmax(axis=1)
-    return Differing(len(first), int(unequal.any(axis=1).sum()), float(off.max(initial=0.0)), int(top1.sum()))
+    return Differing(len(first), int(unequal.any(axis=1).sum()), float(deviation.max(initial=0.0)), int(top1.sum()))

@@ -1,4 +1,4 @@
-"""95% intervals of the figures (level is a parameter). Bounds are plain floats."""
+"""Confidence intervals of the figures, 95% by default."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Interval = tuple[float, float]
 
 
 def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> Interval:
-    """Exact interval of a binomial rate; (0, 1) without trials. Coverage is at least `level` for every rate.
+    """Return the exact interval of a binomial rate; (0, 1) without trials. Coverage is at least `level` for every rate.
 
     Examples:
         >>> low, high = clopper_pearson(9, 10)
@@ -38,24 +38,24 @@ def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> Interva
     if trials == 0:
         return 0.0, 1.0
     tail, failures = (1 - level) / 2, trials - successes
-    # The beta quantiles themselves: scipy's binomtest finds the same bounds by root search, 200 times slower.
+    # Beta quantiles directly: scipy's binomtest computes the same bounds by root search, 200 times slower.
     low = special.betaincinv(successes, failures + 1, tail) if successes else 0.0
     high = special.betainccinv(successes + 1, failures, tail) if failures else 1.0
     return float(low), float(high)
 
 
 def clopper_pearson_bounds(successes: IntArray, trials: int, level: float = 0.95) -> tuple[FloatArray, FloatArray]:
-    """`clopper_pearson` of many counts of the same number of trials: low and high, float64 [points] each.
+    """Return `clopper_pearson` for many counts of the same number of trials: low and high, float64 [points] each.
 
-    Every bound alone is one-sided at (1 - level) / 2.
+    Each bound is one-sided at (1 - level) / 2.
 
     Args:
         successes: int [points].
         trials: at least 1.
-        level: of the two-sided intervals.
+        level: coverage of the two-sided intervals.
     """
     tail = (1 - level) / 2
-    # The beta quantile has no value where a parameter is 0; those bounds are 0 and 1.
+    # The beta quantile is undefined where a parameter is 0; those bounds are 0 and 1.
     low = scipy.stats.beta.ppf(tail, np.maximum(successes, 1), trials - successes + 1)
     high = scipy.stats.beta.isf(tail, successes + 1, np.maximum(trials - successes, 1))
     return (
@@ -66,7 +66,7 @@ def clopper_pearson_bounds(successes: IntArray, trials: int, level: float = 0.95
 
 @dataclass(frozen=True)
 class AucInterval:
-    """auc; variance: DeLong's estimate of the AUC's (NaN with one record of a kind); low, high: bounds in [0, 1]."""
+    """An AUC. variance: DeLong's estimate, NaN with a single member or nonmember. low, high: bounds in [0, 1]."""
 
     auc: float
     variance: float
@@ -75,11 +75,11 @@ class AucInterval:
 
 
 def placements(scores: FloatArray, members: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """DeLong's structural components, ties counted half; O(n log n) by midranks, no member x nonmember matrix.
+    """Return DeLong's structural components, with ties counted half; O(n log n) by midranks, without an m x n matrix.
 
     Returns:
-        For every member the share of nonmembers it beats, float64 [m]; for every nonmember the share of members that
-        beat it, float64 [n]; both in the order of the records. Both have the AUC as their mean.
+        For every member the share of nonmembers that it outscores, float64 [m]; for every nonmember the share of
+        members that outscore it, float64 [n]; both in the order of the records. The mean of each is the AUC.
 
     Source: DeLong, DeLong & Clarke-Pearson (Biometrics 1988); Sun & Xu, "Fast Implementation of DeLong's Algorithm"
     (IEEE SPL 2014), equations 11 and 12.
@@ -93,22 +93,23 @@ def placements(scores: FloatArray, members: BoolArray) -> tuple[FloatArray, Floa
 
 
 def same_pairs(pairs: int, level: float) -> float:
-    """Lower bound of a share of which all `pairs` independent draws were hits: (a/2)^(1/pairs), Clopper-Pearson's."""
+    """Return the Clopper-Pearson lower bound of a rate with `pairs` successes in `pairs` trials: (a/2)^(1/pairs)."""
     return float(((1 - level) / 2) ** (1 / pairs))
 
 
 def delong(scores: FloatArray, members: BoolArray, level: float = 0.95) -> AucInterval:
-    """AUC with DeLong's variance and the normal interval, clipped to [0, 1].
+    """Return the AUC with DeLong's variance and the normal interval, clipped to [0, 1].
 
     Degenerate cases (our choice, since a width of 0 would claim certainty): the variance estimate is 0 exactly if
-    the kinds are separated (AUC 0 or 1) or all scores tie (AUC 1/2). Then min(m, n) disjoint member/nonmember pairs
-    are independent and all gave the same v in {0, 1/2, 1}; with q the Clopper-Pearson lower bound of the share of
-    such pairs, the AUC is between q v and q v + 1 - q. With one record of a kind the interval is (0, 1).
+    members and nonmembers are separated (AUC 0 or 1) or all scores tie (AUC 1/2). Then min(m, n) disjoint
+    member/nonmember pairs are independent and all gave the same v in {0, 1/2, 1}; with q the Clopper-Pearson lower
+    bound of the share of such pairs, the AUC is between q v and q v + 1 - q. With a single member or nonmember the
+    interval is (0, 1).
 
     Args:
         scores: float [n].
         members: bool [n].
-        level: of the two-sided interval.
+        level: coverage of the two-sided interval.
 
     Examples:
         >>> import numpy as np
@@ -130,10 +131,10 @@ def delong(scores: FloatArray, members: BoolArray, level: float = 0.95) -> AucIn
 
 
 def rate_difference(hits: int, m: int, alarms: int, n: int, level: float = 0.95) -> Interval:
-    """Interval of hits/m - alarms/n, two independent binomial rates (advantage = TPR - FPR).
+    """Return an interval of hits/m - alarms/n, a difference of independent binomial rates (advantage = TPR - FPR).
 
-    Newcombe's hybrid score interval: square-and-add (MOVER) of the two Wilson intervals; coverage is near `level`
-    on average and it never has width 0. Balanced accuracy is (1 + advantage) / 2, and so are its bounds.
+    Newcombe's hybrid score interval: square-and-add (MOVER) of the two Wilson intervals. Its coverage is near `level`
+    on average, and its width is never 0. Balanced accuracy is (1 + advantage) / 2, and so are its bounds.
 
     Examples:
         >>> low, high = rate_difference(hits=30, m=100, alarms=10, n=100)
@@ -152,21 +153,21 @@ def rate_difference(hits: int, m: int, alarms: int, n: int, level: float = 0.95)
 
 
 def ppv(tpr: float, fpr: float, prior: float) -> float | None:
-    """P[member | accused] where a share `prior` of the records are members; None where nobody is accused.
+    """Return P[member | called member] for a share `prior` of members; None where no record is called a member.
 
     Examples:
         >>> round(ppv(tpr=0.3, fpr=0.1, prior=0.1), 6)
         0.25
     """
-    accused = prior * tpr + (1 - prior) * fpr
-    return prior * tpr / accused if accused > 0 else None
+    positive = prior * tpr + (1 - prior) * fpr
+    return prior * tpr / positive if positive > 0 else None
 
 
 def ppv_interval(hits: int, m: int, alarms: int, n: int, prior: float, level: float = 0.95) -> Interval:
-    """Interval of `ppv`: it rises with TPR and falls with FPR, so its bounds are at opposite corners of the rates'.
+    """Return an interval of `ppv`, which rises with TPR and falls with FPR: its bounds use opposite ends of the rates'.
 
-    Each rate has a Clopper-Pearson interval at 1 - a/2, so both hold together with at least `level` (Bonferroni):
-    conservative, and never of width 0.
+    Each rate has a Clopper-Pearson interval at 1 - a/2, so both hold jointly with at least `level` (Bonferroni). The
+    interval is conservative, and its width is never 0.
     """
     each = 1 - (1 - level) / 2
     tpr_low, tpr_high = clopper_pearson(hits, m, each)

@@ -1,4 +1,4 @@
-"""The figures of one attack on one format: value, interval, counts."""
+"""Leakage figures of one attack on one format: value, interval, counts."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PRIORS = (0.5, 0.1, 0.01)
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of the report. value is None where it cannot be resolved, and note says why.
+    """One figure of the report. value is None where it cannot be resolved, and note gives the reason.
 
-    low, high: 95% interval. realised_fpr: at the threshold that was used; None for the AUC.
+    low, high: 95% interval. realised_fpr: the FPR at the threshold; None for the AUC.
     """
 
     metric: str
@@ -31,24 +31,24 @@ class Figure:
 
 
 def unresolved(metric: str, members: BoolArray, note: str) -> Figure:
-    """A figure that cannot be had on these records, and why."""
+    """Return the row of a figure that cannot be computed on these records, with the reason in `note`."""
     return Figure(metric, None, None, None, int(members.sum()), int((~members).sum()), None, note)
 
 
 def figures(
     scores: FloatArray, members: BoolArray, threshold: float | None, threshold_note: str | None = None
 ) -> list[Figure]:
-    """All figures of one attack on one set of records.
+    """Return all figures of one attack on one set of records.
 
-    auc (DeLong); tpr@fpr=0.01 and 0.001 (Clopper-Pearson of the TPR, at the threshold as found); balanced_accuracy,
-    advantage = TPR - FPR (Newcombe) and ppv@prior=0.5, 0.1, 0.01 (see `ppv_interval`), these at the a-priori
-    threshold: a threshold chosen on the audited memberships would flatter them.
+    auc (DeLong); tpr@fpr=0.01 and 0.001 (Clopper-Pearson of the TPR, at the threshold on these records);
+    balanced_accuracy, advantage = TPR - FPR (Newcombe) and ppv@prior=0.5, 0.1, 0.01 (see `ppv_interval`). The latter
+    use the a-priori threshold, since a threshold chosen on the audited memberships would bias them upwards.
 
     Args:
         scores: float [n], higher = member.
         members: bool [n].
-        threshold: member where score >= threshold, fixed without `members`; None gives null rows.
-        threshold_note: said on the rows that use the threshold.
+        threshold: member where score >= threshold, fixed without `members`; None gives rows without values.
+        threshold_note: note on the rows that use the threshold.
 
     Raises:
         AttackError: see `split_scores`.
@@ -74,7 +74,7 @@ def figures(
 
 
 def counted(hits: int, m: int, alarms: int, n: int) -> str:
-    """The event counts and what they say of the FPR: one false positive of 1,000 is anything up to 0.56%."""
+    """Return the counts with the interval of the FPR: one false positive of 1,000 means an FPR of up to 0.56%."""
     low, high = clopper_pearson(alarms, n)
     return f"{hits} of {m} members, {alarms} of {n} nonmembers; FPR interval {low:.2g} to {high:.2g}"
 
@@ -99,7 +99,8 @@ def _threshold_rows(hits: int, m: int, alarms: int, n: int, threshold_note: str 
     for prior in PRIORS:
         name, value = f"ppv@prior={prior:g}", ppv(tpr, fpr, prior)
         if value is None:
-            rows.append(Figure(name, None, None, None, m, n, fpr, f"no record is accused at the threshold; {note}"))
+            no_positive = f"no record is called a member at the threshold; {note}"
+            rows.append(Figure(name, None, None, None, m, n, fpr, no_positive))
             continue
         bounds = ppv_interval(hits, m, alarms, n, prior)
         rows.append(Figure(name, value, *bounds, m, n, fpr, note))

@@ -1,4 +1,4 @@
-"""Many tests at once: Holm for a family of comparisons, Benjamini-Hochberg and -Yekutieli for claims on records."""
+"""Multiple testing: Holm for families of comparisons, Benjamini-Hochberg and -Yekutieli for claims on records."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ ClaimMethod = Literal["bh", "by"]
 
 
 def check_p_values(p_values: FloatArray) -> FloatArray:
-    """The p-values as float64 [n], if they are some.
+    """Return valid p-values as float64 [n].
 
     Raises:
-        AttackError: not one dimension, none at all, or one that is not finite or outside [0, 1].
+        AttackError: the array is not one-dimensional or is empty, or a value is NaN or outside [0, 1].
     """
     values = np.asarray(p_values, dtype=np.float64)
     if values.ndim != 1 or not len(values):
-        raise AttackError(f"p-values must be one for each test, and at least one: {values.shape}")
-    # A NaN fails every comparison, so it counts as wrong here.
-    wrong = int((~((values >= 0) & (values <= 1))).sum())
-    if wrong:
-        raise AttackError(f"{wrong} of {len(values)} p-values are not between 0 and 1")
+        raise AttackError(f"p-values must be a non-empty array of one dimension; the shape is {values.shape}")
+    # NaN fails every comparison, so it counts as invalid here.
+    invalid = int((~((values >= 0) & (values <= 1))).sum())
+    if invalid:
+        raise AttackError(f"{invalid} of {len(values)} p-values are not between 0 and 1")
     return values
 
 
 def holm(p_values: FloatArray) -> FloatArray:
-    """Holm's adjusted p-values; those at or below a are rejected with a family-wise error rate of at most a.
+    """Return p-values adjusted by Holm's method; rejecting those <= a keeps the family-wise error rate at or below a.
 
-    The i-th smallest of k is multiplied by k - i + 1, never below the one before it and at most 1. Valid however the
-    tests depend on each other, which paired comparisons on the same targets do.
+    The i-th smallest of k is multiplied by k - i + 1, made non-decreasing, and capped at 1. It is valid under any
+    dependence of the tests, such as that of paired comparisons on the same targets.
 
     Args:
         p_values: float [k], of one family that was fixed before the data were seen.
 
     Returns:
-        float64 [k], in the order given.
+        float64 [k], in the order of `p_values`.
 
     Raises:
         AttackError: see `check_p_values`.
@@ -66,10 +66,10 @@ def holm(p_values: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class Claims:
-    """Which records are claimed to be members.
+    """Records claimed to be members.
 
-    claimed: bool [n]. adjusted: float64 [n], smallest level at which each record would be claimed. level: q, the
-    expected share of false claims that is tolerated. method: "bh" or "by".
+    claimed: bool [n]. adjusted: float64 [n], smallest level at which each record would be claimed. level: q, the bound
+    on the expected share of false claims. method: "bh" or "by".
     """
 
     claimed: BoolArray
@@ -79,16 +79,16 @@ class Claims:
 
 
 def claim_records(p_values: FloatArray, level: float, method: ClaimMethod = "by") -> Claims:
-    """Records that can be called members while the expected share of false claims (FDR) is at most `level`.
+    """Return the records claimed to be members, with an expected share of false claims (FDR) of at most `level`.
 
-    The p-values of one target's records share its shadows, and those of a conformal test its known nonmembers: one
-    odd shadow moves many of them together. "by" holds its level under any dependence and pays a factor
-    1 + 1/2 + ... + 1/n for it; "bh" is proved for independence and for positive dependence (PRDS, which conformal
-    p-values have: Bates et al. 2023) and is to be reported beside it, not instead. Both hold the level times the
-    share of nonmembers, and only if the p-values hold theirs (`edgeaudit.leakage.p_calibration`).
+    The p-values of one target's records share its shadows, and those of a conformal test its known nonmembers, so one
+    unusual shadow changes many of them. "by" holds its level under any dependence, at the cost of a factor
+    1 + 1/2 + ... + 1/n. "bh" is proved for independence and for positive dependence (PRDS, which conformal p-values
+    have: Bates et al. 2023); report it beside "by", not instead. Both keep the FDR at or below the level times the
+    share of nonmembers, provided that the p-values are valid (`edgeaudit.leakage.p_calibration`).
 
-    A rank test among K shadows cannot go below 1/(K+1): with n records nothing is ever claimed by "bh" unless about
-    n / (level (K+1)) records share that smallest value.
+    A rank test among K shadows has p >= 1/(K+1): with n records "bh" claims nothing unless about n / (level (K+1))
+    records share that smallest value.
 
     Args:
         p_values: float [n], of H0 "the record was not in the training set".
@@ -96,7 +96,7 @@ def claim_records(p_values: FloatArray, level: float, method: ClaimMethod = "by"
         method: "bh" or "by".
 
     Raises:
-        AttackError: see `check_p_values`; a level outside (0, 1), an unknown method.
+        AttackError: see `check_p_values`; also for a level outside (0, 1) and for an unknown method.
 
     Examples:
         >>> import numpy as np
@@ -107,9 +107,9 @@ def claim_records(p_values: FloatArray, level: float, method: ClaimMethod = "by"
     Romano & Sesia, "Testing for outliers with conformal p-values" (Annals of Statistics 2023).
     """
     if not 0 < level < 1:
-        raise AttackError(f"the level of the claims lies between 0 and 1: {level}")
+        raise AttackError(f"the level of claims must be between 0 and 1: {level}")
     if method not in ("bh", "by"):
-        raise AttackError(f"claims are made by bh or by: {method}")
+        raise AttackError(f"unknown method of claims '{method}'; it is one of: bh, by")
     adjusted = np.asarray(
         scipy.stats.false_discovery_control(check_p_values(p_values), method=method), dtype=np.float64
     )
@@ -117,23 +117,23 @@ def claim_records(p_values: FloatArray, level: float, method: ClaimMethod = "by"
 
 
 def claim_figures(claims: Claims, members: BoolArray) -> list[Figure]:
-    """How the claims fare where memberships are known, each rate with a Clopper-Pearson interval.
+    """Evaluate claims against the memberships; each rate has a Clopper-Pearson interval.
 
-    claimed: share of all records that is claimed (the note has the counts). fdp: false discovery proportion, claimed
-    nonmembers of all claimed; None where nothing is claimed (its false discovery rate is 0 by convention). recall:
-    claimed members of all members. The procedures bound the EXPECTED fdp: one target's may lie above its level, a
-    mean over targets may not. The intervals treat records as independent, so they are too narrow for records whose
-    p-values move together.
+    claimed: share of all records that are claimed (the note has the counts). fdp: false discovery proportion, the
+    claimed nonmembers among all claimed; None where nothing is claimed (the false discovery rate then counts 0).
+    recall: share of members that are claimed. The procedures bound the expected fdp: that of one target may exceed the
+    level, the mean over targets may not. The intervals treat records as independent, so they are too narrow for records
+    with correlated p-values.
 
     Args:
-        claims: of `claim_records`.
+        claims: from `claim_records`.
         members: bool [n].
 
     Raises:
-        AttackError: shapes or dtypes do not fit, or one of the two kinds is missing.
+        AttackError: shapes or dtypes do not match, or there are no members or no nonmembers.
     """
     if claims.claimed.shape != members.shape or members.dtype != np.bool_:
-        raise AttackError(f"claims {claims.claimed.shape} and bool memberships {members.shape} do not fit")
+        raise AttackError(f"claims {claims.claimed.shape} and bool memberships {members.shape} do not match")
     if members.all() or not members.any():
         raise AttackError("figures need at least one member and one nonmember")
     m, total = int(members.sum()), len(members)

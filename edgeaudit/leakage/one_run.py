@@ -1,4 +1,4 @@
-"""The audit of differential privacy with one training run: records are in or out by coin flips, and are guessed."""
+"""Audit of differential privacy with one training run, in which every record is included by a coin flip."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ _LARGEST_EPSILON = 700.0  # e^-eps is a float up to here
 
 @dataclass(frozen=True)
 class OneRunAudit:
-    """epsilon: lower bound in nats, at least 0. correct of `guesses` guesses among m coin flips; the rest abstained.
+    """Result of the one-run audit.
 
-    p_value: of epsilon = 0 with the same delta. note says what 0 means, and what the flips were.
+    epsilon: lower bound in nats, at least 0. correct: correct guesses, of `guesses` on m coin flips; the rest are
+    abstentions. p_value: of epsilon = 0 with the same delta. note: the meaning of an epsilon of 0 and of the flips.
     """
 
     epsilon: float
@@ -35,15 +36,15 @@ class OneRunAudit:
 
 
 def one_run_p_value(m: int, guesses: int, correct: int, epsilon: float, delta: float = 0.0) -> float:
-    """P-value of "the mechanism is (epsilon, delta)-DP": `correct` or more right of `guesses` guesses on m coin flips.
+    """Return the p-value of H0 "the mechanism is (epsilon, delta)-DP", given the correct guesses on m coin flips.
 
     beta + 2 m delta alpha, at most 1, with B ~ Binomial(guesses, e^epsilon / (1 + e^epsilon)), beta = P[B >= correct]
     and alpha = max over i in 1..correct of P[correct - i <= B < correct] / i. For delta = 0 this is the binomial tail.
 
     Args:
         m: coin flips, i.e. records that could have been included.
-        guesses: how many were guessed, r in the paper; fixed before the data were seen.
-        correct: how many guesses were right, v in the paper.
+        guesses: number of guesses, r in the paper; fixed before the data were seen.
+        correct: number of correct guesses, v in the paper.
         epsilon: of the null hypothesis, at least 0.
         delta: of the null hypothesis, in [0, 1).
 
@@ -55,7 +56,10 @@ def one_run_p_value(m: int, guesses: int, correct: int, epsilon: float, delta: f
     """
     check_delta(delta, 0.5)
     if not 0 <= correct <= guesses <= m or not epsilon >= 0:
-        raise AttackError(f"needs 0 <= {correct} correct <= {guesses} guesses <= {m} records, epsilon {epsilon} >= 0")
+        raise AttackError(
+            f"a one-run audit needs 0 <= {correct} correct <= {guesses} guesses <= {m} records, and epsilon {epsilon} "
+            ">= 0"
+        )
     rate = 1 / (1 + math.exp(-epsilon))
     tail = float(scipy.stats.binom.sf(correct - 1, guesses, rate))
     if delta == 0 or correct == 0:
@@ -66,20 +70,20 @@ def one_run_p_value(m: int, guesses: int, correct: int, epsilon: float, delta: f
 
 
 def one_run_epsilon(m: int, guesses: int, correct: int, delta: float = 0.0, level: float = 0.95) -> float:
-    """The largest epsilon that `one_run_p_value` rejects at 1 - level, by bisection from below to 1e-9; 0 if none.
+    """Return the largest epsilon that `one_run_p_value` rejects at 1 - level, by bisection to 1e-9; 0 if none.
 
-    The p-value rises with epsilon wherever it is small, so everything below the bound is rejected too. The bound holds
-    for every mechanism with at least `level`.
+    The p-value rises with epsilon wherever it is small, so every smaller epsilon is also rejected. The bound holds for
+    every mechanism with at least `level`.
 
     Args:
-        m: coin flips.
-        guesses: fixed before the data were seen.
-        correct: how many were right.
+        m: number of coin flips.
+        guesses: number of guesses, fixed before the data were seen.
+        correct: number of correct guesses.
         delta: in [0, 1).
         level: one-sided confidence.
 
     Raises:
-        AttackError: see `one_run_p_value`; a level outside (0, 1).
+        AttackError: see `one_run_p_value`; also for a level outside (0, 1).
 
     Examples:
         >>> round(one_run_epsilon(m=1000, guesses=200, correct=150), 2)
@@ -109,40 +113,43 @@ def one_run_audit(
     delta: float = 0.0,
     level: float = 0.95,
 ) -> OneRunAudit:
-    """Lower bound of epsilon from one model: the k_plus highest scores are guessed in, the k_minus lowest out.
+    """Return a lower bound of epsilon from one model: the k_plus highest scores are guessed in, the k_minus lowest out.
 
-    Every record of `included` must have been put into training by its own fair coin, independent of the others and of
-    all else; then records may share the model, its shadows and each other's influence, and the bound still holds.
+    Every record must have been included in training by its own fair coin, independent of all others. The bound then
+    holds although the records share the model, its shadows and each other's influence.
 
-    A draw of FIXED size (so many of m, as an audit's members are) is not that: the flips depend on each other, and
-    knowing some tells of the rest. Theorem 5.2 does not cover it, even if without any leak the counts differ little
-    (with all m guessed, the variance of correct guesses is m/(m-1) times the binomial one). Use `one_run_pairs` then.
+    A draw of fixed size, as that of an audit's members, does not meet this condition: its flips are dependent. Theorem
+    5.2 does not cover it, even though without any leak the counts differ little (with all m guessed, the variance of
+    the correct guesses is m/(m-1) times the binomial one). Use `one_run_pairs` for it.
 
-    k_plus and k_minus are fixed beforehand. The best of several budgets on the same data is no bound, and neither is
-    the best of several scores. Equal scores are ordered at random: records are often stored members first, and their
-    order would tell what the scores do not.
+    Fix k_plus and k_minus beforehand. The best of several choices on the same data is not a valid bound, and neither is
+    the best of several scores. Equal scores are ordered at random: records are often stored with members first, so
+    their order could reveal membership.
 
     Args:
-        scores: float [m], higher = member; made without `included`.
-        included: bool [m], the outcome of the flips.
+        scores: float [m], higher = member; computed without `included`.
+        included: bool [m], the outcomes of the flips.
         k_plus: number of guesses "in".
-        k_minus: number of guesses "out"; the other records abstain.
-        rng: orders ties; the call advances it.
+        k_minus: number of guesses "out"; the other records are abstentions.
+        rng: generator that orders ties; the call advances it.
         delta: in [0, 1).
         level: one-sided confidence.
 
     Raises:
-        AttackError: see `split_scores`; guesses that are negative, none or more than records.
+        AttackError: see `split_scores`; also for a negative number of guesses, no guesses, or more guesses than
+        records.
 
     Source: Steinke, Nasr & Jagielski (NeurIPS 2023), algorithm 1.
     """
     split_scores(scores, included)
     m, guesses = len(scores), k_plus + k_minus
     if min(k_plus, k_minus) < 0 or not 1 <= guesses <= m:
-        raise AttackError(f"{k_plus} guesses in and {k_minus} guesses out do not fit {m} records")
+        raise AttackError(
+            f"{k_plus} guesses in and {k_minus} guesses out must be 0 or more each, and 1 to {m} (the records) in total"
+        )
     order = np.lexsort((rng.permutation(m), -scores))
     correct = int(included[order[:k_plus]].sum()) + int((~included[order[m - k_minus :]]).sum())
-    return _audit(m, guesses, correct, delta, level, "every record must have had its own fair coin")
+    return _audit(m, guesses, correct, delta, level, "valid if every record was included by its own fair coin")
 
 
 def one_run_pairs(
@@ -153,38 +160,38 @@ def one_run_pairs(
     delta: float = 0.0,
     level: float = 0.95,
 ) -> OneRunAudit:
-    """The one-run audit for members that are a uniform draw of fixed size, by pairs; epsilon is of REPLACE-ONE DP.
+    """Run the one-run audit on pairs, for members drawn uniformly with a fixed size; epsilon is of replace-one DP.
 
-    Records are paired at random, without looking at `included`; an odd one is left over. Among pairs that hold one
-    member and one nonmember, which of the two it is, is an independent fair coin for every pair (all draws of the same
-    size are equally likely, and swapping a pair keeps the size). So every such pair is one flip of theorem 5.2, whose
-    neighbour replaces a record by another (with delta = 0, epsilon of add/remove DP is at least half of the bound).
-    The higher score is guessed to be the member, on the pairs whose scores differ most; ties at random.
+    Records are paired at random, without using `included`; an odd one is left out. In each pair of one member and one
+    nonmember (mixed pair), which of the two is the member is an independent fair coin: all draws of the same size are
+    equally likely, and swapping a pair keeps the size. So every mixed pair is one flip of theorem 5.2, with replace-one
+    neighbours (with delta = 0, epsilon of add/remove DP is at least half of the bound). The record with the higher
+    score is guessed to be the member, on the pairs whose scores differ most; ties are broken at random.
 
     About half of the pairs are mixed where half of the records are members, i.e. m is about a quarter of the records.
 
     Args:
-        scores: float [n], higher = member; made without `included`.
+        scores: float [n], higher = member; computed without `included`.
         included: bool [n], a uniform draw of its size.
-        guesses: number of pairs to guess, fixed beforehand; at most what there is of mixed pairs is used, and as their
-            number does not tell which is the member, that costs nothing.
-        rng: pairs the records and orders ties; the call advances it. Choose its seed once.
+        guesses: number of pairs to guess, fixed beforehand; capped at the number of mixed pairs, which is valid since
+            that number does not reveal which record is the member.
+        rng: generator that pairs the records and orders ties; the call advances it. Fix its seed beforehand.
         delta: in [0, 1).
         level: one-sided confidence.
 
     Raises:
-        AttackError: see `split_scores`; no guess, or no mixed pair.
+        AttackError: see `split_scores`; also for no guesses, or no mixed pair.
 
-    Source: Steinke, Nasr & Jagielski (NeurIPS 2023), theorem 5.2; the pairing is ours, an exact conditioning.
+    Source: Steinke, Nasr & Jagielski (NeurIPS 2023), theorem 5.2; the pairing, an exact conditioning, is our addition.
     """
     split_scores(scores, included)
     order = rng.permutation(len(scores))[: len(scores) // 2 * 2].reshape(-1, 2)
     pairs = order[included[order[:, 0]] != included[order[:, 1]]]
     m = len(pairs)
     if guesses < 1 or m == 0:
-        raise AttackError(f"{guesses} guesses and {m} pairs of a member and a nonmember: both must be at least 1")
+        raise AttackError(f"guesses ({guesses}) and pairs of a member and a nonmember ({m}) must be at least 1")
     gaps = scores[pairs[:, 0]] - scores[pairs[:, 1]]
-    # The pairs are in random order and so are the two within one: a stable sort and >= order ties at random.
+    # Pairs are in random order, and so are the records of a pair, so a stable sort and >= break ties at random.
     chosen = np.argsort(-np.abs(gaps), kind="stable")[:guesses]
     correct = int((included[pairs[chosen, 0]] == (gaps[chosen] >= 0)).sum())
     return _audit(m, len(chosen), correct, delta, level, "flips are pairs of one member and one nonmember: replace-one")
@@ -192,7 +199,7 @@ def one_run_pairs(
 
 def _audit(m: int, guesses: int, correct: int, delta: float, level: float, flips: str) -> OneRunAudit:
     bound = one_run_epsilon(m, guesses, correct, delta, level)
-    note = f"{correct} of {guesses} guesses right, {m} flips; {flips}"
+    note = f"{correct} of {guesses} guesses correct, {m} flips; {flips}"
     if bound == 0:
-        note += "; epsilon 0 is not rejected, which is no evidence of privacy"
+        note += "; epsilon 0 is not rejected, which is not evidence of privacy"
     return OneRunAudit(bound, one_run_p_value(m, guesses, correct, 0.0, delta), correct, guesses, m, delta, level, note)

@@ -1,4 +1,4 @@
-"""Differences between two scores of the same records (two formats, two attacks); positive = the first leaks more."""
+"""Paired tests of two scores of the same records (two formats, two attacks); positive = the first leaks more."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ __all__ = ["Difference", "auc_difference", "chance_p_value", "tpr_difference"]
 
 @dataclass(frozen=True)
 class Difference:
-    """value: figure of the first less that of the second; low, high: interval; p_value: two-sided, of no difference.
+    """A paired difference.
 
-    All None where a figure is not resolvable; note says why, or what is unusual.
+    value: figure of the first score minus that of the second. low, high: interval. p_value: two-sided, of H0 "no
+    difference". All None where a figure is not resolvable; note gives the reason, or a caveat.
     """
 
     value: float | None
@@ -37,18 +38,19 @@ class Difference:
 def auc_difference(first: FloatArray, second: FloatArray, members: BoolArray, level: float = 0.95) -> Difference:
     """Paired DeLong test of AUC(first) - AUC(second).
 
-    The difference of the placements of every record has the difference of the AUCs as its mean, so the covariance
-    of DeLong, DeLong & Clarke-Pearson (Biometrics 1988) is the plain variance of those differences.
+    The mean of the records' placement differences is the difference of the AUCs, so the covariance of DeLong, DeLong &
+    Clarke-Pearson (Biometrics 1988) is the variance of those differences.
 
-    Where that variance is 0 (the same ranking twice, say) the normal interval would have width 0. Then, as in
-    `delong`, min(m, n) disjoint pairs all gave the same difference v; the interval is [q v - (1 - q), q v + 1 - q],
-    and p is 1 for v = 0, else that of the sign test on those pairs. One record of a kind: (-1, 1) and p = 1.
+    Where that variance is 0 (as for two equal rankings) the normal interval would have width 0. Then, as in `delong`,
+    min(m, n) disjoint pairs all gave the same difference v. The interval is [q v - (1 - q), q v + 1 - q], and p is 1
+    for v = 0, else that of the sign test on those pairs. With a single member or nonmember the interval is (-1, 1) and
+    p = 1.
 
     Args:
         first: float [n].
         second: float [n], scores of the same records.
         members: bool [n].
-        level: of the interval.
+        level: coverage of the interval.
 
     Examples:
         >>> import numpy as np
@@ -65,9 +67,9 @@ def auc_difference(first: FloatArray, second: FloatArray, members: BoolArray, le
     m, n = len(of_members), len(of_nonmembers)
     value = float(of_members.mean())
     if min(m, n) == 1:
-        return Difference(value, -1.0, 1.0, 1.0, "one record of a kind cannot bound a difference")
+        return Difference(value, -1.0, 1.0, 1.0, "a single member or nonmember cannot bound a difference")
     variance = float(of_members.var(ddof=1) / m + of_nonmembers.var(ddof=1) / n)
-    # Placements are multiples of 1/(2n) and 1/(2m); a variance below this is rounding.
+    # Placements are multiples of 1/(2n) and 1/(2m); a variance below this is a rounding error.
     if variance < 1e-24:
         q = same_pairs(min(m, n), level)
         p_value = 1.0 if abs(value) < 1e-12 else min(1.0, 2 * 0.5 ** min(m, n))
@@ -87,22 +89,22 @@ def tpr_difference(
     resamples: int = 1000,
     level: float = 0.95,
 ) -> Difference:
-    """TPR at FPR <= alpha of the first score less that of the second, by a paired bootstrap over records.
+    """Paired bootstrap over records of the TPR at FPR <= alpha of the first score minus that of the second.
 
-    Members and nonmembers are resampled separately (their numbers are fixed by the audit) and the same draw serves
-    both scores; each resample finds its own threshold as `tpr_at_fpr` does, and one without operating point counts
-    as TPR 0. Where `tpr_at_fpr` cannot resolve one of the two figures itself (too few nonmembers, ties), neither can
-    their difference: a saturated format must not look as if it leaked less. Percentile interval (Efron & Tibshirani
-    1993, chapter 13); p = 2 min(#{d <= 0}, #{d >= 0}) with one added to counts and resamples, at most 1.
+    Members and nonmembers are resampled separately, since the audit fixes their numbers, and both scores use the same
+    resample. Each resample determines its own threshold as `tpr_at_fpr` does; one without an operating point counts as
+    TPR 0. Where `tpr_at_fpr` cannot resolve one of the two figures (too few nonmembers, ties), the difference is not
+    resolvable either: a saturated format must not appear to leak less. Percentile interval (Efron & Tibshirani 1993,
+    chapter 13); p = 2 min(#{d <= 0}, #{d >= 0}) with one added to counts and resamples, at most 1.
 
     Args:
         first: float [n].
         second: float [n], scores of the same records.
         members: bool [n].
         alpha: in (0, 1].
-        rng: what draws; the call advances it.
-        resamples: bootstrap size.
-        level: of the interval.
+        rng: generator of the resamples; the call advances it.
+        resamples: number of resamples.
+        level: coverage of the interval.
     """
     inside, outside = zip(split_scores(first, members), split_scores(second, members), strict=True)
     points = [tpr_at_fpr(scores, members, alpha) for scores in (first, second)]
@@ -122,7 +124,7 @@ def tpr_difference(
 
 
 def chance_p_value(scores: FloatArray, members: BoolArray) -> float | None:
-    """Two-sided p-value of AUC = 0.5; None where it cannot be had (see `auc_difference`).
+    """Return the two-sided p-value of AUC = 0.5; None where it is not resolvable (see `auc_difference`).
 
     A constant score has AUC 0.5 without variance, so the paired test against it is the test against 0.5.
     """
@@ -132,7 +134,7 @@ def chance_p_value(scores: FloatArray, members: BoolArray) -> float | None:
 def _resampled(
     inside: tuple[FloatArray, ...], outside: tuple[FloatArray, ...], allowed: int, rng: np.random.Generator
 ) -> float:
-    """The difference on one draw of members and one of nonmembers, shared by both scores."""
+    """Return the difference on one resample of members and nonmembers, shared by both scores."""
     m, n = len(inside[0]), len(outside[0])
     m_rows, n_rows = rng.integers(m, size=m), rng.integers(n, size=n)
     first, second = (_tpr(x[m_rows], y[n_rows], allowed) for x, y in zip(inside, outside, strict=True))
@@ -140,12 +142,12 @@ def _resampled(
 
 
 def _tpr(inside: FloatArray, outside: FloatArray, allowed: int) -> float:
-    """TPR at the largest set {score >= t} with at most `allowed` nonmembers.
+    """Return the TPR at the largest set {score >= t} with at most `allowed` nonmembers.
 
-    That set is {score > c}, c the (allowed + 1)-th largest nonmember: it holds at most `allowed`, and any larger set
-    of this form takes c in and with it `allowed` + 1 or more.
+    That set is {score > c}, with c the (allowed + 1)-th largest score of a nonmember: it contains at most `allowed`
+    nonmembers, and any larger set of this form contains c and so at least `allowed` + 1.
     """
     if allowed >= len(outside):
         return 1.0
-    place = len(outside) - 1 - allowed
-    return float((inside > np.partition(outside, place)[place]).mean())
+    rank = len(outside) - 1 - allowed
+    return float((inside > np.partition(outside, rank)[rank]).mean())

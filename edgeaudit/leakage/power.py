@@ -1,4 +1,4 @@
-"""How many records or targets a claim needs, before the hours are spent. Shadows: `smallest_cutoff_shadows`."""
+"""Sample sizes: the records or targets that a claim needs. For shadows see `smallest_cutoff_shadows`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _LARGEST = 10**9
 
 
 def nonmembers_to_resolve(alpha: float) -> int:
-    """Nonmembers without which `tpr_at_fpr` says "not resolvable": those of which one is a share of at most alpha.
+    """Return the smallest number of nonmembers for which `tpr_at_fpr` is resolvable: one is a share of at most alpha.
 
-    Ties may still leave no threshold. A resolvable FPR is not a bounded one, see `nonmembers_to_bound_fpr`.
+    Ties may still leave no threshold. A resolvable FPR is not a bounded FPR, see `nonmembers_to_bound_fpr`.
 
     Raises:
         AttackError: alpha outside (0, 1).
@@ -36,19 +36,19 @@ def nonmembers_to_resolve(alpha: float) -> int:
         >>> nonmembers_to_resolve(0.001)
         1000
     """
-    _share("a false-positive rate", alpha)
+    _share("a false positive rate", alpha)
     return nonmembers_needed(alpha)
 
 
 def nonmembers_to_bound_fpr(alpha: float, false_positives: int = 0, level: float = 0.95) -> int:
-    """The smallest n for which `false_positives` of n nonmembers bound the FPR at alpha, one-sided Clopper-Pearson.
+    """Return the smallest n for which `false_positives` of n nonmembers bound the FPR at alpha (Clopper-Pearson).
 
-    With none, (1 - alpha)^n <= 1 - level: 2,995 at 0.1% and 95%, the "rule of three". The upper end of the two-sided
-    95% interval that reports print is one-sided at 97.5%: 3,688 (give level=0.975).
+    With no false positive, (1 - alpha)^n <= 1 - level: 2,995 at 0.1% and 95%, the "rule of three". The upper end of the
+    two-sided 95% interval in reports is one-sided at 97.5%: 3,688 (level=0.975).
 
     Args:
         alpha: the rate to bound, in (0, 1).
-        false_positives: that are seen.
+        false_positives: the number of observed false positives.
         level: one-sided confidence.
 
     Raises:
@@ -58,11 +58,11 @@ def nonmembers_to_bound_fpr(alpha: float, false_positives: int = 0, level: float
         >>> nonmembers_to_bound_fpr(0.001)
         2995
     """
-    _share("a false-positive rate", alpha)
+    _share("a false positive rate", alpha)
     _share("a level", level)
     if false_positives < 0:
         raise AttackError(f"false positives cannot be negative: {false_positives}")
-    # "Upper bound <= alpha" is P[Binomial(n, alpha) <= false_positives] <= 1 - level, which falls with n.
+    # "Upper bound <= alpha" means P[Binomial(n, alpha) <= false_positives] <= 1 - level, which decreases with n.
     return _smallest(
         lambda n: float(scipy.stats.binom.cdf(false_positives, n, alpha)) <= 1 - level,
         false_positives + 1,
@@ -71,11 +71,11 @@ def nonmembers_to_bound_fpr(alpha: float, false_positives: int = 0, level: float
 
 
 def hanley_mcneil_variance(auc: float, n_members: int, n_nonmembers: int) -> float:
-    """Variance of an AUC as it is expected before there are scores.
+    """Return the expected variance of an AUC before scores are available.
 
     [A(1-A) + (m-1)(Q1 - A^2) + (n-1)(Q2 - A^2)] / (mn) with Q1 = A/(2-A), Q2 = 2A^2/(1+A). Q1 and Q2 are those of
-    exponential scores: an approximation, near for normal scores of equal spread; a score that recognises a few members
-    surely has a larger variance. Once there are scores, `delong` estimates it.
+    exponential scores: an approximation that is close for normal scores of equal variance. A score that identifies a
+    few members with certainty has a larger variance. With scores, `delong` estimates the variance.
 
     Args:
         auc: A, in (0, 1).
@@ -83,13 +83,16 @@ def hanley_mcneil_variance(auc: float, n_members: int, n_nonmembers: int) -> flo
         n_nonmembers: n.
 
     Raises:
-        AttackError: auc outside (0, 1), or no record of a kind.
+        AttackError: auc outside (0, 1), or no members or no nonmembers.
 
     Source: Hanley & McNeil, "The Meaning and Use of the Area under a ROC Curve" (Radiology 1982).
     """
     _share("an AUC", auc)
     if min(n_members, n_nonmembers) < 1:
-        raise AttackError(f"needs a record of each kind: {n_members} members, {n_nonmembers} nonmembers")
+        raise AttackError(
+            f"the variance of an AUC needs members and nonmembers; there are {n_members} members and {n_nonmembers} "
+            "nonmembers"
+        )
     q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
     spread = auc * (1 - auc) + (n_members - 1) * (q1 - auc**2) + (n_nonmembers - 1) * (q2 - auc**2)
     return spread / (n_members * n_nonmembers)
@@ -98,22 +101,22 @@ def hanley_mcneil_variance(auc: float, n_members: int, n_nonmembers: int) -> flo
 def records_for_auc(
     auc: float, half_width: float, nonmembers_per_member: float = 1.0, level: float = 0.95
 ) -> tuple[int, int]:
-    """Members and nonmembers with which the AUC's normal interval is expected to be +- half_width or narrower.
+    """Return the members and nonmembers with which the AUC's normal interval is expected to be within +- half_width.
 
-    By `hanley_mcneil_variance`, with its approximation. To tell an AUC of .5 + h from guessing in half of the audits,
-    take half_width = h at auc = .5.
+    Uses the approximation of `hanley_mcneil_variance`. To detect an AUC of .5 + h in half of the audits, use
+    half_width = h at auc = .5.
 
     Args:
-        auc: that is expected, in (0, 1).
-        half_width: in AUC, in (0, 1).
+        auc: the expected AUC, in (0, 1).
+        half_width: half the width of the interval, in (0, 1).
         nonmembers_per_member: ratio, above 0.
-        level: of the two-sided interval.
+        level: coverage of the two-sided interval.
 
     Returns:
         (members, nonmembers), at least 2 each.
 
     Raises:
-        AttackError: an argument out of range, or numbers above 1e9.
+        AttackError: an argument is out of range, or more than 1e9 records are needed.
 
     Examples:
         >>> records_for_auc(0.6, half_width=0.02)
@@ -144,12 +147,11 @@ def records_for_auc_difference(
     power: float = 0.8,
     alpha: float = 0.05,
 ) -> tuple[int, int]:
-    """Members and nonmembers with which the paired DeLong test finds a true AUC difference with probability `power`.
+    """Return the members and nonmembers with which the paired DeLong test detects an AUC difference with `power`.
 
-    The variance of the per-record placement differences is taken from a pilot (`auc_difference` uses the same), and
-    the standard error falls as 1/sqrt(n) at the pilot's share of members: n = pilot * (SE (z_a/2 + z_power) / d)^2.
-    It is as uncertain as the pilot's variance; the difference should be the smallest one that matters, never the
-    pilot's own.
+    The variance of the placement differences is estimated from a pilot, as in `auc_difference`. The standard error
+    decreases as 1/sqrt(n) at the pilot's share of members: n = pilot * (SE (z_a/2 + z_power) / d)^2. The result is as
+    uncertain as the pilot's variance. Use the smallest difference that matters, not the pilot's difference.
 
     Args:
         first: float [n], pilot scores.
@@ -163,31 +165,32 @@ def records_for_auc_difference(
         (members, nonmembers), at least 2 each.
 
     Raises:
-        AttackError: see `split_scores`; one record of a kind, two equal rankings (no variance), a difference of 0.
+        AttackError: see `split_scores`; also for a single member or nonmember, two equal rankings (no variance), and a
+            difference of 0.
     """
     _share("a power", power)
     _share("a level", alpha)
     if difference == 0 or not math.isfinite(difference):
-        raise AttackError(f"a difference to be found cannot be {difference}")
+        raise AttackError(f"the difference to detect must be finite and not 0: {difference}")
     (a_members, a_others), (b_members, b_others) = placements(first, members), placements(second, members)
     m, n = len(a_members), len(a_others)
     if min(m, n) < 2:
-        raise AttackError(f"a pilot needs two records of each kind: {m} members, {n} nonmembers")
+        raise AttackError(f"a pilot needs two members and two nonmembers; there are {m} and {n}")
     variance = float((a_members - b_members).var(ddof=1) / m + (a_others - b_others).var(ddof=1) / n)
     if variance < 1e-24:
-        raise AttackError("the two scores rank the pilot's records alike, which tells nothing of the variance")
+        raise AttackError("the two scores rank the pilot's records equally, so the variance cannot be estimated")
     z = float(scipy.stats.norm.isf(alpha / 2) + scipy.stats.norm.isf(1 - power))
     factor = variance * (z / difference) ** 2
     return max(2, math.ceil(m * factor)), max(2, math.ceil(n * factor))
 
 
 def paired_t_power(targets: int, difference: float, sd: float, alpha: float = 0.05) -> float:
-    """Probability that the two-sided paired t test over targets rejects, by the noncentral t distribution.
+    """Return the power of the two-sided paired t test over targets, by the noncentral t distribution.
 
     Args:
-        targets: T, at least 2.
+        targets: number of targets, at least 2.
         difference: true mean difference, in the figure's unit.
-        sd: of the differences between targets, same unit, above 0.
+        sd: standard deviation of the differences over targets, same unit, above 0.
         alpha: level of the test.
 
     Raises:
@@ -199,42 +202,45 @@ def paired_t_power(targets: int, difference: float, sd: float, alpha: float = 0.
     """
     _share("a level", alpha)
     if targets < 2 or not 0 < sd < math.inf or not math.isfinite(difference):
-        raise AttackError(f"a paired t test needs two targets and a spread: {targets} targets, sd {sd}")
+        raise AttackError(
+            f"a paired t test needs two or more targets, an sd above 0 and a finite difference: {targets} targets, sd "
+            f"{sd}, difference {difference}"
+        )
     df, shift = targets - 1, abs(difference) / sd * math.sqrt(targets)
     edge = float(scipy.stats.t.isf(alpha / 2, df))
-    # The wrong tail is below Phi(-shift), 1e-12 from 7 on, where scipy 1.17's nct.cdf is NaN now and then (nct.sf is
-    # not; the tests integrate).
+    # The opposite tail is below Phi(-shift), which is 1e-12 from 7 on, where scipy 1.17's nct.cdf is sometimes NaN
+    # (nct.sf is not; the tests compare with an integral).
     wrong = float(scipy.stats.nct.cdf(-edge, df, shift)) if shift < 7 else 0.0
     return float(scipy.stats.nct.sf(edge, df, shift)) + wrong
 
 
 def targets_for_difference(difference: float, sd: float, power: float = 0.8, alpha: float = 0.05) -> int:
-    """The smallest number of targets whose paired t test finds `difference` with probability `power` or more.
+    """Return the smallest number of targets with which the paired t test detects `difference` with `power` or more.
 
-    For Holm over k comparisons give alpha / k: enough for whichever of them comes first.
+    For Holm over k comparisons use alpha / k, which suffices for the comparison with the smallest p-value.
 
     Args:
         difference: smallest mean difference that matters, in the figure's unit, not 0.
-        sd: of the differences between targets, from a pilot or the literature, same unit.
+        sd: standard deviation of the differences over targets, from a pilot or the literature, same unit.
         power: in (0, 1).
         alpha: two-sided level.
 
     Raises:
-        AttackError: an argument out of range, or a number above 1e9.
+        AttackError: an argument is out of range, or more than 1e9 targets are needed.
     """
     _share("a power", power)
     if difference == 0:
-        raise AttackError("a difference of 0 cannot be found")
+        raise AttackError("a difference of 0 cannot be detected")
     return _smallest(lambda targets: paired_t_power(targets, difference, sd, alpha) >= power, 2, "targets")
 
 
 def _share(name: str, value: float) -> None:
     if not 0 < value < 1:
-        raise AttackError(f"{name} lies between 0 and 1: {value}")
+        raise AttackError(f"{name} must be between 0 and 1: {value}")
 
 
 def _smallest(enough: Callable[[int], bool], start: int, what: str) -> int:
-    """The smallest number from `start` that is enough, by doubling and bisection; `enough` must stay true."""
+    """Return the smallest number from `start` that is enough, by doubling and bisection; `enough` must be monotone."""
     low, high = start - 1, start
     while not enough(high):
         if high >= _LARGEST:

@@ -31,16 +31,19 @@ IntArray = npt.NDArray[np.int64]
 
 
 def split_scores(scores: FloatArray, members: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Scores of the members and of the nonmembers, float64.
+    """Return the scores of the members and those of the nonmembers, float64.
 
     Raises:
-        AttackError: shapes differ, `members` is not bool, a score is not finite (no record is dropped), or one of
-            the two kinds is missing.
+        AttackError: shapes differ, `members` is not bool, a score is NaN or infinite (no record is dropped), or there
+            are no members or no nonmembers.
     """
     if scores.shape != members.shape or scores.ndim != 1 or members.dtype != np.bool_:
-        raise AttackError(f"scores {scores.shape} and bool memberships {members.shape} ({members.dtype}) do not fit")
+        raise AttackError(
+            f"scores {scores.shape} and memberships {members.shape} ({members.dtype}) must be one-dimensional, of one "
+            "length, and memberships bool"
+        )
     if not np.isfinite(scores).all():
-        raise AttackError(f"{int((~np.isfinite(scores)).sum())} of {len(scores)} scores are not finite")
+        raise AttackError(f"{int((~np.isfinite(scores)).sum())} of {len(scores)} scores are NaN or infinite")
     if members.all() or not members.any():
         raise AttackError("figures need at least one member and one nonmember")
     values = np.asarray(scores, dtype=np.float64)
@@ -49,9 +52,9 @@ def split_scores(scores: FloatArray, members: BoolArray) -> tuple[FloatArray, Fl
 
 @dataclass(frozen=True)
 class Roc:
-    """One point per distinct score, and (0, 0) before them; the last is (1, 1).
+    """A ROC curve: (0, 0), then one point per distinct score, the last of which is (1, 1).
 
-    thresholds: float64 [points], falling; inf for (0, 0). true_positives, false_positives: int64 [points], counts
+    thresholds: float64 [points], decreasing; inf for (0, 0). true_positives, false_positives: int64 [points], counts
     of score >= threshold.
     """
 
@@ -63,17 +66,17 @@ class Roc:
 
     @property
     def tpr(self) -> FloatArray:
-        """True-positive rate, float64 [points]."""
+        """True positive rate, float64 [points]."""
         return np.asarray(self.true_positives / self.n_members, dtype=np.float64)
 
     @property
     def fpr(self) -> FloatArray:
-        """False-positive rate, float64 [points]."""
+        """False positive rate, float64 [points]."""
         return np.asarray(self.false_positives / self.n_nonmembers, dtype=np.float64)
 
 
 def roc(scores: FloatArray, members: BoolArray) -> Roc:
-    """The ROC curve, with thresholds at the ends of tied groups only: equal scores get one answer.
+    """Return the ROC curve, with thresholds between groups of tied scores only: equal scores get equal decisions.
 
     Args:
         scores: float [n], finite.
@@ -97,7 +100,7 @@ def roc(scores: FloatArray, members: BoolArray) -> Roc:
 
 
 def auc(scores: FloatArray, members: BoolArray) -> float:
-    """P[member > nonmember] + P[equal] / 2, by midranks (Mann-Whitney); the area under the chords of `roc`.
+    """Return P[member > nonmember] + P[equal] / 2, by midranks (Mann-Whitney); the area under the chords of `roc`.
 
     Examples:
         >>> import numpy as np
@@ -112,7 +115,7 @@ def auc(scores: FloatArray, members: BoolArray) -> float:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """TPR at an FPR of at most alpha. tpr, realised_fpr, threshold: None where not resolvable, and note says why."""
+    """TPR at an FPR of at most alpha. tpr, realised_fpr, threshold: None where not resolvable; see note."""
 
     tpr: float | None
     realised_fpr: float | None
@@ -125,9 +128,9 @@ class OperatingPoint:
 
 
 def allowed_false_positives(alpha: float, n_nonmembers: int) -> int:
-    """The largest f with f / n_nonmembers <= alpha; floor(alpha * n) without its rounding (0.29 * 100 -> 29)."""
+    """Return the largest f with f / n_nonmembers <= alpha: floor(alpha * n) in exact arithmetic (0.29 * 100 -> 29)."""
     if not 0 <= alpha <= 1:
-        raise AttackError(f"a false-positive rate lies between 0 and 1: {alpha}")
+        raise AttackError(f"a false positive rate must be between 0 and 1: {alpha}")
     allowed = min(n_nonmembers, int(alpha * n_nonmembers) + 1)
     while allowed / n_nonmembers > alpha:
         allowed -= 1
@@ -135,7 +138,7 @@ def allowed_false_positives(alpha: float, n_nonmembers: int) -> int:
 
 
 def nonmembers_needed(alpha: float) -> int:
-    """The smallest number of nonmembers of which one is a share of at most `alpha` > 0: .001 -> 1000."""
+    """Return the smallest number of nonmembers of which one is a share of at most `alpha` > 0: .001 -> 1000."""
     needed = max(1, int(1 / alpha) - 1)
     while 1 / needed > alpha:
         needed += 1
@@ -143,10 +146,10 @@ def nonmembers_needed(alpha: float) -> int:
 
 
 def tpr_at_fpr(scores: FloatArray, members: BoolArray, alpha: float) -> OperatingPoint:
-    """The largest TPR among the points of `roc` with FPR <= alpha. Never interpolated.
+    """Return the largest TPR among the points of `roc` with FPR <= alpha, without interpolation.
 
-    Not resolvable (all None, with a note) where alpha is less than one nonmember, and where the highest tied group
-    already holds more nonmembers than alpha allows, so that the only point left is to accuse nobody.
+    Not resolvable (all None, with a note) where alpha is less than one nonmember, and where the group tied at the
+    highest score has more nonmembers than alpha allows, so that only (0, 0) remains.
 
     Args:
         scores: float [n].
@@ -183,10 +186,9 @@ def tpr_at_fpr(scores: FloatArray, members: BoolArray, alpha: float) -> Operatin
 
 
 def thin(curve: Roc, points: int = 200) -> tuple[FloatArray, FloatArray]:
-    """FPR and TPR of at most about 3 * `points` points of the curve, for linear and log-log plots.
+    """Return FPR and TPR of at most about 3 * `points` points of the curve, for linear and log-log plots.
 
-    Points nearest to evenly spaced FPR, log FPR and log TPR; every one is a point of the curve, the first (0, 0), the
-    last (1, 1).
+    They are the points nearest to evenly spaced FPR, log FPR and log TPR, the first (0, 0), the last (1, 1).
     """
     fpr, tpr = curve.fpr, curve.tpr
     grids = (

@@ -1,7 +1,7 @@
-"""The rows of a report: each kind's shape, defined once. Stages make them, write them as JSON and read them back.
+"""The rows of a report, one dataclass a kind. Stages create them, write them as JSON and read them back.
 
-Every row says of what it is: a format on a device, attacked with shadows of one match (see `Series`). Values that
-cannot be resolved are None, and `note` says why.
+Every row names its deployment (a format on a device) and the shadow-target match of the attack (see `Series`). Values
+that cannot be resolved are None, and `note` gives the reason.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ComparisonKind = Literal["format", "format pair", "device", "shadow match", "att
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of records that are decided correctly: by the first target, and by shadows on average; None without any."""
+    """Accuracy in [0, 1] of the first target, and the mean over shadows; None without shadows."""
 
     train: float
     test: float
@@ -38,7 +38,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Place:
-    """A format on a device, and whose shadows it is attacked with (`matched`: made like the target)."""
+    """A deployment (a format on a device) and its shadow-target match (`matched`: compressed like the target)."""
 
     format: str
     device: str
@@ -47,7 +47,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Series:
-    """One variant of an attack at one exposure: what figures are of."""
+    """One variant of an attack on one deployment, at one exposure."""
 
     place: Place
     attack: str
@@ -60,7 +60,7 @@ class Series:
         return f"{self.attack}/{self.variant}"
 
     def row(self, subset: str, figure: Figure) -> LeakageRow:
-        """A figure of these scores on a subset of the records."""
+        """Return the row of a figure of these scores on a subset of the records."""
         return LeakageRow(
             self.place.format,
             self.place.device,
@@ -101,16 +101,16 @@ class LeakageRow:
     note: str | None = None
 
     def with_note(self, text: str) -> LeakageRow:
-        """The row with `text` at the end of its note."""
+        """Return the row with `text` appended to its note."""
         return replace(self, note=text if self.note is None else f"{self.note}; {text}")
 
     @property
     def figure(self) -> tuple[str, str, str, str]:
-        """(attack, variant, subset, metric), by which targets are compared."""
+        """(attack, variant, subset, metric), the key that joins the rows of several targets."""
         return self.attack, self.variant, self.subset, self.metric
 
     def of_target(self) -> TargetFigure:
-        """What is kept of a further target."""
+        """Return the columns that are stored for targets beyond the first."""
         return TargetFigure(*self.figure, self.value, self.realised_fpr)
 
 
@@ -127,13 +127,13 @@ class TargetFigure:
 
     @property
     def figure(self) -> tuple[str, str, str, str]:
-        """(attack, variant, subset, metric), by which targets are compared."""
+        """(attack, variant, subset, metric), the key that joins the rows of several targets."""
         return self.attack, self.variant, self.subset, self.metric
 
 
 @dataclass(frozen=True)
 class CurveRow:
-    """A ROC curve, thinned; first point (0, 0), last (1, 1)."""
+    """A thinned ROC curve; first point (0, 0), last (1, 1)."""
 
     format: str
     device: str
@@ -159,9 +159,10 @@ class NullHistogramRow:
 
 @dataclass(frozen=True)
 class PCalibrationRow:
-    """How often a test says p <= nominal of known nonmembers, see `CalibrationRow`.
+    """The rate of p <= nominal among known nonmembers, see `CalibrationRow`.
 
-    source: the targets' nonmembers, or the audited records of null targets. is_p_value: whether p is used as one.
+    source: the targets' nonmembers, or the audited records of null targets. is_p_value: whether p is valid as a
+    p-value; otherwise it serves for ranking only.
     """
 
     format: str
@@ -190,7 +191,7 @@ class PCalibrationRow:
     def of(
         cls, series: Series, kind: PKind, source: PSource, row: CalibrationRow, ranking: str | None
     ) -> PCalibrationRow:
-        """ranking: why the test's conformal p is a ranking only; None where it is a p-value."""
+        """Build from a calibration row. ranking: why the conformal p is a ranking only; None where it is a p-value."""
         conformal = kind == "conformal"
         note = "; ".join(part for part in (ranking, row.note) if part) if conformal and ranking else row.note
         return cls(
@@ -220,9 +221,9 @@ class PCalibrationRow:
 
 @dataclass(frozen=True)
 class ExposedRow:
-    """A record that an attack ranks among the most likely members. record: the population's id.
+    """A record that an attack ranks among the most likely members.
 
-    calibrated: whether the target's quantiser saw it.
+    record: its id in the population. calibrated: whether the target's quantiser was calibrated on it.
     """
 
     format: str
@@ -238,7 +239,7 @@ class ExposedRow:
 
 @dataclass(frozen=True)
 class CalibrationLeakRow:
-    """Records of one side that a quantiser saw against the others of that side: AUC, DeLong's interval, p of 0.5."""
+    """AUC of calibration records against other records of the same side, with DeLong's interval and p of AUC = 0.5."""
 
     format: str
     device: str
@@ -257,7 +258,7 @@ class CalibrationLeakRow:
 
 @dataclass(frozen=True)
 class NullControlRow:
-    """The AUC on a target that trained on neither side, with DeLong's interval and the p-value of AUC = 0.5."""
+    """The AUC on a null target, with DeLong's interval and the p-value of AUC = 0.5."""
 
     format: str
     device: str
@@ -294,7 +295,7 @@ class AcrossTargetsRow:
 
     @classmethod
     def of(cls, place: Place, figure: tuple[str, str, str, str], mean: TargetMean) -> AcrossTargetsRow:
-        """figure: as in `LeakageRow.figure`."""
+        """Build from a mean. figure: as in `LeakageRow.figure`."""
         return cls(
             place.format,
             place.device,
@@ -312,7 +313,7 @@ class AcrossTargetsRow:
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """`metric` of `first` less that of `second`, see `Compared`. series: the attack and variant that compare."""
+    """`metric` of `first` minus that of `second`, see `Compared`. series: `attack/variant` of the compared scores."""
 
     kind: ComparisonKind
     format: str
@@ -336,7 +337,7 @@ class ComparisonRow:
     def of(
         cls, kind: ComparisonKind, place: Place, series: str, names: tuple[str, str], metric: str, difference: Compared
     ) -> ComparisonRow:
-        """names: of the first and the second."""
+        """Build from a comparison. names: of the first and the second."""
         return cls(
             kind,
             place.format,
@@ -359,7 +360,7 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class SameFileRow:
-    """One file's answers to the same records in two places, see `Differing`."""
+    """One file's answers to the same records in two deployments, see `Differing`."""
 
     format: str
     device: str
@@ -371,14 +372,14 @@ class SameFileRow:
     top1: int
 
     @classmethod
-    def of(cls, one: tuple[str, str], other: tuple[str, str], difference: Differing) -> SameFileRow:
-        """one, other: (format, device)."""
-        return cls(*one, *other, difference.records, difference.rows, difference.max_abs, difference.top1)
+    def of(cls, first: tuple[str, str], second: tuple[str, str], difference: Differing) -> SameFileRow:
+        """Build from a comparison. first, second: (format, device)."""
+        return cls(*first, *second, difference.records, difference.rows, difference.max_abs, difference.top1)
 
 
 @dataclass(frozen=True)
 class TogetherSingle:
-    """A combined attack's figure less that of the yardstick on one format alone. value: the yardstick's."""
+    """A multi-version attack's figure minus that of the baseline attack on one format. value: the baseline's figure."""
 
     format: str
     value: float | None
@@ -390,7 +391,7 @@ class TogetherSingle:
 
     @classmethod
     def of(cls, format_id: str, difference: Compared) -> TogetherSingle:
-        """difference: combination less the yardstick on this format."""
+        """Build from the difference between the combination and the baseline on this format."""
         return cls(
             format_id,
             difference.second,
@@ -404,10 +405,11 @@ class TogetherSingle:
 
 @dataclass(frozen=True)
 class TogetherRow:
-    """An attacker who holds several formats of one model against a yardstick attack on each of them alone.
+    """A multi-version attack (on several formats of one model) against a baseline attack on each format alone.
 
-    best: the format whose yardstick is largest; difference: combination less that, with its interval. p_value: of "some
-    format alone is at least as good". method and yardstick are `-` where the set was not run.
+    yardstick: the baseline attack. best: the format with the largest baseline figure. difference: combination minus
+    that figure, with its interval. p_value: of H0 "some format alone is at least as good". method and yardstick are `-`
+    where the set was not run.
     """
 
     formats: tuple[str, ...]
@@ -432,7 +434,7 @@ class TogetherRow:
 
 @dataclass(frozen=True)
 class TogetherNullRow:
-    """A combined attack's AUC on a target that trained on neither side, as in `NullControlRow`.
+    """A multi-version attack's AUC on a null target, as in `NullControlRow`.
 
     format: the formats, joined by ` + `. attack: the method; variant: empty.
     """

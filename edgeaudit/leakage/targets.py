@@ -1,8 +1,8 @@
-"""Figures over several targets: the target, not the record, is what is drawn anew.
+"""Figures over several targets: the target, not the record, is the unit of sampling.
 
-Targets of one audit are attacked with the same shadows on the same records. They are independent given those, so an
-interval over targets says what another target of this recipe would show with THIS shadow set and THESE records; it
-leaves out what other shadows or other records would change.
+All targets of an audit are attacked with the same shadows on the same records, and are independent given those. So an
+interval over targets predicts another target of this recipe with the same shadows and records; it does not include the
+variance between sets of shadows or of records.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class TargetMean:
-    """A figure over targets, in the figure's unit.
+    """A mean over targets, in the figure's unit.
 
-    value: mean. se: its standard error. low, high: t interval. targets: how many have a value; missing: how many have
-    none. What cannot be said is None, and note says why.
+    value: mean. se: its standard error. low, high: t interval. targets: number with a value. missing: number without.
+    Unknown values are None, and note gives the reason.
     """
 
     value: float | None
@@ -46,9 +46,9 @@ class TargetDifference:
     """A paired difference over targets; positive = the first leaks more.
 
     value: mean difference. se: its standard error. low, high: t interval. p_value: two-sided, paired t (the sign test
-    where all differences are equal). wilcoxon_p: two-sided signed-rank, a check that does not lean on normality; it
-    cannot go below 2^(1 - targets), so it needs 6 targets to reach .05. adjusted_p: Holm's in its family, set by
-    `differences_over_targets`. targets, missing: pairs with both values, pairs without.
+    where all differences are equal). wilcoxon_p: two-sided signed-rank, which does not assume normality; it is at least
+    2^(1 - targets), so 6 targets are needed to reach .05. adjusted_p: by Holm's method in its family, set by
+    `differences_over_targets`. targets, missing: number of pairs with both values, and without.
     """
 
     value: float | None
@@ -64,18 +64,18 @@ class TargetDifference:
 
 
 def mean_over_targets(values: Sequence[float | None], level: float = 0.95) -> TargetMean:
-    """Mean of a figure over targets, its standard error and Student's t interval.
+    """Return the mean of a figure over targets, its standard error and Student's t interval.
 
-    The standard error is between targets, and holds all that differs from one target to the next: training set, seed,
-    and the record noise within each. Targets share shadow set and records, so they are independent only given those
-    (see the module). The interval is not clipped to the figure's range, and leans on normality of the mean.
+    The standard error is between targets, and includes all that differs between them: training set, seed, and the
+    records' noise within each. Targets share shadows and records, so they are independent only given those (see the
+    module). The interval is not clipped to the figure's range, and assumes that the mean is normal.
 
     Two cases have no interval, since a width of 0 would claim certainty: fewer than two targets, and equal values.
 
     Args:
-        values: one per target; None or NaN where the figure is not resolvable. Such targets are left out and counted:
-            if what is missing depends on how much leaks, the mean is of the others only.
-        level: of the interval.
+        values: one per target; None or NaN where the figure is not resolvable. Such targets are left out and counted;
+            if missingness depends on the leakage, the mean is that of the others only.
+        level: coverage of the interval.
 
     Raises:
         AttackError: an infinite value.
@@ -104,18 +104,18 @@ def mean_over_targets(values: Sequence[float | None], level: float = 0.95) -> Ta
 def paired_over_targets(
     first: Sequence[float | None], second: Sequence[float | None], level: float = 0.95
 ) -> TargetDifference:
-    """Mean of first - second over the same targets, with the paired t test and Wilcoxon's signed-rank test.
+    """Return the mean of first - second over the same targets, with the paired t test and Wilcoxon's signed-rank test.
 
-    For two formats, two attacks or two shadow matches of the same targets. Pairing takes out what a target has in
-    common for both; independence of the pairs holds given the shared shadow set and records (see the module).
+    For two formats, two attacks or two shadow-target matches of the same targets. Pairing removes the effect of the
+    target; the pairs are independent given the shared shadows and records (see the module).
 
     Degenerate cases: fewer than two pairs have no test. Where all differences are equal, t would be infinite: if they
-    are 0, both p are 1, otherwise p is the sign test's, 2^(1 - targets); there is no interval.
+    are 0, both p-values are 1, otherwise p is that of the sign test, 2^(1 - targets); there is no interval.
 
     Args:
         first: one figure per target; None or NaN where not resolvable.
-        second: the same figure of the same targets, in their order. A pair without one of the two is left out.
-        level: of the interval.
+        second: the same figure of the same targets, in the same order. A pair without one of the two is left out.
+        level: coverage of the interval.
 
     Raises:
         AttackError: different numbers of targets, or an infinite value.
@@ -141,17 +141,17 @@ def paired_over_targets(
 def differences_over_targets(
     family: Mapping[str, tuple[Sequence[float | None], Sequence[float | None]]], level: float = 0.95
 ) -> dict[str, TargetDifference]:
-    """`paired_over_targets` for every comparison of a family, with Holm's adjusted paired-t p-values.
+    """Return `paired_over_targets` for every comparison of a family, with paired-t p-values adjusted by Holm's method.
 
-    A comparison without a test keeps its place in the family, with p = 1: the family was fixed before it was known
-    which figures could be resolved. The intervals are not adjusted.
+    A comparison without a test counts in the family with p = 1, because the family was fixed before it was known which
+    figures could be resolved. The intervals are not adjusted.
 
     Args:
         family: name -> (first, second), as for `paired_over_targets`.
-        level: of the intervals.
+        level: coverage of the intervals.
 
     Raises:
-        AttackError: see `paired_over_targets`; it names the comparison.
+        AttackError: see `paired_over_targets`; the message names the comparison.
     """
     rows: dict[str, TargetDifference] = {}
     for name, (first, second) in family.items():
@@ -173,7 +173,7 @@ def _number(value: float | None) -> float:
 
 
 def _present(values: Sequence[float | None]) -> tuple[FloatArray, int]:
-    """The values that are there, float64, and how many are not."""
+    """Return the values that are not None or NaN, float64, and the number of missing ones."""
     numbers = np.array([_number(value) for value in values], dtype=np.float64)
     if np.isinf(numbers).any():
         raise AttackError(f"{int(np.isinf(numbers).sum())} of {len(numbers)} targets have an infinite figure")
@@ -182,16 +182,17 @@ def _present(values: Sequence[float | None]) -> tuple[FloatArray, int]:
 
 
 def _paired_tests(differences: FloatArray) -> tuple[float | None, float | None]:
-    """P-values of the paired t test (sign test if all are equal) and of Wilcoxon's; None with fewer than two pairs."""
+    """Return p-values of the paired t test (sign test if all are equal) and Wilcoxon's; None below two pairs."""
     count = len(differences)
     if count < 2:
         return None, None
-    # Rounding would break ties among differences and make zeros of them nonzero.
-    settled = np.round(differences, 12)
-    if not settled.any():
+    # Rounding errors would break ties among differences and make zeros nonzero.
+    rounded = np.round(differences, 12)
+    if not rounded.any():
         return 1.0, 1.0
-    # Exact without ties, every sign tried with ties and up to 13 pairs, the normal approximation beyond.
-    wilcoxon_p = float(scipy.stats.wilcoxon(settled[settled != 0]).pvalue)
+    # Exact without ties; with ties all signs are enumerated up to 13 pairs, and the normal approximation is used
+    # beyond.
+    wilcoxon_p = float(scipy.stats.wilcoxon(rounded[rounded != 0]).pvalue)
     if np.ptp(differences) <= _ROUNDING:
         return float(2.0 ** (1 - count)), wilcoxon_p
     return float(scipy.stats.ttest_1samp(differences, 0.0).pvalue), wilcoxon_p

@@ -1,4 +1,4 @@
-"""Figures of verdicts: "member" or abstention, as CM-MIA decides."""
+"""Figures of verdicts: CM-MIA calls a record a member or abstains."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ __all__ = ["verdict_figures"]
 
 
 def verdict_figures(accused: BoolArray, members: BoolArray, rule: str) -> list[Figure]:
-    """Figures of one decision rule over ALL audited records, each with a Clopper-Pearson interval.
+    """Return the figures of one decision rule over all audited records, each with a Clopper-Pearson interval.
 
-    coverage: share of records with a verdict, i.e. accused; the others are abstentions. ppv: share of members among
-    the accused, at the audit's own share of members; None if nobody is accused. recall: accused members of all
-    members, whether or not they were in the abnormal set. fpr: accused nonmembers of all nonmembers.
-    forced_accuracy: correct answers where every abstention is forced to "nonmember" (the paper's attack success
-    rate); its interval treats members and nonmembers as one binomial, which is conservative. It is
-    max(share of members, of nonmembers) for free, so read it against that.
+    coverage: share of records called members; the others are abstentions. ppv: share of members among the records
+    called members, at the audit's share of members; None if there are none. recall: share of all members that are
+    called members, whether or not they are in the abnormal set. fpr: share of all nonmembers that are called members.
+    forced_accuracy: accuracy if every abstention counts as "nonmember" (the paper's attack success rate); its interval
+    treats members and nonmembers as one binomial, which is conservative. A trivial rule reaches max(share of members,
+    share of nonmembers), so compare it with that.
 
     Args:
-        accused: bool [n], from `edgeaudit.attacks.cm_mia.decide`.
+        accused: bool [n], the records called members, from `edgeaudit.attacks.cm_mia.decide`.
         members: bool [n].
-        rule: names the rows: 0.05, the cutoff on p-values; nominal=0.05, that on what is no p-value.
+        rule: suffix of the rows' names: 0.05, the cutoff on p-values; nominal=0.05, the cutoff on statistics that are
+            not valid p-values.
 
     Raises:
-        AttackError: shapes or dtypes do not fit, or one of the two kinds is missing.
+        AttackError: shapes or dtypes do not match, or there are no members or no nonmembers.
 
     Examples:
         >>> import numpy as np
@@ -53,8 +54,8 @@ def verdict_figures(accused: BoolArray, members: BoolArray, rule: str) -> list[F
     for name, (count, trials) in counts.items():
         metric = f"{name}@{rule}"
         if trials == 0:
-            nobody = f"no record is accused at cutoff {rule.rpartition('=')[2]}"
-            rows.append(Figure(metric, None, None, None, m, n, 0.0, nobody))
+            no_positive = f"no record is called a member at cutoff {rule.rpartition('=')[2]}"
+            rows.append(Figure(metric, None, None, None, m, n, 0.0, no_positive))
             continue
         low, high = clopper_pearson(count, trials)
         rows.append(Figure(metric, count / trials, low, high, m, n, alarms / n, note))

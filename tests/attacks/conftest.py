@@ -1,4 +1,4 @@
-"""Simulated evidence whose truth is known."""
+"""Simulated evidence with known truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every attack must satisfy; a new one costs nothing here."""
+"""Properties that every attack must have; new attacks are tested automatically."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_saturated_integer_answers_get_finite_scores(world_of: MakeWorld, name: 
     assert np.ptp(find_attack(name)().score(constant, variant, two).score) == 0
 
 
-def test_what_is_missing_is_said_and_refused(world_of: MakeWorld, name: str, variant: str) -> None:
+def test_missing_requirements_are_reported_and_rejected(world_of: MakeWorld, name: str, variant: str) -> None:
     # Every need that the spec declares, taken away: one reason each, and the same words when it is run all the same.
     world = world_of(10, n=40, **{**settings_for(name, variant), "balanced": True})
     attack, needs = find_attack(name)(), find_attack(name).spec.needs_of(variant)
@@ -156,9 +156,9 @@ def test_what_is_missing_is_said_and_refused(world_of: MakeWorld, name: str, var
         "learns from shadows' answers": (needs.examples > 0, opened, untrained),
         "shadows and has 1": (needs.shadows > 1, one, None),
         "reads the records themselves": (needs.inputs, blind, world.reference),
-        "these are continuous": (needs.grid, continuous, replace(world.reference, grid=None)),
+        "these answers are continuous": (needs.grid, continuous, replace(world.reference, grid=None)),
         "which cost queries: set threat.views": (bool(needs.views), plain, unseen),
-        f"which cost {'a training' if name == 'loss-trajectory' else 'hundreds of queries a record'}: name '{name}'": (
+        f"which cost {'a training run' if name == 'loss-trajectory' else 'hundreds of queries a record'}: add '{name}'": (
             bool(needs.trace),
             replace(plain, traces={}),
             unseen,

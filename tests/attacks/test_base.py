@@ -32,7 +32,7 @@ class Broken(Attack):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_evidence_that_is_not_finite_is_refused_and_counted(evidence_of: MakeEvidence, bad: float) -> None:
+def test_nan_and_infinity_are_rejected_with_a_count(evidence_of: MakeEvidence, bad: float) -> None:
     evidence, _ = evidence_of(0, n=10, k=3)
     target, shadows = evidence.target.copy(), evidence.shadows.copy()
     target[3, 1], shadows[2, 3, 0], shadows[0, 7, 2] = bad, bad, bad
@@ -40,13 +40,13 @@ def test_evidence_that_is_not_finite_is_refused_and_counted(evidence_of: MakeEvi
         replace(evidence, target=target, shadows=shadows)
 
 
-def test_evidence_that_does_not_fit_is_refused(evidence_of: MakeEvidence) -> None:
+def test_evidence_with_mismatched_shapes_is_rejected(evidence_of: MakeEvidence) -> None:
     evidence, _ = evidence_of(0, n=10, k=3)
-    with pytest.raises(AttackError, match="do not fit"):
+    with pytest.raises(AttackError, match="do not match"):
         replace(evidence, shadows=evidence.shadows[:, 1:])
     with pytest.raises(AttackError, match="must be bool"):
         replace(evidence, out=evidence.out.astype(np.int64))
-    with pytest.raises(AttackError, match="10 records"):
+    with pytest.raises(AttackError, match="one a record"):
         replace(evidence, labels=evidence.labels[1:])
     # A label of -1 would silently read the last class.
     with pytest.raises(AttackError, match="labels run from -1"):
@@ -58,7 +58,7 @@ def test_evidence_that_does_not_fit_is_refused(evidence_of: MakeEvidence) -> Non
     assert replace(evidence, floor=0.0).floor == 0
 
 
-def test_play_takes_the_shadow_out_and_tells_its_training_set(evidence_of: MakeEvidence) -> None:
+def test_play_removes_the_shadow_and_returns_its_training_set(evidence_of: MakeEvidence) -> None:
     evidence, _ = evidence_of(1, n=20, k=4, halves=True)
     played, trained = evidence.play(2)
     np.testing.assert_array_equal(played.target, evidence.shadows[2])
@@ -67,7 +67,7 @@ def test_play_takes_the_shadow_out_and_tells_its_training_set(evidence_of: MakeE
     np.testing.assert_array_equal(trained, ~evidence.out[2])
 
 
-def test_take_keeps_records_together(evidence_of: MakeEvidence) -> None:
+def test_take_selects_the_same_records_everywhere(evidence_of: MakeEvidence) -> None:
     evidence, _ = evidence_of(1, n=20, k=4, halves=True)
     few = evidence.take(np.array([5, 2]))
     np.testing.assert_array_equal(few.target, evidence.target[[5, 2]])
@@ -75,9 +75,15 @@ def test_take_keeps_records_together(evidence_of: MakeEvidence) -> None:
     np.testing.assert_array_equal(few.out, evidence.out[:, [5, 2]])
 
 
-def test_attacks_must_answer_for_every_record(evidence_of: MakeEvidence) -> None:
+def test_attacks_must_score_every_record(evidence_of: MakeEvidence) -> None:
     evidence, _ = evidence_of(0, n=10, k=3)
-    refused = {"short": "finite score", "nan": "finite score", "p": "p-value", "unknown": "how many", "x": "no variant"}
+    refused = {
+        "short": "finite score",
+        "nan": "finite score",
+        "p": "p-value",
+        "unknown": "number of known nonmembers",
+        "x": "no variant",
+    }
     for variant, message in refused.items():
         with pytest.raises(AttackError, match=message):
             Broken().score(evidence, variant)
@@ -95,12 +101,12 @@ def test_needs_are_checked(evidence_of: MakeEvidence) -> None:
         Broken().score(replace(evidence, out=out), "fine")
 
 
-def test_reference_and_evidence_must_come_from_the_same_models(evidence_of: MakeEvidence) -> None:
+def test_reference_and_evidence_must_match(evidence_of: MakeEvidence) -> None:
     evidence, _ = evidence_of(0, n=10, k=3)
     other, _ = evidence_of(1, n=10, k=4)
-    with pytest.raises(AttackError, match="do not belong together"):
+    with pytest.raises(AttackError, match="do not match"):
         Broken().score(evidence, "fine", other)
-    with pytest.raises(AttackError, match="do not belong together"):
+    with pytest.raises(AttackError, match="do not match"):
         Broken().inapplicable(evidence, replace(evidence, floor=0.1), "fine")
     assert Broken().inapplicable(evidence, evidence.take(np.arange(3)), "fine") is None
 
@@ -111,6 +117,6 @@ def test_a_variance_needs_two_shadows_on_some_record(evidence_of: MakeEvidence) 
     out = np.stack((np.arange(10) < 5, np.arange(10) >= 5))
     reason = Lira().inapplicable(replace(evidence, out=out), None, "offline-global")
     assert reason is not None
-    assert "two OUT shadows on some record" in reason
+    assert "two OUT shadows on at least one record" in reason
     out[1, 0] = True
     assert Lira().inapplicable(replace(evidence, out=out), None, "offline-global") is None

@@ -84,7 +84,7 @@ def test_the_tail_begins_two_deviations_above_the_mean_and_adds_both_kinds() -> 
     np.testing.assert_allclose(calibrated_module._tail(rows, sd=0.5), [0.0, 4.0, 3.0, 0.0])
 
 
-def test_the_tail_tells_apart_what_trees_tie(world_of: MakeWorld) -> None:
+def test_the_tail_ranks_records_that_trees_tie(world_of: MakeWorld) -> None:
     # Margins far beyond any that were seen in plays fall into one leaf; with the tail their order is that of phi.
     world = world_of(5, n=400, k=8, reference=900)
     far = np.arange(20)
@@ -94,7 +94,7 @@ def test_the_tail_tells_apart_what_trees_tie(world_of: MakeWorld) -> None:
     assert len(np.unique(scores)) == len(far)
 
 
-def test_all_shadows_rank_and_as_many_as_a_reference_record_has_give_p(world_of: MakeWorld) -> None:
+def test_scores_use_all_shadows_and_p_values_as_many_as_a_reference_record_has(world_of: MakeWorld) -> None:
     world = world_of(3, n=2000, k=12, reference=900)
     whole = calibrated(world.evidence, world.reference)
     lent = calibrated_module._with_lent_masks(Signals.of(world.evidence), Signals.of(world.reference)).out
@@ -139,7 +139,7 @@ def test_records_with_one_out_shadow_are_not_learned_from(world_of: MakeWorld) -
     np.testing.assert_array_equal(plain, calibrated(world.evidence, replace(closed, shadows=garbled)).score)
 
 
-def test_no_natural_threshold_is_learned(world_of: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_natural_threshold_is_not_learned(world_of: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError
 
@@ -156,7 +156,7 @@ def test_even_odds_are_a_sensible_threshold(world_of: MakeWorld) -> None:
     assert (called[world.members].mean() + (~called[~world.members]).mean()) / 2 > 0.8
 
 
-def test_four_shadows_are_needed_and_enough(world_of: MakeWorld) -> None:
+def test_four_shadows_are_necessary_and_sufficient(world_of: MakeWorld) -> None:
     world = world_of(7, n=100, k=4)
     assert CmMia().inapplicable(world.evidence, world.reference, "calibrated") is None
     assert np.isfinite(CmMia().score(world.evidence, "calibrated", world.reference).score).all()

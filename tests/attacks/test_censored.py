@@ -86,7 +86,7 @@ def test_fine_rounding_gives_the_moderated_t() -> None:
     assert np.median(np.abs(score - t.score)) < 0.03
 
 
-def test_saturated_records_do_not_fire() -> None:
+def test_saturated_records_are_not_called_members() -> None:
     # Margins near 9: all answers are the highest of the grid. Raw t finds no variance there; here p is near 1.
     evidence = softmax_world(gaussian(6, 2.0, 5.0), 1 / 256)
     p, score = run(evidence)
@@ -98,7 +98,7 @@ def test_saturated_records_do_not_fire() -> None:
     np.testing.assert_allclose(score[tied], -np.log(p[tied]), atol=1e-9)
 
 
-def test_one_shadow_a_step_below_does_not_make_the_top_fire() -> None:
+def test_one_shadow_a_step_below_does_not_make_saturated_records_significant() -> None:
     # 19 shadows on the highest value and one a step below: a target on the highest is nothing special.
     margins = gaussian(7, 3.0, 2.0)
     margins[:, :50] = 9.0
@@ -107,7 +107,7 @@ def test_one_shadow_a_step_below_does_not_make_the_top_fire() -> None:
     assert (p[:50] > 0.5).all()
 
 
-def test_it_beats_raw_t_on_saturated_members() -> None:
+def test_it_outperforms_t_on_saturated_members() -> None:
     # Most members and many nonmembers are on the highest value; four worlds of 4000, standard error of TPR .01.
     found = []
     for seed in range(4):
@@ -186,17 +186,17 @@ def test_a_play_takes_its_own_grid(evidence_of: MakeEvidence) -> None:
     assert np.isfinite(CmMia().score(bare, "discrete").score).all()
 
 
-def test_grids_that_make_no_sense(evidence_of: MakeEvidence) -> None:
+def test_invalid_grids_are_rejected(evidence_of: MakeEvidence) -> None:
     evidence, _ = evidence_of(2, n=20, k=3)
     grid = evidence.grid
     assert grid is not None
-    with pytest.raises(AttackError, match="a grid of 4 models does not fit a target and 2 shadows"):
+    with pytest.raises(AttackError, match="the grid has 4 models, but there are a target and 2 shadows"):
         replace(evidence, shadows=evidence.shadows[:2], out=evidence.out[:2])
-    with pytest.raises(AttackError, match="one of probabilities"):
+    with pytest.raises(AttackError, match="the grid is of probabilities"):
         replace(evidence, grid=replace(grid, of="probabilities"))
-    with pytest.raises(AttackError, match="one model at least"):
+    with pytest.raises(AttackError, match="at least one model"):
         replace(evidence, grid=replace(grid, step=np.zeros(4)))
-    with pytest.raises(AttackError, match="steps are 0"):
+    with pytest.raises(AttackError, match="steps must be finite and 0"):
         replace(grid, step=np.array([-1.0, 1, 1, 1]))
     with pytest.raises(AttackError, match="low end"):
         replace(grid, low=grid.high)
@@ -219,7 +219,7 @@ def test_points_of_cells() -> None:
     np.testing.assert_array_equal(cells.point(), [1.5, 3, 2, 0])
 
 
-def test_nothing_to_estimate_a_variance_from() -> None:
+def test_without_two_shadows_no_variance_can_be_estimated() -> None:
     cells = Cells(np.zeros((1, 3)), np.ones((1, 3)))
     with pytest.raises(AttackError, match="two for some"):
         CensoredNull.fit(cells, np.ones((1, 3), dtype=np.bool_))

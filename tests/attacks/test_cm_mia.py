@@ -37,13 +37,13 @@ def test_it_is_the_smallest(cutoff: float) -> None:
 
 
 @pytest.mark.parametrize("cutoff", [0.0, 1.0, -0.1, float("nan"), 1e-300])
-def test_cutoffs_that_mean_nothing(cutoff: float) -> None:
+def test_invalid_cutoffs_are_rejected(cutoff: float) -> None:
     with pytest.raises(AttackError, match="cutoff"):
         smallest_cutoff_shadows(cutoff)
 
 
 @pytest.mark.parametrize("variant", ["ecdf", "pchip"])
-def test_unresolvable_cutoffs_are_refused_with_a_sentence(variant: str) -> None:
+def test_unresolvable_cutoffs_are_rejected_with_the_number_of_shadows(variant: str) -> None:
     check_cutoff(0.05, 19, variant)
     with pytest.raises(AttackError) as caught:
         check_cutoff(0.01, 20, variant)
@@ -54,7 +54,7 @@ def test_unresolvable_cutoffs_are_refused_with_a_sentence(variant: str) -> None:
     check_cutoff(0.01, 20, "t")
 
 
-def test_a_resolvable_cutoff_fires(evidence_of: MakeEvidence) -> None:
+def test_a_resolvable_cutoff_can_be_reached(evidence_of: MakeEvidence) -> None:
     evidence, members = evidence_of(0, k=19, shift=9.0)
     p = CmMia().score(evidence, "ecdf").nominal
     assert p is not None
@@ -66,9 +66,9 @@ def test_decide_by_hand() -> None:
     p = np.array([0.01, 0.05, 0.051, 0.01])
     abnormal = np.array([True, True, True, False])
     np.testing.assert_array_equal(decide(p, abnormal, 0.05), [True, True, False, False])
-    with pytest.raises(AttackError, match="do not fit"):
+    with pytest.raises(AttackError, match="do not match"):
         decide(p, abnormal[1:], 0.05)
-    with pytest.raises(AttackError, match="do not fit"):
+    with pytest.raises(AttackError, match="do not match"):
         decide(p, abnormal.astype(np.int64), 0.05)
 
 

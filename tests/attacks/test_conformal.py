@@ -1,4 +1,4 @@
-"""Conformal p-values of CM-MIA's tests hold under H0, whatever ties and whatever shadows have in common."""
+"""Conformal p-values of CM-MIA's tests are valid under H0, with ties and with shadows that share records."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_ties_make_it_conservative_and_never_more(variant: str, k: int, step: fl
 
 # Not `discrete`, whose mid-p of a tied record depends on how many shadows tie.
 @pytest.mark.parametrize("variant", ["t", "ecdf", "pchip"])
-def test_all_answers_tied_accuse_nobody(variant: str) -> None:
+def test_tied_answers_call_no_record_a_member(variant: str) -> None:
     one, two = null_world(0, 50, 40, k=5, step=1.0)
     flat = [replace(e, target=e.target * 0, shadows=e.shadows * 0) for e in (one, two)]
     p = CmMia().score(flat[0], variant, flat[1]).p_value
@@ -104,7 +104,7 @@ def test_all_answers_tied_accuse_nobody(variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", TESTS)
-def test_the_ranking_does_not_know_the_reference_records(world_of: MakeWorld, variant: str) -> None:
+def test_scores_do_not_depend_on_the_reference_records(world_of: MakeWorld, variant: str) -> None:
     world = world_of(3, n=200, k=12)
     with_known = CmMia().score(world.evidence, variant, world.reference)
     without = CmMia().score(world.evidence, variant)
@@ -140,7 +140,7 @@ def test_lent_masks_are_drawn_from_all_known_records() -> None:
     np.testing.assert_array_equal(masks_of(phi[:, some], known_out, numbered=False), lent[:, some])
 
 
-def test_tied_records_borrow_from_many_only_for_p_values() -> None:
+def test_tied_records_borrow_from_different_lenders_only_for_p_values() -> None:
     known_out = np.random.default_rng(0).random((6, 200)) < 0.5
     known_out[0] = True
     phi = np.full((6, 1000), 17.0)
@@ -150,7 +150,7 @@ def test_tied_records_borrow_from_many_only_for_p_values() -> None:
     np.testing.assert_allclose(spread.mean(axis=1), known_out.mean(axis=1))
 
 
-def test_the_side_that_shadows_left_alone_borrows() -> None:
+def test_the_side_that_no_shadow_trained_on_borrows_masks() -> None:
     rng = np.random.default_rng(1)
     phi, known_phi = rng.normal(size=(4, 30)), rng.normal(size=(4, 20))
     whole, known_whole = np.ones((4, 30), np.bool_), np.ones((4, 20), np.bool_)

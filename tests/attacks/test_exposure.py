@@ -1,4 +1,4 @@
-"""Weaker exposures: what is left of an answer, derived by hand, and what attacks make of it."""
+"""Output granularity: answers at each level by hand, and the attacks on them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def as_seen(evidence: Evidence, level: Level) -> Evidence:
         (9, ANSWER),
     ],
 )
-def test_the_rest_of_the_mass_is_spread_evenly(k: int, read: list[float]) -> None:
+def test_the_remaining_mass_is_spread_evenly(k: int, read: list[float]) -> None:
     np.testing.assert_allclose(largest(ANSWER, k), read, rtol=1e-15, atol=0)
 
 
@@ -136,7 +136,7 @@ def test_only_rounding_and_whole_answers_lie_on_a_grid() -> None:
     assert Seen("probabilities").grid(own, 1, 4) is own
 
 
-def test_as_many_classes_as_there_are_is_the_whole_answer(world_of: MakeWorld) -> None:
+def test_top_of_all_classes_is_the_complete_answer(world_of: MakeWorld) -> None:
     world = world_of(1, exposure="probabilities", integer=False)
     level = Level("top", world.evidence.target.shape[1])
     for name, variant in (("cm-mia", "calibrated"), ("cm-mia", "t"), ("lira", "offline-global"), ("yeom", "loss")):
@@ -146,14 +146,14 @@ def test_as_many_classes_as_there_are_is_the_whole_answer(world_of: MakeWorld) -
         np.testing.assert_array_equal(seen, whole)
 
 
-def test_gap_finds_the_same_in_labels_as_in_whole_answers(world_of: MakeWorld) -> None:
+def test_gap_is_the_same_for_labels_and_complete_answers(world_of: MakeWorld) -> None:
     world = world_of(2, exposure="probabilities")
     whole = Gap().score(world.evidence, "label").score
     for name in ("label", "top-1", "top-2"):
         np.testing.assert_array_equal(Gap().score(as_seen(world.evidence, parse_level(name)), "label").score, whole)
 
 
-def test_less_of_an_answer_leaves_less_and_a_label_what_correctness_tells(world_of: MakeWorld) -> None:
+def test_coarser_answers_leak_less_and_a_label_leaks_correctness(world_of: MakeWorld) -> None:
     world = world_of(3, n=2000, exposure="probabilities", spread=2.0)
     areas = {}
     for name in ("rounded-6", "rounded-2", "rounded-1", "label"):
@@ -169,7 +169,7 @@ def test_less_of_an_answer_leaves_less_and_a_label_what_correctness_tells(world_
     assert 0.5 < areas["label"] < whole - 0.05
 
 
-def test_watson_of_labels_is_correctness_less_how_often_shadows_are_right(world_of: MakeWorld) -> None:
+def test_watson_of_labels_is_correctness_minus_the_share_of_correct_shadows(world_of: MakeWorld) -> None:
     evidence = as_seen(world_of(4, n=50, k=5, exposure="probabilities").evidence, Level("label"))
     right = evidence.target.argmax(axis=1) == evidence.labels
     often = (evidence.shadows.argmax(axis=2) == evidence.labels).mean(axis=0)
@@ -178,7 +178,7 @@ def test_watson_of_labels_is_correctness_less_how_often_shadows_are_right(world_
     np.testing.assert_allclose(Watson().score(evidence, "loss").score, unit * (right - often), atol=1e-9)
 
 
-def test_the_interval_test_of_rounded_answers_ties_what_is_tied_and_finds_members(world_of: MakeWorld) -> None:
+def test_the_interval_test_keeps_ties_of_rounded_answers_and_finds_members(world_of: MakeWorld) -> None:
     world = world_of(5, exposure="probabilities", integer=False)
     level = Level("rounded", 2)
     evidence, reference = as_seen(world.evidence, level), as_seen(world.reference, level)
@@ -191,7 +191,7 @@ def test_the_interval_test_of_rounded_answers_ties_what_is_tied_and_finds_member
 
 
 @pytest.mark.parametrize("spec", attack_specs(), ids=lambda spec: spec.name)
-def test_what_a_label_gives_an_attack_is_declared(spec: object) -> None:
+def test_attacks_declare_whether_they_work_on_labels(spec: object) -> None:
     about = find_attack(spec.name).spec  # type: ignore[attr-defined]
     readers = {
         variant for variant in about.variants if unreadable(about, variant, Level("label")) is None
@@ -200,13 +200,13 @@ def test_what_a_label_gives_an_attack_is_declared(spec: object) -> None:
     assert readers == expected.get(about.name, set())
 
 
-def test_why_an_attack_makes_nothing_of_a_level_is_said() -> None:
+def test_the_reason_why_an_attack_cannot_use_a_level_is_given() -> None:
     lira, cm_mia, student = (find_attack(name).spec for name in ("lira", "cm-mia", "loss-trajectory"))
     assert unreadable(lira, "offline-global", Level("label")) == (
-        "'lira' reads how sure the model is, and a label does not say"
+        "'lira' needs the model's confidence, which a label does not give"
     )
     assert unreadable(lira, "offline-global", Level("top", 1)) is None
     assert "intervals" in str(unreadable(cm_mia, "discrete", Level("top", 3)))
     assert unreadable(cm_mia, "discrete", Level("rounded", 1)) is None
     for level in (Level("label"), Level("top", 2), Level("probabilities")):
-        assert "distilled from full answers" in str(unreadable(student, "distilled", level))
+        assert "distilled from complete answers" in str(unreadable(student, "distilled", level))

@@ -1,4 +1,4 @@
-"""An attack is fitted to shadows once and scores any number of targets, which it does not see when it is fitted."""
+"""An attack is fitted to shadows once, without the targets, and scores any number of them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def spy(calls: Calls, least: int = 0) -> Attack:
     return Spy()
 
 
-def test_what_is_fitted_holds_nothing_of_a_target(world_of: MakeWorld) -> None:
+def test_fit_does_not_receive_the_target(world_of: MakeWorld) -> None:
     world, calls = world_of(1, n=40, k=4, views=("flip",), traces=("boundary",)), Calls()
     attack = spy(calls)
     for number in range(3):
@@ -96,7 +96,7 @@ def test_a_scorer_is_fitted_once_for_any_number_of_targets(world_of: MakeWorld) 
     assert len(calls.fits) == 1
 
 
-def test_what_fit_lacks_is_said_before_a_target_is_seen(evidence_of: MakeEvidence) -> None:
+def test_fit_reports_missing_requirements_without_a_target(evidence_of: MakeEvidence) -> None:
     evidence, _ = evidence_of(0, n=10, k=3)
     with pytest.raises(AttackError, match="needs at least 4 shadows and has 3"):
         spy(Calls(), least=4).fit(evidence.shadow_answers, "mean")
@@ -104,11 +104,11 @@ def test_what_fit_lacks_is_said_before_a_target_is_seen(evidence_of: MakeEvidenc
         spy(Calls()).fit(evidence.shadow_answers, "median")
 
 
-def test_answers_of_other_records_are_refused(world_of: MakeWorld) -> None:
+def test_answers_on_other_records_are_rejected(world_of: MakeWorld) -> None:
     world = world_of(3, n=30, k=3, views=("flip",))
     scorer = spy(Calls()).fit(world.evidence.shadow_answers, "mean", world.reference.shadow_answers)
     target, reference = world.evidence.target_answers, world.reference.target_answers
-    with pytest.raises(AttackError, match="responses do not fit together"):
+    with pytest.raises(AttackError, match="array shapes do not match"):
         scorer.score(target.take(np.arange(29)), reference)
     with pytest.raises(AttackError, match="views"):
         scorer.score(replace(target, views=()), reference)
@@ -116,7 +116,7 @@ def test_answers_of_other_records_are_refused(world_of: MakeWorld) -> None:
         scorer.score(target)
 
 
-def test_both_parts_together_are_the_evidence(world_of: MakeWorld) -> None:
+def test_evidence_is_the_combination_of_both_parts(world_of: MakeWorld) -> None:
     part = world_of(4, n=20, k=3, views=("flip",), traces=("boundary",)).evidence
     joined = Evidence.of(part.target_answers, part.shadow_answers)
     assert joined.shadow_answers is part.shadow_answers
@@ -127,7 +127,7 @@ def test_both_parts_together_are_the_evidence(world_of: MakeWorld) -> None:
     # What is replaced is validated anew, and not served by the part that was validated before.
     changed = replace(joined, shadows=joined.shadows + 1)
     assert changed.shadow_answers.shadows is changed.shadows
-    with pytest.raises(AttackError, match="not finite"):
+    with pytest.raises(AttackError, match="NaN or infinity"):
         replace(joined, shadows=joined.shadows * np.nan)
 
 
@@ -153,7 +153,7 @@ def test_other_answers_are_not_the_same(world_of: MakeWorld, part: str) -> None:
     assert one.same_as(one.take(np.arange(300)))
 
 
-def test_an_attack_that_defines_neither_step_is_refused() -> None:
+def test_an_attack_without_fit_and_score_is_rejected() -> None:
     with pytest.raises(TypeError, match="Nothing must define _score or _fit"):
 
         class Nothing(Attack):

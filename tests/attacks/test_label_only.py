@@ -1,4 +1,4 @@
-"""Label-only: votes by hand, and what is said where nothing was asked."""
+"""Label-only: scores by hand, and the messages where no query was made."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_votes_by_hand() -> None:
     assert LabelOnly().score(evidence, "augmentation").score.tolist() == [3, 1, 1]
 
 
-def test_more_queries_tell_more_than_the_gap(world_of: MakeWorld) -> None:
+def test_augmentation_outperforms_gap(world_of: MakeWorld) -> None:
     # The margins of ten queries are drawn anew, so votes count how far a record's mean margin lies above 0: far more
     # than the one bit of the gap attack.
     world = world_of(0, n=600, shift=1.5, views=("noise-1",) * 10)
@@ -54,7 +54,7 @@ def _traced(target: list[float], shadows: list[list[float]], out: list[list[bool
     return Evidence(*answers, np.array(out), np.zeros(n, dtype=np.int64), "logits", traces={"boundary": trace})
 
 
-def test_distances_are_judged_by_what_shadows_showed() -> None:
+def test_the_threshold_of_distances_is_learned_from_shadows() -> None:
     # One shadow was looked at, on twenty records: 2 and 3 away where it trained, 0 and 1 where it did not. The
     # threshold that tells them apart lies half-way, at 1.5; the other shadow was not.
     nan = float("nan")
@@ -68,10 +68,10 @@ def test_distances_are_judged_by_what_shadows_showed() -> None:
     assert len(with_views(LabelOnly(), audited)) == 1
 
 
-def test_a_search_that_was_not_made_is_not_made_up() -> None:
+def test_records_without_a_search_are_not_scored() -> None:
     nan = float("nan")
     some = _traced([1.0, nan], [[nan] * 2], [[True] * 2])
     reason = LabelOnly().inapplicable(some, some, "boundary")
     assert reason is not None
-    assert "name 'label-only' in attacks" in reason
+    assert "add 'label-only' to attacks" in reason
     assert some.take(np.array([0])).traces["boundary"].taken.all()

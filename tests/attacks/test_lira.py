@@ -54,7 +54,7 @@ def test_one_sided_beats_two_sided(evidence_of: MakeEvidence) -> None:
     assert auc(np.abs(score), members) < auc(score, members) - 0.05
 
 
-def test_difficulty_is_taken_out(evidence_of: MakeEvidence) -> None:
+def test_difficulty_is_removed(evidence_of: MakeEvidence) -> None:
     # Difficulty spread 3: the plain margin has AUC Phi(1.5 / sqrt(2 (1 + 9))) = .63, LiRA Phi(1.5 / sqrt(13/6)) = .85.
     evidence, members = evidence_of(1, n=1000, spread=3.0)
     assert auc(Lira().score(evidence, "offline-global").score, members) > 0.80

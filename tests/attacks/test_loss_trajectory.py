@@ -1,4 +1,4 @@
-"""Loss trajectory: what members' trajectories give away, what others do not, and which shadows are read."""
+"""Loss trajectory: leakage of members' trajectories, and the shadows that are used."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ def test_the_model_s_own_loss_is_read_too() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_nothing_is_found_where_there_is_nothing(seed: int) -> None:
+def test_without_a_leak_the_auc_is_a_half(seed: int) -> None:
     audited, reference, members = _world(10 + seed)
     # 99.9% of intervals at this level hold .5; the seeds are fixed.
     found = delong(_score(audited, reference), members, level=0.999)
     assert found.low < 0.5 < found.high
 
 
-def test_shadows_without_a_student_play_no_part() -> None:
+def test_shadows_without_a_student_are_ignored() -> None:
     audited, reference, _ = _world(2, rate=0.1)
     plain = _score(audited, reference)
     garbled = reference.shadows.copy()
@@ -91,7 +91,7 @@ def test_shadows_without_a_student_play_no_part() -> None:
     assert (_score(audited, replace(reference, shadows=garbled)) != plain).any()
 
 
-def test_its_threshold_is_even_odds_and_it_costs_no_query() -> None:
+def test_the_threshold_is_even_odds_and_no_further_query_is_counted() -> None:
     audited, reference, _ = _world(3)
     assert learn_threshold(LossTrajectory(), "distilled", reference).value == 0.0
     assert queries_of(LossTrajectory.spec.needs_of("distilled"), audited) == 1

@@ -1,4 +1,4 @@
-"""Attacks over views: what is averaged, and what it brings."""
+"""Multi-query attacks: averages over views, and their effect."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def shown_as_it_is(evidence: Evidence) -> Evidence:
         ("gap", "label"),
     ],
 )
-def test_views_that_show_the_same_change_nothing(world_of: MakeWorld, name: str, variant: str) -> None:
+def test_identical_views_do_not_change_scores(world_of: MakeWorld, name: str, variant: str) -> None:
     world = world_of(0, n=80)
     attack = find_attack(name)()
     plain = attack.score(world.evidence, variant, world.reference)
@@ -65,7 +65,7 @@ def test_margins_are_averaged_before_the_test(evidence_of: MakeEvidence) -> None
     np.testing.assert_allclose(found.score, z, rtol=1e-9)
 
 
-def test_scores_of_others_are_averaged(evidence_of: MakeEvidence) -> None:
+def test_scores_of_other_variants_are_averaged(evidence_of: MakeEvidence) -> None:
     one, two = evidence_of(0)[0], evidence_of(1)[0]
     both = replace(one, views=(View("flip", two.target, two.shadows),))
     found = over_views(Gap(), ("flip",)).score(both, "label+flip")
@@ -74,7 +74,7 @@ def test_scores_of_others_are_averaged(evidence_of: MakeEvidence) -> None:
     assert found.p_value is None
 
 
-def test_more_queries_see_more(evidence_of: MakeEvidence) -> None:
+def test_more_queries_increase_the_auc(evidence_of: MakeEvidence) -> None:
     # Four views of one truth: a margin's own noise (sd 1 in the simulation, drawn anew for each seed, as is the
     # difficulty) halves, so the AUC rises from Phi(1 / sqrt(2)) = .76 towards Phi(2 / sqrt(2)) = .92.
     worlds = [evidence_of(seed, n=600, shift=1.0) for seed in range(4)]
@@ -124,11 +124,11 @@ def test_only_evidence_with_views_has_variants_over_views(evidence_of: MakeEvide
     assert "needs answers on transformed records, which cost queries: set threat.views" in missing
 
 
-def test_views_that_do_not_fit_are_refused(evidence_of: MakeEvidence) -> None:
+def test_mismatched_views_are_rejected(evidence_of: MakeEvidence) -> None:
     evidence = evidence_of(0, n=20, k=3)[0]
-    with pytest.raises(AttackError, match="the view 'flip' does not fit"):
+    with pytest.raises(AttackError, match="the view 'flip': target must have shape"):
         replace(evidence, views=(View("flip", evidence.target[:5], evidence.shadows),))
-    with pytest.raises(AttackError, match="answers that are not finite"):
+    with pytest.raises(AttackError, match="contain NaN or infinity"):
         replace(evidence, views=(View("flip", evidence.target * np.nan, evidence.shadows),))
-    with pytest.raises(AttackError, match="do not belong together: views are"):
+    with pytest.raises(AttackError, match="do not match: views are"):
         Lira().inapplicable(shown_as_it_is(evidence), evidence, "offline-global")

@@ -48,7 +48,7 @@ def test_distances_by_hand() -> None:
 
 
 @pytest.mark.parametrize("block_bytes", [1, 4 * 70 * 7, 1 << 26])
-def test_blocks_give_what_the_full_matrix_gives(block_bytes: int) -> None:
+def test_blockwise_distances_equal_those_of_the_full_matrix(block_bytes: int) -> None:
     rng = np.random.default_rng(1)
     points = rng.normal(size=(120, 12)).astype(np.float32)
     points /= np.linalg.norm(points, axis=1, keepdims=True)
@@ -60,11 +60,11 @@ def test_blocks_give_what_the_full_matrix_gives(block_bytes: int) -> None:
     np.testing.assert_allclose(nearest_distances(audited, pool, 5, own, block_bytes), expected, atol=1e-6)
 
 
-def test_pools_that_do_not_do() -> None:
+def test_unsuitable_pools_are_rejected() -> None:
     points = np.eye(3, dtype=np.float32)
-    with pytest.raises(AttackError, match="4 neighbours are asked for among 3"):
+    with pytest.raises(AttackError, match="4 neighbours cannot be found among 3"):
         nearest_distances(points, points, 4)
-    with pytest.raises(AttackError, match="3 neighbours are asked for among 2"):
+    with pytest.raises(AttackError, match="3 neighbours cannot be found among 2"):
         nearest_distances(points, points, 3, np.arange(3))
-    with pytest.raises(AttackError, match="not the same shadows"):
+    with pytest.raises(AttackError, match="different shadows"):
         nearest_distances(points, points[:, :2], 1)

@@ -155,7 +155,7 @@ def test_constant_shadows_give_finite_ranks() -> None:
 
 
 @pytest.mark.parametrize("test", [ecdf, pchip, moderated_t])
-def test_a_record_without_out_shadow_is_refused(test: object) -> None:
+def test_a_record_without_out_shadow_is_rejected(test: object) -> None:
     out = np.array([[True, False], [True, False]])
     with pytest.raises(AttackError, match="1 of 2 records"):
         test(np.zeros(2), np.ones((2, 2)), out)  # type: ignore[operator]

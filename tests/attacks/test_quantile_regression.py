@@ -83,7 +83,7 @@ def test_inputs_are_needed_and_must_agree(world_of: MakeWorld) -> None:
     for one, two in ((None, world.reference.inputs), (world.evidence.inputs, None)):
         evidence, reference = replace(world.evidence, inputs=one), replace(world.reference, inputs=two)
         reason = attack.inapplicable(evidence, reference, "q-0.99")
-        assert reason == "'quantile-regression' reads the records themselves, and only answers are at hand"
+        assert reason == "'quantile-regression' reads the records themselves, and only answers are available"
     with pytest.raises(AttackError, match="inputs of 5 and 4 values"):
         attack.score(world.evidence, "q-0.99", replace(world.reference, inputs=np.zeros((300, 4))))
     bad: list[tuple[Any, str]] = [

@@ -14,7 +14,7 @@ OWN = [
 ]  # fmt: skip
 
 
-def test_own_attacks_are_listed_and_found() -> None:
+def test_built_in_attacks_are_listed_and_found() -> None:
     specs = registry.attack_specs()
     assert [spec.name for spec in specs] == OWN
     assert tuple(spec.name for spec in specs) == registry.attack_names()
@@ -39,7 +39,7 @@ def test_every_attack_has_its_page(root_folder: Path) -> None:
         assert all(f"`{variant}`" in text for variant in spec.variants), spec.name
 
 
-def test_all_stands_for_every_attack() -> None:
+def test_all_expands_to_every_attack() -> None:
     assert registry.chosen_attacks(["gap", "cm-mia", "gap"]) == ("gap", "cm-mia")
     assert list(registry.chosen_attacks(["all"])) == OWN
     assert list(registry.chosen_attacks(["gap", "all"])) == ["gap", *OWN[:-1]]

@@ -1,4 +1,4 @@
-"""SAMIA: the tokens by hand, what sensitivity alone gives, and repetition to the bit."""
+"""SAMIA: the tokens by hand, leakage through sensitivity alone, and bit-identical repetition."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def test_alpha_for_share_is_nearest(last: list[int], fraction: float) -> None:
     assert abs(share - fraction) <= min(abs(c - fraction) for c in candidates) + 1e-12
 
 
-def test_rules_that_mean_nothing() -> None:
+def test_invalid_rules_are_rejected() -> None:
     for arguments in ({"fraction": 0.0}, {"fraction": 1.1}, {"neighbours": 0}, {"beta": 0.0}):
         with pytest.raises(AttackError):
             SelectionRule(**arguments)

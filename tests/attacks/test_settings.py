@@ -1,4 +1,4 @@
-"""Settings of attacks: checked against the spec, given to the class."""
+"""Settings of attacks: validated against the spec and passed to the class."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def test_settings_override_the_defaults() -> None:
         ({"gamma": -1}, r"gamma must be above 0: -1\.0"),
     ],
 )
-def test_settings_that_an_attack_cannot_have(settings: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_rejected(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(AttackError, match=message):
         make_attack("rmia", settings)
 
 
-def test_a_measurement_has_all_settings_of_an_attack_to_which_any_is_given() -> None:
+def test_a_measurement_stores_all_settings_of_a_configured_attack() -> None:
     def chosen(*attacks: object) -> AttackChoice:
         return choose_attacks(AuditSpec.model_validate({"attacks": attacks, "threat": {"shadows": 4}}))
 

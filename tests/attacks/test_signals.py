@@ -81,7 +81,7 @@ def test_adding_a_constant_to_logits_changes_nothing(row: list[float], constant:
     np.testing.assert_allclose(softmax(moved), softmax(plain), atol=1e-12)
 
 
-def test_quantised_probabilities_are_taken_as_answered() -> None:
+def test_quantised_probabilities_are_not_renormalised() -> None:
     # Steps of 1/256 that sum to 255/256: p_y stays 200/256, and the margin uses 1 - p_y, not the row's rest.
     answers = np.array([[200.0, 40.0, 15.0]]) / 256
     np.testing.assert_array_equal(probabilities(answers, "probabilities"), answers)

@@ -33,7 +33,7 @@ def test_youden_by_hand() -> None:
     assert youden_threshold(scores, members) == 3.5
 
 
-def test_youden_accuses_nobody_where_nothing_is_gained() -> None:
+def test_youden_calls_no_record_a_member_where_no_threshold_is_better_than_chance() -> None:
     scores, members = np.array([0.0, 1.0]), np.array([True, False])
     assert youden_threshold(scores, members) == math.nextafter(1.0, math.inf)
     # One tied group: J is 0 with it and without it.

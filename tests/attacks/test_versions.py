@@ -1,4 +1,4 @@
-"""Attacks by one who holds several versions of a model, on simulated versions whose truth is known."""
+"""Multi-version attacks on simulated versions with known truth."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def area(separation: float) -> float:
 CLOSE = 4 * 0.0098
 
 
-def test_two_independent_versions_are_two_witnesses() -> None:
+def test_two_independent_versions_count_as_two_observations() -> None:
     # d^2 = shift' S^-1 shift: 1 for one version and 2 for two; AUC .753 and .834.
     versions = Versions([1.0, 1.0])
     score, alone = versions.joint(), Lira().score(versions.audited[0], "offline-global").score
@@ -106,14 +106,14 @@ def test_two_independent_versions_are_two_witnesses() -> None:
     assert found.p_value < 1e-6
 
 
-def test_a_version_that_hardly_leaks_takes_noise_away_from_another() -> None:
+def test_a_version_that_hardly_leaks_reduces_the_noise_of_another() -> None:
     # S has correlation .8 and the second version shows nothing of members: d^2 = 1 / (1 - .64), so AUC .876 for .753.
     # A diagonal covariance would give the second no weight.
     versions = Versions([1.0, 0.0], correlation=0.8)
     assert abs(auc(versions.joint(), versions.members) - area(1 / 0.6)) < CLOSE
 
 
-def test_almost_copies_add_what_the_covariance_says() -> None:
+def test_near_copies_add_as_much_as_the_covariance_implies() -> None:
     # Equal shifts, correlation .9: d^2 = 2 / 1.9, AUC .759 for .753. Counted as two witnesses the order is the same.
     versions = Versions([1.0, 1.0], correlation=0.9)
     assert abs(auc(versions.joint(), versions.members) - area(math.sqrt(2 / 1.9))) < CLOSE
@@ -155,7 +155,7 @@ def test_online_beats_offline_where_members_vary_less() -> None:
 
 
 @pytest.mark.parametrize("online", [False, True])
-def test_nothing_is_found_where_nothing_leaks(online: bool) -> None:
+def test_joint_lira_without_a_leak_has_an_auc_of_a_half(online: bool) -> None:
     # Shadows leak, the target does not: 4 standard errors of an AUC of .5 from 1,000 and 1,000 are .052.
     versions = Versions([1.0, 1.0], correlation=0.5, auditor=online)
     members = np.random.default_rng(5).permutation(versions.members)
@@ -184,14 +184,14 @@ def test_shrinkage_is_ledoit_and_wolf_s_with_shadows_for_rows() -> None:
     np.testing.assert_allclose(shrunk(same, 50), [[1, 0.6 * (1 - 1e-4)], [0.6 * (1 - 1e-4), 1]])
 
 
-def test_versions_of_different_shadows_are_refused() -> None:
+def test_versions_of_different_shadows_are_rejected() -> None:
     one, other = Versions([1.0], seed=1).shadows[0], Versions([1.0], seed=2).shadows[0]
     for fit in (JointLira.fit, lambda shadows: Classifier.fit(shadows, 0), lambda shadows: Stack.fit(shadows, 0)):
         with pytest.raises(AttackError, match="the same shadows"):
             fit([one, other])
 
 
-def test_too_little_to_learn_from_is_said() -> None:
+def test_too_few_examples_are_reported() -> None:
     few = Versions([1.0, 1.0], known=4)
     with pytest.raises(AttackError, match="50 or more shadows' answers on records they trained on"):
         Classifier.fit(few.shadows, 0)
@@ -204,7 +204,7 @@ def test_too_little_to_learn_from_is_said() -> None:
         Stack.fit(few.shadows[:1], 0)
 
 
-def test_two_versions_tell_a_classifier_more_than_one() -> None:
+def test_a_classifier_of_two_versions_outperforms_one_of_one() -> None:
     # A classifier sees no difficulty-free score: with difficulty of variance 1, one version has d^2 = 2^2 / 2 and two
     # have 2^2 / 1.5, AUC .841 and .876, whatever is learned.
     versions = Versions([2.0, 2.0])
@@ -229,7 +229,7 @@ def test_a_stack_reads_all_versions() -> None:
     np.testing.assert_array_equal(stack.score(versions.targets), again)
 
 
-def test_classifiers_find_nothing_where_nothing_leaks() -> None:
+def test_classifiers_without_a_leak_have_an_auc_of_a_half() -> None:
     versions = Versions([2.0, 2.0])
     shown = versions.shadows
     asked = [TargetVersion.of(replace(a, target=a.shadows[0])) for a in versions.audited]
@@ -237,7 +237,7 @@ def test_classifiers_find_nothing_where_nothing_leaks() -> None:
         assert abs(auc(scores, versions.members) - 0.5) < 0.052
 
 
-def test_features_stand_in_the_order_of_the_first_version() -> None:
+def test_features_are_sorted_by_the_first_version() -> None:
     # A record's classes are named anew; SR's features, and so its scores, do not change.
     versions = Versions([2.0, 2.0])
     model = Classifier.fit(versions.shadows, 0)
@@ -249,7 +249,7 @@ def test_features_stand_in_the_order_of_the_first_version() -> None:
     np.testing.assert_array_equal(model.score(renamed), model.score(versions.targets))
 
 
-def test_probabilities_and_logits_teach_the_same() -> None:
+def test_probabilities_and_logits_give_equal_features() -> None:
     versions = Versions([2.0, 2.0], n=300)
     told = [
         replace(a, target=softmax(a.target), shadows=softmax(a.shadows), exposure="probabilities")

@@ -54,7 +54,7 @@ def test_weaker_exposures_are_derived_from_stored_answers(plain: Finished, weake
     assert found["rounded-2"]["cm-mia", "discrete", "auc"][0] is not None
     assert {name[0] for name, value in found["label"].items() if value[0] is not None} == {"gap"}
     notes = {r["attack"]: r["note"] for r in audit["weaker_leakage"] if r["exposure"] == "label"}
-    assert notes["lira"] == "not applicable: 'lira' reads how sure the model is, and a label does not say"
+    assert notes["lira"] == "not applicable: 'lira' needs the model's confidence, which a label does not give"
 
 
 def test_weaker_exposures_are_compared_with_the_whole_answer(weaker: Finished) -> None:
@@ -75,7 +75,7 @@ def test_weaker_exposures_are_compared_with_the_whole_answer(weaker: Finished) -
     assert exposures["label"]["distinct"] == 2
     assert exposures["label"]["distinct"] < exposures["rounded-2"]["distinct"] <= 101
     page = (weaker.out / "report.html").read_text(encoding="utf-8")
-    assert "What returning less gains" in page
+    assert "Output granularity" in page
     assert f"returning less of {INT8}: AUC with" in weaker.stdout
     assert "label -0." in weaker.stdout
 

@@ -42,7 +42,7 @@ def test_p_is_that_of_the_version_that_is_hardest_to_beat() -> None:
     assert found.singles["b"].low == two.low
 
 
-def test_what_is_worse_than_one_version_adds_nothing() -> None:
+def test_a_combination_worse_than_one_version_has_no_gain() -> None:
     members, (a, b) = _versions(1, (2.0, 0.2))
     found = gain(_scored(a + 3 * b, members), {"a": _scored(a, members), "b": _scored(b, members)}, "auc", _rng)
     assert found.singles["a"].value is not None
@@ -93,7 +93,7 @@ def test_a_figure_that_is_not_resolvable_is_not_tested() -> None:
     assert adjusted([]) == []
 
 
-def test_nothing_to_compare_with_is_refused() -> None:
+def test_nothing_to_compare_with_is_rejected() -> None:
     members, (a,) = _versions(4, (1.0,))
-    with pytest.raises(AttackError, match="there is none"):
+    with pytest.raises(AttackError, match="at least one version"):
         gain(_scored(a, members), {}, "auc", _rng)

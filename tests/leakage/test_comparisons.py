@@ -53,14 +53,14 @@ def test_several_targets_are_compared_over_targets(metric: str) -> None:
     assert found.value > 0  # type: ignore[operator]
 
 
-def test_other_targets_or_memberships_are_refused() -> None:
+def test_other_targets_or_memberships_are_rejected() -> None:
     with pytest.raises(AttackError, match="same targets"):
         compare(scored(1.0, 2), scored(1.0, 3), "auc", generator)
     with pytest.raises(AttackError, match="same targets"):
         compare(scored(1.0, 2), scored(1.0, 2, seed=1), "auc", generator)
 
 
-def test_a_metric_without_a_paired_test_is_refused() -> None:
+def test_a_metric_without_a_paired_test_is_rejected() -> None:
     with pytest.raises(AttackError, match="no paired test"):
         figure(np.arange(4.0), np.arange(4) < 2, "advantage")
 

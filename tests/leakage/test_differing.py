@@ -35,6 +35,6 @@ def test_the_first_of_several_largest_classes_is_the_top_one() -> None:
     assert differing(HERE, there).top1 == 1
 
 
-def test_answers_of_other_records_are_refused() -> None:
-    with pytest.raises(ValueError, match="not of the same records"):
+def test_answers_on_other_records_are_rejected() -> None:
+    with pytest.raises(ValueError, match="must have the same shape"):
         differing(HERE, HERE[:2])

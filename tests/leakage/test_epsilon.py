@@ -39,11 +39,11 @@ def test_the_mirrored_bound_takes_the_same_two_events() -> None:
     assert bound.epsilon == pytest.approx(math.log(clopper_pearson(60, 100)[0] / (1 - 0.025**0.001)))
 
 
-def test_nothing_is_clipped_in_silence() -> None:
+def test_clipping_is_noted() -> None:
     bound = epsilon_bound(*scores_with(10, 12, 100, 100), 0.5)
     assert bound.epsilon == 0.0
     assert bound.unclipped < 0
-    assert "clipped to 0, which is no evidence of privacy" in bound.note
+    assert "clipped to 0, which is not evidence of privacy" in bound.note
     nothing = epsilon_bound(*scores_with(0, 100, 100, 100), 0.5, delta=0.01)
     assert (nothing.epsilon, nothing.unclipped) == (0.0, -math.inf)
     assert "clipped" not in epsilon_bound(*scores_with(60, 0, 100, 100), 0.5).note
@@ -137,12 +137,12 @@ def test_halves_are_disjoint_and_hold_both_kinds() -> None:
     assert bound.threshold in scores
 
 
-def test_what_is_refused() -> None:
+def test_invalid_arguments_are_rejected() -> None:
     scores, members = scores_with(1, 0, 2, 1)
     for delta, level in ((-0.1, 0.95), (1.0, 0.95), (0.0, 1.0), (math.nan, 0.95)):
         with pytest.raises(AttackError, match="delta"):
             epsilon_bound(scores, members, 0.5, delta, level)
     with pytest.raises(AttackError, match="threshold"):
         epsilon_bound(scores, members, math.nan)
-    with pytest.raises(AttackError, match="two of each kind: 2 members, 1 nonmembers"):
+    with pytest.raises(AttackError, match="there are 2 members and 1 nonmembers"):
         split_epsilon_bound(scores, members, np.random.default_rng(0))

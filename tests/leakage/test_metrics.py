@@ -71,7 +71,7 @@ def test_unresolvable_rows_are_null_with_a_reason() -> None:
     assert "1000 nonmembers are needed" in str(row.note)
 
 
-def test_without_threshold_the_rows_stay_and_say_why() -> None:
+def test_without_a_threshold_rows_give_the_reason() -> None:
     rows = figures(ladder(), MEMBERS, None, "shadows trained on all of the pool")
     assert [row.metric for row in rows] == NAMES
     for row in rows[3:]:
@@ -79,7 +79,7 @@ def test_without_threshold_the_rows_stay_and_say_why() -> None:
     assert rows[0].value is not None
 
 
-def test_nobody_accused() -> None:
+def test_no_record_called_a_member() -> None:
     rows = by_name(figures(ladder(), MEMBERS, 1000.0, "fallback"))
     assert rows["advantage"].value == 0.0
     assert rows["advantage"].low is not None
@@ -87,7 +87,7 @@ def test_nobody_accused() -> None:
     assert rows["balanced_accuracy"].value == 0.5
     for name in NAMES[5:]:
         assert rows[name].value is None
-        assert "no record is accused" in str(rows[name].note)
+        assert "no record is called a member" in str(rows[name].note)
         assert "fallback" in str(rows[name].note)
 
 
@@ -102,7 +102,7 @@ def test_every_value_is_inside_its_interval() -> None:
                 assert row.low < row.high
 
 
-def test_nan_scores_are_refused() -> None:
+def test_nan_scores_are_rejected() -> None:
     scores = ladder()
     scores[5] = np.nan
     with pytest.raises(AttackError, match="1 of 300"):

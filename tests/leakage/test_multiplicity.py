@@ -91,7 +91,7 @@ def test_false_discovery_rate_of_p_values_that_share_their_shadows() -> None:
     assert found["bh"] > found["by"] > 0.3 * 400 * 100
 
 
-def test_few_shadows_claim_nobody() -> None:
+def test_few_shadows_claim_no_record() -> None:
     # K = 19: smallest p .05; BH at .05 over 100 records needs all 100 to have it.
     p_values = np.full(100, 0.05)
     assert claim_records(p_values, 0.05, "bh").claimed.all()
@@ -119,7 +119,7 @@ def test_no_claim_has_no_false_discovery_proportion() -> None:
     assert "no record is claimed" in str(fdp.note)
 
 
-def test_what_is_refused() -> None:
+def test_invalid_arguments_are_rejected() -> None:
     members = np.arange(4) < 2
     good = claim_records(np.full(4, 0.5), 0.05)
     for bad in ([0.1, np.nan], [-0.1], [1.1, 2.0], []):
@@ -130,7 +130,7 @@ def test_what_is_refused() -> None:
             claim_records(np.array([0.1]), level)
     with pytest.raises(AttackError, match="bonferroni"):
         claim_records(np.array([0.1]), 0.05, "bonferroni")  # type: ignore[arg-type]
-    with pytest.raises(AttackError, match="do not fit"):
+    with pytest.raises(AttackError, match="do not match"):
         claim_figures(good, members[:3])
     with pytest.raises(AttackError, match="at least one member"):
         claim_figures(good, np.ones(4, dtype=bool))

@@ -114,7 +114,7 @@ def test_guesses_by_hand() -> None:
     audit = one_run_audit(scores, included, 2, 2, np.random.default_rng(0))
     assert (audit.correct, audit.guesses, audit.m, audit.epsilon) == (3, 4, 6, 0.0)
     assert audit.p_value == pytest.approx(5 / 16)
-    assert "no evidence of privacy" in audit.note
+    assert "not evidence of privacy" in audit.note
     assert one_run_audit(scores, included, 1, 0, np.random.default_rng(0)).correct == 1
     assert one_run_audit(scores, included, 0, 3, np.random.default_rng(0)).correct == 2
 
@@ -150,16 +150,16 @@ def test_pairs_do_not_exceed_replace_one_epsilon() -> None:
     assert np.median(bounds) > 1.3
 
 
-def test_pairs_use_what_there_is() -> None:
+def test_pairs_are_capped_at_the_mixed_pairs() -> None:
     scores, included = np.array([3.0, 1.0, 2.0]), np.array([True, False, False])
     found = [one_run_pairs(scores, included, 5, np.random.default_rng(s)) for s in (0, 1)]
     assert {(audit.m, audit.guesses, audit.correct) for audit in found} == {(1, 1, 1)}
 
 
-def test_what_is_refused() -> None:
+def test_invalid_arguments_are_rejected() -> None:
     scores, included, rng = np.arange(4.0), np.arange(4) < 2, np.random.default_rng(0)
     for k_plus, k_minus in ((-1, 2), (0, 0), (3, 2)):
-        with pytest.raises(AttackError, match="do not fit 4 records"):
+        with pytest.raises(AttackError, match="1 to 4"):
             one_run_audit(scores, included, k_plus, k_minus, rng)
     for m, guesses, correct, eps in ((10, 5, 6, 0.0), (4, 5, 3, 0.0), (10, 5, -1, 0.0), (10, 5, 3, -0.1)):
         with pytest.raises(AttackError, match="correct"):
@@ -168,5 +168,5 @@ def test_what_is_refused() -> None:
         one_run_epsilon(10, 5, 3, 1.0)
     with pytest.raises(AttackError, match="at least 1"):
         one_run_pairs(scores, included, 0, rng)
-    with pytest.raises(AttackError, match="not finite"):
+    with pytest.raises(AttackError, match="NaN or infinite"):
         one_run_audit(np.array([1.0, np.nan, 0.0, 0.0]), included, 1, 1, rng)

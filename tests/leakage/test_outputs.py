@@ -88,5 +88,5 @@ def test_continuous_answers_have_no_step(dtype: type[np.floating]) -> None:
 
 
 @pytest.mark.parametrize("answers", [np.zeros((5, 2)), np.eye(4), np.empty((0, 3)), np.array([[0.1, 0.2], [0.3, 0.4]])])
-def test_too_little_to_tell_a_grid(answers: FloatArray) -> None:
+def test_too_few_answers_to_estimate_a_grid(answers: FloatArray) -> None:
     assert output_step(answers) == 0

@@ -24,7 +24,7 @@ def test_rows_by_hand() -> None:
         assert row.status == "calibrated"
     assert "too narrow" in str(rows[0.05].note)
     # 1 of 1000 has an upper bound of .00556: a rate 5.6 times as high is not excluded.
-    assert "up to 5.6 times the nominal rate fits too" in str(rows[0.001].note)
+    assert "the interval reaches 5.6 times the nominal rate" in str(rows[0.001].note)
 
 
 def test_uniform_p_values_are_calibrated() -> None:
@@ -66,7 +66,7 @@ def test_conservative_beyond_ties() -> None:
     rng = np.random.default_rng(3)
     row = calibration(np.sqrt(rng.random(20_000)), [0.05], smallest=0.0)[0]
     assert row.status == "conservative"
-    assert "beyond what ties explain" in str(row.note)
+    assert "more than ties explain" in str(row.note)
     # No alarm at all among 20,000, of a test that could have given one.
     none = calibration(np.full(20_000, 0.9), [0.05], smallest=0.001)[0]
     assert (none.status, none.attainable) == ("conservative", None)
@@ -82,7 +82,7 @@ def test_conservative_at_the_level_and_anti_conservative_at_its_tie() -> None:
 def test_too_few_records_are_not_resolvable() -> None:
     row = calibration(np.linspace(0, 1, 500), [0.001])[0]
     assert row.status == "not resolvable"
-    assert "0.5 false alarms are expected of 500 nonmembers" in str(row.note)
+    assert "0.5 false positives are expected among 500 nonmembers" in str(row.note)
 
 
 def test_targets_by_hand() -> None:
@@ -117,7 +117,7 @@ def test_records_that_share_their_shadows_need_the_interval_over_targets() -> No
     assert covered_over > 0.85
 
 
-def test_what_is_refused() -> None:
+def test_invalid_arguments_are_rejected() -> None:
     with pytest.raises(AttackError, match="at least one target"):
         calibration_over_targets([])
     with pytest.raises(AttackError, match="nominal levels"):
@@ -192,17 +192,17 @@ def test_conformal_rows_are_judged_by_the_band() -> None:
     assert row(int(high)).low > 0.05
     above = row(int(high) + 1)
     assert (above.status, above.known) == ("anti-conservative", 999)
-    assert "up to where a valid conformal test's rate is expected" in str(above.note)
+    assert "the upper end of the band of a valid conformal test" in str(above.note)
     few = calibration(np.full(1000, 0.5), [0.001], known=99)[0]
     assert (few.status, few.band_high) == ("not resolvable", 0.0)
 
 
-def test_ties_of_conformal_p_values_are_told() -> None:
+def test_notes_explain_ties_of_conformal_p_values() -> None:
     tied = calibration(np.repeat([0.031, 0.5], [31, 969]), [0.05, 0.02], known=999)
     assert [r.status for r in tied] == ["conservative", "conservative"]
-    assert "ties: 0.031 is the largest p-value up to it, and its rate is observed" in str(tied[0].note)
-    assert "ties: 0.031 is the smallest p-value given" in str(tied[1].note)
+    assert "ties: 0.031 is the largest p-value up to it, and the rate agrees with it" in str(tied[0].note)
+    assert "ties: 0.031 is the smallest observed p-value" in str(tied[1].note)
     loose = calibration(np.sqrt(np.arange(1, 2001) / 2000), [0.05], known=999)[0]
-    assert (loose.status, "beyond what ties explain" in str(loose.note)) == ("conservative", True)
+    assert (loose.status, "more than ties explain" in str(loose.note)) == ("conservative", True)
     with pytest.raises(AttackError, match="1 or more known nonmembers for each of 2"):
         calibration_over_targets([np.array([0.5])] * 2, known=[5])

@@ -142,7 +142,7 @@ def test_tpr_difference_repeats_with_its_generator() -> None:
     assert runs[0] != runs[2]
 
 
-def test_tpr_difference_says_what_is_unusual() -> None:
+def test_tpr_difference_notes_degenerate_resamples() -> None:
     first, _ = two_scores(6)
     rng = np.random.default_rng(0)
     same = tpr_difference(first, first, MEMBERS, 0.1, rng, resamples=20)

@@ -140,7 +140,7 @@ def test_power_of_what_cannot_be_missed() -> None:
     assert paired_t_power(5, 0.0, 1.0) == pytest.approx(0.05)
 
 
-def test_what_is_refused() -> None:
+def test_invalid_arguments_are_rejected() -> None:
     flat = np.zeros(6)
     for call in (
         lambda: nonmembers_to_bound_fpr(0.0),

@@ -165,15 +165,15 @@ def test_thinned_curve_is_part_of_the_curve() -> None:
     np.testing.assert_array_equal(thin(tiny)[1], [0, 1, 1])
 
 
-def test_scores_that_cannot_be_judged_are_refused() -> None:
+def test_invalid_scores_are_rejected() -> None:
     members = np.array([True, False])
-    with pytest.raises(AttackError, match="1 of 2 scores are not finite"):
+    with pytest.raises(AttackError, match="1 of 2 scores are NaN or infinite"):
         split_scores(np.array([0.0, np.nan]), members)
     with pytest.raises(AttackError, match="at least one member"):
         split_scores(np.zeros(2), np.array([True, True]))
-    with pytest.raises(AttackError, match="do not fit"):
+    with pytest.raises(AttackError, match="memberships bool"):
         split_scores(np.zeros(3), members)
-    with pytest.raises(AttackError, match="do not fit"):
+    with pytest.raises(AttackError, match="memberships bool"):
         split_scores(np.zeros(2), np.array([1, 0]))
     with pytest.raises(AttackError, match="between 0 and 1"):
         allowed_false_positives(1.5, 10)

@@ -112,7 +112,7 @@ def test_a_family_is_holm_adjusted_with_all_its_members() -> None:
     assert differences_over_targets({}) == {}
 
 
-def test_what_is_refused() -> None:
+def test_invalid_arguments_are_rejected() -> None:
     with pytest.raises(AttackError, match="same targets twice: 2 and 1"):
         paired_over_targets([0.1, 0.2], [0.1])
     with pytest.raises(AttackError, match="infinite"):

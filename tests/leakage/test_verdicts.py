@@ -31,16 +31,16 @@ def test_by_hand() -> None:
         assert (rows[name].n_members, rows[name].n_nonmembers) == (40, 60)
 
 
-def test_nobody_accused_leaves_no_ppv() -> None:
+def test_ppv_is_none_where_no_record_is_called_a_member() -> None:
     rows = {row.metric: row for row in verdict_figures(np.zeros(100, dtype=np.bool_), MEMBERS, "0.01")}
     assert rows["ppv@0.01"].value is None
-    assert rows["ppv@0.01"].note == "no record is accused at cutoff 0.01"
+    assert rows["ppv@0.01"].note == "no record is called a member at cutoff 0.01"
     assert rows["coverage@0.01"].value == 0.0
     # All called nonmember: 60% right for free.
     assert rows["forced_accuracy@0.01"].value == 0.6
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_mismatched_arrays_are_rejected() -> None:
     with pytest.raises(AttackError, match="must be bool"):
         verdict_figures(np.zeros(99, dtype=np.bool_), MEMBERS, "0.05")
     with pytest.raises(AttackError, match="must be bool"):
