@@ -227,7 +227,10 @@ def test_tritonclient(others: str, agent: Agent) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
         "dtype": ["400", "the tensor 'in' of 'double' is FP32, not FP64"],
-        "shape": ["400", "the tensor 'in' of 'double' has the shape [-1, 2], where -1 is any length from 1, not [3, 5]"],
+        "shape": [
+            "400",
+            "the tensor 'in' of 'double' has the shape [-1, 2], where -1 is any length from 1, not [3, 5]",
+        ],
         "name": ["400", "the model 'double' takes the tensor 'in', not ['other']"],
         "token": ["403", "the token is invalid"],
     }
