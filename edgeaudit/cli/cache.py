@@ -29,7 +29,7 @@ def _open(path: Path) -> Store:
 
     if not (path / MARKER).is_file():
         raise StoreError(f"{path} is not an edgeaudit store: it has no {MARKER}; it was not changed")
-    return Store(path)
+    return Store(path.resolve())
 
 
 @app.command("ls")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from edgeaudit.errors import EdgeAuditError
+from edgeaudit.errors import DamagedEntry, EdgeAuditError
 from edgeaudit.graph.estimate import Rates, typical_seconds
 from edgeaudit.graph.executor import AnyJob
 from edgeaudit.graph.job import Outcome, Ref
@@ -103,7 +103,10 @@ class ProgressView:
         """See `Listener`."""
         self._running.pop(job.ref, None)
         self._done.discard(job.ref)
-        self._console.print(f"again: {job.label}: {reason}", markup=False, soft_wrap=True)
+        text = f"again: {job.label}: {reason}"
+        if isinstance(reason, DamagedEntry):
+            text = f"damaged in the store: {reason.kind} {reason.key}: {reason.file}; it is made again: {job.label}"
+        self._console.print(text, markup=False, soft_wrap=True)
 
     def _kinds(self) -> tuple[str, ...]:
         """The stages of the plan, in the order in which they begin."""

@@ -31,6 +31,7 @@ __all__ = ["Closure", "closure", "current_closure", "distribution_versions", "in
 
 _OWN = "edgeaudit"
 _ENGINE = "edgeaudit.graph"
+_ISOLATION = "edgeaudit.host.isolation"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def closure(roots: Iterable[str]) -> Closure:
     while queue:
         name = queue.pop()
         top = name.partition(".")[0]
-        if name in seen or top in sys.stdlib_module_names or name == _ENGINE or name.startswith(f"{_ENGINE}."):
+        if name in seen or _is_standard(top, tuple(sys.path)) or name == _ENGINE or name.startswith(f"{_ENGINE}."):
             continue
         seen.add(name)
         if top not in followed and _is_installed(top):
@@ -161,6 +162,8 @@ def installed_state() -> tuple[int, ...]:
 
 def _spec(name: str, path: Iterable[str] | None) -> ModuleSpec | None:
     for finder in sys.meta_path:
+        if type(finder).__module__ == _ISOLATION:  # a worker refuses packages that the main process finds
+            continue
         find = getattr(finder, "find_spec", None)
         with suppress(KeyError):  # nested namespace packages look up their parents in sys.modules
             spec = find(name, None if path is None else list(path)) if find is not None else None
@@ -189,6 +192,18 @@ def _is_installed(top: str) -> bool:
         return True
     locations = [spec.origin] if spec.has_location and spec.origin else list(spec.submodule_search_locations or ())
     return any(folder in Path(location).resolve().parents for location in locations for folder in _installed_folders())
+
+
+@cache
+def _is_standard(top: str, path: tuple[str, ...]) -> bool:  # noqa: ARG001  another path may have a module of that name
+    """Whether a top-level module is of the standard library; a file of the user's may have the same name."""
+    if top not in sys.stdlib_module_names:
+        return False
+    spec = _spec(top, None)
+    if spec is None or not spec.has_location or not spec.origin:
+        return True
+    paths = sysconfig.get_paths()
+    return any(Path(paths[name]).resolve() in Path(spec.origin).resolve().parents for name in ("stdlib", "platstdlib"))
 
 
 def _installed_folders() -> tuple[Path, ...]:
@@ -223,48 +238,83 @@ def _imports(path: Path, name: str, mtime_ns: int, size: int) -> tuple[str, ...]
     except (SyntaxError, ValueError):  # importing the module reports the error with its position
         return ()
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    return tuple(sorted(set(_imported(tree, package))))
+    found = set(_Imports(tree, package))
+    if path.name == "__init__.py" and package.partition(".")[0] != _OWN and _imports_lazily(tree):
+        found |= set(_submodules(path.parent, package))
+    return tuple(sorted(found))
 
 
-def _imported(tree: ast.AST, package: str) -> Iterator[str]:
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and _is_type_checking(node.test):
-            for other in node.orelse:
-                yield from _imported_by(other, package)
+def _imports_lazily(tree: ast.Module) -> bool:
+    """Whether a package imports its submodules when their names are used, or names them for `import *`."""
+    names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    targets = (target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets)
+    names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return bool(names & {"__getattr__", "__all__"})
+
+
+def _submodules(folder: Path, package: str) -> Iterator[str]:
+    for path in folder.iterdir():
+        if path.suffix == ".py" and path.stem != "__init__":
+            yield f"{package}.{path.stem}"
+        elif (path / "__init__.py").is_file():
+            yield f"{package}.{path.name}"
+
+
+class _Imports:
+    """Names of modules that a syntax tree may import."""
+
+    def __init__(self, tree: ast.AST, package: str) -> None:
+        self._tree, self._package = tree, package
+        self._calls = {"import_module", "__import__", *self._renamed()}
+
+    def _renamed(self) -> Iterator[str]:
+        """Other names of `import_module`."""
+        for node in ast.walk(self._tree):
+            if isinstance(node, ast.ImportFrom) and node.module == "importlib":
+                yield from (one.asname for one in node.names if one.name == "import_module" and one.asname)
+
+    def __iter__(self) -> Iterator[str]:
+        return self._below(self._tree)
+
+    def _below(self, tree: ast.AST) -> Iterator[str]:
+        for node in ast.iter_child_nodes(tree):
+            if isinstance(node, ast.If) and _is_type_checking(node.test):
+                for other in node.orelse:
+                    yield from self._of(other)
+            else:
+                yield from self._of(node)
+
+    def _of(self, node: ast.AST) -> Iterator[str]:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = self._absolute(node.module or "", node.level)
+            if base:
+                yield base
+                yield from (f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
         else:
-            yield from _imported_by(node, package)
+            if isinstance(node, ast.Call):
+                yield from self._called(node)
+            yield from self._below(node)
 
+    def _called(self, node: ast.Call) -> Iterator[str]:
+        """`import_module("torch")`: the name is a literal, so it counts as an import."""
+        function = node.func
+        name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+        given = [*node.args[:1], *(one.value for one in node.keywords if one.arg == "name")]
+        if name not in self._calls or not given or not isinstance(given[0], ast.Constant):
+            return
+        value = given[0].value
+        if isinstance(value, str) and value.strip("."):
+            module = value.lstrip(".")
+            yield self._absolute(module, len(value) - len(module))
 
-def _imported_by(node: ast.AST, package: str) -> Iterator[str]:
-    if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-        base = _absolute(node, package)
-        if base:
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
-    else:
-        if isinstance(node, ast.Call):
-            yield from _import_module(node)
-        yield from _imported(node, package)
-
-
-def _absolute(node: ast.ImportFrom, package: str) -> str:
-    if not node.level:
-        return node.module or ""
-    parts = package.split(".")
-    above = parts[: len(parts) - node.level + 1]
-    return ".".join([*above, *([node.module] if node.module else [])])
-
-
-def _import_module(node: ast.Call) -> Iterator[str]:
-    """`import_module("torch")`: the name is a literal, so it counts as an import."""
-    function = node.func
-    called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-    if called == "import_module" and node.args and isinstance(node.args[0], ast.Constant):
-        value = node.args[0].value
-        if isinstance(value, str) and not value.startswith("."):
-            yield value
+    def _absolute(self, module: str, level: int) -> str:
+        if not level:
+            return module
+        parts = self._package.split(".")
+        above = parts[: len(parts) - level + 1]
+        return ".".join([*above, *([module] if module else [])])
 
 
 def _is_type_checking(test: ast.expr) -> bool:

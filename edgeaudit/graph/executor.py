@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
 
-from edgeaudit.errors import DamagedEntry, EdgeAuditError
+from edgeaudit.errors import DamagedEntry, EdgeAuditError, SpecError
 from edgeaudit.graph.job import Job, Outcome, Ref
 from edgeaudit.graph.store import Store
 
@@ -114,6 +114,8 @@ class Executor(ABC):
     def __init__(
         self, store: Store, workers: int, import_path: Path | None = None, limits: Limits | None = None
     ) -> None:
+        if workers < 1:
+            raise SpecError(f"workers must be an integer of at least 1, not {workers!r}")
         self.store = store
         self.workers = workers
         self.import_path = import_path

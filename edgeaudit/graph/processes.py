@@ -74,7 +74,9 @@ class _Worker:
         life, self._lifeline = os.pipe()
         log = store.logs() / f"worker-{os.getpid()}-{time.monotonic_ns()}.log"
         self._log = log
-        path = [str(import_path), *sys.path] if import_path and str(import_path) not in sys.path else list(sys.path)
+        path = [entry or str(Path.cwd()) for entry in sys.path]
+        if import_path and str(import_path) not in path:
+            path.insert(0, str(import_path))
         arguments = f"{theirs.fileno()}, {life}, {str(store.root)!r}, {isolation!r}"
         with log.open("wb") as file:
             self.process = subprocess.Popen(  # noqa: S603  our own interpreter and our own text
@@ -100,10 +102,12 @@ class _Worker:
         """The outcome of the job; a `JobCrashed` if the process exited without an answer."""
         task = self._taken()
         try:
-            outcome: Outcome = self.connection.recv()
+            if self.connection.poll():
+                outcome: Outcome = self.connection.recv()
+                return outcome
         except (EOFError, ConnectionResetError):
-            return self._ended(task)
-        return outcome
+            pass
+        return self._ended(task)
 
     def _taken(self) -> _Task:
         if self.task is None:
@@ -146,7 +150,7 @@ class _Worker:
         return Outcome(task.job.ref, time.monotonic() - task.started, JobCrashed(message))
 
     def end(self) -> None:
-        """Stop the process."""
+        """Stop the process, and what its jobs started and left behind in its process group."""
         self.connection.close()
         with suppress(OSError):
             os.close(self._lifeline)
@@ -158,6 +162,8 @@ class _Worker:
                 self.process.send_signal(signal_)
                 with suppress(subprocess.TimeoutExpired):
                     self.process.wait(_GRACE)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         if self._log_size() == 0:
             self._log.unlink(missing_ok=True)
 
@@ -238,11 +244,11 @@ class LocalProcesses(Executor):
     def _ended(self) -> list[tuple[_Task, Outcome]]:
         """Wait until jobs end, by themselves or at a limit."""
         busy = {worker.connection: worker for worker in self._busy()}
-        limited = self.limits != Limits()
-        ready = wait(list(busy), timeout=_POLL if limited else None)
+        ready = [busy[connection] for connection in wait(list(busy), timeout=_POLL)]  # type: ignore[index]
+        # What a job forked may hold the connection open beyond the worker's end.
+        ready += [worker for worker in busy.values() if worker not in ready and worker.process.poll() is not None]
         ended: list[tuple[_Task, Outcome]] = []
-        for connection in ready:
-            worker = busy[connection]  # type: ignore[index]  # `wait` returns the connections it got
+        for worker in ready:
             task = worker.task
             outcome = worker.outcome()
             if task is not None:

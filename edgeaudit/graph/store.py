@@ -330,7 +330,10 @@ def _states(folder: Path) -> tuple[tuple[str, int, int], ...]:
 
 def _damaged(entry: Entry, states: tuple[tuple[str, int, int], ...]) -> str | None:
     """The first file that is missing, added or changed; raises `DamagedEntry` for a damaged description."""
-    files: Mapping[str, str] = entry.about["files"]
+    about = entry.about
+    if (about.get("kind", entry.ref.kind), about.get("key", entry.ref.key)) != entry.ref:
+        return _ABOUT  # the folder of another entry
+    files: Mapping[str, str] = about["files"]
     present = {name for name, _, _ in states}
     for name in sorted(present | set(files)):
         if name not in present or name not in files or _file_digest(entry.folder / name) != files[name]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import errno
 import faulthandler
 import os
+import pickle
 import resource
 import shutil
 import sys
 import threading
 import time
 import traceback
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from edgeaudit.errors import EdgeAuditError, StoreError
 from edgeaudit.graph.executor import AnyJob
-from edgeaudit.graph.job import Context, Outcome
+from edgeaudit.graph.job import Context, Outcome, content_key
 from edgeaudit.graph.store import Store
 from edgeaudit.host.isolation import enter
 
@@ -42,8 +44,18 @@ def serve(jobs: int, lifeline: int, root: str, isolation: str) -> None:
             job: AnyJob = connection.recv()
         except EOFError:
             return
-        connection.send(execute(job, store))
+        connection.send(_sendable(execute(job, store)))
         sys.stdout.flush()
+
+
+def _sendable(outcome: Outcome) -> Outcome:
+    """The outcome with an error that the main process can read: a plugin's own class need not survive pickling."""
+    try:
+        pickle.loads(pickle.dumps(outcome))  # noqa: S301  our own bytes
+    except Exception:  # noqa: BLE001  whatever a plugin's error raises
+        error = outcome.error
+        return replace(outcome, error=EdgeAuditError(f"{type(error).__name__}: {error}"))
+    return outcome
 
 
 def _end_with(lifeline: int) -> None:
@@ -67,8 +79,13 @@ def execute(job: AnyJob, store: Store) -> Outcome:
 def _execute(job: AnyJob, store: Store, started: float) -> None:
     with store.writing(*job.ref) as draft:
         job.run(Context(store, draft, job.key)).save(draft)
-        about = {"kind": job.kind, "key": job.key, "label": job.label, **job.about()}
-        store.finish(draft, about | {"seconds": time.perf_counter() - started})
+        about = job.about()
+        if content_key(job.kind, about) != job.key:
+            raise StoreError(
+                f"{job.label}: its code or the packages that it uses were changed while the audit ran; run again"
+            )
+        seconds = time.perf_counter() - started
+        store.finish(draft, {"kind": job.kind, "key": job.key, "label": job.label, **about, "seconds": seconds})
 
 
 def _explained(job: AnyJob, store: Store, exc: Exception) -> EdgeAuditError:

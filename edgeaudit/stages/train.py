@@ -8,10 +8,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import ClassVar
 
+from edgeaudit.errors import RecipeError
 from edgeaudit.graph.job import Context, Cost, Job, unkeyed
 from edgeaudit.population.base import Population, stream
 from edgeaudit.recipes.base import Recipe, recipe_modules
 from edgeaudit.recipes.frameworks import framework_of
+from edgeaudit.recipes.keras_checkpoint import checkpoint_digest
 from edgeaudit.stages.artifacts import StoredArtifact
 from edgeaudit.stages.population import DrawPopulation
 
@@ -79,4 +81,7 @@ class Train(Job[StoredArtifact]):
     def run(self, context: Context) -> StoredArtifact:
         """See the class."""
         train_model: Trained = import_module(framework_of(self.recipe.name).stage).train_model
-        return train_model(self, context.read(self.population), context.draft)
+        result = train_model(self, context.read(self.population), context.draft)
+        if self.checkpoint is not None and checkpoint_digest(self.checkpoint.path) != self.checkpoint.sha256:
+            raise RecipeError(f"model.checkpoint: {self.checkpoint.path} was changed while the audit ran; run again")
+        return result

@@ -129,6 +129,65 @@ class Where(Job[Text]):
         return Text(f"{os.getpid()} {os.environ['OMP_NUM_THREADS']} {group} {'__main__' in sys.modules}")
 
 
+class TwoArguments(DataError):
+    """An error that cannot be unpickled: its class takes more than its message."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Unpicklable(Job[Text]):
+    """Fails with such an error."""
+
+    kind: ClassVar[str] = "unpicklable"
+    result: ClassVar[type[Text]] = Text
+
+    def run(self, context: Context) -> Text:
+        raise TwoArguments("this", "that")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Orphan(Job[Text]):
+    """Forks a child that holds all that the worker has open, writes its number, and ends the worker or not."""
+
+    kind: ClassVar[str] = "orphan"
+    result: ClassVar[type[Text]] = Text
+
+    file: str
+    ends: bool
+
+    def run(self, context: Context) -> Text:
+        child = os.fork()
+        if not child:
+            time.sleep(300)
+            os._exit(0)
+        Path(self.file).write_text(str(child), encoding="utf-8")
+        if self.ends:
+            os._exit(3)
+        return Text(str(child))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Edits(Job[Text]):
+    """Changes a module that it runs, while it runs."""
+
+    kind: ClassVar[str] = "edits"
+    result: ClassVar[type[Text]] = Text
+
+    module: str
+
+    def code(self) -> tuple[str, ...]:
+        return (self.module,)
+
+    def run(self, context: Context) -> Text:
+        path = next(
+            Path(folder) / f"{self.module}.py" for folder in sys.path if Path(folder, f"{self.module}.py").is_file()
+        )
+        path.write_text(path.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
+        return Text("made by code that is no more")
+
+
 class Log(Silent):
     """Records events, and which jobs ran concurrently."""
 

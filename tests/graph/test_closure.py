@@ -12,6 +12,7 @@ import pytest
 
 from edgeaudit.errors import RecipeError
 from edgeaudit.graph.closure import closure, current_closure, distribution_versions, installed_state, module_file
+from edgeaudit.host.isolation import _Refusal
 
 
 @pytest.fixture
@@ -48,6 +49,9 @@ def _own(*roots: str) -> set[str]:
         "x = [__import__ for _ in ()]; import layers",
         "match 1:\n    case 1:\n        import layers",
         "async def f():\n    async with a:\n        import layers",
+        "layers = __import__('layers')",
+        "from importlib import import_module as load\nlayers = load('layers')",
+        "import importlib\nlayers = importlib.import_module(name='layers')",
     ],
 )
 def test_a_sibling_module_is_in_the_closure_for_every_import_form(folder: Path, line: str) -> None:
@@ -197,3 +201,35 @@ def test_a_package_that_is_installed_meanwhile_is_noticed(tmp_path: Path, monkey
     os.utime(site, ns=(1, 1))
     assert installed_state() != before
     assert distribution_versions(["brought"]) == {"brought-by": "2.5"}
+
+
+def test_relative_names_given_to_import_module_are_followed(folder: Path) -> None:
+    _write(
+        folder,
+        {"pack/__init__": "", "pack/mine": "import_module('.layers', __package__)\nimport_module('..pack.more', x)",
+         "pack/layers": "", "pack/more": ""},
+    )  # fmt: skip
+    assert _own("pack.mine") == {"pack", "pack.mine", "pack.layers", "pack.more"}
+
+
+@pytest.mark.parametrize("text", ["__all__ = ['layers']", "def __getattr__(name): ..."])
+def test_a_package_that_imports_its_submodules_by_name_has_all_of_them(folder: Path, text: str) -> None:
+    _write(
+        folder, {"mine": "from parts import *", "parts/__init__": text, "parts/layers": "", "parts/sub/__init__": ""}
+    )
+    assert _own("mine") == {"mine", "parts", "parts.layers", "parts.sub"}
+
+
+def test_a_module_named_like_one_of_the_standard_library_is_the_users_where_it_is_found_first(folder: Path) -> None:
+    _write(folder, {"mine": "import wave, json", "wave": "import layers", "layers": ""})
+    assert _own("mine") == {"mine", "wave", "layers"}
+
+
+def test_a_worker_that_refuses_a_package_computes_the_same_closure(folder: Path) -> None:
+    _write(folder, {"mine": "import torch, tensorflow, triton"})
+    first = closure(["mine"])
+    sys.meta_path.insert(0, _Refusal("tensorflow"))
+    try:
+        assert closure(["mine"]) == first
+    finally:
+        sys.meta_path.pop(0)

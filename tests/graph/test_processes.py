@@ -11,12 +11,26 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edgeaudit.errors import DataError, JobCrashed
+from edgeaudit.errors import DataError, JobCrashed, SpecError
 from edgeaudit.graph import processes
 from edgeaudit.graph.executor import AnyJob, Limits, RunResult
 from edgeaudit.graph.processes import LocalProcesses
 from edgeaudit.graph.store import Store
-from tests.graph.jobs import SIGABRT, SIGKILL, SIGSEGV, Crash, Hog, Log, Odd, Say, Where, graph
+from tests.graph.jobs import (
+    SIGABRT,
+    SIGKILL,
+    SIGSEGV,
+    Crash,
+    Edits,
+    Hog,
+    Log,
+    Odd,
+    Orphan,
+    Say,
+    Unpicklable,
+    Where,
+    graph,
+)  # fmt: skip
 
 
 def _run(
@@ -212,3 +226,45 @@ def test_an_unexpected_error_has_a_traceback_file_and_a_one_line_message(tmp_pat
 def test_empty_logs_are_removed(tmp_path: Path) -> None:
     _run(Store(tmp_path), Say(words="quiet"))
     assert list((tmp_path / "logs").iterdir()) == []
+
+
+def test_an_error_that_cannot_be_sent_costs_its_job_alone(tmp_path: Path) -> None:
+    bad, other = Unpicklable(), Say(words="other")
+    result = _run(Store(tmp_path), bad, other)
+    assert str(result.errors[bad.ref]) == "TwoArguments: this and that"
+    assert result.cause(other) is None
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_a_job_leaves_behind_ends_with_its_worker_and_holds_nothing_up(tmp_path: Path, ends: bool) -> None:
+    orphan = Orphan(file=str(tmp_path / "child"), ends=ends)
+    result = _run(Store(tmp_path / "store"), orphan)
+    assert (orphan.ref in result.errors) is ends
+    child = int((tmp_path / "child").read_text(encoding="utf-8"))
+    until = time.monotonic() + 20
+    while _runs(child) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not _runs(child)
+
+
+def test_code_that_changes_while_its_job_runs_is_stored_under_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "edited_module.py").write_text("a = 1\n", encoding="utf-8")
+    store, job = Store(tmp_path / "store"), Edits(module="edited_module")
+    result = _run(store, job)
+    assert "its code or the packages that it uses were changed while the audit ran" in str(result.errors[job.ref])
+    assert not store.has(*job.ref)
+
+
+def test_no_workers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="workers must be an integer of at least 1, not -1"):
+        LocalProcesses(Store(tmp_path), -1)

@@ -272,3 +272,15 @@ def test_usage_and_clean(tmp_path: Path) -> None:
     assert store.clean(keep={Ref("train", A)}) == 1
     assert store.has("train", A)
     assert not store.has("train", B)
+
+
+def test_an_entry_in_the_folder_of_another_is_damaged(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for key in (A, B):
+        with store.writing("train", key) as draft:
+            store.finish(draft, {"kind": "train", "key": key, "seconds": 1.0})
+    folders = [store.folder("train", key) for key in (A, B)]
+    folders[0].rename(tmp_path / "aside")
+    folders[1].rename(folders[0])
+    (tmp_path / "aside").rename(folders[1])
+    assert [(error.key, error.file) for error in store.verify()] == [(A, "entry.json"), (B, "entry.json")]
