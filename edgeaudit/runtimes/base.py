@@ -81,16 +81,16 @@ class RuntimeSpec:
     def _provider(self) -> str:
         return providing_distribution(self, "edgeaudit.runtimes")
 
-    def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Defaults overridden by `given`; `ArtifactError` for an unknown option or an invalid batch size."""
-        unknown = sorted(set(given) - set(self.defaults))
+    def options(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Defaults overridden by `values`; `ArtifactError` for an unknown option or an invalid batch size."""
+        unknown = sorted(set(values) - set(self.defaults))
         if unknown:
             raise ArtifactError(
                 f"the runtime '{self.name}' has no option '{unknown[0]}'; it has: "
                 + ", ".join(sorted(self.defaults))
                 + f".{did_you_mean(unknown[0], self.defaults)}"
             )
-        chosen = {**self.defaults, **given}
+        chosen = {**self.defaults, **values}
         batch = chosen["batch"]
         if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
             raise ArtifactError(f"the option 'batch' of '{self.name}' must be an integer from 1, not {batch!r}")

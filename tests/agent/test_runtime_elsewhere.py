@@ -114,7 +114,7 @@ class TestServed:
     def test_the_current_manifest_is_served(self, tmp_path: Path) -> None:
         served = tflite_artifact(tmp_path, int8=True)
         lying = replace(served.manifest, input=replace(served.manifest.input, dtype="uint8"))
-        with pytest.raises(ArtifactError, match=r"has a int8 tensor .* where its manifest says uint8"):
+        with pytest.raises(ArtifactError, match=r"has a int8 tensor .*, but its manifest says uint8"):
             opened(Artifact(served.folder, lying))
 
     def test_an_invalid_file(self, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_the_cpu_is_the_default(tmp_path: Path) -> None:
     [
         (
             [CUDA],
-            "no execution provider 'CUDAExecutionProvider', and would compute on the CPU without an error; it has",
+            "no execution provider 'CUDAExecutionProvider', and would silently compute on the CPU; it has",
         ),
         ([CUDA, CPU], r"it has: .*CPUExecutionProvider\. GPUs and NPUs need a separate build"),
         (["CUDAExectionProvider"], r"Did you mean 'CUDAExecutionProvider'\?"),

@@ -302,10 +302,10 @@ def _same_length(length: int, other: int) -> bool:
     return length == other or length < 0 or other < 0
 
 
-def _difference(old: Head, known: Mapping[str, _Bound], new: Head, found: Mapping[str, _Bound]) -> str:
+def _difference(old: Head, old_models: Mapping[str, _Bound], new: Head, new_models: Mapping[str, _Bound]) -> str:
     """The first property that changed."""
     pairs: Sequence[tuple[str, Any, Any]] = [
         *((f"its {key}", old[key], new[key]) for key in old),
-        *((f"'{bound.model}'", bound.about, found[name].about) for name, bound in known.items()),
+        *((f"'{bound.model}'", bound.about, new_models[name].about) for name, bound in old_models.items()),
     ]
     return next((f"{what} was {was} and is {now}" for what, was, now in pairs if was != now), "its tensors' names")
