@@ -181,6 +181,8 @@ def attack_run(
     """
     folder, levels = Path(run), tuple(weaker)
     recorded = recorded_spec(load(folder).spec, folder / "audit.json")
+    if isinstance(attacks, str):
+        attacks = (attacks,)
     spec = with_more_attacks(recorded, tuple(attacks) or (() if levels else (ALL,)), levels)
     heard = listener or Silent()
     with engine(Path.cwd(), _store(store), workers, limits=spec.limits) as running:

@@ -174,7 +174,11 @@ def _spec(name: str, path: Iterable[str] | None) -> ModuleSpec | None:
 
 
 def _origin(spec: ModuleSpec | None) -> Path | None:
-    return Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
+    """The file, or the archive that it is in."""
+    if spec is None or not spec.has_location or not spec.origin:
+        return None
+    path = Path(spec.origin)
+    return next((one for one in (path, *path.parents) if one.is_file()), None)
 
 
 def _file_in(folders: Iterable[Path], name: str) -> Path | None:

@@ -149,6 +149,7 @@ def test_missing_requirements_are_reported_and_rejected(world_of: MakeWorld, nam
     one = replace(world.evidence.keep(np.array([0])), out=np.ones((1, 40), dtype=np.bool_))
     blind, continuous = replace(world.evidence, inputs=None), replace(world.evidence, grid=None)
     plain, unseen = (replace(part, views=()) for part in (world.evidence, world.reference))
+    cost = "a training run" if name == "loss-trajectory" else "hundreds of queries a record"
     cases = {
         "OUT shadows per record; 40 of 40": (needs.out > 0, closed, world.reference),
         "IN shadows per record; 40 of 40": (needs.inside > 0, opened, world.reference),
@@ -158,7 +159,7 @@ def test_missing_requirements_are_reported_and_rejected(world_of: MakeWorld, nam
         "reads the records themselves": (needs.inputs, blind, world.reference),
         "these answers are continuous": (needs.grid, continuous, replace(world.reference, grid=None)),
         "which cost queries: set threat.views": (bool(needs.views), plain, unseen),
-        f"which cost {'a training run' if name == 'loss-trajectory' else 'hundreds of queries a record'}: add '{name}'": (
+        f"which cost {cost}: add '{name}'": (
             bool(needs.trace),
             replace(plain, traces={}),
             unseen,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -233,3 +234,15 @@ def test_a_worker_that_refuses_a_package_computes_the_same_closure(folder: Path)
         assert closure(["mine"]) == first
     finally:
         sys.meta_path.pop(0)
+
+
+def test_a_module_in_an_archive_is_kept_by_the_archive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(folder, {"mine": "import zipped"})
+    with zipfile.ZipFile(folder / "lib.zip", "w") as archive:
+        archive.writestr("zipped.py", "a = 1")
+    monkeypatch.syspath_prepend(folder / "lib.zip")
+    first = closure(["mine"])
+    assert dict(first.files)["zipped"] == folder / "lib.zip"
+    with zipfile.ZipFile(folder / "lib.zip", "a") as archive:
+        archive.writestr("more.py", "")
+    assert closure(["mine"]).digest != first.digest
