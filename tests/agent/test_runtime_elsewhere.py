@@ -175,7 +175,7 @@ class TestServed:
     @pytest.mark.parametrize("name", ["mlp", "cnn-8x8x1"])
     def test_dynamic_range_files_are_refused_by_content(self, name: str) -> None:
         subject, passes = toy(name), FORMATS["litert-int8-dynamic"].passes
-        with pytest.raises(ArtifactError, match=r"does not serve files of 'aeq\.dynamic-int8': .* one a channel"):
+        with pytest.raises(ArtifactError, match=r"does not serve files of 'aeq\.dynamic-int8': .* one per channel"):
             opened(artifact(subject, passes))
         nameless = replace(artifact(subject, passes).manifest, passes=())
         with pytest.raises(ArtifactError, match=r"model\.tflite cannot be served here: .* serve the file with LiteRT"):
