@@ -203,7 +203,7 @@ def test_invalid_grids_are_rejected(evidence_of: MakeEvidence) -> None:
     with pytest.raises(AttackError, match="different grids"):
         CmMia().score(evidence, "discrete", replace(evidence, grid=replace(grid, step=2 * grid.step)))
     reason = CmMia().inapplicable(replace(evidence, grid=None), None, "discrete")
-    assert reason == "'cm-mia' needs answers on the grid of an integer output, and these are continuous"
+    assert reason == "'cm-mia' needs answers on the grid of an integer output; these answers are continuous"
 
 
 def test_grids_are_joined_for_a_discrete_target() -> None:
