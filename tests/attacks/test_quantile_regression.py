@@ -90,7 +90,7 @@ def test_inputs_are_needed_and_must_agree(world_of: MakeWorld) -> None:
         (np.zeros((40, 2, 2)), r"\[40, 1 or more values\]"),
         (np.zeros((39, 5)), r"the shape is \(39, 5\)"),
         (np.zeros((40, 5), dtype=np.uint8), "must be floating point"),
-        (np.full((40, 5), np.nan), "40 of 40 records have inputs that are not finite"),
+        (np.full((40, 5), np.nan), "40 of 40 records contain NaN or infinity"),
     ]
     for inputs, words in bad:
         with pytest.raises(AttackError, match=words):
