@@ -63,11 +63,11 @@ def test_calls_are_timed_by_the_agent(tmp_path: Path, monkeypatch: pytest.Monkey
         assert len(times) == 30
         assert all(0 < time < 1000 for time in times)
         assert 0 < cpu_share < 1.5
-        with pytest.raises(DeviceError, match="is timed with 2 records, not 3"):
+        with pytest.raises(DeviceError, match="must be timed with 2 records, not 3"):
             there.remote_times(RECORDS[:3], 30, 5.0)
         with pytest.raises(DeviceError, match="'repetitions' must be an integer from 1 to 10000"):
             there.remote_times(RECORDS[:2], 0, 5.0)
-        with pytest.raises(DeviceError, match="'seconds' is a number up to 60"):
+        with pytest.raises(DeviceError, match="'seconds' must be a number up to 60"):
             there.remote_times(RECORDS[:2], 30, 1e9)
         there.close()
 
@@ -145,7 +145,7 @@ def test_a_foreign_server_gets_whole_batches_and_equal_requests_have_equal_ids(t
     assert session.names[3:] == first
     assert runtime.shipped.calibration_ids == ()
     assert runtime.shipped.sha256 == artifact.manifest.sha256
-    with pytest.raises(DeviceError, match="nothing times 'model' where it is served"):
+    with pytest.raises(DeviceError, match="'model' cannot be timed where it is served"):
         runtime.remote_times(records[:8], 10, 1.0)
 
 

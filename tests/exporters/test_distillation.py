@@ -133,8 +133,8 @@ def test_the_teacher_matters_and_stays_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"training_records": None}, ToolchainError, "needs the model's own training records"),
-        ({"recipe": None}, ToolchainError, "has no recipe that says how its module is built"),
+        ({"training_records": None}, ToolchainError, "needs the model's training records"),
+        ({"recipe": None}, ToolchainError, "has no recipe to build its module"),
         ({"params": {"student": "resnet9"}}, RecipeError, "Did you mean 'resnet8'"),
         ({"params": {"student_options": {"hiden": 1}}}, RecipeError, "cannot be built"),
     ],
