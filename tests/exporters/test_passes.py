@@ -147,9 +147,9 @@ def test_a_missing_toolchain_names_the_pip_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("records", "message"),
     [
-        (None, "was given no calibration records"),
-        (np.zeros((0, 64), np.float32), "was given no calibration records"),
-        (np.zeros((4, 8, 8), np.float32), r"calibration records have shape \(8, 8\), the model takes \(64,\)"),
+        (None, "the job has no calibration records"),
+        (np.zeros((0, 64), np.float32), "the job has no calibration records"),
+        (np.zeros((4, 8, 8), np.float32), r"calibration records have shape \(8, 8\), but the model takes \(64,\)"),
     ],
     ids=["none", "empty", "other-shape"],
 )

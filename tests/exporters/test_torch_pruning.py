@@ -225,7 +225,7 @@ def counting(shape: tuple[int, ...], n_classes: int) -> nn.Module:
     ("name", "message"),
     [
         ("stubborn", "it fails at the pruned widths: .* must take the numbers of channels from its tensors"),
-        ("counting", "built again at the pruned widths its outputs differ"),
+        ("counting", "rebuilt at the pruned widths, its outputs differ"),
     ],
 )
 def test_a_module_that_cannot_be_rebuilt_is_refused(tmp_path: Path, name: str, message: str) -> None:
