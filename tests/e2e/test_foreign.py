@@ -101,13 +101,13 @@ def test_calibration_records_are_distinguished(with_shadows: Finished) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"formats": ["litert-int8"]}, "model.onnx is onnx, and the format 'litert-int8' makes tflite"),
-        ({"formats": ["onnx-int8-static", "onnx-fp32"]}, "target.artifact is one file, and formats has 2 entries"),
+        ({"formats": ["litert-int8"]}, "model.onnx is onnx, but the format 'litert-int8' creates tflite"),
+        ({"formats": ["onnx-int8-static", "onnx-fp32"]}, "target.artifact is one file, but formats has 2 entries"),
         ({"data": {"preprocessing": None}}, "data.preprocessing is required with target.artifact"),
         ({"data": {"members": 100, "nonmembers": 100}}, "target.artifact is a trained target: data.members"),
         ({"target": {"artifact": "none.onnx"}}, "none.onnx cannot be read: No such file"),
-        ({"target": {"artifact": "members.npy"}}, "members.npy ends in none of .onnx"),
-        ({"formats": []}, "name the format that 'model.onnx' is"),
+        ({"target": {"artifact": "members.npy"}}, "members.npy has none of the suffixes .onnx"),
+        ({"formats": []}, "shadows need the toolchain of the targe"),
     ],
 )
 def test_mistakes_are_named(

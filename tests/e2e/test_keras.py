@@ -114,7 +114,7 @@ def test_a_users_keras_file_and_shadows_of_its_architecture(bench: Workbench) ->
     [
         ({"formats": ["keras-fp32", "onnx-int8-static"]}, "'onnx-int8-static' starts from a torch model"),
         ({"model": {"recipe": "cnn"}, "formats": ["tflite-int8"]}, "'tflite-int8' starts from a keras model"),
-        ({"model": {"recipe": "keras:checkpoint"}, "formats": ["keras-fp32"]}, "give model.checkpoint, a .keras file"),
+        ({"model": {"recipe": "keras:checkpoint"}, "formats": ["keras-fp32"]}, "set model.checkpoint to a .keras file"),
         (
             {"model": {"precision": "bfloat16"}, "formats": ["keras-fp32"]},
             "models of keras train in float32, not in bf",
