@@ -69,7 +69,7 @@ def test_fault_7_records_without_an_answer_are_refused_by_number(part: str) -> N
     evidence, _ = simulate(3, n=50, k=3)
     broken = getattr(evidence, part).copy()
     broken[..., [4, 17, 30], 1] = np.nan
-    with pytest.raises(AttackError, match="3 of 50 records have answers that are not finite"):
+    with pytest.raises(AttackError, match="answers on 3 of 50 records contain NaN or infinity"):
         replace(evidence, **{part: broken})
 
 

@@ -154,7 +154,7 @@ def test_all_attacks_run_or_report_why_not(shared_bench: Workbench) -> None:
     assert all("not applicable:" in note for note in unrun.values())
     assert all("200 of 200 records have fewer" in unrun[name] for name in online)
     assert all("cost queries: set threat.views" in unrun[name] for name in active)
-    assert all(f"name '{name.partition('/')[0]}' in attacks" in unrun[name] for name in named)
+    assert all(f"add '{name.partition('/')[0]}' to attacks" in unrun[name] for name in named)
     html = (done.out / "report.html").read_text(encoding="utf-8").replace("&#39;", "'")
     assert all(note.removeprefix("not applicable: ") in html for note in unrun.values())
     thresholds = [r for r in done.audit["leakage"] if r["metric"] == "advantage"]

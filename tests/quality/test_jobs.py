@@ -115,7 +115,7 @@ def test_the_native_call_and_a_query_give_the_same_answers(tmp_path: Path) -> No
     assert output.scale is not None
     real = (codes.astype(np.float32) - np.float32(output.zero_point or 0)) * np.float32(output.scale)
     assert np.array_equal(real, runtime.query(IMAGES[:1]))
-    with pytest.raises(ArtifactError, match="opened for 1 records at a time, and 2 were given"):
+    with pytest.raises(ArtifactError, match="opened for batches of 1 records, not 2"):
         runtime.native_call(IMAGES[:2])
 
 
