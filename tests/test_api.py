@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -484,10 +483,14 @@ def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
 @pytest.mark.toolchain
 def test_an_interrupt_ends_the_workers(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
+    # A background job of a shell ignores the signal, and so would its children.
+    listening = (
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+    )
     script = subprocess.Popen(
-        [sys.executable, "script.py", "100000"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=tmp_path,
-        env=_path(), text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-    )  # fmt: skip  # a background job of a shell ignores the signal, and so would its children
+        [sys.executable, "-c", listening, sys.executable, "script.py", "100000"], stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, cwd=tmp_path, env=_path(), text=True,
+    )  # fmt: skip
     process = psutil.Process(script.pid)
     workers: list[psutil.Process] = []
     until = time.monotonic() + 120

@@ -175,4 +175,6 @@ def test_unreachable_devices_are_reported_before_anything_runs(
 def test_reject_a_runtime_without_an_agent_by_the_devices_key(tmp_path: Path) -> None:
     torch = {"name": "mine", "passes": [{"nncf.prune": {"ratio": 0.5}}], "runtime": "torch"}
     done = Workbench(tmp_path).refused(formats=[FORMAT, torch], devices={"there": {"via": "http://127.0.0.1:9"}})
-    assert "devices.there: 'mine' runs in torch, which is only available on this machine" in done.stderr.replace("\n", " ")
+    assert "devices.there: 'mine' runs in torch, which is only available on this machine" in done.stderr.replace(
+        "\n", " "
+    )
