@@ -1,1 +1,1 @@
-"""The report: audit.json (model, schema) and what is made from it: terminal table, sentences, HTML."""
+"""Reports: audit.json (model, schema), and the terminal table, summary and HTML page that are rendered from it."""

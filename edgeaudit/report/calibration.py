@@ -1,4 +1,4 @@
-"""What the quantiser's own records give away, and what files that were made elsewhere say of themselves."""
+"""Leakage of the quantiser's calibration records, and the facts read from adopted (foreign) files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNCALIBRATED = "uncalibrated"
 
 
 def calibration_leak_table(lookup: Lookup) -> Table | None:
-    """Under the headline attack: seen against unseen records of one side, and the figures without those seen."""
+    """Leakage of calibration records under the headline attack, and the figures without these records."""
     headline = lookup.headline
     if headline is None:
         return None
@@ -26,12 +26,12 @@ def calibration_leak_table(lookup: Lookup) -> Table | None:
     rows = tuple(_row(lookup, row, notes) for row in own)
     heads = (
         Head("Format", align="text"),
-        Head("Seen by the quantiser", align="text"),
-        Head("AUC, seen against unseen"),
+        Head("Calibration records", align="text"),
+        Head("AUC against other records"),
         Head("p"),
         Head("AUC of members", "all records"),
-        Head("AUC of members", "without those seen"),
-        Head("TPR at 1% FPR", "without those seen"),
+        Head("AUC of members", "without calibration records"),
+        Head("TPR at 1% FPR", "without calibration records"),
     )
     caption = f"Calibration records under {headline.label}"
     return Table(caption, heads, rows, tuple(notes.texts), classes="calibration") if rows else None
@@ -54,12 +54,12 @@ def _row(lookup: Lookup, row: CalibrationLeak, notes: Notes) -> Row:
 
 
 def found_table(lookup: Lookup) -> Table | None:
-    """What was read from each file that was made elsewhere, and what its answers say of it."""
+    """Facts read from each foreign file, and facts inferred from its answers."""
     rows = tuple(
         Row(Cell(lookup.label(place), code=True), (Cell(sentence),))
         for place, result in lookup.ok()
         if result.artifact is not None
         for sentence in result.artifact.found
     )
-    heads = (Head("Format", align="text"), Head("Read from the file, or found out by asking it", align="text"))
-    return Table("Files that were made elsewhere", heads, rows, classes="origin") if rows else None
+    heads = (Head("Format", align="text"), Head("Read from the file, or inferred from its answers", align="text"))
+    return Table("Foreign files", heads, rows, classes="origin") if rows else None

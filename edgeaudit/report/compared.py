@@ -1,4 +1,4 @@
-"""Tables of what an audit says beyond single figures: differences, means over targets, whether p-values hold."""
+"""Tables of comparisons, means over targets, and the calibration of p-values."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ _MEAN_METRICS = (AUC, TPR, SMALL_TPR, "balanced_accuracy")
 
 
 def significant(row: Comparison) -> bool:
-    """Whether the two differ after Holm's adjustment."""
+    """Return whether the difference is significant after Holm's adjustment."""
     return row.value is not None and row.adjusted_p is not None and row.adjusted_p <= SIGNIFICANT
 
 
 def over(rows: Iterable[Comparison]) -> str:
-    """What a comparison's interval is over: the records of one target, or targets."""
+    """Name the unit of a comparison's interval: the records of one target, or targets."""
     targets = max((row.targets for row in rows), default=0)
     return f"over {counted(targets, 'target')}" if targets > 1 else "over the records of one target"
 
@@ -62,7 +62,7 @@ def _number(row: Comparison, notes: Notes) -> tuple[int | None, str]:
 
 
 def _difference(row: Comparison | None, notes: Notes, tone: str = "") -> Cell:
-    """The difference with its interval below."""
+    """Return the difference, with its interval as the detail."""
     if row is None:
         return EMPTY
     number, why = _number(row, notes)
@@ -102,7 +102,7 @@ def _of(lookup: Lookup, kind: str) -> list[Comparison]:
 
 
 def format_tables(lookup: Lookup) -> list[Table]:
-    """Every format against the reference: AUC and TPR at 1% FPR, and a table of the TPR at 0.1% FPR."""
+    """Compare every format with the reference: AUC and TPR at 1% FPR, and a second table of the TPR at 0.1% FPR."""
     rows = _of(lookup, "format")
     tables = (_format_table(lookup, rows, metrics) for metrics in (_MAIN_METRICS, (SMALL_TPR,)))
     return [table for table in tables if table is not None]
@@ -132,7 +132,7 @@ def _format_table(lookup: Lookup, rows: list[Comparison], metrics: Sequence[str]
 
 
 def match_tables(lookup: Lookup) -> tuple[Table | None, list[Table]]:
-    """Matched shadows less fp32 ones: the headline, LiRA and RMIA side by side, and every attack in full."""
+    """Compare matched with fp32 shadows: headline, LiRA and RMIA side by side, and a table for every attack."""
     rows = _of(lookup, "shadow match")
     series = unique(row.series for row in rows)
     shown = [name for name in series if name == _headline(lookup, series)]
@@ -145,7 +145,7 @@ def match_tables(lookup: Lookup) -> tuple[Table | None, list[Table]]:
 
 
 def _headline(lookup: Lookup, series: list[str]) -> str:
-    """The headline series, or the CM-MIA variant that comes first where it was not compared."""
+    """Return the headline series, or the first CM-MIA variant where the headline was not compared."""
     if lookup.headline_name in series:
         return lookup.headline_name
     return next((name for name in series if name.startswith("cm-mia/")), "")
@@ -169,7 +169,9 @@ def _match_overview(lookup: Lookup, rows: list[Comparison], shown: list[str]) ->
     heads = [Head(metric_name(m)) for _ in shown for m in _MAIN_METRICS]
     groups = (Head("", align="text"), *(Head(series_label(name), span=2, align="group") for name in shown))
     compared = [row for row in rows if row.series in shown]
-    caption = f"Found with {compared[0].first} shadows minus found with {compared[0].second} ones, {over(compared)}"
+    caption = (
+        f"Figures with {compared[0].first} shadows minus figures with {compared[0].second} shadows, {over(compared)}"
+    )
     return Table(caption, (Head("Format", align="text"), *heads), tuple(made), tuple(notes.texts), groups)
 
 
@@ -192,7 +194,7 @@ def _match_table(lookup: Lookup, rows: list[Comparison], name: str) -> Table:
 
 
 def attack_comparison_tables(lookup: Lookup) -> list[tuple[str, Table]]:
-    """(format, table) of the headline attack against every other; the format that leaks most comes first."""
+    """Return (format, table) of the headline attack against every other; the format that leaks most comes first."""
     rows = _of(lookup, "attack")
     most = lookup.most_leaking()
     keys = unique((Place(row.format, row.device), row.shadow_match) for row in rows)
@@ -230,13 +232,13 @@ def _attack_table(name: str, rows: list[Comparison]) -> Table:
 
 
 def _rival(found: dict[str, Comparison]) -> tuple[bool, float]:
-    """The strongest rival first, those without a figure last."""
+    """Sort key: the strongest other attack first, attacks without a figure last."""
     row = found.get(AUC)
     return (True, 0.0) if row is None or row.value is None else (False, row.value)
 
 
 class _Test(NamedTuple):
-    """One test asked of known nonmembers of one source; conformal p-values sort before nominal tails."""
+    """One test on known nonmembers of one source; conformal p-values sort before nominal tails."""
 
     nominal: bool
     attack: str
@@ -259,7 +261,7 @@ def _test(row: PCalibration) -> _Test:
 
 
 def calibration_tables(lookup: Lookup) -> tuple[Table | None, list[tuple[str, Table]]]:
-    """Whether p-values hold: over all formats, and (format, table) of each; one format needs no overview."""
+    """Calibration of p-values: an overview over all formats (if several), and (format, table) of each."""
     rows = lookup.audit.p_calibration
     if not rows:
         return None, []
@@ -272,7 +274,7 @@ def calibration_tables(lookup: Lookup) -> tuple[Table | None, list[tuple[str, Ta
 
 
 def _tests(rows: Sequence[PCalibration]) -> list[_Test]:
-    """Conformal p-values first, else in the audit's order; the two sources of a test stand together."""
+    """Conformal p-values first, then in the audit's order; the two sources of a test are adjacent."""
     names = unique(_test(row)[:4] for row in rows)
     order = sorted(names, key=lambda name: (name[0], name[3] not in {"matched", "-"}))
     found = set(map(_test, rows))
@@ -304,7 +306,7 @@ def _calibration_heads(levels: list[float]) -> tuple[Head, ...]:
 
 
 def _overview_cell(rows: list[PCalibration]) -> Cell:
-    """In how many formats a test holds; of a nominal tail, in how many it would accuse too many."""
+    """Count the formats in which a test is valid; for a nominal tail, those with too many false positives."""
     if not rows:
         return EMPTY
     counts = Counter(row.status for row in rows)
@@ -323,7 +325,7 @@ def _overview_cell(rows: list[PCalibration]) -> Cell:
 
 
 def _status_tone(status: str, row: PCalibration) -> str:
-    """A nominal tail that fires too often is no fault of the audit, and one that does not is still no p-value."""
+    """Return a status' tone. A nominal tail is never a p-value, so its false positives are no fault of the audit."""
     if row.kind == "conformal":
         return _STATUS_TONES[status]
     return "warn" if status == "anti-conservative" else "muted"
@@ -355,7 +357,7 @@ def _observed(row: PCalibration | None, notes: Notes) -> Cell:
 
 
 def mean_tables(lookup: Lookup) -> tuple[Table | None, list[Table]]:
-    """Means over targets: the headline's figures, and other attacks side by side."""
+    """Return means over targets: the headline's figures, and a table of other attacks."""
     names = lookup.mean_series()
     if not names:
         return None, []
@@ -369,7 +371,7 @@ def mean_tables(lookup: Lookup) -> tuple[Table | None, list[Table]]:
 
 
 def _other_means(lookup: Lookup, own: str, names: list[str]) -> Iterator[Table]:
-    """AUC and TPR at 1% FPR of the headline and the first variant of every other attack."""
+    """Return AUC and TPR at 1% FPR of the headline and of the first variant of every other attack."""
     firsts = {name.partition("/")[0]: name for name in reversed(names)}
     firsts.pop(own.partition("/")[0], None)
     shown = [own, *(name for name in names if name in firsts.values())][:_MOST_OTHERS]

@@ -1,4 +1,4 @@
-"""What formats cost beside what they leak, and which of them no other beats: a table and three plots."""
+"""Cost and quality of formats, and the Pareto-optimal ones: a table and three plots."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["Cost", "cost_view"]
 _MANY = 32
 _SHOWN = 2
 _DISTURBED = (
-    "other programs took the processor for part of the time. To time again: remove the folder latency from the store "
-    "and run the audit again on an idle machine"
+    "other programs used the processor during the measurement. To measure again, remove the folder latency from the "
+    "store and run the audit on an idle machine"
 )
-_NOT_JUDGED = "its latency is not known, so it beats no format and none beats it"
-_SOME_NOT_JUDGED = "some formats' latency is not known, so they were not held against this one"
+_NOT_JUDGED = "its latency is unknown, so it is not compared with other formats"
+_SOME_NOT_JUDGED = "the latency of some formats is unknown, so they were not compared with this one"
 
 
 @dataclass(frozen=True)
 class Plot:
-    """One panel: what leaks against one cost."""
+    """One panel: leakage against one cost."""
 
     title: str
     better: str
@@ -38,7 +38,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Cost:
-    """The section: the table, the panels (none where fewer than two formats have a leakage), the words to them."""
+    """The section: its table, panels (none where fewer than two formats have a leakage figure) and texts."""
 
     table: Table
     plots: tuple[Plot, ...]
@@ -48,7 +48,7 @@ class Cost:
 
 
 def cost_view(lookup: Lookup) -> Cost | None:
-    """The section, or None for an audit.json that has neither sizes nor times."""
+    """Return the section, or None for an audit.json with neither sizes nor latencies."""
     known = [result.quality for _, result in lookup.ok() if result.quality is not None]
     if not known and not lookup.audit.latency:
         return None
@@ -191,7 +191,7 @@ def _kind(pareto: Pareto, place: Place) -> plots.PointKind:
 
 
 def _leaks(lookup: Lookup) -> dict[Place, tuple[float, float, float]]:
-    """The headline AUC with its interval: the mean over targets where there are several."""
+    """Return the headline AUC with its interval; the mean over targets where there are several."""
     rows = dict(lookup.ranked())
     means = lookup.mean_aucs(rows)
     found = {}

@@ -1,4 +1,4 @@
-"""What devices change: how they were asked, whether answers differ between them, and whether leakage does."""
+"""Devices: how they were queried, and the differences between them in answers and in leakage."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _VERIFIED = {
 
 @dataclass(frozen=True)
 class Devices:
-    """The section's tables. machines, asked: of devices other than this machine, if any.
+    """The section's tables. machines, asked: devices other than this machine, and how each format was queried on them.
 
-    compared: every two places of a file, those with its first place openly, the others behind.
+    compared: pairs of deployments of a file; pairs with its first deployment are shown, the others are folded.
     """
 
     machines: Table | None
@@ -48,7 +48,7 @@ class Devices:
 
 
 def devices_view(lookup: Lookup) -> Devices | None:
-    """The section, or None for an audit of this machine alone in which no file was asked in two runtimes."""
+    """Return the section, or None for an audit on this machine only in which no file was queried in two runtimes."""
     devices, rows = lookup.audit.devices, lookup.audit.same_file
     if not devices and not rows:
         return None
@@ -64,7 +64,7 @@ def devices_view(lookup: Lookup) -> Devices | None:
 
 
 def device_sentences(lookup: Lookup) -> list[str]:
-    """Sentences on answers and on leakage, where a file was asked in several places."""
+    """Return sentences on answers and on leakage, where a file was queried in several deployments."""
     rows = lookup.audit.same_file
     devices = [row for row in rows if row.device != row.other_device]
     runtimes = [row for row in rows if row.format != row.other_format and row.rows]
@@ -77,8 +77,9 @@ def device_sentences(lookup: Lookup) -> list[str]:
         return [f"Every device gave the same answers, bit for bit, to all {count:,} records in every format.", *said]
     worst = max(unlike, key=lambda row: (row.rows / row.records, row.top1))
     found = (
-        f"{worst.format} answers {worst.rows:,} of {worst.records:,} records otherwise on {_named(worst.other_device)} "
-        f"than on {_named(worst.device)}, and {counted(worst.top1, 'record')} with another top class"
+        f"{worst.format} answers {worst.rows:,} of {worst.records:,} records differently on "
+        f"{_named(worst.other_device)} than on {_named(worst.device)}, and {counted(worst.top1, 'record')} with "
+        "another top class"
     )
     more = len({row.format for row in unlike} - {worst.format})
     others = f"{counted(more, 'other format')} {'differs' if more == 1 else 'differ'} between devices, too"
@@ -90,7 +91,7 @@ def _runtimes(rows: list[SameFile]) -> str:
     where = f" on {worst.device}" if worst.device != LOCAL else ""
     return (
         f"From the same file{where}, {worst.other_format} answers {worst.rows:,} of {worst.records:,} records "
-        f"otherwise than {worst.format} (by {worst.max_abs:.3g} at most, another top class for {worst.top1:,})."
+        f"differently than {worst.format} (by {worst.max_abs:.3g} at most, another top class for {worst.top1:,})."
     )
 
 
@@ -120,7 +121,7 @@ def _machines(devices: Iterable[DeviceInfo]) -> Table:
         Head("Device", align="text"), Head("Reached", align="text"), Head("CPU", align="text"),
         Head("System", align="text"), Head("Profile verified", align="text"),
     )  # fmt: skip
-    return Table("Devices that were asked", heads, tuple(_machine(device) for device in devices), (), (), "words")
+    return Table("Queried devices", heads, tuple(_machine(device) for device in devices), (), (), "words")
 
 
 def _machine(device: DeviceInfo) -> Row:
@@ -128,8 +129,8 @@ def _machine(device: DeviceInfo) -> Row:
     system = ", ".join(part for part in (device.os, f"Python {device.python}" if device.python else "") if part)
     cells = (
         Cell(printable(device.via), device.title or ""),
-        Cell(device.cpu or "not told", " ".join(device.isa) or ("no flags told" if device.cpu is None else "")),
-        Cell(system or "not told"),
+        Cell(device.cpu or "unknown", " ".join(device.isa) or ("flags unknown" if device.cpu is None else "")),
+        Cell(system or "unknown"),
         Cell(verified, device.compared or "", tone),
     )
     return Row(Cell(device.name, device.profile or "", code=True), cells)
@@ -143,7 +144,7 @@ def _asked(devices: Iterable[DeviceInfo]) -> Table:
         Head("Kernels", "by probe", align="text"), Head("Records asked", "connection restored"),
         Head("Shadows' answers", "compared with this machine", align="text"),
     )  # fmt: skip
-    return Table("How each format was asked", heads, tuple(rows), tuple(notes.texts), (), "words")
+    return Table("How each format was queried", heads, tuple(rows), tuple(notes.texts), (), "words")
 
 
 def _one_asked(device: DeviceInfo, one: DeviceFormat, notes: Notes) -> Row:
@@ -158,7 +159,7 @@ def _one_asked(device: DeviceInfo, one: DeviceFormat, notes: Notes) -> Row:
     return Row(
         Cell(f"{one.format} @ {device.name}", code=True),
         (
-            Cell(name or "not told", ", ".join(one.engaged), note=notes.number(f"{device.name}: {why}"), why=why),
+            Cell(name or "unknown", ", ".join(one.engaged), note=notes.number(f"{device.name}: {why}"), why=why),
             _kernels(one.fingerprint.get("probes", {})),
             Cell(asked, counted(one.restored, "time") if one.restored else "never"),
             _shadows(one),
@@ -167,7 +168,7 @@ def _one_asked(device: DeviceInfo, one: DeviceFormat, notes: Notes) -> Row:
 
 
 def _kernels(probes: Any) -> Cell:
-    """What the probes told: sums of int8 products, and what floats are computed in."""
+    """Summarise the probes: sums of int8 products, and the precision of floating-point computation."""
     found = {name: probe.get("kernels") for name, probe in dict(probes).items() if isinstance(probe, dict)}
     if not any(found.values()):
         return Cell("not probed", tone="muted")
@@ -180,7 +181,7 @@ def _shadows(one: DeviceFormat) -> Cell:
     if one.shadows == "none":
         return EMPTY
     if one.stood_in_regardless:
-        return Cell("this machine's, as told to", compared, "warn")
+        return Cell("this machine's, as configured", compared, "warn")
     return Cell("this machine's, bit-identical" if one.shadows == "this machine" else "the device's own", compared)
 
 
@@ -204,7 +205,9 @@ def _compared(lookup: Lookup, rows: Iterable[SameFile]) -> Table | None:
         *(Head(metric_name(metric), span=2, align="group") for metric in _METRICS),
     )  # fmt: skip
     by = f"; leakage by {series_label(series)}, paired on the same records" if series else ""
-    return Table(f"The first target's file in two places{by}", heads, tuple(made), tuple(notes.texts), groups, "words")
+    return Table(
+        f"The first target's file in two deployments{by}", heads, tuple(made), tuple(notes.texts), groups, "words"
+    )
 
 
 def _two_places(row: SameFile, known: Mapping[tuple[str, ...], Comparison], notes: Notes) -> Row:
@@ -223,7 +226,7 @@ def _two_places(row: SameFile, known: Mapping[tuple[str, ...], Comparison], note
 
 
 def _leak(found: Comparison | None, row: SameFile, notes: Notes) -> tuple[Cell, Cell]:
-    """Second device less first, as the rows say; the audit has it the other way round."""
+    """Return the second device minus the first, as in the table's rows; audit.json has the opposite sign."""
     if found is None:
         return EMPTY, EMPTY
     if found.value is None:

@@ -1,4 +1,4 @@
-"""What returning less of an answer gains: tables and a sentence, made from an audit's weaker exposures."""
+"""Output granularity: tables and a sentence on the effect of returning less of an answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _METRICS = (AUC, TPR)
 
 
 def in_words(level: str) -> str:
-    """What a device returns at a level: top-3 -> the 3 largest."""
+    """Describe what a device returns at a level: top-3 -> the 3 largest."""
     try:
         parsed = parse_level(level)
     except ValueError:  # a report of a later edgeaudit
@@ -39,7 +39,7 @@ def in_words(level: str) -> str:
 
 
 class _Found:
-    """The weaker exposures of an audit by format."""
+    """The figures of an audit's coarser output granularities, by format."""
 
     def __init__(self, lookup: Lookup) -> None:
         self.lookup = lookup
@@ -56,28 +56,28 @@ class _Found:
             self._rows.setdefault(key, row)
 
     def row(self, place: Place, level: str, series: str, metric: str) -> LeakageRow | None:
-        """One figure at a weaker level."""
+        """Return one figure at a level."""
         return self._rows.get((place, level, series, metric))
 
     def full(self, place: Place, series: str, metric: str) -> LeakageRow | None:
-        """The same figure at the audit's own exposure, on all records with its own shadows."""
+        """Return the same figure at the audit's full exposure, on all records with the reported shadow-target match."""
         names = [s for s in self.lookup.series if (s.subset, f"{s.attack}/{s.variant}") == ("all", series)]
         return next((row for s in names if s.is_main and (row := self.lookup.row(place, s, metric))), None)
 
     def series(self, place: Place) -> list[str]:
-        """Every series that a level of this format has a row for; those of one attack stand together."""
+        """Return every series with a row at some level of this format, grouped by attack."""
         found = unique(series for at, _, series, metric in self._rows if at == place and metric == AUC)
         attacks = unique(series.partition("/")[0] for series in found)
         return sorted(found, key=lambda series: attacks.index(series.partition("/")[0]))
 
     @property
     def own(self) -> str:
-        """The audit's own exposure."""
+        """The audit's full exposure."""
         return str(self.lookup.audit.threat.get("exposure", "full exposure"))
 
 
 def overview(lookup: Lookup) -> Table | None:
-    """Formats by levels: how much lower the AUC is; None where there is no weaker level."""
+    """Return the change of the AUC by format and level; None where the audit has no levels."""
     found = _Found(lookup)
     rows = [row for (_, _, metric), row in found.differences.items() if metric == AUC]
     if not rows:
@@ -89,26 +89,26 @@ def overview(lookup: Lookup) -> Table | None:
         cells += [_difference(found.differences.get((place, level, AUC)), notes) for level in found.levels]
         made.append(labelled(lookup, place, cells))
     heads = (Head("Format", align="text"), Head(found.own, "AUC"), *(Head(level) for level in found.levels))
-    caption = f"AUC at weaker exposures minus that at {found.own}, by {_label(lookup)}, {over(rows)}"
+    caption = f"AUC at coarser output granularity minus that at {found.own}, by {_label(lookup)}, {over(rows)}"
     return Table(caption, heads, tuple(made), tuple(notes.texts), classes="matrix")
 
 
 def format_tables(lookup: Lookup) -> list[Table]:
-    """A table a format of what each level leaves; the format that leaks most comes first."""
+    """Return a table a format with the leakage at each level; the format that leaks most comes first."""
     found = _Found(lookup)
     first = lookup.most_leaking()
     return [_format_table(found, place) for place in sorted(found.exposures, key=lambda place: place != first)]
 
 
 def attack_matrix(lookup: Lookup) -> list[Table]:
-    """A table a format of every attack's AUC by level, in the order of `format_tables`."""
+    """Return a table a format with every attack's AUC by level, in the order of `format_tables`."""
     found = _Found(lookup)
     first = lookup.most_leaking()
     return [_matrix(found, place) for place in sorted(found.exposures, key=lambda place: place != first)]
 
 
 def gains(lookup: Lookup) -> list[str]:
-    """A sentence on the format that leaks most: which levels lower its AUC, and by how much."""
+    """Return a sentence on the format that leaks most: the levels that lower its AUC, and by how much."""
     found = _Found(lookup)
     place = lookup.most_leaking()
     rows = [found.differences.get((place, level, AUC)) for level in found.levels] if place is not None else []
@@ -132,7 +132,7 @@ def gains(lookup: Lookup) -> list[str]:
 
 
 def largest_gain(lookup: Lookup) -> tuple[Place, list[Comparison]] | None:
-    """The format that leaks most, and the levels that change its AUC after Holm's adjustment; None without a level."""
+    """Return the format that leaks most and the levels that change its AUC (Holm-adjusted); None without levels."""
     found = _Found(lookup)
     place = lookup.most_leaking()
     if place is None or place not in found.exposures:
@@ -146,7 +146,7 @@ def _label(lookup: Lookup) -> str:
 
 
 def _difference(row: Comparison | None, notes: Notes) -> Cell:
-    """A difference with its interval below; grey where none was found."""
+    """Return a difference with its interval as the detail; grey where it is not significant."""
     if row is None:
         return EMPTY
     number = notes.number(row.note) if row.note else None
@@ -196,7 +196,7 @@ def _format_table(found: _Found, place: Place) -> Table:
         Head("True class", span=2, align="group"),
     )  # fmt: skip
     rows = [row for (at, _, _), row in found.differences.items() if at == place]
-    caption = f"{lookup.label(place)}: what each exposure leaves, differences from {found.own} {over(rows)}"
+    caption = f"{lookup.label(place)}: leakage by output granularity, differences from {found.own} {over(rows)}"
     return Table(caption, heads, tuple(made), tuple(notes.texts), groups, "exposures")
 
 
@@ -233,12 +233,12 @@ def _matrix(found: _Found, place: Place) -> Table:
         cells += [_attack_cell(found.row(place, level, series, AUC), notes) for level in levels]
         made.append(Row(Cell(series_label(series), code=True), tuple(cells)))
     heads = (Head("Attack", align="text"), Head(found.own), *(Head(level) for level in levels))
-    caption = f"{found.lookup.label(place)}: AUC of every attack, by exposure"
+    caption = f"{found.lookup.label(place)}: AUC of every attack, by output granularity"
     return Table(caption, heads, tuple(made), tuple(notes.texts), classes="matrix")
 
 
 def _attack_cell(row: LeakageRow | None, notes: Notes) -> Cell:
-    """An attack that a level gives nothing to read is a dash: why is in its footnote."""
+    """Return an AUC; a dash with a footnote where the attack cannot use answers at this level."""
     if row is not None and row.value is None and row.note:
         return Cell("-", tone="muted", note=notes.number(row.note), why=row.note)
     return figure_cell(row, notes, tint=True)

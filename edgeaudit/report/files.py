@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writing of report files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report as one HTML file that asks nothing of the network: styles and plots are inside, there are no scripts."""
+"""The report as one self-contained HTML file: styles and plots are inline, and there are no scripts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TONES = {0: "good", 1: "bad", 2: "bad", 3: "warn"}
 
 
 def write_html(audit: Audit, path: Path) -> None:
-    """Write the report, whole or not at all.
+    """Write the report atomically.
 
     Raises `StoreError` where the folder cannot be written.
     """
@@ -45,7 +45,7 @@ class HtmlWriter(Writer):
 
 
 def html_text(audit: Audit) -> str:
-    """The report's text; the same audit gives the same bytes."""
+    """Render the report; the same audit gives the same bytes."""
     loader = jinja2.FileSystemLoader(_HERE)
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -56,7 +56,7 @@ def html_text(audit: Audit) -> str:
 
 
 def _unbroken(text: str) -> Markup:
-    """Text whose names and intervals are not torn apart at the end of a line: nncf-pruned-70, [0.694, 0.749]."""
+    """Escape text so that names and intervals do not wrap: nncf-pruned-70, [0.694, 0.749]."""
     parts = re.split(r"(\[[^\]\s]{1,12}, [^\]\s]{1,12}\]|\b\w{1,20}(?:-\w{1,12}){1,4})", text)
     return Markup().join(Markup('<span class="nb">{}</span>').format(p) if n % 2 else p for n, p in enumerate(parts))
 
@@ -109,7 +109,7 @@ def _view(lookup: Lookup) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Panel:
-    """A plot with the words above it."""
+    """A plot with its title and detail."""
 
     title: str
     detail: str

@@ -1,4 +1,4 @@
-"""Finding figures in an audit: places (format on a device), series (one attack in one setting) and the headline."""
+"""Lookup of figures in an audit by deployment (format on a device) and series (one attack in one setting)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TPR = "tpr@fpr=0.01"
 SMALL_TPR = "tpr@fpr=0.001"
 _HEADLINES = (("cm-mia", "calibrated"), ("cm-mia", "t"), ("cm-mia", "ecdf"))
 NOMINAL = "nominal="
-"""How the cutoff of the paper's rule is written, on what is no p-value: fpr@nominal=0.05."""
+"""Prefix of cutoffs on statistics that are not valid p-values (the paper's rule): fpr@nominal=0.05."""
 _VERDICT = re.compile(r"(coverage|ppv|recall|fpr|forced_accuracy)@((?:nominal=)?\d*\.?\d+)")
 _WITHOUT_SHADOWS = {"", "-", "none"}
 _WITHIN_0_1 = ("auc", "tpr", "balanced_accuracy")
@@ -24,14 +24,14 @@ _T = TypeVar("_T")
 
 
 class Place(NamedTuple):
-    """A format on a device."""
+    """A deployment: a format on a device."""
 
     format: str
     device: str
 
 
 class Series(NamedTuple):
-    """One attack in one setting; with a place and a metric it names a figure."""
+    """One attack in one setting; together with a deployment and a metric it identifies a figure."""
 
     attack: str
     variant: str
@@ -46,23 +46,23 @@ class Series(NamedTuple):
 
     @property
     def is_main(self) -> bool:
-        """Whether the shadows were made like the target, or the attack uses none: all that is not an ablation."""
+        """Whether the shadows match the target or the attack uses none; other series are ablations."""
         return self.shadow_match == "matched" or self.shadow_match in _WITHOUT_SHADOWS
 
 
 def series_label(name: str) -> str:
-    """A series as it is shown: cm-mia/t -> cm-mia t, gap/ -> gap."""
+    """Return a series' display name: cm-mia/t -> cm-mia t, gap/ -> gap."""
     attack, _, variant = name.partition("/")
     return attack if variant in {"", "-", "default", attack} else f"{attack} {variant}"
 
 
 def unique(items: Iterable[_T]) -> list[_T]:
-    """Items in their order, each once."""
+    """Return the items in order, without repeats."""
     return list(dict.fromkeys(items))
 
 
 class Lookup:
-    """An audit's figures by name. Where a name occurs twice the first stands."""
+    """An audit's figures by name. Of two figures with one name the first counts."""
 
     def __init__(self, audit: Audit) -> None:
         self.audit = audit
@@ -81,10 +81,10 @@ class Lookup:
         self.targets = max((mean.targets + mean.missing for mean in audit.across_targets), default=1)
 
     def _headline(self) -> Series | None:
-        """CM-MIA on all records with matched shadows: the first wanted variant that has an AUC on every format.
+        """The headline series: the first preferred CM-MIA variant with an AUC on every format, with matched shadows.
 
-        Else the first that has one on any; where CM-MIA was not run, the first attack that has one. A variant that is
-        not applicable has rows without values, which do not count.
+        Else the first with an AUC on any format; without CM-MIA, the first attack with one. Rows without values, as of
+        variants that are not applicable, do not count.
         """
         main = [s for s in self.series_with(AUC) if s.is_main and s.subset == "all"]
         known = {s: sum(self._known(place, s) for place, _ in self.ok()) for s in main}
@@ -97,9 +97,9 @@ class Lookup:
         return row is not None and row.value is not None
 
     def demoted(self, place: Place) -> list[str]:
-        """The tests whose conformal p-values do not hold on a format, as series: cm-mia/ecdf. They are rankings there.
+        """Return the tests (cm-mia/ecdf) whose conformal p-values are not valid on a format, and so rank only.
 
-        Of the shadows that audit.yaml names first; other ones are an ablation.
+        Only the first shadow-target match of audit.yaml counts; others are ablations.
         """
         own = [row for row in self.audit.p_calibration if Place(row.format, row.device) == place]
         return unique(
@@ -109,7 +109,7 @@ class Lookup:
         )
 
     def valid_test(self, place: Place) -> str | None:
-        """The headline attack's first variant whose p-values are known to be valid on a format: cm-mia/ecdf."""
+        """Return the headline attack's first variant with valid p-values on a format: cm-mia/ecdf."""
         valid = {
             (row.attack, row.variant)
             for row in self.audit.p_calibration
@@ -172,22 +172,19 @@ class Lookup:
         return dict(sorted(found.items(), key=lambda item: _by_rule_and_cutoff(item[0])))
 
     def most_leaking(self) -> Place | None:
-        """The format on which the headline attack has the largest AUC; the first of them where several tie.
-
-        Over several targets it is the mean that counts.
-        """
+        """Return the deployment with the largest headline AUC (the mean over several targets); the first on a tie."""
         ranked = self.ranked()
         return ranked[0][0] if ranked else None
 
     def ranked(self) -> list[tuple[Place, LeakageRow]]:
-        """Audited formats with a headline AUC, the largest first: of the mean over targets, where all have one."""
+        """Return deployments with a headline AUC, the largest first; by the mean over targets where all have one."""
         rows = [(place, self.row(place, self.headline, AUC)) for place, _ in self.ok()]
         known = [(place, row) for place, row in rows if row is not None and row.value is not None]
         means = self.mean_aucs([place for place, _ in known])
         return sorted(known, key=lambda item: -((means[item[0]] if means else item[1]).value or 0.0))
 
     def mean_aucs(self, places: Iterable[Place]) -> dict[Place, AcrossTargets]:
-        """The headline AUC's mean over targets of all these formats; empty where one has none."""
+        """Return the headline AUC's mean over targets of all these deployments; empty where one has none."""
         found = {place: self.mean(place, self.headline_name, AUC) for place in places}
         known = {place: mean for place, mean in found.items() if mean is not None and mean.value is not None}
         return known if len(known) == len(found) else {}
@@ -198,7 +195,7 @@ def _by_rule_and_cutoff(cutoff: str) -> tuple[bool, float]:
 
 
 def _bounded(mean: AcrossTargets) -> AcrossTargets:
-    """With its interval cut off at 0 and 1: a t interval knows no bounds, a share and an AUC do."""
+    """Clip a t interval to [0, 1], the range of shares and AUCs."""
     if mean.low is None or mean.high is None or not mean.metric.startswith(_WITHIN_0_1):
         return mean
     return mean.model_copy(update={"low": max(mean.low, 0.0), "high": min(mean.high, 1.0)})

@@ -1,4 +1,4 @@
-"""How the audit was made, as tables: most exposed records, artifacts, toolchains."""
+"""Tables of the most exposed records, and of the audit's artifacts, toolchains and environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RANKS = 10
 
 
 def exposed_table(lookup: Lookup) -> Table | None:
-    """The records that stand in the lists of most formats, then by best rank."""
+    """Return the records that most formats list as exposed, then by best rank."""
     by_record: dict[int, list[ExposedRecord]] = {}
     for entry in lookup.audit.exposed:
         by_record.setdefault(entry.record, []).append(entry)
@@ -25,18 +25,18 @@ def exposed_table(lookup: Lookup) -> Table | None:
     ordered = sorted(by_record.values(), key=lambda found: (-len(found), min(e.rank for e in found), found[0].record))
     lists = len({Place(e.format, e.device) for e in lookup.audit.exposed})
     rows = tuple(_exposed_row(lookup, found, lists) for found in ordered[:RANKS])
-    heads = ("Record", "Label", "In training set", "In the lists of", "Best rank", "with", "Smallest p-value")
+    heads = ("Record", "Label", "In training set", "Listed by", "Best rank", "with", "Smallest p-value")
     tests = unique(lookup.valid_test(Place(e.format, e.device)) for e in lookup.audit.exposed)
     whose = listed([series_label(test) for test in tests if test])
     aligned = tuple(
         Head(text, whose if n == len(heads) - 1 else "", align="text" if n in {0, 5} else "num")
         for n, text in enumerate(heads)
     )
-    return Table("Records that most formats expose", aligned, rows)
+    return Table("Records exposed by most formats", aligned, rows)
 
 
 def _p_value(lookup: Lookup, entry: ExposedRecord) -> float | None:
-    """None where the audit judged tests and none of this format's is valid: a ranking's tail is not shown as a p."""
+    """Return None where none of this format's tested p-values is valid: a nominal tail is not shown as a p-value."""
     valid = not lookup.audit.p_calibration or lookup.valid_test(Place(entry.format, entry.device)) is not None
     return entry.p_value if valid else None
 
@@ -60,12 +60,12 @@ def _exposed_row(lookup: Lookup, found: list[ExposedRecord], lists: int) -> Row:
 def _membership(found: list[ExposedRecord]) -> Cell:
     word = "yes" if found[0].member else "no"
     if any(entry.calibrated for entry in found):
-        return Cell(word, "calibrated a quantiser")
+        return Cell(word, "calibration record")
     return Cell(word) if found[0].member else Cell(word, tone="muted")
 
 
 def ranks_table(lookup: Lookup) -> Table | None:
-    """Record ids by rank, one row per format; false alarms marked."""
+    """Return record ids by rank, one row per format; false positives are marked."""
     by_place: dict[Place, dict[int, ExposedRecord]] = {}
     for entry in lookup.audit.exposed:
         by_place.setdefault(Place(entry.format, entry.device), {})[entry.rank] = entry
@@ -74,7 +74,7 @@ def ranks_table(lookup: Lookup) -> Table | None:
     ranks = sorted({rank for found in by_place.values() for rank in found})[:RANKS]
     rows = tuple(labelled(lookup, p, [_ranked(found.get(r)) for r in ranks]) for p, found in by_place.items())
     false_alarms = any(not e.member for e in lookup.audit.exposed)
-    notes = ("not in the training set: a false alarm of the attack",) if false_alarms else ()
+    notes = ("not in the training set: a false positive of the attack",) if false_alarms else ()
     heads = (Head("Format", align="text"), *(Head(str(rank)) for rank in ranks))
     return Table("Record ids by rank, most exposed first", heads, rows, notes)
 
@@ -86,7 +86,7 @@ def _ranked(entry: ExposedRecord | None) -> Cell:
 
 
 def artifact_table(lookup: Lookup) -> Table:
-    """What was audited, byte for byte."""
+    """Return the audited artifacts with their SHA-256."""
     heads = ("Format", "File and SHA-256", "Runtime", "Softmax", "Calibration", "Distinct outputs", "Tie mass")
     aligned = tuple(Head(text, align="text" if n < 5 else "num") for n, text in enumerate(heads))
     rows = tuple(labelled(lookup, place, _artifact_cells(result)) for place, result in lookup.ok())
@@ -144,7 +144,7 @@ def facts(values: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def population_facts(population: PopulationInfo) -> list[tuple[str, str]]:
-    """What was drawn."""
+    """Return the population as a table."""
     shape = " x ".join(str(n) for n in population.input_shape)
     found = [
         ("source", population.source),

@@ -1,19 +1,19 @@
-"""Which formats no other beats: on accuracy, size, compressed size, latency and leakage together.
+"""Pareto-optimal formats in accuracy, size, compressed size, latency and leakage.
 
-One format dominates another where it is no worse on any of the five and better on at least one. A difference within
-noise is neither a win, nor may it hide a loss:
+One format dominates another if it is no worse in all five and better in at least one. A difference within noise is not
+a win, and noise must not hide a loss:
 
-- test accuracy: no worse where at least as many records are right; better where the 95% intervals of the two do not
-  touch (the records are the same, so this asks for more than it must).
+- test accuracy: no worse if at least as many records are correct; better if the two 95% intervals are disjoint (which
+  is conservative, as the records are the same).
 - size, compressed size: exact.
-- latency (median, one record a call): no worse up to 10% more, since the intervals hold over one run of
-  calls and say nothing of the next; better where the other takes over 10% more and the intervals do not touch.
-- leakage (AUC of the headline attack, paired over the same records or targets): no worse where the upper end of the
-  difference's 95% interval is at most .02, so that "no difference found" is not enough; better where the difference is
+- latency (median, one record a call): no worse if at most 10% larger, since the intervals describe one run of calls and
+  not the next; better if the other is over 10% larger and the intervals are disjoint.
+- leakage (AUC of the headline attack, paired over the same records or targets): no worse if the upper end of the
+  difference's 95% interval is at most .02, so that "no difference found" is not enough; better if the difference is
   significant after Holm's adjustment over all pairs.
 
-What is not known of one of the two is not claimed: then neither dominates. Latency counts unless no format has one, and
-is not known where other programs took the processor while it was measured.
+If a figure of one of the two is unknown, neither dominates. Latency counts unless no format has one. It is unknown
+where other programs used the processor during the measurement.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _REFERENCE_RUNTIME = "torch"
 
 @dataclass(frozen=True)
 class Domination:
-    """`by` is no worse on anything, and better on what `wins` says."""
+    """`by` is no worse in any figure, and better in those that `wins` lists."""
 
     by: Place
     wins: tuple[str, ...]
 
 
 class Pareto:
-    """What dominates what, by device. The torch model ships nowhere, so it takes no part."""
+    """Domination between formats, by device. The torch reference is not shipped, so it is left out."""
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
@@ -61,7 +61,7 @@ class Pareto:
 
     @cached_property
     def untimed(self) -> list[Place]:
-        """Formats that take part and whose latency counts and is not known: none of them beats, or is beaten."""
+        """Compared formats whose latency counts and is unknown: they neither dominate nor are dominated."""
         return [
             place for place in self._lookup.places if self.timed and self.takes_part(place) and not self._known(place)
         ]
@@ -75,13 +75,13 @@ class Pareto:
         return self._latency.get((place, batch))
 
     def takes_part(self, place: Place) -> bool:
-        """Whether a format was audited and ships."""
+        """Return whether a format was audited and is not a reference."""
         result = self._lookup.formats[place]
         return result.status == "ok" and result.runtime is not None and result.runtime.name != _REFERENCE_RUNTIME
 
     @cached_property
     def dominated(self) -> dict[Place, tuple[Domination, ...]]:
-        """Every format that takes part -> what dominates it, formats that nothing dominates first."""
+        """Map every compared format to the formats that dominate it, Pareto-optimal formats first."""
         places = [place for place in self._lookup.places if self.takes_part(place)]
         found = {
             place: [
@@ -94,7 +94,7 @@ class Pareto:
         return {place: tuple(sorted(by, key=lambda d: bool(found[d.by]))) for place, by in found.items()}
 
     def _wins(self, one: Place, other: Place) -> tuple[str, ...]:
-        """What `one` is better on; nothing where it is worse, or not known to be no worse, on anything."""
+        """Return the figures in which `one` is better; none if it is, or may be, worse in any figure."""
         a, b = self._lookup.formats[one], self._lookup.formats[other]
         found = [self._accuracy(a, b), *_sizes(a, b), self._leakage(one, other)]
         if self.timed:
@@ -144,5 +144,5 @@ def _sizes(a: FormatResult, b: FormatResult) -> list[str | None]:
 
 
 def accuracy_interval(accuracy: float, records: int) -> tuple[float, float]:
-    """95% interval of a share of right answers among `records` (Clopper-Pearson)."""
+    """Return the 95% interval of an accuracy over `records` (Clopper-Pearson)."""
     return clopper_pearson(round(accuracy * records), records)

@@ -51,7 +51,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class Point(NamedTuple):
-    """A format in a plot of what it leaks (with an interval) against what it costs."""
+    """A format in a plot of leakage (with an interval) against cost."""
 
     x: float
     low: float
@@ -62,7 +62,7 @@ class Point(NamedTuple):
 
 
 def roc_floor(nonmembers: int) -> float:
-    """The smallest false-positive rate that can be shown: one false alarm among the nonmembers."""
+    """Return the smallest FPR that can be shown: one false positive among the nonmembers."""
     return 1 / max(nonmembers, 10)
 
 
@@ -165,7 +165,7 @@ def _draw_point(ax: Axes, point: Point) -> None:
 
 
 def _number(ax: Axes, points: Sequence[Point]) -> None:
-    """Write each point's number where it hides no point and no other number, or as near to that as there is room."""
+    """Place each point's number where it overlaps no point and no other number, as far as there is room."""
     box = ax.get_position()
     scale = np.array([_PARETO_INCHES[0] * box.width, _PARETO_INCHES[1] * box.height]) * 72
     to_points = ax.transData + ax.transAxes.inverted()
@@ -197,7 +197,7 @@ def _tpr_at(curve: Curve, fpr: FloatArray) -> FloatArray:
 
 
 def _draw(ax: Axes, curve: Curve, floor: float, color: str, dashes: str, width: float) -> None:
-    """Draw from the floor on: left of it not even one false alarm fits, and a line there would be invented."""
+    """Draw from the floor on: an FPR below it would be less than one false positive."""
     x = np.asarray(curve.fpr)
     start = float(max((t for f, t in zip(curve.fpr, curve.tpr, strict=True) if f <= floor), default=0.0))
     right = x > floor

@@ -1,4 +1,4 @@
-"""Report writers by name; another package offers one through the entry-point group `edgeaudit.writers`."""
+"""Report writers by name. Other packages register theirs in the entry-point group `edgeaudit.writers`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["ALWAYS", "WRITERS"]
 
 ALWAYS = "json"
-"""The writer of audit.json, from which every other report can be made again; it runs first and in every audit."""
+"""The writer of audit.json, from which all other reports are rendered; it runs first in every audit."""
 
 WRITERS: Registry[Writer, WriterSpec] = Registry(
     noun="report writer",

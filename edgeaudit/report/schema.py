@@ -54,7 +54,7 @@ def _compact(value: Any) -> str:
 
 
 def write_audit(audit: Audit, path: Path) -> None:
-    """Write audit.json, whole or not at all.
+    """Write audit.json atomically.
 
     Raises `StoreError` where the folder cannot be written.
     """
@@ -74,8 +74,8 @@ class JsonWriter(Writer):
 def read_audit(path: Path) -> Audit:
     """Read audit.json.
 
-    Raises `RunError`, naming file, key and remedy, where it is missing, not JSON, of another schema version, or has
-    keys that do not fit the schema.
+    Raises `RunError`, which names file, key and remedy, if the file is missing, not JSON, of another schema version, or
+    does not match the schema.
     """
     try:
         text = path.read_bytes().decode()
@@ -96,12 +96,12 @@ def read_audit(path: Path) -> Audit:
         raise RunError(f"{path}: {_first_error(exc)}; {_AGAIN}") from exc
 
 
-_AGAIN = "the file was changed or cut short: write it again with `edgeaudit run`, which repeats only what is missing"
+_AGAIN = "the file was edited or truncated: write it again with `edgeaudit run`, which repeats only missing work"
 
 
 def _check_version(path: Path, content: Any) -> None:
     if not isinstance(content, dict) or "schema_version" not in content:
-        raise RunError(f"{path}: schema_version: not there, so this is not an audit.json; {_AGAIN}")
+        raise RunError(f"{path}: schema_version: missing, so this is not an audit.json; {_AGAIN}")
     version = content["schema_version"]
     if version != SCHEMA_VERSION:
         raise RunError(

@@ -1,4 +1,4 @@
-"""The report's tables, one function each: Lookup -> Table, or none where the audit has nothing for it."""
+"""The report's tables, one function each: Lookup -> Table, or None where the audit has no data for it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _FEW_CONTROLS = 3
 
 
 def formats_table(lookup: Lookup) -> Table:
-    """One row per format: what it costs, what it leaks, whether it answers as the model does."""
+    """Return one row per format: cost, leakage, and agreement with the model."""
     notes = Notes()
     axis = Axis.of([row for _, row in lookup.ranked()])
     rows = [_format_row(lookup, place, result, notes, axis) for place, result in lookup.formats.items()]
@@ -124,7 +124,7 @@ def _attack_tables(lookup: Lookup, subset: str) -> Iterator[Table]:
 
 
 def _strength(lookup: Lookup, series: Series) -> float | None:
-    """The largest AUC over formats; None where the attack has none, because it was not applicable."""
+    """Return the largest AUC over formats; None where the attack was not applicable."""
     rows = [lookup.row(place, series, AUC) for place, _ in lookup.ok()]
     return max((row.value for row in rows if row is not None and row.value is not None), default=None)
 
@@ -245,7 +245,7 @@ def _verdict_table(lookup: Lookup, series: Series, cutoff: str, names: list[str]
     heads = (Head("Format", align="text"), *(Head(metric_name(name)) for name in names))
     tail = f"p-value at most {cutoff}"
     if cutoff.startswith(NOMINAL):
-        tail = f"the paper's rule: nominal tail at most {cutoff.removeprefix(NOMINAL)} (no p-value)"
+        tail = f"the paper's rule: nominal tail at most {cutoff.removeprefix(NOMINAL)} (not a p-value)"
     caption = f"{series.label}, {tail}, {series.subset} records"
     return Table(caption, heads, tuple(rows), tuple(notes.texts))
 
@@ -253,7 +253,7 @@ def _verdict_table(lookup: Lookup, series: Series, cutoff: str, names: list[str]
 def _verdict_cell(row: LeakageRow | None, name: str, cutoff: str, notes: Notes) -> Cell:
     cell = figure_cell(row, notes)
     if name == "fpr" and row is not None and row.low is not None and row.low > float(cutoff.removeprefix(NOMINAL)):
-        why = "the whole interval lies above the cutoff: the test accuses more nonmembers than it says"
+        why = "the whole interval lies above the cutoff: the test has more false positives than its level"
         return Cell(cell.text, cell.detail, "warn", notes.number(why), why)
     return cell
 
@@ -315,7 +315,7 @@ def _control_table(caption: str, controls: list[Control]) -> Table:
         head = Cell(c.name, c.format or "")
         rows.append(Row(head, (Cell(c.status, tone=_CONTROL_TONES[c.status]), found, value, chance, records)))
     heads = (
-        Head("Control", align="text"), Head("Status", align="text"), Head("What was found", align="text"),
+        Head("Control", align="text"), Head("Status", align="text"), Head("Finding", align="text"),
         Head("Figure", "95% interval"), Head("p-value"), Head("n"),
     )  # fmt: skip
     return Table(caption, heads, tuple(rows), tuple(notes.texts))

@@ -1,4 +1,4 @@
-"""An audit in plain sentences. Pure text, made from the figures alone; none says more than its interval does."""
+"""A summary of an audit in plain sentences, from its figures alone; no sentence claims more than its interval."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def verdict_line(audit: Audit) -> str:
 
 
 def sentences(audit: Audit) -> tuple[str, ...]:
-    """What the audit found: the leak, in how many formats it can be told from none, budgets, and what failed."""
+    """Return sentences on the leakage, the formats in which it is significant, the budgets, and failed formats."""
     lookup = Lookup(audit)
     compared = (*_differences(audit, lookup), *device_sentences(lookup), *together_sentences(audit), *gains(lookup))
     return (*_invalid(audit), *_leak(lookup), *compared, *_budgets(lookup), *_failed(lookup))
@@ -33,7 +33,7 @@ def _invalid(audit: Audit) -> list[str]:
         return []
     failed = listed(list(dict.fromkeys(c.name for c in audit.controls if c.status == "failed")))
     which = f" ({failed})" if failed else ""
-    return [f"A control of this audit failed{which}: the figures below are no evidence of leakage or of its absence."]
+    return [f"A control of this audit failed{which}: the figures below are not evidence of leakage or of its absence."]
 
 
 def _leak(lookup: Lookup) -> list[str]:
@@ -41,7 +41,7 @@ def _leak(lookup: Lookup) -> list[str]:
         return ["No format could be audited, so nothing is known about leakage."]
     ranked = lookup.ranked()
     if not ranked or lookup.headline is None:
-        return ["No attack gave an AUC on all records, so the formats cannot be ranked."]
+        return ["No attack has an AUC on all records, so the formats cannot be ranked."]
     return [_most_and_least(lookup, ranked), _distinguishable(lookup, ranked), *_meaning(lookup, ranked[0][0])]
 
 
@@ -71,38 +71,38 @@ def _overlap(top: LeakageRow | AcrossTargets, bottom: LeakageRow | AcrossTargets
     if top.low is None or bottom.high is None:
         return ""
     if top.low <= bottom.high:
-        return "Their intervals overlap, so this alone does not settle which of the two leaks more."
+        return "Their intervals overlap, so this alone does not show which of the two leaks more."
     return "Their intervals do not overlap."
 
 
 def _distinguishable(lookup: Lookup, ranked: list[tuple[Place, LeakageRow]]) -> str:
-    said = _told_from_none(lookup, ranked)
+    said = _significance(lookup, ranked)
     return f"On the first target: {said[:1].lower()}{said[1:]}" if lookup.targets > 1 else said
 
 
-def _told_from_none(lookup: Lookup, ranked: list[tuple[Place, LeakageRow]]) -> str:
+def _significance(lookup: Lookup, ranked: list[tuple[Place, LeakageRow]]) -> str:
     judged = [(lookup.label(p), r.low, r.high) for p, r in ranked if r.low is not None and r.high is not None]
     quiet = [name for name, low, high in judged if low <= 0.5 <= high]
     below = [name for name, _, high in judged if high < 0.5]
     if not judged:
-        return "The AUCs have no intervals, so none can be told from no leak."
+        return "The AUCs have no intervals, so no leakage is significant."
     if below:
         return (
-            f"The AUC of {listed(below)} lies below 0.5 with its whole interval: the attack takes members for "
-            "nonmembers, which points to a fault in the data or the attack and not to a safe format."
+            f"The whole AUC interval of {listed(below)} lies below 0.5: the attack mistakes members for nonmembers, "
+            "which indicates a fault in the data or the attack and not a safe format."
         )
     if not quiet:
         return _all_leak(len(judged))
     if len(quiet) == len(judged):
-        return "In no format can the leak be told from none: every AUC interval contains 0.5."
+        return "Leakage is significant in no format: every AUC interval contains 0.5."
     verb = "its AUC interval contains" if len(quiet) == 1 else "their AUC intervals contain"
-    return f"In {listed(quiet)} the leak cannot be told from none: {verb} 0.5. In the others it can."
+    return f"Leakage is not significant in {listed(quiet)}: {verb} 0.5. In the others it is."
 
 
 def _all_leak(count: int) -> str:
     if count == 1:
-        return "It can be told from no leak: its AUC interval lies above 0.5."
-    return f"In all {counted(count, 'format')} the leak can be told from none: every AUC interval lies above 0.5."
+        return "The leakage is significant: the AUC interval lies above 0.5."
+    return f"Leakage is significant in all {counted(count, 'format')}: every AUC interval lies above 0.5."
 
 
 def _meaning(lookup: Lookup, most: Place) -> list[str]:
@@ -112,18 +112,18 @@ def _meaning(lookup: Lookup, most: Place) -> list[str]:
     name = lookup.label(most)
     if row.value is None:
         why = f" ({printable(row.note)})" if row.note else ""
-        return [f"What {name} gives away at 1 false alarm in 100 is not resolvable here{why}."]
+        return [f"The leakage of {name} at a false positive rate of 1% is not resolvable here{why}."]
     range_ = "" if row.low is None or row.high is None else f" (95% interval {about(row.low)} to {about(row.high)})"
     where = " on the first target" if lookup.targets > 1 else ""
     said = (
-        f"An attacker who asks {name}{where} and accepts 1 false alarm in 100 recognises {about(row.value)} of the "
-        f"training records{range_}; guessing recognises 1%."
+        f"An attacker who queries {name}{where} and accepts a false positive rate of 1% identifies {about(row.value)} "
+        f"of the training records{range_}; guessing identifies 1%."
     )
     return [said]
 
 
 def _differences(audit: Audit, lookup: Lookup) -> list[str]:
-    """The formats whose AUC differs from the reference's after Holm's adjustment, by the paired test."""
+    """Name the formats whose AUC differs from the reference's after Holm's adjustment, by the paired test."""
     rows = [row for row in audit.comparisons if row.kind == "format" and row.metric == AUC]
     tested = [row for row in rows if row.adjusted_p is not None]
     if not tested:
@@ -142,7 +142,7 @@ def _differences(audit: Audit, lookup: Lookup) -> list[str]:
 
 
 def _price(lookup: Lookup, reference: str, less: list[str]) -> str:
-    """What the formats that leak less cost: a leak can be had for accuracy, so one is not told without the other."""
+    """Give the test accuracy of formats that leak less, since lower leakage may come at the cost of accuracy."""
     accuracy = {
         lookup.label(place): result.accuracy.test
         for place, result in lookup.formats.items()
@@ -165,7 +165,7 @@ def _compared(lookup: Lookup, row: Comparison) -> str:
 def _budgets(lookup: Lookup) -> list[str]:
     budgets = lookup.audit.verdict.budgets
     if not budgets:
-        return ["No budget was set, so nothing here says whether a format may ship."]
+        return ["No budget was set, so no format was judged."]
     kinds = dict.fromkeys((b.metric, b.limit, b.level, b.attack, b.subset) for b in budgets)
     return [_budget([b for b in budgets if (b.metric, b.limit, b.level, b.attack, b.subset) == kind]) for kind in kinds]
 

@@ -1,4 +1,4 @@
-"""The tables of the report as values: what a cell says is decided here, how it looks in the template."""
+"""The report's tables as values: this module decides the content of cells, the template their look."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["EMPTY", "Axis", "Cell", "Head", "Mark", "Notes", "Row", "Table", "fi
 
 @dataclass(frozen=True)
 class Mark:
-    """A dot and whisker on a strip 100 wide: interval, value and the place of no leak."""
+    """A dot and whisker on a strip 100 wide: interval, value and the position of AUC 0.5."""
 
     low: float
     value: float
@@ -90,7 +90,7 @@ class Notes:
 
 
 def heat(metric: str, value: float) -> int | None:
-    """How strongly a cell is tinted, 0 to 10, on one scale for all tables; None for metrics without one."""
+    """Return the strength of a cell's tint, 0 to 10, on one scale for all tables; None for metrics without one."""
     if metric == "auc":
         return round(10 * min(max((value - 0.5) / 0.45, 0), 1))
     if metric.startswith("tpr@"):
@@ -127,13 +127,13 @@ class Axis:
 
     @classmethod
     def of(cls, rows: list[LeakageRow]) -> Axis:
-        """A scale that holds all these AUCs and their intervals."""
+        """Return a scale that covers all these AUCs and their intervals."""
         ends = [x for row in rows for x in (row.low, row.value, row.high) if x is not None]
         low, high = min([0.5, *ends]), max([0.55, *ends])
         return cls(max(0.0, math.floor(low * 20) / 20), min(1.0, math.ceil(high * 20) / 20))
 
     def at(self, value: float) -> float:
-        """The place of an AUC on a strip 100 wide."""
+        """Return the position of an AUC on a strip 100 wide."""
         return round(100 * (value - self.low) / (self.high - self.low), 2)
 
     def mark(self, row: LeakageRow | None) -> Cell:

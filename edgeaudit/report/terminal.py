@@ -1,4 +1,4 @@
-"""The end of a run on a terminal: one table, one line of verdict."""
+"""The terminal report at the end of a run: one table and the verdict."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ _OUTCOMES = {0: "bold green", 1: "bold red", 2: "bold red", 3: "bold yellow"}
 
 
 def render(audit: Audit) -> RenderableType:
-    """Table and verdict. Fits 100 columns; on fewer, intervals go to a second line. Markup in names is not obeyed."""
+    """Print table and verdict, in 100 columns; below that, intervals go to a second line. Escapes markup in names."""
     return _Report(audit)
 
 
 class TextWriter(Writer):
-    """Writes report.txt: what a terminal of 100 columns shows, without colours."""
+    """Writes report.txt: the terminal report at 100 columns, without colours."""
 
     spec: ClassVar[WriterSpec] = WriterSpec("text", "report.txt", "the table and the verdict as plain text")
 
@@ -87,7 +87,7 @@ class _Report:
 
 
 def _targets(lookup: Lookup) -> Iterator[Text]:
-    """One line where there are several targets: the table above is the first one's."""
+    """Yield a line on the means over several targets; the table is that of the first target."""
     means = lookup.mean_aucs([place for place, _ in lookup.ranked()])
     if lookup.targets < 2 or not means:
         return
@@ -103,7 +103,7 @@ def _targets(lookup: Lookup) -> Iterator[Text]:
 
 
 def _difference(lookup: Lookup) -> Iterator[Text]:
-    """One line: the format that differs most from the reference after Holm's adjustment, if any does."""
+    """Yield a line on the format that differs most from the reference after Holm's adjustment, if any does."""
     rows = [row for row in lookup.audit.comparisons if row.kind == "format" and significant(row)]
     for metric in (AUC, TPR):
         found = [row for row in rows if row.metric == metric]
@@ -122,7 +122,7 @@ def _difference(lookup: Lookup) -> Iterator[Text]:
 
 
 def _weaker(lookup: Lookup) -> Iterator[Text]:
-    """One line where weaker exposures were measured: what they change in the format that leaks most."""
+    """Yield a line on the effect of coarser output granularity on the format that leaks most, if measured."""
     found = largest_gain(lookup)
     if found is None:
         return
@@ -131,23 +131,23 @@ def _weaker(lookup: Lookup) -> Iterator[Text]:
         f"{row.first} {difference(AUC, row.value or 0.0)} {difference_interval(AUC, row.low, row.high)}".rstrip()
         for row in rows
     ]
-    changes = f"AUC with {', '.join(said)}" if said else "no exposure with another AUC was found"
+    changes = f"AUC with {', '.join(said)}" if said else "no significant change of the AUC"
     yield Text(f"returning less of {printable(lookup.label(place))}: {changes}")
 
 
 def _p_values(lookup: Lookup) -> Iterator[Text]:
-    """One line where a test's p-values do not hold on known nonmembers: it is a ranking there."""
+    """Yield a line where a test's p-values are not valid on known nonmembers, so that it only ranks."""
     places: dict[str, list[str]] = {}
     for place, _ in lookup.ok():
         for name in lookup.demoted(place):
             places.setdefault(series_label(name), []).append(printable(lookup.label(place)))
     if places:
         said = "; ".join(f"{name} on {listed(found)}" for name, found in places.items())
-        yield Text(f"p-values too small on known nonmembers, so a ranking and no p-value: {said}", "yellow")
+        yield Text(f"p-values too small on known nonmembers, so a ranking, not a p-value: {said}", "yellow")
 
 
 def _controls(audit: Audit) -> Iterator[Text]:
-    """One line: how many controls came out how, and what failed or was not run."""
+    """Yield a line with the number of controls by status, and those that failed or were not run."""
     counts = Counter(c.status for c in audit.controls)
     if not counts:
         return
@@ -169,7 +169,7 @@ def _failures(lookup: Lookup) -> Iterator[Text]:
 
 
 def budget_word(budgets: list[Budget]) -> str:
-    """How a format stands with its budgets: the worst of fail, warn, inconclusive, pass; empty without budgets."""
+    """Return the worst budget verdict of a format: fail, warn, inconclusive or pass; empty without budgets."""
     kinds = {"warn" if b.verdict == "fail" and b.level == "warn" else b.verdict for b in budgets}
     return next((kind for kind in ("fail", "warn", "inconclusive", "pass") if kind in kinds), "")
 

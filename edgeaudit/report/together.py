@@ -1,4 +1,4 @@
-"""Formats held together, in tables and sentences: does the attacker gain anything by holding several of them?"""
+"""Multi-version attacks, in tables and sentences: the attacker's gain from holding several formats of one model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MANY = 4
 
 
 def together_sentences(audit: Audit) -> tuple[str, ...]:
-    """A sentence a set: what the strongest combination adds to the best single format, by AUC; what was not run."""
+    """Return a sentence a set: the AUC gain of the strongest combination, or why it was not run."""
     said = []
     for formats in unique(row.formats for row in audit.together):
         rows = [row for row in audit.together if row.formats == formats and row.metric == AUC]
@@ -38,12 +38,12 @@ def together_sentences(audit: Audit) -> tuple[str, ...]:
             said.append(_sentence(name, _strongest(tested)))
         else:
             why = listed(unique(printable(row.note) for row in rows if row.note)) or "no attack could be run"
-            said.append(f"Nothing is known of an attacker who holds {name}: {why}.")
+            said.append(f"The multi-version attack on {name} was not run: {why}.")
     return tuple(said)
 
 
 def _strongest(rows: Sequence[TogetherRow]) -> TogetherRow:
-    """The row whose gain is told: against the headline where that was run, the largest figure, which Holm pays for."""
+    """Return the row with the largest figure, against the headline where it was run; Holm covers this choice."""
     first = [row for row in rows if row.yardstick == rows[0].yardstick]
     return max(first, key=lambda row: row.value or 0.0)
 
@@ -53,10 +53,12 @@ def _sentence(name: str, row: TogetherRow) -> str:
     value, best = row.value or 0.0, next((s.value for s in row.singles if s.format == row.best), None)
     size = f"{difference(row.metric, row.difference or 0.0)} {_gap(row)}".rstrip()
     p = "" if row.adjusted_p is None else f", adjusted p {_p(row.adjusted_p)}"
-    verdict = "adds to what the best of them gives away" if gained else "adds nothing that this audit can show"
+    verdict = (
+        "leaks more than the best of them alone" if gained else "does not leak significantly more than the best alone"
+    )
     single = "" if best is None else f", against {figure(row.metric, best)} of {printable(row.best or '')} alone"
     return (
-        f"Holding {name} together {verdict}: the strongest combined attack ({row.method}) reaches AUC "
+        f"Holding {name} together {verdict}: the strongest multi-version attack ({row.method}) reaches AUC "
         f"{figure(row.metric, value)} {interval(row.metric, row.low, row.high)}{single} under "
         f"{series_label(row.yardstick)}, a difference of {size}{p}."
     )
@@ -81,7 +83,7 @@ def _names(formats: Sequence[str]) -> str:
 
 
 def together_tables(lookup: Lookup) -> list[tuple[Table, Table | None]]:
-    """A set each: every combined attack beside the best single format, and against every single one."""
+    """Return tables a set: every multi-version attack against the best single format, and against each format."""
     found = []
     for formats in unique(row.formats for row in lookup.audit.together):
         rows = [row for row in lookup.audit.together if row.formats == formats]
@@ -132,7 +134,7 @@ def _figures(row: TogetherRow | None, notes: Notes) -> list[Cell]:
 
 
 def _singles(rows: Sequence[TogetherRow]) -> Table | None:
-    """The combination less each of its formats."""
+    """Return the table of the combination minus each of its formats."""
     tested = [row for row in rows if row.singles]
     if not tested:
         return None

@@ -1,4 +1,4 @@
-"""How figures are written, in one place: tables, sentences and plots agree on digits and names."""
+"""Formatting of figures and names, shared by tables, sentences and plots."""
 
 from __future__ import annotations
 

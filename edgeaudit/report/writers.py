@@ -1,4 +1,4 @@
-"""What a report writer is: an audit -> one file. Which ones there are, `edgeaudit.report.registry` says."""
+"""Report writers: each writes an audit to one file. `edgeaudit.report.registry` lists them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Writer", "WriterSpec", "find_writers", "write_reports"]
 
 @dataclass(frozen=True)
 class WriterSpec:
-    """name: as in `report.writers` of audit.yaml and `--write`. file: what it writes, in the output folder."""
+    """name: as in `report.writers` of audit.yaml and `--write`. file: name of the written file in the output folder."""
 
     name: str
     file: str
@@ -25,17 +25,17 @@ class WriterSpec:
 
 
 class Writer(ABC):
-    """Writes one file. Subclasses set `spec` and write `write`; `write_atomically` leaves no half of a file behind."""
+    """Writes one file. Subclasses set `spec` and implement `write`; `write_atomically` never leaves a partial file."""
 
     spec: ClassVar[WriterSpec]
 
     @abstractmethod
     def write(self, audit: Audit, path: Path) -> None:
-        """Write the audit to `path`, over what is there. Raises `StoreError` where that cannot be written."""
+        """Write the audit to `path`, replacing an existing file. Raises `StoreError` where that fails."""
 
 
 def find_writers(names: Iterable[str]) -> list[type[Writer]]:
-    """The writers of these names, each once, that of audit.json first.
+    """Return the writers of these names, without repeats, that of audit.json first.
 
     Raises `SpecError` for an unknown name, and for two writers of one file.
     """

@@ -188,7 +188,7 @@ def test_verdicts_shown_openly_rest_on_valid_p_values(lookup: Lookup) -> None:
     # The paper's rule has tables of its own, after those by p-values.
     captions = [t.caption for t in groups["cm-mia ecdf, all records"]]
     assert captions[len(sample.CUTOFFS) :] == [
-        f"cm-mia ecdf, the paper's rule: nominal tail at most {a} (no p-value), all records" for a in sample.CUTOFFS
+        f"cm-mia ecdf, the paper's rule: nominal tail at most {a} (not a p-value), all records" for a in sample.CUTOFFS
     ]
 
 
@@ -207,4 +207,4 @@ def test_a_test_that_does_not_hold_is_a_ranking_there(audit: Audit) -> None:
     console = Console(width=200, file=StringIO())
     console.print(render(lookup.audit))
     assert isinstance(console.file, StringIO)
-    assert "so a ranking and no p-value: cm-mia ecdf on onnx-fp32" in console.file.getvalue()
+    assert "so a ranking, not a p-value: cm-mia ecdf on onnx-fp32" in console.file.getvalue()

@@ -1,4 +1,4 @@
-"""What the report says about devices and runtimes: never more than was asked, and which way a difference goes."""
+"""What the report says about devices and runtimes: only what was measured, and the sign of differences."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_equal_answers_are_said_with_their_number(audit: Audit) -> None:
 def test_the_file_that_differs_most_is_named_with_rows_and_classes(audit: Audit) -> None:
     rows = (same(9), same(450, 31, format="onnx-fp32", other_format="onnx-fp32"))
     told = said(with_devices(audit, *rows))
-    assert "onnx-fp32 answers 450 of 900 records otherwise on pi4 than on this machine, and 31 records with" in told
+    assert "onnx-fp32 answers 450 of 900 records differently on pi4 than on this machine, and 31 records with" in told
     assert "1 other format differs between devices, too" in told
 
 
@@ -98,7 +98,7 @@ def test_two_runtimes_are_told_apart_from_two_devices(audit: Audit) -> None:
     row = same(743, 1, other_format="litert-int8-tflite-runtime", other_device="local", max_abs=0.0213)
     alone = audit.model_copy(update={"same_file": (row,)})
     (sentence,) = device_sentences(Lookup(alone))
-    assert "litert-int8-tflite-runtime answers 743 of 900 records otherwise than litert-int8" in sentence
+    assert "litert-int8-tflite-runtime answers 743 of 900 records differently than litert-int8" in sentence
     assert "(by 0.0213 at most, another top class for 1)" in sentence
     view = devices_view(Lookup(alone))
     assert view is not None
@@ -132,7 +132,7 @@ def test_what_was_not_tested_has_no_p(audit: Audit, rows: int, words: str) -> No
     [
         ({}, "the device's own"),
         ({"shadows": "this machine"}, "this machine's, bit-identical"),
-        ({"shadows": "this machine", "stood_in_regardless": True}, "this machine's, as told to"),
+        ({"shadows": "this machine", "stood_in_regardless": True}, "this machine's, as configured"),
         ({"shadows": "none"}, "-"),
     ],
 )
@@ -159,7 +159,7 @@ def test_a_servers_fingerprint_may_be_empty(audit: Audit) -> None:
     view = devices_view(Lookup(with_devices(audit, same(7), fingerprint={}, options={})))
     assert view is not None
     assert view.asked is not None
-    assert [cell.text for cell in view.asked.rows[0].cells[:2]] == ["not told", "not probed"]
+    assert [cell.text for cell in view.asked.rows[0].cells[:2]] == ["unknown", "not probed"]
 
 
 def test_the_page_and_the_terminal_name_the_device(audit: Audit) -> None:
@@ -173,4 +173,4 @@ def test_the_page_and_the_terminal_name_the_device(audit: Audit) -> None:
     console.print(render(many))
     out = console.file.getvalue()  # type: ignore[attr-defined]
     assert "litert-int8 @ pi4" in out
-    assert "litert-int8 answers 9 of 900 records otherwise on pi4 than on this machine" in out
+    assert "litert-int8 answers 9 of 900 records differently on pi4 than on this machine" in out

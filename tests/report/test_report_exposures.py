@@ -1,4 +1,4 @@
-"""What returning less gains, as tables, a sentence and a line."""
+"""Output granularity in the report: tables, a sentence and a line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.report import sample
 WORST, OTHER = "nncf-pruned-70", "onnx-fp32"
 HEAD = {"device": sample.DEVICE, "shadow_match": "matched"}
 LEAKAGE = {**HEAD, "subset": "all", "n_members": sample.MEMBERS, "n_nonmembers": sample.NONMEMBERS}
-REASON = "not applicable: 'cm-mia' reads how sure the model is, and a label does not say"
+REASON = "not applicable: 'cm-mia' needs the model's confidence, which a label does not give"
 
 
 def leakage(name: str, level: str, attack: str, variant: str, value: float | None, **more: Any) -> LeakageRow:

@@ -95,16 +95,16 @@ def test_sections_in_order(page: str) -> None:
     order += [
         "Cost and quality",
         "Leakage per attack",
-        "What matching the shadows is worth",
+        "Effect of the shadow-target match",
         "Against other attacks",
         "CM-MIA verdicts",
     ]
     order += [
         "ROC curves",
-        "Do the p-values hold?",
+        "Calibration of p-values",
         "Most exposed records",
         "Budgets",
-        "How it was made",
+        "Provenance",
         "How to read",
         "Limits",
     ]

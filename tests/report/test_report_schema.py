@@ -129,7 +129,7 @@ def test_not_utf8(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"[]", b"{}", b"3"])
 def test_another_file(tmp_path: Path, content: bytes) -> None:
-    assert "schema_version: not there" in refusal(tmp_path, content)
+    assert "schema_version: missing" in refusal(tmp_path, content)
 
 
 def test_another_version(audit: Audit, tmp_path: Path) -> None:

@@ -48,35 +48,35 @@ def test_most_and_least_with_intervals_apart() -> None:
         "Of 2 formats, b leaks most and a least under cm-mia t: AUC 0.700 [0.680, 0.720] against "
         "AUC 0.600 [0.580, 0.620], where 0.5 is no leak. Their intervals do not overlap."
     )
-    assert said[1] == "In all 2 formats the leak can be told from none: every AUC interval lies above 0.5."
+    assert said[1] == "Leakage is significant in all 2 formats: every AUC interval lies above 0.5."
 
 
 def test_overlap_is_said() -> None:
     said = sentences(made({"a": (0.6, 0.55, 0.65), "b": (0.64, 0.6, 0.68)}))
-    assert said[0].endswith("Their intervals overlap, so this alone does not settle which of the two leaks more.")
+    assert said[0].endswith("Their intervals overlap, so this alone does not show which of the two leaks more.")
 
 
 @pytest.mark.parametrize("low", [0.49, 0.5])
 def test_an_interval_that_holds_one_half_is_no_proof_of_a_leak(low: float) -> None:
     said = sentences(made({"a": (0.52, low, 0.55), "b": (0.7, 0.68, 0.72)}))
-    assert said[1] == "In a the leak cannot be told from none: its AUC interval contains 0.5. In the others it can."
+    assert said[1] == "Leakage is not significant in a: its AUC interval contains 0.5. In the others it is."
 
 
 def test_no_format_leaks_visibly() -> None:
     said = sentences(made({"a": (0.51, 0.48, 0.54), "b": (0.5, 0.47, 0.53)}))
-    assert said[1] == "In no format can the leak be told from none: every AUC interval contains 0.5."
+    assert said[1] == "Leakage is significant in no format: every AUC interval contains 0.5."
 
 
 def test_an_auc_below_one_half_is_called_a_fault() -> None:
     said = sentences(made({"a": (0.4, 0.37, 0.43), "b": (0.7, 0.68, 0.72)}))
-    assert said[1].startswith("The AUC of a lies below 0.5 with its whole interval")
+    assert said[1].startswith("The whole AUC interval of a lies below 0.5")
     assert "fault" in said[1]
 
 
 def test_one_format() -> None:
     said = sentences(made({"a": (0.6, 0.58, 0.62)}))
     assert said[0] == "a is the one format audited: AUC 0.600 [0.580, 0.620] under cm-mia t, where 0.5 is no leak."
-    assert said[1] == "It can be told from no leak: its AUC interval lies above 0.5."
+    assert said[1] == "The leakage is significant: the AUC interval lies above 0.5."
 
 
 def test_equal_formats_are_not_ranked() -> None:
@@ -87,20 +87,22 @@ def test_equal_formats_are_not_ranked() -> None:
 def test_what_the_rate_means() -> None:
     audit = made({"a": (0.7, 0.68, 0.72)}, row("a", "tpr@fpr=0.01", (0.12, 0.093, 0.151)))
     assert (
-        "An attacker who asks a and accepts 1 false alarm in 100 recognises 12% of the training records "
-        "(95% interval 9.3% to 15%); guessing recognises 1%."
+        "An attacker who queries a and accepts a false positive rate of 1% identifies 12% of the training records "
+        "(95% interval 9.3% to 15%); guessing identifies 1%."
     ) in sentences(audit)
 
 
 def test_a_rate_that_cannot_be_resolved_says_why() -> None:
     audit = made({"a": (0.7, 0.68, 0.72)}, row("a", "tpr@fpr=0.01", None, "only 40 nonmembers"))
-    assert "What a gives away at 1 false alarm in 100 is not resolvable here (only 40 nonmembers)." in sentences(audit)
+    assert "The leakage of a at a false positive rate of 1% is not resolvable here (only 40 nonmembers)." in sentences(
+        audit
+    )
 
 
 def test_unresolved_formats_are_not_ranked() -> None:
     said = sentences(made({"a": None, "b": (0.6, 0.58, 0.62)}))
     assert said[0].startswith("b is the one format")
-    assert sentences(made({"a": None}))[0] == "No attack gave an AUC on all records, so the formats cannot be ranked."
+    assert sentences(made({"a": None}))[0] == "No attack has an AUC on all records, so the formats cannot be ranked."
 
 
 def test_failed_formats_are_unknown_and_not_safe() -> None:
@@ -111,7 +113,7 @@ def test_failed_formats_are_unknown_and_not_safe() -> None:
 
 
 def test_no_budget_is_said() -> None:
-    assert "No budget was set, so nothing here says whether a format may ship." in sentences(made({}))
+    assert "No budget was set, so no format was judged." in sentences(made({}))
 
 
 def judged(*verdicts: str) -> Verdict:
@@ -169,8 +171,8 @@ def test_several_targets_are_ranked_by_their_means() -> None:
     assert said[0].startswith(
         "Of 12 formats, nncf-pruned-70 leaks most and nncf-pruned-90 least under cm-mia calibrated, mean of 5 targets: "
     )
-    assert said[1].startswith("On the first target: in nncf-pruned-90 the leak cannot be told from none")
-    assert said[2].startswith("An attacker who asks nncf-pruned-70 on the first target and accepts")
+    assert said[1].startswith("On the first target: leakage is not significant in nncf-pruned-90")
+    assert said[2].startswith("An attacker who queries nncf-pruned-70 on the first target and accepts")
 
 
 def test_differences_between_formats_are_said_with_their_test() -> None:

@@ -40,9 +40,9 @@ def test_a_gain_is_said_with_its_size_and_p(audit: Audit) -> None:
     rows = (_row("joint-offline", 0.75, 0.05, 0.001), _row("compleak-sr", 0.72, 0.02, 0.3))
     (said,) = together_sentences(_with(audit, *rows))
     assert said == (
-        "Holding torch-fp32 and litert-int8 together adds to what the best of them gives away: the strongest combined "
-        "attack (joint-offline) reaches AUC 0.750 [0.730, 0.770], against 0.700 of litert-int8 alone under cm-mia "
-        "calibrated, a difference of +0.050 [+0.040, +0.060], adjusted p = 0.001."
+        "Holding torch-fp32 and litert-int8 together leaks more than the best of them alone: the strongest "
+        "multi-version attack (joint-offline) reaches AUC 0.750 [0.730, 0.770], against 0.700 of litert-int8 alone "
+        "under cm-mia calibrated, a difference of +0.050 [+0.040, +0.060], adjusted p = 0.001."
     )
     assert said in sentences(_with(audit, *rows))
 
@@ -50,7 +50,7 @@ def test_a_gain_is_said_with_its_size_and_p(audit: Audit) -> None:
 def test_no_gain_is_no_proof_and_a_loss_no_gain(audit: Audit) -> None:
     for difference, p in ((0.05, 0.051), (-0.05, 0.001), (0.05, None)):
         (said,) = together_sentences(_with(audit, _row("joint-offline", 0.75, difference, p)))
-        assert "adds nothing that this audit can show" in said
+        assert "does not leak significantly more than the best alone" in said
 
 
 def test_the_headline_goes_before_the_same_kind(audit: Audit) -> None:
@@ -66,7 +66,7 @@ def test_the_headline_goes_before_the_same_kind(audit: Audit) -> None:
 def test_what_was_not_run_says_why(audit: Audit) -> None:
     bare = _row("-", None, None, None, yardstick="-", singles=(), best=None, note="not run: litert-int8 failed")
     (said,) = together_sentences(_with(audit, bare))
-    assert said == "Nothing is known of an attacker who holds torch-fp32 and litert-int8: not run: litert-int8 failed."
+    assert said == "The multi-version attack on torch-fp32 and litert-int8 was not run: not run: litert-int8 failed."
     ((open_, closed),) = together_tables(Lookup(_with(audit, bare)))
     assert (open_.rows[0].head.text, open_.rows[0].cells[0].text) == ("all of them", "not run")
     assert open_.notes == ("not run: litert-int8 failed",)
@@ -108,4 +108,4 @@ def test_the_section_is_there_where_sets_are(audit: Audit) -> None:
     assert 'id="together"' not in html_text(audit)
     text = StringIO()
     Console(file=text, width=400).print(render(held))
-    assert "Holding torch-fp32 and litert-int8 together adds to what" in text.getvalue()
+    assert "Holding torch-fp32 and litert-int8 together leaks more than" in text.getvalue()

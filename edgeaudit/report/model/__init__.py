@@ -1,7 +1,7 @@
 """audit.json: the one result of an audit, versioned, with a published JSON Schema.
 
-Everything else that is shown (terminal table, HTML) is made from this and from nothing else. Import the types from
-here; the files of this package group them.
+All other reports (terminal table, HTML) are rendered from this alone. Import the types from here; the modules of this
+package group them.
 """
 
 from edgeaudit.report.model.audit import Audit, Environment, PopulationInfo, ToolInfo

@@ -1,4 +1,4 @@
-"""How formats were queried on devices."""
+"""Queries of formats on devices."""
 
 from __future__ import annotations
 
