@@ -26,7 +26,8 @@ from edgeaudit.graph.store import Store
 from edgeaudit.leakage.rows import LeakageRow, NullControlRow, TogetherNullRow
 from edgeaudit.pipeline.assemble_devices import devices_of
 from edgeaudit.pipeline.environment import current_environment, version
-from edgeaudit.pipeline.plan import FLOOR, FormatPlan, Plan
+from edgeaudit.pipeline.measure_jobs import FLOOR
+from edgeaudit.pipeline.plan import FormatPlan, Plan
 from edgeaudit.population.base import Population
 from edgeaudit.report.model import (
     SCHEMA_VERSION,

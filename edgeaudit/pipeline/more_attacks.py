@@ -13,7 +13,7 @@ from edgeaudit.config.threat import ThreatSpec
 from edgeaudit.errors import RunError, SpecError
 from edgeaudit.graph.store import Store
 from edgeaudit.pipeline.audit import Prepared
-from edgeaudit.pipeline.plan import TRACED
+from edgeaudit.pipeline.measure_jobs import TRACED
 
 __all__ = ["require_answers", "with_more_attacks"]
 

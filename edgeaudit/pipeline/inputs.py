@@ -1,0 +1,63 @@
+"""The inputs of a plan, and the models that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from edgeaudit.config.audit import AuditSpec
+from edgeaudit.host.fingerprint import local_fingerprint
+from edgeaudit.pipeline.measurement import AttackChoice
+from edgeaudit.population.base import HALF, NULL, SHADOW, TARGET, Population, Role, numbered
+from edgeaudit.recipes.base import Recipe, Training
+from edgeaudit.recipes.keras_checkpoint import checkpoint_options
+from edgeaudit.stages.population import DrawPopulation
+
+__all__ = ["PlanInputs"]
+
+
+@dataclass(frozen=True)
+class PlanInputs:
+    """A checked audit.yaml, its population with the job that draws it, and the attacks to run."""
+
+    spec: AuditSpec
+    population: Population
+    drawn: DrawPopulation
+    attacks: AttackChoice
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """How models are trained, for this population's records."""
+        model, population = self.spec.model, self.population
+        settings = {name: getattr(model, name) for name in Training.__dataclass_fields__}
+        options = {**model.options, **checkpoint_options(model.recipe, model.checkpoint)}
+        return Recipe(
+            model.recipe, population.input_shape, population.n_classes, options, Training(**settings), model.train
+        )
+
+    @cached_property
+    def machine(self) -> Mapping[str, object]:
+        """This machine, as keys name it."""
+        return local_fingerprint()
+
+    @cached_property
+    def targets(self) -> tuple[Role, ...]:
+        """The models under audit, the first target first."""
+        return tuple(numbered(TARGET, self.spec.targets))
+
+    @cached_property
+    def nulls(self) -> tuple[Role, ...]:
+        """Null targets, which have no members."""
+        return tuple(numbered(NULL, self.spec.null_targets))
+
+    @cached_property
+    def shadows(self) -> tuple[Role, ...]:
+        """Models that attacks learn from."""
+        kind = HALF if self.spec.threat.mode == "auditor" else SHADOW
+        return tuple(f"{kind}-{k}" for k in range(self.spec.threat.shadows))
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """Every model, in the order in which it is trained and queried."""
+        return (*self.targets, *self.nulls, *self.shadows)
