@@ -10,7 +10,7 @@ import pytest
 
 from edgeaudit.leakage.paired import auc_difference
 from edgeaudit.leakage.rows import ComparisonRow, Place
-from edgeaudit.stages.compare import Measured, between_devices
+from edgeaudit.stages.families import Measured, between_devices
 from edgeaudit.stages.scores import TargetScores
 
 SERIES = "lira/offline"
