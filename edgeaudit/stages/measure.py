@@ -17,13 +17,8 @@ from edgeaudit.attacks.registry import ATTACKS, find_attack, make_attack
 from edgeaudit.attacks.selection import SelectionName, SelectionRule, select
 from edgeaudit.attacks.threshold import Threshold, learn_threshold
 from edgeaudit.graph.job import Context, Cost, Job, unkeyed
-from edgeaudit.leakage.epsilon import split_epsilon_bound
-from edgeaudit.leakage.intervals import delong
-from edgeaudit.leakage.metrics import Figure, figures, unresolved
-from edgeaudit.leakage.one_run import one_run_pairs
-from edgeaudit.leakage.outputs import Granularity, granularity
-from edgeaudit.leakage.paired import chance_p_value
-from edgeaudit.leakage.roc import roc, thin
+from edgeaudit.leakage.metrics import unresolved
+from edgeaudit.leakage.outputs import Granularity
 from edgeaudit.leakage.rows import (
     Accuracy,
     CalibrationLeakRow,
@@ -37,16 +32,24 @@ from edgeaudit.leakage.rows import (
     Series,
     TargetFigure,
 )
-from edgeaudit.population.base import stream
 from edgeaudit.stages.calibration import calibration_leaks, uncalibrated
 from edgeaudit.stages.evidence import Answers, Case, EvidenceSettings, accuracy
+from edgeaudit.stages.figures import (
+    curve,
+    epsilon_bounds,
+    exposed,
+    leakage,
+    null_control,
+    true_class_granularity,
+    with_queries,
+)
 from edgeaudit.stages.json_files import read_json, write_json
 from edgeaudit.stages.p_values import calibrate, claims, histograms, verdicts
 from edgeaudit.stages.scores import StoredScores, TargetScores, named_p_values, named_scores, save_scores
 
 __all__ = [
     "CmMiaSettings", "Fits", "Measure", "MeasureFindings", "MeasureResult", "MeasureSettings", "attack_of",
-    "run_measure", "true_class_granularity", "with_queries",
+    "run_measure",
 ]  # fmt: skip
 
 BoolArray = npt.NDArray[np.bool_]
@@ -54,8 +57,6 @@ FloatArray = npt.NDArray[np.float64]
 Mode = Literal["adversary", "auditor"]
 
 _FILE = "measurement.json"
-_MOST_EXPOSED = 20
-_LEAST_ONE_RUN = 40
 _SELECTIONS: dict[str, SelectionName] = {"fraction": "fraction", "alpha-beta": "alpha_beta", "hardness": "hardness"}
 
 
@@ -243,7 +244,7 @@ class _Measurement:
             tuple(rows.curves),
             tuple(rows.null_p_values),
             tuple(rows.p_calibration),
-            tuple(_exposed(self.first, scores[self.first.role], self.settings, rows.p_calibration)),
+            tuple(self._exposed(scores[self.first.role])),
             tuple(rows.calibration),
             {role: tuple(of_target) for role, of_target in rows.targets.items()},
             tuple(rows.null_control),
@@ -262,6 +263,11 @@ class _Measurement:
             {name: mask for name, mask in self.subsets.items() if name != "all"},
         )
 
+    def _exposed(self, scores: TargetScores) -> Iterator[ExposedRow]:
+        names = self.settings.attacks
+        headlines = [(name, variant) for name in names for variant in find_attack(name).spec.headlines]
+        return exposed(self.first, scores, self.settings.place, headlines, self.rows.p_calibration)
+
     def _run(self, attack: Attack, variant: str) -> None:
         """One variant on every target."""
         series, rows = self.settings.series(attack.spec.name, variant), self.rows
@@ -272,7 +278,7 @@ class _Measurement:
         threshold: Threshold | None = None
         for target in scored:
             if target.case.is_null:
-                rows.null_control.append(_null_row(target.case, target.scores, series))
+                rows.null_control.append(null_control(target.case, target.scores, series))
                 continue
             if threshold is None or threshold.note is not None:
                 # Learned from shadows alone, so all targets share it; a fallback depends on the target.
@@ -301,66 +307,20 @@ class _Measurement:
         case, scores, report = target.case, target.scores, self.rows
         records = self.answers.records[target.scored]
         subsets = {name: mask[target.scored] for name, mask in self.subsets.items()} | uncalibrated(case, records)
-        rows = list(_leakage(case, subsets, threshold, scores, series))
+        rows = list(leakage(case, subsets, threshold, scores, series))
         if isinstance(attack, CmMia):
             rows += verdicts(case, self.subsets, scores, ranking, self.settings.cm_mia.cutoffs, series)
         is_first = case.role == self.first.role
         if is_first:
-            rows += _guarantees(case, scores, series, self.settings)
+            rows += epsilon_bounds(case, scores, series, self.settings.seed, members_drawn=self.settings.members_drawn)
             report.calibration += calibration_leaks(case, records, scores, series)
             rows += claims(case, scores, ranking, series)
         queries = queries_of(attack.spec.needs_of(series.variant), case.audited)
         report.keep(case, [with_queries(row, queries) for row in rows])
         if is_first:
-            report.curves.append(_curve(case, scores, series))
+            report.curves.append(curve(case, scores, series))
             if isinstance(attack, CmMia):
                 report.null_p_values += histograms(case, scores, series)
-
-
-def true_class_granularity(case: Case) -> Granularity:
-    """How coarse the target's true-class probabilities are."""
-    audited = case.audited
-    true_class = audited.task.probabilities(audited.target, audited.exposure)
-    return granularity(true_class[np.arange(len(true_class)), audited.labels])
-
-
-def _guarantees(case: Case, scores: Scores, series: Series, settings: MeasureSettings) -> Iterator[LeakageRow]:
-    """Lower bounds of epsilon, at 95%: from a threshold chosen on half of the records, and from the one-run audit."""
-    m, n = int(case.members.sum()), int((~case.members).sum())
-    if min(m, n) < 2:
-        return
-    bound = split_epsilon_bound(scores.score, case.members, _rng(settings, "epsilon"))
-    yield series.row("all", Figure("epsilon_lower", bound.epsilon, bound.epsilon, None, m, n, None, bound.note))
-    if not settings.members_drawn or m + n < _LEAST_ONE_RUN:
-        note = "the one-run audit needs enough members that were drawn at random"
-        yield series.row("all", unresolved("epsilon_one_run", case.members, note))
-        return
-    # The number of guesses is fixed beforehand: choosing it by the result would void the bound.
-    one_run = one_run_pairs(scores.score, case.members, (m + n) // 20, _rng(settings, "one run"))
-    yield series.row("all", Figure("epsilon_one_run", one_run.epsilon, one_run.epsilon, None, m, n, None, one_run.note))
-
-
-def _rng(settings: MeasureSettings, purpose: str) -> np.random.Generator:
-    # One draw for all attacks and formats, so that their bounds do not differ by the split.
-    return stream(settings.seed, purpose)
-
-
-def _null_row(case: Case, scores: Scores, series: Series) -> NullControlRow:
-    area, place = delong(scores.score, case.members), series.place
-    return NullControlRow(
-        place.format,
-        place.device,
-        series.attack,
-        series.variant,
-        place.shadow_match,
-        case.role,
-        area.auc,
-        area.low,
-        area.high,
-        chance_p_value(scores.score, case.members),
-        int(case.members.sum()),
-        int((~case.members).sum()),
-    )
 
 
 def attack_of(name: str, settings: MeasureSettings) -> Attack:
@@ -380,59 +340,3 @@ def _subsets(case: Case, settings: CmMiaSettings) -> dict[str, BoolArray]:
         chosen = SelectionRule(rule, settings.fraction, settings.neighbours, settings.alpha, settings.beta)
         subsets[f"abnormal:{name}"] = select(chosen, audited, reference, case.n_trained)
     return subsets
-
-
-def _leakage(
-    case: Case, subsets: Mapping[str, BoolArray], threshold: Threshold, scores: Scores, series: Series
-) -> Iterator[LeakageRow]:
-    for subset, mask in subsets.items():
-        members = case.members[mask]
-        if members.all() or not members.any():
-            note = f"the subset has {int(members.sum())} members and {int((~members).sum())} nonmembers"
-            yield series.row(subset, unresolved("auc", members, note))
-            continue
-        for figure in figures(scores.score[mask], members, threshold.value, threshold.note):
-            yield series.row(subset, figure)
-
-
-def with_queries(row: LeakageRow, queries: int) -> LeakageRow:
-    """The row with the number of queries per record in its note, if there is more than one."""
-    return row if queries == 1 else row.with_note(f"{queries} queries per record")
-
-
-def _curve(case: Case, scores: Scores, series: Series) -> CurveRow:
-    fpr, tpr = thin(roc(scores.score, case.members))
-    place = series.place
-    about = (place.format, place.device, series.attack, series.variant, place.shadow_match, "all")
-    return CurveRow(*about, tuple(fpr.tolist()), tuple(tpr.tolist()))
-
-
-def _exposed(
-    case: Case, scores: TargetScores, settings: MeasureSettings, calibration: Sequence[PCalibrationRow]
-) -> Iterator[ExposedRow]:
-    """The records ranked highest by the first headline variant that ran; ties are ordered by record.
-
-    Their p-values come from the first test whose p-values are valid and hold here; those of a ranking are not shown.
-    """
-    headlines = [(name, variant) for name in settings.attacks for variant in find_attack(name).spec.headlines]
-    score = next((scores.scores[key] for a, v in headlines if (key := f"{a}/{v}") in scores.scores), None)
-    if score is None:
-        return
-    holds = {(row.attack, row.variant) for row in calibration if row.is_p_value}
-    valid = (f"p_value.{a}.{v}" for a, v in headlines if (a, v) in holds)
-    p_value = next((scores.p_values[name] for name in valid if name in scores.p_values), None)
-    records, calibrated = scores.records, scores.calibrated
-    if records is None or calibrated is None:
-        raise AssertionError("a measurement has ids and calibrated records")
-    for rank, i in enumerate(np.argsort(-score, kind="stable")[:_MOST_EXPOSED], 1):
-        yield ExposedRow(
-            settings.place.format,
-            settings.place.device,
-            rank,
-            int(records[i]),
-            int(case.audited.labels[i]),
-            float(score[i]),
-            None if p_value is None else float(p_value[i]),
-            bool(case.members[i]),
-            bool(calibrated[i]),
-        )

@@ -20,8 +20,9 @@ from edgeaudit.leakage.metrics import Figure, figures, unresolved
 from edgeaudit.leakage.outputs import Granularity
 from edgeaudit.leakage.rows import LeakageRow, Series
 from edgeaudit.stages.evidence import Answers, Case
+from edgeaudit.stages.figures import true_class_granularity, with_queries
 from edgeaudit.stages.json_files import read_json, write_json
-from edgeaudit.stages.measure import Fits, Measure, MeasureSettings, attack_of, true_class_granularity, with_queries
+from edgeaudit.stages.measure import Fits, Measure, MeasureSettings, attack_of
 from edgeaudit.stages.scores import StoredScores, TargetScores, save_scores
 
 __all__ = ["Weaken", "WeakenFindings", "WeakenResult", "WeakenSettings", "run_weaken"]

@@ -1,0 +1,144 @@
+"""Rows on one target's scores: figures, curves, lower bounds of epsilon and the records that are exposed most.
+
+Parts of `measure` and `weaken`; the arithmetic is in `edgeaudit.leakage`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.attacks.base import Scores
+from edgeaudit.attacks.threshold import Threshold
+from edgeaudit.leakage.epsilon import split_epsilon_bound
+from edgeaudit.leakage.intervals import delong
+from edgeaudit.leakage.metrics import Figure, figures, unresolved
+from edgeaudit.leakage.one_run import one_run_pairs
+from edgeaudit.leakage.outputs import Granularity, granularity
+from edgeaudit.leakage.paired import chance_p_value
+from edgeaudit.leakage.roc import roc, thin
+from edgeaudit.leakage.rows import CurveRow, ExposedRow, LeakageRow, NullControlRow, PCalibrationRow, Place, Series
+from edgeaudit.population.base import stream
+from edgeaudit.stages.evidence import Case
+from edgeaudit.stages.scores import TargetScores
+
+__all__ = [
+    "curve", "epsilon_bounds", "exposed", "leakage", "null_control", "true_class_granularity", "with_queries",
+]  # fmt: skip
+
+BoolArray = npt.NDArray[np.bool_]
+
+_MOST_EXPOSED = 20
+_LEAST_ONE_RUN = 40
+
+
+def leakage(
+    case: Case, subsets: Mapping[str, BoolArray], threshold: Threshold, scores: Scores, series: Series
+) -> Iterator[LeakageRow]:
+    """All figures in each subset, by name -> bool [scored]; a subset without members or nonmembers has the reason."""
+    for subset, mask in subsets.items():
+        members = case.members[mask]
+        if members.all() or not members.any():
+            note = f"the subset has {int(members.sum())} members and {int((~members).sum())} nonmembers"
+            yield series.row(subset, unresolved("auc", members, note))
+            continue
+        for figure in figures(scores.score[mask], members, threshold.value, threshold.note):
+            yield series.row(subset, figure)
+
+
+def curve(case: Case, scores: Scores, series: Series) -> CurveRow:
+    """The ROC curve."""
+    fpr, tpr = thin(roc(scores.score, case.members))
+    place = series.place
+    about = (place.format, place.device, series.attack, series.variant, place.shadow_match, "all")
+    return CurveRow(*about, tuple(fpr.tolist()), tuple(tpr.tolist()))
+
+
+def epsilon_bounds(
+    case: Case, scores: Scores, series: Series, seed: int, *, members_drawn: bool
+) -> Iterator[LeakageRow]:
+    """Lower bounds of epsilon, at 95%: from a threshold chosen on half of the records, and from the one-run audit.
+
+    members_drawn: whether members were drawn at random by edgeaudit, which the one-run audit needs.
+    """
+    m, n = int(case.members.sum()), int((~case.members).sum())
+    if min(m, n) < 2:
+        return
+    # One draw for all attacks and formats, so that their bounds do not differ by the split.
+    bound = split_epsilon_bound(scores.score, case.members, stream(seed, "epsilon"))
+    yield series.row("all", Figure("epsilon_lower", bound.epsilon, bound.epsilon, None, m, n, None, bound.note))
+    if not members_drawn or m + n < _LEAST_ONE_RUN:
+        note = "the one-run audit needs enough members that were drawn at random"
+        yield series.row("all", unresolved("epsilon_one_run", case.members, note))
+        return
+    # The number of guesses is fixed beforehand: choosing it by the result would void the bound.
+    one_run = one_run_pairs(scores.score, case.members, (m + n) // 20, stream(seed, "one run"))
+    yield series.row("all", Figure("epsilon_one_run", one_run.epsilon, one_run.epsilon, None, m, n, None, one_run.note))
+
+
+def null_control(case: Case, scores: Scores, series: Series) -> NullControlRow:
+    """The AUC on a null target, where nothing can be found."""
+    area, place = delong(scores.score, case.members), series.place
+    return NullControlRow(
+        place.format,
+        place.device,
+        series.attack,
+        series.variant,
+        place.shadow_match,
+        case.role,
+        area.auc,
+        area.low,
+        area.high,
+        chance_p_value(scores.score, case.members),
+        int(case.members.sum()),
+        int((~case.members).sum()),
+    )
+
+
+def exposed(
+    case: Case,
+    scores: TargetScores,
+    place: Place,
+    headlines: Sequence[tuple[str, str]],
+    calibration: Sequence[PCalibrationRow],
+) -> Iterator[ExposedRow]:
+    """The records ranked highest by the first headline variant that ran; ties are ordered by record.
+
+    Their p-values come from the first test whose p-values are valid and hold here; those of a ranking are not shown.
+    headlines: attack and variant, in the order of the report.
+    """
+    score = next((scores.scores[key] for a, v in headlines if (key := f"{a}/{v}") in scores.scores), None)
+    if score is None:
+        return
+    holds = {(row.attack, row.variant) for row in calibration if row.is_p_value}
+    valid = (f"p_value.{a}.{v}" for a, v in headlines if (a, v) in holds)
+    p_value = next((scores.p_values[name] for name in valid if name in scores.p_values), None)
+    records, calibrated = scores.records, scores.calibrated
+    if records is None or calibrated is None:
+        raise AssertionError("a measurement has ids and calibrated records")
+    for rank, i in enumerate(np.argsort(-score, kind="stable")[:_MOST_EXPOSED], 1):
+        yield ExposedRow(
+            place.format,
+            place.device,
+            rank,
+            int(records[i]),
+            int(case.audited.labels[i]),
+            float(score[i]),
+            None if p_value is None else float(p_value[i]),
+            bool(case.members[i]),
+            bool(calibrated[i]),
+        )
+
+
+def true_class_granularity(case: Case) -> Granularity:
+    """How coarse the target's true-class probabilities are."""
+    audited = case.audited
+    true_class = audited.task.probabilities(audited.target, audited.exposure)
+    return granularity(true_class[np.arange(len(true_class)), audited.labels])
+
+
+def with_queries(row: LeakageRow, queries: int) -> LeakageRow:
+    """The row with the number of queries per record in its note, if there is more than one."""
+    return row if queries == 1 else row.with_note(f"{queries} queries per record")
