@@ -20,7 +20,7 @@ from edgeaudit.agent.served import runtime_class
 from edgeaudit.devices.querying import QueryBudget, QueryPolicy, RetryingSession, retry
 from edgeaudit.devices.registry import find_transport
 from edgeaudit.devices.shipping import shipped
-from edgeaudit.devices.transport import InferenceSession, Transport
+from edgeaudit.devices.transport import DeviceProperties, InferenceSession, Transport
 from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import ArtifactError, DeviceError
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
@@ -162,7 +162,7 @@ def on_device(
 
 
 @cache
-def device_facts(endpoint: Endpoint, runtime: str) -> dict[str, Any]:
+def device_facts(endpoint: Endpoint, runtime: str) -> DeviceProperties:
     """The device properties that decide a runtime's outputs (`Transport.facts`), read once per process.
 
     `DeviceError` if no agent serves the runtime.
@@ -173,6 +173,6 @@ def device_facts(endpoint: Endpoint, runtime: str) -> dict[str, Any]:
     return find_transport(endpoint).facts(runtime)
 
 
-def reported_versions(facts: Mapping[str, Any]) -> dict[str, str]:
+def reported_versions(facts: DeviceProperties) -> dict[str, str]:
     """Package -> version, of the packages whose version the device reports."""
     return {package: version for package, version in (facts["versions"] or {}).items() if version is not None}

@@ -6,7 +6,7 @@ import fcntl
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy.typing as npt
 
+from edgeaudit.agent.messages import ServedFacts
 from edgeaudit.devices.transport import InferenceSession
 from edgeaudit.errors import DeviceError, DeviceLost
 
@@ -39,7 +40,7 @@ class QueryPolicy:
     max_queries: int | None = None
     max_time: float | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """As plain JSON data."""
         return asdict(self)
 
@@ -137,7 +138,7 @@ class RetryingSession:
             self._free_at = started + len(native) / self.policy.rate
         return answers
 
-    def facts(self, model: str) -> Mapping[str, Any]:
+    def facts(self, model: str) -> ServedFacts:
         """As `InferenceSession.facts`."""
         return self._retry(lambda: self.inner.facts(model))
 

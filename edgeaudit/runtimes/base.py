@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from edgeaudit.errors import ArtifactError, EdgeAuditError, did_you_mean, pip_li
 from edgeaudit.filetypes.artifact import Artifact, Kind, TensorSpec
 from edgeaudit.host.isolation import IsolationGroup
 from edgeaudit.host.packages import installed_versions, package_versions, providing_distribution
+
+if TYPE_CHECKING:
+    from edgeaudit.runtimes.execution_providers import EngineFile
 
 __all__ = ["Runtime", "RuntimeSpec"]
 
@@ -220,8 +223,8 @@ class Runtime(ABC):
     def close(self) -> None:  # noqa: B027  most runtimes have nothing to stop
         """Stop what was started for this artifact; a local runtime has nothing to stop."""
 
-    def engines(self) -> tuple[dict[str, Any], ...]:
-        """Files that it compiled on this device and uses: {"file", "sha256", "bytes", "precision"} each."""
+    def engines(self) -> tuple[EngineFile, ...]:
+        """Files that it compiled on this device and uses."""
         return ()
 
     @abstractmethod
