@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -44,7 +44,7 @@ class _Load:
     """What is served: model name -> folder, with one runtime."""
 
     runtime: str
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
     artifacts: Mapping[str, Path]
 
 

@@ -24,6 +24,7 @@ from edgeaudit.devices.transport import DeviceProperties, InferenceSession, Tran
 from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import ArtifactError, DeviceError
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
+from edgeaudit.settings import Settings
 
 __all__ = [
     "MODEL",
@@ -68,7 +69,7 @@ class RemoteRuntime(Runtime):
             raise ArtifactError(str(exc).replace(folder.name, str(self.artifact.folder))) from exc
         reported = self.session.facts(MODEL).get("options")
         if reported:  # the runtime's own, after it opened the file
-            self.options = dict(reported)
+            self.options = Settings(dict(reported))
             self.batch = self.options["batch"]
         # A server other than edgeaudit's agent does not split a request into batches, so each request is one batch.
         self._pads = not reported

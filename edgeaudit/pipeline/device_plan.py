@@ -18,6 +18,7 @@ from edgeaudit.devices.transport import DeviceProperties
 from edgeaudit.errors import ArtifactError, DeviceError, SpecError, did_you_mean
 from edgeaudit.formats.presets import Format
 from edgeaudit.graph.job import content_key
+from edgeaudit.settings import Settings
 from edgeaudit.stages.artifacts import ArtifactJob
 from edgeaudit.stages.device_query import DevicePolicy, DeviceQuery, StandIn
 from edgeaudit.stages.population import DrawPopulation
@@ -107,7 +108,7 @@ def require_devices(spec: AuditSpec, formats: Mapping[str, Format]) -> None:
             _facts(name, spec.devices[name], use, formats[use.id])
 
 
-def _options(name: str, device: DeviceSpec, resolved: Format) -> Mapping[str, object]:
+def _options(name: str, device: DeviceSpec, resolved: Format) -> Settings:
     spec = DeviceRuntimeSpec.of(runtime_class(resolved.runtime).spec, {})
     configured = device.options.get(resolved.runtime, {})
     batch = {} if device.batch is None else {"batch": device.batch}
