@@ -6,16 +6,15 @@ missing, either because not every device has it, or because an agent of another 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Union, final
+from typing import TYPE_CHECKING, Literal, TypedDict, Union, final
 
 if TYPE_CHECKING:
     from edgeaudit.runtimes.execution_providers import EngineFile
 
 __all__ = [
     "AgentFacts", "Failure", "Fingerprint", "Machine", "ModelMetadata", "Place", "ProbeResult", "Request", "RunRequest",
-    "RuntimeVersions", "ServedFacts", "Serving", "Status", "StatusFile", "StatusRequest", "StopRequest", "Stopped",
-    "TensorMetadata",
+    "RuntimeVersions", "ServedFacts", "ServerMetadata", "Serving", "Status", "StatusFile", "StatusRequest",
+    "StopRequest", "Stopped", "TensorMetadata",
 ]  # fmt: skip
 
 
@@ -39,6 +38,14 @@ class AgentFacts(Machine):
 
     agent: str
     versions: dict[str, str | None]
+
+
+class ServerMetadata(TypedDict):
+    """The protocol's description of a server. version: empty if it reports none. extensions: of the protocol."""
+
+    name: str
+    version: str
+    extensions: list[str]
 
 
 class TensorMetadata(TypedDict):
@@ -78,11 +85,11 @@ class ServedFacts(TypedDict, total=False):
     kind: str
     sha256: str | None
     bytes: int
-    options: dict[str, Any]
+    options: dict[str, object]
     engaged: list[str]
     engines: list[EngineFile]
     answered: int
-    server: Mapping[str, object]
+    server: ServerMetadata
     model: str
     platform: object
 

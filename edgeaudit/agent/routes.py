@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from edgeaudit.agent.fingerprint import agent_version, fingerprint
 from edgeaudit.agent.memory import Message, ResponseCache
-from edgeaudit.agent.messages import Fingerprint
+from edgeaudit.agent.messages import Fingerprint, ServerMetadata
 from edgeaudit.agent.served import TURN, Served
 from edgeaudit.agent.tensors import Head, join, read_tensors, split, written
 from edgeaudit.errors import ProtocolError
@@ -96,7 +96,7 @@ class Routes:
             rest = rest[2:]
         return self._models[name], rest
 
-    def _server(self) -> Head:
+    def _server(self) -> ServerMetadata:
         return {"name": "edgeaudit-agent", "version": agent_version(), "extensions": _EXTENSIONS}
 
     def _facts(self) -> Fingerprint:

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,10 +39,6 @@ class QueryPolicy:
     retries: int = 6
     max_queries: int | None = None
     max_time: float | None = None
-
-    def to_dict(self) -> dict[str, object]:
-        """As plain JSON data."""
-        return asdict(self)
 
 
 class QueryBudget:

@@ -14,12 +14,12 @@ from typing import Any, ClassVar, TypedDict
 
 import numpy.typing as npt
 
-from edgeaudit.agent.messages import Fingerprint, Machine, ProbeResult, ServedFacts
+from edgeaudit.agent.messages import Fingerprint, Machine, ProbeResult, ServedFacts, ServerMetadata
 from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import DeviceError
 
 __all__ = [
-    "DeviceProperties", "Emulator", "InferenceSession", "ServerMetadata", "Transport", "TransportSpec", "properties",
+    "DeviceProperties", "Emulator", "InferenceSession", "Transport", "TransportSpec", "properties",
 ]  # fmt: skip
 
 
@@ -29,14 +29,6 @@ class Emulator(TypedDict):
     name: str
     version: str
     sha256: str
-
-
-class ServerMetadata(TypedDict):
-    """How a server of the Open Inference Protocol describes itself. version: empty if it reports none."""
-
-    name: str
-    version: str
-    extensions: list[str]
 
 
 class _Versions(TypedDict):

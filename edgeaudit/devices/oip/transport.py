@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.agent.messages import Fingerprint, ServedFacts
+from edgeaudit.agent.messages import Fingerprint, ServedFacts, ServerMetadata
 from edgeaudit.agent.served import runtime_class
 from edgeaudit.agent.tensors import DATATYPES, Head, datatype_of
 from edgeaudit.devices.oip.client import OipClient
 from edgeaudit.devices.oip.session import ClientSession
-from edgeaudit.devices.transport import DeviceProperties, ServerMetadata, Transport, TransportSpec, properties
+from edgeaudit.devices.transport import DeviceProperties, Transport, TransportSpec, properties
 from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, ProtocolError
 from edgeaudit.filetypes.artifact import Artifact, Manifest, TensorSpec
@@ -133,8 +133,10 @@ class OipSession(ClientSession):
         known: ServedFacts = {"options": {}, "engaged": [], "sha256": None}
         if self._is_agent:
             known = self.client.facts(bound.model)
-        server: Mapping[str, object] = self._about or {}
-        return {**known, "server": server, "model": bound.model, "platform": bound.about.get("platform")}
+        facts: ServedFacts = {**known, "model": bound.model, "platform": bound.about.get("platform")}
+        if self._about is not None:
+            facts["server"] = self._about
+        return facts
 
     def fingerprint(self) -> Fingerprint:
         """See `InferenceSession.fingerprint`."""
