@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
 import numpy.typing as npt
@@ -187,7 +187,7 @@ class PassResult:
     input: TensorSpec | None = None
     output: TensorSpec | None = None
     softmax_inside: bool = False
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, object] = field(default_factory=dict)
     companions: tuple[str, ...] = ()
     recipe: Recipe | None = None
 
