@@ -32,7 +32,7 @@ from edgeaudit.rows import Rows
 
 __all__ = ["AuditSource", "Listener", "PlanSummary", "attack_run", "check", "load", "plan", "run"]
 
-AuditSource: TypeAlias = AuditSpec | Mapping[str, Any] | str | Path
+AuditSource: TypeAlias = AuditSpec | Mapping[str, object] | str | Path
 """An audit: the path of an audit.yaml, a mapping with its keys, or what either was read to.
 
 Relative paths in an audit.yaml are taken from its folder, those in a mapping from the current directory; the same
@@ -131,7 +131,7 @@ def load(folder: str | Path) -> Audit:
     return read_audit(Path(folder) / "audit.json")
 
 
-def check(run: str | Path | Audit, budgets: Mapping[str, Any] | str | Path | None = None) -> Verdict:
+def check(run: str | Path | Audit, budgets: Mapping[str, object] | str | Path | None = None) -> Verdict:
     """Judge budgets on a finished run; nothing is trained, exported or queried.
 
     Args:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 __all__ = ["EMULATED", "LOCAL", "Endpoint"]
 
@@ -27,9 +26,8 @@ class Endpoint:
     keep: leave the files that ssh copied on the device.
 
     Examples:
-        >>> pi = Endpoint("ssh://pi@raspberrypi.local", profile="raspberry-pi-5")
-        >>> Endpoint.from_dict(pi.to_dict()) == pi
-        True
+        >>> Endpoint("ssh://pi@raspberrypi.local", profile="raspberry-pi-5").python
+        'python3'
     """
 
     via: str
@@ -38,12 +36,3 @@ class Endpoint:
     token: str | None = None
     model: str | None = None
     keep: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain JSON data."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Endpoint:
-        """The inverse of `to_dict`."""
-        return cls(**raw)

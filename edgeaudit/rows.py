@@ -86,7 +86,7 @@ def _names(row: Any) -> list[str]:
     return list(getattr(row, "model_fields", ()))
 
 
-def _cells(row: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _cells(row: Any, prefix: str = "") -> Iterator[tuple[str, object]]:
     """Column and value of each field; of a field that is a model, of each of its fields."""
     for name in _names(type(row)):
         value = getattr(row, name)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NewType
 
 from edgeaudit.errors import EdgeAuditError, did_you_mean
 
-__all__ = ["checked_settings"]
+__all__ = ["Settings", "checked_settings"]
+
+Settings = NewType("Settings", dict[str, Any])
+"""All settings of one plugin: every name in its spec's defaults, and no other, so that whoever takes them need not
+check the names. What audit.yaml gives for a plugin is `Mapping[str, object]`, of which nothing is known yet.
+
+`checked_settings` makes those of attacks and passes: a value has its default's type, or any if the default is None.
+`RuntimeSpec.options` makes those of runtimes: `batch` is an integer from 1; the runtime checks the others when it opens
+a file. Which types the values have differs between plugins, and only the plugin reads them.
+"""
 
 _TYPES: Mapping[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
@@ -15,11 +24,11 @@ _TYPES: Mapping[type, str] = {bool: "true or false", int: "a whole number", floa
 def checked_settings(
     owner: str,
     noun: str,
-    given: Mapping[str, Any],
-    defaults: Mapping[str, Any],
+    given: Mapping[str, object],
+    defaults: Mapping[str, object],
     error: type[EdgeAuditError],
     choices: Mapping[str, tuple[str, ...]] | None = None,
-) -> dict[str, Any]:
+) -> Settings:
     """All settings: the defaults overridden by `given`; an integer becomes a float if the default is one.
 
     owner, noun: for messages, as in "the pass 'nncf.prune'" and "parameter".
@@ -35,14 +44,15 @@ def checked_settings(
     if unknown:
         has = f"it has: {', '.join(sorted(defaults))}." if defaults else f"it has no {noun}s"
         raise error(f"{owner} has no {noun} '{unknown[0]}'; {has}{did_you_mean(unknown[0], defaults)}")
-    settings = dict(defaults)
+    settings = Settings(dict(defaults))
     for name, value in given.items():
         allowed, default = (choices or {}).get(name), defaults[name]
         what = f"{owner}: the {noun} '{name}' is {value!r}"
         if allowed is not None and value not in allowed:
             raise error(f"{what}; it can be: {', '.join(allowed)}")
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        settings[name] = float(value) if isinstance(default, float) and whole else value
+        settings[name] = value
+        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+            settings[name] = float(value)
         if type(default) in _TYPES and type(settings[name]) is not type(default):
             raise error(f"{what}; it must be {_TYPES[type(default)]}")
     return settings

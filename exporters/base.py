@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from edgeaudit.filetypes.artifact import Kind, TensorSpec
 from edgeaudit.host.isolation import IsolationGroup
 from edgeaudit.host.packages import installed_versions, package_versions, providing_distribution
 from edgeaudit.recipes.base import Recipe
-from edgeaudit.settings import checked_settings
+from edgeaudit.settings import Settings, checked_settings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -60,7 +60,7 @@ class PassSpec:
     calibrates: bool = False
     trains: bool = False
     trainings: float = 0.2
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, object] = field(default_factory=dict)
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     precision: str | None = None
     batch: int | None = None
@@ -103,7 +103,7 @@ class ExportJob:
 
     source: Path
     workdir: Path
-    params: Mapping[str, Any]
+    params: Settings
     input_shape: tuple[int, ...]
     n_classes: int
     seed: int
@@ -187,7 +187,7 @@ class PassResult:
     input: TensorSpec | None = None
     output: TensorSpec | None = None
     softmax_inside: bool = False
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, object] = field(default_factory=dict)
     companions: tuple[str, ...] = ()
     recipe: Recipe | None = None
 
@@ -217,17 +217,17 @@ class Pass(ABC):
     spec: ClassVar[PassSpec]
 
     @final
-    def parameters(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def parameters(self, values: Mapping[str, object]) -> Settings:
         """Defaults overridden by `values`; `ToolchainError` for an unknown parameter or an invalid value."""
         spec = self.spec
         owner = f"the pass '{spec.name}'"
         return checked_settings(owner, "parameter", values, spec.defaults, ToolchainError, spec.choices)
 
-    def precision(self, params: Mapping[str, Any]) -> str | None:  # noqa: ARG002  # for overrides
+    def precision(self, params: Settings) -> str | None:  # noqa: ARG002  # for overrides
         """Precision of the weights in the output file, given all parameters; None if unchanged."""
         return self.spec.precision
 
-    def calibrates(self, params: Mapping[str, Any]) -> bool:  # noqa: ARG002  # for overrides
+    def calibrates(self, params: Settings) -> bool:  # noqa: ARG002  # for overrides
         """Whether it reads calibration records, given all parameters."""
         return self.spec.calibrates
 

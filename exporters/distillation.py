@@ -10,6 +10,7 @@ from typing import Any
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
 from edgeaudit.recipes.base import Recipe, import_function
+from edgeaudit.settings import Settings
 
 __all__ = ["Distil", "student_recipe"]
 
@@ -71,7 +72,7 @@ class Distil(Pass):
         return PassResult(job.save_weights(student.state_dict()), notes=notes, recipe=recipe)
 
 
-def student_recipe(teacher: Recipe, params: Mapping[str, Any]) -> Recipe:
+def student_recipe(teacher: Recipe, params: Settings) -> Recipe:
     """The recipe of the student that `params` describes; raises `ToolchainError` if there is no width to halve."""
     explicit = dict(params["student_options"])
     name = params["student"]
@@ -88,7 +89,7 @@ def student_recipe(teacher: Recipe, params: Mapping[str, Any]) -> Recipe:
     )
 
 
-def _halved(recipe: Recipe, explicit: Mapping[str, Any]) -> dict[str, Any]:
+def _halved(recipe: Recipe, explicit: Mapping[str, object]) -> dict[str, object]:
     """Half of each width option of the architecture, except those set explicitly."""
     defaults = {
         name: parameter.default

@@ -125,7 +125,7 @@ def module(
     input_shape: tuple[int, ...],  # noqa: ARG001  # part of a recipe's signature; also in `of`
     n_classes: int,  # noqa: ARG001
     *,
-    of: Mapping[str, Any],
+    of: Mapping[str, object],
     shapes: Mapping[str, Sequence[int]],
     roundings: Sequence[Mapping[str, Any]],
 ) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,12 @@ from edgeaudit.exporters import onnx as onnx_exporter
 from edgeaudit.exporters import openvino as openvino_exporter
 from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
 from edgeaudit.host.quiet import NO_TELEMETRY, quiet
+from edgeaudit.settings import Settings
 
-__all__ = ["CALIBRATIONS", "PRESETS", "OnnxInt8", "OpenVinoInt8", "settings"]
+__all__ = ["CALIBRATIONS", "PRESETS", "Arguments", "OnnxInt8", "OpenVinoInt8", "settings"]
 
 CALIBRATIONS, PRESETS = ("min-max", "nncf-default"), ("mixed", "performance")
-_DEFAULTS: Mapping[str, Any] = {"calibration": "min-max", "preset": "mixed", "bias_correction": "none"}
+_DEFAULTS: Mapping[str, object] = {"calibration": "min-max", "preset": "mixed", "bias_correction": "none"}
 _CHOICES = {"calibration": CALIBRATIONS, "preset": PRESETS, "bias_correction": ("none", "fast")}
 
 
@@ -84,25 +85,34 @@ class OnnxInt8(Pass):
         return onnx_exporter.product(job)
 
 
-def settings(params: Mapping[str, Any], records: int) -> dict[str, Any]:
-    """Arguments of `nncf.quantize` for the parameters of `_DEFAULTS`; all calibration records are used."""
+class Arguments(TypedDict):
+    """Arguments of `nncf.quantize`. subset_size: calibration records that it reads. The others are NNCF's own types."""
+
+    subset_size: int
+    preset: Any
+    advanced_parameters: Any
+
+
+def settings(calibration: str, preset: str, bias_correction: str, records: int) -> Arguments:
+    """Arguments of `nncf.quantize` for the parameters of these names; all calibration records are used."""
     import nncf
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-    advanced = nncf.AdvancedQuantizationParameters(disable_bias_correction=params["bias_correction"] == "none")
-    if params["calibration"] == "min-max":
+    advanced = nncf.AdvancedQuantizationParameters(disable_bias_correction=bias_correction == "none")
+    if calibration == "min-max":
         advanced.activations_range_estimator_params = RangeEstimatorParametersSet.MINMAX
     return {
         "subset_size": records,
-        "preset": nncf.QuantizationPreset(params["preset"]),
+        "preset": nncf.QuantizationPreset(preset),
         "advanced_parameters": advanced,
     }
 
 
-def _quantised(model: Any, records: npt.NDArray[np.float32], name: str, params: Mapping[str, Any]) -> Any:
+def _quantised(model: Any, records: npt.NDArray[np.float32], name: str, params: Settings) -> Any:
     """The quantised model; NNCF gets one record at a time."""
     import nncf
 
     nncf.set_log_level(40)  # logging.ERROR
     dataset = nncf.Dataset([{name: records[i : i + 1]} for i in range(len(records))])
-    return nncf.quantize(model, dataset, **settings(params, len(records)))
+    chosen = settings(params["calibration"], params["preset"], params["bias_correction"], len(records))
+    return nncf.quantize(model, dataset, **chosen)

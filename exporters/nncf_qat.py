@@ -95,7 +95,7 @@ def _quantised(module: nn.Module, job: ExportJob) -> nn.Module:
 
         nncf.set_log_level(40)  # logging.ERROR
         dataset = nncf.Dataset([records[i : i + 1] for i in range(len(records))])
-        chosen = settings({**job.params, "bias_correction": "none"}, len(records))
+        chosen = settings(job.params["calibration"], job.params["preset"], "none", len(records))
         chosen["advanced_parameters"].activations_quantization_params = QuantizationParameters(per_channel=False)
         quantised: nn.Module = nncf.quantize(module, dataset, **chosen)
     return quantised

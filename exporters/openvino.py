@@ -12,12 +12,12 @@ Properties of openvino 2026.4 that are worked around here:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
 from edgeaudit.exporters.read_back import read_back
 from edgeaudit.host.quiet import NO_TELEMETRY, quiet
+from edgeaudit.settings import Settings
 
 __all__ = ["Export", "save"]
 
@@ -44,7 +44,7 @@ class Export(Pass):
         typical_seconds=0.15,
     )
 
-    def precision(self, params: Mapping[str, Any]) -> str | None:
+    def precision(self, params: Settings) -> str | None:
         """float16 if `weights` is; otherwise unchanged, also for weights trained to be integers."""
         return "float16" if params["weights"] == "float16" else None
 

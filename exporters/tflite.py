@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
 from edgeaudit.exporters.read_back import read_back
 from edgeaudit.host.quiet import quiet
+from edgeaudit.settings import Settings
 
 __all__ = ["Convert"]
 
@@ -56,11 +57,11 @@ class Convert(Pass):
         isolation="tensorflow",
     )
 
-    def precision(self, params: Mapping[str, Any]) -> str | None:
+    def precision(self, params: Settings) -> str | None:
         """Precision of the weights in the file."""
         return _WEIGHTS[params["precision"]]
 
-    def calibrates(self, params: Mapping[str, Any]) -> bool:
+    def calibrates(self, params: Settings) -> bool:
         """Only full-integer files have ranges."""
         return params["precision"] in _STATIC
 

@@ -14,7 +14,7 @@ from edgeaudit.attacks.base import Attack, AttackSpec, Evidence, Scores
 from edgeaudit.attacks.registry import ATTACKS
 from edgeaudit.config.devices import DeviceSpec
 from edgeaudit.devices.registry import TRANSPORTS, find_transport
-from edgeaudit.devices.transport import Transport, TransportSpec
+from edgeaudit.devices.transport import DeviceProperties, Transport, TransportSpec
 from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import AttackError, DataError, DeviceError, MissingToolchain, ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
@@ -87,7 +87,7 @@ class Linear(Architecture):
 class Carrier(Transport):
     spec: ClassVar[TransportSpec] = TransportSpec("pigeon", "pigeon://loft", "by hand")
 
-    def facts(self, runtime: str) -> dict[str, Any]:
+    def facts(self, runtime: str) -> DeviceProperties:
         raise AssertionError
 
     def serve(self, *arguments: Any, **named: Any) -> Any:

@@ -8,10 +8,10 @@ import pkgutil
 import platform
 from collections.abc import Mapping
 from importlib import metadata
-from typing import Any
 
 import numpy as np
 
+from edgeaudit.agent.messages import Fingerprint, Machine
 from edgeaudit.agent.probes import run_probes
 from edgeaudit.agent.served import Served, runtime_class
 from edgeaudit.host.fingerprint import cpu_flags, cpu_name
@@ -34,7 +34,7 @@ def agent_version() -> str:
     return f"{about['version']}+{about['sources'][:12]}"
 
 
-def machine() -> dict[str, Any]:
+def machine() -> Machine:
     """The part of the fingerprint that needs no runtime."""
     return {
         "machine": platform.machine(),
@@ -46,7 +46,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def fingerprint(runtime: str, models: Mapping[str, Served], options: Mapping[str, Any]) -> dict[str, Any]:
+def fingerprint(runtime: str, models: Mapping[str, Served], options: Mapping[str, object]) -> Fingerprint:
     """Everything that distinguishes devices whose outputs differ.
 
     options: of the runtime; if models are served, the first model's options are used instead. In the result, threads is

@@ -14,8 +14,9 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import NoReturn, TextIO
 
+from edgeaudit.agent.messages import Failure, Serving, StatusFile
 from edgeaudit.agent.receiver import LOCK, hold
 from edgeaudit.agent.server import AgentServer
 from edgeaudit.errors import DeviceError
@@ -48,7 +49,7 @@ class Home:
         self._lock = lock  # stays open until this process exits
         self.write_status({"pid": os.getpid()})  # so that it can be stopped during start-up
 
-    def write_status(self, about: dict[str, Any]) -> None:
+    def write_status(self, about: StatusFile) -> None:
         """Write the agent's status into the lock file."""
         if (self.folder / LOCK).is_file():
             (self.folder / LOCK).write_text(json.dumps(about), encoding="utf-8")
@@ -112,7 +113,7 @@ def _relay(reading: int, announcements: TextIO) -> NoReturn:
     with os.fdopen(reading, "rb") as pipe:
         line = pipe.readline(_RELAY_LIMIT)
     try:
-        about = json.loads(line)
+        about: Serving | Failure = json.loads(line)
     except ValueError:
         about = {"error": "the agent exited before serving", "type": "DeviceError"}
     try:

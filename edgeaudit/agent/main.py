@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeVar
 
 from edgeaudit.agent import LEAST_TOKEN, LONGEST_LEASE, MAX_BODY, RUNTIMES
+from edgeaudit.agent.messages import AgentFacts, Failure, Serving
 from edgeaudit.errors import ArtifactError, DeviceError, EdgeAuditError, MissingToolchain
 
 __all__ = ["TOKEN", "main"]
@@ -107,7 +108,7 @@ def _serve_leased(parsed: argparse.Namespace, token: str, announcements: TextIO)
     try:
         started = _attempt(announcements, lambda: (Home(home, remove=parsed.remove), _server(parsed, token)))
         if started is not None:
-            about = {"url": started[1].url, "pid": os.getpid()}
+            about: Serving = {"url": started[1].url, "pid": os.getpid()}
             started[0].write_status({**about, "models": sorted(_folders(parsed.artifacts))})
             _announce(announcements, about)
             announcements.close()
@@ -128,7 +129,7 @@ def _read_token(parsed: argparse.Namespace) -> str:
     return sys.stdin.readline().strip() if parsed.stdin else os.environ.pop(TOKEN, "")
 
 
-def _facts(runtime: str) -> dict[str, Any]:
+def _facts(runtime: str) -> AgentFacts:
     from edgeaudit.agent.fingerprint import agent_version, machine
     from edgeaudit.agent.served import runtime_class
 
@@ -151,7 +152,7 @@ def _server(parsed: argparse.Namespace, token: str) -> Any:
         raise DeviceError(f"the port {parsed.port} cannot be used: {exc}") from exc
 
 
-def _options(text: str) -> dict[str, Any]:
+def _options(text: str) -> dict[str, object]:
     try:
         options = json.loads(text)
     except ValueError as exc:
@@ -193,7 +194,7 @@ def _attempt(announcements: TextIO, do: Callable[[], T]) -> T | None:
     return None
 
 
-def _announce(announcements: TextIO, message: dict[str, Any]) -> None:
+def _announce(announcements: TextIO, message: AgentFacts | Serving | Failure) -> None:
     announcements.write(json.dumps(message) + "\n")
     announcements.flush()
 

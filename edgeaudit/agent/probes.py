@@ -17,11 +17,11 @@ import pkgutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgeaudit.agent.messages import ProbeResult
 from edgeaudit.agent.served import runtime_class
 from edgeaudit.errors import EdgeAuditError
 from edgeaudit.filetypes.artifact import Artifact, Manifest
@@ -41,13 +41,13 @@ _STEP = 1_296
 """The coarsest output step of the int8 models."""
 
 
-def run_probes(runtime: str, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Name -> {"answers": first output of each record, "kernels": their interpretation}, or {"error"} if it cannot run.
+def run_probes(runtime: str, options: Mapping[str, object]) -> dict[str, ProbeResult]:
+    """Name -> the first output of each record and their interpretation, or the error if it cannot run.
 
     options: of the runtime, as for its artifacts. NaN and infinity are strings, since JSON cannot represent them.
     """
     cls = runtime_class(runtime)
-    results: dict[str, dict[str, Any]] = {}
+    results: dict[str, ProbeResult] = {}
     for name, records in PROBES.items():
         try:
             with tempfile.TemporaryDirectory(prefix="edgeaudit-probe-") as folder:

@@ -4,8 +4,8 @@ Its source is sent over standard input to `python3 -c`, so it is on no command l
 the standard library, imports nothing of edgeaudit, and runs the agent in its own process: an emulated Python cannot
 start another one.
 
-It reads one line of JSON, {"do": "run" | "status" | "stop", ...}, and responds with lines of JSON. After two minutes
-without input it assumes that the connection is dead, and cleans up.
+It reads one line of JSON, {"do": "run" | "status" | "stop", ...}, and responds with lines of JSON; their types are in
+`edgeaudit.agent.messages`. After two minutes without input it assumes that the connection is dead, and cleans up.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # nothing of edgeaudit is there where this runs
+    from edgeaudit.agent.messages import Failure, Place, Request, RunRequest, Status, StatusFile, Stopped, StopRequest
 
 __all__ = ["LOCK", "hold", "main"]
 
@@ -51,7 +54,7 @@ def main() -> int:
     os.umask(0o077)
     signal.signal(signal.SIGALRM, _on_timeout)
     try:
-        request = json.loads(_line())
+        request: Request = json.loads(_line())
         if request["do"] == "run":
             return _run(request)
         if request["do"] == "status":
@@ -81,17 +84,11 @@ def hold(folder: Path) -> IO[str] | None:
     return file
 
 
-def _run(request: dict[str, Any]) -> int:
-    """Receive the files and run the agent; returns its exit code.
-
-    The keys of `request` are: files: [sha256, bytes, [paths in the folder]]; agent: the path of the agent among them;
-    arguments: of the agent; serve: [name, path in the folder] of the artifacts. keep: keep the files, and do not
-    transfer existing ones again. stays: the agent keeps running after a successful start. instead: folders of agents
-    that this one replaces.
-    """
+def _run(request: RunRequest) -> int:
+    """Receive the files and run the agent; returns its exit code."""
     root = _root() if request["keep"] else None
-    for folder in request["instead"]:
-        _stop(Path(folder))
+    for earlier in request["instead"]:
+        _stop(Path(earlier))
     _sweep(Path(tempfile.gettempdir()))
     if root is not None:
         (root / "agents").mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -137,7 +134,7 @@ def _run_agent(path: Path, arguments: list[str]) -> bool:
     return True
 
 
-def _receive_files(folder: Path, store: Path, files: list[Any]) -> None:
+def _receive_files(folder: Path, store: Path, files: list[tuple[str, int, list[str]]]) -> None:
     """Read missing files from standard input into the store, and link all files into the folder."""
     store.mkdir(mode=0o700, parents=True, exist_ok=True)
     missing = [digest for digest, _, _ in files if not _has(store / digest, digest)]
@@ -231,7 +228,7 @@ def _sweep(parent: Path) -> None:
                 lock.close()
 
 
-def _status(folder: Path) -> dict[str, Any]:
+def _status(folder: Path) -> Status:
     """Whether an agent runs in the folder, and its status file."""
     with contextlib.suppress(FileNotFoundError):
         if _is_ours(folder):
@@ -242,15 +239,15 @@ def _status(folder: Path) -> dict[str, Any]:
     return {"running": False, "about": {}}
 
 
-def _about(folder: Path) -> dict[str, Any]:
+def _about(folder: Path) -> StatusFile:
     with contextlib.suppress(OSError, ValueError):
-        about = json.loads((folder / LOCK).read_text(encoding="utf-8"))
+        about: StatusFile = json.loads((folder / LOCK).read_text(encoding="utf-8"))
         if isinstance(about, dict):
             return about
     return {}
 
 
-def _stop_all(request: dict[str, Any]) -> dict[str, Any]:
+def _stop_all(request: StopRequest) -> Stopped:
     """Stop the agents in `folders`, or all that were left running; with `forget` also remove kept files."""
     root = _root()
     if request["folders"] is None:
@@ -299,7 +296,7 @@ def _free(folder: Path) -> bool:
     return lock is not None
 
 
-def _say(message: dict[str, Any]) -> None:
+def _say(message: Place | Status | Stopped | Failure) -> None:
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 from urllib.parse import unquote
 
 from edgeaudit.agent.fingerprint import agent_version, fingerprint
 from edgeaudit.agent.memory import Message, ResponseCache
+from edgeaudit.agent.messages import Fingerprint, ServerMetadata
 from edgeaudit.agent.served import TURN, Served
 from edgeaudit.agent.tensors import Head, join, read_tensors, split, written
 from edgeaudit.errors import ProtocolError
@@ -40,17 +40,17 @@ class Routes:
     options: of the runtime, for the probes if no model is served.
     """
 
-    def __init__(self, runtime: str, models: Mapping[str, Served], options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, runtime: str, models: Mapping[str, Served], options: Mapping[str, object] | None = None) -> None:
         self._runtime = runtime
         self._options = dict(options or {})
         self._models = dict(models)
-        self._fingerprint: dict[str, Any] | None = None
+        self._fingerprint: Fingerprint | None = None
         self._cache = ResponseCache()
 
     def get(self, path: str) -> Answer:
         """Answer a GET."""
         parts = _parts(path)
-        fixed: dict[tuple[str, ...], Callable[[], Head]] = {
+        fixed: dict[tuple[str, ...], Callable[[], Mapping[str, object]]] = {
             ("v2", "health", "live"): lambda: {"live": True},
             ("v2", "health", "ready"): lambda: {"ready": True},
             ("v2",): self._server,
@@ -96,10 +96,10 @@ class Routes:
             rest = rest[2:]
         return self._models[name], rest
 
-    def _server(self) -> Head:
+    def _server(self) -> ServerMetadata:
         return {"name": "edgeaudit-agent", "version": agent_version(), "extensions": _EXTENSIONS}
 
-    def _facts(self) -> Head:
+    def _facts(self) -> Fingerprint:
         with TURN:
             if self._fingerprint is None:
                 self._fingerprint = fingerprint(self._runtime, self._models, self._options)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.agent import RUNTIMES
+from edgeaudit.agent.messages import ModelMetadata, ServedFacts, TensorMetadata
 from edgeaudit.agent.tensors import datatype_of
 from edgeaudit.errors import ArtifactError, ProtocolError
 from edgeaudit.filetypes.artifact import Artifact, TensorSpec
@@ -48,7 +49,7 @@ class Served:
         self.runtime = runtime
         self.answered = 0
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> ModelMetadata:
         """The protocol's model metadata."""
         manifest = self.runtime.artifact.manifest
         return {
@@ -96,7 +97,7 @@ class Served:
             )
         return tensor
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> ServedFacts:
         """The properties of this artifact that decide its outputs."""
         manifest = self.runtime.artifact.manifest
         return {
@@ -110,7 +111,7 @@ class Served:
         }
 
 
-def open_artifacts(runtime: str, options: Mapping[str, Any], folders: Mapping[str, Path]) -> dict[str, Served]:
+def open_artifacts(runtime: str, options: Mapping[str, object], folders: Mapping[str, Path]) -> dict[str, Served]:
     """Open artifacts: name -> the model in that folder. Checks the runtime and its options even without folders.
 
     Raises `ArtifactError` for an invalid name, a folder without a manifest, a file that does not match its manifest,
@@ -132,5 +133,5 @@ def open_artifacts(runtime: str, options: Mapping[str, Any], folders: Mapping[st
     return served
 
 
-def _tensor_metadata(spec: TensorSpec) -> dict[str, Any]:
+def _tensor_metadata(spec: TensorSpec) -> TensorMetadata:
     return {"name": spec.name, "datatype": datatype_of(spec.dtype), "shape": list(spec.shape)}

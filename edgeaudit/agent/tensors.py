@@ -18,7 +18,8 @@ from edgeaudit.errors import ProtocolError
 
 __all__ = ["DATATYPES", "Head", "datatype_of", "join", "read_tensors", "split", "written"]
 
-Head = dict[str, Any]
+Head = dict[str, object]
+"""A JSON object as it was received: what its fields are is checked where they are read."""
 
 DATATYPES: Mapping[str, str] = {
     "BOOL": "bool",
@@ -62,7 +63,7 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def join(head: Head, blobs: Sequence[bytes]) -> tuple[bytes, int | None]:
+def join(head: Mapping[str, object], blobs: Sequence[bytes]) -> tuple[bytes, int | None]:
     """Build a message; returns it and the length of its header if bytes follow. ValueError for NaN or infinity."""
     text = json.dumps(head, allow_nan=False, separators=(",", ":")).encode()
     return b"".join((text, *blobs)), len(text) if blobs else None
@@ -77,7 +78,7 @@ def written(name: str, values: npt.NDArray[Any], *, binary: bool) -> tuple[Head,
     return {**entry, "parameters": {"binary_data_size": len(blob)}}, blob
 
 
-def read_tensors(entries: Any, tail: memoryview) -> dict[str, npt.NDArray[Any]]:
+def read_tensors(entries: object, tail: memoryview) -> dict[str, npt.NDArray[Any]]:
     """Name -> values of every entry of `inputs` or `outputs`.
 
     tail: the bytes after the header; all of them must belong to a tensor.
@@ -95,7 +96,7 @@ def read_tensors(entries: Any, tail: memoryview) -> dict[str, npt.NDArray[Any]]:
             tensors[name] = _from_json(name, dtype, shape, entry.get("data"))
             continue
         tensors[name] = _from_bytes(name, dtype, shape, tail[offset:], size)
-        offset += size
+        offset += tensors[name].nbytes
     if offset != len(tail):
         raise ProtocolError(f"{len(tail) - offset} bytes after the JSON belong to no tensor")
     return tensors
@@ -112,7 +113,7 @@ def _described(entry: Any) -> tuple[str, np.dtype[Any], tuple[int, ...]]:
     return name, np.dtype(DATATYPES[datatype]), tuple(shape)
 
 
-def _is_length(value: Any) -> bool:
+def _is_length(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 40
 
 
@@ -133,9 +134,9 @@ def _count(shape: tuple[int, ...]) -> int:
 
 
 def _from_bytes(
-    name: str, dtype: np.dtype[Any], shape: tuple[int, ...], tail: memoryview, size: Any
+    name: str, dtype: np.dtype[Any], shape: tuple[int, ...], tail: memoryview, size: object
 ) -> npt.NDArray[Any]:
-    if not _is_length(size) or size > len(tail):
+    if not isinstance(size, int) or not _is_length(size) or size > len(tail):
         raise ProtocolError(f"the tensor '{name}' has binary_data_size {size!r}, but {len(tail)} bytes are left")
     if size != _count(shape) * dtype.itemsize:
         raise ProtocolError(

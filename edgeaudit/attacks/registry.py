@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgeaudit.errors import AttackError
 from edgeaudit.registry import Registry
-from edgeaudit.settings import checked_settings
+from edgeaudit.settings import Settings, checked_settings
 
 if TYPE_CHECKING:
     from edgeaudit.attacks.base import Attack, AttackSpec
@@ -72,7 +72,7 @@ def find_attack(name: str) -> type[Attack]:
     return ATTACKS.find(name)
 
 
-def settings_of(name: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(name: str, overrides: Mapping[str, object]) -> Settings:
     """Return all settings of an attack: its spec's defaults, replaced by `overrides`.
 
     Raises `AttackError` for an unknown attack or setting, and for a value whose type differs from the default's.
@@ -81,6 +81,6 @@ def settings_of(name: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     return checked_settings(f"attacks: '{name}'", "setting", overrides, defaults, AttackError)
 
 
-def make_attack(name: str, overrides: Mapping[str, Any]) -> Attack:
+def make_attack(name: str, overrides: Mapping[str, object]) -> Attack:
     """Construct the attack `name` with these settings as arguments. Raises `AttackError` as `settings_of` does."""
     return find_attack(name)(**settings_of(name, overrides))

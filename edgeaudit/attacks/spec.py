@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from edgeaudit.attacks.evidence import FloatArray
 from edgeaudit.attacks.needs import Needs
@@ -59,7 +58,7 @@ class AttackSpec:
     calibrated_p: tuple[str, ...] = ()
     threshold: float | None = None
     variant_thresholds: Mapping[str, float] = field(default_factory=dict)
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, object] = field(default_factory=dict)
     headline: tuple[str, ...] = ()
     reads_margins: tuple[str, ...] = ()
     reads_labels: tuple[str, ...] = ()

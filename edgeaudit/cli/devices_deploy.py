@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -44,7 +44,7 @@ class _Load:
     """What is served: model name -> folder, with one runtime."""
 
     runtime: str
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
     artifacts: Mapping[str, Path]
 
 
@@ -164,7 +164,7 @@ def _of_run(run: Path, formats: Sequence[str], store: Path) -> _Load:
     return _Load(runtime, options, {name: running.store.entry(*p.artifact.ref).folder for name, p in chosen.items()})
 
 
-def json_object(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, object]:
     """The JSON object in an option; `ArtifactError` for anything else."""
     try:
         found = json.loads(text)
@@ -227,7 +227,7 @@ def _leave(console: Console, endpoint: Endpoint, load: _Load) -> None:
     folders: list[str] = []
     try:
         more = ["--stdin", "--remove", "--lease", str(LONGEST_LEASE), "--options", json.dumps(dict(load.options))]
-        told = device.run_agent(more, load.runtime, load.artifacts, token=token, stays=True, folders=folders)
+        told = device.start(more, load.runtime, load.artifacts, token, folders)
     except BaseException:
         if folders:  # it may have started, and only its announcement have been lost
             with suppress(DeviceError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,6 +16,7 @@ from edgeaudit.devices.registry import find_transport
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, MissingEnvironment
 
 if TYPE_CHECKING:
+    from edgeaudit.agent.messages import Fingerprint
     from edgeaudit.devices.probing import Row
     from edgeaudit.devices.profiles import Profile
     from edgeaudit.devices.transport import Transport
@@ -83,7 +84,7 @@ def _asked(transport: Transport, profile: Profile | None, chosen: tuple[str, ...
             continue
         if not said:
             continue
-        serves = str((said.get("runtime") or {}).get("name", name))  # what a server that is there serves with
+        serves = said["runtime"]["name"] if "runtime" in said else name  # what a server that is there serves with
         rows += [] if rows else machine_rows(profile, said)
         rows += runtime_rows(profile, serves, said, as_it_comes=False)
         rows += [] if usual is None else runtime_rows(profile, serves, usual, as_it_comes=True)
@@ -103,7 +104,7 @@ def _offered(transport: Transport, profile: Profile | None) -> tuple[str, ...]:
     return tuple(profile.runtimes) if profile is not None else tuple(RUNTIMES)
 
 
-def _fingerprint(transport: Transport, runtime: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+def _fingerprint(transport: Transport, runtime: str, options: Mapping[str, object]) -> Fingerprint:
     session = transport.serve(runtime, {}, options)
     try:
         return session.fingerprint()

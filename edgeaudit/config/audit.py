@@ -315,7 +315,7 @@ def load_spec(path: Path) -> AuditSpec:
     return spec_of(raw, path.resolve().parent, where=f"{path}: ")
 
 
-def spec_of(raw: Mapping[str, Any], folder: Path, where: str = "") -> AuditSpec:
+def spec_of(raw: Mapping[str, object], folder: Path, where: str = "") -> AuditSpec:
     """The audit that a mapping with the keys of audit.yaml describes. Relative paths in it are taken from `folder`.
 
     Raises `SpecError` that names key and remedy, after `where`.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +10,7 @@ import numpy.typing as npt
 from edgeaudit.controls.base import Finding, Status
 from edgeaudit.leakage.intervals import clopper_pearson
 
-__all__ = ["COSINE", "copies", "near_copies", "nearest_cosines"]
+__all__ = ["COSINE", "DuplicateCounts", "copies", "near_copies", "nearest_cosines"]
 
 COSINE = 0.999
 """Cosine similarity above which two records are near-copies."""
@@ -20,10 +19,23 @@ MANY = 0.01
 _BLOCK = 512
 
 
-def copies(members: npt.NDArray[Any], nonmembers: npt.NDArray[Any], counts: Mapping[str, Any]) -> Finding:
+class DuplicateCounts(TypedDict):
+    """Counts of a population.
+
+    records: all. duplicates: exact copies of another. conflicting_labels: groups of copies with different labels.
+    moved: listed nonmembers that were copies of members and were removed.
+    """
+
+    records: int
+    duplicates: int
+    conflicting_labels: int
+    moved: int
+
+
+def copies(members: npt.NDArray[Any], nonmembers: npt.NDArray[Any], counts: DuplicateCounts) -> Finding:
     """Fail where a nonmember is a byte-for-byte copy of a member; the population keeps groups of copies on one side.
 
-    counts: of the population: records, duplicates, conflicting_labels, moved.
+    counts: of the population.
     """
     crossing = int(np.isin(_as_bytes(nonmembers), _as_bytes(members)).sum())
     notes = [f"{counts['duplicates']} of {counts['records']} records are exact copies of another"]

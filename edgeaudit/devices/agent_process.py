@@ -18,6 +18,8 @@ from typing import IO, Any
 
 import numpy.typing as npt
 
+from edgeaudit.agent.messages import Fingerprint, ServedFacts
+from edgeaudit.devices import reported
 from edgeaudit.devices.oip.client import OipClient
 from edgeaudit.devices.oip.session import ClientSession
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost
@@ -52,7 +54,7 @@ class AgentProcess(ClientSession):
         command: Sequence[str],
         runtime: str,
         artifacts: Mapping[str, Path],
-        options: Mapping[str, Any],
+        options: Mapping[str, object],
         *,
         max_body: int | None = None,
         environment: Mapping[str, str] | None = None,
@@ -74,12 +76,12 @@ class AgentProcess(ClientSession):
         with self._explained():
             return super().infer(model, native, request)
 
-    def facts(self, model: str) -> Mapping[str, Any]:
+    def facts(self, model: str) -> ServedFacts:
         """See `InferenceSession.facts`."""
         with self._explained():
             return super().facts(model)
 
-    def fingerprint(self) -> Mapping[str, Any]:
+    def fingerprint(self) -> Fingerprint:
         """See `InferenceSession.fingerprint`."""
         with self._explained():
             return super().fingerprint()
@@ -168,7 +170,7 @@ def _hand_over(process: subprocess.Popen[bytes], token: str) -> None:
         return
 
 
-def _announcement(process: subprocess.Popen[bytes], seconds: float) -> dict[str, Any]:
+def _announcement(process: subprocess.Popen[bytes], seconds: float) -> dict[str, object]:
     """The agent's one line of JSON; {} if it exited without printing one."""
     if process.stdout is None:
         raise DeviceError("the agent has no standard output")
@@ -190,14 +192,14 @@ def _announcement(process: subprocess.Popen[bytes], seconds: float) -> dict[str,
     return announced if isinstance(announced, dict) else {}
 
 
-def _url(announced: Mapping[str, Any], stderr: IO[bytes]) -> str:
+def _url(announced: Mapping[str, object], stderr: IO[bytes]) -> str:
     """Its URL. Raises the error that it announced, or the last line of its standard error."""
     if "url" in announced:
-        return str(announced["url"])
-    if announced.get("type") == ArtifactError.__name__:
-        raise ArtifactError(announced["error"])
-    if "error" in announced:
-        raise DeviceError(f"the agent could not start: {announced['error']}")
+        return reported.serving(announced, "the agent")["url"]
+    if (failure := reported.failure(announced)) is not None:
+        if failure["type"] == ArtifactError.__name__:
+            raise ArtifactError(failure["error"])
+        raise DeviceError(f"the agent could not start: {failure['error']}")
     stderr.seek(0)
     lines = stderr.read().decode(errors="replace").strip().splitlines()
     raise DeviceLost(f"the agent exited before serving: {lines[-1] if lines else 'no output'}")

@@ -20,10 +20,11 @@ from edgeaudit.agent.served import runtime_class
 from edgeaudit.devices.querying import QueryBudget, QueryPolicy, RetryingSession, retry
 from edgeaudit.devices.registry import find_transport
 from edgeaudit.devices.shipping import shipped
-from edgeaudit.devices.transport import InferenceSession, Transport
+from edgeaudit.devices.transport import DeviceProperties, InferenceSession, Transport
 from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import ArtifactError, DeviceError
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
+from edgeaudit.settings import Settings
 
 __all__ = [
     "MODEL",
@@ -68,7 +69,7 @@ class RemoteRuntime(Runtime):
             raise ArtifactError(str(exc).replace(folder.name, str(self.artifact.folder))) from exc
         reported = self.session.facts(MODEL).get("options")
         if reported:  # the runtime's own, after it opened the file
-            self.options = dict(reported)
+            self.options = Settings(dict(reported))
             self.batch = self.options["batch"]
         # A server other than edgeaudit's agent does not split a request into batches, so each request is one batch.
         self._pads = not reported
@@ -162,7 +163,7 @@ def on_device(
 
 
 @cache
-def device_facts(endpoint: Endpoint, runtime: str) -> dict[str, Any]:
+def device_facts(endpoint: Endpoint, runtime: str) -> DeviceProperties:
     """The device properties that decide a runtime's outputs (`Transport.facts`), read once per process.
 
     `DeviceError` if no agent serves the runtime.
@@ -173,6 +174,6 @@ def device_facts(endpoint: Endpoint, runtime: str) -> dict[str, Any]:
     return find_transport(endpoint).facts(runtime)
 
 
-def reported_versions(facts: Mapping[str, Any]) -> dict[str, str]:
+def reported_versions(facts: DeviceProperties) -> dict[str, str]:
     """Package -> version, of the packages whose version the device reports."""
     return {package: version for package, version in (facts["versions"] or {}).items() if version is not None}

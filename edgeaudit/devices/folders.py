@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from edgeaudit.errors import store_errors
 
@@ -32,7 +31,7 @@ def cache_root(variable: str, name: str) -> Path:
     return home / "edgeaudit" / name
 
 
-def about(folder: Path) -> dict[str, Any] | None:
+def about(folder: Path) -> dict[str, object] | None:
     """The metadata that `land` wrote; None if the folder is missing or incomplete."""
     try:
         metadata = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
@@ -41,7 +40,7 @@ def about(folder: Path) -> dict[str, Any] | None:
     return metadata if isinstance(metadata, dict) else None
 
 
-def land(final: Path, fill: Callable[[Path], Mapping[str, Any]]) -> bool:
+def land(final: Path, fill: Callable[[Path], Mapping[str, object]]) -> bool:
     """Create the folder if it does not exist; returns whether it was created.
 
     fill: writes into an empty folder and returns its metadata for `about`, as plain JSON. Raises `StoreError` if the

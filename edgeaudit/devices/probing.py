@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from edgeaudit.agent.messages import Fingerprint, Machine
 from edgeaudit.devices.profiles import Profile
 
 __all__ = ["AS_IT_COMES", "Row", "machine_rows", "runtime_rows"]
 
-AS_IT_COMES: Mapping[str, Mapping[str, Any]] = {
+AS_IT_COMES: Mapping[str, Mapping[str, object]] = {
     "onnxruntime": {"session": {}},
     "openvino": {"integer_kernels": True},
 }
@@ -30,7 +30,7 @@ class Row:
     agrees: bool | None
 
 
-def machine_rows(profile: Profile | None, reported: Mapping[str, Any]) -> list[Row]:
+def machine_rows(profile: Profile | None, reported: Machine) -> list[Row]:
     """Compare the machine in a fingerprint with the profile.
 
     The CPU's name is not compared, since operating systems report it differently. Flags in neither of the profile's
@@ -61,7 +61,7 @@ def machine_rows(profile: Profile | None, reported: Mapping[str, Any]) -> list[R
     ]
 
 
-def runtime_rows(profile: Profile | None, name: str, reported: Mapping[str, Any], *, as_it_comes: bool) -> list[Row]:
+def runtime_rows(profile: Profile | None, name: str, reported: Fingerprint, *, as_it_comes: bool) -> list[Row]:
     """Compare a runtime in a fingerprint with the profile.
 
     as_it_comes: the runtime had the options of `AS_IT_COMES`; versions are omitted.
@@ -75,7 +75,8 @@ def runtime_rows(profile: Profile | None, name: str, reported: Mapping[str, Any]
         rows.append(_compared(f"{name}: {unit}, {setting}", expected, kernels.get(probe, _UNKNOWN)))
     if as_it_comes:
         return rows
-    versions = {**(reported.get("runtime") or {}).get("versions", {}), "numpy": reported.get("numpy")}
+    runtime = reported.get("runtime")
+    versions = {**({} if runtime is None else runtime["versions"]), "numpy": reported.get("numpy")}
     build = None if profile is None else profile.runtimes.get(name)
     pins = {} if build is None else dict(pin.split("==") for pin in build.requirements)
     return [_compared(f"{name}: {package}", pins.get(package, ""), _text(v)) for package, v in versions.items()] + rows
@@ -97,5 +98,5 @@ def _compared(what: str, expected: str, reported: str) -> Row:
     return Row(what, expected, reported, None if not expected else expected == reported)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return _UNKNOWN if value is None else str(value)

@@ -6,14 +6,15 @@ import fcntl
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy.typing as npt
 
+from edgeaudit.agent.messages import ServedFacts
 from edgeaudit.devices.transport import InferenceSession
 from edgeaudit.errors import DeviceError, DeviceLost
 
@@ -38,10 +39,6 @@ class QueryPolicy:
     retries: int = 6
     max_queries: int | None = None
     max_time: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain JSON data."""
-        return asdict(self)
 
 
 class QueryBudget:
@@ -137,7 +134,7 @@ class RetryingSession:
             self._free_at = started + len(native) / self.policy.rate
         return answers
 
-    def facts(self, model: str) -> Mapping[str, Any]:
+    def facts(self, model: str) -> ServedFacts:
         """As `InferenceSession.facts`."""
         return self._retry(lambda: self.inner.facts(model))
 

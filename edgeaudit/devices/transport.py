@@ -10,14 +10,61 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 import numpy.typing as npt
 
+from edgeaudit.agent.messages import Fingerprint, Machine, ProbeResult, ServedFacts, ServerMetadata
 from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import DeviceError
 
-__all__ = ["InferenceSession", "Transport", "TransportSpec"]
+__all__ = [
+    "DeviceProperties", "Emulator", "InferenceSession", "Transport", "TransportSpec", "properties",
+]  # fmt: skip
+
+
+class Emulator(TypedDict):
+    """The program that emulates a CPU. sha256: of its file, in hex."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class _Versions(TypedDict):
+    versions: dict[str, str | None]
+
+
+class DeviceProperties(_Versions, Machine, total=False):
+    """The properties of a device that decide a runtime's outputs, as far as they can be known before a query.
+
+    versions: package of the runtime -> version, null if unknown. agent, numpy, threads, probes: as in `Fingerprint`, of
+    an agent that runs already. emulator, userland, wheels: of an emulated device, the latter two as SHA-256. server:
+    that runs already; model: its name, versions and platform of the model in audit.yaml, null if there is none.
+    """
+
+    agent: str | None
+    numpy: str | None
+    threads: int | None
+    probes: dict[str, ProbeResult] | None
+    emulator: Emulator
+    userland: str
+    wheels: str
+    server: ServerMetadata
+    model: dict[str, object] | None
+
+
+def properties(machine: Machine, versions: Mapping[str, str | None]) -> DeviceProperties:
+    """The properties of a machine and of the packages (name -> version) of the runtime on it."""
+    return {
+        "machine": machine.get("machine"),
+        "cpu": machine.get("cpu"),
+        "isa": machine.get("isa"),
+        "os": machine.get("os"),
+        "libc": machine.get("libc"),
+        "python": machine.get("python"),
+        "versions": dict(versions),
+    }
 
 
 class InferenceSession(ABC):
@@ -34,11 +81,11 @@ class InferenceSession(ABC):
         """
 
     @abstractmethod
-    def facts(self, model: str) -> Mapping[str, Any]:
-        """What the server reports about an artifact it serves: {"options", "engaged", "sha256", ...}."""
+    def facts(self, model: str) -> ServedFacts:
+        """What the server reports about an artifact it serves."""
 
     @abstractmethod
-    def fingerprint(self) -> Mapping[str, Any]:
+    def fingerprint(self) -> Fingerprint:
         """Everything that distinguishes devices whose outputs differ; {} if the server does not report it."""
 
     def time(
@@ -92,12 +139,12 @@ class Transport(ABC):
         self.endpoint = endpoint
 
     @abstractmethod
-    def facts(self, runtime: str) -> dict[str, Any]:
+    def facts(self, runtime: str) -> DeviceProperties:
         """The properties of the device that decide a runtime's outputs, as plain JSON; part of every query's key.
 
-        Has at least {"machine", "cpu", "isa", "os", "python", "versions": {package: version}}, each null if it cannot
-        be known beforehand. Raises `DeviceError` or `MissingEnvironment`, with the remedy, if the device cannot be
-        reached, was not prepared, or lacks the runtime.
+        Has at least machine, cpu, isa, os, python and versions, each null if it cannot be known beforehand. Raises
+        `DeviceError` or `MissingEnvironment`, with the remedy, if the device cannot be reached, was not prepared, or
+        lacks the runtime.
         """
 
     @abstractmethod
@@ -105,7 +152,7 @@ class Transport(ABC):
         self,
         runtime: str,
         artifacts: Mapping[str, Path],
-        options: Mapping[str, Any],
+        options: Mapping[str, object],
         *,
         max_body: int | None = None,
     ) -> InferenceSession:

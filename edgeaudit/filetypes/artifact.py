@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from edgeaudit.errors import ArtifactError
 
@@ -42,7 +42,7 @@ class PassRecord:
     """An applied toolchain step: its name, parameters and package versions."""
 
     name: str
-    params: dict[str, Any]
+    params: dict[str, object]
     versions: dict[str, str]
 
 
@@ -68,7 +68,7 @@ class Manifest:
     passes: tuple[PassRecord, ...] = ()
     calibration_policy: str | None = None
     calibration_ids: tuple[int, ...] = ()
-    recipe: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, object] = field(default_factory=dict)
     companions: dict[str, str] = field(default_factory=dict)
     outputs: tuple[int, ...] | None = None
     foreign: bool = False

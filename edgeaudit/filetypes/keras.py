@@ -8,9 +8,9 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -64,13 +64,27 @@ class Keras(FileType):
         return (layer["class_name"] for layer in _layers(_config(path)))
 
 
-def _config(path: Path) -> Mapping[str, Any]:
+class _LayerConfig(TypedDict, total=False):
+    """activation: its name, null, or the description of an object. layers: of a nested model."""
+
+    activation: object
+    layers: list[_Layer]
+
+
+class _Layer(TypedDict):
+    """A layer or a model in Keras's configuration, as far as it is read here."""
+
+    class_name: str
+    config: NotRequired[_LayerConfig]
+
+
+def _config(path: Path) -> _Layer:
     with zipfile.ZipFile(path) as archive:
-        config: Mapping[str, Any] = json.loads(archive.read(_CONFIG))
+        config: _Layer = json.loads(archive.read(_CONFIG))
     return config
 
 
-def _layers(model: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _layers(model: _Layer) -> Iterator[_Layer]:
     """The layers of a model's config in their order, those of a nested model in its place."""
     for layer in model["config"].get("layers", ()):
         if "layers" in layer.get("config", {}):

@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypedDict, TypeVar
 
 from pydantic import BaseModel
 
@@ -37,7 +37,7 @@ from edgeaudit.graph.closure import Closure, current_closure, distribution_versi
 if TYPE_CHECKING:
     from edgeaudit.graph.store import Store
 
-__all__ = ["Context", "Cost", "Job", "Outcome", "Ref", "Result", "canonical", "content_key", "unkeyed"]
+__all__ = ["Context", "Cost", "Job", "KeyContents", "Outcome", "Ref", "Result", "canonical", "content_key", "unkeyed"]
 
 _LAYOUT = 2
 """Version of entries and keys; increased when the engine changes their layout."""
@@ -83,6 +83,18 @@ class Cost:
     group: tuple[Any, ...] = ()
     seconds: float = 5.0
     trainings: float = 0.0
+
+
+class KeyContents(TypedDict):
+    """The contents of a job's key, as JSON values.
+
+    inputs: field -> value, another job by its kind and key. code: digest of the source closure. versions: package ->
+    version, null if it is not installed.
+    """
+
+    inputs: dict[str, object]
+    code: str
+    versions: dict[str, str | None]
 
 
 class Job(ABC, Generic[R_co]):
@@ -132,8 +144,8 @@ class Job(ABC, Generic[R_co]):
         """40 hex digits of SHA-256; see the module."""
         return content_key(self.kind, self.about())
 
-    def about(self) -> dict[str, Any]:
-        """The contents of the key: inputs, code digest and package versions, as JSON values."""
+    def about(self) -> KeyContents:
+        """The contents of the key."""
         closure = self.closure()
         return {
             "inputs": canonical({field_.name: getattr(self, field_.name) for field_ in _keyed(self)}),
@@ -178,7 +190,7 @@ class Context:
         return self.store.read(job)
 
 
-def content_key(kind: str, about: Mapping[str, Any]) -> str:
+def content_key(kind: str, about: Mapping[str, object]) -> str:
     """40 hex digits of SHA-256 over canonical JSON. Raises TypeError for values that JSON cannot represent exactly."""
     text = json.dumps(
         {"layout": _LAYOUT, "kind": kind, **about}, sort_keys=True, separators=(",", ":"), allow_nan=False

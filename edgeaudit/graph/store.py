@@ -29,12 +29,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from edgeaudit.errors import DamagedEntry, StoreError, store_errors
-from edgeaudit.graph.job import Job, R, Ref
+from edgeaudit.graph.job import Job, KeyContents, R, Ref
 
 __all__ = ["MARKER", "Entry", "Store"]
 
@@ -48,6 +47,16 @@ _OLD_LOG = 30 * 86_400
 """Seconds after which the log of a worker is removed."""
 
 
+class EntryAbout(KeyContents):
+    """The description of an entry. label: of its job. seconds: the job's. files: path in it -> SHA-256 in hex."""
+
+    kind: str
+    key: str
+    label: str
+    seconds: float
+    files: dict[str, str]
+
+
 @dataclass(frozen=True)
 class Entry:
     """A finished job's folder."""
@@ -56,16 +65,17 @@ class Entry:
     folder: Path
 
     @property
-    def about(self) -> dict[str, Any]:
-        """{kind, key, label, inputs, code, versions, seconds, files}; raises `DamagedEntry`."""
+    def about(self) -> EntryAbout:
+        """Its description; raises `DamagedEntry`."""
         try:
-            about: dict[str, Any] = json.loads((self.folder / _ABOUT).read_text(encoding="utf-8"))
+            about = json.loads((self.folder / _ABOUT).read_text(encoding="utf-8"))
             digest = about.pop("digest")
         except (OSError, ValueError, KeyError, AttributeError) as exc:
             raise DamagedEntry(*self.ref, _ABOUT, str(self.folder)) from exc
         if digest != _digest_of(about):
             raise DamagedEntry(*self.ref, _ABOUT, str(self.folder))
-        return about
+        description: EntryAbout = about
+        return description
 
 
 class Store:
@@ -169,7 +179,7 @@ class Store:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
-    def finish(self, draft: Path, about: Mapping[str, Any]) -> None:
+    def finish(self, draft: Path, about: Mapping[str, object]) -> None:
         """Write the entry's description with the digests of its files, the last file of a draft."""
         with store_errors(f"the store {self.root}"):
             description = {**about, "files": {name: _file_digest(draft / name) for name, _, _ in _states(draft)}}
@@ -346,7 +356,7 @@ def _file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _digest_of(about: Mapping[str, Any]) -> str:
+def _digest_of(about: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(about, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

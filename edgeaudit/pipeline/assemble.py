@@ -300,10 +300,11 @@ def population_info(population: Population) -> PopulationInfo:
         notes.append(f"records are counted through all files: {first}")
     names = ("source", "sha256", "records", "members", "nonmembers", "reference", "classes", "input_shape",
              "duplicates", "conflicting_labels")  # fmt: skip
-    return PopulationInfo.model_validate({**{name: about[name] for name in names}, "notes": tuple(notes)})
+    reported = {name: value for name, value in about.items() if name in names}
+    return PopulationInfo.model_validate({**reported, "notes": tuple(notes)})
 
 
-def _threat(spec: AuditSpec, population: Population) -> dict[str, Any]:
+def _threat(spec: AuditSpec, population: Population) -> dict[str, object]:
     return {
         **spec.threat.model_dump(mode="json"),
         "targets": spec.targets,

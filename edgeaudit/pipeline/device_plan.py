@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from edgeaudit.agent import RUNTIMES
 from edgeaudit.agent.served import runtime_class
@@ -15,9 +14,11 @@ from edgeaudit.config.formats import FormatUse
 from edgeaudit.devices.device_runtime import DeviceRuntimeSpec, device_facts, reported_versions
 from edgeaudit.devices.querying import QueryPolicy
 from edgeaudit.devices.registry import find_transport
+from edgeaudit.devices.transport import DeviceProperties
 from edgeaudit.errors import ArtifactError, DeviceError, SpecError, did_you_mean
 from edgeaudit.formats.presets import Format
 from edgeaudit.graph.job import content_key
+from edgeaudit.settings import Settings
 from edgeaudit.stages.artifacts import ArtifactJob
 from edgeaudit.stages.device_query import DevicePolicy, DeviceQuery, StandIn
 from edgeaudit.stages.population import DrawPopulation
@@ -107,7 +108,7 @@ def require_devices(spec: AuditSpec, formats: Mapping[str, Format]) -> None:
             _facts(name, spec.devices[name], use, formats[use.id])
 
 
-def _options(name: str, device: DeviceSpec, resolved: Format) -> dict[str, Any]:
+def _options(name: str, device: DeviceSpec, resolved: Format) -> Settings:
     spec = DeviceRuntimeSpec.of(runtime_class(resolved.runtime).spec, {})
     configured = device.options.get(resolved.runtime, {})
     batch = {} if device.batch is None else {"batch": device.batch}
@@ -117,7 +118,7 @@ def _options(name: str, device: DeviceSpec, resolved: Format) -> dict[str, Any]:
         raise SpecError(f"devices.{name}.options.{resolved.runtime}: {exc}") from exc
 
 
-def _facts(name: str, device: DeviceSpec, use: FormatUse, resolved: Format) -> dict[str, Any]:
+def _facts(name: str, device: DeviceSpec, use: FormatUse, resolved: Format) -> DeviceProperties:
     try:
         return device_facts(device.endpoint(use.id), resolved.runtime)
     except DeviceError as exc:

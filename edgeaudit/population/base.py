@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,8 @@ from edgeaudit.population.split import Duplicates, Split, content_groups, draw_s
 from edgeaudit.randomness import stream
 
 __all__ = [
-    "HALF", "NULL", "SHADOW", "TARGET", "Declared", "Population", "Role", "numbered", "prepare_records", "scale_only",
-    "standardised", "stream", "write_population",
+    "HALF", "NULL", "SHADOW", "TARGET", "Declared", "Population", "PopulationFacts", "Role", "numbered",
+    "prepare_records", "scale_only", "standardised", "stream", "write_population",
 ]  # fmt: skip
 
 IntArray = npt.NDArray[np.int64]
@@ -126,6 +126,35 @@ class Declared:
     shadow_records: int | None
 
 
+class PopulationFacts(TypedDict):
+    """The counts, shapes and digests of a population, as about.json has them and audit.json reports them.
+
+    source: name in reports. sha256: of records, labels and preprocessing, in hex. records: all; members, nonmembers,
+    reference: of each side. moved: listed nonmembers that were copies of members, and were removed. classes: largest
+    label + 1. class_names: in label order; empty if the source has none. input_shape: of one record. duplicates:
+    records that are exact copies of another. conflicting_labels: groups of copies with different labels. mean,
+    deviation: of the preprocessing, a value for each channel or column. files: side -> its own file and the id of its
+    first record. shadow_records: training records of a shadow.
+    """
+
+    source: str
+    sha256: str
+    records: int
+    members: int
+    nonmembers: int
+    reference: int
+    moved: int
+    classes: int
+    class_names: list[str]
+    input_shape: list[int]
+    duplicates: int
+    conflicting_labels: int
+    mean: list[float]
+    deviation: list[float]
+    files: Mapping[str, Sequence[str | int]]
+    shadow_records: int
+
+
 @dataclass(frozen=True)
 class Population:
     """A stored population: a folder with x.npy, y.npy, split.npz and about.json."""
@@ -141,9 +170,9 @@ class Population:
         return cls(folder)
 
     @cached_property
-    def about(self) -> dict[str, Any]:
+    def about(self) -> PopulationFacts:
         """Counts, shapes and digests, as audit.json reports them."""
-        found: dict[str, Any] = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
+        found: PopulationFacts = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
         return found
 
     @cached_property
@@ -288,7 +317,7 @@ def write_population(
     digest = hashlib.sha256(np.ascontiguousarray(x).data)
     digest.update(np.ascontiguousarray(raw.y).data)
     digest.update(json.dumps([str(x.dtype), x.shape, mean, deviation]).encode())
-    about = {
+    about: PopulationFacts = {
         "source": source,
         "sha256": digest.hexdigest(),
         "records": len(x),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -23,17 +23,30 @@ from edgeaudit.population.preprocessing import Affine, affine
 from edgeaudit.population.sources import Raw, Source, find_source, read_array
 from edgeaudit.population.split import Split, content_groups, draw_split, listed_split
 
-__all__ = ["build_population", "population_content"]
+__all__ = ["PopulationContent", "build_population", "population_content"]
 
 IntArray = npt.NDArray[np.int64]
 _UNKEYED = {"calibration", "path", "members", "nonmembers", "calibrated"}
 """Keys that are hashed by content, or do not affect the population."""
 
 
-def population_content(spec: DataSpec) -> dict[str, Any] | None:
+class PopulationContent(TypedDict):
+    """Everything a population depends on except the seed, by content.
+
+    source: fingerprint of the source, or of each side's. spec: the keys of `data` that matter. sides: key -> its
+    records, listed or counted.
+    """
+
+    source: str | list[str]
+    spec: dict[str, object]
+    sides: dict[str, object]
+
+
+def population_content(spec: DataSpec) -> PopulationContent | None:
     """Everything a population depends on except the seed, by content; None if the source has no fingerprint."""
-    fingerprints = [source.fingerprint() for source in _sources(spec).values()]
-    if any(fingerprint is None for fingerprint in fingerprints):
+    told = [source.fingerprint() for source in _sources(spec).values()]
+    fingerprints = [fingerprint for fingerprint in told if fingerprint is not None]
+    if len(fingerprints) < len(told):
         return None
     lists: dict[str, Any] = {
         key: [int(i) for i in _read_ids(value, f"data.{key}")]

@@ -69,7 +69,7 @@ class SourceUse:
 
     name: str
     path: Path | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
     where: str = "data.path"
 
 
@@ -108,7 +108,7 @@ class Source(ABC):
         return None
 
 
-def find_source(name: str, path: Path | None, keys: Mapping[str, Any], where: str = "data.path") -> Source:
+def find_source(name: str, path: Path | None, keys: Mapping[str, object], where: str = "data.path") -> Source:
     """The source that `data.source` names.
 
     name: digits | npz | folder | torchvision:<DataSet> | another package's | module:function.
@@ -251,7 +251,7 @@ class Function(Source):
         return _read_function(self.name, self.use.options)
 
 
-def _read_npz(file: Path, keys: Mapping[str, Any]) -> Raw:
+def _read_npz(file: Path, keys: Mapping[str, object]) -> Raw:
     x_key, y_key = str(keys.get("x", "x")), str(keys.get("y", "y"))
     hint = "Name the arrays in data.options: {x: ..., y: ...}"
     found = _arrays(file, (x_key, y_key), "data.path", hint)
@@ -281,21 +281,21 @@ def _arrays(file: Path, wanted: tuple[str, ...], where: str, hint: str) -> dict[
     return found
 
 
-def _read_folder(folder: Path, keys: Mapping[str, Any]) -> Raw:
+def _read_folder(folder: Path, keys: Mapping[str, object]) -> Raw:
     """One sub-folder a class; every image is read as RGB and resized to data.options.size where it is given."""
     from PIL import Image, UnidentifiedImageError
 
     classes = sorted(p.name for p in folder.iterdir() if p.is_dir())
     if not classes:
         raise DataError(f"{folder} has no sub-folders; it needs one for each class, with the images inside")
-    images, labels = [], []
+    images, labels, size = [], [], _size(keys)
     for label, name in enumerate(classes):
         for file in sorted(p for p in (folder / name).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES):
             try:
                 with Image.open(file) as opened:
                     image = opened.convert("RGB")
-                    if "size" in keys:
-                        image = image.resize((int(keys["size"]), int(keys["size"])))
+                    if size is not None:
+                        image = image.resize((size, size))
                     images.append(np.asarray(image))
             except (OSError, UnidentifiedImageError) as exc:
                 raise DataError(f"{file} cannot be read as an image: {exc}. Remove or fix it") from exc
@@ -307,7 +307,18 @@ def _read_folder(folder: Path, keys: Mapping[str, Any]) -> Raw:
     return Raw(np.stack(images), np.array(labels, np.int64), tuple(classes))
 
 
-def _read_torchvision(name: str, root: Path, keys: Mapping[str, Any]) -> Raw:
+def _size(keys: Mapping[str, object]) -> int | None:
+    """Pixels of a side, from data.options; None where images keep their size."""
+    size = keys.get("size")
+    if size is None:
+        return None
+    try:
+        return int(size) if isinstance(size, int | float) else int(str(size))
+    except ValueError:
+        raise DataError(f"data.options: size is {size!r}; it must be a whole number of pixels, as in 32") from None
+
+
+def _read_torchvision(name: str, root: Path, keys: Mapping[str, object]) -> Raw:
     try:
         from torchvision import datasets
     except ImportError:
@@ -336,7 +347,7 @@ def _read_torchvision(name: str, root: Path, keys: Mapping[str, Any]) -> Raw:
     return Raw(np.stack(images), _labels(_array(labels, name), name), tuple(getattr(data, "classes", ())))
 
 
-def _read_function(name: str, keys: Mapping[str, Any]) -> Raw:
+def _read_function(name: str, keys: Mapping[str, object]) -> Raw:
     result = import_function(name)(**keys)
     if not isinstance(result, tuple) or len(result) != 2:
         raise DataError(f"data.source: {name} must return (x, y); it returned {type(result).__name__}")

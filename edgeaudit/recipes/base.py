@@ -54,19 +54,19 @@ class Recipe:
     name: str
     input_shape: tuple[int, ...]
     n_classes: int
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
     training: Training = field(default_factory=Training)
     train_function: str | None = None
     resized: bool = False
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """JSON-ready."""
         return asdict(self) | {"input_shape": list(self.input_shape), "options": dict(self.options)}
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Recipe:
+    def from_dict(cls, raw: Mapping[str, object]) -> Recipe:
         """Inverse of `to_dict`."""
-        fields = dict(raw)
+        fields: dict[str, Any] = dict(raw)
         fields["input_shape"] = tuple(fields["input_shape"])
         fields["training"] = Training(**fields["training"])
         return cls(**fields)
@@ -146,7 +146,7 @@ def _check_fit(module: nn.Module, recipe: Recipe) -> None:
         )
 
 
-def module_from_manifest(recipe: Mapping[str, Any], state: Path) -> nn.Module:
+def module_from_manifest(recipe: Mapping[str, object], state: Path) -> nn.Module:
     """Build a manifest's recipe and load the weights in `state` (.safetensors); eval mode."""
     from safetensors.torch import load_file
 

@@ -63,7 +63,7 @@ def require_checkpoint_fits(recipe: str, checkpoint: Path | None) -> None:
 _NAMED = "name the function that builds its model: recipe: keras:module:function"
 
 
-def checkpoint_options(recipe: str, checkpoint: Path | None) -> dict[str, Any]:
+def checkpoint_options(recipe: str, checkpoint: Path | None) -> dict[str, object]:
     """What the recipe needs to know of the checkpoint: for `keras:checkpoint`, its architecture, and nothing else.
 
     So shadows depend on the architecture and not on the trained weights or on where the file lies.

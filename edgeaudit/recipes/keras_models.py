@@ -174,7 +174,7 @@ def seeded(seed: int) -> Iterator[None]:
         np.random.set_state(numpy)  # noqa: NPY002
 
 
-def _from_architecture(options: Mapping[str, Any]) -> Any:
+def _from_architecture(options: Mapping[str, object]) -> Any:
     """A model of a checkpoint's architecture with weights of its own: what keras.models.clone_model makes."""
     return keras().saving.deserialize_keras_object(options[ARCHITECTURE], safe_mode=True)
 

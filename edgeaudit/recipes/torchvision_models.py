@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import nn
 
@@ -12,7 +11,7 @@ from edgeaudit.errors import RecipeError, did_you_mean
 __all__ = ["build_torchvision"]
 
 
-def build_torchvision(name: str, n_classes: int, options: Mapping[str, Any]) -> nn.Module:
+def build_torchvision(name: str, n_classes: int, options: Mapping[str, object]) -> nn.Module:
     """torchvision.models.<name>(num_classes=n_classes, **options), without weights from a hub."""
     from torchvision import models
 

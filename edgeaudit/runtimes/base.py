@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,10 @@ from edgeaudit.errors import ArtifactError, EdgeAuditError, did_you_mean, pip_li
 from edgeaudit.filetypes.artifact import Artifact, Kind, TensorSpec
 from edgeaudit.host.isolation import IsolationGroup
 from edgeaudit.host.packages import installed_versions, package_versions, providing_distribution
+from edgeaudit.settings import Settings
+
+if TYPE_CHECKING:
+    from edgeaudit.runtimes.execution_providers import EngineFile
 
 __all__ = ["Runtime", "RuntimeSpec"]
 
@@ -35,8 +39,8 @@ class RuntimeSpec:
     packages: tuple[str, ...]
     serves: Kind
     summary: str
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    deployed: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    deployed: Mapping[str, object] = field(default_factory=dict)
     isolation: IsolationGroup = "torch"
     refuses: Mapping[str, str] = field(default_factory=dict)
     code: tuple[str, ...] = ()
@@ -81,7 +85,7 @@ class RuntimeSpec:
     def _provider(self) -> str:
         return providing_distribution(self, "edgeaudit.runtimes")
 
-    def options(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def options(self, values: Mapping[str, object]) -> Settings:
         """Defaults overridden by `values`; `ArtifactError` for an unknown option or an invalid batch size."""
         unknown = sorted(set(values) - set(self.defaults))
         if unknown:
@@ -90,7 +94,7 @@ class RuntimeSpec:
                 + ", ".join(sorted(self.defaults))
                 + f".{did_you_mean(unknown[0], self.defaults)}"
             )
-        chosen = {**self.defaults, **values}
+        chosen = Settings({**self.defaults, **values})
         batch = chosen["batch"]
         if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
             raise ArtifactError(f"the option 'batch' of '{self.name}' must be an integer from 1, not {batch!r}")
@@ -107,7 +111,7 @@ class Runtime(ABC):
     spec: ClassVar[RuntimeSpec]
 
     @final
-    def __init__(self, artifact: Artifact, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, artifact: Artifact, options: Mapping[str, object] | None = None) -> None:
         self.options = self.spec.options(options or {})
         if artifact.manifest.kind != self.spec.serves:
             raise ArtifactError(
@@ -220,8 +224,8 @@ class Runtime(ABC):
     def close(self) -> None:  # noqa: B027  most runtimes have nothing to stop
         """Stop what was started for this artifact; a local runtime has nothing to stop."""
 
-    def engines(self) -> tuple[dict[str, Any], ...]:
-        """Files that it compiled on this device and uses: {"file", "sha256", "bytes", "precision"} each."""
+    def engines(self) -> tuple[EngineFile, ...]:
+        """Files that it compiled on this device and uses."""
         return ()
 
     @abstractmethod

@@ -19,7 +19,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from edgeaudit.errors import ArtifactError, did_you_mean
 from edgeaudit.filetypes.artifact import file_sha256
@@ -27,6 +27,7 @@ from edgeaudit.filetypes.artifact import file_sha256
 __all__ = [
     "CPU",
     "TENSORRT",
+    "EngineFile",
     "chosen",
     "engine_facts",
     "profiled_nodes",
@@ -47,6 +48,18 @@ _FORM = (
 
 Choice = Mapping[str, Mapping[str, str]]
 """Provider -> its options, in order."""
+
+
+class EngineFile(TypedDict):
+    """A file that a runtime compiled on this device and uses.
+
+    sha256: hex. bytes: its size. precision: enabled in addition to float32, as in "fp16+int8"; else "float32".
+    """
+
+    file: str
+    sha256: str
+    bytes: int
+    precision: str
 
 
 def chosen(option: object, available: Sequence[str], known: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -147,11 +160,11 @@ def with_engine_cache(choice: Choice, artifact: str, batch: int, spare: Path) ->
     return cached, folder
 
 
-def engine_facts(folder: Path, options: Mapping[str, str]) -> tuple[dict[str, Any], ...]:
-    """Each engine in a folder: {"file", "sha256", "bytes", "precision"}, by name.
+def engine_facts(folder: Path, options: Mapping[str, str]) -> tuple[EngineFile, ...]:
+    """Each engine in a folder, by name.
 
-    options: of TensorRT's provider. precision: enabled in addition to float32, as in "fp16+int8". Raises
-    `ArtifactError` if there is no engine, because TensorRT took no part of the graph.
+    options: of TensorRT's provider. Raises `ArtifactError` if there is no engine, because TensorRT took no part of the
+    graph.
     """
     files = sorted(folder.glob("*.engine"))
     if not files:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,14 @@ from edgeaudit.host.quiet import quiet
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 
 __all__ = ["LiteRT"]
+
+
+class _TensorDetails(TypedDict):
+    """What the interpreter says of a tensor, as far as it is read here. shape: int32 [axes]. dtype: a numpy type."""
+
+    index: int
+    shape: npt.NDArray[np.int32]
+    dtype: npt.DTypeLike
 
 
 class LiteRT(Runtime):
@@ -65,7 +73,7 @@ class LiteRT(Runtime):
 
         return interpreter
 
-    def _check_contract(self, entry: dict[str, Any], exit_: dict[str, Any]) -> None:
+    def _check_contract(self, entry: _TensorDetails, exit_: _TensorDetails) -> None:
         """The manifest's dtypes must be the file's: values quantised for another file would be wrong."""
         manifest = self.artifact.manifest
         for detail, spec in ((entry, manifest.input), (exit_, manifest.output)):

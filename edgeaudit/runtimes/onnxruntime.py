@@ -16,6 +16,7 @@ from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 from edgeaudit.runtimes.execution_providers import (
     CPU,
     TENSORRT,
+    EngineFile,
     chosen,
     engine_facts,
     profiled_nodes,
@@ -55,7 +56,7 @@ class OnnxRuntime(Runtime):
     )
 
     def _open(self) -> None:
-        self._engines: tuple[dict[str, Any], ...] = ()
+        self._engines: tuple[EngineFile, ...] = ()
         with quiet():
             import onnxruntime
 
@@ -112,8 +113,8 @@ class OnnxRuntime(Runtime):
         """The execution providers that have nodes of the graph, in the session's order."""
         return self._engaged
 
-    def engines(self) -> tuple[dict[str, Any], ...]:
-        """TensorRT's engines: {"file", "sha256", "bytes", "precision"} each."""
+    def engines(self) -> tuple[EngineFile, ...]:
+        """TensorRT's engines."""
         return self._engines
 
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -94,9 +94,9 @@ class OpenVino(Runtime):
         return np.array(self._request.infer([block])[0])
 
 
-def _settings(precision: str, *, integers: bool) -> dict[str, Any]:
+def _settings(precision: str, *, integers: bool) -> dict[str, int | bool | str]:
     """The CPU plugin's properties."""
-    settings: dict[str, Any] = {
+    settings: dict[str, int | bool | str] = {
         "INFERENCE_NUM_THREADS": 1,
         "NUM_STREAMS": 1,
         "ENABLE_CPU_PINNING": False,  # otherwise every worker is pinned to the same core

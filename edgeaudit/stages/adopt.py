@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from edgeaudit.population.base import Population
 from edgeaudit.population.preprocessing import NAMED, affine
 from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
+from edgeaudit.settings import Settings
 from edgeaudit.stages.artifacts import StoredArtifact
 from edgeaudit.stages.population import DrawPopulation
 from edgeaudit.stages.train import SourceFile
@@ -69,13 +70,13 @@ class Adopt(Job[StoredArtifact]):
     population: DrawPopulation
     file: SourceFile
     runtime: str
-    options: Mapping[str, Any]
+    options: Settings
     batch_given: bool
     softmax: str
     outputs: tuple[int, ...] | None
     accuracy: float | None
     versions: Mapping[str, str]
-    machine: Mapping[str, Any]
+    machine: Mapping[str, object]
 
     @property
     def label(self) -> str:

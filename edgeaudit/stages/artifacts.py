@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from edgeaudit.filetypes.artifact import Artifact
 from edgeaudit.graph.job import Job
@@ -22,7 +22,7 @@ class StoredArtifact:
 
     artifact: Artifact
     found: tuple[str, ...] = ()
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, object] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write the manifest and the notes; the file and its companions are already in the folder."""

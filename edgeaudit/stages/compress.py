@@ -19,6 +19,7 @@ from edgeaudit.graph.job import Context, Cost, Job
 from edgeaudit.population.base import Population
 from edgeaudit.recipes.base import Recipe, module_from_manifest, recipe_modules
 from edgeaudit.recipes.frameworks import FRAMEWORKS
+from edgeaudit.settings import Settings
 from edgeaudit.stages.artifacts import ArtifactJob, StoredArtifact
 from edgeaudit.stages.check_answers import CHECK
 from edgeaudit.stages.population import DrawPopulation
@@ -55,7 +56,7 @@ class Compress(Job[StoredArtifact]):
     role: str
     seed: int
     step: str
-    params: Mapping[str, Any]
+    params: Settings
     calibration: Calibration | None
     check: Mapping[str, int]
     versions: Mapping[str, str]
@@ -81,7 +82,7 @@ class Compress(Job[StoredArtifact]):
         """Packages of the toolchain."""
         return find_pass(self.step).spec.packages
 
-    def passes(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    def passes(self) -> tuple[tuple[str, Settings], ...]:
         """All passes from the trained model on."""
         before = self.source.passes() if isinstance(self.source, Compress) else ()
         return (*before, (self.step, self.params))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -116,7 +116,7 @@ class DeviceQuery(Query):
 
     @contextmanager
     def serve(
-        self, context: Context, artifact: Artifact, options: Mapping[str, Any] | None = None
+        self, context: Context, artifact: Artifact, options: Mapping[str, object] | None = None
     ) -> Iterator[Runtime]:
         """See `Query`. The device is queried according to the policy, under a lock if it is exclusive."""
         folder, policy = context.store.devices(), self.policy
@@ -138,7 +138,7 @@ class DeviceQuery(Query):
             return None
         session = runtime.session
         return DeviceFacts(
-            fingerprint=dict(session.inner.fingerprint()),
+            fingerprint=session.inner.fingerprint(),
             engaged=tuple(runtime.engaged()),
             engines=tuple(session.facts(MODEL).get("engines", ())),
             queried=session.queried,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +74,7 @@ class Latency(Job[Timings]):
 
     population: DrawPopulation
     query: Query
-    machine: Mapping[str, Any]
+    machine: Mapping[str, object]
     batches: tuple[int, ...]
     fixed_batch: int | None
     repetitions: int

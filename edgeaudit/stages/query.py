@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,14 @@ from edgeaudit.graph.job import Context, Cost, Job, unkeyed
 from edgeaudit.population.base import Population
 from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
+from edgeaudit.settings import Settings
 from edgeaudit.stages.artifacts import ArtifactJob
 from edgeaudit.stages.check_answers import read_check
 from edgeaudit.stages.population import DrawPopulation
+
+if TYPE_CHECKING:
+    from edgeaudit.agent.messages import Fingerprint
+    from edgeaudit.runtimes.execution_providers import EngineFile
 
 __all__ = ["RESPONSES", "DeviceFacts", "Query", "QueryResult", "described"]
 
@@ -43,9 +48,9 @@ class DeviceFacts:
     earlier attempt.
     """
 
-    fingerprint: Mapping[str, Any]
+    fingerprint: Fingerprint
     engaged: tuple[str, ...]
-    engines: tuple[Mapping[str, Any], ...]
+    engines: tuple[EngineFile, ...]
     queried: int
     restored: int
     resumed: int = 0
@@ -62,7 +67,7 @@ class QueryResult:
 
     responses: FloatArray
     agreement: Agreement | None
-    options: Mapping[str, Any]
+    options: Settings
     queries: int
     check_records: int
     device: DeviceFacts | None = None
@@ -121,11 +126,11 @@ class Query(Job[QueryResult]):
     source: ArtifactJob
     role: str
     runtime: str
-    options: Mapping[str, Any]
+    options: Settings
     tolerance: float | None
     range_tolerance: float | None
     versions: Mapping[str, str]
-    machine: Mapping[str, Any]
+    machine: Mapping[str, object]
     format: str = unkeyed("")
 
     @property
@@ -158,7 +163,7 @@ class Query(Job[QueryResult]):
 
     @contextmanager
     def serve(
-        self, context: Context, artifact: Artifact, options: Mapping[str, Any] | None = None
+        self, context: Context, artifact: Artifact, options: Mapping[str, object] | None = None
     ) -> Iterator[Runtime]:
         """The artifact opened in this job's runtime. options: instead of the job's own."""
         del context

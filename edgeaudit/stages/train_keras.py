@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,7 +29,7 @@ def train_model(job: Train, population: Population, folder: Path) -> StoredArtif
     from edgeaudit.recipes.keras_training import build, train
 
     recipe, seed = job.recipe, model_seed(job.seed, job.role)
-    notes: dict[str, Any] = {}
+    notes: dict[str, object] = {}
     if job.checkpoint is None:
         ids = population.training_ids(job.role, job.seed)
         model = build(recipe, seed)

@@ -32,7 +32,7 @@ def train_model(job: Train, population: Population, folder: Path) -> StoredArtif
 
     seed = model_seed(job.seed, job.role)
     module = build(job.recipe, seed)
-    notes: dict[str, Any] = {}
+    notes: dict[str, object] = {}
     if job.checkpoint is None:
         ids = population.training_ids(job.role, job.seed)
         loss = train(module, population.take(ids), population.labels[ids], job.recipe, seed)

@@ -57,7 +57,9 @@ class Foreign:
         assert binary or head_bytes is None
         head, tail = split(body, head_bytes)
         (values,) = read_tensors(head["inputs"], tail).values()
-        answers = {wanted["name"]: self.compute(values) for wanted in head["outputs"]}
+        outputs = head["outputs"]
+        assert isinstance(outputs, list)
+        answers = {wanted["name"]: self.compute(values) for wanted in outputs}
         entries = [written(name, answer, binary=binary) for name, answer in answers.items()]
         blobs = [blob for _, blob in entries if blob is not None]
         return join({"outputs": [entry for entry, _ in entries]}, blobs)

@@ -68,7 +68,9 @@ class Board:
         self.port = int(process.client.url.rpartition(":")[2])
         self.pid = process.pid
         self.token = str(process.client._token)
-        (tensor,) = self.client.model_metadata("model")["inputs"]
+        inputs = self.client.model_metadata("model")["inputs"]
+        assert isinstance(inputs, list)
+        (tensor,) = inputs
         self.source = str(tensor["name"])
         self.serves()  # whatever the first answer needs is there
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")  # the peak begins anew
@@ -117,7 +119,7 @@ def board(process: AgentProcess) -> Iterator[Board]:
 
 def test_the_python_behind_it_has_numpy_and_one_runtime(board: Board, python: Path) -> None:
     if interpreter("python{}.{}".format(*OLDEST_PYTHON)) is not None:
-        assert board.client.fingerprint()["python"].startswith("{}.{}.".format(*OLDEST_PYTHON))
+        assert str(board.client.fingerprint()["python"]).startswith("{}.{}.".format(*OLDEST_PYTHON))
     code = "from importlib import metadata as m; print(*{d.metadata['Name'] for d in m.distributions()})"
     done = subprocess.run([str(python), "-I", "-c", code], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) == {"numpy", "tflite-runtime", "pip", "setuptools"}

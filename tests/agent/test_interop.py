@@ -180,6 +180,7 @@ def test_facts(server: OtherServer) -> None:
     found = transport.facts("onnxruntime")
     assert found == transport.facts("onnxruntime")
     assert (found["cpu"], found["versions"], found["server"]) == (None, {"onnxruntime": None}, facts["server"])
+    assert found["model"] is not None
     assert found["model"]["versions"] == {"mlserver": [], "triton": ["1"]}[server.name]
 
 

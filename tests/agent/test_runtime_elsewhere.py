@@ -28,6 +28,7 @@ from edgeaudit.formats.presets import FORMATS, PassUse
 from edgeaudit.formats.resolve import find_format
 from edgeaudit.recipes.base import Recipe
 from edgeaudit.runtimes.registry import find_runtime
+from edgeaudit.settings import Settings
 from edgeaudit.stages.population import DrawPopulation
 from edgeaudit.stages.query import Query
 from edgeaudit.stages.train import Train
@@ -65,7 +66,7 @@ def test_the_agents_code_is_part_of_job_keys() -> None:
         source=Train(population=drawn, role="target", seed=0, recipe=Recipe("mlp", (2,), 2), check={}),
         role="target",
         runtime="tflite-runtime",
-        options={},
+        options=Settings({}),
         tolerance=None,
         range_tolerance=None,
         versions={},

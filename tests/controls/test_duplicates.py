@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeaudit.controls.duplicates import copies, near_copies, nearest_cosines
+from edgeaudit.controls.duplicates import DuplicateCounts, copies, near_copies, nearest_cosines
 
-COUNTS = {"records": 500, "duplicates": 0, "conflicting_labels": 0, "moved": 0}
+COUNTS: DuplicateCounts = {"records": 500, "duplicates": 0, "conflicting_labels": 0, "moved": 0}
 
 
 def test_a_copy_across_sides_fails_and_one_within_does_not() -> None:
@@ -25,7 +25,7 @@ def test_a_copy_across_sides_fails_and_one_within_does_not() -> None:
 
 def test_the_note_gives_the_counts_of_the_population() -> None:
     rows = np.eye(3)
-    counts = {"records": 500, "duplicates": 12, "conflicting_labels": 1, "moved": 2}
+    counts: DuplicateCounts = {"records": 500, "duplicates": 12, "conflicting_labels": 1, "moved": 2}
     note = copies(rows, -rows, counts).note
     assert note is not None
     assert "12 of 500 records are exact copies of another" in note

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from edgeaudit.agent.messages import Fingerprint, ServedFacts
 from edgeaudit.devices.agent_file import write_agent
 from edgeaudit.devices.agent_process import AgentProcess
 from edgeaudit.devices.device_runtime import DeviceRuntime, RemoteRuntime, device_facts, on_device
@@ -102,11 +103,11 @@ class Silent(InferenceSession):
         self.names.append(request)
         return np.repeat(native.sum(axis=1, keepdims=True), 2, axis=1)
 
-    def facts(self, model: str) -> Mapping[str, Any]:
+    def facts(self, model: str) -> ServedFacts:
         assert model == "model"
         return {"options": {}, "engaged": []}
 
-    def fingerprint(self) -> Mapping[str, Any]:
+    def fingerprint(self) -> Fingerprint:
         return {}
 
     def restore(self) -> None:

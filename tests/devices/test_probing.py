@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from edgeaudit.agent.messages import Fingerprint
 from edgeaudit.devices.probing import Row, machine_rows, runtime_rows
 from tests.devices.boards import HASWELL, PI_4, PI_5
 
-SAID: dict[str, Any] = {
+SAID: Fingerprint = {
     "machine": "aarch64",
     "cpu": "Cortex-A72",
     "isa": ["asimd"],
@@ -19,6 +20,10 @@ SAID: dict[str, Any] = {
     "runtime": {"name": "onnxruntime", "versions": {"onnxruntime": "1.32.0"}},
     "probes": {"int8": {"kernels": "exact"}, "float": {"kernels": "float32"}},
 }
+
+
+def altered(said: Fingerprint) -> Fingerprint:
+    return {**SAID, **said}
 
 
 def flagged(rows: list[Row]) -> list[str]:
@@ -41,12 +46,12 @@ def test_agreement() -> None:
         ({"libc": "glibc 2.31"}, "libc"),
     ],
 )
-def test_another_machine(said: dict[str, Any], what: str) -> None:
-    assert flagged(machine_rows(PI_4, {**SAID, **said})) == [what]
+def test_another_machine(said: Fingerprint, what: str) -> None:
+    assert flagged(machine_rows(PI_4, altered(said))) == [what]
 
 
 def test_unknown_flags_are_ignored() -> None:
-    assert flagged(machine_rows(PI_5, {**SAID, "isa": ["asimd", "asimdhp", "asimddp"]})) == []
+    assert flagged(machine_rows(PI_5, altered({"isa": ["asimd", "asimdhp", "asimddp"]}))) == []
     assert flagged(machine_rows(PI_5, SAID)) == ["isa"]
 
 
@@ -54,7 +59,7 @@ def test_unknown_flags_are_ignored() -> None:
     ("said", "what"),
     [
         ({"numpy": "1.26.4"}, "onnxruntime: numpy"),
-        ({"runtime": {"versions": {"onnxruntime": "1.17.0"}}}, "onnxruntime: onnxruntime"),
+        ({"runtime": {"name": "onnxruntime", "versions": {"onnxruntime": "1.17.0"}}}, "onnxruntime: onnxruntime"),
         (
             {"probes": {"int8": {"kernels": "saturating"}, "float": {"kernels": "float32"}}},
             "onnxruntime: int8 sums, edgeaudit's options",
@@ -65,8 +70,8 @@ def test_unknown_flags_are_ignored() -> None:
         ),
     ],
 )
-def test_another_runtime(said: dict[str, Any], what: str) -> None:
-    assert flagged(runtime_rows(PI_4, "onnxruntime", {**SAID, **said}, as_it_comes=False)) == [what]
+def test_another_runtime(said: Fingerprint, what: str) -> None:
+    assert flagged(runtime_rows(PI_4, "onnxruntime", altered(said), as_it_comes=False)) == [what]
 
 
 def test_expected_int8_sums_with_the_runtimes_defaults() -> None:

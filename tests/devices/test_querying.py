@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from edgeaudit.agent.messages import Fingerprint, ServedFacts
 from edgeaudit.devices.querying import QueryBudget, QueryPolicy, RetryingSession, one_at_a_time
 from edgeaudit.devices.transport import InferenceSession
 from edgeaudit.errors import DeviceError, DeviceLost, ProtocolError
@@ -35,13 +35,13 @@ class Flaky(InferenceSession):
             raise fault
         return native * 2
 
-    def facts(self, model: str) -> Mapping[str, Any]:
+    def facts(self, model: str) -> ServedFacts:
         assert model == "model"
         if self.faults and (fault := self.faults.pop(0)) is not None:
             raise fault
         return {"options": {"batch": 1}}
 
-    def fingerprint(self) -> Mapping[str, Any]:
+    def fingerprint(self) -> Fingerprint:
         return {}
 
     def restore(self) -> None:

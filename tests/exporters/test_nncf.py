@@ -21,7 +21,7 @@ pytestmark = pytest.mark.toolchain
 
 def pruned(subject: Toy, **params: float) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     path, product = apply(subject, PassUse("nncf.prune", params), subject.state)
-    return load_file(path), dict(product.notes)
+    return load_file(path), {name: float(str(value)) for name, value in product.notes.items()}
 
 
 @pytest.mark.parametrize("name", ["mlp", "separable-32x32x3"])

@@ -22,6 +22,7 @@ from edgeaudit.formats.presets import PassUse
 from edgeaudit.recipes.base import Recipe, Training, build, module_from_manifest
 from edgeaudit.recipes.training import logits, train
 from edgeaudit.runtimes.registry import find_runtime
+from edgeaudit.settings import Settings
 from tests.exporters.toys import Toy, apply, artifact, pushed, toy
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.isa]
@@ -198,4 +199,4 @@ def test_it_trains_or_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ToolchainError, match="this recipe cannot fine-tune"):
         find_pass("nncf.qat").apply(replace(given, finetune=None))
     with pytest.raises(ToolchainError, match="'epochs' is 0"):
-        find_pass("nncf.qat").apply(replace(given, params={**given.params, "epochs": 0}))
+        find_pass("nncf.qat").apply(replace(given, params=Settings({**given.params, "epochs": 0})))

@@ -17,6 +17,7 @@ from torch import nn
 from edgeaudit.errors import MissingToolchain, ToolchainError
 from edgeaudit.exporters import ExportJob, Pass, PassResult, PassSpec, find_pass, pass_specs
 from edgeaudit.formats.presets import FORMATS, PassUse
+from edgeaudit.settings import Settings
 from tests.exporters.toys import Toy, artifact, pushed, toy
 
 NAMES = [
@@ -125,7 +126,7 @@ def job(subject: Toy, use: PassUse, folder: Path, source: Path, **changes: Any) 
 
 def test_a_pass_that_writes_nothing(tmp_path: Path) -> None:
     subject = toy("mlp")
-    empty = ExportJob(subject.state, tmp_path, {}, (64,), 10, 0)
+    empty = ExportJob(subject.state, tmp_path, Settings({}), (64,), 10, 0)
     with pytest.raises(ToolchainError, match=r"'other\.copy' ended without writing nothing\.safetensors\.onnx"):
         Copy().apply(empty)
 
@@ -135,7 +136,7 @@ def test_a_missing_toolchain_names_the_pip_command(tmp_path: Path) -> None:
         spec = replace(Copy.spec, packages=("no-such-package",))
 
     with pytest.raises(MissingToolchain, match=r"no-such-package.* pip install 'edgeaudit\[onnx\]'"):
-        Absent().apply(ExportJob(tmp_path / "x", tmp_path, {}, (64,), 10, 0))
+        Absent().apply(ExportJob(tmp_path / "x", tmp_path, Settings({}), (64,), 10, 0))
 
 
 @pytest.mark.toolchain

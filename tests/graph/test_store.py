@@ -51,9 +51,9 @@ def test_the_first_of_two_writers_wins(tmp_path: Path) -> None:
     with store.writing("train", KEY) as first, store.writing("train", KEY) as second:
         for number, draft in enumerate((first, second)):
             (draft / "weights").write_text(str(number))
-            store.finish(draft, {"writer": number})
+            store.finish(draft, {"label": str(number)})
     # The inner block finishes first.
-    assert store.entry("train", KEY).about["writer"] == 1
+    assert store.entry("train", KEY).about["label"] == "1"
 
 
 def draft_of(store: Store) -> Path:

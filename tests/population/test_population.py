@@ -163,6 +163,12 @@ def test_image_folders(tmp_path: Path) -> None:
         build_population(spec, 0, out)
 
 
+def test_reject_a_size_that_is_no_number_of_pixels(tmp_path: Path) -> None:
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"data\.options: size is 'large'; it must be a whole number of pixels"):
+        find_source("folder", tmp_path / "images", {"size": "large"}).read()
+
+
 def test_reject_a_file_as_image_folder(tmp_path: Path) -> None:
     (tmp_path / "d.npz").touch()
     with pytest.raises(DataError, match=r"d\.npz is a file; the source 'folder' needs a folder"):

@@ -15,6 +15,7 @@ from edgeaudit.filetypes.artifact import Artifact
 from edgeaudit.graph.job import Context, Job
 from edgeaudit.graph.store import Store
 from edgeaudit.runtimes.registry import find_runtime
+from edgeaudit.settings import Settings
 from edgeaudit.stages.artifacts import StoredArtifact
 from edgeaudit.stages.inspect import Inspect
 from edgeaudit.stages.latency import BatchTime, Latency
@@ -66,7 +67,7 @@ def timed(
 ) -> tuple[BatchTime, ...]:
     population = DrawPopulation(content={}, seed=0, data=DataSpec(source="digits"))
     query = Query(
-        population=population, source=Source(), role="target", runtime=runtime, options={"batch": batch},
+        population=population, source=Source(), role="target", runtime=runtime, options=Settings({"batch": batch}),
         tolerance=None, range_tolerance=None, versions={}, machine={},
     )  # fmt: skip
     job = Latency(

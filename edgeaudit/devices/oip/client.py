@@ -29,7 +29,9 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 import numpy.typing as npt
 
+from edgeaudit.agent.messages import Fingerprint, ServedFacts
 from edgeaudit.agent.tensors import Head, join, read_tensors, split, written
+from edgeaudit.devices import reported
 from edgeaudit.errors import DeviceError, DeviceLost, ProtocolError
 
 __all__ = ["OipClient"]
@@ -87,13 +89,13 @@ class OipClient:
         """Inputs, outputs, platform and versions of a model."""
         return self._get(f"/v2/models/{quote(model, safe='')}")
 
-    def fingerprint(self) -> Head:
+    def fingerprint(self) -> Fingerprint:
         """Everything that decides a device's outputs: an extension of edgeaudit's agent that other servers refuse."""
-        return self._get("/v2/edgeaudit/fingerprint")
+        return reported.fingerprint(self._get("/v2/edgeaudit/fingerprint"), self.url)
 
-    def facts(self, model: str) -> Head:
+    def facts(self, model: str) -> ServedFacts:
         """The part of the fingerprint about one artifact: its SHA-256, options and delegates. Runs no probe."""
-        return self._get(f"/v2/edgeaudit/models/{quote(model, safe='')}")
+        return reported.served_facts(self._get(f"/v2/edgeaudit/models/{quote(model, safe='')}"), self.url)
 
     def infer(
         self,
@@ -134,10 +136,11 @@ class OipClient:
         parameters: Head = {"repetitions": repetitions, "seconds": seconds}
         path = f"/v2/edgeaudit/models/{quote(model, safe='')}/latency"
         head, _ = self._post(path, {"inputs": list(entries), "parameters": parameters}, blobs, binary=True)
-        try:
-            return [float(value) for value in head["milliseconds"]], float(head["cpu_share"])
-        except (KeyError, TypeError, ValueError) as exc:
-            raise ProtocolError(f"{self.url} did not report how long its calls took") from exc
+        times, share = head.get("milliseconds"), head.get("cpu_share")
+        numbers = isinstance(times, list) and all(isinstance(value, int | float) for value in times)
+        if not isinstance(times, list) or not numbers or not isinstance(share, int | float):
+            raise ProtocolError(f"{self.url} did not report how long its calls took")
+        return [float(value) for value in times], float(share)
 
     def _post(self, path: str, head: Head, blobs: Iterable[bytes | None], *, binary: bool) -> tuple[Head, memoryview]:
         try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy.typing as npt
 
+from edgeaudit.agent.messages import Fingerprint, ServedFacts
 from edgeaudit.devices.oip.client import OipClient
 from edgeaudit.devices.transport import InferenceSession
 from edgeaudit.errors import ProtocolError
@@ -30,11 +30,11 @@ class ClientSession(InferenceSession):
             raise ProtocolError(f"{self.client.url} answered for '{model}' without its output '{output}'")
         return answers[output]
 
-    def facts(self, model: str) -> Mapping[str, Any]:
+    def facts(self, model: str) -> ServedFacts:
         """As edgeaudit's agent reports them."""
         return self.client.facts(model)
 
-    def fingerprint(self) -> Mapping[str, Any]:
+    def fingerprint(self) -> Fingerprint:
         """As edgeaudit's agent reports it."""
         return self.client.fingerprint()
 
@@ -48,12 +48,17 @@ class ClientSession(InferenceSession):
         names_of: dict[str, tuple[str, str]] = self.__dict__.setdefault("_names", {})
         if model not in names_of:
             about = self.client.model_metadata(model)
-            try:
-                names = [str(tensor["name"]) for tensor in about["inputs"]]
-                first = str(about["outputs"][0]["name"])
-            except (KeyError, IndexError, TypeError) as exc:
-                raise ProtocolError(f"{self.client.url} does not report the inputs and outputs of '{model}'") from exc
+            names, outputs = _names(about.get("inputs")), _names(about.get("outputs"))
+            if names is None or not outputs:
+                raise ProtocolError(f"{self.client.url} does not report the inputs and outputs of '{model}'")
             if len(names) != 1:
                 raise ProtocolError(f"'{model}' at {self.client.url} takes {len(names)} inputs ({', '.join(names)})")
-            names_of[model] = names[0], first
+            names_of[model] = names[0], outputs[0]
         return names_of[model]
+
+
+def _names(tensors: object) -> list[str] | None:
+    """The names of tensors in a server's metadata; None if they have no such form."""
+    if not isinstance(tensors, list) or not all(isinstance(tensor, dict) and "name" in tensor for tensor in tensors):
+        return None
+    return [str(tensor["name"]) for tensor in tensors]

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgeaudit.agent.messages import Fingerprint, ServedFacts, ServerMetadata
 from edgeaudit.agent.served import runtime_class
 from edgeaudit.agent.tensors import DATATYPES, Head, datatype_of
 from edgeaudit.devices.oip.client import OipClient
 from edgeaudit.devices.oip.session import ClientSession
-from edgeaudit.devices.transport import Transport, TransportSpec
+from edgeaudit.devices.transport import DeviceProperties, Transport, TransportSpec, properties
 from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, ProtocolError
 from edgeaudit.filetypes.artifact import Artifact, Manifest, TensorSpec
@@ -28,11 +29,6 @@ __all__ = ["OipSession", "OipTransport"]
 _AGENT = "edgeaudit_fingerprint"
 _BINARY = "binary_tensor_data"
 """Extensions as named in a server's metadata."""
-
-_UNKNOWN = ("machine", "cpu", "isa", "os", "python")
-_STABLE = ("agent", *_UNKNOWN, "libc", "numpy", "threads", "probes")
-"""The part of the agent's fingerprint that decides outputs, does not change between requests and is not about the
-file."""
 
 
 class OipTransport(Transport):
@@ -48,19 +44,13 @@ class OipTransport(Transport):
     exclusive = True
     loads = False
 
-    def facts(self, runtime: str) -> dict[str, Any]:
+    def facts(self, runtime: str) -> DeviceProperties:
         """See `Transport.facts`. A server without edgeaudit's fingerprint has only a name, version and extensions."""
         client = _client(self.endpoint)
         try:
             about = _server(client)
-            if _AGENT in about["extensions"]:
-                return {**_agents_facts(client, runtime), "server": about, "model": _model(client, self.endpoint)}
-            return {
-                **dict.fromkeys(_UNKNOWN),
-                "versions": dict.fromkeys(_packages(runtime)),
-                "server": about,
-                "model": _model(client, self.endpoint),
-            }
+            known = _agents_facts(client, runtime) if _AGENT in about["extensions"] else _nothing_known(runtime)
+            return {**known, "server": about, "model": _model(client, self.endpoint)}
         finally:
             client.close()
 
@@ -68,7 +58,7 @@ class OipTransport(Transport):
         self,
         runtime: str,  # noqa: ARG002  the server's choice; an agent's is in its facts
         artifacts: Mapping[str, Path],
-        options: Mapping[str, Any],
+        options: Mapping[str, object],
         *,
         max_body: int | None = None,  # noqa: ARG002  the server has its own limits
     ) -> OipSession:
@@ -110,11 +100,11 @@ class OipSession(ClientSession):
     every finite float32 exactly.
     """
 
-    def __init__(self, endpoint: Endpoint, manifests: Mapping[str, Manifest], options: Mapping[str, Any]) -> None:
+    def __init__(self, endpoint: Endpoint, manifests: Mapping[str, Manifest], options: Mapping[str, object]) -> None:
         self._endpoint = endpoint
         self._manifests = dict(manifests)
         self._options = dict(options)
-        self._about: Head = {}
+        self._about: ServerMetadata | None = None
         self._bound: dict[str, _Bound] = {}
         self.client = _client(endpoint)
 
@@ -134,18 +124,21 @@ class OipSession(ClientSession):
             )
         return output
 
-    def facts(self, model: str) -> Mapping[str, Any]:
+    def facts(self, model: str) -> ServedFacts:
         """See `InferenceSession.facts`.
 
         A server without edgeaudit's extension has no options, no delegates and no SHA-256.
         """
         bound = self._bound[model]
-        about = {"server": self._about, "model": bound.model, "platform": bound.about.get("platform")}
+        known: ServedFacts = {"options": {}, "engaged": [], "sha256": None}
         if self._is_agent:
-            return {**self.client.facts(bound.model), **about}
-        return {"options": {}, "engaged": [], "sha256": None, **about}
+            known = self.client.facts(bound.model)
+        facts: ServedFacts = {**known, "model": bound.model, "platform": bound.about.get("platform")}
+        if self._about is not None:
+            facts["server"] = self._about
+        return facts
 
-    def fingerprint(self) -> Mapping[str, Any]:
+    def fingerprint(self) -> Fingerprint:
         """See `InferenceSession.fingerprint`."""
         return self.client.fingerprint() if self._is_agent else {}
 
@@ -157,7 +150,7 @@ class OipSession(ClientSession):
             raise DeviceLost(f"{self.client.url} is not live yet")
         self.client.binary = _BINARY in about["extensions"]
         bound = {name: self._checked(manifest, about) for name, manifest in self._manifests.items()}
-        if self._about and (about, bound) != (self._about, self._bound):
+        if self._about is not None and (about, bound) != (self._about, self._bound):
             what = _difference(self._about, self._bound, about, bound)
             raise DeviceError(
                 f"{self.client.url} changed while it was disconnected: {what}; answers from before and after cannot "
@@ -171,9 +164,9 @@ class OipSession(ClientSession):
 
     @property
     def _is_agent(self) -> bool:
-        return _AGENT in self._about["extensions"]
+        return self._about is not None and _AGENT in self._about["extensions"]
 
-    def _checked(self, manifest: Manifest, about: Head) -> _Bound:
+    def _checked(self, manifest: Manifest, about: ServerMetadata) -> _Bound:
         name = self._endpoint.model or Path(manifest.file).stem
         if not self.client.ready(name):
             if not self.client.ready():
@@ -224,14 +217,13 @@ def _client(endpoint: Endpoint) -> OipClient:
     return OipClient(url, token)
 
 
-def _server(client: OipClient) -> Head:
-    """{"name", "version", "extensions"} of the server."""
+def _server(client: OipClient) -> ServerMetadata:
     about = client.server_metadata()
-    extensions = about.get("extensions") or []
-    if not isinstance(about.get("name"), str) or not isinstance(extensions, list):
+    name, extensions = about.get("name"), about.get("extensions") or []
+    if not isinstance(name, str) or not isinstance(extensions, list):
         raise ProtocolError(f"{client.url} does not describe itself at /v2, as the Open Inference Protocol v2 requires")
     return {
-        "name": about["name"],
+        "name": name,
         "version": str(about.get("version", "")),
         "extensions": [str(extension) for extension in extensions],
     }
@@ -245,48 +237,74 @@ def _model(client: OipClient, endpoint: Endpoint) -> Head | None:
     return {key: metadata.get(key) for key in ("name", "versions", "platform")}
 
 
-def _agents_facts(client: OipClient, runtime: str) -> dict[str, Any]:
+def _nothing_known(runtime: str) -> DeviceProperties:
+    """Of a server that is no agent, all that can be said is which packages matter."""
+    return {
+        "machine": None,
+        "cpu": None,
+        "isa": None,
+        "os": None,
+        "python": None,
+        "versions": dict.fromkeys(runtime_class(runtime).spec.packages),
+    }
+
+
+def _agents_facts(client: OipClient, runtime: str) -> DeviceProperties:
+    """From the agent's fingerprint, without what changes between requests or is about the file."""
     fingerprint = client.fingerprint()
-    there = fingerprint["runtime"]
+    there = fingerprint.get("runtime")
+    if there is None:
+        raise ProtocolError(f"{client.url} does not report its runtime")
     if there["name"] != runtime:
         raise DeviceError(f"the agent at {client.url} runs '{there['name']}', but the audit requires '{runtime}'")
-    return {**{key: fingerprint.get(key) for key in _STABLE}, "versions": dict(there["versions"])}
+    return {
+        **properties(fingerprint, there["versions"]),
+        "agent": fingerprint.get("agent"),
+        "numpy": fingerprint.get("numpy"),
+        "threads": fingerprint.get("threads"),
+        "probes": fingerprint.get("probes"),
+    }
 
 
-def _packages(runtime: str) -> tuple[str, ...]:
-    return runtime_class(runtime).spec.packages
+@dataclass(frozen=True)
+class _Tensor:
+    """A tensor in a server's metadata. datatype: as the server writes it. shape: -1 is any length."""
+
+    datatype: object
+    shape: list[int]
 
 
-def _tensors(about: Head, key: str, where: str) -> dict[str, Head]:
-    """Name -> {"datatype", "shape"}, in the order of the metadata."""
+def _tensors(about: Head, key: str, where: str) -> dict[str, _Tensor]:
+    """Name -> tensor, in the order of the metadata."""
     entries = about.get(key)
     if not isinstance(entries, list) or not entries:
         raise ArtifactError(f"{where} has no {key} in its metadata; for MLServer, add them to model-settings.json")
-    tensors: dict[str, Head] = {}
+    tensors: dict[str, _Tensor] = {}
     for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             raise ProtocolError(f"{where} has {key} without a name")
         shape = entry.get("shape")
         # Triton 2.51 writes 64-bit lengths as numbers, and gateways from gRPC to JSON write them as strings.
         lengths = [_length(value) for value in shape] if isinstance(shape, list) else [None]
-        if None in lengths:
+        known = [length for length in lengths if length is not None]
+        if len(known) != len(lengths):
             raise ProtocolError(f"{where} has the invalid shape {shape!r} for '{entry['name']}'")
-        tensors[entry["name"]] = {"datatype": entry.get("datatype"), "shape": lengths}
+        tensors[entry["name"]] = _Tensor(entry.get("datatype"), known)
     return tensors
 
 
-def _length(value: Any) -> int | None:
+def _length(value: object) -> int | None:
     if isinstance(value, str) and value.removeprefix("-").isdecimal():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _require_alike(what: str, spec: TensorSpec, there: Head, file: str, batch: int | None) -> None:
+def _require_alike(what: str, spec: TensorSpec, there: _Tensor, file: str, batch: object) -> None:
     """`ArtifactError` unless the server's tensor matches the artifact's. Names may differ; -1 matches any length."""
-    if there["datatype"] != datatype_of(spec.dtype):
-        known = DATATYPES.get(str(there["datatype"]), there["datatype"])
+    if there.datatype != datatype_of(spec.dtype):
+        known = DATATYPES.get(str(there.datatype), there.datatype)
         raise ArtifactError(f"{what} {known}, but {file} has {spec.dtype} there ('{spec.name}')")
-    shape = there["shape"]
+    shape = there.shape
     if len(shape) != len(spec.shape) or not all(map(_same_length, shape[1:], spec.shape[1:])):
         raise ArtifactError(f"{what} {shape}, but {file} has {list(spec.shape)} there ('{spec.name}')")
     if not _same_length(shape[0], spec.shape[0]):
@@ -302,10 +320,14 @@ def _same_length(length: int, other: int) -> bool:
     return length == other or length < 0 or other < 0
 
 
-def _difference(old: Head, old_models: Mapping[str, _Bound], new: Head, new_models: Mapping[str, _Bound]) -> str:
+def _difference(
+    old: ServerMetadata, old_models: Mapping[str, _Bound], new: ServerMetadata, new_models: Mapping[str, _Bound]
+) -> str:
     """The first property that changed."""
-    pairs: Sequence[tuple[str, Any, Any]] = [
-        *((f"its {key}", old[key], new[key]) for key in old),
+    pairs: Sequence[tuple[str, object, object]] = [
+        ("its name", old["name"], new["name"]),
+        ("its version", old["version"], new["version"]),
+        ("its extensions", old["extensions"], new["extensions"]),
         *((f"'{bound.model}'", bound.about, new_models[name].about) for name, bound in old_models.items()),
     ]
     return next((f"{what} was {was} and is {now}" for what, was, now in pairs if was != now), "its tensors' names")

@@ -7,8 +7,8 @@ import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from edgeaudit.agent.messages import Machine
 from edgeaudit.errors import ToolchainError
 
 __all__ = ["Guest"]
@@ -52,9 +52,9 @@ class Guest:
         """The command line that runs the agent's file; append the agent's arguments."""
         return self._command(_RUN, agent)
 
-    def fingerprint(self, agent: Path) -> dict[str, Any]:
-        """{"machine", "cpu", "isa", "libc", "python"} as seen by the guest."""
-        fingerprint: dict[str, Any] = json.loads(self._run(self._command(_FINGERPRINT, agent)))
+    def fingerprint(self, agent: Path) -> Machine:
+        """Machine, cpu, isa, libc and python as seen by the guest."""
+        fingerprint: Machine = json.loads(self._run(self._command(_FINGERPRINT, agent)))
         return fingerprint
 
     def try_import(self, module: str) -> None:

@@ -14,17 +14,19 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Generic, NotRequired, TypedDict, TypeVar, cast
 
+from edgeaudit.agent.messages import Machine
 from edgeaudit.devices.agent_file import agent_in
 from edgeaudit.devices.folders import about, cache_root, land, remove
 from edgeaudit.devices.profiles import Profile
 from edgeaudit.devices.qemu.debian import Fetched, fetch_debs, host_lacks, unpack
 from edgeaudit.devices.qemu.guest import Guest
 from edgeaudit.devices.qemu.wheels import WheelSet, fetch_wheels
+from edgeaudit.devices.transport import DeviceProperties, properties
 from edgeaudit.errors import DeviceError, MissingEnvironment, ToolchainError
 
 __all__ = ["Emulation", "Took", "wheel_sets"]
@@ -62,25 +64,90 @@ class Took:
     verified: str
 
 
+class _About(TypedDict):
+    """What a folder records of itself. verified: how its content was checked. bytes_down: downloaded bytes."""
+
+    verified: NotRequired[str]
+    bytes_down: NotRequired[int]
+    bytes_on_disk: NotRequired[int]
+
+
+class _Deb(TypedDict):
+    name: str
+    version: str
+    sha256: str
+
+
+class _DebsAbout(_About):
+    """Debian packages. sha256: over those of all packages, in hex."""
+
+    packages: list[_Deb]
+    sha256: str
+
+
+class _QemuAbout(_DebsAbout):
+    """version: of the package. programs: machine -> SHA-256 of the emulator."""
+
+    version: str
+    programs: dict[str, str]
+
+
+class _GuestAbout(_About):
+    """says: what a guest reports about its CPU and Python."""
+
+    says: Machine
+
+
+class _Wheel(TypedDict):
+    name: str
+    version: str
+    file: str
+    sha256: str
+    bytes: int
+
+
+class _WheelsAbout(_About):
+    """versions: package -> version. sha256: over those of all wheels, in hex."""
+
+    requirements: list[str]
+    versions: dict[str, str | None]
+    wheels: list[_Wheel]
+    sha256: str
+
+
+_A_co = TypeVar("_A_co", bound=_About, covariant=True)
+
+
 @dataclass(frozen=True)
-class _Piece:
-    """A folder of the emulation and the function that fills it."""
+class _Piece(Generic[_A_co]):
+    """A folder of the emulation and the function that fills it, which returns what the folder records of itself."""
 
     what: str
     folder: Path
-    fill: Callable[[Path], Mapping[str, Any]]
+    fill: Callable[[Path], _A_co]
 
     def prepare(self) -> Took:
         started = time.monotonic()
         fresh = land(self.folder, self.fill)
-        metadata = self.about or {}
-        down = int(metadata.get("bytes_down", 0)) if fresh else 0
-        size = int(metadata.get("bytes_on_disk", 0))
-        return Took(self.what, fresh, time.monotonic() - started, down, size, str(metadata.get("verified", "")))
+        recorded: _About | None = self.about
+        down, size, verified = 0, 0, ""
+        if recorded is not None:
+            down = int(recorded.get("bytes_down", 0)) if fresh else 0
+            size, verified = int(recorded.get("bytes_on_disk", 0)), recorded.get("verified", "")
+        return Took(self.what, fresh, time.monotonic() - started, down, size, verified)
 
     @property
-    def about(self) -> dict[str, Any] | None:
-        return about(self.folder)
+    def about(self) -> _A_co | None:
+        """None if it is not prepared. The folder's name has a digest of what was asked for, so this is its own form."""
+        return cast("_A_co | None", about(self.folder))
+
+    @property
+    def recorded(self) -> _A_co:
+        """`about` of a folder that is prepared; `MissingEnvironment` if it was removed in the meantime."""
+        recorded = self.about
+        if recorded is None:
+            raise MissingEnvironment(f"the folder {self.folder} of the {self.what} is missing; prepare it again")
+        return recorded
 
 
 class Emulation:
@@ -162,13 +229,12 @@ class Emulation:
         """The path of the agent's file."""
         return agent_in(self._root)
 
-    def facts(self, runtime: str) -> dict[str, Any]:
+    def facts(self, runtime: str) -> DeviceProperties:
         """The properties that decide a runtime's outputs. `MissingEnvironment` if it is not prepared."""
         self.guest(runtime)
-        qemu, userland, guest, wheels = (piece.about or {} for piece in self._pieces((runtime,)))
+        qemu, userland, wheels = self._qemu().recorded, self._userland().recorded, self._wheels(runtime).recorded
         return {
-            **guest["says"],
-            "versions": wheels["versions"],
+            **properties(self._fingerprint().recorded["says"], wheels["versions"]),
             "emulator": {"name": "qemu", "version": qemu["version"], "sha256": qemu["programs"][self._machine]},
             "userland": userland["sha256"],
             "wheels": wheels["sha256"],
@@ -185,15 +251,15 @@ class Emulation:
         known = ", ".join(self.profile.runtimes)
         raise DeviceError(f"the profile '{self.profile.name}' has no runtime '{runtime}'; it has: {known}")
 
-    def _pieces(self, runtimes: tuple[str, ...]) -> list[_Piece]:
+    def _pieces(self, runtimes: tuple[str, ...]) -> list[_Piece[_About]]:
         """Each piece once, in order of dependency."""
         wheels = {piece.folder: piece for piece in map(self._wheels, runtimes)}
         return [self._qemu(), self._userland(), self._fingerprint(), *wheels.values()]
 
-    def _qemu(self) -> _Piece:
+    def _qemu(self) -> _Piece[_QemuAbout]:
         key = ["qemu-user", _QEMU_SUITE]
 
-        def fill(draft: Path) -> Mapping[str, Any]:
+        def fill(draft: Path) -> _QemuAbout:
             with tempfile.TemporaryDirectory(dir=draft) as debs:
                 fetched = fetch_debs("x86_64", _QEMU_SUITE, ["qemu-user"], Path(debs), with_dependencies=False)
                 names = {machine: f"qemu-{machine}" for machine in ("aarch64", "x86_64")}
@@ -203,11 +269,11 @@ class Emulation:
 
         return self._piece("qemu", key, fill, "QEMU")
 
-    def _userland(self) -> _Piece:
+    def _userland(self) -> _Piece[_DebsAbout]:
         suite, _ = _USERLANDS[self._python]
         packages = (f"python{self._python}", *_LIBRARIES)
 
-        def fill(draft: Path) -> Mapping[str, Any]:
+        def fill(draft: Path) -> _DebsAbout:
             with tempfile.TemporaryDirectory(dir=draft) as debs:
                 fetched = fetch_debs(self._machine, suite, packages, Path(debs), with_dependencies=True)
                 for deb in fetched.debs:
@@ -218,11 +284,11 @@ class Emulation:
         what = f"userland of Debian {suite} for {self._machine} with Python {self._python}"
         return self._piece(f"userland-{self._machine}-{self._python}", [suite, packages], fill, what)
 
-    def _fingerprint(self) -> _Piece:
+    def _fingerprint(self) -> _Piece[_GuestAbout]:
         key = [self.cpu, self._qemu().folder.name, self._userland().folder.name]
 
-        def fill(_: Path) -> Mapping[str, Any]:
-            says = {
+        def fill(_: Path) -> _GuestAbout:
+            says: Machine = {
                 **self._guest(None).fingerprint(self.agent()),
                 "os": f"userland of Debian {_USERLANDS[self._python][0]}",
             }
@@ -230,17 +296,17 @@ class Emulation:
 
         return self._piece(f"guest-{self.cpu}", key, fill, f"guest with the CPU {self.cpu}")
 
-    def _wheels(self, runtime: str) -> _Piece:
+    def _wheels(self, runtime: str) -> _Piece[_WheelsAbout]:
         wanted = self._sets[runtime]
 
-        def fill(draft: Path) -> Mapping[str, Any]:
+        def fill(draft: Path) -> _WheelsAbout:
             pinned = wanted.pinned
             wheels = fetch_wheels(wanted, draft)
             self._guest(draft).try_import(_IMPORTS[runtime])  # also writes the compiled bytecode
             return {
                 "requirements": list(wanted.requirements),
                 "versions": {wheel.name: wheel.version for wheel in wheels},
-                "wheels": [asdict(wheel) for wheel in wheels],
+                "wheels": [cast("_Wheel", asdict(wheel)) for wheel in wheels],
                 "sha256": _digest([wheel.sha256 for wheel in wheels]),
                 "bytes_down": sum(wheel.bytes for wheel in wheels),
                 "bytes_on_disk": _size(draft),
@@ -252,7 +318,7 @@ class Emulation:
         key = [wanted.key, wanted.pinned]
         return self._piece(f"wheels-{self._machine}-{self._python}", key, fill, " ".join(wanted.requirements))
 
-    def _piece(self, name: str, key: Any, fill: Callable[[Path], Mapping[str, Any]], what: str) -> _Piece:
+    def _piece(self, name: str, key: object, fill: Callable[[Path], _A_co], what: str) -> _Piece[_A_co]:
         return _Piece(what, self._root / f"{name}-{_digest(key)[:12]}", fill)
 
     def _guest(self, packages: Path | None) -> Guest:
@@ -280,7 +346,7 @@ def _debian_python(python: str) -> str:
     return f"3.{next((minor for minor in minors if minor >= wanted), minors[-1])}"
 
 
-def _of_debs(fetched: Fetched, draft: Path) -> dict[str, Any]:
+def _of_debs(fetched: Fetched, draft: Path) -> _DebsAbout:
     return {
         "packages": [{"name": deb.name, "version": deb.version, "sha256": deb.sha256} for deb in fetched.debs],
         "sha256": _digest(sorted(deb.sha256 for deb in fetched.debs)),
@@ -315,5 +381,5 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _digest(parts: Any) -> str:
+def _digest(parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from edgeaudit.devices.agent_process import AgentProcess
 from edgeaudit.devices.profiles import find_profile
 from edgeaudit.devices.qemu.prepare import Emulation
-from edgeaudit.devices.transport import InferenceSession, Transport, TransportSpec
+from edgeaudit.devices.transport import DeviceProperties, InferenceSession, Transport, TransportSpec
 from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import DeviceError
 
@@ -42,7 +41,7 @@ class EmulatedTransport(Transport):
         profile = str(self.endpoint.profile)
         return Emulation(find_profile(profile), profile)
 
-    def facts(self, runtime: str) -> dict[str, Any]:
+    def facts(self, runtime: str) -> DeviceProperties:
         """See `Transport.facts`. Recorded when the guest was prepared; starts nothing."""
         return self.emulation.facts(runtime)
 
@@ -50,7 +49,7 @@ class EmulatedTransport(Transport):
         self,
         runtime: str,
         artifacts: Mapping[str, Path],
-        options: Mapping[str, Any],
+        options: Mapping[str, object],
         *,
         max_body: int | None = None,
     ) -> InferenceSession:

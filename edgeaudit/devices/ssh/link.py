@@ -20,7 +20,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO
 
 from edgeaudit.errors import DeviceError, DeviceLost
 
@@ -214,7 +214,7 @@ class RemoteProgram:
                 self._process.stdin.write(content)
                 self._process.stdin.flush()
 
-    def answer(self, seconds: float) -> dict[str, Any]:
+    def answer(self, seconds: float) -> dict[str, object]:
         """The next line that is a JSON object. Skips other lines, such as output of shell start-up files.
 
         Raises `DeviceLost` if the connection was closed, and `ProgramEnded` if the program exited.

@@ -19,14 +19,25 @@ from urllib.parse import urlsplit
 import numpy.typing as npt
 
 from edgeaudit.agent import RUNTIMES
+from edgeaudit.agent.messages import (
+    AgentFacts,
+    Failure,
+    Request,
+    RunRequest,
+    Serving,
+    Status,
+    StatusRequest,
+    StopRequest,
+)
 from edgeaudit.agent.served import runtime_class
+from edgeaudit.devices import reported
 from edgeaudit.devices.agent_file import OLDEST_PYTHON, agent_bytes
 from edgeaudit.devices.oip.client import OipClient
 from edgeaudit.devices.oip.session import ClientSession
 from edgeaudit.devices.profiles import find_profile
 from edgeaudit.devices.shipping import shipped
 from edgeaudit.devices.ssh.link import ProgramEnded, RemoteProgram, SshLink, require_address
-from edgeaudit.devices.transport import Transport, TransportSpec
+from edgeaudit.devices.transport import DeviceProperties, Transport, TransportSpec, properties
 from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, MissingToolchain
 from edgeaudit.filetypes.artifact import Artifact, file_sha256
@@ -90,65 +101,76 @@ class SshDevice:
         """The last message of ssh about a closed connection; empty if there is none or the connection is open."""
         return "" if self._link is None or self._link.alive else self._link.last_error()
 
-    def run_agent(
+    def facts(self, runtime: str) -> AgentFacts:
+        """Copy the agent, and return what it reports about the device and the runtime. Raises as `start` does."""
+        return reported.agent_facts(self._run_agent(["--facts"], runtime, {}), self.endpoint.via)
+
+    def start(
+        self, arguments: Iterable[str], runtime: str, artifacts: Mapping[str, Path], token: str, folders: list[str]
+    ) -> Serving:
+        """Copy the agent and artifacts, and start the agent, which keeps running; returns its announcement.
+
+        folders: of earlier agents that this one replaces; its own folder is appended as soon as it is known. Raises the
+        error that the agent announces, or `DeviceError` with the remedy if it cannot run there.
+        """
+        announced = self._run_agent(arguments, runtime, artifacts, token=token, folders=folders)
+        return reported.serving(announced, self.endpoint.via)
+
+    def _run_agent(
         self,
         arguments: Iterable[str],
         runtime: str,
-        artifacts: Mapping[str, Path] | None = None,
+        artifacts: Mapping[str, Path],
         *,
         token: str = "",
-        stays: bool = False,
         folders: list[str] | None = None,
-    ) -> dict[str, Any]:
-        """Copy the agent and artifacts, start the agent, and return its announcement.
-
-        stays: the agent keeps running afterwards. folders: of earlier agents that this one replaces; its own folder is
-        appended as soon as it is known. Raises the error that the agent announces, or `DeviceError` with the remedy if
-        it cannot run there.
-        """
+    ) -> dict[str, object]:
+        """Copy and run the agent; returns its announcement. folders: None if the agent does not keep running."""
         if runtime not in RUNTIMES:
             raise DeviceError(f"the agent does not serve '{runtime}' on a device; it serves: {', '.join(RUNTIMES)}")
         with tempfile.TemporaryDirectory(prefix="edgeaudit-") as drafts:
-            names = {name: f"models/{index}" for index, name in enumerate(artifacts or {})}
-            files = _files({names[name]: folder for name, folder in (artifacts or {}).items()}, Path(drafts))
-            request = {
+            names = {name: f"models/{index}" for index, name in enumerate(artifacts)}
+            files = _files({names[name]: folder for name, folder in artifacts.items()}, Path(drafts))
+            request: RunRequest = {
                 "do": "run",
-                "files": [[file.sha256, file.size, file.names] for file in files],
+                "files": [(file.sha256, file.size, list(file.names)) for file in files],
                 "agent": _AGENT,
                 "arguments": [*arguments, "--runtime", runtime],
                 "serve": list(names.items()),
                 "keep": self.endpoint.keep,
-                "stays": stays,
+                "stays": folders is not None,
                 "instead": list(folders or ()),
             }
             with self._running(request) as program:
-                announced = place = self._response(program, _ANSWER_SECONDS)
-                if "error" not in place:
+                announced, back = self._response(program, _ANSWER_SECONDS), {}
+                if "error" not in announced:
+                    place = reported.place(announced, self.endpoint.via)
                     if folders is not None:
                         folders.append(place["folder"])
                     self._send(program, files, place["missing"], token)
+                    back = {f"{place['folder']}/{path}": str(artifacts[name]) for name, path in names.items()}
                     announced = self._response(program, _START_SECONDS)
-        if "error" in announced:
-            back = {f"{place.get('folder')}/{path}": str((artifacts or {})[name]) for name, path in names.items()}
-            raise self._announced_error(announced, runtime, back)
+        if (failure := reported.failure(announced)) is not None:
+            raise self._announced_error(failure, runtime, back)
         return announced
 
-    def status(self, folder: str) -> dict[str, Any]:
-        """{"running", "about"}: whether an agent runs in the remote folder, and what it reports about itself."""
-        return self._reply({"do": "status", "folder": folder})
+    def status(self, folder: str) -> Status:
+        """Whether an agent runs in the remote folder, and what it reports about itself."""
+        return reported.status(self._reply({"do": "status", "folder": folder}), self.endpoint.via)
 
     def stop(self, folders: list[str] | None, *, forget: bool = False) -> list[str]:
         """Stop the agents in the given remote folders, or all that were left running, and remove the folders.
 
         forget: also remove kept files. Returns the folders in which an agent was running.
         """
-        return list(self._reply({"do": "stop", "folders": folders, "forget": forget})["stopped"])
+        reply = self._reply({"do": "stop", "folders": folders, "forget": forget})
+        return reported.stopped(reply, self.endpoint.via)["stopped"]
 
-    def _reply(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _reply(self, request: StatusRequest | StopRequest) -> dict[str, object]:
         with self._running(request) as program:
             reply = self._response(program, _ANSWER_SECONDS)
-        if "error" in reply:
-            raise DeviceError(f"{self.endpoint.via}: {reply['error']}")
+        if (failure := reported.failure(reply)) is not None:
+            raise DeviceError(f"{self.endpoint.via}: {failure['error']}")
         return reply
 
     def _send(self, program: RemoteProgram, files: Iterable[_File], missing: list[str], token: str) -> None:
@@ -159,13 +181,13 @@ class SshDevice:
         program.send(f"{token}\n".encode())
 
     @contextmanager
-    def _running(self, request: Mapping[str, Any]) -> Iterator[RemoteProgram]:
+    def _running(self, request: Request) -> Iterator[RemoteProgram]:
         """The remote receiver; its source and the request are sent over its standard input."""
         with self.link.program(_bootstrap(self.endpoint.python)) as program:
             program.send(_receiver() + json.dumps(request).encode() + b"\n")
             yield program
 
-    def _response(self, program: RemoteProgram, seconds: float) -> dict[str, Any]:
+    def _response(self, program: RemoteProgram, seconds: float) -> dict[str, object]:
         try:
             return program.answer(seconds)
         except ProgramEnded as exc:
@@ -183,13 +205,13 @@ class SshDevice:
             return DeviceError(f"{via}: {python} is too old: {ended.message}; set `python` to another one")
         return DeviceError(f"{via}: {python} exited with code {ended.code}: {ended.message or 'no output'}")
 
-    def _announced_error(self, announced: Mapping[str, Any], runtime: str, back: Mapping[str, str]) -> Exception:
-        text = str(announced["error"])
+    def _announced_error(self, announced: Failure, runtime: str, back: Mapping[str, str]) -> Exception:
+        text = announced["error"]
         for remote, local in back.items():
             text = text.replace(remote, local)
-        if announced.get("type") == ArtifactError.__name__:
+        if announced["type"] == ArtifactError.__name__:
             return ArtifactError(text)
-        if announced.get("type") == MissingToolchain.__name__:
+        if announced["type"] == MissingToolchain.__name__:
             return self.missing(runtime, text.partition(" Install it with")[0])
         return DeviceError(f"{self.endpoint.via}: the agent could not start: {text}")
 
@@ -215,7 +237,7 @@ class SshSession(ClientSession):
         device: SshDevice,
         runtime: str,
         artifacts: Mapping[str, Path],
-        options: Mapping[str, Any],
+        options: Mapping[str, object],
         max_body: int | None,
         lease: float,
     ) -> None:
@@ -278,13 +300,8 @@ class SshSession(ClientSession):
 
     def _start(self) -> None:
         self._state.token = secrets.token_urlsafe(32)
-        announced = self._device.run_agent(
-            self._arguments,
-            self._runtime,
-            self._artifacts,
-            token=self._state.token,
-            stays=True,
-            folders=self._state.folders,
+        announced = self._device.start(
+            self._arguments, self._runtime, self._artifacts, self._state.token, self._state.folders
         )
         del self._state.folders[:-1]
         self._connect(announced["url"])
@@ -335,23 +352,23 @@ class SshTransport(Transport):
         require_address(endpoint.via)
         self._lease = lease
 
-    def facts(self, runtime: str) -> dict[str, Any]:
+    def facts(self, runtime: str) -> DeviceProperties:
         """See `Transport.facts`. Also has the libc. Connects to the device on each call."""
         device = SshDevice(self.endpoint)
         try:
-            facts = device.run_agent(["--facts"], runtime)
+            facts = device.facts(runtime)
             missing = [package for package, version in facts["versions"].items() if version is None]
             if missing:
                 raise device.missing(runtime, f"'{runtime}' needs {' and '.join(missing)}, which is not installed")
         finally:
             device.disconnect()
-        return {key: value for key, value in facts.items() if key != "agent"}
+        return properties(facts, facts["versions"])
 
     def serve(
         self,
         runtime: str,
         artifacts: Mapping[str, Path],
-        options: Mapping[str, Any],
+        options: Mapping[str, object],
         *,
         max_body: int | None = None,
     ) -> SshSession:
