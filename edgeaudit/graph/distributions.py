@@ -23,20 +23,17 @@ _EXTRA = re.compile(r";.*\bextra\b")
 
 def distribution_versions(packages: Iterable[str]) -> dict[str, str | None]:
     """Distribution -> version for top-level package names; name -> None for packages that are not installed."""
+    installed = installed_state()
     versions: dict[str, str | None] = {}
     for name in packages:
-        distributions = distributions_of(name)
-        versions |= {full: metadata.version(full) for full in distributions} if distributions else {name: None}
+        distributions = _distributions_of(name, installed)
+        versions |= {full: _version(full, installed) for full in distributions} if distributions else {name: None}
     return dict(sorted(versions.items()))
 
 
 def distributions_of(package: str) -> tuple[str, ...]:
     """The distributions that a top-level package is of; empty where it is of none, as a module copied by hand."""
-    try:
-        metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return tuple(sorted(set(_by_package(installed_state()).get(package, ()))))
-    return (package,)
+    return _distributions_of(package, installed_state())
 
 
 def with_dependencies(distributions: Iterable[str]) -> tuple[str, ...]:
@@ -69,11 +66,12 @@ def installed_state() -> tuple[int, ...]:
 
 def installed_folders() -> tuple[Path, ...]:
     """The folders called site-packages or dist-packages that modules are imported from."""
-    return _resolved(*sysconfig.get_paths().values(), *sys.path)
+    return _resolved(tuple(sys.path))
 
 
 @cache
-def _resolved(*entries: str) -> tuple[Path, ...]:
+def _resolved(path: tuple[str, ...]) -> tuple[Path, ...]:
+    entries = (*sysconfig.get_paths().values(), *path)  # 50 us, and each job asks
     folders = {Path(entry).resolve() for entry in entries if entry.endswith(("site-packages", "dist-packages"))}
     return tuple(sorted(folders))
 
@@ -83,6 +81,20 @@ def _mtime(folder: Path) -> int:
         return folder.stat().st_mtime_ns
     except OSError:
         return 0
+
+
+@cache
+def _distributions_of(package: str, installed: tuple[int, ...]) -> tuple[str, ...]:
+    try:
+        metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        return tuple(sorted(set(_by_package(installed).get(package, ()))))
+    return (package,)
+
+
+@cache
+def _version(distribution: str, installed: tuple[int, ...]) -> str:  # noqa: ARG001  see `installed_state`
+    return metadata.version(distribution)
 
 
 @cache

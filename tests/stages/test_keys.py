@@ -16,6 +16,7 @@ import pytest
 
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.graph import closure as closure_module
+from edgeaudit.graph import distributions as distributions_module
 from edgeaudit.graph import job as job_module
 from edgeaudit.graph.executor import AnyJob, Silent, raise_errors
 from edgeaudit.graph.job import Ref
@@ -204,11 +205,13 @@ def test_another_version_below_a_converter_converts_again(
     before, real = kept(), metadata.version
     monkeypatch.setattr(metadata, "version", lambda name: "0.0" if name == "protobuf" else real(name))
     job_module._versions.cache_clear()
+    distributions_module._version.cache_clear()
     after = _jobs(population)
     assert {"compress"} <= {job.kind for job in after if job.key not in before}
     assert not {"train", "population"} & {job.kind for job in after if job.key not in before}
     monkeypatch.undo()
     job_module._versions.cache_clear()
+    distributions_module._version.cache_clear()
     assert kept() == before
 
 
