@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from edgeaudit.attacks.registry import ALL
 from edgeaudit.config.audit import AuditSpec, absolute, load_spec, recorded_spec, spec_of
 from edgeaudit.config.report import ReportSpec
+from edgeaudit.config.yaml_text import contains_itself
 from edgeaudit.errors import RunError, SpecError
 from edgeaudit.gate.judge import FormatScores, judge, require_budgets_exist
 from edgeaudit.graph.estimate import StageEstimate
@@ -40,6 +41,8 @@ folder is searched for the modules of `module:function` references. In a mapping
 """
 
 _STORE = ".edgeaudit"
+_HEARD = ("begin", "started", "finished", "skipped", "repeated")
+"""The methods of a `Listener`."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,13 @@ def run(
         KeyboardInterrupt: at Ctrl-C, once the workers have ended. Finished work stays in the store.
     """
     spec, folder = _read(audit)
-    writers = tuple(write)
+    writers = _names("write", write)
+    out = None if out is None else _path("out", out)
     if out is None and writers:
         raise SpecError(f"write: {', '.join(writers)} cannot be written without a folder; give out")
     spec = spec.with_writers(writers) if out is not None else spec.model_copy(update={"report": ReportSpec(writers=())})
-    heard = listener or Silent()
-    with engine(folder, _store(store), workers, executor, spec.limits) as running, _folder(out) as target:
+    heard = _listener(listener)
+    with engine(folder, _store(store), *_how(workers, executor), spec.limits) as running, _folder(out) as target:
         prepared = prepare(spec, running.store, running.executor, heard)
         return _finish(prepared, running, heard, target)
 
@@ -115,8 +119,8 @@ def plan(
         EdgeAuditError: as `run`, as far as it shows before anything is trained.
     """
     spec, folder = _read(audit)
-    heard = listener or Silent()
-    with engine(folder, _store(store), workers, executor, spec.limits) as running:
+    heard = _listener(listener)
+    with engine(folder, _store(store), *_how(workers, executor), spec.limits) as running:
         prepared = prepare(spec, running.store, running.executor, heard)
         stages = Rows(forecast(prepared, running, heard), of=StageEstimate)
         return PlanSummary(population_info(prepared.population), stages, running.executor.workers)
@@ -128,7 +132,7 @@ def load(folder: str | Path) -> Audit:
     Raises:
         RunError: it is missing, or not one that this version reads.
     """
-    return read_audit(Path(folder) / "audit.json")
+    return read_audit(_path("folder", folder) / "audit.json")
 
 
 def check(run: str | Path | Audit, budgets: Mapping[str, object] | str | Path | None = None) -> Verdict:
@@ -143,13 +147,17 @@ def check(run: str | Path | Audit, budgets: Mapping[str, object] | str | Path | 
         RunError: the run cannot be read, or a budget needs the folder. SpecError: the budgets are not valid.
         BudgetError: a budget names what the audit does not have.
     """
-    audit, where = (run, Path("audit.json")) if isinstance(run, Audit) else (load(run), Path(run) / "audit.json")
+    if budgets is not None and not isinstance(budgets, Mapping):
+        budgets = _path("budgets", budgets, "the path of an audit.yaml, or a mapping as its key budgets")
+    if not isinstance(run, Audit):
+        run = _path("run", run, "the folder of a run, or an audit")
+    audit, where = (run, Path("audit.json")) if isinstance(run, Audit) else (load(run), run / "audit.json")
     spec = recorded_spec(audit.spec, where)
     if budgets is not None:
-        given = spec_of({"budgets": budgets}, Path.cwd()) if isinstance(budgets, Mapping) else load_spec(Path(budgets))
+        given = spec_of({"budgets": budgets}, Path.cwd()) if isinstance(budgets, Mapping) else load_spec(budgets)
         spec = spec.model_copy(update={"budgets": given.budgets})
     require_budgets_exist(spec)
-    scores = _no_scores if isinstance(run, Audit) else _scores_in(Path(run))
+    scores = _no_scores if isinstance(run, Audit) else _scores_in(run)
     return judge(spec, audit.formats, audit.leakage, audit.controls, scores)
 
 
@@ -179,13 +187,11 @@ def attack_run(
         RunError: the run cannot be read, or the store lacks its models and answers.
         AttackError: there is no such attack. SpecError: an exposure is not valid.
     """
-    folder, levels = Path(run), tuple(weaker)
+    folder, levels, names = _path("run", run), _names("weaker", weaker), _names("attacks", attacks)
+    heard, given = _listener(listener), _how(workers, "local")
     recorded = recorded_spec(load(folder).spec, folder / "audit.json")
-    if isinstance(attacks, str):
-        attacks = (attacks,)
-    spec = with_more_attacks(recorded, tuple(attacks) or (() if levels else (ALL,)), levels)
-    heard = listener or Silent()
-    with engine(Path.cwd(), _store(store), workers, limits=spec.limits) as running:
+    spec = with_more_attacks(recorded, names or (() if levels else (ALL,)), levels)
+    with engine(Path.cwd(), _store(store), *given, spec.limits) as running:
         prepared = prepare(spec, running.store, running.executor, heard)
         require_answers(prepared, running.store, folder)
         return _finish(prepared, running, heard, folder)
@@ -204,6 +210,8 @@ def _read(audit: AuditSource) -> tuple[AuditSpec, Path]:
     if isinstance(audit, AuditSpec):
         spec, folder = absolute(audit, here), here
     elif isinstance(audit, Mapping):
+        if contains_itself(audit):
+            raise SpecError("the audit is a mapping that contains itself; remove that entry")
         spec, folder = spec_of(_with_references(audit), here), here
     elif isinstance(audit, str | Path):
         spec, folder = load_spec(Path(audit)), Path(audit).resolve().parent
@@ -251,15 +259,46 @@ def _require_importable(value: Any, key: str = "") -> None:
         )
 
 
+def _path(name: str, value: object, expected: str = "the path of a folder") -> Path:
+    """The path that an argument gives."""
+    if not isinstance(value, str | Path):
+        raise SpecError(f"{name}: must be {expected}; it is {value!r}")
+    return Path(value)
+
+
+def _names(name: str, value: object) -> tuple[str, ...]:
+    """The names that an argument gives; one name may stand for a list of one."""
+    names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else (value,)
+    if isinstance(value, Mapping) or not all(isinstance(one, str) for one in names):
+        raise SpecError(f"{name}: must be a list of names; it is {value!r}")
+    return names
+
+
+def _how(workers: object, executor: object) -> tuple[int | None, str]:
+    """The arguments that say what runs the jobs."""
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        raise SpecError(f"workers must be an integer of at least 1, not {workers!r}")
+    if not isinstance(executor, str):
+        raise SpecError(f"executor: must be the name of an executor; it is {executor!r}")
+    return workers, executor
+
+
+def _listener(listener: Listener | None) -> Listener:
+    missing = [name for name in _HEARD if not callable(getattr(listener, name, None))]
+    if listener is not None and missing:
+        raise SpecError(f"listener: must have the methods of edgeaudit.api.Listener; {listener!r} has no {missing[0]}")
+    return listener or Silent()
+
+
 def _store(store: str | Path | None) -> Path:
-    return Path(store if store is not None else os.environ.get("EDGEAUDIT_STORE") or _STORE)
+    return _path("store", store if store is not None else os.environ.get("EDGEAUDIT_STORE") or _STORE)
 
 
 @contextmanager
-def _folder(out: str | Path | None) -> Iterator[Path]:
+def _folder(out: Path | None) -> Iterator[Path]:
     """The output folder; one that is removed afterwards where none is given."""
     if out is not None:
-        yield Path(out)
+        yield out
         return
     with TemporaryDirectory(prefix="edgeaudit-") as folder:
         yield Path(folder)

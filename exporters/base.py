@@ -36,7 +36,9 @@ class PassSpec:
 
     name: `toolchain.step`, as written in a format.
     extra: the pip extra with the toolchain, of the distribution that provides the pass.
-    packages: the distributions whose versions decide the output; part of the job's key.
+    packages: the distributions whose versions decide the output. Part of the job's key; unless the pass trains, with
+        the distributions that they require.
+    companions: distributions that those call where they are installed, and do not require. Part of the key, too.
     consumes, produces: artifact kinds.
     calibrates: reads calibration records. trains: changes weights with the model's own training records.
     trainings: for a pass that trains, its approximate cost as a fraction of one training of the recipe.
@@ -67,6 +69,7 @@ class PassSpec:
     code: tuple[str, ...] = ()
     typical_seconds: float = 0.1
     isolation: IsolationGroup = "torch"
+    companions: tuple[str, ...] = ()
 
     def installed(self) -> dict[str, str | None]:
         """Version of each package, None if it is missing."""

@@ -35,6 +35,7 @@ class Export(Pass):
         name="onnx.export",
         extra="onnx",
         packages=("torch", "onnx"),
+        companions=("onnxscript",),
         consumes="torch",
         produces="onnx",
         summary="ONNX opset 17, dynamic batch, BatchNorm folded",

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -214,13 +214,53 @@ def test_an_attack_may_be_made_with_settings(brought: Brought) -> None:
 
 
 NAN = np.full((240, 4), np.nan)
+EVEN = np.full((240, 4), 0.25)
+EVEN8 = np.full((8, 240, 4), 0.25)
+OUT = np.ones((8, 240), dtype=np.bool_)
+# The sum of row 7 is 0.85: 0.15 off, where 4 classes rounded to two decimals are 4 * 0.005 = 0.02 off at most.
+SHORT = np.where(np.arange(240)[:, None] == 7, [0.1, 0.25, 0.25, 0.25], EVEN)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"target": None}, r"^target: must be an array of numbers or truth values; it has None"),
+        ({"target": [[None, 1.0]]}, r"^target: must be an array of numbers .* it has values that are no numbers"),
+        (
+            {"target": SHORT},
+            r"^target: the probabilities of a record have the sum 1, and those of target\[7\] have 0\.85",
+        ),
+        ({"shadows": EVEN8 * 0.3}, r"^shadows: the probabilities .* those of shadows\[0, 0\] have 0\.3; give all"),
+        (
+            {"target": -EVEN},
+            r"^target: probabilities lie in \[0, 1\], and these run from -0\.25 to -0\.25; write exposure",
+        ),
+        ({"target": np.ma.masked_less(EVEN, 0)}, r"^target: is a masked array"),
+        ({"target": EVEN[:0]}, r"^target: must be \[1 or more records, 2 or more classes\]; it is \(0, 4\)"),
+        ({"shadows": EVEN8[:0], "out": OUT[:0]}, r"^shadows: must be \[1 or more models, records, classes\]"),
+        ({"shadows": [EVEN, EVEN[:3]]}, r"^shadows: cannot be read as an array: .*; give a numpy array$"),
+        ({"out": "x"}, r"^out: must be bool; it is <U1"),
+        ({"labels": None}, r"^labels: must be an array of numbers or truth values; it has None"),
+        ({"members": [None] * 240}, r"^members: must be an array of numbers or truth values"),
+        ({"attacks": None}, r"^attacks: must be names or attacks, .*; it is None"),
+        ({"attacks": 3}, r"^attacks: must be names or attacks, .*; it is a int"),
+        ({"attacks": {"yeom": {}}}, r"^attacks: must be names or attacks, .*; it is a dict"),
+        ({"exposure": ["logits"]}, r"^exposure: must be one of"),
+        ({"reference": (EVEN, None, None, [0])}, r"^reference: must be an edgeaudit\.Reference or None; it is a tuple"),
+        ({"grid": 0.1}, r"^grid: must be an .*Grid or None; it is a float"),
+        ({"floor": None}, r"^floor: must be a number; it is None"),
+        ({"floor": True}, r"^floor: must be a number; it is a bool"),
+        ({"floor": 0.5}, r"^floor: must be above 0 and below 0\.5; it is 0\.5"),
+        ({"floor": np.nan}, r"^floor: must be above 0 and below 0\.5; it is nan"),
+        ({"floor": -1, "exposure": "logits"}, r"^floor: must be at least 0 and below 0\.5; it is -1"),
+        ({"seed": None}, r"^seed: must be an integer of at least 0; it is None"),
+        ({"seed": -1}, r"^seed: must be an integer of at least 0; it is -1"),
+        ({"seed": True}, r"^seed: must be an integer of at least 0; it is True"),
         ({"target": np.zeros(5)}, r"^target: must be \[records, classes\]; it is \(5,\)"),
-        ({"target": np.zeros((240, 1))}, r"^target: must be \[records, 2 or more classes\]; it is \(240, 1\)"),
+        (
+            {"target": np.zeros((240, 1))},
+            r"^target: must be \[1 or more records, 2 or more classes\]; it is \(240, 1\)",
+        ),
         ({"target": NAN}, r"^target: 960 of 960 values are not finite"),
         ({"target": [["a", "b"]]}, r"^target: must be numbers; it is <U1"),
         ({"target": [[1.0], [1.0, 2.0]]}, r"^target: cannot be read as an array"),
@@ -229,7 +269,7 @@ NAN = np.full((240, 4), np.nan)
             r"^target: probabilities lie in \[0, 1\], and these run from 3\.5 to 3\.5",
         ),
         (
-            {"shadows": np.zeros((8, 240, 3))},
+            {"shadows": EVEN8[:, :, :3] * 4 / 3},
             r"^shadows: must be \[K, records, classes\] with the target's 240 records",
         ),
         ({"shadows": np.zeros((240, 4))}, r"^shadows: must be \[K, records, classes\]; it is \(240, 4\)"),
@@ -247,15 +287,15 @@ NAN = np.full((240, 4), np.nan)
         ({"attacks": []}, r"^attacks: names one or more attacks; it is empty"),
         ({"attacks": [3]}, r"^attacks: must be names or attacks; one is a int"),
         (
-            {"reference": edgeaudit.Reference(np.zeros((9, 3)), np.zeros((8, 9, 3)), np.ones((8, 9), bool), [0] * 9)},
+            {"reference": edgeaudit.Reference(EVEN[:9, :3] * 4 / 3, EVEN8[:, :9, :3] * 4 / 3, OUT[:, :9], [0] * 9)},
             r"^reference\.target: must have the target's 4 classes; it has 3",
         ),
         (
-            {"reference": edgeaudit.Reference(np.zeros((9, 4)), None, None, [0] * 9)},
+            {"reference": edgeaudit.Reference(EVEN[:9], None, None, [0] * 9)},
             r"^reference\.shadows: must be of the same 8 models as shadows; it is of 0",
         ),
         (
-            {"reference": edgeaudit.Reference(np.zeros((9, 4)), np.zeros((8, 9, 4)), np.ones((8, 9), bool), [0.5] * 9)},
+            {"reference": edgeaudit.Reference(EVEN[:9], EVEN8[:, :9], OUT[:, :9], [0.5] * 9)},
             r"^reference\.labels: must be integers",
         ),
     ],
@@ -263,6 +303,12 @@ NAN = np.full((240, 4), np.nan)
 def test_an_argument_that_does_not_fit_is_named(brought: Brought, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(AttackError, match=message):
         edgeaudit.attack(**{**brought.arguments, "attacks": "yeom", **changes})
+
+
+def test_rounded_probabilities_are_read(brought: Brought) -> None:
+    rounded = {"target": brought.target.round(2), "shadows": brought.shadows.round(2)}
+    assert not np.allclose(rounded["target"].sum(axis=1), 1)
+    assert len(edgeaudit.attack(**{**brought.arguments, **rounded, "attacks": "yeom"}).variants) == 1
 
 
 # ---- tables
@@ -415,6 +461,48 @@ def test_an_audit_that_is_not_valid(audit: Any, message: str, tmp_path: Path, mo
     with pytest.raises(SpecError, match=message):
         edgeaudit.plan(audit)
     assert list(tmp_path.iterdir()) == []
+
+
+ANY: Any = edgeaudit  # its arguments have types of their own, and these tests give others
+
+
+def _looping() -> dict[str, Any]:
+    looping: dict[str, Any] = {**TINY}
+    looping["model"] = {"options": looping}
+    return looping
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ANY.load(None), r"^folder: must be the path of a folder; it is None"),
+        (lambda: ANY.load(b"runs"), r"^folder: must be the path of a folder; it is b'runs'"),
+        (lambda: ANY.check(["runs"]), r"^run: must be the folder of a run, or an audit; it is \['runs'\]"),
+        (lambda: ANY.check("runs", 3), r"^budgets: must be the path of an audit\.yaml, or a mapping .*; it is 3"),
+        (lambda: ANY.attack_run(3), r"^run: must be the path of a folder; it is 3"),
+        (lambda: ANY.attack_run("runs", None), r"^attacks: must be a list of names; it is None"),
+        (lambda: ANY.attack_run("runs", "yeom", weaker=3), r"^weaker: must be a list of names; it is 3"),
+        (lambda: ANY.attack_run("runs", "yeom", workers=0), r"^workers must be an integer of at least 1, not 0"),
+        (lambda: ANY.plan(TINY, store=3), r"^store: must be the path of a folder; it is 3"),
+        (lambda: ANY.plan(TINY, workers="2"), r"^workers must be an integer of at least 1, not '2'"),
+        (lambda: ANY.plan(TINY, workers=True), r"^workers must be an integer of at least 1, not True"),
+        (lambda: ANY.plan(TINY, workers=0), r"^workers must be an integer of at least 1, not 0"),
+        (lambda: ANY.plan(TINY, executor=None), r"^executor: must be the name of an executor; it is None"),
+        (lambda: ANY.plan(TINY, listener=print), r"^listener: must have the methods .* has no begin"),
+        (lambda: ANY.run(TINY, out=["runs"]), r"^out: must be the path of a folder; it is \['runs'\]"),
+        (lambda: ANY.run(TINY, out="runs", write=None), r"^write: must be a list of names; it is None"),
+        (lambda: ANY.run(TINY, out="runs", write=["html", 3]), r"^write: must be a list of names"),
+        (lambda: ANY.run(TINY, out="runs", write="htlm"), r"there is no report writer 'htlm'"),
+        (lambda: ANY.plan(_looping()), r"^the audit is a mapping that contains itself"),
+    ],
+)
+def test_an_argument_of_another_type_is_named(
+    call: Callable[[], Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(edgeaudit.EdgeAuditError, match=message):
+        call()
+    assert list(tmp_path.iterdir()) in ([], [tmp_path / ".edgeaudit"])
 
 
 def test_a_report_needs_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

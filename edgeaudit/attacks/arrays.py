@@ -5,7 +5,7 @@ Needs numpy, scipy and scikit-learn; no toolchain, file or audit.yaml. `attack` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -29,6 +29,10 @@ __all__ = ["AttackFigure", "AttackResult", "Grid", "Reference", "VariantScores",
 _DEFAULT = ("cm-mia", "lira", "yeom", "gap")
 _ROUNDING = 1e-3
 """By how much a probability may lie outside [0, 1]."""
+_ROUNDED = 5e-3
+"""By how much a probability may be rounded, as by two decimals; 8 bits round less. The sum of a record's may be off by
+as much for each class, but by no more than `_OFF`."""
+_OFF = 0.5
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ def attack(  # noqa: PLR0913  an array an argument; all but four have defaults a
         members: bool [records]; whether the target trained on the record. Attacks do not see it; with it, the result
             has figures. None where that is not known.
         attacks: names (`edgeaudit attacks` lists them; `all` for every one) or attacks that were made with settings.
-        exposure: what the answers are: `probabilities`, each in [0, 1], or `logits`.
+        exposure: what the answers are: `probabilities`, each in [0, 1] and a row's with the sum 1, or `logits`.
         reference: answers on records that the target did not train on; several variants learn from them.
         inputs: numbers [records, ...], the records as the models are given them; read by `quantile-regression`.
         grid: of integer outputs, one for each model; read by `cm-mia`'s `discrete`.
@@ -176,8 +180,14 @@ def attack(  # noqa: PLR0913  an array an argument; all but four have defaults a
         >>> f"{area.attack} {area.metric} {area.value:.2f} [{area.low:.2f}, {area.high:.2f}]"
         'yeom auc 0.83 [0.78, 0.89]'
     """
-    if exposure not in get_args(Exposure):
-        raise AttackError(f"exposure: must be one of {', '.join(get_args(Exposure))}; it is {exposure!r}")
+    _require_exposure(exposure)
+    if not isinstance(reference, Reference | None):
+        raise AttackError(f"reference: must be an edgeaudit.Reference or None; it is {_kind(reference)}")
+    if not isinstance(grid, Grid | None):
+        raise AttackError(f"grid: must be an edgeaudit.attacks.arrays.Grid or None; it is {_kind(grid)}")
+    _require_floor(floor, exposure)
+    _require_seed(seed)
+    made = tuple(_made(attacks))
     brought = Reference(target, shadows, out, labels, inputs)
     evidence = _evidence("", brought, exposure, floor, grid)
     known = None if reference is None else _evidence("reference.", reference, exposure, floor, grid)
@@ -186,7 +196,7 @@ def attack(  # noqa: PLR0913  an array an argument; all but four have defaults a
     sides = None if members is None else _members(members, len(evidence.labels))
     variants: list[VariantScores] = []
     leakage: list[AttackFigure] = []
-    for one in _made(attacks):
+    for one in made:
         for variant in one.spec.variants:
             found = _scored(one, variant, evidence, known)
             variants.append(found)
@@ -197,6 +207,8 @@ def attack(  # noqa: PLR0913  an array an argument; all but four have defaults a
 
 def _made(attacks: str | Attack | Iterable[str | Attack]) -> Iterator[Attack]:
     """The attacks, each once, in order."""
+    if isinstance(attacks, Mapping | bytes) or not isinstance(attacks, str | Attack | Iterable):
+        raise AttackError(f"attacks: must be names or attacks, as in ['lira', 'yeom']; it is {_kind(attacks)}")
     chosen = (attacks,) if isinstance(attacks, str | Attack) else tuple(attacks)
     if not chosen:
         raise AttackError("attacks: names one or more attacks; it is empty")
@@ -206,6 +218,29 @@ def _made(attacks: str | Attack | Iterable[str | Attack]) -> Iterator[Attack]:
     ready = {one.spec.name: one for one in chosen if isinstance(one, Attack)}
     for name in chosen_attacks(one if isinstance(one, str) else one.spec.name for one in chosen):
         yield ready[name] if name in ready else find_attack(name)()
+
+
+def _require_floor(floor: object, exposure: Exposure) -> None:
+    if isinstance(floor, bool) or not isinstance(floor, int | float | np.integer | np.floating):
+        raise AttackError(f"floor: must be a number; it is {_kind(floor)}")
+    if not (0 if exposure == "logits" else np.finfo(np.float64).tiny) <= floor < 0.5:
+        least = "at least 0" if exposure == "logits" else "above 0"
+        raise AttackError(f"floor: must be {least} and below 0.5; it is {floor}")
+
+
+def _require_exposure(exposure: object) -> None:
+    if not isinstance(exposure, str) or exposure not in get_args(Exposure):
+        raise AttackError(f"exposure: must be one of {', '.join(get_args(Exposure))}; it is {exposure!r}")
+
+
+def _require_seed(seed: object) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise AttackError(f"seed: must be an integer of at least 0; it is {seed!r}")
+
+
+def _kind(value: object) -> str:
+    """What a value is, for messages."""
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def _scored(one: Attack, variant: str, evidence: Evidence, known: Evidence | None) -> VariantScores:
@@ -246,8 +281,6 @@ def _evidence(prefix: str, brought: Reference, exposure: Exposure, floor: float,
     """The arrays, checked and converted; errors name the argument, after `prefix`."""
     target = _answers(f"{prefix}target", brought.target, 2, exposure)
     n, classes = target.shape
-    if classes < 2:
-        raise AttackError(f"{prefix}target: must be [records, 2 or more classes]; it is {target.shape}")
     shadows, out = _shadows(prefix, brought, (n, classes), exposure)
     labels = _labels(f"{prefix}labels", brought.labels, n, classes)
     inputs = None if brought.inputs is None else _inputs(f"{prefix}inputs", brought.inputs, n)
@@ -271,10 +304,17 @@ def _shadows(
 
 
 def _array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
+    if np.ma.isMaskedArray(value):
+        raise AttackError(f"{name}: is a masked array, whose masked values would be read; give a plain array")
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as exc:  # ragged lists; tensors on a GPU or with gradients
-        raise AttackError(f"{name}: cannot be read as an array: {exc}") from exc
+        first = str(exc).partition(". ")[0].rstrip(".")
+        raise AttackError(f"{name}: cannot be read as an array: {first}; give a numpy array") from exc
+    if array.dtype == object:
+        what = _kind(value) if array.ndim == 0 else "values that are no numbers, as None"
+        raise AttackError(f"{name}: must be an array of numbers or truth values; it has {what}")
+    return array
 
 
 def _answers(name: str, value: npt.ArrayLike, axes: int, exposure: Exposure) -> FloatArray:
@@ -282,14 +322,30 @@ def _answers(name: str, value: npt.ArrayLike, axes: int, exposure: Exposure) -> 
     if array.ndim != axes:
         expected = "[records, classes]" if axes == 2 else "[K, records, classes]"
         raise AttackError(f"{name}: must be {expected}; it is {array.shape}")
+    if array.shape[-1] < 2 or not array.size:
+        expected = "[1 or more records, 2 or more classes]" if axes == 2 else "[1 or more models, records, classes]"
+        raise AttackError(f"{name}: must be {expected}; it is {array.shape}")
     answers = np.asarray(array, dtype=np.float64)
-    least, most = (answers.min(), answers.max()) if answers.size else (0.0, 0.0)
-    if exposure == "probabilities" and not -_ROUNDING <= least <= most <= 1 + _ROUNDING:
-        raise AttackError(
-            f"{name}: probabilities lie in [0, 1], and these run from {least:.3g} to {most:.3g}; write "
-            "exposure='logits' if these are logits"
-        )
+    if exposure == "probabilities":
+        _require_probabilities(name, answers)
     return answers
+
+
+def _require_probabilities(name: str, answers: FloatArray) -> None:
+    least, most = answers.min(), answers.max()
+    remedy = "write exposure='logits' if these are logits"
+    if not -_ROUNDING <= least <= most <= 1 + _ROUNDING:
+        raise AttackError(
+            f"{name}: probabilities lie in [0, 1], and these run from {least:.3g} to {most:.3g}; {remedy}"
+        )
+    sums = answers.sum(axis=-1)
+    off = np.abs(sums - 1)
+    if off.max() > min(_OFF, _ROUNDED * answers.shape[-1]):
+        at = tuple(int(i) for i in np.unravel_index(off.argmax(), off.shape))
+        raise AttackError(
+            f"{name}: the probabilities of a record have the sum 1, and those of {name}[{', '.join(map(str, at))}] "
+            f"have {sums[at]:.3g}; give all classes of a softmax, or {remedy}"
+        )
 
 
 def _numbers(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:

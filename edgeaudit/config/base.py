@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, ValidationInfo, WithJsonSchema, field_validator
 
-__all__ = ["NAMES", "Names", "Section", "as_list", "each_once", "names_of"]
+__all__ = ["NAMES", "Names", "PlainNumbers", "Section", "as_list", "each_once", "names_of"]
 
 Names = Literal[
     "format", "pass", "runtime", "attack", "attack-name", "recipe", "source", "profile", "device", "metric", "subset",
@@ -18,7 +20,40 @@ NAMES = "x-names"
 """The keyword that marks where a kind of names goes in a schema; `edgeaudit.config.json_schema` replaces it."""
 
 
-class Section(BaseModel):
+class PlainNumbers(BaseModel):
+    """Refuses `true` where a number is meant, which pydantic reads as 1, in every field of every subclass."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_values(cls, value: object, info: ValidationInfo) -> object:
+        if _is_numeric(cls, str(info.field_name)) and _has_truth_value(value):
+            raise ValueError("must be a number, which true and false are not")
+        return value
+
+
+@cache
+def _is_numeric(model: type[BaseModel], field: str) -> bool:
+    """Whether a field takes numbers, and neither truth values nor anything at all."""
+    kinds = set(_kinds(model.model_fields[field].annotation))
+    return bool(kinds & {int, float}) and not kinds & {bool, object, Any}
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The types in an annotation, a literal's values by theirs."""
+    arguments = get_args(annotation)
+    if not arguments:
+        yield annotation if isinstance(annotation, type) or annotation is Any else type(annotation)
+    for argument in arguments:
+        yield from _kinds(argument)
+
+
+def _has_truth_value(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_truth_value, value.values()))
+    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(map(_has_truth_value, value)))
+
+
+class Section(PlainNumbers):
     """A mapping with known keys; a docstring below a field describes it in the JSON Schema."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["flow_yaml", "read_yaml"]
+__all__ = ["contains_itself", "flow_yaml", "read_yaml"]
 
 
 class _Loader(yaml.SafeLoader):
@@ -57,11 +57,36 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_whole_number)
 
 
 def read_yaml(text: str) -> Any:
-    """The value of a YAML document. `yaml.YAMLError` where the text is not YAML, or a key is given twice."""
+    """The value of a YAML document.
+
+    Raises `yaml.YAMLError` where the text is not YAML, a key is given twice, or an anchor's value contains itself.
+    """
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+        value = yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
     except ValueError as exc:  # a value that does not fit its tag, as in `!!int many`
         raise yaml.YAMLError(str(exc)) from exc
+    except RecursionError as exc:
+        raise yaml.YAMLError("its mappings and lists are nested too deeply") from exc
+    if contains_itself(value):
+        raise yaml.YAMLError("an anchor (&name) has an alias (*name) within its own value, which never ends")
+    return value
+
+
+def contains_itself(value: object) -> bool:
+    """Whether a mapping or list is a part of itself, so that reading it would never end."""
+    done: set[int] = set()
+    queue: list[tuple[object, tuple[int, ...]]] = [(value, ())]
+    while queue:
+        one, above = queue.pop()
+        if not isinstance(one, Mapping | list | tuple):
+            continue
+        if id(one) in above:
+            return True
+        if id(one) not in done:
+            done.add(id(one))
+            parts = one.values() if isinstance(one, Mapping) else one
+            queue += [(part, (*above, id(one))) for part in parts]
+    return False
 
 
 _WORD = re.compile(r"[A-Za-z][\w.-]*")

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from edgeaudit.agent import RUNTIMES
+from edgeaudit.config.base import PlainNumbers
 from edgeaudit.config.yaml_text import read_yaml
 from edgeaudit.errors import DeviceError, did_you_mean
 from edgeaudit.host.fingerprint import KERNEL_FLAGS
@@ -68,7 +69,7 @@ Flag = Annotated[str, *_known(KERNEL_FLAGS, "CPU flag by which runtimes choose k
 RuntimeName = Annotated[str, *_known(tuple(RUNTIMES), "runtime that can be served on a device")]
 
 
-class _Part(BaseModel):
+class _Part(PlainNumbers):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 

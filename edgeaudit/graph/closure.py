@@ -6,9 +6,11 @@ since they run when the function does. Imports under `if TYPE_CHECKING:` never r
 only known at run time are left out, too: the closure does not follow a registry's table of "module:Class", so a job
 lists the modules of the plugins that it uses (`Job.code`).
 
-Followed are edgeaudit, the packages of the root modules, and whatever is not installed into
-site-packages: modules beside audit.yaml, editable installs, folders of PYTHONPATH. For other packages the closure
-has the names, and a key their versions. The engine (`edgeaudit.graph`) is left out: it moves results and computes none.
+Followed are edgeaudit and whatever is of no installed distribution: modules beside audit.yaml, editable installs,
+folders of PYTHONPATH, modules that somebody copied into site-packages. For other packages the closure has the names,
+and a key their versions. A root module of an installed distribution, as of a plugin, stands for the distribution: its
+files' digests are those that it was installed with, so that no thousand files of a large one are parsed. The engine
+(`edgeaudit.graph`) is left out: it moves results and computes none.
 """
 
 from __future__ import annotations
@@ -21,13 +23,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib import metadata
 from importlib.machinery import ModuleSpec, all_suffixes
 from pathlib import Path
 
 from edgeaudit.errors import RecipeError
+from edgeaudit.graph.distributions import content_digest, distributions_of, installed_folders, installed_state
 
-__all__ = ["Closure", "closure", "current_closure", "distribution_versions", "installed_state", "module_file"]
+__all__ = ["Closure", "closure", "current_closure", "module_file"]
 
 _OWN = "edgeaudit"
 _ENGINE = "edgeaudit.graph"
@@ -36,10 +38,14 @@ _ISOLATION = "edgeaudit.host.isolation"
 
 @dataclass(frozen=True)
 class Closure:
-    """files: module name -> the file it is read from, sorted. packages: top-level names of other packages, sorted."""
+    """files: module name -> the file it is read from, sorted. packages: top-level names of other packages, sorted.
+
+    roots: the installed distributions that root modules are of, sorted.
+    """
 
     files: tuple[tuple[str, Path], ...]
     packages: tuple[str, ...]
+    roots: tuple[str, ...] = ()
 
     @property
     def modules(self) -> frozenset[str]:
@@ -48,10 +54,12 @@ class Closure:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over module names and the bytes of their files; independent of the files' locations."""
+        """SHA-256 over names and contents of modules and root distributions; independent of the files' locations."""
         total = hashlib.sha256()
         for name, path in self.files:
             total.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        for name in self.roots:
+            total.update(f"{name}\0{content_digest(name)}\n".encode())
         return total.hexdigest()
 
 
@@ -61,7 +69,7 @@ class _Cached:
     states: tuple[tuple[Path, tuple[int, int]], ...]
 
 
-_cache: dict[tuple[tuple[str, ...], ...], _Cached] = {}
+_cache: dict[tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]], _Cached] = {}
 """A cache; its entries are checked against the files on use."""
 
 
@@ -72,7 +80,6 @@ def closure(roots: Iterable[str]) -> Closure:
     optional import of a package that is not installed does not run.
     """
     names = sorted(set(roots))
-    followed = frozenset({_OWN, *(name.partition(".")[0] for name in names)})
     for name in names:
         _require_found(name)
     files: dict[str, Path] = {}
@@ -85,7 +92,7 @@ def closure(roots: Iterable[str]) -> Closure:
         if name in seen or _is_standard(top, tuple(sys.path)) or name == _ENGINE or name.startswith(f"{_ENGINE}."):
             continue
         seen.add(name)
-        if top not in followed and _is_installed(top):
+        if top != _OWN and _is_installed(top):
             packages.add(top)
             continue
         path = module_file(name)
@@ -95,7 +102,8 @@ def closure(roots: Iterable[str]) -> Closure:
         queue += _parents(name)
         if path.suffix == ".py":
             queue += _imports(path, name, *_state(path))
-    return Closure(tuple(sorted(files.items())), tuple(sorted(packages)))
+    roots = {one for name in names if (top := name.partition(".")[0]) in packages for one in distributions_of(top)}
+    return Closure(tuple(sorted(files.items())), tuple(sorted(packages)), tuple(sorted(roots)))
 
 
 def _require_found(name: str) -> None:
@@ -113,7 +121,7 @@ def current_closure(roots: Iterable[str]) -> Closure:
     """The closure of the modules, cached until one of its files changes, since a notebook may run for days."""
     names = tuple(sorted(set(roots)))
     # Two audits of one process may have modules of the same name in different folders.
-    known = (names, (str(Path.cwd()), *sys.path))
+    known = (names, (str(Path.cwd()), *sys.path), installed_state())
     cached = _cache.get(known)
     if cached is None or any(_state(path) != state for path, state in cached.states):
         current = closure(names)
@@ -146,20 +154,6 @@ def module_file(name: str) -> Path | None:
     return None
 
 
-def distribution_versions(packages: Iterable[str]) -> dict[str, str | None]:
-    """Distribution -> version for top-level package names; name -> None for packages that are not installed."""
-    versions: dict[str, str | None] = {}
-    for name in packages:
-        distributions = _distributions(name)
-        versions |= {full: metadata.version(full) for full in distributions} if distributions else {name: None}
-    return dict(sorted(versions.items()))
-
-
-def installed_state() -> tuple[int, ...]:
-    """When packages were last installed or removed, from the folders' mtimes: ns since the epoch."""
-    return tuple(_state(folder)[0] for folder in _installed_folders())
-
-
 def _spec(name: str, path: Iterable[str] | None) -> ModuleSpec | None:
     for finder in sys.meta_path:
         if type(finder).__module__ == _ISOLATION:  # a worker refuses packages that the main process finds
@@ -190,12 +184,13 @@ def _file_in(folders: Iterable[Path], name: str) -> Path | None:
 
 
 def _is_installed(top: str) -> bool:
-    """Whether a top-level module belongs to another package: it is in site-packages, or missing."""
+    """Whether a top-level module is of another package: in site-packages and of a distribution, or missing."""
     spec = _spec(top, None)
     if spec is None:
         return True
     locations = [spec.origin] if spec.has_location and spec.origin else list(spec.submodule_search_locations or ())
-    return any(folder in Path(location).resolve().parents for location in locations for folder in _installed_folders())
+    inside = any(folder in Path(at).resolve().parents for at in locations for folder in installed_folders())
+    return inside and bool(distributions_of(top))
 
 
 @cache
@@ -208,16 +203,6 @@ def _is_standard(top: str, path: tuple[str, ...]) -> bool:  # noqa: ARG001  anot
         return True
     paths = sysconfig.get_paths()
     return any(Path(paths[name]).resolve() in Path(spec.origin).resolve().parents for name in ("stdlib", "platstdlib"))
-
-
-def _installed_folders() -> tuple[Path, ...]:
-    return _resolved(*sysconfig.get_paths().values(), *sys.path)
-
-
-@cache
-def _resolved(*entries: str) -> tuple[Path, ...]:
-    folders = {Path(entry).resolve() for entry in entries if entry.endswith(("site-packages", "dist-packages"))}
-    return tuple(sorted(folders))
 
 
 def _parents(name: str) -> Iterator[str]:
@@ -325,16 +310,3 @@ def _is_type_checking(test: ast.expr) -> bool:
     return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
         isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
     )
-
-
-def _distributions(package: str) -> tuple[str, ...]:
-    try:
-        metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return tuple(sorted(set(_by_package(installed_state()).get(package, ()))))
-    return (package,)
-
-
-@cache
-def _by_package(installed: tuple[int, ...]) -> dict[str, list[str]]:  # noqa: ARG001  see `installed_state`
-    return dict(metadata.packages_distributions())

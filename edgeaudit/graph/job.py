@@ -32,7 +32,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, 
 from pydantic import BaseModel
 
 from edgeaudit.errors import EdgeAuditError
-from edgeaudit.graph.closure import Closure, current_closure, distribution_versions, installed_state
+from edgeaudit.graph.closure import Closure, current_closure
+from edgeaudit.graph.distributions import distribution_versions, installed_state, with_dependencies
 
 if TYPE_CHECKING:
     from edgeaudit.graph.store import Store
@@ -150,7 +151,11 @@ class Job(ABC, Generic[R_co]):
         return {
             "inputs": canonical({field_.name: getattr(self, field_.name) for field_ in _keyed(self)}),
             "code": closure.digest,
-            "versions": _versions(closure.packages, tuple(sorted(set(self.packages()))), installed_state()),
+            "versions": _versions(
+                closure.packages,
+                tuple(sorted({*with_dependencies(closure.roots), *self.packages()})),
+                installed_state(),
+            ),
         }
 
     def closure(self) -> Closure:

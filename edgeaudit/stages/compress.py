@@ -15,6 +15,7 @@ from edgeaudit.exporters.base import ExportJob, Pass, PassResult
 from edgeaudit.exporters.registry import find_pass
 from edgeaudit.filetypes.artifact import Artifact, Manifest, PassRecord, file_sha256
 from edgeaudit.filetypes.registry import filetype_module
+from edgeaudit.graph.distributions import with_dependencies
 from edgeaudit.graph.job import Context, Cost, Job
 from edgeaudit.population.base import Population
 from edgeaudit.recipes.base import Recipe, module_from_manifest, recipe_modules
@@ -79,8 +80,14 @@ class Compress(Job[StoredArtifact]):
         return (type(step).__module__, *step.spec.code, filetype_module(step.spec.produces), *student_modules)
 
     def packages(self) -> tuple[str, ...]:
-        """Packages of the toolchain."""
-        return find_pass(self.step).spec.packages
+        """Packages of the toolchain; of a converter or quantiser with those beneath it.
+
+        An export calls what its toolchain requires (onnx writes with protobuf), takes seconds and is done again for a
+        new version of any. A pass that trains computes in torch itself, as training does, and is not: `nncf` requires
+        `rich`, which draws its progress bars.
+        """
+        spec = find_pass(self.step).spec
+        return spec.packages if spec.trains else with_dependencies((*spec.packages, *spec.companions))
 
     def passes(self) -> tuple[tuple[str, Settings], ...]:
         """All passes from the trained model on."""

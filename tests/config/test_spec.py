@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
-from edgeaudit.config.audit import AuditSpec, load_spec, recorded_spec
+import edgeaudit.devices.profiles  # noqa: F401  its sections are tested, too
+from edgeaudit.config.audit import AuditSpec, load_spec, recorded_spec, spec_of
+from edgeaudit.config.base import PlainNumbers
 from edgeaudit.config.entries import AttackEntry, PassEntry, RuntimeEntry
 from edgeaudit.errors import SpecError
 
@@ -228,3 +233,45 @@ def test_a_recorded_spec_of_another_version_is_named(tmp_path: Path) -> None:
         match=r"audit\.json: this version .* cannot read its spec: 'modle' is not a known key.* Run the audit again",
     ):
         recorded_spec({**recorded, "modle": {}}, tmp_path / "audit.json")
+
+
+def _subclasses(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for one in base.__subclasses__():
+        yield one
+        yield from _subclasses(one)
+
+
+def _numeric_keys(model: type[BaseModel]) -> Iterator[str]:
+    """Keys whose schema has a number and no truth value."""
+    for key, schema in model.model_json_schema()["properties"].items():
+        text = json.dumps(schema)
+        if ('"number"' in text or '"integer"' in text) and '"boolean"' not in text:
+            yield key
+
+
+_NUMERIC = [(model, key) for model in _subclasses(PlainNumbers) for key in _numeric_keys(model)]
+
+
+def test_the_numbers_of_all_sections_are_found() -> None:
+    found = {(model.__name__, key) for model, key in _NUMERIC}
+    assert {("FormatUse", "tolerance"), ("DeviceSpec", "max_time"), ("DataSpec", "members"), ("Cpu", "cores")} <= found
+    assert ("BudgetSpec", "max") in found
+    assert len(found) > 40
+
+
+@pytest.mark.parametrize(("model", "key"), _NUMERIC, ids=[f"{model.__name__}.{key}" for model, key in _NUMERIC])
+@pytest.mark.parametrize("value", [True, [False]])
+def test_true_and_false_are_no_numbers_anywhere(model: type[BaseModel], key: str, value: object) -> None:
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate({key: value})
+    said = [error["msg"] for error in caught.value.errors() if error["loc"][:1] == (key,)]
+    assert any("must be a number, which true and false are not" in message for message in said)
+
+
+def test_a_truth_value_for_a_number_is_one_sentence() -> None:
+    with pytest.raises(
+        SpecError, match=r"^model\.epochs: must be a number, which true and false are not \(it is True\)$"
+    ):
+        spec_of({"model": {"epochs": True}}, Path.cwd())
+    with pytest.raises(SpecError, match=r"^formats\.0\.tolerance: must be a number"):
+        spec_of({"formats": [{"name": "mine", "passes": ["onnx.export"], "tolerance": True}]}, Path.cwd())

@@ -85,3 +85,18 @@ def test_reject_unsupported_yaml(text: str, message: str) -> None:
 
 def test_merge_keys_are_read() -> None:
     assert read_yaml("a: &a {x: 1}\nb: {<<: *a, y: 2}")["b"] == {"x": 1, "y": 2}
+
+
+@pytest.mark.parametrize("text", ["a: &x {b: *x}", "a: &x [1, [*x]]", "&x {a: {b: [*x]}}"])
+def test_a_value_that_contains_itself_is_refused(text: str) -> None:
+    with pytest.raises(yaml.YAMLError, match=r"an anchor .* has an alias .* within its own value"):
+        read_yaml(text)
+
+
+def test_an_anchor_that_is_used_twice_is_read() -> None:
+    assert read_yaml("a: &x {c: &y [1]}\nb: [*x, *y, *x]") == {"a": {"c": [1]}, "b": [{"c": [1]}, [1], {"c": [1]}]}
+
+
+def test_a_text_that_is_nested_too_deeply_is_refused() -> None:
+    with pytest.raises(yaml.YAMLError, match="nested too deeply"):
+        read_yaml("[" * 5000 + "]" * 5000)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from edgeaudit.errors import RecipeError
-from edgeaudit.graph.closure import closure, current_closure, distribution_versions, installed_state, module_file
+from edgeaudit.graph.closure import closure, current_closure, module_file
+from edgeaudit.graph.distributions import distribution_versions, installed_state, with_dependencies
 from edgeaudit.host.isolation import _Refusal
 
 
@@ -246,3 +249,77 @@ def test_a_module_in_an_archive_is_kept_by_the_archive(folder: Path, monkeypatch
     with zipfile.ZipFile(folder / "lib.zip", "a") as archive:
         archive.writestr("more.py", "")
     assert closure(["mine"]).digest != first
+
+
+def _install(site: Path, name: str, version: str, files: Mapping[str, str], requires: str = "") -> None:
+    """What pip leaves in site-packages."""
+    _write(site, files)
+    info = site / f"{name}-{version}.dist-info"
+    info.mkdir(exist_ok=True)
+    needs = "".join(f"Requires-Dist: {one}\n" for one in requires.splitlines())
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}", encoding="utf-8"
+    )
+    record = [f"{file}.py,sha256={hash_of(text)},{len(text)}" for file, text in files.items()]
+    (info / "RECORD").write_text("\n".join([*record, f"{info.name}/RECORD,,"]) + "\n", encoding="utf-8")
+    os.utime(site, ns=(time.time_ns(), time.time_ns()))
+
+
+def hash_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A second site-packages folder."""
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+    return site
+
+
+def test_a_module_in_site_packages_that_is_of_no_distribution_is_the_users(folder: Path, site: Path) -> None:
+    _install(site, "proper", "1.0", {"proper": ""})
+    _write(folder, {"mine": "import copied, proper"})
+    _write(site, {"copied": "import deeper", "deeper": "a = 1"})
+    assert _own("mine") == {"mine", "copied", "deeper"}
+    assert closure(["mine"]).packages == ("proper",)
+    first = closure(["mine"]).digest
+    _write(site, {"deeper": "a = 2"})
+    assert closure(["mine"]).digest != first
+
+
+def test_a_root_module_of_an_installed_distribution_stands_for_it(site: Path) -> None:
+    _install(site, "shipped", "1.0", {"shipped/__init__": "", "shipped/nets": "from shipped import layers"})
+    found = current_closure(["shipped.nets"])
+    assert (found.files, found.packages, found.roots) == ((), ("shipped",), ("shipped",))
+    assert distribution_versions(found.packages) == {"shipped": "1.0"}
+
+
+def test_a_root_distribution_that_is_installed_again_under_its_version_is_noticed(site: Path) -> None:
+    _install(site, "shipped", "1.0", {"shipped/__init__": "", "shipped/nets": "a = 1"})
+    first = current_closure(["shipped.nets"]).digest
+    _install(site, "shipped", "1.0", {"shipped/__init__": "", "shipped/nets": "a = 1"})
+    assert current_closure(["shipped.nets"]).digest == first
+    _install(site, "shipped", "1.0", {"shipped/__init__": "", "shipped/nets": "a = 2"})
+    assert current_closure(["shipped.nets"]).digest != first
+
+
+@pytest.mark.toolchain
+def test_a_function_of_a_large_installed_package_has_a_quick_closure() -> None:
+    started = time.process_time()
+    found = closure(["torch.nn"])
+    assert found.digest
+    assert time.process_time() - started < 1
+    assert found.roots == ("torch",)
+
+
+def test_dependencies_are_the_installed_ones_of_the_installed_ones(site: Path) -> None:
+    _install(
+        site, "Top_One", "1", {"top_one": ""}, "middle>=1; python_version > '3'\nmissing\nextra-only; extra == 'x'"
+    )
+    _install(site, "middle", "2", {"middle": ""}, "Deep.Est (>1)\ntop-one")
+    _install(site, "deep_est", "3", {"deep_est": ""}, "edgeaudit")
+    _install(site, "extra-only", "4", {"extra_only": ""})
+    assert with_dependencies(["Top_One", "absent"]) == ("Top_One", "absent", "deep-est", "middle")
+    assert with_dependencies([]) == ()

@@ -15,6 +15,7 @@ from edgeaudit.config.formats import FormatUse
 from edgeaudit.errors import AttackError, MissingToolchain, SpecError, SplitError
 from edgeaudit.formats.resolve import find_format
 from edgeaudit.graph import closure
+from edgeaudit.graph import distributions as distributions_module
 from edgeaudit.graph import job as jobs_module
 from edgeaudit.graph.estimate import Rates, estimate, typical_seconds
 from edgeaudit.graph.job import Job, Ref
@@ -167,8 +168,10 @@ def test_a_toolchain_version_is_part_of_the_key(
     real = metadata.version
     monkeypatch.setattr(metadata, "version", lambda name: "99" if name == package else real(name))
     jobs_module._versions.cache_clear()
+    distributions_module._version.cache_clear()
     after = _plan(population).jobs
     jobs_module._versions.cache_clear()
+    distributions_module._version.cache_clear()
     for ref, one in before.items():
         depends = (package == "torch" and one.kind != "control") or (isinstance(one, Query) and package in one.versions)
         if depends:

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.graph import closure as closure_module
+from edgeaudit.graph import distributions as distributions_module
+from edgeaudit.graph import job as job_module
 from edgeaudit.graph.executor import AnyJob, Silent, raise_errors
 from edgeaudit.graph.job import Ref
 from edgeaudit.graph.processes import LocalProcesses
@@ -177,6 +180,39 @@ def test_package_versions_are_in_a_stages_key(population: Population, package: s
     }
     assert expected[package] <= having
     assert "inspect" not in having
+
+
+def _compress(population: Population, formats: list[str]) -> dict[str, dict[str, Any]]:
+    """Pass -> versions in the keys of its jobs."""
+    jobs = _jobs(population, formats=formats)
+    return {job.label.split()[0]: job.about()["versions"] for job in jobs if job.kind == "compress"}
+
+
+def test_what_a_converter_calls_underneath_is_in_its_key_and_in_no_training(population: Population) -> None:
+    versions = _compress(population, ["onnx-fp32", "nncf-pruned-50"])
+    assert {"onnx", "protobuf", "onnxscript", "ml-dtypes"} <= set(versions["onnx.export"])
+    assert not {"protobuf", "rich", "networkx"} & set(versions["nncf.prune"])
+    trained = next(job for job in _jobs(population) if job.kind == "train")
+    assert not {"protobuf", "rich", "networkx"} & set(trained.about()["versions"])
+
+
+def test_another_version_below_a_converter_converts_again(
+    population: Population, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kept() -> set[str]:
+        return {job.key for job in _jobs(population)}
+
+    before, real = kept(), metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "0.0" if name == "protobuf" else real(name))
+    job_module._versions.cache_clear()
+    distributions_module._version.cache_clear()
+    after = _jobs(population)
+    assert {"compress"} <= {job.kind for job in after if job.key not in before}
+    assert not {"train", "population"} & {job.kind for job in after if job.key not in before}
+    monkeypatch.undo()
+    job_module._versions.cache_clear()
+    distributions_module._version.cache_clear()
+    assert kept() == before
 
 
 _FRESH = """
