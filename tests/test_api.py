@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -317,7 +318,7 @@ def test_rounded_probabilities_are_read(brought: Brought) -> None:
 def test_sections_become_frames(audit: Audit) -> None:
     pytest.importorskip("pandas")
     frame = audit.leakage.to_frame()
-    assert list(frame.columns) == list(LeakageRow.model_fields)
+    assert list(frame.columns) == [field.name for field in fields(LeakageRow)]
     assert len(frame) == len(audit.leakage)
     assert frame.iloc[0].to_dict()["metric"] == audit.leakage[0].metric
     formats = audit.formats.to_frame()

@@ -12,6 +12,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,10 @@ def run(name: str, store: Store, workers: int, console: Console) -> dict[str, An
         values = dict(_formats(prepared.plan, store))
         found["runs"][label] = {"formats": values if label == MAIN else _all_records(values)}
         if label == MAIN:
-            found["p_calibration"] = [row.model_dump(mode="json") for row in audit.p_calibration]
+            found["p_calibration"] = [asdict(row) for row in audit.p_calibration]
             about = audit.model_dump(mode="json", include={"population", "environment", "seed", "threat", "timings"})
             controls = [row.model_dump(mode="json") for row in audit.controls]
-            accuracy = {f.id: f.accuracy.model_dump() for f in audit.formats if f.accuracy}
+            accuracy = {f.id: asdict(f.accuracy) for f in audit.formats if f.accuracy}
             queries = sum(store.read(job).queries for job in prepared.plan.jobs.values() if isinstance(job, Query))
             found |= about | {"controls": controls, "accuracy": accuracy, "queries": queries}
     return found

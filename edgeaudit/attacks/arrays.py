@@ -51,23 +51,20 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class AttackFigure:
+class _Columns:
+    """What a figure is of: the columns before its own."""
+
+    attack: str
+    variant: str
+
+
+@dataclass(frozen=True)
+class AttackFigure(Figure, _Columns):
     """One figure of one variant; see `edgeaudit.leakage.metrics.figures` for the metrics.
 
     value is None where the figure cannot be resolved or the variant cannot be run, and note says why. low, high: 95%
     interval. realised_fpr: at the threshold that was used.
     """
-
-    attack: str
-    variant: str
-    metric: str
-    value: float | None
-    low: float | None
-    high: float | None
-    n_members: int
-    n_nonmembers: int
-    realised_fpr: float | None = None
-    note: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from edgeaudit.leakage.intervals import clopper_pearson, delong, ppv, ppv_interval, rate_difference
 from edgeaudit.leakage.roc import BoolArray, FloatArray, OperatingPoint, split_scores, tpr_at_fpr
+from edgeaudit.leakage.rows import Figure
 
 __all__ = ["FPR_LEVELS", "PRIORS", "Figure", "figures", "unresolved"]
 
 FPR_LEVELS = (0.01, 0.001)
 PRIORS = (0.5, 0.1, 0.01)
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure of the report. value is None where it cannot be resolved, and note gives the reason.
-
-    low, high: 95% interval. realised_fpr: the FPR at the threshold; None for the AUC.
-    """
-
-    metric: str
-    value: float | None
-    low: float | None
-    high: float | None
-    n_members: int
-    n_nonmembers: int
-    realised_fpr: float | None = None
-    note: str | None = None
 
 
 def unresolved(metric: str, members: BoolArray, note: str) -> Figure:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 import scipy
@@ -21,6 +20,7 @@ from edgeaudit.errors import AttackError
 from edgeaudit.leakage.intervals import Interval, clopper_pearson
 from edgeaudit.leakage.multiplicity import check_p_values
 from edgeaudit.leakage.roc import FloatArray
+from edgeaudit.leakage.rows import CalibrationRow, CalibrationStatus
 from edgeaudit.leakage.targets import mean_over_targets
 
 __all__ = [
@@ -35,34 +35,6 @@ __all__ = [
 NOMINAL_LEVELS = (0.001, 0.01, 0.02, 0.05, 0.10)
 
 _ROUNDING = 1e-9
-
-CalibrationStatus = Literal["calibrated", "conservative", "anti-conservative", "not resolvable"]
-
-
-@dataclass(frozen=True)
-class CalibrationRow:
-    """Calibration at one nominal level.
-
-    observed: rate of p <= nominal. low, high: its 95% interval. band_low, band_high: 95% band of a valid conformal
-    test's observed rate, see `conformal_band`; None where p is not conformal. count, n: false positives and nonmembers
-    over all targets. known: number of z's that p ranks among, the smallest of any target. attainable: the largest
-    observed p <= nominal, None if there is none: a test with few distinct p-values can have no other rate. targets: 1 =
-    interval over records (Clopper-Pearson), more = over targets (t).
-    """
-
-    nominal: float
-    observed: float
-    low: float
-    high: float
-    count: int
-    n: int
-    attainable: float | None
-    status: CalibrationStatus
-    targets: int
-    note: str | None
-    band_low: float | None = None
-    band_high: float | None = None
-    known: int | None = None
 
 
 def conformal_band(

@@ -17,28 +17,12 @@ import scipy
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.multiplicity import holm
 from edgeaudit.leakage.roc import FloatArray
+from edgeaudit.leakage.rows import TargetMean
 
 __all__ = ["TargetDifference", "TargetMean", "differences_over_targets", "mean_over_targets", "paired_over_targets"]
 
 # Differences of figures closer than this differ by rounding only.
 _ROUNDING = 1e-12
-
-
-@dataclass(frozen=True)
-class TargetMean:
-    """A mean over targets, in the figure's unit.
-
-    value: mean. se: its standard error. low, high: t interval. targets: number with a value. missing: number without.
-    Unknown values are None, and note gives the reason.
-    """
-
-    value: float | None
-    se: float | None
-    low: float | None
-    high: float | None
-    targets: int
-    missing: int
-    note: str | None = None
 
 
 @dataclass(frozen=True)

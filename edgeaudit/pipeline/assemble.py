@@ -31,7 +31,6 @@ from edgeaudit.pipeline.plan import FormatPlan, Plan
 from edgeaudit.population.base import Population
 from edgeaudit.report.model import (
     SCHEMA_VERSION,
-    Accuracy,
     Agreement,
     ArtifactInfo,
     Audit,
@@ -91,7 +90,7 @@ def assemble(
             latency += _latency(planned, result, store)
             for findings in findings_of_format:
                 for name in SECTIONS:
-                    sections[name] += (asdict(row) for row in getattr(findings, name))
+                    sections[name] += getattr(findings, name)
                 null_rows += findings.null_control
     held = ColludeResult((), ()) if together is None else store.read(together)
     compared = CompareResult((), (), ()) if comparison is None else store.read(comparison)
@@ -113,11 +112,13 @@ def assemble(
             ],
             "formats": formats,
             **sections,
-            **asdict(compared),
+            "across_targets": compared.across_targets,
+            "comparisons": compared.comparisons,
+            "same_file": compared.same_file,
             "weaker_exposures": levels,
-            "weaker_leakage": [asdict(row) for row in weaker],
+            "weaker_leakage": weaker,
             "devices": devices_of(spec, plan, result, store),
-            "together": [asdict(row) for row in held.together],
+            "together": held.together,
             "latency": latency,
             "verdict": {"outcome": "error", "exit_code": 2, "reasons": (), "budgets": ()},
             "timings": _timings(plan, store),
@@ -198,7 +199,7 @@ def _format_result(
             companions=manifest.companions,
             found=stored.found,
         ),
-        accuracy=Accuracy(**asdict(first.accuracy)),
+        accuracy=first.accuracy,
         outputs=Outputs(**asdict(first.outputs)),
         agreement=_agreement(planned, query.agreement, store),
         quality=_quality(planned, result, store),
@@ -355,8 +356,10 @@ def _model_controls(
 
 def _accuracies(formats: Sequence[FormatResult]) -> dict[str, AccuracyPair]:
     """Accuracies of target and shadows, of the formats that have both."""
-    known = {place_name(f.id, f.device): f.accuracy.model_dump() for f in formats if f.accuracy is not None}
-    return {name: AccuracyPair(**shares) for name, shares in known.items() if shares["shadow_train"] is not None}
+    known = {place_name(f.id, f.device): f.accuracy for f in formats if f.accuracy is not None}
+    return {
+        name: AccuracyPair(**asdict(accuracy)) for name, accuracy in known.items() if accuracy.shadow_train is not None
+    }
 
 
 def _timings(plan: Plan, store: Store) -> dict[str, float]:

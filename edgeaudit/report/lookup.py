@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from edgeaudit.report.model import AcrossTargets, Audit, Budget, Curve, FormatResult, LeakageRow
@@ -198,7 +199,7 @@ def _bounded(mean: AcrossTargets) -> AcrossTargets:
     """Clip a t interval to [0, 1], the range of shares and AUCs."""
     if mean.low is None or mean.high is None or not mean.metric.startswith(_WITHIN_0_1):
         return mean
-    return mean.model_copy(update={"low": max(mean.low, 0.0), "high": min(mean.high, 1.0)})
+    return replace(mean, low=max(mean.low, 0.0), high=min(mean.high, 1.0))
 
 
 def _series(row: LeakageRow) -> Series:

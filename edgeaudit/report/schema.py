@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import ValidationError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import DataclassSchema
 
 from edgeaudit.errors import RunError
 from edgeaudit.report.files import write_atomically
@@ -16,9 +19,18 @@ from edgeaudit.report.writers import Writer, WriterSpec
 __all__ = ["JsonWriter", "audit_text", "json_schema", "read_audit", "schema_text", "write_audit"]
 
 
+class _WithDataclasses(GenerateJsonSchema):
+    """Describes a dataclass as it does a model; pydantic leaves out its docstring, and that no other key is allowed."""
+
+    def dataclass_schema(self, schema: DataclassSchema) -> JsonSchemaValue:
+        """See the class."""
+        about = {"additionalProperties": False, "description": inspect.cleandoc(schema["cls"].__doc__ or "")}
+        return {**super().dataclass_schema(schema), **about}
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of what `write_audit` writes."""
-    schema = Audit.model_json_schema(mode="serialization")
+    schema = Audit.model_json_schema(mode="serialization", schema_generator=_WithDataclasses)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:edgeaudit:audit:{SCHEMA_VERSION}",

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edgeaudit.attacks.spec import Scores
 from edgeaudit.leakage.intervals import delong
 from edgeaudit.leakage.paired import chance_p_value
-from edgeaudit.leakage.rows import CalibrationLeakRow, Series
+from edgeaudit.leakage.rows import CalibrationLeak, Series
 from edgeaudit.stages.evidence import Case
 
 __all__ = ["UNCALIBRATED", "calibration_leaks", "uncalibrated"]
@@ -31,7 +31,7 @@ def uncalibrated(case: Case, records: npt.NDArray[np.int64]) -> dict[str, BoolAr
 
 def calibration_leaks(
     case: Case, records: npt.NDArray[np.int64], scores: Scores, series: Series
-) -> Iterator[CalibrationLeakRow]:
+) -> Iterator[CalibrationLeak]:
     """How well the attack's score separates records that the quantiser saw from others on the same side of the audit.
 
     value: AUC of seen against unseen records, above 0.5 where seen ones look more like members; with DeLong's interval
@@ -51,7 +51,7 @@ def calibration_leaks(
             continue
         score = scores.score[mask]
         area = delong(score, seen[mask])
-        yield CalibrationLeakRow(
+        yield CalibrationLeak(
             series.place.format,
             series.place.device,
             series.attack,

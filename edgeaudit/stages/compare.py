@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from edgeaudit.graph.job import Context, Job, Ref
 from edgeaudit.leakage.differing import differing
-from edgeaudit.leakage.rows import AcrossTargetsRow, ComparisonRow, Place, SameFileRow
+from edgeaudit.leakage.rows import AcrossTargets, Comparison, Place, SameFile
 from edgeaudit.leakage.targets import mean_over_targets
 from edgeaudit.stages.families import Measured, Weakened, comparisons
 from edgeaudit.stages.json_files import read_json, write_json
@@ -60,9 +60,9 @@ class Answered:
 class CompareResult:
     """Rows about several measurements."""
 
-    across_targets: tuple[AcrossTargetsRow, ...]
-    comparisons: tuple[ComparisonRow, ...]
-    same_file: tuple[SameFileRow, ...]
+    across_targets: tuple[AcrossTargets, ...]
+    comparisons: tuple[Comparison, ...]
+    same_file: tuple[SameFile, ...]
 
     def save(self, folder: Path) -> None:
         """Write comparisons.json."""
@@ -141,7 +141,7 @@ def run_compare(
     return CompareResult(across, tuple(compared), tuple(_same_file(answered)))
 
 
-def _across_targets(measured: Measured) -> Iterator[AcrossTargetsRow]:
+def _across_targets(measured: Measured) -> Iterator[AcrossTargets]:
     """Every figure's mean over targets, if there are several."""
     if not measured.further:
         return
@@ -150,12 +150,12 @@ def _across_targets(measured: Measured) -> Iterator[AcrossTargetsRow]:
     for key in first:
         over = mean_over_targets([values.get(key) for values in (first, *others)])
         if over.value is not None:
-            yield AcrossTargetsRow.of(measured.place, key, over)
+            yield AcrossTargets.of(measured.place, key, over)
 
 
-def _same_file(answered: Sequence[Answered]) -> Iterator[SameFileRow]:
+def _same_file(answered: Sequence[Answered]) -> Iterator[SameFile]:
     """Answers of the same file that was queried twice: one format on two devices, two runtimes on one device."""
     for a, b in combinations(answered, 2):
         unlike = (a.format != b.format) + (a.device != b.device)
         if a.artifact == b.artifact and a.query != b.query and unlike == 1:
-            yield SameFileRow.of(a.place, b.place, differing(a.read(), b.read()))
+            yield SameFile.of(a.place, b.place, differing(a.read(), b.read()))

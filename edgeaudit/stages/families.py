@@ -16,7 +16,7 @@ import numpy as np
 from edgeaudit.endpoint import LOCAL
 from edgeaudit.formats.presets import REFERENCES
 from edgeaudit.leakage.comparisons import METRICS, Compared, Scored, compare_family, figure
-from edgeaudit.leakage.rows import ComparisonRow, LeakageRow, Place, TargetFigure
+from edgeaudit.leakage.rows import Comparison, LeakageRow, Place, TargetFigure
 from edgeaudit.population.base import stream
 from edgeaudit.stages.scores import TargetScores
 
@@ -57,7 +57,7 @@ class Weakened:
 
 def comparisons(
     measured: Sequence[Measured], weakened: Sequence[Weakened], headlines: Sequence[str], exposure: str, seed: int
-) -> Iterator[ComparisonRow]:
+) -> Iterator[Comparison]:
     """Compare formats with one another on each device, and each format between every two devices.
 
     Args:
@@ -104,7 +104,7 @@ def _common(headlines: Sequence[str], measured: Sequence[Measured]) -> str | Non
 
 def _between_formats(
     measured: Sequence[Measured], trained: Sequence[Measured], headlines: Sequence[str], seed: int
-) -> Iterator[ComparisonRow]:
+) -> Iterator[Comparison]:
     """Each format against the reference, by the headline attack with the audit's own shadows.
 
     The reference is the trained model, which is queried on this machine alone, or else the device's first format.
@@ -125,10 +125,10 @@ def _between_formats(
     where = _elsewhere(measured)
     rows = compare_family(pairs, METRICS, lambda f, metric: stream(seed, "formats", *where, f, base, metric))
     for (format_id, metric), row in rows.items():
-        yield ComparisonRow.of("format", by_format[format_id].place, name, (format_id, base), metric, row)
+        yield Comparison.of("format", by_format[format_id].place, name, (format_id, base), metric, row)
 
 
-def between_devices(measured: Sequence[Measured], headlines: Sequence[str], seed: int) -> Iterator[ComparisonRow]:
+def between_devices(measured: Sequence[Measured], headlines: Sequence[str], seed: int) -> Iterator[Comparison]:
     """One format on every two devices, by the headline attack with the audit's own shadows: one family for a metric.
 
     If every record has the same score on both there is nothing to test. Pairs with the same scores as another pair,
@@ -154,7 +154,7 @@ def between_devices(measured: Sequence[Measured], headlines: Sequence[str], seed
             (here, own_scores), (there, _) = scored[a], scored[b]
             key = first[contents[a], contents[b]]
             row = rows[key, metric] if key in distinct else _same(own_scores, metric)
-            yield ComparisonRow.of("device", here, name, (here.device, there.device), metric, row)
+            yield Comparison.of("device", here, name, (here.device, there.device), metric, row)
 
 
 def _content(scored: Scored) -> str:
@@ -173,7 +173,7 @@ def _same(scored: Scored, metric: str) -> Compared:
     return Compared(mean, mean, zero, zero, zero, None, len(values), note="all scores are identical on both")
 
 
-def _between_pairs(measured: Sequence[Measured], headlines: Sequence[str], seed: int) -> Iterator[ComparisonRow]:
+def _between_pairs(measured: Sequence[Measured], headlines: Sequence[str], seed: int) -> Iterator[Comparison]:
     """Every two formats that ship, by the AUC of the headline attack: one family, used for Pareto dominance."""
     shipped = {f: m for f, m in _own(measured).items() if f not in REFERENCES.values()}
     name = _common(headlines, list(shipped.values()))
@@ -187,10 +187,10 @@ def _between_pairs(measured: Sequence[Measured], headlines: Sequence[str], seed:
     )
     for (pair, metric), row in rows.items():
         first, second = json.loads(pair)
-        yield ComparisonRow.of("format pair", shipped[first].place, name, (first, second), metric, row)
+        yield Comparison.of("format pair", shipped[first].place, name, (first, second), metric, row)
 
 
-def _between_matches(measured: Sequence[Measured], seed: int) -> Iterator[ComparisonRow]:
+def _between_matches(measured: Sequence[Measured], seed: int) -> Iterator[Comparison]:
     """Shadows compressed like the target against uncompressed ones, for every attack; one family per attack."""
     pairs: dict[str, dict[str, tuple[Scored, Scored]]] = {}
     places = {(m.place.format, m.place.shadow_match): m for m in measured}
@@ -210,10 +210,10 @@ def _between_matches(measured: Sequence[Measured], seed: int) -> Iterator[Compar
         )
         for (format_id, metric), row in rows.items():
             place = replace(places[format_id, "matched"].place, shadow_match="-")
-            yield ComparisonRow.of("shadow match", place, name, ("matched", "fp32"), metric, row)
+            yield Comparison.of("shadow match", place, name, ("matched", "fp32"), metric, row)
 
 
-def _between_attacks(measured: Sequence[Measured], headlines: Sequence[str], seed: int) -> Iterator[ComparisonRow]:
+def _between_attacks(measured: Sequence[Measured], headlines: Sequence[str], seed: int) -> Iterator[Comparison]:
     """The headline attack against every other on the same format; one family per format."""
     for m in measured:
         name = _headline(m, headlines)
@@ -226,7 +226,7 @@ def _between_attacks(measured: Sequence[Measured], headlines: Sequence[str], see
             lambda o, metric, m=m, name=name: stream(seed, "attacks", *_parts(m.place), name, o, metric),  # type: ignore[misc]
         )
         for (other, metric), row in rows.items():
-            yield ComparisonRow.of("attack", m.place, name, (name, other), metric, row)
+            yield Comparison.of("attack", m.place, name, (name, other), metric, row)
 
 
 def _parts(place: Place) -> tuple[str, str, str]:
@@ -236,7 +236,7 @@ def _parts(place: Place) -> tuple[str, str, str]:
 
 def _between_exposures(
     measured: Sequence[Measured], weakened: Sequence[Weakened], headlines: Sequence[str], exposure: str, seed: int
-) -> Iterator[ComparisonRow]:
+) -> Iterator[Comparison]:
     """Each weaker level against the audit's own exposure, by the headline attack; one family per format.
 
     If the headline attack cannot use a level, the first attack that can stands in for it, since that is what an
@@ -267,7 +267,7 @@ def _between_exposures(
         )
         for (level, metric), figures in rows.items():
             read = reads[level] or name
-            row = ComparisonRow.of("exposure", m.place, read, (level, exposure), metric, figures)
+            row = Comparison.of("exposure", m.place, read, (level, exposure), metric, figures)
             if read != name:
                 stands_in = f"{read} reads {level}, {name} reads {exposure}".replace("/", " ")
                 row = replace(row, note="; ".join(part for part in (stands_in, row.note) if part))

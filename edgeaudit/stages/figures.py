@@ -19,7 +19,7 @@ from edgeaudit.leakage.one_run import one_run_pairs
 from edgeaudit.leakage.outputs import Granularity, granularity
 from edgeaudit.leakage.paired import chance_p_value
 from edgeaudit.leakage.roc import roc, thin
-from edgeaudit.leakage.rows import CurveRow, ExposedRow, LeakageRow, NullControlRow, PCalibrationRow, Place, Series
+from edgeaudit.leakage.rows import Curve, ExposedRecord, LeakageRow, NullControlRow, PCalibration, Place, Series
 from edgeaudit.population.base import stream
 from edgeaudit.stages.evidence import Case
 from edgeaudit.stages.scores import TargetScores
@@ -48,12 +48,12 @@ def leakage(
             yield series.row(subset, figure)
 
 
-def curve(case: Case, scores: Scores, series: Series) -> CurveRow:
+def curve(case: Case, scores: Scores, series: Series) -> Curve:
     """The ROC curve."""
     fpr, tpr = thin(roc(scores.score, case.members))
     place = series.place
-    about = (place.format, place.device, series.attack, series.variant, place.shadow_match, "all")
-    return CurveRow(*about, tuple(fpr.tolist()), tuple(tpr.tolist()))
+    about = (place.format, place.device, series.attack, series.variant, "all", place.shadow_match)
+    return Curve(*about, tuple(fpr.tolist()), tuple(tpr.tolist()))
 
 
 def epsilon_bounds(
@@ -102,8 +102,8 @@ def exposed(
     scores: TargetScores,
     place: Place,
     headlines: Sequence[tuple[str, str]],
-    calibration: Sequence[PCalibrationRow],
-) -> Iterator[ExposedRow]:
+    calibration: Sequence[PCalibration],
+) -> Iterator[ExposedRecord]:
     """The records ranked highest by the first headline variant that ran; ties are ordered by record.
 
     Their p-values come from the first test whose p-values are valid and hold here; those of a ranking are not shown.
@@ -119,7 +119,7 @@ def exposed(
     if records is None or calibrated is None:
         raise AssertionError("a measurement has ids and calibrated records")
     for rank, i in enumerate(np.argsort(-score, kind="stable")[:_MOST_EXPOSED], 1):
-        yield ExposedRow(
+        yield ExposedRecord(
             place.format,
             place.device,
             rank,

@@ -21,13 +21,13 @@ from edgeaudit.leakage.metrics import unresolved
 from edgeaudit.leakage.outputs import Granularity
 from edgeaudit.leakage.rows import (
     Accuracy,
-    CalibrationLeakRow,
-    CurveRow,
-    ExposedRow,
+    CalibrationLeak,
+    Curve,
+    ExposedRecord,
     LeakageRow,
     NullControlRow,
-    NullHistogramRow,
-    PCalibrationRow,
+    NullHistogram,
+    PCalibration,
     Place,
     Series,
     TargetFigure,
@@ -106,11 +106,11 @@ class MeasureFindings:
     """
 
     leakage: tuple[LeakageRow, ...]
-    curves: tuple[CurveRow, ...]
-    null_p_values: tuple[NullHistogramRow, ...]
-    p_calibration: tuple[PCalibrationRow, ...]
-    exposed: tuple[ExposedRow, ...]
-    calibration: tuple[CalibrationLeakRow, ...]
+    curves: tuple[Curve, ...]
+    null_p_values: tuple[NullHistogram, ...]
+    p_calibration: tuple[PCalibration, ...]
+    exposed: tuple[ExposedRecord, ...]
+    calibration: tuple[CalibrationLeak, ...]
     targets: Mapping[str, tuple[TargetFigure, ...]]
     null_control: tuple[NullControlRow, ...]
     accuracy: Accuracy
@@ -200,10 +200,10 @@ class _Rows:
     """Rows, in the order in which they are computed."""
 
     leakage: list[LeakageRow] = field(default_factory=list)
-    curves: list[CurveRow] = field(default_factory=list)
-    null_p_values: list[NullHistogramRow] = field(default_factory=list)
-    p_calibration: list[PCalibrationRow] = field(default_factory=list)
-    calibration: list[CalibrationLeakRow] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
+    null_p_values: list[NullHistogram] = field(default_factory=list)
+    p_calibration: list[PCalibration] = field(default_factory=list)
+    calibration: list[CalibrationLeak] = field(default_factory=list)
     targets: dict[str, list[TargetFigure]] = field(default_factory=dict)
     null_control: list[NullControlRow] = field(default_factory=list)
 
@@ -263,7 +263,7 @@ class _Measurement:
             {name: mask for name, mask in self.subsets.items() if name != "all"},
         )
 
-    def _exposed(self, scores: TargetScores) -> Iterator[ExposedRow]:
+    def _exposed(self, scores: TargetScores) -> Iterator[ExposedRecord]:
         names = self.settings.attacks
         headlines = [(name, variant) for name in names for variant in find_attack(name).spec.headlines]
         return exposed(self.first, scores, self.settings.place, headlines, self.rows.p_calibration)

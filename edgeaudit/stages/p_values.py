@@ -18,7 +18,7 @@ from edgeaudit.errors import AttackError
 from edgeaudit.leakage.metrics import unresolved
 from edgeaudit.leakage.multiplicity import ClaimMethod, claim_figures, claim_records
 from edgeaudit.leakage.p_calibration import CalibrationRow, calibration_over_targets
-from edgeaudit.leakage.rows import LeakageRow, NullHistogramRow, PCalibrationRow, PKind, PSource, Series
+from edgeaudit.leakage.rows import LeakageRow, NullHistogram, PCalibration, PKind, PSource, Series
 from edgeaudit.leakage.verdicts import verdict_figures
 from edgeaudit.stages.evidence import Case
 
@@ -34,7 +34,7 @@ _SOURCES: tuple[PSource, ...] = ("nonmembers", "null target")
 
 def calibrate(
     spec: AttackSpec, series: Series, scored: Sequence[tuple[Case, Scores]]
-) -> tuple[list[PCalibrationRow], str | None]:
+) -> tuple[list[PCalibration], str | None]:
     """Observed and nominal rates on all known nonmembers of this audit: rows, and why p is a ranking, or None.
 
     Known nonmembers are the audited nonmembers of the targets (`nonmembers`) and all audited records of null targets
@@ -45,7 +45,7 @@ def calibrate(
     rows_by_kind = {kind: _rows(scored, kind) for kind in _KINDS}
     ranking = _ranking(spec, series.variant, scored, max(1, len(rows_by_kind["conformal"])))
     rows = [
-        PCalibrationRow.of(series, kind, source, row, ranking) for kind in _KINDS for source, row in rows_by_kind[kind]
+        PCalibration.of(series, kind, source, row, ranking) for kind in _KINDS for source, row in rows_by_kind[kind]
     ]
     return rows, ranking
 
@@ -130,11 +130,11 @@ def claims(case: Case, scores: Scores, ranking: str | None, series: Series) -> I
             yield series.row("all", figure)
 
 
-def histograms(case: Case, scores: Scores, series: Series) -> Iterator[NullHistogramRow]:
+def histograms(case: Case, scores: Scores, series: Series) -> Iterator[NullHistogram]:
     """The nonmembers' p-values of each kind, counted in bins."""
     place, p_values = series.place, zip(_KINDS, (scores.p_value, scores.nominal), strict=True)
     for kind, p_value in p_values:
         if p_value is not None:
             counts, _ = np.histogram(p_value[~case.members], bins=_NULL_BINS, range=(0.0, 1.0))
-            about = (place.format, place.device, place.shadow_match, series.variant, kind)
-            yield NullHistogramRow(*about, tuple(counts.tolist()))
+            about = (place.format, place.device, series.variant, kind, place.shadow_match)
+            yield NullHistogram(*about, tuple(counts.tolist()))

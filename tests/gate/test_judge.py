@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,7 @@ def test_an_exceeded_budget_outweighs_an_undecided_one() -> None:
 
 @pytest.mark.parametrize("metric", ["auc", "tpr@fpr=0.01"])
 def test_a_budget_on_an_attack_that_could_not_be_run_is_inconclusive(metric: str) -> None:
-    rows = [_row(f, None, None, None).model_copy(update={"note": "not applicable: no IN shadows"}) for f in _FORMATS]
+    rows = [replace(_row(f, None, None, None), note="not applicable: no IN shadows") for f in _FORMATS]
     verdict = _judge(_spec({metric: ["error", {"max": 0.7}]}), rows)
     assert verdict.exit_code == 3
     assert "not applicable: no IN shadows" in verdict.reasons[0]
@@ -211,11 +212,9 @@ def test_an_increase_is_judged_by_a_paired_test(metric: str) -> None:
 def test_a_budget_without_a_variant_takes_the_first_that_could_be_run() -> None:
     spec = _spec({"auc": ["error", {"max": 0.7}]})
     test = [_row(f, 0.6, 0.55, 0.65) for f in _FORMATS]
-    calibrated = [r.model_copy(update={"variant": "calibrated", "value": 0.8, "low": 0.75, "high": 0.85}) for r in test]
+    calibrated = [replace(r, variant="calibrated", value=0.8, low=0.75, high=0.85) for r in test]
     assert _judge(spec, [*test, *calibrated]).exit_code == 1
-    missing = [
-        r.model_copy(update={"value": None, "low": None, "high": None, "note": "no shadows"}) for r in calibrated
-    ]
+    missing = [replace(r, value=None, low=None, high=None, note="no shadows") for r in calibrated]
     verdict = _judge(spec, [*test, *missing])
     assert verdict.exit_code == 0
     assert {b.attack for b in verdict.budgets} == {"cm-mia/t"}

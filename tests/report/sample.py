@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import combinations
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +15,8 @@ from scipy.stats import t as student
 
 from edgeaudit.leakage.multiplicity import holm
 from edgeaudit.leakage.p_calibration import calibration_over_targets
+from edgeaudit.leakage.roc import FloatArray
+from edgeaudit.leakage.rows import PKind, PSource
 from edgeaudit.report.model import (
     Accuracy,
     AcrossTargets,
@@ -408,12 +411,17 @@ def _curves() -> Iterator[Curve]:
 def _histograms() -> Iterator[NullHistogram]:
     for n, name in enumerate(_audited()):
         rng = np.random.default_rng(n)
-        even = {(test, "conformal"): rng.uniform(size=NONMEMBERS) for test in ("t", "ecdf", "calibrated")}
-        tails = {(test, "nominal"): rng.beta(0.8, 0.9, size=NONMEMBERS) for test in ("t", "ecdf")}
+        even: dict[tuple[str, PKind], FloatArray] = {
+            (test, "conformal"): rng.uniform(size=NONMEMBERS) for test in ("t", "ecdf", "calibrated")
+        }
+        tails: dict[tuple[str, PKind], FloatArray] = {
+            (test, "nominal"): rng.beta(0.8, 0.9, size=NONMEMBERS) for test in ("t", "ecdf")
+        }
         for (test, kind), p in (even | tails).items():
             counts, _ = np.histogram(p, bins=20, range=(0, 1))
-            fields = {"format": name, "device": DEVICE, "shadow_match": "matched", "counts": tuple(counts.tolist())}
-            yield NullHistogram.model_validate({**fields, "test": test, "kind": kind})
+            yield NullHistogram(
+                format=name, device=DEVICE, test=test, kind=kind, shadow_match="matched", counts=tuple(counts.tolist())
+            )
 
 
 def _exposed() -> Iterator[ExposedRecord]:
@@ -458,23 +466,23 @@ def _across_targets() -> Iterator[AcrossTargets]:
     for name in _audited():
         for (attack, variant), share in ATTACKS.items():
             for metric in ("auc", TPR, "tpr@fpr=0.001", "balanced_accuracy"):
-                head = {"format": name, "device": DEVICE, "shadow_match": "matched", "attack": attack,
-                        "variant": variant, "subset": "all", "metric": metric}  # fmt: skip
+                head: dict[str, Any] = {
+                    "format": name, "device": DEVICE, "shadow_match": "matched", "attack": attack, "variant": variant,
+                    "subset": "all", "metric": metric,
+                }  # fmt: skip
                 if metric == "tpr@fpr=0.001" or (attack == "gap" and metric == TPR):
-                    nothing = dict.fromkeys(("value", "se", "low", "high"))
-                    yield AcrossTargets.model_validate(head | nothing | {"targets": 0, "missing": TARGETS, "note": few})
+                    nothing: dict[str, Any] = dict.fromkeys(("value", "se", "low", "high"))
+                    yield AcrossTargets(**head, **nothing, targets=0, missing=TARGETS, note=few)
                     continue
                 separation = FORMATS[name].separation * share
                 mean, se, low, high = _t_interval(_per_target(separation, metric, name, attack, variant))
-                yield AcrossTargets.model_validate(
-                    head | {"value": mean, "se": se, "low": low, "high": high, "targets": TARGETS, "missing": 0}
-                )
+                yield AcrossTargets(**head, value=mean, se=se, low=low, high=high, targets=TARGETS, missing=0)
 
 
 class _Pair(NamedTuple):
     """Two things to be compared: their names, and the separation of each."""
 
-    head: dict[str, str]
+    head: dict[str, Any]
     first: str
     second: str
     separations: tuple[float, float]
@@ -482,7 +490,8 @@ class _Pair(NamedTuple):
 
 def _family(pairs: list[_Pair], metric: str) -> Iterator[Comparison]:
     """Paired over the targets: what the two share of a target's luck cancels."""
-    rows, p_values = [], []
+    rows: list[dict[str, Any]] = []
+    p_values: list[float] = []
     for pair in pairs:
         names = (*pair.head.values(), pair.second)
         one, other = (np.array(_per_target(s, metric, *names)) for s in pair.separations)
@@ -495,7 +504,7 @@ def _family(pairs: list[_Pair], metric: str) -> Iterator[Comparison]:
             | {"value": value, "low": low, "high": high, "p_value": p_values[-1], "targets": TARGETS}
         )
     for row, adjusted in zip(rows, holm(np.array(p_values)).tolist(), strict=True):
-        yield Comparison.model_validate(row | {"adjusted_p": adjusted})
+        yield Comparison(**row, adjusted_p=adjusted)
 
 
 def _comparisons() -> Iterator[Comparison]:
@@ -515,10 +524,12 @@ def _comparisons() -> Iterator[Comparison]:
     ]  # fmt: skip
     yield from _family(pairs, "auc")
     for pair in formats:
-        nothing = dict.fromkeys(("first_value", "second_value", "value", "low", "high", "p_value", "adjusted_p"))
-        head = {**pair.head, "first": pair.first, "second": pair.second, "metric": "tpr@fpr=0.001"}
+        nothing: dict[str, Any] = dict.fromkeys(
+            ("first_value", "second_value", "value", "low", "high", "p_value", "adjusted_p")
+        )
+        head = pair.head | {"first": pair.first, "second": pair.second, "metric": "tpr@fpr=0.001"}
         note = f"{TARGETS} of {TARGETS} pairs have no value"
-        yield Comparison.model_validate(head | nothing | {"targets": 0, "note": note})
+        yield Comparison(**head, **nothing, targets=0, note=note)
     for (attack, variant), share in ATTACKS.items():
         matches = [
             _Pair({"kind": "shadow match", "format": name, "device": DEVICE, "shadow_match": "-",
@@ -545,9 +556,14 @@ def _loss(name: str) -> float:
 
 
 def _p_calibration() -> tuple[PCalibration, ...]:
-    tests = {("cm-mia", "t", "nominal"), ("cm-mia", "calibrated", "conformal"), ("cm-mia", "ecdf", "conformal"),
-             ("lira", "offline-global", "nominal")}  # fmt: skip
-    sources = {"nonmembers": (TARGETS, NONMEMBERS), "null target": (1, MEMBERS + NONMEMBERS)}
+    tests: set[tuple[str, str, PKind]] = {
+        ("cm-mia", "t", "nominal"), ("cm-mia", "calibrated", "conformal"), ("cm-mia", "ecdf", "conformal"),
+        ("lira", "offline-global", "nominal"),
+    }  # fmt: skip
+    sources: dict[PSource, tuple[int, int]] = {
+        "nonmembers": (TARGETS, NONMEMBERS),
+        "null target": (1, MEMBERS + NONMEMBERS),
+    }
     found = []
     for name in _audited():
         for attack, variant, kind in sorted(tests):
@@ -560,10 +576,16 @@ def _p_calibration() -> tuple[PCalibration, ...]:
                     steps = K + 1 if variant == "ecdf" else 501
                     p = np.ceil(p * steps) / steps
                 found += [
-                    PCalibration.model_validate(
-                        {"format": name, "device": DEVICE, "shadow_match": "matched", "attack": attack}
-                        | {"variant": variant, "kind": kind, "source": source, "is_p_value": valid}
-                        | row.__dict__
+                    PCalibration(
+                        format=name,
+                        device=DEVICE,
+                        shadow_match="matched",
+                        attack=attack,
+                        variant=variant,
+                        kind=kind,
+                        source=source,
+                        is_p_value=valid,
+                        **asdict(row),
                     )
                     for row in calibration_over_targets(list(p), known=[500] * targets if valid else None)
                 ]

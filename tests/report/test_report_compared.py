@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from edgeaudit.leakage.rows import CalibrationStatus
 from edgeaudit.report.compared import (
     NOMINAL_TAIL,
     RANKING,
@@ -42,7 +44,7 @@ def texts(found: Row) -> list[str]:
 
 def changed(audit: Audit, section: str, **fields: Any) -> Lookup:
     """The audit with these fields in all rows of a section."""
-    rows = tuple(r.model_copy(update=fields) for r in getattr(audit, section))
+    rows = tuple(replace(r, **fields) for r in getattr(audit, section))
     return Lookup(audit.model_copy(update={section: rows}))
 
 
@@ -110,8 +112,8 @@ def test_a_ranking_is_never_said_to_hold(audit: Audit) -> None:
 
 def test_the_overview_counts_formats(audit: Audit) -> None:
     def status(n: int, one: PCalibration) -> PCalibration:
-        word = {0: "anti-conservative", 1: "not resolvable"}.get(n, "conservative")
-        return one.model_copy(update={"status": word})
+        words: dict[int, CalibrationStatus] = {0: "anti-conservative", 1: "not resolvable"}
+        return replace(one, status=words.get(n, "conservative"))
 
     order = {f: n for n, f in enumerate(dict.fromkeys(r.format for r in audit.p_calibration))}
     rows = tuple(status(order[r.format], r) for r in audit.p_calibration)
@@ -154,8 +156,8 @@ def test_nothing_is_shown_of_empty_sections(audit: Audit) -> None:
 def test_the_headline_is_the_first_wanted_series_with_values(audit: Audit) -> None:
     def without(*names: tuple[str, str]) -> str | None:
         """The headline where (variant, format) are not applicable."""
-        gone = {"value": None, "low": None, "high": None, "note": "not applicable"}
-        rows = tuple(r.model_copy(update=gone) if (r.variant, r.format) in names else r for r in audit.leakage)
+        gone: dict[str, Any] = {"value": None, "low": None, "high": None, "note": "not applicable"}
+        rows = tuple(replace(r, **gone) if (r.variant, r.format) in names else r for r in audit.leakage)
         headline = Lookup(audit.model_copy(update={"leakage": rows})).headline
         return headline.variant if headline else None
 
@@ -195,7 +197,7 @@ def test_verdicts_shown_openly_rest_on_valid_p_values(lookup: Lookup) -> None:
 def test_a_test_that_does_not_hold_is_a_ranking_there(audit: Audit) -> None:
     def broken(one: PCalibration) -> PCalibration:
         hit = (one.format, one.variant) == ("onnx-fp32", "ecdf")
-        return one.model_copy(update={"is_p_value": False, "status": "anti-conservative"}) if hit else one
+        return replace(one, is_p_value=False, status="anti-conservative") if hit else one
 
     rows = tuple(broken(one) for one in audit.p_calibration)
     lookup = Lookup(audit.model_copy(update={"p_calibration": rows}))

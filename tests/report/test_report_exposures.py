@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.report import sample
 
 WORST, OTHER = "nncf-pruned-70", "onnx-fp32"
 HEAD = {"device": sample.DEVICE, "shadow_match": "matched"}
-LEAKAGE = {**HEAD, "subset": "all", "n_members": sample.MEMBERS, "n_nonmembers": sample.NONMEMBERS}
+LEAKAGE: dict[str, Any] = {**HEAD, "subset": "all", "n_members": sample.MEMBERS, "n_nonmembers": sample.NONMEMBERS}
 REASON = "not applicable: 'cm-mia' needs the model's confidence, which a label does not give"
 
 
@@ -26,7 +27,7 @@ def leakage(name: str, level: str, attack: str, variant: str, value: float | Non
     low, high = (None, None) if value is None else (value - 0.02, value + 0.02)
     figures = {"metric": AUC, "value": value, "low": low, "high": high}
     place = {"format": name, "exposure": level, "attack": attack, "variant": variant}
-    return LeakageRow.model_validate(LEAKAGE | figures | place | more)
+    return LeakageRow(**(LEAKAGE | figures | place | more))
 
 
 def difference(name: str, level: str, series: str, value: float | None, p: float | None, **more: Any) -> Comparison:
@@ -36,7 +37,7 @@ def difference(name: str, level: str, series: str, value: float | None, p: float
         "second": "probabilities", "first_value": None if value is None else 0.7 + value, "second_value": 0.7,
         "value": value, "low": ends[0], "high": ends[1], "p_value": p, "adjusted_p": p, "targets": 1,
     }  # fmt: skip
-    return Comparison.model_validate(row | more)
+    return Comparison(**(row | more))
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +156,7 @@ def test_the_sentence_and_the_line_say_what_changes_and_what_does_not(weaker: Au
 
 
 def test_where_nothing_changes_this_is_said(weaker: Audit) -> None:
-    rows = [r.model_copy(update={"adjusted_p": 0.06}) if r.kind == "exposure" else r for r in weaker.comparisons]
+    rows = [replace(r, adjusted_p=0.06) if r.kind == "exposure" else r for r in weaker.comparisons]
     (said,) = gains(Lookup(weaker.model_copy(update={"comparisons": tuple(rows)})))
     assert said.endswith("Holm-adjusted): no difference was found with top-3, rounded-2 and label.")
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -219,14 +220,15 @@ def hostile(audit: Audit) -> Audit:
             "formats": formats,
             "threat": {HOSTILE: HOSTILE},
             "leakage": tuple(
-                r.model_copy(update={
-                    "format": rename.get(r.format, r.format),
-                    "attack": HOSTILE if r.attack == "yeom" else r.attack,
-                    "note": HOSTILE if r.note else None,
-                })
+                replace(
+                    r,
+                    format=rename.get(r.format, r.format),
+                    attack=HOSTILE if r.attack == "yeom" else r.attack,
+                    note=HOSTILE if r.note else None,
+                )
                 for r in audit.leakage
             ),
-            "curves": tuple(c.model_copy(update={"format": rename.get(c.format, c.format)}) for c in audit.curves),
+            "curves": tuple(replace(c, format=rename.get(c.format, c.format)) for c in audit.curves),
             "verdict": audit.verdict.model_copy(update={"reasons": (HOSTILE,)}),
         }
     )  # fmt: skip
@@ -272,15 +274,20 @@ def _with_attacks(audit: Audit, count: int) -> Audit:
     """The audit with `count` more attacks, each weaker than the one before, and one that could not be run."""
     headline = [r for r in audit.leakage if (r.attack, r.variant, r.subset) == ("cm-mia", "t", "all")]
     rows = [
-        row.model_copy(update={"attack": f"extra-{n}", "variant": "one", "value": 0.5 + 0.1 / n})
+        replace(row, attack=f"extra-{n}", variant="one", value=0.5 + 0.1 / n)
         for n in range(1, count + 1)
         for row in headline
         if row.metric == "auc" and row.value is not None
     ]
     rows += [
-        row.model_copy(
-            update={"attack": "online", "variant": "one", "value": None, "low": None, "high": None}
-            | {"note": "not applicable: no IN shadows"}
+        replace(
+            row,
+            attack="online",
+            variant="one",
+            value=None,
+            low=None,
+            high=None,
+            note="not applicable: no IN shadows",
         )
         for row in headline
         if row.metric == "auc"

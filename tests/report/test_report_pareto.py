@@ -173,7 +173,7 @@ def test_the_report_says_who_is_beaten_by_whom(audit: Audit, page: str) -> None:
     assert len(unbeaten) < len(pareto.dominated)
     assert section.count('aria-label="AUC against') == 3
     assert "the format takes 1 at a time" in section
-    assert "other programs took the processor" in section
+    assert "other programs used the processor" in section
     assert "is stored sparsely" in section
 
 

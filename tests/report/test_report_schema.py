@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sized
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 import edgeaudit.report.schema as module
 from edgeaudit.errors import RunError, StoreError
-from edgeaudit.report.model import SCHEMA_VERSION, Accuracy, Audit
+from edgeaudit.report.model import SCHEMA_VERSION, Audit, Outputs
 from edgeaudit.report.schema import audit_text, json_schema, read_audit, schema_text, write_audit
 from tests.report import sample
 
@@ -70,9 +71,18 @@ def test_a_row_is_a_line(audit: Audit) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_nan_is_refused_when_the_figure_is_made(value: float) -> None:
-    with pytest.raises(ValidationError, match="finite"):
-        Accuracy(train=value, test=0.5)
+def test_nan_and_infinity_are_refused(audit: Audit, value: float) -> None:
+    with pytest.raises(ValidationError, match=r"tie_mass\n.*finite"):
+        Outputs(distinct=3, tie_mass=value)
+    rows = tuple(replace(row, value=value) for row in audit.leakage[:1])  # a dataclass, which checks nothing itself
+    with pytest.raises(ValidationError, match=r"leakage\.0\.value\n.*finite"):
+        sample.audit(leakage=rows)
+
+
+def test_rows_are_described_as_models_are() -> None:
+    row = json_schema()["$defs"]["LeakageRow"]
+    assert row["additionalProperties"] is False
+    assert row["description"].startswith("One figure.")
 
 
 def test_a_failed_write_leaves_the_old_file(audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgeaudit.report.model import Audit, Budget, Control, FormatResult, LeakageRow, Verdict
@@ -160,7 +162,7 @@ def test_verdict_line() -> None:
 
 
 def test_another_headline_where_cm_mia_was_not_run() -> None:
-    lira = row("a", "auc", (0.6, 0.58, 0.62)).model_copy(update={"attack": "lira", "variant": "offline-global"})
+    lira = replace(row("a", "auc", (0.6, 0.58, 0.62)), attack="lira", variant="offline-global")
     audit = made({"a": None}).model_copy(update={"leakage": (lira,)})
     assert "under lira offline-global" in sentences(audit)[0]
 
@@ -184,7 +186,7 @@ def test_differences_between_formats_are_said_with_their_test() -> None:
     price = "73.1% with nncf-pruned-90, against 88.4% with torch-fp32."
     assert said.endswith(price)
     assert "nncf-pruned-70" not in said[said.index("Test accuracy") :]  # it leaks more
-    rows = tuple(r.model_copy(update={"adjusted_p": 0.2}) for r in several.comparisons)
+    rows = tuple(replace(r, adjusted_p=0.2) for r in several.comparisons)
     assert sentences(several.model_copy(update={"comparisons": rows}))[3].startswith(
         "No difference from torch-fp32 was found in any other format (AUC of cm-mia calibrated"
     )

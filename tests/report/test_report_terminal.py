@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -71,7 +72,7 @@ def test_nothing_known_is_a_dash_and_not_an_error(audit: Audit) -> None:
 
 
 def test_unresolved_is_written_out(audit: Audit) -> None:
-    rows = tuple(r.model_copy(update={"value": None, "low": None, "high": None}) for r in audit.leakage)
+    rows = tuple(replace(r, value=None, low=None, high=None) for r in audit.leakage)
     assert "not resolvable" in "\n".join(printed(audit.model_copy(update={"leakage": rows}), 100))
 
 
@@ -101,7 +102,7 @@ def test_several_targets_and_the_largest_difference_are_a_line_each(audit: Audit
 
 
 def test_one_target_and_no_difference_are_no_lines(audit: Audit) -> None:
-    rows = tuple(row.model_copy(update={"adjusted_p": 0.2}) for row in audit.comparisons)
+    rows = tuple(replace(row, adjusted_p=0.2) for row in audit.comparisons)
     text = "\n".join(printed(audit.model_copy(update={"across_targets": (), "comparisons": rows}), 200))
     assert "targets" not in text
     assert "than torch-fp32" not in text

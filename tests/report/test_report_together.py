@@ -20,7 +20,7 @@ OWN = "lira/offline-global"
 
 def _row(method: str, value: float | None, difference: float | None, p: float | None, **changes: Any) -> TogetherRow:
     low, high = (None, None) if difference is None else (difference - 0.01, difference + 0.01)
-    single = {"low": low, "high": high, "p_value": p, "difference": difference}
+    single: dict[str, Any] = {"low": low, "high": high, "p_value": p, "difference": difference}
     best = 0.7 if value is None or difference is None else value - difference
     fields: dict[str, Any] = {
         "formats": PAIR, "device": "local", "shadow_match": "matched", "method": method, "metric": "auc",

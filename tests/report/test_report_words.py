@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgeaudit.report.model import LeakageRow
@@ -84,7 +86,7 @@ def test_control_characters_are_taken_out() -> None:
 
 
 def row(value: float | None) -> LeakageRow:
-    return next(r for r in sample.audit().leakage if r.metric == "auc").model_copy(update={"value": value})
+    return replace(next(r for r in sample.audit().leakage if r.metric == "auc"), value=value)
 
 
 def test_a_null_value_is_not_resolvable() -> None:

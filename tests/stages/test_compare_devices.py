@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgeaudit.leakage.paired import auc_difference
-from edgeaudit.leakage.rows import ComparisonRow, Place
+from edgeaudit.leakage.rows import Comparison, Place
 from edgeaudit.stages.families import Measured, between_devices
 from edgeaudit.stages.scores import TargetScores
 
@@ -24,7 +24,7 @@ WEAK = COMMON + 0.3 * MEMBERS + 0.5 * RNG.normal(size=400)
 Scores = Mapping[tuple[str, str], np.ndarray[Any, Any]]
 
 
-def rows(scores: Scores) -> dict[tuple[str, ...], ComparisonRow]:
+def rows(scores: Scores) -> dict[tuple[str, ...], Comparison]:
     """By format, first and second device: differences of AUC."""
     measured = [
         Measured(Place(format_id, device, "matched"), (TargetScores(MEMBERS, {SERIES: values}, {}),))

@@ -18,10 +18,10 @@ from edgeaudit.leakage.metrics import Figure
 from edgeaudit.leakage.outputs import Granularity
 from edgeaudit.leakage.rows import (
     Accuracy,
-    CurveRow,
-    ExposedRow,
+    Curve,
+    ExposedRecord,
     NullControlRow,
-    NullHistogramRow,
+    NullHistogram,
     Place,
     Series,
 )
@@ -113,10 +113,10 @@ def measured() -> MeasureResult:
     figure = Figure("auc", 0.625, 0.5, None, 15, 15, None, "few")
     findings = MeasureFindings(
         leakage=(SERIES.row("all", figure), SERIES.row("abnormal:fraction", replace(figure, value=None))),
-        curves=(CurveRow("f", "local", "lira", "t", "matched", "all", (0.0, 1.0), (0.0, 1.0)),),
-        null_p_values=(NullHistogramRow("f", "local", "matched", "t", "nominal", (3, 0, 2)),),
+        curves=(Curve("f", "local", "lira", "t", "all", "matched", (0.0, 1.0), (0.0, 1.0)),),
+        null_p_values=(NullHistogram("f", "local", "t", "nominal", "matched", (3, 0, 2)),),
         p_calibration=(),
-        exposed=(ExposedRow("f", "local", 1, 7, 2, 1.5, None, True, False),),
+        exposed=(ExposedRecord("f", "local", 1, 7, 2, 1.5, None, True, False),),
         calibration=(),
         targets={"target-1": (SERIES.row("all", figure).of_target(),)},
         null_control=(NullControlRow("f", "local", "lira", "t", "matched", "null-target", 0.5, 0.4, 0.6, 1.0, 15, 15),),

@@ -1,25 +1,11 @@
 """audit.json: the one result of an audit, versioned, with a published JSON Schema.
 
 All other reports (terminal table, HTML) are rendered from this alone. Import the types from here; the modules of this
-package group them.
+package group them. Rows of leakage figures are the dataclasses of `edgeaudit.leakage.rows`.
 """
 
-from edgeaudit.report.model.audit import Audit, Environment, PopulationInfo, ToolInfo
-from edgeaudit.report.model.base import SCHEMA_VERSION
-from edgeaudit.report.model.devices import DeviceFormat, DeviceInfo, PlacesCompared
-from edgeaudit.report.model.formats import (
+from edgeaudit.leakage.rows import (
     Accuracy,
-    Agreement,
-    ArtifactInfo,
-    FormatResult,
-    Latency,
-    Outputs,
-    PassInfo,
-    Quality,
-    RuntimeInfo,
-    SameFile,
-)
-from edgeaudit.report.model.leakage import (
     AcrossTargets,
     CalibrationLeak,
     Comparison,
@@ -28,8 +14,22 @@ from edgeaudit.report.model.leakage import (
     LeakageRow,
     NullHistogram,
     PCalibration,
+    SameFile,
     TogetherRow,
     TogetherSingle,
+)
+from edgeaudit.report.model.audit import Audit, Environment, PopulationInfo, ToolInfo
+from edgeaudit.report.model.base import SCHEMA_VERSION
+from edgeaudit.report.model.devices import DeviceFormat, DeviceInfo, PlacesCompared
+from edgeaudit.report.model.formats import (
+    Agreement,
+    ArtifactInfo,
+    FormatResult,
+    Latency,
+    Outputs,
+    PassInfo,
+    Quality,
+    RuntimeInfo,
     WeakerExposure,
 )
 from edgeaudit.report.model.verdict import Budget, Control, Verdict

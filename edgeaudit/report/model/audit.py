@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from edgeaudit.report.model.base import SCHEMA_VERSION, Model, Seconds, Table, Versions
-from edgeaudit.report.model.devices import DeviceInfo
-from edgeaudit.report.model.formats import FormatResult, Latency, SameFile
-from edgeaudit.report.model.leakage import (
+from edgeaudit.leakage.rows import (
     AcrossTargets,
     CalibrationLeak,
     Comparison,
@@ -19,9 +16,12 @@ from edgeaudit.report.model.leakage import (
     LeakageRow,
     NullHistogram,
     PCalibration,
+    SameFile,
     TogetherRow,
-    WeakerExposure,
 )
+from edgeaudit.report.model.base import SCHEMA_VERSION, Model, Seconds, Table, Versions
+from edgeaudit.report.model.devices import DeviceInfo
+from edgeaudit.report.model.formats import FormatResult, Latency, WeakerExposure
 from edgeaudit.report.model.verdict import Control, Verdict
 from edgeaudit.rows import Rows
 

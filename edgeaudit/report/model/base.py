@@ -27,6 +27,10 @@ Seconds = Annotated[dict[str, float], AfterValidator(_canonical)]
 
 
 class Model(BaseModel):
-    """Rejects unknown keys, NaN and infinity (JSON has neither; a missing figure is null)."""
+    """Rejects unknown keys, NaN and infinity (JSON has neither; a missing figure is null).
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    This holds for fields that are dataclasses, too: pydantic validates them by the rules of the model that has them;
+    `revalidate_instances` includes those that exist already.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, revalidate_instances="always")

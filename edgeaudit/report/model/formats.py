@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from edgeaudit.leakage.rows import Accuracy
 from edgeaudit.report.model.base import Model, Table, Versions
 
 __all__ = [
-    "Accuracy",
     "Agreement",
     "ArtifactInfo",
     "FormatResult",
@@ -18,7 +18,7 @@ __all__ = [
     "PassInfo",
     "Quality",
     "RuntimeInfo",
-    "SameFile",
+    "WeakerExposure",
 ]
 
 
@@ -55,18 +55,6 @@ class ArtifactInfo(Model):
     calibration_audited: int = 0
     companions: dict[str, str] = Field(default={})
     found: tuple[str, ...] = ()
-
-
-class Accuracy(Model):
-    """Share of records whose largest output is the label.
-
-    shadow_*: mean over the shadows, on the records that each did and did not train on.
-    """
-
-    train: float
-    test: float
-    shadow_train: float | None = None
-    shadow_test: float | None = None
 
 
 class Outputs(Model):
@@ -151,18 +139,16 @@ class Latency(Model):
     note: str | None = None
 
 
-class SameFile(Model):
-    """The first target's file asked in two places about the same `records`: on two devices, or in two runtimes.
+class WeakerExposure(Model):
+    """One format as a device would serve it that returns less of an answer.
 
-    format, device: one place; other_format, other_device: the other. rows: that differ in some value. max_abs: the
-    largest difference, in the file's own units. top1: records whose largest class is another.
+    exposure: top-<classes>, rounded-<decimals>, label, probabilities (of an audit of logits). outputs: of what is left
+    of the true class's probability. error: why the level could not be measured; it then has no figures.
     """
 
     format: str
     device: str
-    other_format: str
-    other_device: str
-    records: int
-    rows: int
-    max_abs: float
-    top1: int
+    shadow_match: str
+    exposure: str
+    outputs: Outputs | None = None
+    error: str | None = None
