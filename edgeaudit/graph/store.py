@@ -24,7 +24,7 @@ import shutil
 import stat
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -35,7 +35,7 @@ import psutil
 
 from edgeaudit.errors import DamagedEntry, StoreError, store_errors
 from edgeaudit.graph.job import Job, R, Ref
-from edgeaudit.graph.reads import READS, FileRead, changed_file, load_reads
+from edgeaudit.graph.reads import READS, FileRead, changed_file, load_reads, save_reads
 
 __all__ = ["MARKER", "Entry", "Store"]
 
@@ -228,11 +228,19 @@ class Store:
             self.finish(self.folder(*ref), {**about, "key": content.key})
             self._land(self.folder(*ref), *content)
 
-    def partial(self, kind: str, key: str) -> Path:
-        """A folder for parts of an entry that are too expensive to compute twice; kept until the entry exists."""
+    def partial(self, kind: str, key: str, before: Iterable[Ref] = ()) -> Path:
+        """A folder for parts of an entry that are too expensive to compute twice; kept until the entry exists.
+
+        before: the jobs whose results the parts rest on. Parts are removed if files that user code read for these jobs
+        have changed since: the results are others then, under the same keys.
+        """
         folder = self.root / ".partial" / f"{kind}-{key}"
+        now = sorted({one for ref in before for one in self.reads(*ref)})
         with store_errors(f"the store {self.root}"):
+            if folder.is_dir() and [one.sha256 for one in load_reads(folder)] != [one.sha256 for one in now]:
+                shutil.rmtree(folder)
             folder.mkdir(parents=True, exist_ok=True)
+            save_reads(folder, now)
         return folder
 
     def devices(self) -> Path:

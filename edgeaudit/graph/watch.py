@@ -151,7 +151,12 @@ def _is_users(name: str, file: str, plugins: frozenset[str]) -> bool:
 
 
 def _is_installed(path: str) -> bool:
-    return _is_below(path, (*installed_folders(), *_standard_folders()))
+    """Whether a file is of the standard library or of a distribution; a module copied by hand is of none."""
+    for folder in installed_folders():
+        if _is_below(path, (folder,)):
+            top = Path(path).relative_to(folder).parts[0].partition(".")[0]
+            return not path.endswith(".py") or bool(distributions_of(top))
+    return _is_below(path, _standard_folders())
 
 
 def _is_below(path: str, folders: tuple[Path, ...]) -> bool:

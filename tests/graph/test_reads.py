@@ -189,3 +189,33 @@ def test_reads_are_compared_by_content(tmp_path: Path) -> None:
     assert [one.path for one in load_reads(tmp_path)] == [str(tmp_path / "other"), str(path)]
     assert load_reads(tmp_path / "none") == ()
     assert changed_file([FileRead(str(tmp_path / "none"), 0, 0, "")]) == str(tmp_path / "none")
+
+
+def test_parts_that_rest_on_a_changed_file_are_removed(user: Path, store: Store) -> None:
+    (user / "w").write_text("1")
+    (user / "my_net.py").write_text("def answer(): return open('w').read()\n")
+    ask, key = Ask(module="my_net"), "0" * 40
+    raise_errors(_run(store, user, ask))
+    (store.partial("query", key, [ask.ref]) / "block").touch()
+    assert (store.partial("query", key, [ask.ref]) / "block").exists()
+    (user / "w").write_text("2")
+    raise_errors(_run(store, user, ask))
+    assert not (store.partial("query", key, [ask.ref]) / "block").exists()
+    (store.partial("query", key) / "block").touch()
+    assert (store.partial("query", key) / "block").exists()
+
+
+def test_a_module_without_a_distribution_that_an_installed_plugin_finds(
+    user: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plugin's own modules stand for its distribution, so that its imports are not followed."""
+    site = tmp_path / "site-packages"
+    info = site / "shipped-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shipped\nVersion: 1.0\n")
+    (site / "shipped.py").write_text("import copied\ndef answer(): return copied.word\n")
+    (site / "copied.py").write_text("word = 'first'\n")
+    monkeypatch.syspath_prepend(site)
+    assert _answers(store, user, "shipped") == (2, "first said")
+    (site / "copied.py").write_text("word = 'second'\n")
+    assert _answers(store, user, "shipped") == (2, "second said")
