@@ -152,13 +152,16 @@ class StoreError(EdgeAuditError):
 
 
 class DamagedEntry(StoreError):
-    """A file of a store entry is missing or was changed.
+    """A file of a store entry is missing or was changed, or a file that the entry's code read (an absolute path).
 
     The scheduler drops the entry and computes it again; the error is raised only if that is not possible.
     """
 
     def __init__(self, kind: str, key: str, file: str, folder: str) -> None:
-        super().__init__(f"store entry {folder}: {file} is missing or damaged; remove that folder and run again")
+        problem = (
+            f"{file}, which its code read, was changed" if file.startswith("/") else f"{file} is missing or damaged"
+        )
+        super().__init__(f"store entry {folder}: {problem}; remove that folder and run again")
         self.kind, self.key, self.file = kind, key, file
         self._args = (kind, key, file, folder)
 

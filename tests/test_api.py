@@ -537,6 +537,45 @@ def test_functions_of_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert sys.path == before
 
 
+RECIPE = """
+import sys
+sys.path.insert(0, "lib")
+import numpy as np
+import brought_layers
+
+def build(shape, n_classes):
+    return brought_layers.make(shape, n_classes, int(np.load("width.npz")["width"]))
+"""
+LAYERS = """
+from torch import nn
+
+def make(shape, n_classes, width):
+    return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(shape)), width), nn.ReLU(), nn.Linear(width, n_classes))
+"""
+
+
+@pytest.mark.toolchain
+def test_a_plan_notices_changes_in_what_a_recipe_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "brought_net.py").write_text(RECIPE)
+    (tmp_path / "lib" / "brought_layers.py").write_text("import numpy as np" + LAYERS)
+    np.savez(tmp_path / "width.npz", width=8)
+    audit = {**TINY, "model": {"recipe": "brought_net:build", "epochs": 1}}
+
+    def left() -> set[str]:
+        return {stage.stage for stage in edgeaudit.plan(audit, workers=1).stages if stage.stored < stage.jobs}
+
+    edgeaudit.run(audit, workers=1)
+    assert left() == set()
+    np.savez(tmp_path / "width.npz", width=9)
+    assert {"train", "query", "measure"} <= left()
+    edgeaudit.run(audit, workers=1)
+    assert left() == set()
+    (tmp_path / "lib" / "brought_layers.py").write_text("import numpy as np  # changed" + LAYERS)
+    assert {"train", "query", "measure"} <= left()
+
+
 @pytest.mark.toolchain
 def test_relative_paths_of_a_mapping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()

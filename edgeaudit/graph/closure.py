@@ -29,7 +29,7 @@ from pathlib import Path
 from edgeaudit.errors import RecipeError
 from edgeaudit.graph.distributions import content_digest, distributions_of, installed_folders, installed_state
 
-__all__ = ["Closure", "closure", "current_closure", "module_file"]
+__all__ = ["Closure", "closure", "current_closure", "imports_of", "module_file"]
 
 _OWN = "edgeaudit"
 _ENGINE = "edgeaudit.graph"
@@ -100,8 +100,7 @@ def closure(roots: Iterable[str]) -> Closure:
             continue
         files[name] = path
         queue += _parents(name)
-        if path.suffix == ".py":
-            queue += _imports(path, name, *_state(path))
+        queue += imports_of(name, path)
     roots = {one for name in names if (top := name.partition(".")[0]) in packages for one in distributions_of(top)}
     return Closure(tuple(sorted(files.items())), tuple(sorted(packages)), tuple(sorted(roots)))
 
@@ -217,6 +216,11 @@ def _state(path: Path) -> tuple[int, int]:
     except OSError:
         return 0, -1
     return status.st_mtime_ns, status.st_size
+
+
+def imports_of(name: str, path: Path) -> tuple[str, ...]:
+    """Names of the modules that a module of Python source may import, and of what it imports from them."""
+    return _imports(path, name, *_state(path)) if path.suffix == ".py" else ()
 
 
 @cache

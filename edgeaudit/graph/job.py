@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Context", "Cost", "Job", "KeyContents", "Outcome", "Ref", "Result", "canonical", "content_key", "unkeyed"]
 
-_LAYOUT = 2
+_LAYOUT = 3
 """Version of entries and keys; increased when the engine changes their layout."""
 
 _UNKEYED = "unkeyed"

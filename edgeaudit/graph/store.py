@@ -24,7 +24,7 @@ import shutil
 import stat
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -34,6 +34,7 @@ import psutil
 
 from edgeaudit.errors import DamagedEntry, StoreError, store_errors
 from edgeaudit.graph.job import Job, KeyContents, R, Ref
+from edgeaudit.graph.reads import READS, FileRead, changed_file, load_reads, save_reads
 
 __all__ = ["MARKER", "Entry", "Store"]
 
@@ -115,17 +116,35 @@ class Store:
         return self.root / kind / key
 
     def has(self, kind: str, key: str) -> bool:
-        """Whether the job is finished."""
+        """Whether the job is finished, and no file that user code read for it has changed since."""
+        return self._is_finished(kind, key) and self._changed(kind, key) is None
+
+    def reads(self, kind: str, key: str) -> tuple[FileRead, ...]:
+        """The files that user code read for a finished job and for those before it."""
+        try:
+            return load_reads(self.folder(kind, key))
+        except ValueError as exc:
+            raise DamagedEntry(kind, key, READS, str(self.folder(kind, key))) from exc
+
+    def _is_finished(self, kind: str, key: str) -> bool:
         folder = self.folder(kind, key)
         return (folder / _ABOUT).is_file() and not folder.is_symlink()
+
+    def _changed(self, kind: str, key: str) -> str | None:
+        """The path of a file that user code read and that has changed."""
+        try:
+            return changed_file(self.reads(kind, key))
+        except DamagedEntry as exc:
+            return exc.file
 
     def entry(self, kind: str, key: str) -> Entry:
         """A finished entry, with verified files.
 
         Raises `DamagedEntry` if the entry or one of its files is missing or changed.
         """
-        if not self.has(kind, key):
-            raise DamagedEntry(kind, key, _ABOUT, str(self.folder(kind, key)))
+        missing = self._changed(kind, key) if self._is_finished(kind, key) else _ABOUT
+        if missing is not None:
+            raise DamagedEntry(kind, key, missing, str(self.folder(kind, key)))
         entry = Entry(Ref(kind, key), self.folder(kind, key))
         self._verify(entry)
         return entry
@@ -175,7 +194,7 @@ class Store:
         try:
             yield draft
             if (draft / _ABOUT).is_file():
-                self._land(draft, self.folder(kind, key))
+                self._land(draft, kind, key)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
@@ -189,15 +208,16 @@ class Store:
     def _draft(self) -> Path:
         return self.root / ".tmp" / f"{_writer(os.getpid())}-{uuid.uuid4().hex}"
 
-    def _land(self, draft: Path, final: Path) -> None:
+    def _land(self, draft: Path, kind: str, key: str) -> None:
+        final = self.folder(kind, key)
         with store_errors(f"the store {self.root}"):
             final.parent.mkdir(parents=True, exist_ok=True)
-            if final.exists() and not (final / _ABOUT).is_file():
-                shutil.rmtree(final)
+            if final.exists() and not self.has(kind, key):
+                self.drop(kind, key)
             try:
                 draft.rename(final)
             except OSError:
-                if not (final / _ABOUT).is_file():  # otherwise another writer was first, with the same content
+                if not self.has(kind, key):  # otherwise another writer was first, with the same content
                     raise
 
     def drop(self, kind: str, key: str) -> None:
@@ -214,14 +234,23 @@ class Store:
             self.drop(*ref)
         else:
             about = self.entry(*ref).about
+            (self.folder(*ref) / READS).unlink(missing_ok=True)  # the new key has their content
             self.finish(self.folder(*ref), {**about, "key": content.key})
-            self._land(self.folder(*ref), self.folder(*content))
+            self._land(self.folder(*ref), *content)
 
-    def partial(self, kind: str, key: str) -> Path:
-        """A folder for parts of an entry that are too expensive to compute twice; kept until the entry exists."""
+    def partial(self, kind: str, key: str, before: Iterable[Ref] = ()) -> Path:
+        """A folder for parts of an entry that are too expensive to compute twice; kept until the entry exists.
+
+        before: the jobs whose results the parts rest on. Parts are removed if files that user code read for these jobs
+        have changed since: the results are others then, under the same keys.
+        """
         folder = self.root / ".partial" / f"{kind}-{key}"
+        now = sorted({one for ref in before for one in self.reads(*ref)})
         with store_errors(f"the store {self.root}"):
+            if folder.is_dir() and [one.sha256 for one in load_reads(folder)] != [one.sha256 for one in now]:
+                shutil.rmtree(folder)
             folder.mkdir(parents=True, exist_ok=True)
+            save_reads(folder, now)
         return folder
 
     def devices(self) -> Path:

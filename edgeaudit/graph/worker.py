@@ -12,6 +12,8 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,7 +21,9 @@ from pathlib import Path
 from edgeaudit.errors import EdgeAuditError, StoreError
 from edgeaudit.graph.executor import AnyJob
 from edgeaudit.graph.job import Context, Outcome, content_key
+from edgeaudit.graph.reads import save_reads
 from edgeaudit.graph.store import Store
+from edgeaudit.graph.watch import reads_of, watching
 from edgeaudit.host.isolation import enter
 
 __all__ = ["execute", "serve"]
@@ -37,14 +41,14 @@ def serve(jobs: int, lifeline: int, root: str, isolation: str) -> None:
     faulthandler.enable()  # a crash in native code leaves the Python stack in the log
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     enter(isolation)
-    store = Store(Path(root))
+    store, path = Store(Path(root)), tuple(sys.path)
     connection = Connection(jobs)
     while True:
         try:
             job: AnyJob = connection.recv()
         except EOFError:
             return
-        connection.send(_sendable(execute(job, store)))
+        connection.send(_sendable(execute(job, store, path)))
         sys.stdout.flush()
 
 
@@ -63,29 +67,47 @@ def _end_with(lifeline: int) -> None:
     os._exit(1)
 
 
-def execute(job: AnyJob, store: Store) -> Outcome:
-    """Run the job unless its entry exists. Errors are returned; unexpected ones with a traceback on disk."""
+def execute(job: AnyJob, store: Store, path: Sequence[str] | None = None) -> Outcome:
+    """Run the job unless its entry exists. Errors are returned; unexpected ones with a traceback on disk.
+
+    path: the import path for which the main process computed the key; None for `sys.path` as it is now.
+    """
     started = time.perf_counter()
     error: EdgeAuditError | None = None
     try:
         if not store.has(*job.ref):
-            _execute(job, store, started)
+            _execute(job, store, started, tuple(sys.path) if path is None else path)
     except Exception as exc:  # noqa: BLE001  the process boundary: only an outcome may cross it
         error = _explained(job, store, exc)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Outcome(job.ref, time.perf_counter() - started, error, peak)
 
 
-def _execute(job: AnyJob, store: Store, started: float) -> None:
+def _execute(job: AnyJob, store: Store, started: float, path: Sequence[str]) -> None:
     with store.writing(*job.ref) as draft:
-        job.run(Context(store, draft, job.key)).save(draft)
-        about = job.about()
+        with watching(job, store.root):
+            job.run(Context(store, draft, job.key)).save(draft)
+        with _import_path(path):
+            about = job.about()
+            reads = reads_of(job)
         if content_key(job.kind, about) != job.key:
             raise StoreError(
                 f"{job.label}: its code or the packages that it uses were changed while the audit ran; run again"
             )
+        save_reads(draft, (*reads, *(one for need in job.needs for one in store.reads(*need.ref))))
         seconds = time.perf_counter() - started
         store.finish(draft, {"kind": job.kind, "key": job.key, "label": job.label, **about, "seconds": seconds})
+
+
+@contextmanager
+def _import_path(path: Sequence[str]) -> Iterator[None]:
+    """`sys.path` as it was before user code changed it."""
+    changed = list(sys.path)
+    sys.path[:] = path
+    try:
+        yield
+    finally:
+        sys.path[:] = changed
 
 
 def _explained(job: AnyJob, store: Store, exc: Exception) -> EdgeAuditError:

@@ -131,7 +131,7 @@ class DeviceQuery(Query):
             yield runtime
 
     def _query_in_blocks(self, context: Context, runtime: Runtime, population: Population) -> BlockQuery:
-        return _StoredBlocks(context.store.partial(*self.ref), runtime, population)
+        return _StoredBlocks(context.store.partial(*self.ref, [need.ref for need in self.needs]), runtime, population)
 
     def _device_facts(self, runtime: Runtime, ask: BlockQuery) -> DeviceFacts | None:
         if not isinstance(runtime, DeviceRuntime):

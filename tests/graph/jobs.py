@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -222,3 +223,20 @@ def graph(*jobs: AnyJob) -> dict[Ref, AnyJob]:
 
 
 SIGKILL, SIGSEGV, SIGABRT = -signal.SIGKILL, -signal.SIGSEGV, -signal.SIGABRT
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Ask(Job[Text]):
+    """What the function `answer` of a user's module returns."""
+
+    kind: ClassVar[str] = "ask"
+    result: ClassVar[type[Text]] = Text
+
+    module: str
+    again: int = 0
+
+    def code(self) -> tuple[str, ...]:
+        return (self.module,)
+
+    def run(self, context: Context) -> Text:
+        return Text(str(import_module(self.module).answer()))
