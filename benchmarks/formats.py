@@ -172,7 +172,7 @@ def page(found: Mapping[str, list[Row]], sizes: Sizes) -> Iterator[str]:
     )
     yield from _what_they_are(dict.fromkeys(row.format for formats in found.values() for row in formats))
     yield from _how_they_answer(found)
-    yield from _known_bad()
+    yield from _incompatibilities()
 
 
 def _what_they_are(ids: Mapping[str, None]) -> Iterator[str]:
@@ -228,7 +228,7 @@ def _row(row: Row, reference: np.ndarray[Any, np.dtype[np.bool_]]) -> str:
     )
 
 
-def _known_bad() -> Iterator[str]:
+def _incompatibilities() -> Iterator[str]:
     yield "## Known incompatibilities\n"
     yield (
         "`edgeaudit/formats/incompatibilities.py` lists them. *By name*: before anything runs. *By the "

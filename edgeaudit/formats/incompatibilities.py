@@ -2,7 +2,7 @@
 
 Combinations visible in audit.yaml are rejected here by name, before anything runs; those that depend on the model or
 the CPU are rejected by the runtime or when answers are compared. docs/formats.md ends with this table, and
-tests/exporters/test_known_bad.py converts the files.
+tests/exporters/test_incompatibilities.py converts the files.
 """
 
 from __future__ import annotations
