@@ -31,7 +31,7 @@ from edgeaudit.config.yaml_text import flow_yaml
 from edgeaudit.errors import EdgeAuditError
 from edgeaudit.exporters import PassSpec, find_pass
 from edgeaudit.filetypes.agreement import Agreement
-from edgeaudit.formats.incompatibilities import KNOWN_BAD
+from edgeaudit.formats.incompatibilities import INCOMPATIBILITIES
 from edgeaudit.formats.presets import FORMATS
 from edgeaudit.formats.resolve import starts_from
 from edgeaudit.graph.executor import AnyJob, RunResult
@@ -237,8 +237,8 @@ def _incompatibilities() -> Iterator[str]:
     )
     yield "| pair | why | instead | refused |"
     yield "|---|---|---|---|"
-    for bad in KNOWN_BAD:
-        yield f"| {_cell(bad.pair)} | {_cell(bad.reason)} | {_cell(bad.instead)} | {bad.refused} |"
+    for entry in INCOMPATIBILITIES:
+        yield f"| {_cell(entry.pair)} | {_cell(entry.reason)} | {_cell(entry.instead)} | {entry.refused} |"
 
 
 def _cell(text: str | None) -> str:

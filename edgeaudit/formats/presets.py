@@ -21,7 +21,7 @@ def tolerance_of(precision: str) -> float:
     """The default tolerance of a format of that precision; integers of any width share one.
 
     About three times the largest error seen on honest int8 artifacts (.061), ten times on float16 (.0018) and bfloat16
-    (.011); runtimes/agreement.py has the table.
+    (.011); edgeaudit/filetypes/agreement.py has the table.
     """
     return _TOLERANCES.get(precision, _INTEGERS)
 
