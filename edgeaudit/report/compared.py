@@ -39,7 +39,7 @@ SIGNIFICANT = 0.05
 RANKING = "ranking, not a p-value"
 NOMINAL_TAIL = "nominal tail: a ranking, not a p-value"
 _MAIN_METRICS = (AUC, TPR)
-_YARDSTICKS = ("lira", "rmia")
+_BASELINES = ("lira", "rmia")
 _MOST_OTHERS = 8
 _STATUS_TONES = {"anti-conservative": "bad", "calibrated": "good", "conservative": "good", "not resolvable": "muted"}
 _MEAN_METRICS = (AUC, TPR, SMALL_TPR, "balanced_accuracy")
@@ -136,7 +136,7 @@ def match_tables(lookup: Lookup) -> tuple[Table | None, list[Table]]:
     rows = _of(lookup, "shadow match")
     series = unique(row.series for row in rows)
     shown = [name for name in series if name == _headline(lookup, series)]
-    for attack in _YARDSTICKS:
+    for attack in _BASELINES:
         shown += [name for name in series if name.partition("/")[0] == attack][:1]
     shown = unique(shown or series[:1])
     return _match_overview(lookup, rows, shown), [
@@ -223,7 +223,9 @@ def _attack_table(name: str, rows: list[Comparison]) -> Table:
             cells += [_difference(one, notes), _in_words(one, ours, theirs), _p(one)]
         made.append(Row(Cell(series_label(other), code=True), tuple(cells)))
     heads = [
-        head for _ in metrics for head in (Head("difference"), Head("finds more", align="text"), Head("adjusted p"))
+        head
+        for _ in metrics
+        for head in (Head("difference"), Head("stronger attack", align="text"), Head("adjusted p"))
     ]
     groups = (Head("", align="text"), *(Head(metric_name(m), span=3, align="group") for m in metrics))
     caption = f"{name}: {series_label(rows[0].first)} minus the other attack, {over(rows)}"
@@ -293,14 +295,16 @@ def _calibration_overview(rows: Sequence[PCalibration]) -> Table:
         for test in _tests(rows)
     ]
     places = len(unique((row.format, row.device) for row in rows))
-    caption = f"Known nonmembers at or below a: at most a share a of them? {counted(places, 'format')}"
+    caption = (
+        f"Of {counted(places, 'format')}, those in which at most a share a of known nonmembers has p at or below a"
+    )
     return Table(caption, _calibration_heads(levels), tuple(made), classes="levels")
 
 
 def _calibration_heads(levels: list[float]) -> tuple[Head, ...]:
     return (
         Head("Test", align="text"),
-        Head("Asked of", align="text"),
+        Head("Evaluated on", align="text"),
         *(Head(f"a = {level:g}", align="text") for level in levels),
     )
 
@@ -321,7 +325,7 @@ def _overview_cell(rows: list[PCalibration]) -> Cell:
     if fires:
         further.insert(0, f"anti-conservative in {fires}")
     tone = "good" if not fires else "warn" if 2 * fires <= resolved else "bad"
-    return Cell(f"holds in {resolved - fires} of {resolved}", ", ".join(further), tone)
+    return Cell(f"valid in {resolved - fires} of {resolved}", ", ".join(further), tone)
 
 
 def _status_tone(status: str, row: PCalibration) -> str:
@@ -339,10 +343,10 @@ def _calibration_table(name: str, rows: Sequence[PCalibration]) -> Table:
     for test in _tests(rows):
         found = [grid.get((test, level)) for level in levels]
         some = next(row for row in found if row is not None)
-        asked = Cell(test.source, f"{some.n:,} over {counted(some.targets, 'target')}")
-        head = test.head if test.nominal or some.is_p_value else replace(test.head, detail=f"{RANKING}: does not hold")
-        made.append(Row(head, (asked, *(_observed(row, notes) for row in found))))
-    caption = f"{name}: observed share of known nonmembers at or below a"
+        evaluated_on = Cell(test.source, f"{some.n:,} over {counted(some.targets, 'target')}")
+        head = test.head if test.nominal or some.is_p_value else replace(test.head, detail=f"{RANKING}: not valid here")
+        made.append(Row(head, (evaluated_on, *(_observed(row, notes) for row in found))))
+    caption = f"{name}: observed share of known nonmembers with p at or below a"
     return Table(caption, _calibration_heads(levels), tuple(made), tuple(notes.texts), classes="levels")
 
 

@@ -68,7 +68,7 @@ def _table(lookup: Lookup, pareto: Pareto, numbers: dict[Place, int]) -> Table:
     timed = (Head("median"), Head("p95"), Head("median"), Head("p95"), Head("a record")) if pareto.timed else ()
     heads = (
         Head("No. and format", align="text"), Head("Test accuracy"), Head("Size", "compressed"), Head("Zero weights"),
-        *timed, Head("Beaten by", align="text"),
+        *timed, Head("Dominated by", align="text"),
     )  # fmt: skip
     threads = max((row.threads for row in lookup.audit.latency), default=1)
     spans = (
@@ -93,7 +93,7 @@ def _row(
         _size(result),
         _zeros(result.quality, notes),
         *timed,
-        _beaten(lookup, pareto, place, notes),
+        _dominated_by(lookup, pareto, place, notes),
     )
     return Row(Cell(f"{numbers[place]} {lookup.label(place)}", code=True), cells)
 
@@ -145,7 +145,7 @@ def _bounds(low: float | None, high: float | None) -> str:
     return f"[{milliseconds(low)}, {milliseconds(high)}]"
 
 
-def _beaten(lookup: Lookup, pareto: Pareto, place: Place, notes: Notes) -> Cell:
+def _dominated_by(lookup: Lookup, pareto: Pareto, place: Place, notes: Notes) -> Cell:
     if not pareto.takes_part(place):
         return Cell("the reference", tone="muted")
     by = pareto.dominated[place]

@@ -29,19 +29,20 @@ _METRICS = (AUC, TPR)
 _VERIFIED = {
     "hardware": ("on hardware", "good"),
     "emulated": ("emulated only", "warn"),
-    "none": ("by nobody", "bad"),
+    "none": ("not verified", "bad"),
 }
 
 
 @dataclass(frozen=True)
 class Devices:
-    """The section's tables. machines, asked: devices other than this machine, and how each format was queried on them.
+    """The section's tables.
 
-    compared: pairs of deployments of a file; pairs with its first deployment are shown, the others are folded.
+    machines, queried: devices other than this machine, and how each format was queried on them. compared: pairs of
+    deployments of a file; pairs with its first deployment are shown, the others are folded.
     """
 
     machines: Table | None
-    asked: Table | None
+    queried: Table | None
     compared: Table | None
     others: Table | None
     emulated: bool
@@ -56,7 +57,7 @@ def devices_view(lookup: Lookup) -> Devices | None:
     near, far = [r for r in rows if r.device == first], [r for r in rows if r.device != first]
     return Devices(
         _machines(devices) if devices else None,
-        _asked(devices) if devices else None,
+        _queried(devices) if devices else None,
         _compared(lookup, near or far),
         _compared(lookup, far) if near else None,
         any(device.via == "emulated" for device in devices),
@@ -118,7 +119,7 @@ def _named(device: str) -> str:
 
 def _machines(devices: Iterable[DeviceInfo]) -> Table:
     heads = (
-        Head("Device", align="text"), Head("Reached", align="text"), Head("CPU", align="text"),
+        Head("Device", align="text"), Head("Transport", align="text"), Head("CPU", align="text"),
         Head("System", align="text"), Head("Profile verified", align="text"),
     )  # fmt: skip
     return Table("Queried devices", heads, tuple(_machine(device) for device in devices), (), (), "words")
@@ -136,32 +137,32 @@ def _machine(device: DeviceInfo) -> Row:
     return Row(Cell(device.name, device.profile or "", code=True), cells)
 
 
-def _asked(devices: Iterable[DeviceInfo]) -> Table:
+def _queried(devices: Iterable[DeviceInfo]) -> Table:
     notes = Notes()
-    rows = [_one_asked(device, one, notes) for device in devices for one in device.formats]
+    rows = [_queried_row(device, one, notes) for device in devices for one in device.formats]
     heads = (
         Head("Format @ device", align="text"), Head("Runtime", "engaged", align="text"),
-        Head("Kernels", "by probe", align="text"), Head("Records asked", "connection restored"),
+        Head("Kernels", "by probe", align="text"), Head("Records queried", "connection restored"),
         Head("Shadows' answers", "compared with this machine", align="text"),
     )  # fmt: skip
     return Table("How each format was queried", heads, tuple(rows), tuple(notes.texts), (), "words")
 
 
-def _one_asked(device: DeviceInfo, one: DeviceFormat, notes: Notes) -> Row:
+def _queried_row(device: DeviceInfo, one: DeviceFormat, notes: Notes) -> Row:
     packages = ", ".join(f"{name} {version}" for name, version in one.versions.items())
     options = ", ".join(f"{key}: {value}" for key, value in one.options.items())
     engines = ", ".join(f"{e.get('file')} ({e.get('precision')}, SHA-256 {e.get('sha256')})" for e in one.engines)
-    told = (packages, f"options {options}" if options else "", f"engines {engines}" if engines else "")
-    why = "; ".join(part for part in told if part)
+    details = (packages, f"options {options}" if options else "", f"engines {engines}" if engines else "")
+    why = "; ".join(part for part in details if part)
     runtime = one.fingerprint.get("runtime", {})
     name = " ".join([str(runtime.get("name", "")), *list(dict(runtime.get("versions", {})).values())[:1]]).strip()
-    asked = f"{one.asked:,}" + (f", {one.resumed:,} of them earlier" if one.resumed else "")
+    queried = f"{one.asked:,}" + (f", {one.resumed:,} of them earlier" if one.resumed else "")
     return Row(
         Cell(f"{one.format} @ {device.name}", code=True),
         (
             Cell(name or "unknown", ", ".join(one.engaged), note=notes.number(f"{device.name}: {why}"), why=why),
             _kernels(one.fingerprint.get("probes", {})),
-            Cell(asked, counted(one.restored, "time") if one.restored else "never"),
+            Cell(queried, counted(one.restored, "time") if one.restored else "never"),
             _shadows(one),
         ),
     )

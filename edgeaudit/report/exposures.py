@@ -187,7 +187,7 @@ def _format_table(found: _Found, place: Place) -> Table:
         )  # fmt: skip
         made.append(Row(head, cells))
     sides = [head for _ in _METRICS for head in (Head(""), Head("difference"), Head("adjusted p"))]
-    heads = (Head("Returned", align="text"), Head("Read by", align="text"),
+    heads = (Head("Returned", align="text"), Head("Attack", align="text"),
              Head("", f"{axis.low:.2f} to {axis.high:.2f}", align="strip"),
              *sides, Head("distinct"), Head("tie mass"))  # fmt: skip
     groups = (

@@ -266,7 +266,7 @@ def budget_tables(lookup: Lookup) -> list[tuple[bool, Table]]:
     other = [b for b in budgets if b.verdict != "pass"]
     return [
         *([(True, _budget_table("Exceeded and inconclusive", other))] if other else []),
-        *([(not other, _budget_table(f"Kept: {counted(len(kept), 'budget')}", kept))] if kept else []),
+        *([(not other, _budget_table(f"Within: {counted(len(kept), 'budget')}", kept))] if kept else []),
     ]
 
 

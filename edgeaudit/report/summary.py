@@ -177,13 +177,13 @@ def _budget(same: list[Budget]) -> str:
     failed = [_place(b) for b in same if b.verdict == "fail"]
     open_ = [_place(b) for b in same if b.verdict == "inconclusive"]
     if not failed and not open_:
-        return f"{name}: kept by {'the one format' if len(same) == 1 else f'all {len(same)} formats'} it was judged on."
+        return f"{name}: met by {'the one format' if len(same) == 1 else f'all {len(same)} formats'} it applies to."
     parts = [
         *([f"exceeded by {listed(failed)}"] if failed else []),
         *([f"inconclusive for {listed(open_)}"] if open_ else []),
     ]
     kept = len(same) - len(failed) - len(open_)
-    return f"{name}: {', '.join(parts)}" + (f"; kept by the other {kept}." if kept else ".")
+    return f"{name}: {', '.join(parts)}" + (f"; met by the other {kept}." if kept else ".")
 
 
 def _place(budget: Budget) -> str:

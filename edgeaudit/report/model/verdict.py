@@ -1,4 +1,4 @@
-"""Whether the audit is sound and within budget."""
+"""Whether the audit is valid and within budget."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Control(Model):
     """A check of the audit itself; one that failed makes it invalid.
 
     value, low, high: the figure that was tested (an AUC of members against nonmembers, or a share) with its 95%
-    interval. p_value: corrected for the control's other tests. n: records that the figure rests on. format null: the
-    control is of the whole audit.
+    interval. p_value: corrected for the control's other tests. n: number of records behind the figure. format null:
+    the control covers the whole audit.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Control(Model):
 
 
 class Budget(Model):
-    """One budget and how it came out; `low`/`high` is the interval it was judged on. device null: all devices."""
+    """One budget and its verdict, which rests on the interval `low` to `high`. device null: all devices."""
 
     metric: str
     level: Literal["warn", "error"]
