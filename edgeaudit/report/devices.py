@@ -69,22 +69,23 @@ def device_sentences(lookup: Lookup) -> list[str]:
     rows = lookup.audit.same_file
     devices = [row for row in rows if row.device != row.other_device]
     runtimes = [row for row in rows if row.format != row.other_format and row.rows]
-    said = [_runtimes(runtimes)] if runtimes else []
+    about_runtimes = [_runtimes(runtimes)] if runtimes else []
     if not devices:
-        return said
+        return about_runtimes
     unlike = [row for row in devices if row.rows]
     if not unlike:
         count = devices[0].records
-        return [f"Every device gave the same answers, bit for bit, to all {count:,} records in every format.", *said]
+        same = f"Every device gave the same answers, bit for bit, to all {count:,} records in every format."
+        return [same, *about_runtimes]
     worst = max(unlike, key=lambda row: (row.rows / row.records, row.top1))
-    found = (
+    largest = (
         f"{worst.format} answers {worst.rows:,} of {worst.records:,} records differently on "
         f"{_named(worst.other_device)} than on {_named(worst.device)}, and {counted(worst.top1, 'record')} with "
         "another top class"
     )
     more = len({row.format for row in unlike} - {worst.format})
     others = f"{counted(more, 'other format')} {'differs' if more == 1 else 'differ'} between devices, too"
-    return [f"{found}; {others}." if more else f"{found}.", *_leakage(lookup), *said]
+    return [f"{largest}; {others}." if more else f"{largest}.", *_leakage(lookup), *about_runtimes]
 
 
 def _runtimes(rows: list[SameFile]) -> str:
@@ -170,11 +171,11 @@ def _queried_row(device: DeviceInfo, one: DeviceFormat, notes: Notes) -> Row:
 
 def _kernels(probes: Any) -> Cell:
     """Summarise the probes: sums of int8 products, and the precision of floating-point computation."""
-    found = {name: probe.get("kernels") for name, probe in dict(probes).items() if isinstance(probe, dict)}
-    if not any(found.values()):
+    kernels = {name: probe.get("kernels") for name, probe in dict(probes).items() if isinstance(probe, dict)}
+    if not any(kernels.values()):
         return Cell("not probed", tone="muted")
-    tone = "bad" if found.get("int8") == "saturating" else ""
-    return Cell(f"int8 sums {found.get('int8') or 'not known'}", str(found.get("float") or ""), tone)
+    tone = "bad" if kernels.get("int8") == "saturating" else ""
+    return Cell(f"int8 sums {kernels.get('int8') or 'not known'}", str(kernels.get("float") or ""), tone)
 
 
 def _shadows(one: DeviceFormat) -> Cell:
@@ -220,22 +221,22 @@ def _two_places(row: SameFile, known: Mapping[tuple[str, ...], Comparison], note
     devices = row.device != row.other_device
     pair = (row.device, row.other_device) if devices else (row.format, row.other_format)
     for metric in _METRICS:
-        found = known.get(("device" if devices else "format pair", row.format, *pair, metric))
-        cells += [*_leak(found, row, notes)]
+        comparison = known.get(("device" if devices else "format pair", row.format, *pair, metric))
+        cells += [*_leak(comparison, row, notes)]
     first, second = (_named(row.device), _named(row.other_device)) if devices else pair
     return Row(Cell(row.format, f"{second} against {first}", code=True), tuple(cells))
 
 
-def _leak(found: Comparison | None, row: SameFile, notes: Notes) -> tuple[Cell, Cell]:
+def _leak(comparison: Comparison | None, row: SameFile, notes: Notes) -> tuple[Cell, Cell]:
     """Return the second device minus the first, as in the table's rows; audit.json has the opposite sign."""
-    if found is None:
+    if comparison is None:
         return EMPTY, EMPTY
-    if found.value is None:
-        why = found.note or ""
+    if comparison.value is None:
+        why = comparison.note or ""
         return Cell(NOT_RESOLVABLE, tone="muted", note=notes.number(why) if why else None, why=why), EMPTY
-    if found.p_value is None and found.value == 0:
+    if comparison.p_value is None and comparison.value == 0:
         return Cell("same answers" if row.rows == 0 else "same scores", tone="muted"), EMPTY
-    low = None if found.high is None else -found.high
-    high = None if found.low is None else -found.low
-    value = Cell(difference(found.metric, -found.value), difference_interval(found.metric, low, high))
-    return value, EMPTY if found.adjusted_p is None else Cell(chance(found.adjusted_p))
+    low = None if comparison.high is None else -comparison.high
+    high = None if comparison.low is None else -comparison.low
+    value = Cell(difference(comparison.metric, -comparison.value), difference_interval(comparison.metric, low, high))
+    return value, EMPTY if comparison.adjusted_p is None else Cell(chance(comparison.adjusted_p))

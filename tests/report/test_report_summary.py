@@ -61,7 +61,7 @@ def test_overlap_is_reported() -> None:
 @pytest.mark.parametrize("low", [0.49, 0.5])
 def test_an_interval_containing_one_half_is_no_evidence_of_leakage(low: float) -> None:
     said = sentences(made({"a": (0.52, low, 0.55), "b": (0.7, 0.68, 0.72)}))
-    assert said[1] == "Leakage is not significant in a: its AUC interval contains 0.5. In the others it is."
+    assert said[1] == "Leakage is not significant in a: its AUC interval contains 0.5. It is significant in all others."
 
 
 def test_no_format_leaks_visibly() -> None:
