@@ -159,7 +159,7 @@ def test_controls_show_their_findings(audit: Audit, parsed: Page, page: str) -> 
 
 
 def test_every_footnote_of_the_controls_is_referred_to(audit: Audit) -> None:
-    noted = audit.controls[0].model_copy(update={"value": None, "low": None, "high": None, "note": "of 7 tests"})
+    noted = replace(audit.controls[0], value=None, low=None, high=None, note="of 7 tests")
     text = html_text(audit.model_copy(update={"controls": (noted,)}))
     section = text[text.index('<section id="controls">') : text.index('<section id="formats">')]
     assert "of 7 tests" in section
@@ -173,7 +173,7 @@ def test_dark_colours_stay_on_the_screen(page: str) -> None:
 
 def test_a_failed_control_of_a_format_comes_first(audit: Audit) -> None:
     *others, last = audit.controls
-    failed = last.model_copy(update={"status": "failed", "name": "null target", "statement": "members were found"})
+    failed = replace(last, status="failed", name="null target", statement="members were found")
     text = html_text(audit.model_copy(update={"controls": (*others, failed)}))
     section = Page(text[text.index('<section id="controls">') : text.index('<section id="formats">')]).text
     assert section.index("members were found") < section.index("raw inputs does not separate")

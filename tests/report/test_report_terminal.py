@@ -46,7 +46,7 @@ def test_failure_and_verdict_come_last(audit: Audit) -> None:
 def test_controls_are_one_line(audit: Audit) -> None:
     found = [line for line in printed(audit, 200) if line.startswith("controls: ")]
     assert found == ["controls: 2 warning (resolution, tie mass), 14 hold"]
-    failed = audit.controls[0].model_copy(update={"status": "failed"})
+    failed = replace(audit.controls[0], status="failed")
     one = printed(audit.model_copy(update={"controls": (failed, *audit.controls[1:])}), 200)
     assert "controls: 1 failed (shift: blind classifier), 2 warning (resolution, tie mass), 13 hold" in one
     assert not [line for line in printed(audit.model_copy(update={"controls": ()}), 200) if "controls" in line]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from edgeaudit.controls.base import Control
 from edgeaudit.leakage.rows import (
     AcrossTargets,
     CalibrationLeak,
@@ -22,7 +23,7 @@ from edgeaudit.leakage.rows import (
 from edgeaudit.report.model.base import SCHEMA_VERSION, Model, Seconds, Table, Versions
 from edgeaudit.report.model.devices import DeviceInfo
 from edgeaudit.report.model.formats import FormatResult, Latency, WeakerExposure
-from edgeaudit.report.model.verdict import Control, Verdict
+from edgeaudit.report.model.verdict import Verdict
 from edgeaudit.rows import Rows
 
 __all__ = ["Audit", "Environment", "PopulationInfo", "ToolInfo"]

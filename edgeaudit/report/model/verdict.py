@@ -6,27 +6,7 @@ from typing import Literal
 
 from edgeaudit.report.model.base import Model
 
-__all__ = ["Budget", "Control", "Verdict"]
-
-
-class Control(Model):
-    """A check of the audit itself; one that failed makes it invalid.
-
-    value, low, high: the figure that was tested (an AUC of members against nonmembers, or a share) with its 95%
-    interval. p_value: corrected for the control's other tests. n: number of records behind the figure. format null:
-    the control covers the whole audit.
-    """
-
-    name: str
-    status: Literal["holds", "failed", "not run", "warning"]
-    statement: str
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    p_value: float | None = None
-    n: int | None = None
-    format: str | None = None
-    note: str | None = None
+__all__ = ["Budget", "Verdict"]
 
 
 class Budget(Model):
