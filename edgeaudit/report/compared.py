@@ -215,7 +215,7 @@ def _attack_table(name: str, rows: list[Comparison]) -> Table:
     for row in rows:
         others.setdefault(row.second, {}).setdefault(row.metric, row)
     made = []
-    for other, by_metric in sorted(others.items(), key=lambda item: _rival(item[1])):
+    for other, by_metric in sorted(others.items(), key=lambda item: _strongest_first(item[1])):
         cells: list[Cell] = []
         for metric in metrics:
             comparison = by_metric.get(metric)
@@ -233,7 +233,7 @@ def _attack_table(name: str, rows: list[Comparison]) -> Table:
     return Table(caption, tuple(heads), tuple(made), tuple(notes.texts), groups, "words")
 
 
-def _rival(by_metric: dict[str, Comparison]) -> tuple[bool, float]:
+def _strongest_first(by_metric: dict[str, Comparison]) -> tuple[bool, float]:
     """Sort key: the strongest other attack first, attacks without a figure last."""
     row = by_metric.get(AUC)
     return (True, 0.0) if row is None or row.value is None else (False, row.value)

@@ -78,7 +78,7 @@ def _view(lookup: Lookup) -> dict[str, Any]:
         "devices": devices.devices_view(lookup),
         "cost": cost.cost_view(lookup),
         "matches": compared.match_tables(lookup),
-        "rivals": compared.attack_comparison_tables(lookup),
+        "other_attacks": compared.attack_comparison_tables(lookup),
         "weaker": exposures.overview(lookup),
         "weaker_formats": exposures.format_tables(lookup),
         "weaker_attacks": exposures.attack_matrix(lookup),

@@ -96,15 +96,15 @@ def _overview(formats: Sequence[str], rows: Sequence[TogetherRow]) -> Table:
     places = unique((row.method, row.yardstick) for row in rows)
     metrics = [m for m in (AUC, TPR) if any(row.metric == m for row in rows)]
     made = []
-    for method, yardstick in places:
-        by_metric = {row.metric: row for row in rows if (row.method, row.yardstick) == (method, yardstick)}
-        if yardstick == "-":
+    for method, baseline in places:
+        by_metric = {row.metric: row for row in rows if (row.method, row.yardstick) == (method, baseline)}
+        if baseline == "-":
             why = next(iter(by_metric.values())).note or ""
             head = Cell("all of them" if method == "-" else method, code=method != "-")
             none = Cell("not run", tone="muted", note=notes.number(why), why=why)
             made.append(Row(head, (none, *[EMPTY] * (4 * len(metrics)))))
             continue
-        cells = [Cell(series_label(yardstick))]
+        cells = [Cell(series_label(baseline))]
         for metric in metrics:
             cells += _figures(by_metric.get(metric), notes)
         made.append(Row(Cell(method, code=True), tuple(cells)))

@@ -1,4 +1,4 @@
-"""What the report says about formats held together."""
+"""The report on multi-version attacks."""
 
 from __future__ import annotations
 
