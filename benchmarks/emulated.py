@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from edgeaudit.config.entries import PassEntry
 from edgeaudit.devices.registry import find_transport
 from edgeaudit.devices.transport import InferenceSession
 from edgeaudit.endpoint import EMULATED, Endpoint
 from edgeaudit.errors import EdgeAuditError
 from edgeaudit.filetypes.artifact import Artifact
-from edgeaudit.formats.presets import PassUse
 from edgeaudit.host.fingerprint import cpu_flags, cpu_name
 from edgeaudit.runtimes.registry import find_runtime
 from tests.exporters.toys import artifact, toy
@@ -29,16 +29,16 @@ from tests.exporters.toys import artifact, toy
 Answers = npt.NDArray[np.float32]
 
 NETWORKS = ("cnn-8x8x1", "residual-32x32x3")
-_ONNX, _LITERT = PassUse("onnx.export"), PassUse("litert.export")
-FILES: Mapping[str, tuple[PassUse, ...]] = {
+_ONNX, _LITERT = PassEntry("onnx.export"), PassEntry("litert.export")
+FILES: Mapping[str, tuple[PassEntry, ...]] = {
     "onnx fp32": (_ONNX,),
-    "onnx u8s8": (_ONNX, PassUse("ort.static-int8")),
-    "onnx s8s8": (_ONNX, PassUse("ort.static-int8", {"activation_type": "s8"})),
-    "onnx u8s8 reduce_range": (_ONNX, PassUse("ort.static-int8", {"reduce_range": True})),
-    "onnx u8u8": (_ONNX, PassUse("ort.static-int8", {"weight_type": "u8", "per_channel": False})),
-    "onnx dynamic": (_ONNX, PassUse("ort.dynamic-int8")),
-    "tflite int8": (_LITERT, PassUse("aeq.static-int8")),
-    "openvino fp32": (PassUse("openvino.export"),),
+    "onnx u8s8": (_ONNX, PassEntry("ort.static-int8")),
+    "onnx s8s8": (_ONNX, PassEntry("ort.static-int8", {"activation_type": "s8"})),
+    "onnx u8s8 reduce_range": (_ONNX, PassEntry("ort.static-int8", {"reduce_range": True})),
+    "onnx u8u8": (_ONNX, PassEntry("ort.static-int8", {"weight_type": "u8", "per_channel": False})),
+    "onnx dynamic": (_ONNX, PassEntry("ort.dynamic-int8")),
+    "tflite int8": (_LITERT, PassEntry("aeq.static-int8")),
+    "openvino fp32": (PassEntry("openvino.export"),),
 }
 
 PAIRS = (("as edgeaudit asks", "batch 32"), ("XNNPACK", "no XNNPACK"), ("XNNPACK", "tflite-runtime"), ("f32", "f16"))

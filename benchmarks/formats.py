@@ -31,7 +31,7 @@ from edgeaudit.config.yaml_text import flow_yaml
 from edgeaudit.errors import EdgeAuditError
 from edgeaudit.exporters import PassSpec, find_pass
 from edgeaudit.filetypes.agreement import Agreement
-from edgeaudit.formats.incompatibilities import KNOWN_BAD
+from edgeaudit.formats.incompatibilities import INCOMPATIBILITIES
 from edgeaudit.formats.presets import FORMATS
 from edgeaudit.formats.resolve import starts_from
 from edgeaudit.graph.executor import AnyJob, RunResult
@@ -172,7 +172,7 @@ def page(found: Mapping[str, list[Row]], sizes: Sizes) -> Iterator[str]:
     )
     yield from _what_they_are(dict.fromkeys(row.format for formats in found.values() for row in formats))
     yield from _how_they_answer(found)
-    yield from _known_bad()
+    yield from _incompatibilities()
 
 
 def _what_they_are(ids: Mapping[str, None]) -> Iterator[str]:
@@ -228,7 +228,7 @@ def _row(row: Row, reference: np.ndarray[Any, np.dtype[np.bool_]]) -> str:
     )
 
 
-def _known_bad() -> Iterator[str]:
+def _incompatibilities() -> Iterator[str]:
     yield "## Known incompatibilities\n"
     yield (
         "`edgeaudit/formats/incompatibilities.py` lists them. *By name*: before anything runs. *By the "
@@ -237,8 +237,8 @@ def _known_bad() -> Iterator[str]:
     )
     yield "| pair | why | instead | refused |"
     yield "|---|---|---|---|"
-    for bad in KNOWN_BAD:
-        yield f"| {_cell(bad.pair)} | {_cell(bad.reason)} | {_cell(bad.instead)} | {bad.refused} |"
+    for entry in INCOMPATIBILITIES:
+        yield f"| {_cell(entry.pair)} | {_cell(entry.reason)} | {_cell(entry.instead)} | {entry.refused} |"
 
 
 def _cell(text: str | None) -> str:

@@ -343,7 +343,7 @@ def test_scores_become_a_frame(brought: Brought) -> None:
     assert np.array_equal(frame[f"yeom/{result.variants[0].variant}"], result.scores("yeom").score)
 
 
-def test_without_pandas_the_pip_line_is_said(brought: Brought, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pandas_the_error_has_the_pip_line(brought: Brought, monkeypatch: pytest.MonkeyPatch) -> None:
     result = edgeaudit.attack(**brought.arguments, members=brought.members, attacks="yeom")
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(MissingToolchain, match=r"pip install 'edgeaudit\[pandas\]'"):

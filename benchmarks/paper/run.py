@@ -80,7 +80,7 @@ def run(name: str, store: Store, workers: int, console: Console) -> dict[str, An
         if label == MAIN:
             found["p_calibration"] = [asdict(row) for row in audit.p_calibration]
             about = audit.model_dump(mode="json", include={"population", "environment", "seed", "threat", "timings"})
-            controls = [row.model_dump(mode="json") for row in audit.controls]
+            controls = [asdict(row) for row in audit.controls]
             accuracy = {f.id: asdict(f.accuracy) for f in audit.formats if f.accuracy}
             queries = sum(store.read(job).queries for job in prepared.plan.jobs.values() if isinstance(job, Query))
             found |= about | {"controls": controls, "accuracy": accuracy, "queries": queries}

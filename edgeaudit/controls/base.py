@@ -1,25 +1,26 @@
-"""The result type of controls and their false-alarm rate."""
+"""The result of a control, as audit.json has it, and the false-alarm rate of controls."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["ALARM", "Finding", "Status"]
+__all__ = ["ALARM", "Control", "Status"]
 
-Status = Literal["holds", "failed", "warning", "not run"]
+Status = Literal["holds", "failed", "not run", "warning"]
 
 ALARM = 0.01
 """Probability that a control fails on a sound audit; all tests of one control share it."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """The result of one control.
+class Control:
+    """The result of one control, a check of the audit itself.
 
-    status: `failed` makes the audit invalid; `warning` is reported and does not change the verdict.
-    value, low, high: the tested figure and its 95% interval. p_value: corrected for the control's other tests.
-    n: number of records behind the figure. format: None where the control covers the whole audit.
+    status: `failed` makes the audit invalid; `warning` is reported and does not change the verdict. value, low, high:
+    the figure that was tested (an AUC of members against nonmembers, or a share) with its 95% interval. p_value:
+    corrected for the control's other tests. n: number of records behind the figure. format null: the control covers
+    the whole audit.
     """
 
     name: str

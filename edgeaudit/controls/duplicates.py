@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.controls.base import Finding, Status
+from edgeaudit.controls.base import Control, Status
 from edgeaudit.leakage.intervals import clopper_pearson
 
 __all__ = ["COSINE", "DuplicateCounts", "copies", "near_copies", "nearest_cosines"]
@@ -32,7 +32,7 @@ class DuplicateCounts(TypedDict):
     moved: int
 
 
-def copies(members: npt.NDArray[Any], nonmembers: npt.NDArray[Any], counts: DuplicateCounts) -> Finding:
+def copies(members: npt.NDArray[Any], nonmembers: npt.NDArray[Any], counts: DuplicateCounts) -> Control:
     """Fail where a nonmember is a byte-for-byte copy of a member; the population keeps groups of copies on one side.
 
     counts: of the population.
@@ -51,10 +51,10 @@ def copies(members: npt.NDArray[Any], nonmembers: npt.NDArray[Any], counts: Dupl
     share = crossing / len(nonmembers)
     low, high = clopper_pearson(crossing, len(nonmembers))
     status: Status = "failed" if crossing else "holds"
-    return Finding("duplicates", status, statement, share, low, high, n=len(nonmembers), note="; ".join(notes))
+    return Control("duplicates", status, statement, share, low, high, n=len(nonmembers), note="; ".join(notes))
 
 
-def near_copies(members: npt.NDArray[np.float32], nonmembers: npt.NDArray[np.float32]) -> Finding:
+def near_copies(members: npt.NDArray[np.float32], nonmembers: npt.NDArray[np.float32]) -> Control:
     """Warn where more than `MANY` of the nonmembers are near-copies of a member; records are standardised, [n, ...]."""
     hits = int((nearest_cosines(nonmembers, members) > COSINE).sum())
     share = hits / len(nonmembers)
@@ -62,7 +62,7 @@ def near_copies(members: npt.NDArray[np.float32], nonmembers: npt.NDArray[np.flo
     statement = f"{hits} of {len(nonmembers)} nonmembers are almost identical to a member (cosine above {COSINE:g})"
     note = "attacks score near-copies of members as members, which biases every figure downwards"
     status: Status = "warning" if share > MANY else "holds"
-    return Finding(
+    return Control(
         "near duplicates", status, statement, share, low, high, n=len(nonmembers), note=note if share > MANY else None
     )
 

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from edgeaudit.controls.base import Finding
+from edgeaudit.controls.base import Control
 from edgeaudit.leakage.multiplicity import holm
 from edgeaudit.leakage.rows import NullControlRow, TogetherNullRow
 
@@ -23,7 +23,7 @@ _ALARM = 0.001
 
 def null_target(
     rows: Sequence[NullControlRow], null_targets: int, shadow_match: str, *, recipe_known: bool = True
-) -> list[Finding]:
+) -> list[Control]:
     """Return one finding a format and null target, for CM-MIA t or else the audit's first attack that could be run.
 
     A null target fails where its AUC differs from 0.5 with p below 0.1%, two-sided, after Holm over formats and null
@@ -35,17 +35,17 @@ def null_target(
     """
     if not recipe_known:
         return [
-            Finding(NAME, "not run", "no model without the audited members can be trained: model.recipe is not set")
+            Control(NAME, "not run", "no model without the audited members can be trained: model.recipe is not set")
         ]
     if null_targets == 0:
-        return [Finding(NAME, "not run", "controls.null-targets is 0, so no model without members was attacked")]
+        return [Control(NAME, "not run", "controls.null-targets is 0, so no model without members was attacked")]
     headline_rows = _headline([row for row in rows if row.shadow_match == shadow_match])
     if not headline_rows:
-        return [Finding(NAME, "not run", "no attack could be run on a null target; the attacks' rows give the reason")]
+        return [Control(NAME, "not run", "no attack could be run on a null target; the attacks' rows give the reason")]
     return _findings(headline_rows)
 
 
-def null_target_together(rows: Sequence[NullRow]) -> list[Finding]:
+def null_target_together(rows: Sequence[NullRow]) -> list[Control]:
     """Return one finding a set of formats, multi-version attack and null target, at the same level after Holm over all.
 
     rows: as in `null_target`; `format` names the whole set.
@@ -53,7 +53,7 @@ def null_target_together(rows: Sequence[NullRow]) -> list[Finding]:
     return _findings([row for row in rows if row.p_value is not None])
 
 
-def _findings(rows: Sequence[NullRow]) -> list[Finding]:
+def _findings(rows: Sequence[NullRow]) -> list[Control]:
     if not rows:
         return []
     corrected = holm(np.array([row.p_value for row in rows], dtype=np.float64)).tolist()
@@ -70,11 +70,11 @@ def _headline(rows: Sequence[NullRow]) -> list[NullRow]:
     return []
 
 
-def _finding(row: NullRow, p: float, count: int) -> Finding:
+def _finding(row: NullRow, p: float, count: int) -> Control:
     failed = p < _ALARM
     attack = f"{row.attack} {row.variant}".rstrip()
     result = "finds members of" if failed else "finds no members of"
-    return Finding(
+    return Control(
         NAME,
         "failed" if failed else "holds",
         f"{attack} {result} {row.target}, which trained on none of the audited records",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgeaudit.controls.base import Finding
+from edgeaudit.controls.base import Control
 
 __all__ = ["Answers", "resolution", "tie_mass"]
 
@@ -32,43 +32,43 @@ class Answers:
     tie_mass: float
 
 
-def resolution(n_nonmembers: int, shadows: int) -> list[Finding]:
+def resolution(n_nonmembers: int, shadows: int) -> list[Control]:
     """Return one finding for each rate of `RATES`, and one for the smallest p-value that `shadows` allow."""
     return [_rate(rate, n_nonmembers) for rate in RATES] + [_shadows(shadows)]
 
 
-def _rate(rate: float, n: int) -> Finding:
+def _rate(rate: float, n: int) -> Control:
     name, percent = "resolution", f"{rate * 100:g}%"
     allowed = int(rate * n + 1e-9)
     if allowed == 0:
         statement = f"TPR at {percent} FPR: {n:,} nonmembers cannot resolve it; at least {round(1 / rate):,} are needed"
-        return Finding(name, "warning", statement, n=n)
+        return Control(name, "warning", statement, n=n)
     if n * rate < BOUNDING:
         statement = (
             f"TPR at {percent} FPR: {n:,} nonmembers allow {allowed} false positive{'s' if allowed > 1 else ''}; "
             f"bounding the rate itself takes {round(BOUNDING / rate):,}"
         )
-        return Finding(name, "warning", statement, n=n)
-    return Finding(name, "holds", f"TPR at {percent} FPR: {n:,} nonmembers allow {allowed} false positives", n=n)
+        return Control(name, "warning", statement, n=n)
+    return Control(name, "holds", f"TPR at {percent} FPR: {n:,} nonmembers allow {allowed} false positives", n=n)
 
 
-def _shadows(k: int) -> Finding:
+def _shadows(k: int) -> Control:
     if k == 0:
-        return Finding("resolution", "warning", _WITHOUT, n=k)
+        return Control("resolution", "warning", _WITHOUT, n=k)
     smallest = 1 / (k + 1)
     statement = f"{k} shadows: the smallest p-value of a rank test is {smallest:.3g}"
-    return Finding("resolution", "holds" if smallest <= 0.05 else "warning", statement, smallest, n=k)
+    return Control("resolution", "holds" if smallest <= 0.05 else "warning", statement, smallest, n=k)
 
 
-def tie_mass(answers: Mapping[str, Answers], records: int) -> list[Finding]:
+def tie_mass(answers: Mapping[str, Answers], records: int) -> list[Control]:
     """Return a warning a format with more than `TIED` tied answers; one finding for all formats where there is none."""
     tied = {name: counts for name, counts in answers.items() if counts.tie_mass > TIED}
     if answers and not tied:
         most = max(counts.tie_mass for counts in answers.values())
         statement = f"in every format at most {most * 100:.1f}% of the records share their answer with another"
-        return [Finding("tie mass", "holds", statement, most, n=records)]
+        return [Control("tie mass", "holds", statement, most, n=records)]
     return [
-        Finding(
+        Control(
             "tie mass",
             "warning",
             f"{counts.distinct:,} distinct answers to {records:,} records; {counts.tie_mass * 100:.1f}% of the records "

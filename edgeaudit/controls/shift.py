@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from edgeaudit.controls.base import ALARM, Finding, Status
+from edgeaudit.controls.base import ALARM, Control, Status
 from edgeaudit.controls.image_statistics import image_statistics
 from edgeaudit.leakage.intervals import delong
 from edgeaudit.leakage.multiplicity import holm
@@ -65,7 +65,7 @@ def sampled_ids(side: IntArray, shape: tuple[int, ...], rng: np.random.Generator
     return side if len(side) <= most else np.sort(rng.choice(side, most, replace=False))
 
 
-def shift(sides: Sides, rng: np.random.Generator) -> list[Finding]:
+def shift(sides: Sides, rng: np.random.Generator) -> list[Control]:
     """Run three controls: labels, single features, and a blind classifier.
 
     The probability that any of them fails is at most 1% where both sides come from one population. Every test is a rank
@@ -80,13 +80,13 @@ def shift(sides: Sides, rng: np.random.Generator) -> list[Finding]:
     count = int(balanced.members.sum())
     if count < FEWEST:
         why = f"{count} different records on the smaller side; at least {FEWEST} are needed"
-        return [Finding(name, "not run", f"members and nonmembers were not compared: {why}") for name in CONTROLS]
+        return [Control(name, "not run", f"members and nonmembers were not compared: {why}") for name in CONTROLS]
     tests = [*_labels(balanced), *_single(balanced), *_blind(balanced, rng)]
     corrected = holm(np.array([test.p_value for test in tests])).tolist()
     return [_finding(name, tests, corrected) for name in CONTROLS]
 
 
-def _finding(name: str, tests: list[_Test], corrected: list[float]) -> Finding:
+def _finding(name: str, tests: list[_Test], corrected: list[float]) -> Control:
     """Return the finding of a control's test with the smallest p-value."""
     candidates = [(p, test.p_value, index) for index, (p, test) in enumerate(zip(corrected, tests, strict=True))
                   if test.control == name]  # fmt: skip
@@ -102,7 +102,7 @@ def _finding(name: str, tests: list[_Test], corrected: list[float]) -> Finding:
         statement = f"{test.what} {'differ' if failed else 'do not differ'} between members and nonmembers"
     note = f"the strongest of {len(candidates)} tests; p-value after Holm over {len(tests)} tests"
     status: Status = "failed" if failed else "holds"
-    return Finding(name, status, statement, test.auc, test.low, test.high, p, test.n, note=note)
+    return Control(name, status, statement, test.auc, test.low, test.high, p, test.n, note=note)
 
 
 def _without_copies(sides: Sides) -> Sides:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
-from edgeaudit.config.entries import Params
+from edgeaudit.config.entries import Params, PassEntry
 from edgeaudit.filetypes.agreement import RANGE_TOLERANCE
 
-__all__ = ["FORMATS", "REFERENCES", "Format", "PassUse", "tolerance_of"]
+__all__ = ["FORMATS", "REFERENCES", "Format", "tolerance_of"]
 
 
 _TOLERANCES = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
@@ -21,17 +21,9 @@ def tolerance_of(precision: str) -> float:
     """The default tolerance of a format of that precision; integers of any width share one.
 
     About three times the largest error seen on honest int8 artifacts (.061), ten times on float16 (.0018) and bfloat16
-    (.011); runtimes/agreement.py has the table.
+    (.011); edgeaudit/filetypes/agreement.py has the table.
     """
     return _TOLERANCES.get(precision, _INTEGERS)
-
-
-@dataclass(frozen=True)
-class PassUse:
-    """One pass in a format: its registered name and the parameters that differ from the pass's defaults."""
-
-    name: str
-    params: Params = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,7 +42,7 @@ class Format:
     """
 
     id: str
-    passes: tuple[PassUse, ...]
+    passes: tuple[PassEntry, ...]
     runtime: str
     summary: str
     precision: str
@@ -69,24 +61,24 @@ class Format:
         return batch if isinstance(batch, int) else None
 
 
-def _onnx(*after: PassUse) -> tuple[PassUse, ...]:
-    return (PassUse("onnx.export"), *after)
+def _onnx(*after: PassEntry) -> tuple[PassEntry, ...]:
+    return (PassEntry("onnx.export"), *after)
 
 
-def _litert(*after: PassUse) -> tuple[PassUse, ...]:
-    return (PassUse("litert.export"), *after)
+def _litert(*after: PassEntry) -> tuple[PassEntry, ...]:
+    return (PassEntry("litert.export"), *after)
 
 
-def _executorch(step: str, *before: PassUse) -> tuple[PassUse, ...]:
-    return (*before, PassUse(f"executorch.{step}"))
+def _executorch(step: str, *before: PassEntry) -> tuple[PassEntry, ...]:
+    return (*before, PassEntry(f"executorch.{step}"))
 
 
-def _openvino(*after: PassUse, **params: str) -> tuple[PassUse, ...]:
-    return (PassUse("openvino.export", params), *after)
+def _openvino(*after: PassEntry, **params: str) -> tuple[PassEntry, ...]:
+    return (PassEntry("openvino.export", params), *after)
 
 
-def _pruned(ratio: float) -> PassUse:
-    return PassUse("nncf.prune", {"ratio": ratio})
+def _pruned(ratio: float) -> PassEntry:
+    return PassEntry("nncf.prune", {"ratio": ratio})
 
 
 # Moving averages clip, so the limits of other int8 formats reject such files, which are usually unintended. But they
@@ -97,14 +89,14 @@ def _pruned(ratio: float) -> PassUse:
 _AVERAGED, _AVERAGED_RANGE = 0.45, 0.75
 
 
-def _families(name: str, source: PassUse, how: str) -> tuple[Format, ...]:
+def _families(name: str, source: PassEntry, how: str) -> tuple[Format, ...]:
     """Formats converted from a smaller model, with which their answers have to agree."""
     return (
         Format(f"{name}-onnx", (source, *_onnx()), _ORT, f"{how}, ONNX", "float32"),
         Format(f"{name}-onnx-int8", (source, *_onnx(_STATIC)), _ORT, f"{how}, then ONNX QDQ int8", "int8"),
         Format(
             f"{name}-litert-int8",
-            (source, *_litert(PassUse("aeq.static-int8"))),
+            (source, *_litert(PassEntry("aeq.static-int8"))),
             _LITERT,
             f"{how}, then LiteRT full integer",
             "int8",
@@ -114,7 +106,7 @@ def _families(name: str, source: PassUse, how: str) -> tuple[Format, ...]:
 
 def _tflite(fid: str, summary: str, precision: str, weights: str, **params: JsonValue) -> Format:
     """A format of the TensorFlow Lite Converter for Keras models."""
-    step = PassUse("tflite.convert", {"precision": precision, **params})
+    step = PassEntry("tflite.convert", {"precision": precision, **params})
     return Format(fid, (step,), _LITERT, f"TFLite from Keras, {summary}", weights, {}, tolerance_of(weights))
 
 
@@ -123,14 +115,14 @@ _LITERT = "litert"
 _TFLITE = "tflite-runtime"
 _EXECUTORCH = "executorch"
 _OPENVINO = "openvino"
-_STATIC = PassUse("ort.static-int8")
-_PTQ = PassUse("nncf.ptq-openvino")
-_QAT = PassUse("nncf.qat")
+_STATIC = PassEntry("ort.static-int8")
+_PTQ = PassEntry("nncf.ptq-openvino")
+_QAT = PassEntry("nncf.qat")
 
 
 def _static(fid: str, summary: str, **params: JsonValue) -> Format:
     """ONNX Runtime's static quantisation with parameters other than its defaults."""
-    return Format(fid, _onnx(PassUse("ort.static-int8", params)), _ORT, f"ONNX {summary}", "int8")
+    return Format(fid, _onnx(PassEntry("ort.static-int8", params)), _ORT, f"ONNX {summary}", "int8")
 
 
 FORMATS: Mapping[str, Format] = {
@@ -140,7 +132,7 @@ FORMATS: Mapping[str, Format] = {
         Format("onnx-fp32", _onnx(), _ORT, "ONNX, ONNX Runtime", "float32"),
         Format(
             "onnx-int8-dynamic",
-            _onnx(PassUse("ort.dynamic-int8")),
+            _onnx(PassEntry("ort.dynamic-int8")),
             _ORT,
             "ONNX, weights int8, activations quantised per query",
             "int8",
@@ -158,37 +150,37 @@ FORMATS: Mapping[str, Format] = {
             calibration="percentile",
             percentile=99.99,
         ),
-        Format("onnx-fp16", _onnx(PassUse("ort.fp16")), _ORT, "ONNX, float16", "float16"),
+        Format("onnx-fp16", _onnx(PassEntry("ort.fp16")), _ORT, "ONNX, float16", "float16"),
         Format("litert-fp32", _litert(), _LITERT, "LiteRT (TFLite), XNNPACK", "float32"),
-        Format("litert-fp16", _litert(PassUse("aeq.fp16")), _LITERT, "LiteRT, weights float16", "float16"),
+        Format("litert-fp16", _litert(PassEntry("aeq.fp16")), _LITERT, "LiteRT, weights float16", "float16"),
         Format(
             "litert-int8-dynamic",
-            _litert(PassUse("aeq.dynamic-int8")),
+            _litert(PassEntry("aeq.dynamic-int8")),
             _LITERT,
             "LiteRT, weights int8, activations quantised per query",
             "int8",
         ),
         Format(
             "litert-int8-weights",
-            _litert(PassUse("aeq.weight-only-int8")),
+            _litert(PassEntry("aeq.weight-only-int8")),
             _LITERT,
             "LiteRT, weights int8, computed in float32",
             "int8",
         ),
-        Format("litert-int8", _litert(PassUse("aeq.static-int8")), _LITERT, "LiteRT, full integer", "int8"),
+        Format("litert-int8", _litert(PassEntry("aeq.static-int8")), _LITERT, "LiteRT, full integer", "int8"),
         Format(
             "litert-int8-float-io",
-            _litert(PassUse("aeq.static-int8", {"interface": "float"})),
+            _litert(PassEntry("aeq.static-int8", {"interface": "float"})),
             _LITERT,
             "LiteRT, full integer between float input and output",
             "int8",
         ),
         Format(
-            "litert-int8-pt2e", (PassUse("litert.pt2e-int8"),), _LITERT, "LiteRT, int8 by PT2E, per channel", "int8"
+            "litert-int8-pt2e", (PassEntry("litert.pt2e-int8"),), _LITERT, "LiteRT, int8 by PT2E, per channel", "int8"
         ),
         Format(
             "litert-int8-reference",
-            _litert(PassUse("aeq.static-int8")),
+            _litert(PassEntry("aeq.static-int8")),
             _LITERT,
             "LiteRT, full integer, without XNNPACK: the built-in kernels round otherwise",
             "int8",
@@ -196,7 +188,7 @@ FORMATS: Mapping[str, Format] = {
         ),
         Format(
             "litert-int8-averaged",
-            _litert(PassUse("aeq.static-int8", {"calibration": "moving-average"})),
+            _litert(PassEntry("aeq.static-int8", {"calibration": "moving-average"})),
             _LITERT,
             "LiteRT, full integer, AI Edge Quantizer's default ranges, which clip",
             "int8",
@@ -206,7 +198,7 @@ FORMATS: Mapping[str, Format] = {
         ),
         Format(
             "litert-int16x8",
-            _litert(PassUse("aeq.static-int16x8")),
+            _litert(PassEntry("aeq.static-int16x8")),
             _LITERT,
             "LiteRT, full integer, weights int8, activations int16",
             "int8",
@@ -214,14 +206,14 @@ FORMATS: Mapping[str, Format] = {
         Format("litert-fp32-tflite-runtime", _litert(), _TFLITE, "TFLite, tflite-runtime 2.14, XNNPACK", "float32"),
         Format(
             "litert-fp16-tflite-runtime",
-            _litert(PassUse("aeq.fp16")),
+            _litert(PassEntry("aeq.fp16")),
             _TFLITE,
             "TFLite, weights float16, tflite-runtime 2.14, XNNPACK",
             "float16",
         ),
         Format(
             "litert-int8-tflite-runtime",
-            _litert(PassUse("aeq.static-int8")),
+            _litert(PassEntry("aeq.static-int8")),
             _TFLITE,
             "TFLite, full integer, tflite-runtime 2.14, whose XNNPACK leaves integers to the built-in kernels",
             "int8",
@@ -266,7 +258,7 @@ FORMATS: Mapping[str, Format] = {
             "int8",
         ),
         Format(
-            "onnx-int8-nncf", _onnx(PassUse("nncf.ptq-onnx")), _ORT, "ONNX QDQ int8 by NNCF, min-max ranges", "int8"
+            "onnx-int8-nncf", _onnx(PassEntry("nncf.ptq-onnx")), _ORT, "ONNX QDQ int8 by NNCF, min-max ranges", "int8"
         ),
         Format("onnx-int8-qat", (_QAT, *_onnx()), _ORT, "ONNX QDQ int8, trained with its rounding by NNCF", "int8"),
         Format(
@@ -313,7 +305,7 @@ FORMATS: Mapping[str, Format] = {
         ),
         *_families(
             "channels-pruned-50",
-            PassUse("torch-pruning.structured", {"ratio": 0.5}),
+            PassEntry("torch-pruning.structured", {"ratio": 0.5}),
             "half of the channels of every layer pruned by magnitude, fine-tuned",
         ),
         Format("keras-fp32", (), "keras", "the trained Keras model itself, the reference", "float32"),
@@ -326,7 +318,7 @@ FORMATS: Mapping[str, Format] = {
         ),
         _tflite("tflite-int8-per-tensor", "full integer, one scale a tensor", "int8", "int8", per_channel=False),
         _tflite("tflite-int16x8", "full integer, weights int8, activations int16", "int16x8", "int8"),
-        *_families("distilled", PassUse("distil"), "a student of half the width, distilled from the trained model"),
+        *_families("distilled", PassEntry("distil"), "a student of half the width, distilled from the trained model"),
     )
 }
 

@@ -16,7 +16,7 @@ from edgeaudit.exporters import Pass, PassSpec, find_pass, pass_specs
 from edgeaudit.filetypes.artifact import Kind
 from edgeaudit.filetypes.registry import filetype_of
 from edgeaudit.formats.incompatibilities import refusal
-from edgeaudit.formats.presets import FORMATS, Format, PassUse, tolerance_of
+from edgeaudit.formats.presets import FORMATS, Format, tolerance_of
 from edgeaudit.runtimes.execution_providers import reduced_precisions
 from edgeaudit.runtimes.registry import default_runtime, find_runtime, runtime_specs
 
@@ -113,7 +113,7 @@ def _composed(use: FormatUse, entries: tuple[PassEntry, ...], trained: Kind) -> 
     where = f"formats: '{use.id}'"
     steps = [_find_pass(entry.name, where) for entry in entries]
     _require_chain([step.spec for step in steps], where, trained)
-    passes = tuple(_pass_use(step, entry, where) for step, entry in zip(steps, entries, strict=True))
+    passes = tuple(_checked_pass(step, entry, where) for step, entry in zip(steps, entries, strict=True))
     runtime = default_runtime(steps[-1].spec.produces).spec
     precisions = [step.precision(step.parameters(use.params)) for step, use in zip(steps, passes, strict=True)]
     weights = next((precision for precision in reversed(precisions) if precision is not None), "float32")
@@ -121,7 +121,7 @@ def _composed(use: FormatUse, entries: tuple[PassEntry, ...], trained: Kind) -> 
     return Format(use.id, passes, runtime.name, summary, weights, _batch(passes), tolerance_of(weights))
 
 
-def _batch(passes: tuple[PassUse, ...]) -> dict[str, int]:
+def _batch(passes: tuple[PassEntry, ...]) -> dict[str, int]:
     """The option `batch`, if a pass states that answers depend on it."""
     wanted = [batch for use in passes if (batch := find_pass(use.name).spec.batch) is not None]
     return {"batch": wanted[-1]} if wanted else {}
@@ -147,10 +147,10 @@ def _require_chain(specs: list[PassSpec], where: str, kind: Kind) -> None:
         kind, before = spec.produces, f"'{spec.name}' makes"
 
 
-def _pass_use(step: Pass, entry: PassEntry, where: str) -> PassUse:
+def _checked_pass(step: Pass, entry: PassEntry, where: str) -> PassEntry:
     with _named(where):
         step.parameters(entry.params)
-    return PassUse(step.spec.name, entry.params)
+    return PassEntry(step.spec.name, entry.params)
 
 
 def _served(resolved: Format, entry: RuntimeEntry, where: str) -> Format:
@@ -190,7 +190,7 @@ def _with_softmax(resolved: Format, use: FormatUse) -> Format:
     exports = {p.name for p in resolved.passes if "softmax" in find_pass(p.name).spec.defaults}
     if not exports:
         raise SpecError(f"formats: '{use.id}' exports no file, so it cannot have softmax: inside")
-    passes = (PassUse(p.name, {**p.params, "softmax": "inside"}) if p.name in exports else p for p in resolved.passes)
+    passes = (PassEntry(p.name, {**p.params, "softmax": "inside"}) if p.name in exports else p for p in resolved.passes)
     return replace(resolved, passes=tuple(passes))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgeaudit.config.audit import AuditSpec
-from edgeaudit.controls import Finding
+from edgeaudit.controls.base import Control
 from edgeaudit.controls.null_target import null_target, null_target_together
 from edgeaudit.controls.resolution import Answers, resolution, tie_mass
 from edgeaudit.controls.shadow_match import AccuracyPair, shadow_target_match
@@ -34,7 +34,6 @@ from edgeaudit.report.model import (
     Agreement,
     ArtifactInfo,
     Audit,
-    Control,
     FormatResult,
     Latency,
     Outputs,
@@ -327,7 +326,7 @@ def _population_controls(plan: Plan, result: RunResult, store: Store) -> list[Co
                 name="shift", status="failed", statement=f"the comparison of records could not be computed: {error}"
             )
         ]
-    return [Control.model_validate(asdict(finding)) for finding in store.read(plan.control).findings]
+    return list(store.read(plan.control).findings)
 
 
 def _model_controls(
@@ -344,14 +343,13 @@ def _model_controls(
         if f.outputs is not None
     }
     placed = [replace(row, format=place_name(row.format, row.device)) for row in null_rows]
-    findings: list[Finding] = [
+    return [
         *null_target(placed, spec.null_targets, spec.threat.shadow_match[0], recipe_known=spec.recipe_known),
         *null_target_together(together_null),
         *(shadow_target_match(_accuracies(formats)) if spec.target or spec.model.checkpoint else []),
         *resolution(len(population.split.nonmembers), spec.threat.shadows),
         *tie_mass(answers, len(population.audited)),
     ]
-    return [Control.model_validate(asdict(finding)) for finding in findings]
 
 
 def _accuracies(formats: Sequence[FormatResult]) -> dict[str, AccuracyPair]:

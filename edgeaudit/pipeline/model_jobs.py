@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgeaudit.config.entries import PassEntry
 from edgeaudit.config.formats import FormatUse
 from edgeaudit.config.target import TargetSpec
 from edgeaudit.errors import ArtifactError, SpecError
 from edgeaudit.exporters.registry import find_pass
 from edgeaudit.filetypes.artifact import file_sha256
 from edgeaudit.filetypes.registry import find_filetype
-from edgeaudit.formats.presets import Format, PassUse
+from edgeaudit.formats.presets import Format
 from edgeaudit.pipeline.inputs import PlanInputs
 from edgeaudit.pipeline.once import Once
 from edgeaudit.population.base import TARGET, Role
@@ -99,7 +100,7 @@ class ModelJobs:
             ),
         )
 
-    def _compress(self, role: Role, source: ArtifactJob, use: PassUse, format_use: FormatUse) -> Compress:
+    def _compress(self, role: Role, source: ArtifactJob, use: PassEntry, format_use: FormatUse) -> Compress:
         step = find_pass(use.name)
         params = step.parameters(use.params)
         default = self._inputs.spec.data.calibration

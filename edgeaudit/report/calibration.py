@@ -17,13 +17,13 @@ def calibration_leak_table(lookup: Lookup) -> Table | None:
     headline = lookup.headline
     if headline is None:
         return None
-    own = [
+    leaks = [
         row
         for row in lookup.audit.calibration
         if (row.attack, row.variant, row.shadow_match) == (headline.attack, headline.variant, headline.shadow_match)
     ]
     notes = Notes()
-    rows = tuple(_row(lookup, row, notes) for row in own)
+    rows = tuple(_row(lookup, row, notes) for row in leaks)
     heads = (
         Head("Format", align="text"),
         Head("Calibration records", align="text"),

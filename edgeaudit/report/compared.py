@@ -39,7 +39,7 @@ SIGNIFICANT = 0.05
 RANKING = "ranking, not a p-value"
 NOMINAL_TAIL = "nominal tail: a ranking, not a p-value"
 _MAIN_METRICS = (AUC, TPR)
-_YARDSTICKS = ("lira", "rmia")
+_BASELINES = ("lira", "rmia")
 _MOST_OTHERS = 8
 _STATUS_TONES = {"anti-conservative": "bad", "calibrated": "good", "conservative": "good", "not resolvable": "muted"}
 _MEAN_METRICS = (AUC, TPR, SMALL_TPR, "balanced_accuracy")
@@ -91,10 +91,10 @@ def _in_words(row: Comparison | None, more: Cell, less: Cell) -> Cell:
 
 
 def _by_place(rows: Iterable[Comparison]) -> dict[Place, dict[str, Comparison]]:
-    found: dict[Place, dict[str, Comparison]] = {}
+    by_place: dict[Place, dict[str, Comparison]] = {}
     for row in rows:
-        found.setdefault(Place(row.format, row.device), {}).setdefault(row.metric, row)
-    return found
+        by_place.setdefault(Place(row.format, row.device), {}).setdefault(row.metric, row)
+    return by_place
 
 
 def _of(lookup: Lookup, kind: str) -> list[Comparison]:
@@ -110,24 +110,24 @@ def format_tables(lookup: Lookup) -> list[Table]:
 
 def _format_table(lookup: Lookup, rows: list[Comparison], metrics: Sequence[str]) -> Table | None:
     metrics = [m for m in metrics if any(row.metric == m for row in rows)]
-    own = [row for row in rows if row.metric in metrics]
-    if not any(row.value is not None for row in own):
+    compared_rows = [row for row in rows if row.metric in metrics]
+    if not any(row.value is not None for row in compared_rows):
         return None
-    notes, places = Notes(), _by_place(own)
+    notes, places = Notes(), _by_place(compared_rows)
     made = []
-    for place, found in places.items():
+    for place, by_metric in places.items():
         cells: list[Cell] = []
         for metric in metrics:
-            row = found.get(metric)
+            row = by_metric.get(metric)
             reference = row.second if row else ""
             more, less = (Cell(f"leaks {w} than {reference}", tone=t) for w, t in (("more", "bad"), ("less", "good")))
             cells += [_difference(row, notes), _in_words(row, more, less), _p(row)]
         made.append(labelled(lookup, place, cells))
     heads = [head for _ in metrics for head in (Head("difference"), Head("in words", align="text"), Head("adjusted p"))]
     groups = (Head("", align="text"), *(Head(metric_name(m), span=3, align="group") for m in metrics))
-    first = own[0]
+    first = compared_rows[0]
     names = " and ".join(metric_name(m) for m in metrics)
-    caption = f"{names} minus {first.second}'s, by {series_label(first.series)}, {over(own)}"
+    caption = f"{names} minus {first.second}'s, by {series_label(first.series)}, {over(compared_rows)}"
     return Table(caption, (Head("Format", align="text"), *heads), tuple(made), tuple(notes.texts), groups, "words")
 
 
@@ -136,7 +136,7 @@ def match_tables(lookup: Lookup) -> tuple[Table | None, list[Table]]:
     rows = _of(lookup, "shadow match")
     series = unique(row.series for row in rows)
     shown = [name for name in series if name == _headline(lookup, series)]
-    for attack in _YARDSTICKS:
+    for attack in _BASELINES:
         shown += [name for name in series if name.partition("/")[0] == attack][:1]
     shown = unique(shown or series[:1])
     return _match_overview(lookup, rows, shown), [
@@ -157,12 +157,12 @@ def _match_overview(lookup: Lookup, rows: list[Comparison], shown: list[str]) ->
     notes = Notes()
     by_series = {name: _by_place(row for row in rows if row.series == name) for name in shown}
     made = []
-    for place in unique(place for found in by_series.values() for place in found):
+    for place in unique(place for by_metric in by_series.values() for place in by_metric):
         cells = []
         for name in shown:
-            found = by_series[name].get(place, {})
+            by_metric = by_series[name].get(place, {})
             for metric in _MAIN_METRICS:
-                row = found.get(metric)
+                row = by_metric.get(metric)
                 tone = "sure" if row is not None and significant(row) else "muted"
                 cells.append(_difference(row, notes, tone))
         made.append(labelled(lookup, place, cells))
@@ -179,10 +179,10 @@ def _match_table(lookup: Lookup, rows: list[Comparison], name: str) -> Table:
     notes = Notes()
     metrics = [m for m in _MAIN_METRICS if any(row.metric == m for row in rows)]
     made = []
-    for place, found in _by_place(rows).items():
+    for place, by_metric in _by_place(rows).items():
         cells: list[Cell] = []
         for metric in metrics:
-            row = found.get(metric)
+            row = by_metric.get(metric)
             sides = [_side(row, row.first_value if row else None), _side(row, row.second_value if row else None)]
             cells += [*sides, _difference(row, notes), _p(row)]
         made.append(labelled(lookup, place, cells))
@@ -198,14 +198,14 @@ def attack_comparison_tables(lookup: Lookup) -> list[tuple[str, Table]]:
     rows = _of(lookup, "attack")
     most = lookup.most_leaking()
     keys = unique((Place(row.format, row.device), row.shadow_match) for row in rows)
-    own = next((match for _, match in keys), "")
-    keys.sort(key=lambda key: (key[1] != own, key[0] != most))
-    found = []
+    reported_match = next((match for _, match in keys), "")
+    keys.sort(key=lambda key: (key[1] != reported_match, key[0] != most))
+    tables = []
     for place, match in keys:
-        name = lookup.label(place) + ("" if match == own else f", {match} shadows")
-        same = [row for row in rows if (Place(row.format, row.device), row.shadow_match) == (place, match)]
-        found.append((name, _attack_table(name, same)))
-    return found
+        name = lookup.label(place) + ("" if match == reported_match else f", {match} shadows")
+        matching = [row for row in rows if (Place(row.format, row.device), row.shadow_match) == (place, match)]
+        tables.append((name, _attack_table(name, matching)))
+    return tables
 
 
 def _attack_table(name: str, rows: list[Comparison]) -> Table:
@@ -215,15 +215,17 @@ def _attack_table(name: str, rows: list[Comparison]) -> Table:
     for row in rows:
         others.setdefault(row.second, {}).setdefault(row.metric, row)
     made = []
-    for other, found in sorted(others.items(), key=lambda item: _rival(item[1])):
+    for other, by_metric in sorted(others.items(), key=lambda item: _strongest_first(item[1])):
         cells: list[Cell] = []
         for metric in metrics:
-            one = found.get(metric)
+            comparison = by_metric.get(metric)
             ours, theirs = Cell(series_label(rows[0].first), tone="sure"), Cell(series_label(other), tone="warn")
-            cells += [_difference(one, notes), _in_words(one, ours, theirs), _p(one)]
+            cells += [_difference(comparison, notes), _in_words(comparison, ours, theirs), _p(comparison)]
         made.append(Row(Cell(series_label(other), code=True), tuple(cells)))
     heads = [
-        head for _ in metrics for head in (Head("difference"), Head("finds more", align="text"), Head("adjusted p"))
+        head
+        for _ in metrics
+        for head in (Head("difference"), Head("stronger attack", align="text"), Head("adjusted p"))
     ]
     groups = (Head("", align="text"), *(Head(metric_name(m), span=3, align="group") for m in metrics))
     caption = f"{name}: {series_label(rows[0].first)} minus the other attack, {over(rows)}"
@@ -231,9 +233,9 @@ def _attack_table(name: str, rows: list[Comparison]) -> Table:
     return Table(caption, tuple(heads), tuple(made), tuple(notes.texts), groups, "words")
 
 
-def _rival(found: dict[str, Comparison]) -> tuple[bool, float]:
+def _strongest_first(by_metric: dict[str, Comparison]) -> tuple[bool, float]:
     """Sort key: the strongest other attack first, attacks without a figure last."""
-    row = found.get(AUC)
+    row = by_metric.get(AUC)
     return (True, 0.0) if row is None or row.value is None else (False, row.value)
 
 
@@ -266,20 +268,20 @@ def calibration_tables(lookup: Lookup) -> tuple[Table | None, list[tuple[str, Ta
     if not rows:
         return None, []
     places = unique(Place(row.format, row.device) for row in rows)
-    own = [
+    tables = [
         (lookup.label(p), _calibration_table(lookup.label(p), [r for r in rows if Place(r.format, r.device) == p]))
         for p in places
     ]
-    return (_calibration_overview(rows) if len(places) > 1 else own[0][1]), (own if len(places) > 1 else [])
+    return (_calibration_overview(rows) if len(places) > 1 else tables[0][1]), (tables if len(places) > 1 else [])
 
 
 def _tests(rows: Sequence[PCalibration]) -> list[_Test]:
     """Conformal p-values first, then in the audit's order; the two sources of a test are adjacent."""
     names = unique(_test(row)[:4] for row in rows)
     order = sorted(names, key=lambda name: (name[0], name[3] not in {"matched", "-"}))
-    found = set(map(_test, rows))
+    present = set(map(_test, rows))
     return [
-        test for name in order for source in ("nonmembers", "null target") if (test := _Test(*name, source)) in found
+        test for name in order for source in ("nonmembers", "null target") if (test := _Test(*name, source)) in present
     ]
 
 
@@ -293,14 +295,16 @@ def _calibration_overview(rows: Sequence[PCalibration]) -> Table:
         for test in _tests(rows)
     ]
     places = len(unique((row.format, row.device) for row in rows))
-    caption = f"Known nonmembers at or below a: at most a share a of them? {counted(places, 'format')}"
+    caption = (
+        f"Of {counted(places, 'format')}, those in which at most a share a of known nonmembers has p at or below a"
+    )
     return Table(caption, _calibration_heads(levels), tuple(made), classes="levels")
 
 
 def _calibration_heads(levels: list[float]) -> tuple[Head, ...]:
     return (
         Head("Test", align="text"),
-        Head("Asked of", align="text"),
+        Head("Evaluated on", align="text"),
         *(Head(f"a = {level:g}", align="text") for level in levels),
     )
 
@@ -321,7 +325,7 @@ def _overview_cell(rows: list[PCalibration]) -> Cell:
     if fires:
         further.insert(0, f"anti-conservative in {fires}")
     tone = "good" if not fires else "warn" if 2 * fires <= resolved else "bad"
-    return Cell(f"holds in {resolved - fires} of {resolved}", ", ".join(further), tone)
+    return Cell(f"valid in {resolved - fires} of {resolved}", ", ".join(further), tone)
 
 
 def _status_tone(status: str, row: PCalibration) -> str:
@@ -337,12 +341,13 @@ def _calibration_table(name: str, rows: Sequence[PCalibration]) -> Table:
     grid = {(_test(row), row.nominal): row for row in rows}
     made = []
     for test in _tests(rows):
-        found = [grid.get((test, level)) for level in levels]
-        some = next(row for row in found if row is not None)
-        asked = Cell(test.source, f"{some.n:,} over {counted(some.targets, 'target')}")
-        head = test.head if test.nominal or some.is_p_value else replace(test.head, detail=f"{RANKING}: does not hold")
-        made.append(Row(head, (asked, *(_observed(row, notes) for row in found))))
-    caption = f"{name}: observed share of known nonmembers at or below a"
+        by_level = [grid.get((test, level)) for level in levels]
+        first = next(row for row in by_level if row is not None)
+        evaluated_on = Cell(test.source, f"{first.n:,} over {counted(first.targets, 'target')}")
+        is_labelled = test.nominal or first.is_p_value
+        head = test.head if is_labelled else replace(test.head, detail=f"{RANKING}: not valid here")
+        made.append(Row(head, (evaluated_on, *(_observed(row, notes) for row in by_level))))
+    caption = f"{name}: observed share of known nonmembers with p at or below a"
     return Table(caption, _calibration_heads(levels), tuple(made), tuple(notes.texts), classes="levels")
 
 
@@ -366,8 +371,8 @@ def mean_tables(lookup: Lookup) -> tuple[Table | None, list[Table]]:
     rows = [labelled(lookup, p, [_mean(lookup.mean(p, names[0], m), notes) for m in metrics]) for p, _ in lookup.ok()]
     heads = (Head("Format", align="text"), *(Head(metric_name(m)) for m in metrics))
     caption = f"Mean over {counted(lookup.targets, 'target')}, {series_label(names[0])}, all records, 95% t intervals"
-    own = Table(caption, heads, tuple(rows), tuple(notes.texts))
-    return own, list(_other_means(lookup, names[0], names[1:]))
+    table = Table(caption, heads, tuple(rows), tuple(notes.texts))
+    return table, list(_other_means(lookup, names[0], names[1:]))
 
 
 def _other_means(lookup: Lookup, own: str, names: list[str]) -> Iterator[Table]:

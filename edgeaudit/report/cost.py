@@ -65,10 +65,10 @@ def cost_view(lookup: Lookup) -> Cost | None:
 def _table(lookup: Lookup, pareto: Pareto, numbers: dict[Place, int]) -> Table:
     notes = Notes()
     rows = [_row(lookup, pareto, place, result, numbers, notes) for place, result in lookup.ok()]
-    timed = (Head("median"), Head("p95"), Head("median"), Head("p95"), Head("a record")) if pareto.timed else ()
+    timed = (Head("median"), Head("p95"), Head("median"), Head("p95"), Head("per record")) if pareto.timed else ()
     heads = (
         Head("No. and format", align="text"), Head("Test accuracy"), Head("Size", "compressed"), Head("Zero weights"),
-        *timed, Head("Beaten by", align="text"),
+        *timed, Head("Dominated by", align="text"),
     )  # fmt: skip
     threads = max((row.threads for row in lookup.audit.latency), default=1)
     spans = (
@@ -93,7 +93,7 @@ def _row(
         _size(result),
         _zeros(result.quality, notes),
         *timed,
-        _beaten(lookup, pareto, place, notes),
+        _dominated_by(lookup, pareto, place, notes),
     )
     return Row(Cell(f"{numbers[place]} {lookup.label(place)}", code=True), cells)
 
@@ -145,7 +145,7 @@ def _bounds(low: float | None, high: float | None) -> str:
     return f"[{milliseconds(low)}, {milliseconds(high)}]"
 
 
-def _beaten(lookup: Lookup, pareto: Pareto, place: Place, notes: Notes) -> Cell:
+def _dominated_by(lookup: Lookup, pareto: Pareto, place: Place, notes: Notes) -> Cell:
     if not pareto.takes_part(place):
         return Cell("the reference", tone="muted")
     by = pareto.dominated[place]
@@ -170,7 +170,7 @@ def _plots(lookup: Lookup, pareto: Pareto, numbers: dict[Place, int]) -> list[Pl
         ("Size", "size, kB", "lower left is better", lambda place: _kilobytes(lookup.formats[place]), True),
         ("Latency, 1 record", "median, ms", "lower left is better", lambda place: _median(pareto.latency(place)), True),
     ]
-    found = []
+    panels = []
     for n, (title, name, better, x_of, is_log) in enumerate(axes):
         known = {place: x for place in leaks if (x := x_of(place)) is not None}
         if len(known) < 2:
@@ -180,8 +180,8 @@ def _plots(lookup: Lookup, pareto: Pareto, numbers: dict[Place, int]) -> list[Pl
         ]
         label = f"AUC against {title.lower()} of {len(points)} formats, numbered as in the table; {better}."
         svg = plots.pareto_panel(points, name, f"pareto{n}", label, log=is_log)
-        found.append(Plot(f"AUC and {title.lower()}", better, Markup(svg)))  # noqa: S704 - made by plots, which escapes the label
-    return found
+        panels.append(Plot(f"AUC and {title.lower()}", better, Markup(svg)))  # noqa: S704 - made by plots, which escapes the label
+    return panels
 
 
 def _kind(pareto: Pareto, place: Place) -> plots.PointKind:
@@ -194,14 +194,14 @@ def _leaks(lookup: Lookup) -> dict[Place, tuple[float, float, float]]:
     """Return the headline AUC with its interval; the mean over targets where there are several."""
     rows = dict(lookup.ranked())
     means = lookup.mean_aucs(rows)
-    found = {}
+    figures = {}
     for place, row in rows.items():
         figure = means[place] if means else row
         if figure.value is not None:
             low = figure.value if figure.low is None else figure.low
             high = figure.value if figure.high is None else figure.high
-            found[place] = (low, figure.value, high)
-    return {place: found[place] for place, _ in lookup.ok() if place in found}
+            figures[place] = (low, figure.value, high)
+    return {place: figures[place] for place, _ in lookup.ok() if place in figures}
 
 
 def _test(result: FormatResult) -> float | None:

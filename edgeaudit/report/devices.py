@@ -29,19 +29,20 @@ _METRICS = (AUC, TPR)
 _VERIFIED = {
     "hardware": ("on hardware", "good"),
     "emulated": ("emulated only", "warn"),
-    "none": ("by nobody", "bad"),
+    "none": ("not verified", "bad"),
 }
 
 
 @dataclass(frozen=True)
 class Devices:
-    """The section's tables. machines, asked: devices other than this machine, and how each format was queried on them.
+    """The section's tables.
 
-    compared: pairs of deployments of a file; pairs with its first deployment are shown, the others are folded.
+    machines, queried: devices other than this machine, and how each format was queried on them. compared: pairs of
+    deployments of a file; pairs with its first deployment are shown, the others are folded.
     """
 
     machines: Table | None
-    asked: Table | None
+    queried: Table | None
     compared: Table | None
     others: Table | None
     emulated: bool
@@ -56,7 +57,7 @@ def devices_view(lookup: Lookup) -> Devices | None:
     near, far = [r for r in rows if r.device == first], [r for r in rows if r.device != first]
     return Devices(
         _machines(devices) if devices else None,
-        _asked(devices) if devices else None,
+        _queried(devices) if devices else None,
         _compared(lookup, near or far),
         _compared(lookup, far) if near else None,
         any(device.via == "emulated" for device in devices),
@@ -68,22 +69,23 @@ def device_sentences(lookup: Lookup) -> list[str]:
     rows = lookup.audit.same_file
     devices = [row for row in rows if row.device != row.other_device]
     runtimes = [row for row in rows if row.format != row.other_format and row.rows]
-    said = [_runtimes(runtimes)] if runtimes else []
+    about_runtimes = [_runtimes(runtimes)] if runtimes else []
     if not devices:
-        return said
+        return about_runtimes
     unlike = [row for row in devices if row.rows]
     if not unlike:
         count = devices[0].records
-        return [f"Every device gave the same answers, bit for bit, to all {count:,} records in every format.", *said]
+        same = f"Every device gave the same answers, bit for bit, to all {count:,} records in every format."
+        return [same, *about_runtimes]
     worst = max(unlike, key=lambda row: (row.rows / row.records, row.top1))
-    found = (
+    largest = (
         f"{worst.format} answers {worst.rows:,} of {worst.records:,} records differently on "
         f"{_named(worst.other_device)} than on {_named(worst.device)}, and {counted(worst.top1, 'record')} with "
         "another top class"
     )
     more = len({row.format for row in unlike} - {worst.format})
     others = f"{counted(more, 'other format')} {'differs' if more == 1 else 'differ'} between devices, too"
-    return [f"{found}; {others}." if more else f"{found}.", *_leakage(lookup), *said]
+    return [f"{largest}; {others}." if more else f"{largest}.", *_leakage(lookup), *about_runtimes]
 
 
 def _runtimes(rows: list[SameFile]) -> str:
@@ -118,7 +120,7 @@ def _named(device: str) -> str:
 
 def _machines(devices: Iterable[DeviceInfo]) -> Table:
     heads = (
-        Head("Device", align="text"), Head("Reached", align="text"), Head("CPU", align="text"),
+        Head("Device", align="text"), Head("Transport", align="text"), Head("CPU", align="text"),
         Head("System", align="text"), Head("Profile verified", align="text"),
     )  # fmt: skip
     return Table("Queried devices", heads, tuple(_machine(device) for device in devices), (), (), "words")
@@ -136,32 +138,32 @@ def _machine(device: DeviceInfo) -> Row:
     return Row(Cell(device.name, device.profile or "", code=True), cells)
 
 
-def _asked(devices: Iterable[DeviceInfo]) -> Table:
+def _queried(devices: Iterable[DeviceInfo]) -> Table:
     notes = Notes()
-    rows = [_one_asked(device, one, notes) for device in devices for one in device.formats]
+    rows = [_queried_row(device, one, notes) for device in devices for one in device.formats]
     heads = (
         Head("Format @ device", align="text"), Head("Runtime", "engaged", align="text"),
-        Head("Kernels", "by probe", align="text"), Head("Records asked", "connection restored"),
+        Head("Kernels", "by probe", align="text"), Head("Records queried", "connection restored"),
         Head("Shadows' answers", "compared with this machine", align="text"),
     )  # fmt: skip
     return Table("How each format was queried", heads, tuple(rows), tuple(notes.texts), (), "words")
 
 
-def _one_asked(device: DeviceInfo, one: DeviceFormat, notes: Notes) -> Row:
+def _queried_row(device: DeviceInfo, one: DeviceFormat, notes: Notes) -> Row:
     packages = ", ".join(f"{name} {version}" for name, version in one.versions.items())
     options = ", ".join(f"{key}: {value}" for key, value in one.options.items())
     engines = ", ".join(f"{e.get('file')} ({e.get('precision')}, SHA-256 {e.get('sha256')})" for e in one.engines)
-    told = (packages, f"options {options}" if options else "", f"engines {engines}" if engines else "")
-    why = "; ".join(part for part in told if part)
+    details = (packages, f"options {options}" if options else "", f"engines {engines}" if engines else "")
+    why = "; ".join(part for part in details if part)
     runtime = one.fingerprint.get("runtime", {})
     name = " ".join([str(runtime.get("name", "")), *list(dict(runtime.get("versions", {})).values())[:1]]).strip()
-    asked = f"{one.asked:,}" + (f", {one.resumed:,} of them earlier" if one.resumed else "")
+    queried = f"{one.asked:,}" + (f", {one.resumed:,} of them earlier" if one.resumed else "")
     return Row(
         Cell(f"{one.format} @ {device.name}", code=True),
         (
             Cell(name or "unknown", ", ".join(one.engaged), note=notes.number(f"{device.name}: {why}"), why=why),
             _kernels(one.fingerprint.get("probes", {})),
-            Cell(asked, counted(one.restored, "time") if one.restored else "never"),
+            Cell(queried, counted(one.restored, "time") if one.restored else "never"),
             _shadows(one),
         ),
     )
@@ -169,11 +171,11 @@ def _one_asked(device: DeviceInfo, one: DeviceFormat, notes: Notes) -> Row:
 
 def _kernels(probes: Any) -> Cell:
     """Summarise the probes: sums of int8 products, and the precision of floating-point computation."""
-    found = {name: probe.get("kernels") for name, probe in dict(probes).items() if isinstance(probe, dict)}
-    if not any(found.values()):
+    kernels = {name: probe.get("kernels") for name, probe in dict(probes).items() if isinstance(probe, dict)}
+    if not any(kernels.values()):
         return Cell("not probed", tone="muted")
-    tone = "bad" if found.get("int8") == "saturating" else ""
-    return Cell(f"int8 sums {found.get('int8') or 'not known'}", str(found.get("float") or ""), tone)
+    tone = "bad" if kernels.get("int8") == "saturating" else ""
+    return Cell(f"int8 sums {kernels.get('int8') or 'not known'}", str(kernels.get("float") or ""), tone)
 
 
 def _shadows(one: DeviceFormat) -> Cell:
@@ -219,22 +221,22 @@ def _two_places(row: SameFile, known: Mapping[tuple[str, ...], Comparison], note
     devices = row.device != row.other_device
     pair = (row.device, row.other_device) if devices else (row.format, row.other_format)
     for metric in _METRICS:
-        found = known.get(("device" if devices else "format pair", row.format, *pair, metric))
-        cells += [*_leak(found, row, notes)]
+        comparison = known.get(("device" if devices else "format pair", row.format, *pair, metric))
+        cells += [*_leak(comparison, row, notes)]
     first, second = (_named(row.device), _named(row.other_device)) if devices else pair
     return Row(Cell(row.format, f"{second} against {first}", code=True), tuple(cells))
 
 
-def _leak(found: Comparison | None, row: SameFile, notes: Notes) -> tuple[Cell, Cell]:
+def _leak(comparison: Comparison | None, row: SameFile, notes: Notes) -> tuple[Cell, Cell]:
     """Return the second device minus the first, as in the table's rows; audit.json has the opposite sign."""
-    if found is None:
+    if comparison is None:
         return EMPTY, EMPTY
-    if found.value is None:
-        why = found.note or ""
+    if comparison.value is None:
+        why = comparison.note or ""
         return Cell(NOT_RESOLVABLE, tone="muted", note=notes.number(why) if why else None, why=why), EMPTY
-    if found.p_value is None and found.value == 0:
+    if comparison.p_value is None and comparison.value == 0:
         return Cell("same answers" if row.rows == 0 else "same scores", tone="muted"), EMPTY
-    low = None if found.high is None else -found.high
-    high = None if found.low is None else -found.low
-    value = Cell(difference(found.metric, -found.value), difference_interval(found.metric, low, high))
-    return value, EMPTY if found.adjusted_p is None else Cell(chance(found.adjusted_p))
+    low = None if comparison.high is None else -comparison.high
+    high = None if comparison.low is None else -comparison.low
+    value = Cell(difference(comparison.metric, -comparison.value), difference_interval(comparison.metric, low, high))
+    return value, EMPTY if comparison.adjusted_p is None else Cell(chance(comparison.adjusted_p))

@@ -38,7 +38,7 @@ def in_words(level: str) -> str:
     return "nothing else" if parsed.kind == "label" else "and no logits"
 
 
-class _Found:
+class _Measured:
     """The figures of an audit's coarser output granularities, by format."""
 
     def __init__(self, lookup: Lookup) -> None:
@@ -66,9 +66,9 @@ class _Found:
 
     def series(self, place: Place) -> list[str]:
         """Return every series with a row at some level of this format, grouped by attack."""
-        found = unique(series for at, _, series, metric in self._rows if at == place and metric == AUC)
-        attacks = unique(series.partition("/")[0] for series in found)
-        return sorted(found, key=lambda series: attacks.index(series.partition("/")[0]))
+        names = unique(series for at, _, series, metric in self._rows if at == place and metric == AUC)
+        attacks = unique(series.partition("/")[0] for series in names)
+        return sorted(names, key=lambda series: attacks.index(series.partition("/")[0]))
 
     @property
     def own(self) -> str:
@@ -78,45 +78,45 @@ class _Found:
 
 def overview(lookup: Lookup) -> Table | None:
     """Return the change of the AUC by format and level; None where the audit has no levels."""
-    found = _Found(lookup)
-    rows = [row for (_, _, metric), row in found.differences.items() if metric == AUC]
+    measured = _Measured(lookup)
+    rows = [row for (_, _, metric), row in measured.differences.items() if metric == AUC]
     if not rows:
         return None
     notes = Notes()
     made = []
-    for place in found.exposures:
-        cells = [figure_cell(found.full(place, lookup.headline_name, AUC), notes)]
-        cells += [_difference(found.differences.get((place, level, AUC)), notes) for level in found.levels]
+    for place in measured.exposures:
+        cells = [figure_cell(measured.full(place, lookup.headline_name, AUC), notes)]
+        cells += [_difference(measured.differences.get((place, level, AUC)), notes) for level in measured.levels]
         made.append(labelled(lookup, place, cells))
-    heads = (Head("Format", align="text"), Head(found.own, "AUC"), *(Head(level) for level in found.levels))
-    caption = f"AUC at coarser output granularity minus that at {found.own}, by {_label(lookup)}, {over(rows)}"
+    heads = (Head("Format", align="text"), Head(measured.own, "AUC"), *(Head(level) for level in measured.levels))
+    caption = f"AUC at coarser output granularity minus that at {measured.own}, by {_label(lookup)}, {over(rows)}"
     return Table(caption, heads, tuple(made), tuple(notes.texts), classes="matrix")
 
 
 def format_tables(lookup: Lookup) -> list[Table]:
     """Return a table a format with the leakage at each level; the format that leaks most comes first."""
-    found = _Found(lookup)
+    measured = _Measured(lookup)
     first = lookup.most_leaking()
-    return [_format_table(found, place) for place in sorted(found.exposures, key=lambda place: place != first)]
+    return [_format_table(measured, place) for place in sorted(measured.exposures, key=lambda place: place != first)]
 
 
 def attack_matrix(lookup: Lookup) -> list[Table]:
     """Return a table a format with every attack's AUC by level, in the order of `format_tables`."""
-    found = _Found(lookup)
+    measured = _Measured(lookup)
     first = lookup.most_leaking()
-    return [_matrix(found, place) for place in sorted(found.exposures, key=lambda place: place != first)]
+    return [_matrix(measured, place) for place in sorted(measured.exposures, key=lambda place: place != first)]
 
 
 def gains(lookup: Lookup) -> list[str]:
     """Return a sentence on the format that leaks most: the levels that lower its AUC, and by how much."""
-    found = _Found(lookup)
+    measured = _Measured(lookup)
     place = lookup.most_leaking()
-    rows = [found.differences.get((place, level, AUC)) for level in found.levels] if place is not None else []
+    rows = [measured.differences.get((place, level, AUC)) for level in measured.levels] if place is not None else []
     tested = [row for row in rows if row is not None and row.value is not None]
     if place is None or not tested:
         return []
     sure = [row for row in tested if significant(row)]
-    said = [
+    changes = [
         f"{row.first} {'lowers' if (row.value or 0.0) < 0 else 'raises'} the AUC to {row.first_value or 0.0:.3f} "
         f"({difference(AUC, row.value or 0.0)} {difference_interval(AUC, row.low, row.high)}".rstrip()
         + (f", by {series_label(row.series)})" if row.series != lookup.headline_name else ")")
@@ -124,20 +124,23 @@ def gains(lookup: Lookup) -> list[str]:
     ]
     rest = [row.first for row in tested if not significant(row)]
     if rest:
-        said.append(
-            f"with {listed(rest)} no difference was found" if said else f"no difference was found with {listed(rest)}"
+        changes.append(
+            f"with {listed(rest)} no difference was found"
+            if changes
+            else f"no difference was found with {listed(rest)}"
         )
     name = lookup.label(place)
-    return [f"Returning less than all {found.own} of {name} (paired {over(tested)}, Holm-adjusted): {'; '.join(said)}."]
+    how = f"paired {over(tested)}, Holm-adjusted"
+    return [f"Returning less than all {measured.own} of {name} ({how}): {'; '.join(changes)}."]
 
 
 def largest_gain(lookup: Lookup) -> tuple[Place, list[Comparison]] | None:
     """Return the format that leaks most and the levels that change its AUC (Holm-adjusted); None without levels."""
-    found = _Found(lookup)
+    measured = _Measured(lookup)
     place = lookup.most_leaking()
-    if place is None or place not in found.exposures:
+    if place is None or place not in measured.exposures:
         return None
-    rows = [found.differences.get((place, level, AUC)) for level in found.levels]
+    rows = [measured.differences.get((place, level, AUC)) for level in measured.levels]
     return place, [row for row in rows if row is not None and significant(row)]
 
 
@@ -161,23 +164,26 @@ def _p(row: Comparison | None) -> Cell:
     return EMPTY if row is None or row.adjusted_p is None else Cell(chance(row.adjusted_p))
 
 
-def _format_table(found: _Found, place: Place) -> Table:
-    lookup, notes = found.lookup, Notes()
+def _format_table(measured: _Measured, place: Place) -> Table:
+    lookup, notes = measured.lookup, Notes()
     reads: dict[str, str] = {}
-    for one in found.exposures[place]:
-        row = found.differences.get((place, one.exposure, AUC))
+    for one in measured.exposures[place]:
+        row = measured.differences.get((place, one.exposure, AUC))
         reads[one.exposure] = row.series if row is not None else lookup.headline_name
-    aucs = [found.full(place, lookup.headline_name, AUC), *(found.row(place, lv, s, AUC) for lv, s in reads.items())]
+    aucs = [
+        measured.full(place, lookup.headline_name, AUC),
+        *(measured.row(place, lv, s, AUC) for lv, s in reads.items()),
+    ]
     axis = Axis.of([row for row in aucs if row is not None])
-    made = [_full_row(found, place, axis, notes)]
-    for one in found.exposures[place]:
+    made = [_full_row(measured, place, axis, notes)]
+    for one in measured.exposures[place]:
         head = Cell(one.exposure, in_words(one.exposure), code=True)
         if one.error is not None:
             made.append(Row(head, across=one.error))
             continue
         series = reads[one.exposure]
-        auc, tpr = (found.row(place, one.exposure, series, metric) for metric in _METRICS)
-        changes = [found.differences.get((place, one.exposure, metric)) for metric in _METRICS]
+        auc, tpr = (measured.row(place, one.exposure, series, metric) for metric in _METRICS)
+        changes = [measured.differences.get((place, one.exposure, metric)) for metric in _METRICS]
         cells = (
             Cell(series_label(series), tone="" if series == lookup.headline_name else "warn", code=True),
             axis.mark(auc),
@@ -187,7 +193,7 @@ def _format_table(found: _Found, place: Place) -> Table:
         )  # fmt: skip
         made.append(Row(head, cells))
     sides = [head for _ in _METRICS for head in (Head(""), Head("difference"), Head("adjusted p"))]
-    heads = (Head("Returned", align="text"), Head("Read by", align="text"),
+    heads = (Head("Returned", align="text"), Head("Attack", align="text"),
              Head("", f"{axis.low:.2f} to {axis.high:.2f}", align="strip"),
              *sides, Head("distinct"), Head("tie mass"))  # fmt: skip
     groups = (
@@ -195,18 +201,18 @@ def _format_table(found: _Found, place: Place) -> Table:
         *(Head(metric_name(metric), span=3, align="group") for metric in _METRICS),
         Head("True class", span=2, align="group"),
     )  # fmt: skip
-    rows = [row for (at, _, _), row in found.differences.items() if at == place]
-    caption = f"{lookup.label(place)}: leakage by output granularity, differences from {found.own} {over(rows)}"
+    rows = [row for (at, _, _), row in measured.differences.items() if at == place]
+    caption = f"{lookup.label(place)}: leakage by output granularity, differences from {measured.own} {over(rows)}"
     return Table(caption, heads, tuple(made), tuple(notes.texts), groups, "exposures")
 
 
-def _full_row(found: _Found, place: Place, axis: Axis, notes: Notes) -> Row:
-    lookup = found.lookup
-    auc, tpr = (found.full(place, lookup.headline_name, metric) for metric in _METRICS)
+def _full_row(measured: _Measured, place: Place, axis: Axis, notes: Notes) -> Row:
+    lookup = measured.lookup
+    auc, tpr = (measured.full(place, lookup.headline_name, metric) for metric in _METRICS)
     outputs = lookup.formats[place].outputs
     coarse = _granularity(outputs.distinct, outputs.tie_mass) if outputs is not None else (EMPTY, EMPTY)
     return Row(
-        Cell(found.own, "all of the answer", code=True),
+        Cell(measured.own, "all of the answer", code=True),
         (
             Cell(_label(lookup), code=True), axis.mark(auc),
             figure_cell(auc, notes), Cell(""), Cell(""),
@@ -224,16 +230,16 @@ def _granularity(distinct: int, tie_mass: float) -> tuple[Cell, Cell]:
     return Cell(f"{distinct:,}"), Cell(percent(tie_mass))
 
 
-def _matrix(found: _Found, place: Place) -> Table:
+def _matrix(measured: _Measured, place: Place) -> Table:
     notes = Notes()
     made = []
-    levels = [one.exposure for one in found.exposures[place] if one.error is None]
-    for series in found.series(place):
-        cells = [figure_cell(found.full(place, series, AUC), notes, tint=True)]
-        cells += [_attack_cell(found.row(place, level, series, AUC), notes) for level in levels]
+    levels = [one.exposure for one in measured.exposures[place] if one.error is None]
+    for series in measured.series(place):
+        cells = [figure_cell(measured.full(place, series, AUC), notes, tint=True)]
+        cells += [_attack_cell(measured.row(place, level, series, AUC), notes) for level in levels]
         made.append(Row(Cell(series_label(series), code=True), tuple(cells)))
-    heads = (Head("Attack", align="text"), Head(found.own), *(Head(level) for level in levels))
-    caption = f"{found.lookup.label(place)}: AUC of every attack, by output granularity"
+    heads = (Head("Attack", align="text"), Head(measured.own), *(Head(level) for level in levels))
+    caption = f"{measured.lookup.label(place)}: AUC of every attack, by output granularity"
     return Table(caption, heads, tuple(made), tuple(notes.texts), classes="matrix")
 
 

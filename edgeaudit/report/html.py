@@ -78,7 +78,7 @@ def _view(lookup: Lookup) -> dict[str, Any]:
         "devices": devices.devices_view(lookup),
         "cost": cost.cost_view(lookup),
         "matches": compared.match_tables(lookup),
-        "rivals": compared.attack_comparison_tables(lookup),
+        "other_attacks": compared.attack_comparison_tables(lookup),
         "weaker": exposures.overview(lookup),
         "weaker_formats": exposures.format_tables(lookup),
         "weaker_attacks": exposures.attack_matrix(lookup),
@@ -132,8 +132,8 @@ def _floor(lookup: Lookup) -> float:
 
 
 def _roc_formats(lookup: Lookup) -> list[Panel]:
-    found = [(place, lookup.curve(place, lookup.headline)) for place, _ in lookup.ok()]
-    curves = [(place, curve) for place, curve in found if curve is not None]
+    drawn = ((place, lookup.curve(place, lookup.headline)) for place, _ in lookup.ok())
+    curves = [(place, curve) for place, curve in drawn if curve is not None]
     floor = _floor(lookup)
     return [
         _roc_panel(lookup, n, place, curve, [c for _, c in curves], floor) for n, (place, curve) in enumerate(curves)
@@ -155,9 +155,9 @@ def _roc_attacks(lookup: Lookup) -> Overlay | None:
     if place is None:
         return None
     series = [s for s in lookup.series_with(AUC) if s.is_main and s.subset == "all"]
-    found = [(s, curve) for s in series if (curve := lookup.curve(place, s)) is not None]
-    found.sort(key=lambda item: -_value(lookup, place, item[0]))
-    kept = found[: len(plots.SERIES)]
+    curves = [(s, curve) for s in series if (curve := lookup.curve(place, s)) is not None]
+    curves.sort(key=lambda item: -_value(lookup, place, item[0]))
+    kept = curves[: len(plots.SERIES)]
     if not kept:
         return None
     name = lookup.label(place)
@@ -167,7 +167,7 @@ def _roc_attacks(lookup: Lookup) -> Overlay | None:
         (n, s.label, shown(lookup.row(place, s, AUC)), shown(lookup.row(place, s, TPR)))
         for n, (s, _) in enumerate(kept)
     )
-    return Overlay(name, Markup(svg), legend, len(found) - len(kept))  # noqa: S704 - made by plots, which escapes the label
+    return Overlay(name, Markup(svg), legend, len(curves) - len(kept))  # noqa: S704 - made by plots, which escapes the label
 
 
 def _value(lookup: Lookup, place: Place, series: Series) -> float:
@@ -178,9 +178,9 @@ def _value(lookup: Lookup, place: Place, series: Series) -> float:
 def _nulls(lookup: Lookup) -> list[tuple[str, list[Panel]]]:
     histograms = [h for h in lookup.audit.null_p_values if h.counts and sum(h.counts)]
     tests = unique((h.test, h.shadow_match, h.kind) for h in histograms)
-    own = lookup.headline.variant if lookup.headline else ""
+    headline = lookup.headline.variant if lookup.headline else ""
     # p-values come before nominal tails. A histogram's test is a variant of CM-MIA.
-    tests.sort(key=lambda test: (test[2] == "nominal", test[1] != "matched", own != test[0]))
+    tests.sort(key=lambda test: (test[2] == "nominal", test[1] != "matched", headline != test[0]))
     return [
         (
             _test_name(test, match, kind),

@@ -102,11 +102,11 @@ class Lookup:
 
         Only the first shadow-target match of audit.yaml counts; others are ablations.
         """
-        own = [row for row in self.audit.p_calibration if Place(row.format, row.device) == place]
+        rows = [row for row in self.audit.p_calibration if Place(row.format, row.device) == place]
         return unique(
             f"{row.attack}/{row.variant}"
-            for row in own
-            if (row.kind, row.is_p_value, row.shadow_match) == ("conformal", False, own[0].shadow_match)
+            for row in rows
+            if (row.kind, row.is_p_value, row.shadow_match) == ("conformal", False, rows[0].shadow_match)
         )
 
     def valid_test(self, place: Place) -> str | None:
@@ -125,8 +125,8 @@ class Lookup:
     def mean_series(self) -> list[str]:
         """The series that have means over targets, the headline's first."""
         names = unique(name for _, name, _ in self._means)
-        own = self.headline_name
-        return sorted(names, key=lambda name: name != own)
+        headline = self.headline_name
+        return sorted(names, key=lambda name: name != headline)
 
     @property
     def headline_name(self) -> str:
@@ -166,11 +166,11 @@ class Lookup:
 
     def cutoffs(self, series: Series) -> dict[str, list[str]]:
         """The verdict metrics of a series by cutoff: {"0.05": ["coverage", "ppv", ...], "nominal=0.05": [...]}."""
-        found: dict[str, list[str]] = {}
+        by_cutoff: dict[str, list[str]] = {}
         for metric in self.metrics(series):
             if match := _VERDICT.fullmatch(metric):
-                found.setdefault(match[2], []).append(match[1])
-        return dict(sorted(found.items(), key=lambda item: _by_rule_and_cutoff(item[0])))
+                by_cutoff.setdefault(match[2], []).append(match[1])
+        return dict(sorted(by_cutoff.items(), key=lambda item: _by_rule_and_cutoff(item[0])))
 
     def most_leaking(self) -> Place | None:
         """Return the deployment with the largest headline AUC (the mean over several targets); the first on a tie."""
@@ -186,9 +186,9 @@ class Lookup:
 
     def mean_aucs(self, places: Iterable[Place]) -> dict[Place, AcrossTargets]:
         """Return the headline AUC's mean over targets of all these deployments; empty where one has none."""
-        found = {place: self.mean(place, self.headline_name, AUC) for place in places}
-        known = {place: mean for place, mean in found.items() if mean is not None and mean.value is not None}
-        return known if len(known) == len(found) else {}
+        means = {place: self.mean(place, self.headline_name, AUC) for place in places}
+        known = {place: mean for place, mean in means.items() if mean is not None and mean.value is not None}
+        return known if len(known) == len(means) else {}
 
 
 def _by_rule_and_cutoff(cutoff: str) -> tuple[bool, float]:

@@ -146,7 +146,7 @@ def facts(values: dict[str, Any]) -> list[tuple[str, str]]:
 def population_facts(population: PopulationInfo) -> list[tuple[str, str]]:
     """Return the population as a table."""
     shape = " x ".join(str(n) for n in population.input_shape)
-    found = [
+    pairs = [
         ("source", population.source),
         ("SHA-256", population.sha256),
         ("records", f"{population.records:,}, {population.classes} classes, input {shape}"),
@@ -154,7 +154,7 @@ def population_facts(population: PopulationInfo) -> list[tuple[str, str]]:
         ("reference pool", f"{population.reference:,}"),
         ("duplicates", f"{population.duplicates:,}, {population.conflicting_labels:,} with conflicting labels"),
     ]
-    return found + [("note", note) for note in population.notes]
+    return pairs + [("note", note) for note in population.notes]
 
 
 def toolchains(lookup: Lookup) -> str:

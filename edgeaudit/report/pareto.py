@@ -83,7 +83,7 @@ class Pareto:
     def dominated(self) -> dict[Place, tuple[Domination, ...]]:
         """Map every compared format to the formats that dominate it, Pareto-optimal formats first."""
         places = [place for place in self._lookup.places if self.takes_part(place)]
-        found = {
+        dominating = {
             place: [
                 Domination(other, wins)
                 for other in places
@@ -91,17 +91,17 @@ class Pareto:
             ]
             for place in places
         }
-        return {place: tuple(sorted(by, key=lambda d: bool(found[d.by]))) for place, by in found.items()}
+        return {place: tuple(sorted(by, key=lambda d: bool(dominating[d.by]))) for place, by in dominating.items()}
 
     def _wins(self, one: Place, other: Place) -> tuple[str, ...]:
         """Return the figures in which `one` is better; none if it is, or may be, worse in any figure."""
         a, b = self._lookup.formats[one], self._lookup.formats[other]
-        found = [self._accuracy(a, b), *_sizes(a, b), self._leakage(one, other)]
+        outcomes = [self._accuracy(a, b), *_sizes(a, b), self._leakage(one, other)]
         if self.timed:
-            found.append(self._faster(one, other))
-        if any(win is None for win in found):
+            outcomes.append(self._faster(one, other))
+        if any(win is None for win in outcomes):
             return ()
-        return tuple(win for win in found if win)
+        return tuple(win for win in outcomes if win)
 
     def _accuracy(self, a: FormatResult, b: FormatResult) -> str | None:
         if a.accuracy is None or b.accuracy is None or a.accuracy.test < b.accuracy.test:

@@ -132,8 +132,8 @@ _PARETO_INCHES = (3.7, 3.0)
 
 def _spread(values: FloatArray, *, log: bool) -> tuple[float, float]:
     """The values' range with room at both ends."""
-    found = np.log10(values) if log else values
-    low, high = float(found.min()), float(found.max())
+    scaled = np.log10(values) if log else values
+    low, high = float(scaled.min()), float(scaled.max())
     room = 0.09 * (high - low) or (0.1 if log else 0.02)
     return (10 ** (low - room), 10 ** (high + room)) if log else (low - room, high + room)
 

@@ -110,10 +110,10 @@ def attack_tables(lookup: Lookup) -> dict[str, list[Table]]:
 
 def _attack_tables(lookup: Lookup, subset: str) -> Iterator[Table]:
     missing = {label for label, _ in not_applicable(lookup)}
-    found = [s for s in lookup.series_with(AUC) if s.is_main and s.subset == subset and s.label not in missing]
-    ranked = sorted(found, key=lambda s: (s != lookup.headline, -(_strength(lookup, s) or 0.0)))
+    applicable = [s for s in lookup.series_with(AUC) if s.is_main and s.subset == subset and s.label not in missing]
+    ranked = sorted(applicable, key=lambda s: (s != lookup.headline, -(_strength(lookup, s) or 0.0)))
     if len(ranked) <= _WIDE:
-        ranked = found  # one table keeps the order of the audit
+        ranked = applicable  # one table keeps the order of the audit
     for start in range(0, len(ranked), _WIDE):
         for metric in (AUC, TPR):
             table = attack_table(
@@ -131,13 +131,13 @@ def _strength(lookup: Lookup, series: Series) -> float | None:
 
 def not_applicable(lookup: Lookup) -> list[tuple[str, str]]:
     """(attack, reason) of the attacks that could not be run."""
-    found = []
+    reasons = []
     for series in lookup.series_with(AUC):
         rows = [lookup.row(place, series, AUC) for place, _ in lookup.ok()]
         notes = [row.note for row in rows if row is not None and row.note]
         if series.is_main and series.subset == "all" and notes and _strength(lookup, series) is None:
-            found.append((series.label, notes[0].removeprefix("not applicable: ")))
-    return found
+            reasons.append((series.label, notes[0].removeprefix("not applicable: ")))
+    return reasons
 
 
 def attack_table(lookup: Lookup, series: Sequence[Series], metric: str, which: str = "") -> Table | None:
@@ -145,8 +145,8 @@ def attack_table(lookup: Lookup, series: Sequence[Series], metric: str, which: s
     shown = [s for s in series if metric in lookup.metrics(s)]
     notes = Notes()
     grid = {place: [lookup.row(place, s, metric) for s in shown] for place, _ in lookup.ok()}
-    rows = [labelled(lookup, p, [figure_cell(r, notes, tint=True) for r in found]) for p, found in grid.items()]
-    some = next((row for found in grid.values() for row in found if row is not None), None)
+    rows = [labelled(lookup, p, [figure_cell(r, notes, tint=True) for r in cells]) for p, cells in grid.items()]
+    some = next((row for cells in grid.values() for row in cells if row is not None), None)
     if some is None:
         return None
     people = f"{counted(some.n_members, 'member')}, {counted(some.n_nonmembers, 'nonmember')}"
@@ -214,13 +214,13 @@ def further_table(lookup: Lookup) -> Table | None:
 
 def verdict_tables(lookup: Lookup) -> tuple[Table | None, dict[str, list[Table]]]:
     """The table to be shown openly, a test with valid p-values at .05 on all records, and all by test and subset."""
-    found = [(s, cutoff, names) for s in lookup.series if s.is_main for cutoff, names in lookup.cutoffs(s).items()]
-    if not found:
+    tests = [(s, cutoff, names) for s in lookup.series if s.is_main for cutoff, names in lookup.cutoffs(s).items()]
+    if not tests:
         return None, {}
-    best = max(found, key=lambda one: _prominence(lookup, *one))
+    best = max(tests, key=lambda test: _prominence(lookup, *test))
     groups: dict[str, list[Table]] = {}
-    for one in found:
-        groups.setdefault(f"{one[0].label}, {one[0].subset} records", []).append(_verdict_table(lookup, *one))
+    for test in tests:
+        groups.setdefault(f"{test[0].label}, {test[0].subset} records", []).append(_verdict_table(lookup, *test))
     return _verdict_table(lookup, *best), groups
 
 
@@ -236,10 +236,12 @@ def _verdict_table(lookup: Lookup, series: Series, cutoff: str, names: list[str]
     notes = Notes()
     rows = []
     for place, _ in lookup.ok():
-        found = [lookup.row(place, series, f"{name}@{cutoff}") for name in names]
+        figures = [lookup.row(place, series, f"{name}@{cutoff}") for name in names]
         rows.append(
             labelled(
-                lookup, place, [_verdict_cell(row, name, cutoff, notes) for row, name in zip(found, names, strict=True)]
+                lookup,
+                place,
+                [_verdict_cell(row, name, cutoff, notes) for row, name in zip(figures, names, strict=True)],
             )
         )
     heads = (Head("Format", align="text"), *(Head(metric_name(name)) for name in names))
@@ -266,7 +268,7 @@ def budget_tables(lookup: Lookup) -> list[tuple[bool, Table]]:
     other = [b for b in budgets if b.verdict != "pass"]
     return [
         *([(True, _budget_table("Exceeded and inconclusive", other))] if other else []),
-        *([(not other, _budget_table(f"Kept: {counted(len(kept), 'budget')}", kept))] if kept else []),
+        *([(not other, _budget_table(f"Within: {counted(len(kept), 'budget')}", kept))] if kept else []),
     ]
 
 
@@ -309,11 +311,11 @@ def _control_table(caption: str, controls: list[Control]) -> Table:
         range_ = interval(AUC, c.low, c.high)
         value = EMPTY if c.value is None else Cell(figure(AUC, c.value), range_)
         # The footnote belongs to what every control has: many have no figure.
-        found = Cell(c.statement, note=number, why=c.note or "")
+        statement = Cell(c.statement, note=number, why=c.note or "")
         chance = EMPTY if c.p_value is None else Cell(f"{c.p_value:.2g}")
         records = EMPTY if c.n is None else Cell(f"{c.n:,}")
         head = Cell(c.name, c.format or "")
-        rows.append(Row(head, (Cell(c.status, tone=_CONTROL_TONES[c.status]), found, value, chance, records)))
+        rows.append(Row(head, (Cell(c.status, tone=_CONTROL_TONES[c.status]), statement, value, chance, records)))
     heads = (
         Head("Control", align="text"), Head("Status", align="text"), Head("Finding", align="text"),
         Head("Figure", "95% interval"), Head("p-value"), Head("n"),

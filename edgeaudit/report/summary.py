@@ -60,11 +60,11 @@ def _most_and_least(lookup: Lookup, ranked: list[tuple[Place, LeakageRow]]) -> s
         return f"{lookup.label(most)} is the one format audited: {_auc(top)} under {attack}, where 0.5 is no leak."
     if top.value == bottom.value:
         return f"All {counted(len(ranked), 'format')} leak alike under {attack}: {_auc(top)}, where 0.5 is no leak."
-    said = (
+    sentence = (
         f"Of {counted(len(ranked), 'format')}, {lookup.label(most)} leaks most and {lookup.label(least)} least under "
         f"{attack}: {_auc(top)} against {_auc(bottom)}, where 0.5 is no leak."
     )
-    return f"{said} {_overlap(top, bottom)}".rstrip()
+    return f"{sentence} {_overlap(top, bottom)}".rstrip()
 
 
 def _overlap(top: LeakageRow | AcrossTargets, bottom: LeakageRow | AcrossTargets) -> str:
@@ -76,8 +76,8 @@ def _overlap(top: LeakageRow | AcrossTargets, bottom: LeakageRow | AcrossTargets
 
 
 def _distinguishable(lookup: Lookup, ranked: list[tuple[Place, LeakageRow]]) -> str:
-    said = _significance(lookup, ranked)
-    return f"On the first target: {said[:1].lower()}{said[1:]}" if lookup.targets > 1 else said
+    sentence = _significance(lookup, ranked)
+    return f"On the first target: {sentence[:1].lower()}{sentence[1:]}" if lookup.targets > 1 else sentence
 
 
 def _significance(lookup: Lookup, ranked: list[tuple[Place, LeakageRow]]) -> str:
@@ -96,7 +96,7 @@ def _significance(lookup: Lookup, ranked: list[tuple[Place, LeakageRow]]) -> str
     if len(quiet) == len(judged):
         return "Leakage is significant in no format: every AUC interval contains 0.5."
     verb = "its AUC interval contains" if len(quiet) == 1 else "their AUC intervals contain"
-    return f"Leakage is not significant in {listed(quiet)}: {verb} 0.5. In the others it is."
+    return f"Leakage is not significant in {listed(quiet)}: {verb} 0.5. It is significant in all others."
 
 
 def _all_leak(count: int) -> str:
@@ -115,11 +115,11 @@ def _meaning(lookup: Lookup, most: Place) -> list[str]:
         return [f"The leakage of {name} at a false positive rate of 1% is not resolvable here{why}."]
     range_ = "" if row.low is None or row.high is None else f" (95% interval {about(row.low)} to {about(row.high)})"
     where = " on the first target" if lookup.targets > 1 else ""
-    said = (
+    sentence = (
         f"An attacker who queries {name}{where} and accepts a false positive rate of 1% identifies {about(row.value)} "
         f"of the training records{range_}; guessing identifies 1%."
     )
-    return [said]
+    return [sentence]
 
 
 def _differences(audit: Audit, lookup: Lookup) -> list[str]:
@@ -136,9 +136,9 @@ def _differences(audit: Audit, lookup: Lookup) -> list[str]:
         return [f"No difference from {tested[0].second} was found in any other format {how}."]
     parts = [f"{listed(names)} {_leaks(names)} {word}" for names, word in ((more, "more"), (less, "less")) if names]
     rest = len(tested) - len(more) - len(less)
-    open_ = f"; in the other {rest} no difference was found" if rest else ""
-    said = f"Compared with {tested[0].second}, {' and '.join(parts)} {how}{open_}."
-    return [f"{said} {_price(lookup, tested[0].second, less)}".rstrip()]
+    undecided = f"; in the other {rest} no difference was found" if rest else ""
+    sentence = f"Compared with {tested[0].second}, {' and '.join(parts)} {how}{undecided}."
+    return [f"{sentence} {_price(lookup, tested[0].second, less)}".rstrip()]
 
 
 def _price(lookup: Lookup, reference: str, less: list[str]) -> str:
@@ -177,13 +177,13 @@ def _budget(same: list[Budget]) -> str:
     failed = [_place(b) for b in same if b.verdict == "fail"]
     open_ = [_place(b) for b in same if b.verdict == "inconclusive"]
     if not failed and not open_:
-        return f"{name}: kept by {'the one format' if len(same) == 1 else f'all {len(same)} formats'} it was judged on."
+        return f"{name}: met by {'the one format' if len(same) == 1 else f'all {len(same)} formats'} it applies to."
     parts = [
         *([f"exceeded by {listed(failed)}"] if failed else []),
         *([f"inconclusive for {listed(open_)}"] if open_ else []),
     ]
     kept = len(same) - len(failed) - len(open_)
-    return f"{name}: {', '.join(parts)}" + (f"; kept by the other {kept}." if kept else ".")
+    return f"{name}: {', '.join(parts)}" + (f"; met by the other {kept}." if kept else ".")
 
 
 def _place(budget: Budget) -> str:

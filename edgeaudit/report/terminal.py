@@ -77,9 +77,9 @@ class _Report:
         yield Text()
         yield from _targets(lookup)
         yield from _difference(lookup)
-        yield from (Text(printable(said)) for said in device_sentences(lookup))
+        yield from (Text(printable(sentence)) for sentence in device_sentences(lookup))
         yield from _weaker(lookup)
-        yield from (Text(said) for said in together_sentences(self.audit))
+        yield from (Text(sentence) for sentence in together_sentences(self.audit))
         yield from _p_values(lookup)
         yield from _controls(self.audit)
         yield from _failures(lookup)
@@ -93,12 +93,12 @@ def _targets(lookup: Lookup) -> Iterator[Text]:
         return
     ordered = sorted(means.items(), key=lambda item: -(item[1].value or 0.0))
     ends = ordered if len(ordered) < 2 else (ordered[0], ordered[-1])
-    said = [
+    extremes = [
         f"{printable(lookup.label(p))} {figure(AUC, mean.value or 0.0)} {interval(AUC, mean.low, mean.high)}".rstrip()
         for p, mean in ends
     ]
     yield Text(
-        f"mean AUC over {counted(lookup.targets, 'target')}: {' to '.join(said)}; the table is the first target's"
+        f"mean AUC over {counted(lookup.targets, 'target')}: {' to '.join(extremes)}; the table is the first target's"
     )
 
 
@@ -106,9 +106,9 @@ def _difference(lookup: Lookup) -> Iterator[Text]:
     """Yield a line on the format that differs most from the reference after Holm's adjustment, if any does."""
     rows = [row for row in lookup.audit.comparisons if row.kind == "format" and significant(row)]
     for metric in (AUC, TPR):
-        found = [row for row in rows if row.metric == metric]
-        if found:
-            row = max(found, key=lambda row: abs(row.value or 0.0))
+        significant_rows = [row for row in rows if row.metric == metric]
+        if significant_rows:
+            row = max(significant_rows, key=lambda row: abs(row.value or 0.0))
             value = row.value or 0.0
             size = f"{difference(metric, value)} {difference_interval(metric, row.low, row.high)}".rstrip()
             name = printable(lookup.label(Place(row.format, row.device)))
@@ -123,15 +123,15 @@ def _difference(lookup: Lookup) -> Iterator[Text]:
 
 def _weaker(lookup: Lookup) -> Iterator[Text]:
     """Yield a line on the effect of coarser output granularity on the format that leaks most, if measured."""
-    found = largest_gain(lookup)
-    if found is None:
+    gain = largest_gain(lookup)
+    if gain is None:
         return
-    place, rows = found
-    said = [
+    place, rows = gain
+    gains = [
         f"{row.first} {difference(AUC, row.value or 0.0)} {difference_interval(AUC, row.low, row.high)}".rstrip()
         for row in rows
     ]
-    changes = f"AUC with {', '.join(said)}" if said else "no significant change of the AUC"
+    changes = f"AUC with {', '.join(gains)}" if gains else "no significant change of the AUC"
     yield Text(f"returning less of {printable(lookup.label(place))}: {changes}")
 
 
@@ -142,8 +142,8 @@ def _p_values(lookup: Lookup) -> Iterator[Text]:
         for name in lookup.demoted(place):
             places.setdefault(series_label(name), []).append(printable(lookup.label(place)))
     if places:
-        said = "; ".join(f"{name} on {listed(found)}" for name, found in places.items())
-        yield Text(f"p-values too small on known nonmembers, so a ranking, not a p-value: {said}", "yellow")
+        tests = "; ".join(f"{name} on {listed(labels)}" for name, labels in places.items())
+        yield Text(f"p-values too small on known nonmembers, so a ranking, not a p-value: {tests}", "yellow")
 
 
 def _controls(audit: Audit) -> Iterator[Text]:

@@ -29,17 +29,17 @@ _MANY = 4
 
 def together_sentences(audit: Audit) -> tuple[str, ...]:
     """Return a sentence a set: the AUC gain of the strongest combination, or why it was not run."""
-    said = []
+    sentences = []
     for formats in unique(row.formats for row in audit.together):
         rows = [row for row in audit.together if row.formats == formats and row.metric == AUC]
         tested = [row for row in rows if row.value is not None and row.difference is not None]
         name = _names(formats)
         if tested:
-            said.append(_sentence(name, _strongest(tested)))
+            sentences.append(_sentence(name, _strongest(tested)))
         else:
             why = listed(unique(printable(row.note) for row in rows if row.note)) or "no attack could be run"
-            said.append(f"The multi-version attack on {name} was not run: {why}.")
-    return tuple(said)
+            sentences.append(f"The multi-version attack on {name} was not run: {why}.")
+    return tuple(sentences)
 
 
 def _strongest(rows: Sequence[TogetherRow]) -> TogetherRow:
@@ -84,11 +84,11 @@ def _names(formats: Sequence[str]) -> str:
 
 def together_tables(lookup: Lookup) -> list[tuple[Table, Table | None]]:
     """Return tables a set: every multi-version attack against the best single format, and against each format."""
-    found = []
+    tables = []
     for formats in unique(row.formats for row in lookup.audit.together):
         rows = [row for row in lookup.audit.together if row.formats == formats]
-        found.append((_overview(formats, rows), _singles(rows)))
-    return found
+        tables.append((_overview(formats, rows), _singles(rows)))
+    return tables
 
 
 def _overview(formats: Sequence[str], rows: Sequence[TogetherRow]) -> Table:
@@ -96,21 +96,21 @@ def _overview(formats: Sequence[str], rows: Sequence[TogetherRow]) -> Table:
     places = unique((row.method, row.yardstick) for row in rows)
     metrics = [m for m in (AUC, TPR) if any(row.metric == m for row in rows)]
     made = []
-    for method, yardstick in places:
-        own = {row.metric: row for row in rows if (row.method, row.yardstick) == (method, yardstick)}
-        if yardstick == "-":
-            why = next(iter(own.values())).note or ""
+    for method, baseline in places:
+        by_metric = {row.metric: row for row in rows if (row.method, row.yardstick) == (method, baseline)}
+        if baseline == "-":
+            why = next(iter(by_metric.values())).note or ""
             head = Cell("all of them" if method == "-" else method, code=method != "-")
             none = Cell("not run", tone="muted", note=notes.number(why), why=why)
             made.append(Row(head, (none, *[EMPTY] * (4 * len(metrics)))))
             continue
-        cells = [Cell(series_label(yardstick))]
+        cells = [Cell(series_label(baseline))]
         for metric in metrics:
-            cells += _figures(own.get(metric), notes)
+            cells += _figures(by_metric.get(metric), notes)
         made.append(Row(Cell(method, code=True), tuple(cells)))
-    heads = [Head("Combined attack", align="text"), Head("against", align="text")]
+    heads = [Head("Attack", align="text"), Head("baseline", align="text")]
     for _ in metrics:
-        heads += [Head("together"), Head("best alone"), Head("difference"), Head("adjusted p")]
+        heads += [Head("combined"), Head("best single"), Head("difference"), Head("adjusted p")]
     groups = (Head("", align="text"), Head(""), *(Head(metric_name(m), span=4, align="group") for m in metrics))
     return Table(" + ".join(formats), tuple(heads), tuple(made), tuple(notes.texts), groups)
 
@@ -152,6 +152,6 @@ def _singles(rows: Sequence[TogetherRow]) -> Table | None:
             size = difference_interval(row.metric, single.low, single.high)
             cells.append(Cell(difference(row.metric, single.difference), size))
         made.append(Row(Cell(row.method, code=True), tuple(cells)))
-    texts = ("Combined attack", "against", "figure")
+    texts = ("Attack", "baseline", "figure")
     heads = (*(Head(text, align="text") for text in texts), *(Head(name) for name in formats))
     return Table("Combination minus each of its formats alone", heads, tuple(made), tuple(notes.texts))

@@ -144,7 +144,7 @@ def read_version(answers: Answers, scores: Mapping[str, TargetScores], settings:
 
 
 def run_collude(settings: ColludeSettings, versions: Mapping[str, HeldVersion]) -> ColludeResult:
-    """Every combined attack on every set. versions: by format."""
+    """Every multi-version attack on every set. versions: by format."""
     held = CombinedEvidence(settings, versions)
     combined: list[_Combined] = []
     failed: list[TogetherRow] = []
@@ -161,7 +161,7 @@ def run_collude(settings: ColludeSettings, versions: Mapping[str, HeldVersion]) 
 
 @dataclass(frozen=True)
 class _Combined:
-    """One combined attack that could be run. scores: role -> float64 [n]."""
+    """One multi-version attack that could be run. scores: role -> float64 [n]."""
 
     formats: tuple[str, ...]
     method: str

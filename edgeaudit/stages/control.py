@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from edgeaudit.controls.base import Finding
+from edgeaudit.controls.base import Control as Finding  # the job below has the name Control
 from edgeaudit.controls.duplicates import copies, near_copies
 from edgeaudit.controls.shift import Sides, sampled_ids, shift
 from edgeaudit.graph.job import Context, Job

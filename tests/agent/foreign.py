@@ -1,4 +1,4 @@
-"""A server of the Open Inference Protocol that is none of ours, in this process: it says and does what it is told."""
+"""A server of the Open Inference Protocol other than edgeaudit's agent, in this process, with scripted replies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client: what it makes of answers, also of those that are none, and interoperability with tritonclient."""
+"""The client: how it handles valid and invalid responses, and interoperability with tritonclient."""
 
 from __future__ import annotations
 

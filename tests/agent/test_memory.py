@@ -1,4 +1,4 @@
-"""Questions that are asked again: what is cache, for how long, and what is not."""
+"""Repeated requests: which responses are cached, and for how long."""
 
 from __future__ import annotations
 

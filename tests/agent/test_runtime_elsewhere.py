@@ -24,7 +24,7 @@ from edgeaudit.devices.environments import Environment
 from edgeaudit.errors import AgreementError, ArtifactError, DeviceError, MissingEnvironment, SpecError
 from edgeaudit.filetypes.agreement import require_agreement
 from edgeaudit.filetypes.artifact import Artifact, file_sha256
-from edgeaudit.formats.presets import FORMATS, PassUse
+from edgeaudit.formats.presets import FORMATS
 from edgeaudit.formats.resolve import find_format
 from edgeaudit.recipes.base import Recipe
 from edgeaudit.runtimes.registry import find_runtime
@@ -229,5 +229,5 @@ class TestServed:
     @pytest.mark.parametrize("passes", [("aeq.weight-only-int8",), ("aeq.static-int16x8",)], ids=lambda p: p[0])
     def test_other_files_of_ai_edge_quantizer(self, passes: tuple[str, ...]) -> None:
         subject = toy("separable-32x32x3")
-        served = artifact(subject, [PassUse("litert.export"), *map(PassUse, passes)])
+        served = artifact(subject, [PassEntry("litert.export"), *map(PassEntry, passes)])
         require_agreement(subject.logits, opened(served).query(subject.queries), what=passes[0], tolerance=0.2)

@@ -1,4 +1,4 @@
-"""The levels of `threat.weaker`: their names, and what is said of those that are none."""
+"""The levels of `threat.weaker`: their names, and the messages for invalid ones."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from edgeaudit.controls import Finding
+from edgeaudit.controls import Control
 from edgeaudit.controls.shift import Sides, shift
 
 Records = npt.NDArray[Any]
@@ -60,7 +60,7 @@ def sides(x: Records, y: npt.NDArray[np.int64], n: int, seed: int, change: Chang
     return Sides(records, y[ids], members)
 
 
-def findings(compared: Sides, seed: int = 0) -> dict[str, Finding]:
+def findings(compared: Sides, seed: int = 0) -> dict[str, Control]:
     """Return the findings of the shift control by name."""
     return {finding.name: finding for finding in shift(compared, np.random.default_rng(seed))}
 

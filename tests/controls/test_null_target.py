@@ -72,7 +72,7 @@ def test_every_multi_version_attack_is_tested() -> None:
     assert null_target_together([]) == []
 
 
-def test_sound_audits_are_hardly_ever_invalid() -> None:
+def test_sound_audits_are_rarely_invalid() -> None:
     # 13 formats with strongly correlated scores, as the formats of one model have; none leaks.
     alarms = 0
     for seed in range(100):

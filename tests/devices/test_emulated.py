@@ -16,13 +16,13 @@ from pydantic import JsonValue
 from typer.testing import CliRunner
 
 from edgeaudit.cli.main import app
+from edgeaudit.config.entries import PassEntry
 from edgeaudit.devices.agent_process import AgentProcess
 from edgeaudit.devices.profiles import Profile
 from edgeaudit.devices.registry import find_transport
 from edgeaudit.endpoint import EMULATED, Endpoint
 from edgeaudit.errors import ArtifactError, DeviceLost
 from edgeaudit.filetypes.artifact import Artifact
-from edgeaudit.formats.presets import PassUse
 from edgeaudit.runtimes.registry import find_runtime
 from tests.devices.boards import HASWELL, ISA, PI_4, PI_5
 from tests.exporters.toys import artifact, toy
@@ -36,7 +36,7 @@ AS_IT_COMES = {"batch": 16, "session": {}}
 
 
 def static(**params: JsonValue) -> Artifact:
-    made = artifact(toy(CNN), (PassUse("onnx.export"), PassUse("ort.static-int8", params)))
+    made = artifact(toy(CNN), (PassEntry("onnx.export"), PassEntry("ort.static-int8", params)))
     made.save()
     return made
 
@@ -84,7 +84,7 @@ def error(given: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> float:
 
 def test_litert_answers_as_here(written: Write) -> None:
     """XNNPACK's int8 sums are exact on every CPU, so an ARM guest answers this machine's bits."""
-    made = artifact(toy(CNN), (PassUse("litert.export"), PassUse("aeq.static-int8")))
+    made = artifact(toy(CNN), (PassEntry("litert.export"), PassEntry("aeq.static-int8")))
     made.save()
     here = find_runtime("litert")(made, {"batch": 8})
     native = here._to_native(toy(CNN).queries)

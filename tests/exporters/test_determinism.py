@@ -11,23 +11,27 @@ from pathlib import Path
 
 import pytest
 
+from edgeaudit.config.entries import PassEntry
 from edgeaudit.exporters import PassResult, find_pass, pass_specs
 from edgeaudit.filetypes.artifact import file_sha256
-from edgeaudit.formats.presets import PassUse
 from tests.exporters.toys import Toy, apply, pushed, toy
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-EXPORTS = {"onnx": PassUse("onnx.export"), "tflite": PassUse("litert.export"), "openvino": PassUse("openvino.export")}
+EXPORTS = {
+    "onnx": PassEntry("onnx.export"),
+    "tflite": PassEntry("litert.export"),
+    "openvino": PassEntry("openvino.export"),
+}
 PASSES = (
-    *(PassUse(spec.name) for spec in pass_specs() if spec.consumes != "keras"),  # which no process with torch can run
-    PassUse("ort.static-int8", {"quant_format": "QOperator", "per_channel": False}),
-    PassUse("ort.static-int8", {"calibration": "percentile", "percentile": 99.9}),
-    PassUse("aeq.static-int8", {"calibration": "moving-average"}),
-    PassUse("nncf.ptq-openvino", {"bias_correction": "fast", "calibration": "nncf-default"}),
+    *(PassEntry(spec.name) for spec in pass_specs() if spec.consumes != "keras"),  # which no process with torch can run
+    PassEntry("ort.static-int8", {"quant_format": "QOperator", "per_channel": False}),
+    PassEntry("ort.static-int8", {"calibration": "percentile", "percentile": 99.9}),
+    PassEntry("aeq.static-int8", {"calibration": "moving-average"}),
+    PassEntry("nncf.ptq-openvino", {"bias_correction": "fast", "calibration": "nncf-default"}),
 )
 
 
-def source(subject: Toy, use: PassUse) -> Path:
+def source(subject: Toy, use: PassEntry) -> Path:
     """What the pass works on."""
     kind = find_pass(use.name).spec.consumes
     return subject.state if kind == "torch" else pushed(subject, [EXPORTS[kind]])[0]
@@ -39,14 +43,14 @@ def digest(made: tuple[Path, PassResult]) -> str:
     return " ".join(file_sha256(path.parent / name) for name in (path.name, *product.companions))
 
 
-def digests(name: str, passes: list[PassUse]) -> dict[str, str]:
+def digests(name: str, passes: list[PassEntry]) -> dict[str, str]:
     """Pass -> digest of what it makes of the network called `name`."""
     return {str(use): digest(apply(toy(name), use, source(toy(name), use))) for use in passes}
 
 
 @pytest.mark.toolchain
 @pytest.mark.parametrize("use", PASSES, ids=str)
-def test_same_bytes_twice(use: PassUse) -> None:
+def test_same_bytes_twice(use: PassEntry) -> None:
     subject = toy("mlp")
     first, second = (digest(apply(subject, use, source(subject, use))) for _ in range(2))
     assert first == second

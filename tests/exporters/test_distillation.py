@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from edgeaudit.config.entries import PassEntry
 from edgeaudit.errors import RecipeError, ToolchainError
 from edgeaudit.exporters import ExportJob, find_pass
 from edgeaudit.exporters.distillation import student_recipe
 from edgeaudit.filetypes.artifact import file_sha256
-from edgeaudit.formats.presets import PassUse
 from edgeaudit.recipes.base import Recipe, Training, build, module_from_manifest
 from edgeaudit.recipes.training import logits
 from tests.exporters.toys import MEMBERS, apply, toy
@@ -67,7 +67,7 @@ def test_nothing_to_halve() -> None:
 def test_the_file_is_a_smaller_model_that_fits_the_training_records() -> None:
     """toys.mlp has 64 x 128 + 128 + 128 x 10 + 10 = 9,610 parameters, its student 64 x 64 + 64 + 64 x 10 + 10."""
     subject = toy("mlp")
-    path, product = apply(subject, PassUse("distil"), subject.state)
+    path, product = apply(subject, PassEntry("distil"), subject.state)
     notes = dict(product.notes)
     loss = notes.pop("loss")
     assert isinstance(loss, float)
@@ -87,7 +87,9 @@ def test_the_file_is_a_smaller_model_that_fits_the_training_records() -> None:
 @pytest.mark.parametrize("params", [{"temperature": 1.0}, {"alpha": 0.5}, {"epochs": 149}, {"student_options": {}}])
 def test_every_parameter_changes_the_student(params: dict[str, Any]) -> None:
     subject = toy("mlp")
-    usual, changed = (file_sha256(apply(subject, PassUse("distil", given), subject.state)[0]) for given in ({}, params))
+    usual, changed = (
+        file_sha256(apply(subject, PassEntry("distil", given), subject.state)[0]) for given in ({}, params)
+    )
     assert (usual == changed) == (params == {"student_options": {}})
 
 

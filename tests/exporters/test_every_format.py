@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from edgeaudit.config.entries import PassEntry
 from edgeaudit.errors import ArtifactError
 from edgeaudit.exporters import find_pass
 from edgeaudit.filetypes.agreement import agreement, comparable, require_agreement
 from edgeaudit.filetypes.artifact import Artifact, Manifest
-from edgeaudit.formats.presets import FORMATS, Format, PassUse
+from edgeaudit.formats.presets import FORMATS, Format
 from edgeaudit.formats.resolve import starts_from
 from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
@@ -137,30 +138,33 @@ def test_smaller_weights_make_smaller_files() -> None:
 @pytest.mark.parametrize(
     ("runtime", "passes"),
     [
-        ("onnxruntime", [PassUse("onnx.export", {"softmax": "inside"})]),
-        ("onnxruntime", [PassUse("onnx.export", {"softmax": "inside"}), PassUse("ort.dynamic-int8")]),
-        ("onnxruntime", [PassUse("onnx.export", {"softmax": "inside"}), PassUse("ort.static-int8")]),
+        ("onnxruntime", [PassEntry("onnx.export", {"softmax": "inside"})]),
+        ("onnxruntime", [PassEntry("onnx.export", {"softmax": "inside"}), PassEntry("ort.dynamic-int8")]),
+        ("onnxruntime", [PassEntry("onnx.export", {"softmax": "inside"}), PassEntry("ort.static-int8")]),
         (
             "onnxruntime",
-            [PassUse("onnx.export", {"softmax": "inside"}), PassUse("ort.static-int8", {"quant_format": "QOperator"})],
+            [
+                PassEntry("onnx.export", {"softmax": "inside"}),
+                PassEntry("ort.static-int8", {"quant_format": "QOperator"}),
+            ],
         ),
-        ("openvino", [PassUse("openvino.export", {"softmax": "inside"})]),
-        ("openvino", [PassUse("openvino.export", {"softmax": "inside"}), PassUse("nncf.ptq-openvino")]),
-        ("onnxruntime", [PassUse("onnx.export", {"softmax": "inside"}), PassUse("nncf.ptq-onnx")]),
-        ("litert", [PassUse("litert.export", {"softmax": "inside"})]),
-        ("onnxruntime", [PassUse("nncf.qat"), PassUse("onnx.export", {"softmax": "inside"})]),
-        ("openvino", [PassUse("nncf.qat"), PassUse("openvino.export", {"softmax": "inside"})]),
-        ("litert", [PassUse("litert.export", {"softmax": "inside"}), PassUse("aeq.fp16")]),
-        ("litert", [PassUse("litert.export", {"softmax": "inside"}), PassUse("aeq.dynamic-int8")]),
-        ("litert", [PassUse("litert.export", {"softmax": "inside"}), PassUse("aeq.static-int8")]),
-        ("litert", [PassUse("litert.pt2e-int8", {"softmax": "inside"})]),
-        ("executorch", [PassUse("executorch.export", {"softmax": "inside"})]),
-        ("executorch", [PassUse("executorch.static-int8", {"softmax": "inside"})]),
-        ("executorch", [PassUse("executorch.dynamic-int8", {"softmax": "inside"})]),
+        ("openvino", [PassEntry("openvino.export", {"softmax": "inside"})]),
+        ("openvino", [PassEntry("openvino.export", {"softmax": "inside"}), PassEntry("nncf.ptq-openvino")]),
+        ("onnxruntime", [PassEntry("onnx.export", {"softmax": "inside"}), PassEntry("nncf.ptq-onnx")]),
+        ("litert", [PassEntry("litert.export", {"softmax": "inside"})]),
+        ("onnxruntime", [PassEntry("nncf.qat"), PassEntry("onnx.export", {"softmax": "inside"})]),
+        ("openvino", [PassEntry("nncf.qat"), PassEntry("openvino.export", {"softmax": "inside"})]),
+        ("litert", [PassEntry("litert.export", {"softmax": "inside"}), PassEntry("aeq.fp16")]),
+        ("litert", [PassEntry("litert.export", {"softmax": "inside"}), PassEntry("aeq.dynamic-int8")]),
+        ("litert", [PassEntry("litert.export", {"softmax": "inside"}), PassEntry("aeq.static-int8")]),
+        ("litert", [PassEntry("litert.pt2e-int8", {"softmax": "inside"})]),
+        ("executorch", [PassEntry("executorch.export", {"softmax": "inside"})]),
+        ("executorch", [PassEntry("executorch.static-int8", {"softmax": "inside"})]),
+        ("executorch", [PassEntry("executorch.dynamic-int8", {"softmax": "inside"})]),
     ],
     ids=lambda value: value if isinstance(value, str) else "+".join(use.name for use in value),
 )
-def test_softmax_inside(runtime: str, passes: list[PassUse]) -> None:
+def test_softmax_inside(runtime: str, passes: list[PassEntry]) -> None:
     subject = toy("cnn-8x8x1")
     probable = artifact(subject, passes)
     assert probable.manifest.softmax_inside

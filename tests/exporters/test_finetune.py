@@ -10,14 +10,14 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from edgeaudit.config.entries import PassEntry
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters import ExportJob, find_pass
-from edgeaudit.formats.presets import PassUse
 from tests.exporters.toys import Toy, apply, toy
 
 pytestmark = pytest.mark.toolchain
 
-PRUNED = PassUse("nncf.prune", {"ratio": 0.7, "epochs": 0})
+PRUNED = PassEntry("nncf.prune", {"ratio": 0.7, "epochs": 0})
 
 
 def pruned(subject: Toy) -> Path:
@@ -28,7 +28,7 @@ def pruned(subject: Toy) -> Path:
 def test_pruned_weights_stay_zero_and_others_move(name: str) -> None:
     subject = toy(name)
     source = pruned(subject)
-    path, product = apply(subject, PassUse("finetune", {"epochs": 2}), source)
+    path, product = apply(subject, PassEntry("finetune", {"epochs": 2}), source)
     before, after = load_file(source), load_file(path)
     assert list(after) == list(before)
     weights = [n for n, tensor in before.items() if tensor.ndim >= 2]
@@ -43,15 +43,15 @@ def test_pruned_weights_stay_zero_and_others_move(name: str) -> None:
 def test_the_same_as_pruning_with_epochs() -> None:
     """Of a network that draws nothing: masked weights and held gradients take the same steps, in other sums."""
     subject = toy("mlp")
-    at_once = load_file(apply(subject, PassUse("nncf.prune", {"ratio": 0.7, "epochs": 2}), subject.state)[0])
-    in_two = load_file(apply(subject, PassUse("finetune", {"epochs": 2}), pruned(subject))[0])
+    at_once = load_file(apply(subject, PassEntry("nncf.prune", {"ratio": 0.7, "epochs": 2}), subject.state)[0])
+    in_two = load_file(apply(subject, PassEntry("finetune", {"epochs": 2}), pruned(subject))[0])
     for name, tensor in at_once.items():
         torch.testing.assert_close(in_two[name], tensor, rtol=1e-4, atol=1e-5)
 
 
 def test_of_a_dense_network_it_is_the_loop_itself() -> None:
     subject = toy("mlp")
-    path, _ = apply(subject, PassUse("finetune", {"epochs": 1}), subject.state)
+    path, _ = apply(subject, PassEntry("finetune", {"epochs": 1}), subject.state)
     module = subject.module(subject.state)
     subject.finetune(module, 1)
     for name, tensor in load_file(path).items():

@@ -11,16 +11,16 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from edgeaudit.config.entries import PassEntry
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters import ExportJob, find_pass
-from edgeaudit.formats.presets import PassUse
 from tests.exporters.toys import Toy, apply, toy
 
 pytestmark = pytest.mark.toolchain
 
 
 def pruned(subject: Toy, **params: float) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-    path, product = apply(subject, PassUse("nncf.prune", params), subject.state)
+    path, product = apply(subject, PassEntry("nncf.prune", params), subject.state)
     return load_file(path), {name: float(str(value)) for name, value in product.notes.items()}
 
 
@@ -35,7 +35,7 @@ def test_the_requested_sparsity_holds_after_fine_tuning(name: str, ratio: float)
     zeros, total = sum(int((state[n] == 0).sum()) for n in weights), sum(state[n].numel() for n in weights)
     assert notes == {"sparsity": zeros / total, "weights": total}
     assert abs(notes["sparsity"] - ratio) < 0.01
-    subject.module(apply(subject, PassUse("nncf.prune", {"ratio": ratio, "epochs": 0}), subject.state)[0])
+    subject.module(apply(subject, PassEntry("nncf.prune", {"ratio": ratio, "epochs": 0}), subject.state)[0])
 
 
 def test_the_smallest_weights_go_each_layer_measured_by_its_norm() -> None:

@@ -15,10 +15,10 @@ from onnx import numpy_helper
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from edgeaudit.config.entries import PassEntry
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters import ExportJob, find_pass
 from edgeaudit.filetypes.agreement import agreement
-from edgeaudit.formats.presets import PassUse
 from edgeaudit.recipes.base import Recipe, Training, build, module_from_manifest
 from edgeaudit.recipes.training import logits, train
 from edgeaudit.runtimes.registry import find_runtime
@@ -27,7 +27,7 @@ from tests.exporters.toys import Toy, apply, artifact, pushed, toy
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.isa]
 
-QAT = PassUse("nncf.qat")
+QAT = PassEntry("nncf.qat")
 
 
 def loss(subject: Toy, state: Path) -> float:
@@ -87,20 +87,20 @@ SERVED = {
 def test_the_file_agrees_with_the_model_that_rounds(served: str, name: str) -> None:
     export, runtime, options, limit = SERVED[served]
     subject = toy(name)
-    answers = find_runtime(runtime)(artifact(subject, [QAT, PassUse(export)]), options).query(subject.queries)
+    answers = find_runtime(runtime)(artifact(subject, [QAT, PassEntry(export)]), options).query(subject.queries)
     assert agreement(subject.answers(pushed(subject, [QAT])[0]), answers).rel_rms < limit
 
 
 def test_training_with_the_rounding_makes_up_for_it() -> None:
     subject = toy("separable-32x32x3")
-    short, long = (apply(subject, PassUse("nncf.qat", {"epochs": epochs}), subject.state)[0] for epochs in (1, 12))
+    short, long = (apply(subject, PassEntry("nncf.qat", {"epochs": epochs}), subject.state)[0] for epochs in (1, 12))
     assert loss(subject, long) < 0.8 * loss(subject, short)
 
 
 def test_onnx_runtime_gets_integers_and_computes_with_them(tmp_path: Path) -> None:
     """The file holds int8 weights, not float ones; every convolution becomes an integer one."""
     subject = toy("separable-32x32x3")
-    served = artifact(subject, [QAT, PassUse("onnx.export")])
+    served = artifact(subject, [QAT, PassEntry("onnx.export")])
     state = load_file(pushed(subject, [QAT])[0])
     stored = {t.name: numpy_helper.to_array(t) for t in onnx.load(served.path).graph.initializer}
     weights = [tensor for tensor in stored.values() if tensor.ndim >= 2]
@@ -120,7 +120,7 @@ def test_onnx_runtime_gets_integers_and_computes_with_them(tmp_path: Path) -> No
 
 def test_pruned_weights_stay_zero() -> None:
     subject = toy("mlp")
-    pruned = PassUse("nncf.prune", {"ratio": 0.7, "epochs": 1})
+    pruned = PassEntry("nncf.prune", {"ratio": 0.7, "epochs": 1})
     before, after = (load_file(pushed(subject, passes)[0]) for passes in ([pruned], [pruned, QAT]))
     for name in ("0.weight", "2.weight"):
         assert torch.equal(before[name] == 0, after[f"inner.{name}"] == 0)
@@ -130,9 +130,9 @@ def test_pruned_weights_stay_zero() -> None:
 def test_after_channel_pruning_and_before_more_training() -> None:
     """The module is built at the pruned widths; further training keeps the scales and moves the weights."""
     subject = toy("residual-32x32x3")
-    passes = [PassUse("torch-pruning.structured", {"epochs": 1}), PassUse("nncf.qat", {"epochs": 1})]
+    passes = [PassEntry("torch-pruning.structured", {"epochs": 1}), PassEntry("nncf.qat", {"epochs": 1})]
     before = pushed(subject, passes)[0]
-    after = pushed(subject, [*passes, PassUse("finetune", {"epochs": 1})])[0]
+    after = pushed(subject, [*passes, PassEntry("finetune", {"epochs": 1})])[0]
     states = load_file(before), load_file(after)
     assert states[0]["inner.body.0.0.weight"].shape[0] == 8  # of 16
     scales = [name for name in states[0] if name.endswith(("scale", "zero_point"))]

@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch import nn
 
+from edgeaudit.config.entries import PassEntry
 from edgeaudit.errors import MissingToolchain, ToolchainError
 from edgeaudit.exporters import ExportJob, Pass, PassResult, PassSpec, find_pass, pass_specs
-from edgeaudit.formats.presets import FORMATS, PassUse
+from edgeaudit.formats.presets import FORMATS
 from edgeaudit.settings import Settings
 from tests.exporters.toys import Toy, artifact, pushed, toy
 
@@ -106,7 +107,7 @@ def test_other_peoples_passes_come_by_entry_point(offered: Any) -> None:
     assert "other.copy" in [spec.name for spec in pass_specs()]
 
 
-def job(subject: Toy, use: PassUse, folder: Path, source: Path, **changes: Any) -> ExportJob:
+def job(subject: Toy, use: PassEntry, folder: Path, source: Path, **changes: Any) -> ExportJob:
     step = find_pass(use.name)
     return replace(
         ExportJob(
@@ -142,7 +143,7 @@ def test_a_missing_toolchain_names_the_pip_command(tmp_path: Path) -> None:
 @pytest.mark.toolchain
 @pytest.mark.parametrize(
     "use",
-    [PassUse(s.name) for s in pass_specs() if s.calibrates and s.consumes != "keras"],  # not in a process with torch
+    [PassEntry(s.name) for s in pass_specs() if s.calibrates and s.consumes != "keras"],  # not in a process with torch
     ids=lambda use: use.name,
 )
 @pytest.mark.parametrize(
@@ -154,10 +155,10 @@ def test_a_missing_toolchain_names_the_pip_command(tmp_path: Path) -> None:
     ],
     ids=["none", "empty", "other-shape"],
 )
-def test_calibration_records_of_another_shape(tmp_path: Path, use: PassUse, records: Any, message: str) -> None:
+def test_calibration_records_of_another_shape(tmp_path: Path, use: PassEntry, records: Any, message: str) -> None:
     subject, consumes = toy("mlp"), find_pass(use.name).spec.consumes
     exports = {"onnx": ["onnx.export"], "tflite": ["litert.export"], "openvino": ["openvino.export"], "torch": []}
-    source, _ = pushed(subject, [PassUse(export) for export in exports[consumes]])
+    source, _ = pushed(subject, [PassEntry(export) for export in exports[consumes]])
     with pytest.raises(ToolchainError, match=message):
         find_pass(use.name).apply(job(subject, use, tmp_path, source, calibration=records))
 
@@ -165,23 +166,23 @@ def test_calibration_records_of_another_shape(tmp_path: Path, use: PassUse, reco
 @pytest.mark.parametrize(
     ("use", "message"),
     [
-        (PassUse("onnx.export", {"softmax": "yes"}), "'softmax' is 'yes'; it can be: outside, inside"),
-        (PassUse("openvino.export", {"weights": "fp16"}), "'weights' is 'fp16'; it can be: float32, float16"),
-        (PassUse("litert.export", {"softmax": 1}), "'softmax' is 1; it can be: outside, inside"),
-        (PassUse("ort.static-int8", {"calibration": "entropy"}), "'calibration' is 'entropy'; it can be: min-max"),
-        (PassUse("ort.static-int8", {"quant_format": "qdq"}), "'quant_format' is 'qdq'; it can be: QDQ, QOperator"),
-        (PassUse("ort.dynamic-int8", {"weight_type": "s4"}), "'weight_type' is 's4'; it can be: u8, s8"),
-        (PassUse("nncf.ptq-onnx", {"calibration": "mean"}), "it can be: min-max, nncf-default"),
-        (PassUse("nncf.ptq-openvino", {"preset": "MIXED"}), "'preset' is 'MIXED'; it can be: mixed, performance"),
-        (PassUse("nncf.ptq-openvino", {"bias_correction": True}), "it can be: none, fast"),
-        (PassUse("aeq.static-int8", {"calibration": "max"}), "it can be: min-max, moving-average"),
-        (PassUse("aeq.static-int8", {"interface": "int"}), "'interface' is 'int'; it can be: integer, float"),
-        (PassUse("executorch.static-int8", {"calibration": "max"}), "it can be: min-max, histogram"),
-        (PassUse("executorch.export", {"softmax": "yes"}), "'softmax' is 'yes'; it can be: outside, inside"),
+        (PassEntry("onnx.export", {"softmax": "yes"}), "'softmax' is 'yes'; it can be: outside, inside"),
+        (PassEntry("openvino.export", {"weights": "fp16"}), "'weights' is 'fp16'; it can be: float32, float16"),
+        (PassEntry("litert.export", {"softmax": 1}), "'softmax' is 1; it can be: outside, inside"),
+        (PassEntry("ort.static-int8", {"calibration": "entropy"}), "'calibration' is 'entropy'; it can be: min-max"),
+        (PassEntry("ort.static-int8", {"quant_format": "qdq"}), "'quant_format' is 'qdq'; it can be: QDQ, QOperator"),
+        (PassEntry("ort.dynamic-int8", {"weight_type": "s4"}), "'weight_type' is 's4'; it can be: u8, s8"),
+        (PassEntry("nncf.ptq-onnx", {"calibration": "mean"}), "it can be: min-max, nncf-default"),
+        (PassEntry("nncf.ptq-openvino", {"preset": "MIXED"}), "'preset' is 'MIXED'; it can be: mixed, performance"),
+        (PassEntry("nncf.ptq-openvino", {"bias_correction": True}), "it can be: none, fast"),
+        (PassEntry("aeq.static-int8", {"calibration": "max"}), "it can be: min-max, moving-average"),
+        (PassEntry("aeq.static-int8", {"interface": "int"}), "'interface' is 'int'; it can be: integer, float"),
+        (PassEntry("executorch.static-int8", {"calibration": "max"}), "it can be: min-max, histogram"),
+        (PassEntry("executorch.export", {"softmax": "yes"}), "'softmax' is 'yes'; it can be: outside, inside"),
     ],
     ids=str,
 )
-def test_invalid_parameters(use: PassUse, message: str) -> None:
+def test_invalid_parameters(use: PassEntry, message: str) -> None:
     with pytest.raises(ToolchainError, match=message):
         find_pass(use.name).parameters(use.params)
 
@@ -191,18 +192,18 @@ def test_invalid_parameters(use: PassUse, message: str) -> None:
     ("use", "message"),
     [
         (
-            PassUse("litert.pt2e-int8", {"activations": "dynamic"}),
+            PassEntry("litert.pt2e-int8", {"activations": "dynamic"}),
             "dynamic per-tensor ones answer garbage that differs",
         ),
-        (PassUse("litert.pt2e-int8", {"per_channel": False}), "Leave 'activations' static and 'per_channel' true"),
-        (PassUse("torch-pruning.structured", {"ratio": 1}), r"'ratio' is 1\.0; it must be between 0 and 1"),
-        (PassUse("torch-pruning.structured", {"round_to": 0}), "'round_to' is 0; it must be 1 or more"),
-        (PassUse("distil", {"temperature": 0}), r"'temperature' is 0\.0; it must be above 0"),
-        (PassUse("distil", {"alpha": 1.5}), r"'alpha' is 1\.5; it must be from 0 to 1"),
+        (PassEntry("litert.pt2e-int8", {"per_channel": False}), "Leave 'activations' static and 'per_channel' true"),
+        (PassEntry("torch-pruning.structured", {"ratio": 1}), r"'ratio' is 1\.0; it must be between 0 and 1"),
+        (PassEntry("torch-pruning.structured", {"round_to": 0}), "'round_to' is 0; it must be 1 or more"),
+        (PassEntry("distil", {"temperature": 0}), r"'temperature' is 0\.0; it must be above 0"),
+        (PassEntry("distil", {"alpha": 1.5}), r"'alpha' is 1\.5; it must be from 0 to 1"),
     ],
     ids=str,
 )
-def test_values_that_a_pass_refuses(tmp_path: Path, use: PassUse, message: str) -> None:
+def test_values_that_a_pass_refuses(tmp_path: Path, use: PassEntry, message: str) -> None:
     subject = toy("mlp")
     with pytest.raises(ToolchainError, match=message):
         find_pass(use.name).apply(job(subject, use, tmp_path, subject.state))
@@ -213,7 +214,7 @@ def test_values_that_a_pass_refuses(tmp_path: Path, use: PassUse, message: str) 
 def test_a_model_with_other_outputs(tmp_path: Path, name: str) -> None:
     subject = toy("mlp")
     with pytest.raises(ToolchainError, match=r"returns shape \(-1, 10\), not \[n, 7\]"):
-        find_pass(name).apply(job(subject, PassUse(name), tmp_path, subject.state, n_classes=7))
+        find_pass(name).apply(job(subject, PassEntry(name), tmp_path, subject.state, n_classes=7))
 
 
 class Branching(nn.Module):
@@ -230,7 +231,7 @@ class Branching(nn.Module):
 )
 def test_errors_of_a_toolchain_name_the_pass(tmp_path: Path, name: str) -> None:
     subject = toy("mlp")
-    broken = job(subject, PassUse(name), tmp_path, subject.state, module=Branching, finetune=subject.finetune)
+    broken = job(subject, PassEntry(name), tmp_path, subject.state, module=Branching, finetune=subject.finetune)
     with pytest.raises(ToolchainError, match=f"the pass '{name}' failed: "):
         find_pass(name).apply(broken)
 
@@ -249,7 +250,7 @@ def test_errors_of_a_toolchain_name_the_pass(tmp_path: Path, name: str) -> None:
 def test_variants_of_static_int8_give_different_files(params: dict[str, Any]) -> None:
     subject = toy("cnn-8x8x1")
     usual = artifact(subject, FORMATS["onnx-int8-static"].passes).manifest
-    variant = artifact(subject, [PassUse("onnx.export"), PassUse("ort.static-int8", params)]).manifest
+    variant = artifact(subject, [PassEntry("onnx.export"), PassEntry("ort.static-int8", params)]).manifest
     assert variant.sha256 != usual.sha256
 
 
@@ -258,7 +259,7 @@ def test_variants_of_static_int8_give_different_files(params: dict[str, Any]) ->
 def test_calibration_decides_the_ranges_of_pt2e(name: str) -> None:
     subject = toy("mlp")
     ranges, squares = (
-        artifact(subject, [PassUse(name, {"calibration": how})]).manifest for how in ("min-max", "histogram")
+        artifact(subject, [PassEntry(name, {"calibration": how})]).manifest for how in ("min-max", "histogram")
     )
     assert ranges.sha256 != squares.sha256
     assert ranges.bytes == squares.bytes

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from edgeaudit.config.entries import PassEntry
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters import pt2e
 from edgeaudit.filetypes.agreement import agreement
-from edgeaudit.formats.presets import PassUse
 from edgeaudit.runtimes.registry import find_runtime
 from tests.exporters.toys import apply, sealed, toy
 
@@ -33,7 +33,7 @@ def test_the_file_answers_like_the_quantised_graph(
 
     quantised = pt2e.quantised
     monkeypatch.setattr(pt2e, "quantised", kept)
-    subject, use = toy("cnn-8x8x1"), PassUse(name)
+    subject, use = toy("cnn-8x8x1"), PassEntry(name)
     served = sealed(apply(subject, use, subject.state), [use])
     answers = find_runtime(runtime)(served).query(subject.queries)
     records = subject.queries
@@ -55,4 +55,4 @@ def test_a_bias_in_another_scale_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(pt2e, "_drop_dropout", lambda _: None)
     subject = toy("cnn-8x8x1")
     with pytest.raises(ToolchainError, match=r"the converter gave the bias .* the model has no-op operators"):
-        apply(subject, PassUse("litert.pt2e-int8"), subject.state)
+        apply(subject, PassEntry("litert.pt2e-int8"), subject.state)

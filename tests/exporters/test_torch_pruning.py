@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from edgeaudit.config.entries import PassEntry
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters import ExportJob, PassResult, find_pass
-from edgeaudit.formats.presets import PassUse
 from edgeaudit.recipes.base import Recipe, build, module_from_manifest
 from edgeaudit.recipes.training import logits
 from tests.exporters.toys import Toy, apply, toy
@@ -153,7 +153,7 @@ def loss(subject: Toy, state: Path) -> float:
 def test_fine_tuning_brings_the_training_records_back(name: str, damage: float) -> None:
     """Half of the MLP's 128 units are to spare; the CNN needs its channels and gets its accuracy back."""
     subject = toy(name)
-    cut, tuned = (apply(subject, PassUse(NAME, {"epochs": epochs}), subject.state)[0] for epochs in (0, 20))
+    cut, tuned = (apply(subject, PassEntry(NAME, {"epochs": epochs}), subject.state)[0] for epochs in (0, 20))
     assert loss(subject, subject.state) < 0.05
     assert damage < loss(subject, cut)
     assert loss(subject, tuned) < min(0.3, loss(subject, cut))
@@ -163,13 +163,13 @@ def test_fine_tuning_brings_the_training_records_back(name: str, damage: float) 
 
 def test_it_composes_with_pruning_of_weights_and_with_itself() -> None:
     subject = toy("residual-32x32x3")
-    once, first = apply(subject, PassUse(NAME, {"epochs": 0}), subject.state)
+    once, first = apply(subject, PassEntry(NAME, {"epochs": 0}), subject.state)
     # toys.residual has 16, 24 and 32 channels: six convolutions and the stem, 16 + 3 x 24 + 3 x 32 = 184 in all.
     assert (first.notes["channels_before"], first.notes["channels"]) == (184, 92)
-    sparse, product = apply(subject, PassUse("nncf.prune", {"ratio": 0.7, "epochs": 1}), once)
+    sparse, product = apply(subject, PassEntry("nncf.prune", {"ratio": 0.7, "epochs": 1}), once)
     assert product.notes["sparsity"] == pytest.approx(0.7, abs=0.01)
     assert {n: t.shape for n, t in load_file(sparse).items()} == {n: t.shape for n, t in load_file(once).items()}
-    twice, second = apply(subject, PassUse(NAME, {"epochs": 0}), once)
+    twice, second = apply(subject, PassEntry(NAME, {"epochs": 0}), once)
     # 8, 12 and 16 channels are left; half of 12 is rounded down to 4: 4 + 3 x 4 + 3 x 8 = 40.
     assert second.notes["channels"] == 40
     assert subject.answers(twice).shape == subject.logits.shape
@@ -256,7 +256,7 @@ def test_channels_of_smallest_magnitude_are_removed() -> None:
     """mlp: unit k of the hidden layer goes with row k of the first weight and column k of the second."""
     subject = toy("mlp")
     before = load_file(subject.state)
-    after = load_file(apply(subject, PassUse(NAME, {"epochs": 0}), subject.state)[0])
+    after = load_file(apply(subject, PassEntry(NAME, {"epochs": 0}), subject.state)[0])
     magnitude = (before["0.weight"].pow(2).sum(1) + before["2.weight"].pow(2).sum(0)).numpy()
     kept = np.sort(np.argsort(magnitude)[-64:])
     assert torch.equal(after["0.weight"], before["0.weight"][kept])

@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from torch import nn
 
+from edgeaudit.config.entries import PassEntry
 from edgeaudit.exporters import ExportJob, PassResult, find_pass
 from edgeaudit.filetypes.artifact import Artifact, Manifest, PassRecord, file_sha256
-from edgeaudit.formats.presets import PassUse
 from edgeaudit.recipes import base as recipes
 
 FloatArray = npt.NDArray[np.float32]
@@ -190,7 +190,7 @@ def toy(name: str) -> Toy:
     return Toy(name, recipe, state, x, y, np.concatenate([x[:MEMBERS], x[-OTHERS:]]))
 
 
-def apply(toy: Toy, use: PassUse, source: Path, seed: int = 0) -> tuple[Path, PassResult]:
+def apply(toy: Toy, use: PassEntry, source: Path, seed: int = 0) -> tuple[Path, PassResult]:
     """One pass, in a folder of its own."""
     step = find_pass(use.name)
     folder = Path(tempfile.mkdtemp(dir=_ROOT.name))
@@ -217,7 +217,7 @@ def apply(toy: Toy, use: PassUse, source: Path, seed: int = 0) -> tuple[Path, Pa
 _DONE: dict[tuple[str, str], tuple[Path, PassResult]] = {}
 
 
-def pushed(toy: Toy, passes: Sequence[PassUse]) -> tuple[Path, PassResult]:
+def pushed(toy: Toy, passes: Sequence[PassEntry]) -> tuple[Path, PassResult]:
     """The passes in order; what was made once is used again."""
     made: tuple[Path, PassResult] = toy.state, PassResult(toy.state.name)
     for i, use in enumerate(passes):
@@ -228,7 +228,7 @@ def pushed(toy: Toy, passes: Sequence[PassUse]) -> tuple[Path, PassResult]:
     return made
 
 
-def sealed(made: tuple[Path, PassResult], passes: Sequence[PassUse]) -> Artifact:
+def sealed(made: tuple[Path, PassResult], passes: Sequence[PassEntry]) -> Artifact:
     """The file with a manifest, as a runtime takes it."""
     path, product = made
     assert product.input is not None
@@ -248,5 +248,5 @@ def sealed(made: tuple[Path, PassResult], passes: Sequence[PassUse]) -> Artifact
     return Artifact(path.parent, manifest)
 
 
-def artifact(toy: Toy, passes: Sequence[PassUse]) -> Artifact:
+def artifact(toy: Toy, passes: Sequence[PassEntry]) -> Artifact:
     return sealed(pushed(toy, passes), passes)

@@ -14,7 +14,7 @@ from edgeaudit.config.yaml_text import read_yaml
 from edgeaudit.errors import SpecError
 from edgeaudit.exporters import find_pass
 from edgeaudit.filetypes.artifact import Kind
-from edgeaudit.formats.incompatibilities import KNOWN_BAD, refusal
+from edgeaudit.formats.incompatibilities import INCOMPATIBILITIES, refusal
 from edgeaudit.formats.presets import FORMATS, Format
 from edgeaudit.formats.resolve import find_format, starts_from
 from edgeaudit.runtimes.registry import default_runtime, find_runtime, runtime_specs
@@ -260,10 +260,10 @@ def test_similar_formats_are_not_rejected() -> None:
 
 def test_every_incompatibility_has_a_remedy() -> None:
     """Those that are refused by name are known by a format, the others are not."""
-    for bad in KNOWN_BAD:
-        assert (bad.shows is not None) == (bad.refused == "by name")
-        assert bad.reason[-1] != "."
-        assert bad.instead[0].isupper()
+    for entry in INCOMPATIBILITIES:
+        assert (entry.shows is not None) == (entry.refused == "by name")
+        assert entry.reason[-1] != "."
+        assert entry.instead[0].isupper()
 
 
 def test_the_documented_spellings_are_equivalent(root_folder: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_process_that_somebody_kills_again_and_again_is_no_fault_of_its_job(tm
     assert store.read(crash).words == "ended 4 times"
 
 
-def test_want_of_memory_is_told_from_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_is_distinguished_from_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The system counts its out-of-memory kills."""
     counter, count = tmp_path / "counter", tmp_path / "count"
     counter.write_text("pgfault 12\noom_kill 3\n", encoding="utf-8")

@@ -31,7 +31,7 @@ def test_holm_against_statsmodels(p_values: list[float]) -> None:
 
 
 def test_holm_holds_the_family_under_dependence() -> None:
-    # Five comparisons against one common yardstick (correlation 1/2), none of them real: some rejection in at most 5%
+    # Five comparisons against one common baseline (correlation 1/2), none of them real: some rejection in at most 5%
     # of 2000 families, standard error .0049.
     rng = np.random.default_rng(0)
     z = (rng.normal(size=(2000, 5)) - rng.normal(size=(2000, 1))) / np.sqrt(2)

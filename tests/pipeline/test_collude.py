@@ -1,4 +1,4 @@
-"""The job on formats held together: planned last, of what could be measured."""
+"""The job of multi-version attacks: planned last, on the formats that were measured."""
 
 from __future__ import annotations
 

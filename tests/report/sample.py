@@ -541,13 +541,13 @@ def _comparisons() -> Iterator[Comparison]:
             for metric in ("auc", TPR):
                 yield from _family(matches, metric)
     for name in _audited():
-        rivals = [
+        others = [
             _Pair({"kind": "attack", "format": name, **place, "series": own}, own, f"{attack}/{variant}",
                   (FORMATS[name].separation, FORMATS[name].separation * share))
             for (attack, variant), share in ATTACKS.items() if f"{attack}/{variant}" != own
         ]  # fmt: skip
         for metric in ("auc", TPR):
-            yield from _family(rivals, metric)
+            yield from _family(others, metric)
 
 
 def _loss(name: str) -> float:

@@ -57,19 +57,19 @@ def test_formats_are_compared_in_words(lookup: Lookup) -> None:
     assert [r.head.text for r in table.rows] == [f.id for f in lookup.audit.formats[1:] if f.status == "ok"]
 
 
-def test_only_the_adjusted_p_counts(audit: Audit) -> None:
+def test_significance_uses_the_adjusted_p(audit: Audit) -> None:
     (table,) = format_tables(changed(audit, "comparisons", p_value=0.001, adjusted_p=0.051))
     assert {texts(r)[1] for r in table.rows} == {"no difference found"}
     (table,) = format_tables(changed(audit, "comparisons", p_value=0.001, adjusted_p=None))
     assert {texts(r)[1] for r in table.rows} == {"not tested"}
 
 
-def test_one_target_is_said_to_be_one(audit: Audit) -> None:
+def test_a_single_target_is_named_in_the_caption(audit: Audit) -> None:
     (table,) = format_tables(changed(audit, "comparisons", targets=1))
     assert table.caption.endswith("over the records of one target")
 
 
-def test_matching_shows_the_headline_and_yardsticks_and_folds_the_rest(lookup: Lookup) -> None:
+def test_matching_shows_the_headline_and_baselines_and_folds_the_rest(lookup: Lookup) -> None:
     table, full = match_tables(lookup)
     assert table is not None
     assert [g.text for g in table.groups] == ["", "cm-mia calibrated", "lira offline-global", "rmia offline-0.3"]
@@ -79,7 +79,7 @@ def test_matching_shows_the_headline_and_yardsticks_and_folds_the_rest(lookup: L
     assert full[0].caption == "cm-mia t: matched shadows against fp32"
 
 
-def test_rivals_start_with_the_format_that_leaks_most_and_the_strongest_rival(lookup: Lookup) -> None:
+def test_attack_comparisons_start_with_the_format_that_leaks_most_and_the_strongest_attack(lookup: Lookup) -> None:
     tables = attack_comparison_tables(lookup)
     assert tables[0][0] == "nncf-pruned-70"
     assert len(tables) == 12
@@ -101,13 +101,13 @@ def test_valid_tests_come_first_and_rankings_are_labelled(lookup: Lookup) -> Non
         assert [h.text for h in table.heads[2:]] == [f"a = {a}" for a in ("0.001", "0.01", "0.02", "0.05", "0.1")]
 
 
-def test_a_ranking_is_never_said_to_hold(audit: Audit) -> None:
+def test_a_ranking_is_never_called_valid(audit: Audit) -> None:
     calm = changed(audit, "p_calibration", status="calibrated")
     overview, _ = calibration_tables(calm)
     assert overview is not None
     rankings = [r.cells[1] for r in overview.rows if r.head.detail == NOMINAL_TAIL]
     assert {(c.text, c.detail, c.tone) for c in rankings} == {("anti-conservative", "in 0 of 12", "muted")}
-    assert {texts(r)[1] for r in overview.rows if r.head.detail != NOMINAL_TAIL} == {"holds in 12 of 12"}
+    assert {texts(r)[1] for r in overview.rows if r.head.detail != NOMINAL_TAIL} == {"valid in 12 of 12"}
 
 
 def test_the_overview_counts_formats(audit: Audit) -> None:
@@ -120,7 +120,7 @@ def test_the_overview_counts_formats(audit: Audit) -> None:
     overview, _ = calibration_tables(Lookup(audit.model_copy(update={"p_calibration": rows})))
     cell = row(overview, "cm-mia ecdf").cells[1]
     assert (cell.text, cell.detail, cell.tone) == (
-        "holds in 10 of 11", "anti-conservative in 1, 1 not resolvable", "warn",
+        "valid in 10 of 11", "anti-conservative in 1, 1 not resolvable", "warn",
     )  # fmt: skip
 
 
@@ -144,7 +144,7 @@ def test_means_are_the_headlines_and_their_intervals_stay_within_bounds(audit: A
     assert row(wide, "torch-fp32").cells[0].detail == "[0.000, 1.000]"
 
 
-def test_nothing_is_shown_of_empty_sections(audit: Audit) -> None:
+def test_empty_sections_are_left_out(audit: Audit) -> None:
     bare = Lookup(audit.model_copy(update={"comparisons": (), "across_targets": (), "p_calibration": ()}))
     assert format_tables(bare) == []
     assert attack_comparison_tables(bare) == []
@@ -180,7 +180,7 @@ def test_exposed_records_name_the_test_and_show_valid_p_values_only(audit: Audit
     assert rankings.heads[-1].detail == ""
 
 
-def test_verdicts_shown_openly_rest_on_valid_p_values(lookup: Lookup) -> None:
+def test_unfolded_verdicts_use_valid_p_values(lookup: Lookup) -> None:
     shown, groups = verdict_tables(lookup)
     assert shown is not None
     assert shown.caption == "cm-mia calibrated, p-value at most 0.05, all records"
@@ -194,7 +194,7 @@ def test_verdicts_shown_openly_rest_on_valid_p_values(lookup: Lookup) -> None:
     ]
 
 
-def test_a_test_that_does_not_hold_is_a_ranking_there(audit: Audit) -> None:
+def test_an_invalid_test_is_a_ranking_in_that_format(audit: Audit) -> None:
     def broken(one: PCalibration) -> PCalibration:
         hit = (one.format, one.variant) == ("onnx-fp32", "ecdf")
         return replace(one, is_p_value=False, status="anti-conservative") if hit else one
@@ -204,7 +204,7 @@ def test_a_test_that_does_not_hold_is_a_ranking_there(audit: Audit) -> None:
     own, other = (next(p for p in lookup.places if p.format == name) for name in ("onnx-fp32", "torch-fp32"))
     assert (lookup.demoted(own), lookup.demoted(other)) == (["cm-mia/ecdf"], [])
     tables = dict(calibration_tables(lookup)[1])
-    assert row(tables["onnx-fp32"], "cm-mia ecdf").head.detail == f"{RANKING}: does not hold"
+    assert row(tables["onnx-fp32"], "cm-mia ecdf").head.detail == f"{RANKING}: not valid here"
     assert row(tables["torch-fp32"], "cm-mia ecdf").head.detail == "conformal p-value"
     console = Console(width=200, file=StringIO())
     console.print(render(lookup.audit))

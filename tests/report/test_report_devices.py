@@ -35,7 +35,7 @@ def compared(value: float | None, p: float | None, metric: str = "auc", **change
 
 
 def device(**changes: Any) -> DeviceInfo:
-    asked = DeviceFormat(
+    device_format = DeviceFormat(
         format=FORMAT, versions={"ai-edge-litert": "2.3.0"}, options={"batch": 64}, engaged=("XNNPACK",), asked=1028,
         resumed=256, restored=2, shadows="device",
         equivalence=(PlacesCompared(model="target", records=900, rows=7, max_abs=0.1, top1=0),),
@@ -44,26 +44,26 @@ def device(**changes: Any) -> DeviceInfo:
     )  # fmt: skip
     return DeviceInfo(
         name="pi4", via="emulated", profile="raspberry-pi-4", title="Raspberry Pi 4", cpu="Cortex-A72", isa=("asimd",),
-        verified="emulated", compared="no board was compared", formats=(asked.model_copy(update=changes),),
+        verified="emulated", compared="no board was compared", formats=(device_format.model_copy(update=changes),),
     )  # fmt: skip
 
 
-def with_devices(audit: Audit, *rows: SameFile, comparisons: tuple[Comparison, ...] = (), **asked: Any) -> Audit:
+def with_devices(audit: Audit, *rows: SameFile, comparisons: tuple[Comparison, ...] = (), **changes: Any) -> Audit:
     more = (*audit.comparisons, *comparisons)
-    return audit.model_copy(update={"devices": (device(**asked),), "same_file": rows, "comparisons": more})
+    return audit.model_copy(update={"devices": (device(**changes),), "same_file": rows, "comparisons": more})
 
 
 def said(audit: Audit) -> str:
     return " ".join(device_sentences(Lookup(audit)))
 
 
-def test_an_audit_of_this_machine_alone_says_nothing_of_devices(audit: Audit) -> None:
+def test_an_audit_without_devices_has_no_devices_section(audit: Audit) -> None:
     assert devices_view(Lookup(audit)) is None
     assert device_sentences(Lookup(audit)) == []
     assert 'id="devices"' not in html_text(audit)
 
 
-def test_equal_answers_are_said_with_their_number(audit: Audit) -> None:
+def test_equal_answers_are_reported_with_their_count(audit: Audit) -> None:
     told = said(with_devices(audit, same(0), comparisons=(compared(0.0, None),)))
     assert told == "Every device gave the same answers, bit for bit, to all 900 records in every format."
 
@@ -89,12 +89,12 @@ def test_leakage_differs_where_the_paired_test_says_so(audit: Audit, p: float, e
     assert expected in said(with_devices(audit, same(9), comparisons=(compared(0.03, p),)))
 
 
-def test_the_same_difference_against_several_devices_is_said_once(audit: Audit) -> None:
+def test_the_same_difference_against_several_devices_is_reported_once(audit: Audit) -> None:
     rows = (compared(0.03, 0.01), compared(0.03, 0.01, first="pi5", device="pi5"))
     assert said(with_devices(audit, same(9), comparisons=rows)).count("litert-int8 by") == 1
 
 
-def test_two_runtimes_are_told_apart_from_two_devices(audit: Audit) -> None:
+def test_two_runtimes_are_distinguished_from_two_devices(audit: Audit) -> None:
     row = same(743, 1, other_format="litert-int8-tflite-runtime", other_device="local", max_abs=0.0213)
     alone = audit.model_copy(update={"same_file": (row,)})
     (sentence,) = device_sentences(Lookup(alone))
@@ -102,7 +102,7 @@ def test_two_runtimes_are_told_apart_from_two_devices(audit: Audit) -> None:
     assert "(by 0.0213 at most, another top class for 1)" in sentence
     view = devices_view(Lookup(alone))
     assert view is not None
-    assert (view.machines, view.asked, view.others) == (None, None, None)
+    assert (view.machines, view.queried, view.others) == (None, None, None)
     assert view.compared is not None
     assert view.compared.rows[0].head.detail == "litert-int8-tflite-runtime against litert-int8"
 
@@ -120,7 +120,7 @@ def test_a_row_has_the_second_devices_sign(audit: Audit) -> None:
 
 
 @pytest.mark.parametrize(("rows", "words"), [(0, "same answers"), (9, "same scores")])
-def test_what_was_not_tested_has_no_p(audit: Audit, rows: int, words: str) -> None:
+def test_an_untested_difference_has_no_p(audit: Audit, rows: int, words: str) -> None:
     view = devices_view(Lookup(with_devices(audit, same(rows), comparisons=(compared(0.0, None),))))
     assert view is not None
     assert view.compared is not None
@@ -128,7 +128,7 @@ def test_what_was_not_tested_has_no_p(audit: Audit, rows: int, words: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("device_format", "words"),
     [
         ({}, "the device's own"),
         ({"shadows": "this machine"}, "this machine's, bit-identical"),
@@ -136,20 +136,20 @@ def test_what_was_not_tested_has_no_p(audit: Audit, rows: int, words: str) -> No
         ({"shadows": "none"}, "-"),
     ],
 )
-def test_whose_answers_stand_for_the_shadows_is_said_with_the_evidence(
-    audit: Audit, asked: dict[str, Any], words: str
+def test_the_source_of_the_shadows_answers_is_reported_with_the_evidence(
+    audit: Audit, device_format: dict[str, Any], words: str
 ) -> None:
-    view = devices_view(Lookup(with_devices(audit, same(7), **asked)))
+    view = devices_view(Lookup(with_devices(audit, same(7), **device_format)))
     assert view is not None
-    assert view.asked is not None
-    cells = view.asked.rows[0].cells
+    assert view.queried is not None
+    cells = view.queried.rows[0].cells
     assert cells[3].text == words
     assert ("target: 7 of 900 rows differ" in cells[3].detail) == (words != "-")
     assert (cells[1].text, cells[1].detail, cells[1].tone) == ("int8 sums saturating", "float16", "bad")
     assert (cells[2].text, cells[2].detail) == ("1,028, 256 of them earlier", "2 times")
 
 
-def test_engines_are_told_with_their_digest(audit: Audit) -> None:
+def test_engines_are_listed_with_their_digest(audit: Audit) -> None:
     engines = ({"file": "a.engine", "sha256": "ab" * 32, "bytes": 9, "precision": "int8"},)
     text = html_text(with_devices(audit, same(7), engines=engines))
     assert f"engines a.engine (int8, SHA-256 {'ab' * 32})" in text
@@ -158,8 +158,8 @@ def test_engines_are_told_with_their_digest(audit: Audit) -> None:
 def test_a_servers_fingerprint_may_be_empty(audit: Audit) -> None:
     view = devices_view(Lookup(with_devices(audit, same(7), fingerprint={}, options={})))
     assert view is not None
-    assert view.asked is not None
-    assert [cell.text for cell in view.asked.rows[0].cells[:2]] == ["unknown", "not probed"]
+    assert view.queried is not None
+    assert [cell.text for cell in view.queried.rows[0].cells[:2]] == ["unknown", "not probed"]
 
 
 def test_the_page_and_the_terminal_name_the_device(audit: Audit) -> None:
@@ -168,7 +168,7 @@ def test_the_page_and_the_terminal_name_the_device(audit: Audit) -> None:
     text = html_text(many)
     assert '<a href="#devices">Devices</a>' in text
     assert "litert-int8 @ pi4" in text
-    assert "no board was asked, and no time was taken" in text
+    assert "no board was queried, and nothing was timed" in text
     console = Console(file=StringIO(), width=200)
     console.print(render(many))
     out = console.file.getvalue()  # type: ignore[attr-defined]

@@ -75,7 +75,7 @@ def row(table: Table | None, name: str) -> Row:
     return next(r for r in table.rows if r.head.text == name)
 
 
-def test_the_sample_s_worst_format_is_the_one_meant(weaker: Audit) -> None:
+def test_the_sample_leaks_most_in_the_expected_format(weaker: Audit) -> None:
     assert Lookup(weaker).most_leaking() == Place(WORST, sample.DEVICE)
 
 
@@ -88,7 +88,7 @@ def test_levels_in_words(level: str, words: str) -> None:
     assert in_words(level) == words
 
 
-def test_an_audit_without_weaker_exposures_says_nothing_of_them(audit: Audit, page: str) -> None:
+def test_without_weaker_exposures_there_is_no_section(audit: Audit, page: str) -> None:
     lookup = Lookup(audit)
     assert overview(lookup) is None
     assert format_tables(lookup) == []
@@ -98,7 +98,7 @@ def test_an_audit_without_weaker_exposures_says_nothing_of_them(audit: Audit, pa
     assert 'href="#weaker"' not in page
 
 
-def test_formats_by_levels_with_what_is_no_difference_in_grey(weaker: Audit) -> None:
+def test_formats_by_level_show_insignificant_differences_in_grey(weaker: Audit) -> None:
     table = overview(Lookup(weaker))
     cells = row(table, WORST).cells
     assert [cell.text for cell in cells[1:]] == ["-0.010", "-0.060", "-0.150"]
@@ -108,7 +108,7 @@ def test_formats_by_levels_with_what_is_no_difference_in_grey(weaker: Audit) -> 
     assert [cell.text for cell in row(table, OTHER).cells[1:]] == ["+0.002", "-", "-"]
 
 
-def test_a_format_s_table_has_what_is_returned_who_reads_it_and_how_coarse_it_is(weaker: Audit) -> None:
+def test_a_format_s_table_lists_output_attack_and_granularity(weaker: Audit) -> None:
     first, second = format_tables(Lookup(weaker))
     assert first.caption.startswith(f"{WORST}: ")
     assert [r.head.text for r in first.rows] == ["probabilities", "top-3", "rounded-2", "label"]
@@ -142,7 +142,7 @@ def test_every_attack_by_exposure_keeps_an_attack_s_variants_together(weaker: Au
     assert [cell.text for cell in row(first, "cm-mia discrete").cells] == ["-", "-", "0.650", "-"]
 
 
-def test_the_sentence_and_the_line_say_what_changes_and_what_does_not(weaker: Audit) -> None:
+def test_the_summary_and_the_terminal_name_levels_with_and_without_change(weaker: Audit) -> None:
     (said,) = gains(Lookup(weaker))
     assert said == (
         f"Returning less than all probabilities of {WORST} (paired over the records of one target, Holm-adjusted): "
@@ -155,7 +155,7 @@ def test_the_sentence_and_the_line_say_what_changes_and_what_does_not(weaker: Au
     assert line in console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_where_nothing_changes_this_is_said(weaker: Audit) -> None:
+def test_no_change_is_reported(weaker: Audit) -> None:
     rows = [replace(r, adjusted_p=0.06) if r.kind == "exposure" else r for r in weaker.comparisons]
     (said,) = gains(Lookup(weaker.model_copy(update={"comparisons": tuple(rows)})))
     assert said.endswith("Holm-adjusted): no difference was found with top-3, rounded-2 and label.")

@@ -80,7 +80,7 @@ def test_ids_are_unique_and_all_targets_exist(parsed: Page) -> None:
     assert targets <= set(ids)
 
 
-def test_tables_and_plots_can_be_read_aloud(parsed: Page) -> None:
+def test_tables_and_plots_have_accessible_labels(parsed: Page) -> None:
     for tag, attrs in parsed.tags:
         if tag == "th":
             assert attrs.get("scope") in {"row", "col", "colgroup"}
@@ -148,7 +148,7 @@ def test_verdict_says_outcome_and_exit_code(parsed: Page) -> None:
     assert "Budget exceeded exit code 1" in parsed.text
 
 
-def test_controls_say_what_was_found(audit: Audit, parsed: Page, page: str) -> None:
+def test_controls_show_their_findings(audit: Audit, parsed: Page, page: str) -> None:
     for control in audit.controls:
         assert control.statement in parsed.text
     assert "0.513 [0.475, 0.551]" in parsed.text  # the figure and its interval
@@ -159,7 +159,7 @@ def test_controls_say_what_was_found(audit: Audit, parsed: Page, page: str) -> N
 
 
 def test_every_footnote_of_the_controls_is_referred_to(audit: Audit) -> None:
-    noted = audit.controls[0].model_copy(update={"value": None, "low": None, "high": None, "note": "of 7 tests"})
+    noted = replace(audit.controls[0], value=None, low=None, high=None, note="of 7 tests")
     text = html_text(audit.model_copy(update={"controls": (noted,)}))
     section = text[text.index('<section id="controls">') : text.index('<section id="formats">')]
     assert "of 7 tests" in section
@@ -173,7 +173,7 @@ def test_dark_colours_stay_on_the_screen(page: str) -> None:
 
 def test_a_failed_control_of_a_format_comes_first(audit: Audit) -> None:
     *others, last = audit.controls
-    failed = last.model_copy(update={"status": "failed", "name": "null target", "statement": "members were found"})
+    failed = replace(last, status="failed", name="null target", statement="members were found")
     text = html_text(audit.model_copy(update={"controls": (*others, failed)}))
     section = Page(text[text.index('<section id="controls">') : text.index('<section id="formats">')]).text
     assert section.index("members were found") < section.index("raw inputs does not separate")
@@ -244,7 +244,7 @@ def test_hostile_text_stays_text(audit: Audit) -> None:
 
 
 @pytest.mark.parametrize("status", ["ok", "failed"])
-def test_an_audit_without_figures_is_still_a_report(audit: Audit, status: str) -> None:
+def test_an_audit_without_figures_gives_a_report(audit: Audit, status: str) -> None:
     bare = audit.formats[0].model_copy(update={
         "status": status, "artifact": None, "accuracy": None, "outputs": None, "agreement": None, "runtime": None,
         "passes": (),
@@ -257,7 +257,7 @@ def test_an_audit_without_figures_is_still_a_report(audit: Audit, status: str) -
     assert "No budget was set." in text
 
 
-def test_several_devices_are_told_apart(audit: Audit) -> None:
+def test_several_devices_are_distinguished(audit: Audit) -> None:
     other = audit.formats[1].model_copy(update={"device": "jetson"})
     text = Page(html_text(audit.model_copy(update={"formats": (*audit.formats, other)}))).text
     assert f"{other.id} @ jetson" in text

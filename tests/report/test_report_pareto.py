@@ -70,7 +70,7 @@ def judged(formats: list[FormatResult], pairs: list[Comparison], latency: tuple[
 SAME = paired("a", "b", 0.0, 0.005, 1.0)
 
 
-def test_smaller_and_otherwise_the_same_dominates() -> None:
+def test_a_smaller_otherwise_equal_format_dominates() -> None:
     assert judged([made("a", size=50), made("b")], [SAME]) == {"a": [], "b": [("a", ("smaller",))]}
 
 
@@ -78,7 +78,7 @@ def test_equal_formats_do_not_dominate_each_other() -> None:
     assert judged([made("a"), made("b")], [SAME]) == {"a": [], "b": []}
 
 
-def test_smaller_but_larger_compressed_is_a_choice() -> None:
+def test_smaller_but_larger_compressed_does_not_dominate() -> None:
     assert judged([made("a", size=50, packed=95), made("b")], [SAME]) == {"a": [], "b": []}
 
 
@@ -92,7 +92,7 @@ def test_smaller_but_larger_compressed_is_a_choice() -> None:
         (-0.1, 0.02, 0.001, True),
     ],
 )
-def test_leakage_is_no_worse_only_where_that_was_shown(value: float, half: float, p: float, dominated: bool) -> None:
+def test_leakage_is_no_worse_only_with_evidence(value: float, half: float, p: float, dominated: bool) -> None:
     formats, pair = [made("a", size=50), made("b")], paired("a", "b", value, half, p)
     assert bool(judged(formats, [pair])["b"]) == dominated
     # The same pair told the other way round: b less a.
@@ -108,7 +108,7 @@ def test_less_leakage_is_a_win_where_it_is_significant() -> None:
     assert judged(formats, [paired("a", "b", -0.05, 0.045, 0.3)]) == {"a": [], "b": []}
 
 
-def test_accuracy_loses_by_a_record_and_wins_beyond_noise() -> None:
+def test_accuracy_is_worse_by_one_record_and_better_only_beyond_noise() -> None:
     # 160 of 200 right: 73.8% to 85.3%. One record fewer is worse; 161 are no win, 182 (86.2% and more) are.
     assert accuracy_interval(0.8, 200) == pytest.approx((0.738, 0.853), abs=0.001)
     assert accuracy_interval(0.91, 200)[0] == pytest.approx(0.862, abs=0.001)
@@ -131,12 +131,12 @@ def test_latency(ours: float, theirs: float, expected: list[Any]) -> None:
     assert judged([made("a", size=50), made("b")], [SAME], latency)["b"] == expected
 
 
-def test_wide_intervals_of_latency_are_no_win() -> None:
+def test_overlapping_latency_intervals_are_no_win() -> None:
     latency = (timed("a", 1.0, 0.6), timed("b", 2.0, 0.6))
     assert judged([made("a"), made("b")], [SAME], latency)["b"] == []
 
 
-def test_what_is_not_known_is_not_claimed() -> None:
+def test_unknown_figures_give_no_domination() -> None:
     formats = [made("a", size=50), made("b")]
     assert judged(formats, [])["b"] == []  # never compared
     assert judged(formats, [SAME], (timed("b", 1.0),))["b"] == []  # latency counts, and a's is not known
@@ -152,7 +152,7 @@ def test_the_reference_and_failed_formats_take_no_part() -> None:
     assert found == {"b": []}
 
 
-def test_what_is_itself_unbeaten_is_named_first() -> None:
+def test_pareto_optimal_formats_are_named_first() -> None:
     formats = [made("a", size=100), made("b", size=80), made("c", size=50)]
     pairs = [paired(x, y, 0.0, 0.005, 1.0) for x, y in (("a", "b"), ("a", "c"), ("b", "c"))]
     found = judged(formats, pairs)
@@ -160,7 +160,7 @@ def test_what_is_itself_unbeaten_is_named_first() -> None:
     assert found["c"] == []
 
 
-def test_the_report_says_who_is_beaten_by_whom(audit: Audit, page: str) -> None:
+def test_the_report_lists_dominating_formats(audit: Audit, page: str) -> None:
     section = page[page.index('<section id="cost">') :]
     section = section[: section.index("</section>")]
     pareto = Pareto(Lookup(audit))

@@ -66,7 +66,7 @@ def test_more_curves_than_colours_still_draw() -> None:
     assert roc_overlay([curve()] * (len(SERIES) + 2), 0.01, "p", "l")
 
 
-def test_nothing_is_drawn_left_of_one_false_alarm() -> None:
+def test_curves_start_at_one_false_positive() -> None:
     """Axes start at the floor: the smallest tick is the first decade on it."""
     svg = roc_panel(curve(), [], roc_floor(50), "p", "l")
     assert ">10%<" in svg
@@ -98,7 +98,7 @@ def test_plot_text_is_text_and_numbers_are_short(audit: Audit) -> None:
     assert np.isfinite([float(x) for x in re.findall(r"-?\d+(?:\.\d+)?", svg)]).all()
 
 
-def test_numbers_of_a_pareto_panel_are_all_there_and_apart() -> None:
+def test_numbers_of_a_pareto_panel_are_complete_and_do_not_overlap() -> None:
     # Nine formats of the same size and nearly the same AUC: their numbers must not lie on one another.
     crowd = [Point(100.0, 0.7, 0.75 + n / 500, 0.8, str(n), "kept" if n else "dominated") for n in range(9)]
     svg = pareto_panel([*crowd, Point(900.0, 0.5, 0.55, 0.6, "99", "reference")], "size, kB", "p", "l", log=True)

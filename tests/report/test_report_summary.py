@@ -53,15 +53,15 @@ def test_most_and_least_with_intervals_apart() -> None:
     assert said[1] == "Leakage is significant in all 2 formats: every AUC interval lies above 0.5."
 
 
-def test_overlap_is_said() -> None:
+def test_overlap_is_reported() -> None:
     said = sentences(made({"a": (0.6, 0.55, 0.65), "b": (0.64, 0.6, 0.68)}))
     assert said[0].endswith("Their intervals overlap, so this alone does not show which of the two leaks more.")
 
 
 @pytest.mark.parametrize("low", [0.49, 0.5])
-def test_an_interval_that_holds_one_half_is_no_proof_of_a_leak(low: float) -> None:
+def test_an_interval_containing_one_half_is_no_evidence_of_leakage(low: float) -> None:
     said = sentences(made({"a": (0.52, low, 0.55), "b": (0.7, 0.68, 0.72)}))
-    assert said[1] == "Leakage is not significant in a: its AUC interval contains 0.5. In the others it is."
+    assert said[1] == "Leakage is not significant in a: its AUC interval contains 0.5. It is significant in all others."
 
 
 def test_no_format_leaks_visibly() -> None:
@@ -114,7 +114,7 @@ def test_failed_formats_are_unknown_and_not_safe() -> None:
     assert said[0] == "No format could be audited, so nothing is known about leakage."
 
 
-def test_no_budget_is_said() -> None:
+def test_a_missing_budget_is_reported() -> None:
     assert "No budget was set, so no format was judged." in sentences(made({}))
 
 
@@ -132,13 +132,13 @@ def judged(*verdicts: str) -> Verdict:
 @pytest.mark.parametrize(
     ("verdicts", "text"),
     [
-        (("pass", "pass"), "kept by all 2 formats it was judged on."),
-        (("pass",), "kept by the one format it was judged on."),
-        (("fail", "pass", "inconclusive"), "exceeded by f0, inconclusive for f2; kept by the other 1."),
+        (("pass", "pass"), "met by all 2 formats it applies to."),
+        (("pass",), "met by the one format it applies to."),
+        (("fail", "pass", "inconclusive"), "exceeded by f0, inconclusive for f2; met by the other 1."),
         (("fail", "fail"), "exceeded by f0 and f1."),
     ],
 )
-def test_what_a_budget_said(verdicts: tuple[str, ...], text: str) -> None:
+def test_budget_verdicts_in_words(verdicts: tuple[str, ...], text: str) -> None:
     said = sentences(made({}, verdict=judged(*verdicts)))
     assert f"Budget auc, max 0.6 (cm-mia t, level error): {text}" in said
 
@@ -177,7 +177,7 @@ def test_several_targets_are_ranked_by_their_means() -> None:
     assert said[2].startswith("An attacker who queries nncf-pruned-70 on the first target and accepts")
 
 
-def test_differences_between_formats_are_said_with_their_test() -> None:
+def test_differences_between_formats_are_reported_with_their_test() -> None:
     several = sample.audit()
     said = sentences(several)[3]
     assert said.startswith("Compared with torch-fp32, nncf-pruned-50, nncf-pruned-70 and nncf-pruned-70-int8 leak more")

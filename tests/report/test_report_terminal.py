@@ -46,7 +46,7 @@ def test_failure_and_verdict_come_last(audit: Audit) -> None:
 def test_controls_are_one_line(audit: Audit) -> None:
     found = [line for line in printed(audit, 200) if line.startswith("controls: ")]
     assert found == ["controls: 2 warning (resolution, tie mass), 14 hold"]
-    failed = audit.controls[0].model_copy(update={"status": "failed"})
+    failed = replace(audit.controls[0], status="failed")
     one = printed(audit.model_copy(update={"controls": (failed, *audit.controls[1:])}), 200)
     assert "controls: 1 failed (shift: blind classifier), 2 warning (resolution, tie mass), 13 hold" in one
     assert not [line for line in printed(audit.model_copy(update={"controls": ()}), 200) if "controls" in line]
@@ -56,7 +56,7 @@ def test_piped_output_has_no_escapes(audit: Audit) -> None:
     assert "\x1b" not in "".join(printed(audit, 100))
 
 
-def test_markup_and_escapes_in_names_are_not_obeyed(audit: Audit) -> None:
+def test_markup_and_escapes_in_names_are_escaped(audit: Audit) -> None:
     bad = audit.formats[0].model_copy(
         update={"id": "[red]x[/red]\x1b[31m", "status": "failed", "error": "[bold]\x1b]0;hi\x07"}
     )
@@ -66,7 +66,7 @@ def test_markup_and_escapes_in_names_are_not_obeyed(audit: Audit) -> None:
     assert "\x1b" not in text
 
 
-def test_nothing_known_is_a_dash_and_not_an_error(audit: Audit) -> None:
+def test_missing_values_are_a_dash_and_no_error(audit: Audit) -> None:
     empty = audit.model_copy(update={"leakage": (), "verdict": audit.verdict.model_copy(update={"budgets": ()})})
     assert any(line.startswith("torch-fp32") and line.endswith("-") for line in printed(empty, 100))
 

@@ -1,4 +1,4 @@
-"""What the report says about formats held together."""
+"""The report on multi-version attacks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _with(audit: Audit, *rows: TogetherRow) -> Audit:
     return audit.model_copy(update={"together": rows})
 
 
-def test_a_gain_is_said_with_its_size_and_p(audit: Audit) -> None:
+def test_a_gain_is_reported_with_its_size_and_p(audit: Audit) -> None:
     rows = (_row("joint-offline", 0.75, 0.05, 0.001), _row("compleak-sr", 0.72, 0.02, 0.3))
     (said,) = together_sentences(_with(audit, *rows))
     assert said == (
@@ -47,7 +47,7 @@ def test_a_gain_is_said_with_its_size_and_p(audit: Audit) -> None:
     assert said in sentences(_with(audit, *rows))
 
 
-def test_no_gain_is_no_proof_and_a_loss_no_gain(audit: Audit) -> None:
+def test_an_insignificant_gain_and_a_loss_are_no_gain(audit: Audit) -> None:
     for difference, p in ((0.05, 0.051), (-0.05, 0.001), (0.05, None)):
         (said,) = together_sentences(_with(audit, _row("joint-offline", 0.75, difference, p)))
         assert "does not leak significantly more than the best alone" in said
@@ -63,7 +63,7 @@ def test_the_headline_goes_before_the_same_kind(audit: Audit) -> None:
     assert "under cm-mia calibrated, a difference of -0.020" in said
 
 
-def test_what_was_not_run_says_why(audit: Audit) -> None:
+def test_a_set_that_was_not_run_has_the_reason(audit: Audit) -> None:
     bare = _row("-", None, None, None, yardstick="-", singles=(), best=None, note="not run: litert-int8 failed")
     (said,) = together_sentences(_with(audit, bare))
     assert said == "The multi-version attack on torch-fp32 and litert-int8 was not run: not run: litert-int8 failed."
@@ -101,7 +101,7 @@ def test_large_sets_are_counted(audit: Audit) -> None:
     assert said.startswith("Holding 6 formats (format-0, format-1, format-2, format-3, format-4, format-5) together")
 
 
-def test_the_section_is_there_where_sets_are(audit: Audit) -> None:
+def test_the_section_exists_only_with_sets(audit: Audit) -> None:
     held = _with(audit, _row("joint-offline", 0.75, 0.05, 0.001))
     assert 'id="together"' in html_text(held)
     assert 'href="#together"' in html_text(held)

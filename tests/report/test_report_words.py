@@ -81,7 +81,7 @@ def test_phrases() -> None:
     assert [listed(list("abc")[:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
 
 
-def test_control_characters_are_taken_out() -> None:
+def test_control_characters_are_removed() -> None:
     assert printable("a\x1b[31mred\x1b[0m\nb\tc\x07") == "ared b c"
 
 

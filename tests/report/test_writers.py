@@ -57,7 +57,7 @@ def test_text_is_what_a_terminal_shows(tmp_path: Path) -> None:
     assert verdict_line(audit) in " ".join(line.strip() for line in lines)
 
 
-def test_what_cannot_be_written(tmp_path: Path, offered: Offer) -> None:
+def test_reject_writers_that_cannot_be_used(tmp_path: Path, offered: Offer) -> None:
     offered(("page", Page), ("broken", Broken))
     with pytest.raises(SpecError, match=r"no report writer 'htm'\. Did you mean 'html'\? There are: json, html, te"):
         find_writers(["htm"])
@@ -69,7 +69,7 @@ def test_what_cannot_be_written(tmp_path: Path, offered: Offer) -> None:
         write_reports(sample.audit(), tmp_path / "nowhere", ["html"])
 
 
-def test_the_verb_report_writes_what_it_is_given(tmp_path: Path) -> None:
+def test_the_verb_report_writes_the_named_reports(tmp_path: Path) -> None:
     write_reports(sample.audit(), tmp_path, [])
     done = CliRunner().invoke(app, ["report", str(tmp_path), "--write", "text"], catch_exceptions=False)
     assert done.exit_code == 0, done.output

@@ -1,9 +1,11 @@
 """audit.json: the one result of an audit, versioned, with a published JSON Schema.
 
 All other reports (terminal table, HTML) are rendered from this alone. Import the types from here; the modules of this
-package group them. Rows of leakage figures are the dataclasses of `edgeaudit.leakage.rows`.
+package group them. Rows of leakage figures are the dataclasses of
+`edgeaudit.leakage.rows`, controls that of `edgeaudit.controls.base`.
 """
 
+from edgeaudit.controls.base import Control
 from edgeaudit.leakage.rows import (
     Accuracy,
     AcrossTargets,
@@ -32,7 +34,7 @@ from edgeaudit.report.model.formats import (
     RuntimeInfo,
     WeakerExposure,
 )
-from edgeaudit.report.model.verdict import Budget, Control, Verdict
+from edgeaudit.report.model.verdict import Budget, Verdict
 
 __all__ = [
     "SCHEMA_VERSION",

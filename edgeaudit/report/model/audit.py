@@ -1,4 +1,4 @@
-"""audit.json as a whole, and what it says of the tool, the machine and the population.
+"""audit.json as a whole, with the tool, the machine and the population.
 
 Every section that is a table is `Rows`, which have a method `to_frame()`.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from edgeaudit.controls.base import Control
 from edgeaudit.leakage.rows import (
     AcrossTargets,
     CalibrationLeak,
@@ -22,14 +23,14 @@ from edgeaudit.leakage.rows import (
 from edgeaudit.report.model.base import SCHEMA_VERSION, Model, Seconds, Table, Versions
 from edgeaudit.report.model.devices import DeviceInfo
 from edgeaudit.report.model.formats import FormatResult, Latency, WeakerExposure
-from edgeaudit.report.model.verdict import Control, Verdict
+from edgeaudit.report.model.verdict import Verdict
 from edgeaudit.rows import Rows
 
 __all__ = ["Audit", "Environment", "PopulationInfo", "ToolInfo"]
 
 
 class ToolInfo(Model):
-    """Which edgeaudit made the file."""
+    """The edgeaudit that made the file."""
 
     name: Literal["edgeaudit"] = "edgeaudit"
     version: str
@@ -46,7 +47,7 @@ class Environment(Model):
 
 
 class PopulationInfo(Model):
-    """What was drawn. `duplicates` counts records that repeat an earlier one byte for byte."""
+    """The records that were drawn. `duplicates` counts records that repeat an earlier one byte for byte."""
 
     source: str
     sha256: str
@@ -62,7 +63,7 @@ class PopulationInfo(Model):
 
 
 class Audit(Model):
-    """The whole of audit.json. `created`, `latency` and `timings` alone differ when an audit is repeated elsewhere.
+    """The whole of audit.json. Only `created`, `latency` and `timings` differ when an audit is repeated elsewhere.
 
     weaker_leakage: figures of `weaker_exposures`, by their `exposure`; `leakage` has those of the audit's own.
     """

@@ -20,13 +20,13 @@ class PlacesCompared(Model):
 
 
 class DeviceFormat(Model):
-    """How one format was asked on a device.
+    """How one format was queried on a device.
 
-    options: of its runtime. engaged: delegates or execution providers that really computed. engines: files that the
-    runtime compiled on the device and computed with, with their SHA-256 and precision. asked: records that the
-    target was asked about; resumed: of them, those that an earlier run had been answered about. restored: how often
-    the connection was lost and came back. shadows: whose answers stand for the shadows', `device` or `this machine`;
-    equivalence: the evidence. fingerprint: as the device's agent told it after answering; empty of other servers.
+    options: of its runtime. engaged: delegates or execution providers that computed the answers. engines: files that
+    the runtime compiled on the device and used, with their SHA-256 and precision. asked: number of records that the
+    target was queried on; resumed: those of them that an earlier run had finished. restored: how often the connection
+    was lost and restored. shadows: whose answers are used as the shadows', `device` or `this machine`; equivalence: the
+    evidence. fingerprint: as the device's agent reported it after answering; empty for other servers.
     """
 
     format: str
@@ -44,7 +44,7 @@ class DeviceFormat(Model):
 
 
 class DeviceInfo(Model):
-    """A device that formats were asked on. verified: as its profile states it; null without a profile."""
+    """A device that formats were queried on. verified: as its profile states it; null without a profile."""
 
     name: str
     via: str

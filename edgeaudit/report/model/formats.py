@@ -31,7 +31,7 @@ class PassInfo(Model):
 
 
 class RuntimeInfo(Model):
-    """What served the artifact."""
+    """The runtime that served the artifact."""
 
     name: str
     version: str
@@ -42,8 +42,8 @@ class ArtifactInfo(Model):
     """The target's file.
 
     companions: SHA-256 of the files that ship beside it, by name; bytes counts them. calibration_audited: calibration
-    records that are audited, too, which is a leak of its own. found: what was read from a file that was made elsewhere,
-    and what its answers say of it.
+    records that are also audited, which is a separate leak. found: for a file that was made elsewhere, what was read
+    from it and what its answers show.
     """
 
     file: str
@@ -58,7 +58,7 @@ class ArtifactInfo(Model):
 
 
 class Outputs(Model):
-    """How coarse the answers are.
+    """Granularity of the answers.
 
     distinct: number of different true-class probabilities. tie_mass: share of records whose value another shares.
     """
@@ -120,7 +120,7 @@ class Latency(Model):
     median_ms, p95_ms: of `n` calls of the runtime itself, one after the other, on records in the file's own layout and
     dtype, while no other job of the audit ran; ..._low, ..._high: 95% intervals by order statistics over these calls,
     null where n cannot bound them. record_ms: median_ms / batch. cpu_share: CPU time over wall time of the calls; far
-    below 1 where other programs took the processor. All null where the format cannot take the batch; note says why.
+    below 1 where other programs used the processor. All null where the format cannot take the batch; note says why.
     """
 
     format: str
@@ -140,10 +140,10 @@ class Latency(Model):
 
 
 class WeakerExposure(Model):
-    """One format as a device would serve it that returns less of an answer.
+    """One format served at a coarser output granularity.
 
-    exposure: top-<classes>, rounded-<decimals>, label, probabilities (of an audit of logits). outputs: of what is left
-    of the true class's probability. error: why the level could not be measured; it then has no figures.
+    exposure: top-<classes>, rounded-<decimals>, label, probabilities (of an audit of logits). outputs: granularity
+    of the true class's probability at that level. error: why the level could not be measured; it then has no figures.
     """
 
     format: str

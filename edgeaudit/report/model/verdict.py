@@ -1,4 +1,4 @@
-"""Whether the audit is sound and within budget."""
+"""Whether the audit is valid and within budget."""
 
 from __future__ import annotations
 
@@ -6,31 +6,11 @@ from typing import Literal
 
 from edgeaudit.report.model.base import Model
 
-__all__ = ["Budget", "Control", "Verdict"]
-
-
-class Control(Model):
-    """A check of the audit itself; one that failed makes it invalid.
-
-    value, low, high: the figure that was tested (an AUC of members against nonmembers, or a share) with its 95%
-    interval. p_value: corrected for the control's other tests. n: records that the figure rests on. format null: the
-    control is of the whole audit.
-    """
-
-    name: str
-    status: Literal["holds", "failed", "not run", "warning"]
-    statement: str
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    p_value: float | None = None
-    n: int | None = None
-    format: str | None = None
-    note: str | None = None
+__all__ = ["Budget", "Verdict"]
 
 
 class Budget(Model):
-    """One budget and how it came out; `low`/`high` is the interval it was judged on. device null: all devices."""
+    """One budget and its verdict, which rests on the interval `low` to `high`. device null: all devices."""
 
     metric: str
     level: Literal["warn", "error"]

@@ -10,11 +10,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from edgeaudit.config.entries import PassEntry
 from edgeaudit.errors import AgreementError, ArtifactError
 from edgeaudit.exporters import PassResult
 from edgeaudit.filetypes.agreement import agreement, require_agreement
 from edgeaudit.filetypes.artifact import Artifact, Manifest
-from edgeaudit.formats.presets import FORMATS, PassUse
+from edgeaudit.formats.presets import FORMATS
 from edgeaudit.runtimes.registry import find_runtime
 from tests.exporters.toys import Toy, artifact, pushed, sealed, toy
 
@@ -32,7 +33,7 @@ def answers(runtime: str, served: Artifact, subject: Toy) -> np.ndarray:
 def test_moving_average_calibration_clips_while_top1_stays(name: str) -> None:
     """AEQ 0.10's default ranges, on a network that overfits, beside min-max ranges from the same records."""
     subject = toy(name)
-    averaged = [PassUse("litert.export"), PassUse("aeq.static-int8", {"calibration": "moving-average"})]
+    averaged = [PassEntry("litert.export"), PassEntry("aeq.static-int8", {"calibration": "moving-average"})]
     clipped = answers("litert", artifact(subject, averaged), subject)
     honest = agreement(subject.logits, answers("litert", artifact(subject, INT8.passes), subject))
     found = agreement(subject.logits, clipped)
@@ -57,7 +58,7 @@ def test_nncfs_default_ranges_shorten_the_reach(runtime: str, passes: tuple[str,
             subject.logits,
             answers(
                 runtime,
-                artifact(subject, [PassUse(export), PassUse(quantise, {"calibration": calibration})]),
+                artifact(subject, [PassEntry(export), PassEntry(quantise, {"calibration": calibration})]),
                 subject,
             ),
         ).range_ratio
