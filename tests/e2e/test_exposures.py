@@ -75,7 +75,7 @@ def test_weaker_exposures_are_compared_with_the_whole_answer(weaker: Finished) -
     assert exposures["label"]["distinct"] == 2
     assert exposures["label"]["distinct"] < exposures["rounded-2"]["distinct"] <= 101
     page = (weaker.out / "report.html").read_text(encoding="utf-8")
-    assert "What returning less gains" in page
+    assert "<h2>Output granularity</h2>" in page
     assert f"returning less of {INT8}: AUC with" in weaker.stdout
     assert "label -0." in weaker.stdout
 
