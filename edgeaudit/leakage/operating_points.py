@@ -1,0 +1,240 @@
+"""TPR at an FPR: the operating point, and its interval with the threshold's own uncertainty.
+
+The estimand is the ROC curve of the population at alpha: P[member's score > c], with c the threshold that a share alpha
+of all nonmembers exceeds. Where scores tie, an attacker may decide a tied group by coin flips, so the curve is the
+straight line across it, and a tied record counts as the share of random orders in which it is accused.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import scipy
+from scipy import special
+
+from edgeaudit.errors import AttackError
+from edgeaudit.leakage.clusters import FEWEST, Side, sides
+from edgeaudit.leakage.intervals import Interval
+from edgeaudit.leakage.roc import BoolArray, FloatArray, IntArray, split_scores
+
+__all__ = [
+    "OperatingPoint", "accused_rank", "least_nonmembers", "members_above", "nonmembers_for_a_lower_end", "tpr_at_fpr",
+    "tpr_interval",
+]  # fmt: skip
+
+# Ranks of less total probability are left out of the mixture.
+_NEGLIGIBLE = 1e-9
+# Bisection steps of a quantile: 2^-40 is far below what is printed.
+_STEPS = 40
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """TPR at an expected FPR of at most alpha. All None where not resolvable, and `note` gives the reason.
+
+    tpr: share of members above the threshold, tied ones counted by the share of random orders in which they are accused.
+    low, high: interval; see `tpr_interval`. Both are given even where `tpr` is not resolvable: the upper end is valid for
+    any number of nonmembers.
+    threshold: score of the nonmember at which accusation begins (that nonmember is not accused).
+    expected_fpr: over samples of nonmembers, rank / (n + 1) <= alpha. realised_fpr: of these nonmembers.
+    accused_members, accused_nonmembers: counts, fractional where scores tie.
+    """
+
+    tpr: float | None
+    low: float | None
+    high: float | None
+    threshold: float | None
+    expected_fpr: float | None
+    realised_fpr: float | None
+    accused_members: float
+    accused_nonmembers: float
+    n_members: int
+    n_nonmembers: int
+    note: str | None
+
+
+def accused_rank(alpha: float, n_nonmembers: int) -> int:
+    """Return r = floor(alpha (n + 1)) in exact arithmetic: records above the r-th largest nonmember are accused.
+
+    The expected FPR of that threshold is r / (n + 1), so at most alpha; 0 where alpha is not resolvable.
+
+    Examples:
+        >>> accused_rank(0.01, 1000), accused_rank(0.01, 98), accused_rank(0.29, 99)
+        (10, 0, 29)
+    """
+    if not 0 <= alpha <= 1:
+        raise AttackError(f"a false positive rate must be between 0 and 1: {alpha}")
+    rank = min(n_nonmembers, int(alpha * (n_nonmembers + 1)) + 1)
+    while rank / (n_nonmembers + 1) > alpha:
+        rank -= 1
+    return rank
+
+
+def least_nonmembers(alpha: float) -> int:
+    """Return the fewest nonmembers for which TPR at an FPR of `alpha` > 0 has a point estimate: .01 -> 99."""
+    needed = max(1, int(1 / alpha) - 2)
+    while accused_rank(alpha, needed) < 1:
+        needed += 1
+    return needed
+
+
+def nonmembers_for_a_lower_end(alpha: float, level: float = 0.95) -> int:
+    """Return the fewest nonmembers for which the interval's lower end can be above 0: .01 -> 368, .001 -> 3688.
+
+    With fewer, no member need lie above the population's threshold, so a breach cannot be shown.
+    """
+    return math.ceil(math.log((1 - level) / 2) / math.log1p(-alpha)) if alpha < 1 else 1
+
+
+def members_above(inside: FloatArray, outside: FloatArray) -> FloatArray:
+    """Return K[0..n+1]: how many members lie above the r-th largest nonmember; K[0] = 0, K[n+1] = m.
+
+    Ties are averaged over random orders: of t nonmembers and s members with one score, s j / (t + 1) members lie above
+    the j-th of those nonmembers.
+
+    Args:
+        inside: float64 [m], scores of members.
+        outside: float64 [n], scores of nonmembers.
+    """
+    m, n = len(inside), len(outside)
+    x, y = np.sort(inside), np.sort(outside)
+    top = y[::-1]
+    last, first = np.searchsorted(y, top, "right"), np.searchsorted(y, top, "left")
+    above = m - np.searchsorted(x, top, "right")
+    tied = m - above - np.searchsorted(x, top, "left")
+    place = np.arange(1, n + 1) - (n - last)  # 1 to the size of the tied group
+    return np.concatenate(([0.0], above + tied * place / (last - first + 1), [float(m)]))
+
+
+def tpr_interval(
+    above: FloatArray,
+    n_members: int,
+    n_nonmembers: int,
+    alpha: float,
+    level: float = 0.95,
+    effective: tuple[float, float] | None = None,
+) -> Interval:
+    """Return an interval of the ROC curve at `alpha`: Clopper-Pearson averaged over the unknown rank of the threshold.
+
+    N, the number of nonmembers above the population's threshold, is binomial (n, alpha). Given N, the members above it
+    number between K[N] and K[N + 1] and are binomial (m, ROC(alpha)). N is not seen, so the Beta distributions of the
+    exact binomial bounds are mixed over it. Deterministic, and never of width 0.
+
+    Each end misses in at most 2.9% of simulated audits at a nominal 2.5% (benchmarks/coverage).
+
+    Args:
+        above: K, see `members_above`.
+        n_members: m.
+        n_nonmembers: n.
+        alpha: in (0, 1].
+        level: coverage.
+        effective: sizes of both sides where records are related, see `Side.effective_size`; at most m and n.
+
+    Source: a generalised fiducial interval in the sense of Hannig, "On generalized fiducial inference" (Statistica
+    Sinica 2009); effective sizes as in Korn & Graubard (Survey Methodology 1998).
+    """
+    m_effective, n_effective = effective or (float(n_members), float(n_nonmembers))
+    trials = max(1, round(n_effective))
+    binomial = scipy.stats.binom(trials, alpha)
+    counts = np.arange(int(binomial.ppf(_NEGLIGIBLE)), int(binomial.isf(_NEGLIGIBLE)) + 1)
+    weights = binomial.pmf(counts)
+    weights /= weights.sum()
+    # Ranks among all nonmembers, rounded away from the estimate.
+    scale = n_nonmembers / trials
+    lower = np.floor(counts * scale + _NEGLIGIBLE).astype(np.int64)
+    upper = np.minimum(np.ceil((counts + 1) * scale - _NEGLIGIBLE), n_nonmembers + 1).astype(np.int64)
+    share = m_effective / n_members
+    hits_low, hits_high = above[lower] * share, above[upper] * share
+    tail = (1 - level) / 2
+    return (
+        _mixture_quantile(weights, hits_low, m_effective - hits_low + 1, tail),
+        _mixture_quantile(weights, hits_high + 1, m_effective - hits_high, 1 - tail),
+    )
+
+
+def _mixture_quantile(weights: FloatArray, a: FloatArray, b: FloatArray, probability: float) -> float:
+    """Return a quantile of a mixture of Beta(a, b), by bisection; Beta(0, .) is 0 and Beta(., 0) is 1."""
+    low, high = 0.0, 1.0
+    at_zero, at_one = a <= 0, b <= 0
+    a, b = np.maximum(a, _NEGLIGIBLE), np.maximum(b, _NEGLIGIBLE)
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        shares = np.where(at_zero, 1.0, np.where(at_one, 0.0, special.betainc(a, b, middle)))
+        low, high = (middle, high) if float(weights @ shares) < probability else (low, middle)
+    # Outwards, so that an end at 0 or 1 is exactly that.
+    return low if probability < 0.5 else high
+
+
+def tpr_at_fpr(
+    scores: FloatArray, members: BoolArray, alpha: float, groups: IntArray | None = None, level: float = 0.95
+) -> OperatingPoint:
+    """Return the TPR at the threshold whose expected FPR is at most `alpha`, with its interval.
+
+    Records above the r-th largest nonmember are accused, r = floor(alpha (n + 1)): the expected FPR over samples of
+    nonmembers is r / (n + 1). (A threshold with floor(alpha n) false positives among these nonmembers has an expected
+    FPR above alpha: 1.49% for 1% and 200 nonmembers.)
+
+    Args:
+        scores: float [n], higher = member.
+        members: bool [n].
+        alpha: in (0, 1].
+        groups: int64 [n], groups of related records; None: records are independent.
+        level: coverage of the interval.
+
+    Raises:
+        AttackError: see `split_scores`.
+
+    Examples:
+        >>> import numpy as np
+        >>> scores, members = np.array([4.0, 3.0, 2.0, 1.0]), np.array([True, True, False, False])
+        >>> tpr_at_fpr(scores, members, 0.5).tpr
+        1.0
+        >>> tpr_at_fpr(scores, members, 0.01).note
+        'not resolvable: an FPR of 0.01 needs 99 nonmembers, and there are 2'
+    """
+    inside, outside = split_scores(scores, members)
+    m, n = len(inside), len(outside)
+    of_members, of_nonmembers = sides(members, groups)
+    rank = accused_rank(alpha, n)
+    above = members_above(inside, outside)
+    if min(of_members.count, of_nonmembers.count) < FEWEST and not (of_members.single and of_nonmembers.single):
+        note = (
+            f"not resolvable: the records are {of_members.count} groups of related members and {of_nonmembers.count} of "
+            f"nonmembers; {FEWEST} of each are needed"
+        )
+        return OperatingPoint(None, None, None, None, None, None, 0.0, 0.0, m, n, note)
+    threshold = float(np.sort(outside)[::-1][max(rank, 1) - 1])
+    effective = _effective_sizes(inside, outside, threshold, (of_members, of_nonmembers))
+    low, high = tpr_interval(above, m, n, alpha, level, effective)
+    if rank < 1:
+        note = f"not resolvable: an FPR of {alpha:g} needs {least_nonmembers(alpha)} nonmembers, and there are {n}"
+        return OperatingPoint(None, low, high, None, None, None, 0.0, 0.0, m, n, note)
+    accused, alarms = float(above[rank]), float(rank - 1)
+    notes = []
+    if effective[1] < nonmembers_for_a_lower_end(alpha, level):
+        notes.append(
+            f"cannot show a breach: with fewer than {nonmembers_for_a_lower_end(alpha, level)} nonmembers the interval "
+            "begins at 0"
+        )
+    tied = int((outside == outside.max()).sum())
+    if tied > rank:
+        notes.append(
+            f"{int((inside == outside.max()).sum())} members and {tied} nonmembers tie at the highest score; ties are "
+            "decided at random"
+        )
+    return OperatingPoint(
+        accused / m, low, high, threshold, rank / (n + 1), alarms / n, accused, alarms, m, n, "; ".join(notes) or None
+    )
+
+
+def _effective_sizes(
+    inside: FloatArray, outside: FloatArray, threshold: float, both: tuple[Side, Side]
+) -> tuple[float, float]:
+    """Return the effective sizes of both sides for the indicator "above the threshold", a tied score counting half."""
+    first, second = (
+        side.effective_size((scores > threshold) + 0.5 * (scores == threshold))
+        for side, scores in zip(both, (inside, outside), strict=True)
+    )
+    return first, second
