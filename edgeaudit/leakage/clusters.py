@@ -91,6 +91,8 @@ def sides(members: BoolArray, groups: npt.NDArray[np.int64] | None) -> tuple[Sid
     if groups is None:
         groups = np.arange(len(members), dtype=np.int64)
     if groups.shape != members.shape or not np.issubdtype(groups.dtype, np.integer):
-        raise AttackError(f"groups {groups.shape} ({groups.dtype}) must be one integer for each of {len(members)} records")
+        raise AttackError(
+            f"groups {groups.shape} ({groups.dtype}) must be one integer for each of {len(members)} records"
+        )
     inside, outside = (np.unique(groups[side], return_inverse=True)[1] for side in (members, ~members))
     return Side(inside.astype(np.int64)), Side(outside.astype(np.int64))

@@ -10,8 +10,9 @@ import numpy as np
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.intervals import delong
 from edgeaudit.leakage.multiplicity import holm
+from edgeaudit.leakage.operating_points import tpr_at_fpr
 from edgeaudit.leakage.paired import auc_difference, tpr_difference
-from edgeaudit.leakage.roc import BoolArray, FloatArray, tpr_at_fpr
+from edgeaudit.leakage.roc import BoolArray, FloatArray
 from edgeaudit.leakage.targets import paired_over_targets
 
 __all__ = ["METRICS", "Compared", "Scored", "compare", "compare_family", "figure"]

@@ -98,9 +98,7 @@ def same_pairs(pairs: int, level: float) -> float:
     return float(((1 - level) / 2) ** (1 / pairs))
 
 
-def delong(
-    scores: FloatArray, members: BoolArray, level: float = 0.95, groups: IntArray | None = None
-) -> AucInterval:
+def delong(scores: FloatArray, members: BoolArray, level: float = 0.95, groups: IntArray | None = None) -> AucInterval:
     """Return the AUC with DeLong's variance and Student's t interval on the logit scale.
 
     The interval is logit(A) +- t se / (A (1 - A)): near 1 the plain normal interval's lower end misses in up to 8% of
@@ -129,8 +127,8 @@ def delong(
         >>> interval.auc
         0.75
 
-    Source: DeLong, DeLong & Clarke-Pearson (Biometrics 1988); Obuchowski, "Nonparametric analysis of clustered ROC curve
-    data" (Biometrics 1997); the logit scale: Pepe, "The Statistical Evaluation of Medical Tests" (2003), section 5.2.
+    Source: DeLong, DeLong & Clarke-Pearson (Biometrics 1988); Obuchowski, "Nonparametric analysis of clustered ROC
+    curve data" (Biometrics 1997); the logit scale: Pepe, "The Statistical Evaluation of Medical Tests" (2003), section 5.2.
     """
     of_members, of_nonmembers = placements(scores, members)
     value = float(of_members.mean())
@@ -166,8 +164,8 @@ def rate_difference(hits: float, m: float, alarms: float, n: float, level: float
     """Return an interval of hits/m - alarms/n, a difference of independent binomial rates (advantage = TPR - FPR).
 
     Square-and-add (MOVER) of the two Clopper-Pearson intervals: in exact enumeration over rates and sizes of 200 to
-    10,000 it covers at least 95%, and each end misses in at most 3.1% (the same with Wilson's intervals: 5.2%). Its width
-    is never 0. Balanced accuracy is (1 + advantage) / 2, and so are its bounds.
+    10,000 it covers at least 95%, and each end misses in at most 3.1% (with Wilson's intervals: 5.2%). Its width is
+    never 0. Balanced accuracy is (1 + advantage) / 2, and so are its bounds.
 
     Args:
         hits: members accused, of `m`; fractional for effective sizes (`Side.effective_size`).

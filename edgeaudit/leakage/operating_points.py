@@ -34,9 +34,9 @@ _STEPS = 40
 class OperatingPoint:
     """TPR at an expected FPR of at most alpha. All None where not resolvable, and `note` gives the reason.
 
-    tpr: share of members above the threshold, tied ones counted by the share of random orders in which they are accused.
-    low, high: interval; see `tpr_interval`. Both are given even where `tpr` is not resolvable: the upper end is valid for
-    any number of nonmembers.
+    tpr: share of members above the threshold; tied ones count by the share of random orders that accuse them.
+    low, high: interval; see `tpr_interval`. Both are given even where `tpr` is not resolvable: the upper end is valid
+    for any number of nonmembers.
     threshold: score of the nonmember at which accusation begins (that nonmember is not accused).
     expected_fpr: over samples of nonmembers, rank / (n + 1) <= alpha. realised_fpr: of these nonmembers.
     accused_members, accused_nonmembers: counts, fractional where scores tie.
@@ -201,8 +201,8 @@ def tpr_at_fpr(
     above = members_above(inside, outside)
     if min(of_members.count, of_nonmembers.count) < FEWEST and not (of_members.single and of_nonmembers.single):
         note = (
-            f"not resolvable: the records are {of_members.count} groups of related members and {of_nonmembers.count} of "
-            f"nonmembers; {FEWEST} of each are needed"
+            f"not resolvable: {of_members.count} groups of related members and {of_nonmembers.count} of nonmembers; "
+            f"{FEWEST} of each are needed"
         )
         return OperatingPoint(None, None, None, None, None, None, 0.0, 0.0, m, n, note)
     threshold = float(np.sort(outside)[::-1][max(rank, 1) - 1])
