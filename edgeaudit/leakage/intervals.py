@@ -128,7 +128,7 @@ def delong(scores: FloatArray, members: BoolArray, level: float = 0.95, groups: 
         0.75
 
     Source: DeLong, DeLong & Clarke-Pearson (Biometrics 1988); Obuchowski, "Nonparametric analysis of clustered ROC
-    curve data" (Biometrics 1997); the logit scale: Pepe, "The Statistical Evaluation of Medical Tests" (2003), section 5.2.
+    curve data" (Biometrics 1997); the logit scale: Pepe, "The Statistical Evaluation of Medical Tests" (2003), 5.2.
     """
     of_members, of_nonmembers = placements(scores, members)
     value = float(of_members.mean())

@@ -44,9 +44,9 @@ def auc_difference(
     `delong`; interval and test use Student's t with the degrees of freedom of the side with fewer groups.
 
     Where that variance is 0 (as for two equal rankings) the interval would have width 0. Then, as in `delong`, min(m,
-    n) disjoint pairs all gave the same difference v. The interval is [q v - (1 - q), q v + 1 - q], and p is 1 for v = 0,
-    else that of the sign test on those pairs. With a single group of members or nonmembers the interval is (-1, 1) and
-    p = 1.
+    n) disjoint pairs all gave the same difference v. The interval is [q v - (1 - q), q v + 1 - q], and p is 1 for
+    v = 0, else that of the sign test on those pairs. With a single group of members or nonmembers the interval is
+    (-1, 1) and p = 1.
 
     Args:
         first: float [n].
