@@ -15,7 +15,7 @@ import numpy.typing as npt
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.roc import BoolArray, FloatArray, IntArray
 
-__all__ = ["FEWEST", "Side", "sides"]
+__all__ = ["FEWEST", "Side", "sides", "too_few_groups"]
 
 FEWEST = 20
 """Groups a side below which no interval is given; simulated down to about 25."""
@@ -42,6 +42,11 @@ class Side:
         """Whether every group is one record."""
         return self.count == len(self.groups)
 
+    @property
+    def equivalent(self) -> float:
+        """Return (sum of sizes)^2 / sum of squared sizes: independent records that know as much if groups agree."""
+        return float(len(self.groups) ** 2 / (self.sizes.astype(np.float64) ** 2).sum())
+
     def variance_of_mean(self, values: FloatArray) -> float:
         """Return the variance of the mean of `values`, float64 [records]; NaN with a single group.
 
@@ -59,8 +64,7 @@ class Side:
         """Return the number of independent records that know the rate of `indicator` as well, in (0, records].
 
         Records divided by the design effect, the clustered over the binomial variance, which is taken as at least 1.
-        Where the indicator is constant its variance says nothing, and the size is (sum of sizes)^2 / sum of squared
-        sizes.
+        Where the indicator is constant its variance says nothing, and the size is `equivalent`.
 
         Args:
             indicator: float64 [records], in [0, 1].
@@ -73,7 +77,7 @@ class Side:
         rate = float(indicator.mean())
         binomial = rate * (1 - rate) / n
         if binomial <= 0 or self.count < 2:
-            return float(n**2 / (self.sizes.astype(np.float64) ** 2).sum())
+            return self.equivalent
         return n / max(1.0, self.variance_of_mean(indicator) / binomial)
 
 
@@ -83,7 +87,8 @@ def sides(members: BoolArray, groups: npt.NDArray[np.int64] | None) -> tuple[Sid
     Args:
         members: bool [n].
         groups: int64 [n], the group of each record; None: every record is its own. A group with records on both sides
-            counts as one group on each.
+            counts as one group on each, which is conservative: what its members add to a figure its nonmembers take
+            away.
 
     Raises:
         AttackError: `groups` is not one integer a record.
@@ -96,3 +101,14 @@ def sides(members: BoolArray, groups: npt.NDArray[np.int64] | None) -> tuple[Sid
         )
     inside, outside = (np.unique(groups[side], return_inverse=True)[1] for side in (members, ~members))
     return Side(inside.astype(np.int64)), Side(outside.astype(np.int64))
+
+
+def too_few_groups(both: tuple[Side, Side]) -> str | None:
+    """Return why related records allow no interval, or None."""
+    inside, outside = both
+    if (inside.single and outside.single) or min(inside.count, outside.count) >= FEWEST:
+        return None
+    return (
+        f"not resolvable: {inside.count} groups of related members and {outside.count} of nonmembers; {FEWEST} of each "
+        "are needed"
+    )

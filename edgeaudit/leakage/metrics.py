@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgeaudit.leakage.clusters import FEWEST, Side, sides
-from edgeaudit.leakage.intervals import clopper_pearson, delong, ppv, ppv_interval, rate_difference
+from edgeaudit.leakage.clusters import Side, sides, too_few_groups
+from edgeaudit.leakage.intervals import Interval, clopper_pearson, delong, ppv, ppv_interval, rate_difference
 from edgeaudit.leakage.operating_points import OperatingPoint, tpr_at_fpr
 from edgeaudit.leakage.roc import BoolArray, FloatArray, IntArray, split_scores
 from edgeaudit.leakage.rows import Figure
@@ -57,7 +57,7 @@ def figures(
     """
     inside, outside = split_scores(scores, members)
     both = sides(members, groups)
-    few = _too_few(both)
+    few = too_few_groups(both)
     if few is not None:
         names = ("auc", *(f"tpr@fpr={alpha:g}" for alpha in FPR_LEVELS), *_AT_THRESHOLD)
         return [unresolved(name, members, few) for name in names]
@@ -71,21 +71,10 @@ def figures(
     return [*rows, *_threshold_rows(accused, both, threshold_note, level)]
 
 
-def counted(hits: float, m: int, alarms: float, n: int) -> str:
+def counted(hits: float, m: int, alarms: float, n: int, fpr: Interval) -> str:
     """Return the counts with the interval of the FPR: one false positive of 1,000 means an FPR of up to 0.56%."""
-    low, high = clopper_pearson(alarms, n)
+    low, high = fpr
     return f"{hits:.6g} of {m} members, {alarms:.6g} of {n} nonmembers; FPR interval {low:.2g} to {high:.2g}"
-
-
-def _too_few(both: tuple[Side, Side]) -> str | None:
-    """Return why related records allow no interval, or None."""
-    inside, outside = both
-    if (inside.single and outside.single) or min(inside.count, outside.count) >= FEWEST:
-        return None
-    return (
-        f"not resolvable: {inside.count} groups of related members and {outside.count} of nonmembers; {FEWEST} of each "
-        "are needed"
-    )
 
 
 def _grouped(both: tuple[Side, Side]) -> str | None:
@@ -99,7 +88,7 @@ def _tpr_row(alpha: float, point: OperatingPoint) -> Figure:
     metric, m, n = f"tpr@fpr={alpha:g}", point.n_members, point.n_nonmembers
     if point.tpr is None:
         return Figure(metric, None, point.low, point.high, m, n, None, point.note)
-    note = counted(point.accused_members, m, point.accused_nonmembers, n)
+    note = counted(point.accused_members, m, point.accused_nonmembers, n, point.fpr_interval or (0.0, 1.0))
     full = "; ".join(part for part in (note, f"expected FPR {point.expected_fpr:.3g}", point.note) if part)
     return Figure(metric, point.tpr, point.low, point.high, m, n, point.realised_fpr, full)
 
@@ -114,8 +103,9 @@ def _threshold_rows(
     m_effective, n_effective = (
         side.effective_size(flags.astype(float)) for side, flags in zip(both, accused, strict=True)
     )
-    counts = (tpr * m_effective, m_effective, fpr * n_effective, n_effective)
-    note = "; ".join(part for part in (counted(hits, m, alarms, n), threshold_note) if part)
+    counts = (hits * (m_effective / m), m_effective, alarms * (n_effective / n), n_effective)
+    of_fpr = clopper_pearson(counts[2], n_effective, level)
+    note = "; ".join(part for part in (counted(hits, m, alarms, n, of_fpr), threshold_note) if part)
     low, high = rate_difference(*counts, level)
     yield Figure("balanced_accuracy", (1 + tpr - fpr) / 2, (1 + low) / 2, (1 + high) / 2, m, n, fpr, note)
     yield Figure("advantage", tpr - fpr, low, high, m, n, fpr, note)

@@ -9,25 +9,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import scipy
 from scipy import special
 
 from edgeaudit.errors import AttackError
-from edgeaudit.leakage.clusters import FEWEST, Side, sides
+from edgeaudit.leakage.clusters import Side, sides, too_few_groups
 from edgeaudit.leakage.intervals import Interval
 from edgeaudit.leakage.roc import BoolArray, FloatArray, IntArray, split_scores
 
 __all__ = [
-    "OperatingPoint", "accused_rank", "least_nonmembers", "members_above", "nonmembers_for_a_lower_end", "tpr_at_fpr",
-    "tpr_interval",
+    "OperatingPoint", "accused_rank", "least_nonmembers", "members_above", "nonmembers_for_a_lower_end", "saturated",
+    "tpr_at_fpr", "tpr_interval",
 ]  # fmt: skip
 
 # Ranks of less total probability are left out of the mixture.
 _NEGLIGIBLE = 1e-9
-# Bisection steps of a quantile: 2^-40 is far below what is printed.
-_STEPS = 40
+# Absolute error of a quantile, far below what is printed.
+_PRECISION = 1e-12
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class OperatingPoint:
     low, high: interval; see `tpr_interval`. Both are given even where `tpr` is not resolvable: the upper end is valid
     for any number of nonmembers.
     threshold: score of the nonmember at which accusation begins (that nonmember is not accused).
-    expected_fpr: over samples of nonmembers, rank / (n + 1) <= alpha. realised_fpr: of these nonmembers.
+    expected_fpr: over samples of nonmembers, rank / (n + 1) <= alpha. realised_fpr: of these nonmembers. fpr_interval:
+    of the population's FPR at this threshold, which is Beta(rank, n + 1 - rank) over samples of nonmembers.
     accused_members, accused_nonmembers: counts, fractional where scores tie.
     """
 
@@ -48,6 +50,7 @@ class OperatingPoint:
     threshold: float | None
     expected_fpr: float | None
     realised_fpr: float | None
+    fpr_interval: Interval | None
     accused_members: float
     accused_nonmembers: float
     n_members: int
@@ -60,20 +63,24 @@ def accused_rank(alpha: float, n_nonmembers: int) -> int:
 
     The expected FPR of that threshold is r / (n + 1), so at most alpha; 0 where alpha is not resolvable.
 
+    Raises:
+        AttackError: alpha outside (0, 1).
+
     Examples:
         >>> accused_rank(0.01, 1000), accused_rank(0.01, 98), accused_rank(0.29, 99)
         (10, 0, 29)
     """
-    if not 0 <= alpha <= 1:
-        raise AttackError(f"a false positive rate must be between 0 and 1: {alpha}")
-    rank = min(n_nonmembers, int(alpha * (n_nonmembers + 1)) + 1)
+    if not 0 < alpha < 1:
+        raise AttackError(f"a false positive rate must be between 0 and 1, both excluded: {alpha}")
+    # The product may be rounded either way, the quotient of two whole numbers equals the decimal if it is the same.
+    rank = int(alpha * (n_nonmembers + 1)) + 1
     while rank / (n_nonmembers + 1) > alpha:
         rank -= 1
     return rank
 
 
 def least_nonmembers(alpha: float) -> int:
-    """Return the fewest nonmembers for which TPR at an FPR of `alpha` > 0 has a point estimate: .01 -> 99."""
+    """Return the fewest nonmembers for which TPR at an FPR of `alpha` has a point estimate: .01 -> 99."""
     needed = max(1, int(1 / alpha) - 2)
     while accused_rank(alpha, needed) < 1:
         needed += 1
@@ -85,7 +92,24 @@ def nonmembers_for_a_lower_end(alpha: float, level: float = 0.95) -> int:
 
     With fewer, no member need lie above the population's threshold, so a breach cannot be shown.
     """
-    return math.ceil(math.log((1 - level) / 2) / math.log1p(-alpha)) if alpha < 1 else 1
+    return math.ceil(math.log((1 - level) / 2) / math.log1p(-alpha))
+
+
+def saturated(outside: FloatArray, alpha: float) -> str | None:
+    """Return a note if more nonmembers tie at the highest score than an FPR of `alpha` allows, else None.
+
+    Then every figure at alpha is a straight line across one tied group, and says nothing of the records. It is a
+    figure of that score; its difference from another score is not resolvable, or else a saturated format would appear
+    to leak less.
+
+    Args:
+        outside: float64 [n], scores of nonmembers.
+        alpha: in (0, 1).
+    """
+    tied, n = int((outside == outside.max()).sum()), len(outside)
+    if tied <= accused_rank(alpha, n):
+        return None
+    return f"not resolvable: {tied} of {n} nonmembers tie at the highest score, more than an FPR of {alpha:g}"
 
 
 def members_above(inside: FloatArray, outside: FloatArray) -> FloatArray:
@@ -128,7 +152,7 @@ def tpr_interval(
         above: K, see `members_above`.
         n_members: m.
         n_nonmembers: n.
-        alpha: in (0, 1].
+        alpha: in (0, 1).
         level: coverage.
         effective: sizes of both sides where records are related, see `Side.effective_size`; at most m and n.
 
@@ -137,10 +161,7 @@ def tpr_interval(
     """
     m_effective, n_effective = effective or (float(n_members), float(n_nonmembers))
     trials = max(1, round(n_effective))
-    binomial = scipy.stats.binom(trials, alpha)
-    counts = np.arange(int(binomial.ppf(_NEGLIGIBLE)), int(binomial.isf(_NEGLIGIBLE)) + 1)
-    weights = binomial.pmf(counts)
-    weights /= weights.sum()
+    counts, weights = _binomial(trials, alpha)
     # Ranks among all nonmembers, rounded away from the estimate.
     scale = n_nonmembers / trials
     lower = np.floor(counts * scale + _NEGLIGIBLE).astype(np.int64)
@@ -155,16 +176,30 @@ def tpr_interval(
 
 
 def _mixture_quantile(weights: FloatArray, a: FloatArray, b: FloatArray, probability: float) -> float:
-    """Return a quantile of a mixture of Beta(a, b), by bisection; Beta(0, .) is 0 and Beta(., 0) is 1."""
-    low, high = 0.0, 1.0
-    at_zero, at_one = a <= 0, b <= 0
-    a, b = np.maximum(a, _NEGLIGIBLE), np.maximum(b, _NEGLIGIBLE)
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        shares = np.where(at_zero, 1.0, np.where(at_one, 0.0, special.betainc(a, b, middle)))
-        low, high = (middle, high) if float(weights @ shares) < probability else (low, middle)
-    # Outwards, so that an end at 0 or 1 is exactly that.
-    return low if probability < 0.5 else high
+    """Return a quantile of a mixture of Beta(a, b); Beta(0, .) is 0 and Beta(., 0) is 1, exactly."""
+    at_zero, at_one = a <= _NEGLIGIBLE, b <= _NEGLIGIBLE
+    below, above = float(weights[at_zero].sum()), float(weights[at_one].sum())
+    if below >= probability:
+        return 0.0
+    if 1 - above <= probability:
+        return 1.0
+    # Ranks of one K are one component: there are far fewer of them where members are few.
+    pairs, index = np.unique(np.stack((a, b))[:, ~(at_zero | at_one)], axis=1, return_inverse=True)
+    shares = np.bincount(index, weights[~(at_zero | at_one)])
+
+    def excess(x: float) -> float:
+        return below + float(shares @ special.betainc(pairs[0], pairs[1], x)) - probability
+
+    return float(scipy.optimize.brentq(excess, 0.0, 1.0, xtol=_PRECISION))
+
+
+@lru_cache(maxsize=32)
+def _binomial(trials: int, rate: float) -> tuple[IntArray, FloatArray]:
+    """Return the counts of Binomial(trials, rate) that matter, int64, and their probabilities, float64."""
+    binomial = scipy.stats.binom(trials, rate)
+    counts = np.arange(int(binomial.ppf(_NEGLIGIBLE)), int(binomial.isf(_NEGLIGIBLE)) + 1, dtype=np.int64)
+    weights = binomial.pmf(counts)
+    return counts, weights / weights.sum()
 
 
 def tpr_at_fpr(
@@ -179,12 +214,12 @@ def tpr_at_fpr(
     Args:
         scores: float [n], higher = member.
         members: bool [n].
-        alpha: in (0, 1].
+        alpha: in (0, 1).
         groups: int64 [n], groups of related records; None: records are independent.
         level: coverage of the interval.
 
     Raises:
-        AttackError: see `split_scores`.
+        AttackError: see `split_scores`, `sides` and `accused_rank`.
 
     Examples:
         >>> import numpy as np
@@ -199,25 +234,21 @@ def tpr_at_fpr(
     of_members, of_nonmembers = sides(members, groups)
     rank = accused_rank(alpha, n)
     above = members_above(inside, outside)
-    if min(of_members.count, of_nonmembers.count) < FEWEST and not (of_members.single and of_nonmembers.single):
-        note = (
-            f"not resolvable: {of_members.count} groups of related members and {of_nonmembers.count} of nonmembers; "
-            f"{FEWEST} of each are needed"
-        )
-        return OperatingPoint(None, None, None, None, None, None, 0.0, 0.0, m, n, note)
+    few = too_few_groups((of_members, of_nonmembers))
+    if few is not None:
+        return OperatingPoint(None, None, None, None, None, None, None, 0.0, 0.0, m, n, few)
     threshold = float(np.sort(outside)[::-1][max(rank, 1) - 1])
     effective = _effective_sizes(inside, outside, threshold, (of_members, of_nonmembers))
     low, high = tpr_interval(above, m, n, alpha, level, effective)
     if rank < 1:
         note = f"not resolvable: an FPR of {alpha:g} needs {least_nonmembers(alpha)} nonmembers, and there are {n}"
-        return OperatingPoint(None, low, high, None, None, None, 0.0, 0.0, m, n, note)
+        return OperatingPoint(None, low, high, None, None, None, None, 0.0, 0.0, m, n, note)
     accused, alarms = float(above[rank]), float(rank - 1)
     notes = []
-    if effective[1] < nonmembers_for_a_lower_end(alpha, level):
-        notes.append(
-            f"cannot show a breach: with fewer than {nonmembers_for_a_lower_end(alpha, level)} nonmembers the interval "
-            "begins at 0"
-        )
+    needed = nonmembers_for_a_lower_end(alpha, level)
+    if round(effective[1]) < needed:
+        what = "nonmembers" if of_nonmembers.single else "independent nonmembers"
+        notes.append(f"cannot show a breach: with fewer than {needed} {what} the interval begins at 0")
     tied = int((outside == outside.max()).sum())
     if tied > rank:
         notes.append(
@@ -225,8 +256,16 @@ def tpr_at_fpr(
             "decided at random"
         )
     return OperatingPoint(
-        accused / m, low, high, threshold, rank / (n + 1), alarms / n, accused, alarms, m, n, "; ".join(notes) or None
-    )
+        accused / m, low, high, threshold, rank / (n + 1), alarms / n, _fpr_interval(rank, n, effective[1], level),
+        accused, alarms, m, n, "; ".join(notes) or None,
+    )  # fmt: skip
+
+
+def _fpr_interval(rank: int, n: int, n_effective: float, level: float) -> Interval:
+    """Return the interval of the population's FPR above the `rank`-th largest of n nonmembers."""
+    above = rank * n_effective / n
+    shape, tail = (above, max(0.0, n_effective - above) + n_effective / n), (1 - level) / 2
+    return float(special.betaincinv(*shape, tail)), float(special.betainccinv(*shape, tail))
 
 
 def _effective_sizes(

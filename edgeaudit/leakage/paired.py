@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import scipy
 
 from edgeaudit.leakage.clusters import Side, sides
 from edgeaudit.leakage.intervals import placements, same_pairs
-from edgeaudit.leakage.operating_points import accused_rank, nonmembers_for_a_lower_end, tpr_at_fpr
+from edgeaudit.leakage.operating_points import accused_rank, nonmembers_for_a_lower_end, saturated, tpr_at_fpr
 from edgeaudit.leakage.roc import BoolArray, FloatArray, IntArray
 
 __all__ = ["Difference", "auc_difference", "chance_p_value", "tpr_difference"]
@@ -109,7 +110,7 @@ def tpr_difference(
         first: float [n].
         second: float [n], scores of the same records.
         members: bool [n].
-        alpha: in (0, 1].
+        alpha: in (0, 1).
         rng: generator of the resamples; the call advances it.
         resamples: number of resamples.
         level: coverage of the interval.
@@ -117,7 +118,9 @@ def tpr_difference(
     """
     points = [tpr_at_fpr(scores, members, alpha, groups, level) for scores in (first, second)]
     outside = [scores[~members] for scores in (first, second)]
-    note = _unresolvable(outside, alpha, level) or next((point.note for point in points if point.tpr is None), None)
+    note = _unresolvable(outside, sides(members, groups)[1], alpha, level) or next(
+        (point.note for point in points if point.tpr is None), None
+    )
     if note is not None or points[0].tpr is None or points[1].tpr is None:
         return Difference(None, None, None, None, note)
     value = points[0].tpr - points[1].tpr
@@ -131,15 +134,12 @@ def tpr_difference(
     )
 
 
-def _unresolvable(outside: list[FloatArray], alpha: float, level: float) -> str | None:
-    n, needed = len(outside[0]), nonmembers_for_a_lower_end(alpha, level)
-    if n < needed:
-        return f"not resolvable: a difference at an FPR of {alpha:g} needs {needed} nonmembers, and there are {n}"
-    for scores in outside:
-        tied = int((scores == scores.max()).sum())
-        if tied > accused_rank(alpha, n):
-            return f"not resolvable: {tied} of {n} nonmembers tie at the highest score, more than an FPR of {alpha:g}"
-    return None
+def _unresolvable(outside: list[FloatArray], side: Side, alpha: float, level: float) -> str | None:
+    n, needed = len(side.groups), nonmembers_for_a_lower_end(alpha, level)
+    if side.equivalent < needed:
+        have = f"{n}" if side.single else f"{n} in {side.count} groups of related ones"
+        return f"not resolvable: a difference at an FPR of {alpha:g} needs {needed} nonmembers, and there are {have}"
+    return next((note for scores in outside if (note := saturated(scores, alpha))), None)
 
 
 def chance_p_value(scores: FloatArray, members: BoolArray, groups: IntArray | None = None) -> float | None:
@@ -166,10 +166,9 @@ def _resampled(
     differences = np.empty(resamples)
     for i in range(resamples):
         nonmember_counts, total = _counts(of_nonmembers, kept, rng)
-        member_counts, size = _counts(of_members, None, rng)
         rank = accused_rank(alpha, total)
-        first, second = (curve.accused(member_counts, nonmember_counts, rank) for curve in curves)
-        differences[i] = (first - second) / size
+        first, second = (curve.accused(nonmember_counts, rank) for curve in curves)
+        differences[i] = _mean_difference(first, second, of_members, rng)
     return differences
 
 
@@ -184,18 +183,47 @@ def _candidates(outside: list[FloatArray], alpha: float) -> BoolArray:
     return kept
 
 
-def _counts(side: Side, kept: BoolArray | None, rng: np.random.Generator) -> tuple[IntArray, int]:
-    """Return how often a resample has each (kept) record, int64, and the size of the resample."""
+def _counts(side: Side, kept: BoolArray, rng: np.random.Generator) -> tuple[IntArray, int]:
+    """Return how often a resample has each kept record, int64, and the size of the resample."""
     if side.single:
-        n = len(side.groups)
-        chosen = n if kept is None else int(kept.sum())
+        n, chosen = len(side.groups), int(kept.sum())
         # Those that are not kept share one count: they never matter one by one.
         share = np.full(chosen + 1, 1 / n)
         share[-1] = max(0.0, 1 - chosen / n)
         return rng.multinomial(n, share)[:-1].astype(np.int64), n
     drawn = rng.multinomial(side.count, np.full(side.count, 1 / side.count))
     counts = drawn[side.groups].astype(np.int64)
-    return (counts if kept is None else counts[kept]), int(counts.sum())
+    return counts[kept], int(counts.sum())
+
+
+def _mean_difference(first: _Accused, second: _Accused, side: Side, rng: np.random.Generator) -> float:
+    """Return the mean over resampled members of "accused by the first score" minus "by the second"."""
+    if not side.single:
+        drawn = rng.multinomial(side.count, np.full(side.count, 1 / side.count))
+        counts = drawn[side.groups]
+        return float(counts @ (first.weights() - second.weights()) / counts.sum())
+    # Only nine kinds of members differ (above, tied, below by each score), so their numbers are drawn, not the members.
+    m = len(side.groups)
+    sizes = np.bincount(3 * first.kind + second.kind, minlength=9)
+    drawn = rng.multinomial(m, sizes / m).reshape(3, 3)
+    return float(drawn.sum(axis=1) @ first.by_kind - drawn.sum(axis=0) @ second.by_kind) / m
+
+
+@dataclass(frozen=True)
+class _Accused:
+    """How one threshold decides each member. kind: 0 below it, 1 tied with it, 2 above it, int [m]."""
+
+    kind: npt.NDArray[np.int8]
+    tied: float
+
+    @property
+    def by_kind(self) -> FloatArray:
+        """Share of random orders that accuse a member of each kind, float64 [3]."""
+        return np.array([0.0, self.tied, 1.0])
+
+    def weights(self) -> FloatArray:
+        """Return the same for each member, float64 [m]."""
+        return self.by_kind[self.kind]
 
 
 class _Curve:
@@ -206,21 +234,14 @@ class _Curve:
         descending = outside[self._order]
         # Ends of the groups of tied nonmembers, highest score first.
         self._ends = np.append(np.flatnonzero(np.diff(descending)), len(descending) - 1)
-        values = descending[self._ends]
-        # Members above each of those scores, and tied with it, as positions among the members in descending order.
-        self._members = np.argsort(-inside, kind="stable")
-        ascending = np.sort(inside)
-        self._above = len(inside) - np.searchsorted(ascending, values, "right")
-        self._from = len(inside) - np.searchsorted(ascending, values, "left")
+        self._values = descending[self._ends]
+        self._inside = inside
 
-    def accused(self, members: IntArray, nonmembers: IntArray, rank: int) -> float:
-        """Return the resampled members above the `rank`-th largest resampled nonmember, ties over random orders."""
+    def accused(self, nonmembers: IntArray, rank: int) -> _Accused:
+        """Return the members above the `rank`-th largest resampled nonmember, ties over random orders."""
         through = np.cumsum(nonmembers[self._order])[self._ends]
-        at = int(np.searchsorted(through, rank))
-        if at == len(through):
-            return float(members.sum())
+        at = min(int(np.searchsorted(through, rank)), len(through) - 1)
         before = int(through[at - 1]) if at else 0
-        counts = members[self._members]
-        above = int(counts[: self._above[at]].sum())
-        tied = int(counts[self._above[at] : self._from[at]].sum())
-        return above + tied * (rank - before) / (int(through[at]) - before + 1)
+        value = self._values[at]
+        kind = (self._inside >= value).astype(np.int8) + (self._inside > value)
+        return _Accused(kind.astype(np.int8), (rank - before) / (int(through[at]) - before + 1))
