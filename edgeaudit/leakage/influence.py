@@ -8,15 +8,76 @@ targets share records.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from edgeaudit.errors import AttackError
-from edgeaudit.leakage.intervals import placements
+from edgeaudit.leakage.intervals import delong, placements
 from edgeaudit.leakage.operating_points import accused_rank, members_above
-from edgeaudit.leakage.roc import BoolArray, FloatArray
+from edgeaudit.leakage.roc import BoolArray, FloatArray, IntArray, split_scores
 
-__all__ = ["auc_shares", "balanced_accuracy_shares", "tpr_shares"]
+__all__ = ["TargetFigure", "auc_shares", "balanced_accuracy_shares", "target_figure", "tpr_shares"]
+
+_TPR = "tpr@fpr="
+
+
+@dataclass(frozen=True)
+class TargetFigure:
+    """A figure of one target, with what each record contributes to it; for `pipeline_mean`.
+
+    value: the figure. units: int64 [n], the id of each audited record, the same in every target; where records are
+    related the id of its group. shares: float64 [n], each record's term in the figure's linearisation, in the order of
+    `units`. upper: what the mean's upper end is centred on; None: value.
+    """
+
+    value: float
+    units: IntArray
+    shares: FloatArray
+    upper: float | None = None
+
+
+def target_figure(
+    scores: FloatArray, members: BoolArray, metric: str, units: IntArray, threshold: float | None = None
+) -> TargetFigure | None:
+    """Return a figure of one target with its shares; None where it is not resolvable.
+
+    The upper end of a TPR is centred on the rank alpha (n + 1) + 1/2: the figure's own rank is rounded down, and a
+    concave ROC curve at a scattered threshold lies below the curve at alpha by up to half a rank. In one target that is
+    less than its interval; the mean of 16 would miss the truth in 11 to 15% instead of 2.5% (370 nonmembers at 1%).
+
+    Args:
+        scores: float64 [n], higher = member.
+        members: bool [n].
+        metric: auc, tpr@fpr=<a>, balanced_accuracy or advantage. A TPR needs a rank of 2: 199 nonmembers at 1%.
+        units: int64 [n], see `TargetFigure`.
+        threshold: of balanced accuracy and advantage; None: they are not resolvable.
+
+    Raises:
+        AttackError: another metric, or see `split_scores`.
+    """
+    if metric == "auc":
+        return TargetFigure(delong(scores, members).auc, units, auc_shares(scores, members))
+    if metric in {"balanced_accuracy", "advantage"}:
+        if threshold is None:
+            return None
+        inside, outside = split_scores(scores, members)
+        even = (1 + float((inside >= threshold).mean()) - float((outside >= threshold).mean())) / 2
+        shares = balanced_accuracy_shares(scores, members, threshold)
+        if metric == "advantage":
+            return TargetFigure(2 * even - 1, units, 2 * shares)
+        return TargetFigure(even, units, shares)
+    if not metric.startswith(_TPR):
+        raise AttackError(f"'{metric}' has no figure over targets; auc, tpr@fpr=<rate> and balanced_accuracy have one")
+    alpha = float(metric.removeprefix(_TPR))
+    inside, outside = split_scores(scores, members)
+    m, n = len(inside), len(outside)
+    rank = accused_rank(alpha, n)
+    if rank < 2:
+        return None
+    above = members_above(inside, outside)
+    upper = float(np.interp(min(alpha * (n + 1) + 0.5, n + 1), np.arange(n + 2), above))
+    return TargetFigure(float(above[rank]) / m, units, tpr_shares(scores, members, alpha), upper / m)
 
 
 def auc_shares(scores: FloatArray, members: BoolArray) -> FloatArray:

@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 
 from edgeaudit.errors import AttackError
-from edgeaudit.leakage.influence import auc_shares, balanced_accuracy_shares, tpr_shares
+from edgeaudit.leakage.influence import auc_shares, balanced_accuracy_shares, target_figure, tpr_shares
 from edgeaudit.leakage.intervals import delong
+from edgeaudit.leakage.metrics import figures
 from edgeaudit.leakage.operating_points import tpr_at_fpr
 
 
@@ -64,3 +65,36 @@ def test_tpr_shares_have_the_variance_of_the_figure(alpha: float, d: float) -> N
 def test_tpr_shares_of_a_figure_that_is_none_are_refused() -> None:
     with pytest.raises(AttackError, match=r"0\.01 is not resolvable with 20 nonmembers"):
         tpr_shares(np.arange(40.0), np.arange(40) < 20, 0.01)
+
+
+def test_a_target_s_figures_are_those_of_the_report() -> None:
+    rng = np.random.default_rng(3)
+    members = rng.random(800) < 0.5
+    scores, units = np.round(rng.normal(size=800) + members, 1), rng.permutation(800)
+    reported = {row.metric: row.value for row in figures(scores, members, 0.3)}
+    for metric in ("auc", "tpr@fpr=0.01", "balanced_accuracy", "advantage"):
+        found = target_figure(scores, members, metric, units, 0.3)
+        assert found is not None
+        assert found.value == pytest.approx(reported[metric])
+        assert found.units is units
+        assert found.shares.sum() == pytest.approx(0, abs=1e-12)
+        if not metric.startswith("tpr"):
+            assert found.upper is None
+
+
+def test_the_upper_end_of_a_tpr_is_half_a_rank_on() -> None:
+    # 249 nonmembers at 1%: rank 2.5 is rounded to 2; the upper end is at 3, where one more member lies above.
+    outside = np.arange(249.0)
+    scores = np.r_[outside, 300.0, 247.5, 246.5, 1.5]
+    found = target_figure(scores, np.arange(253) >= 249, "tpr@fpr=0.01", np.arange(253))
+    assert found is not None
+    assert found.value == 0.5
+    assert found.upper == pytest.approx(0.75)
+
+
+def test_figures_of_a_target_that_are_none() -> None:
+    scores, members = np.arange(300.0), np.arange(300) % 3 == 0
+    assert target_figure(scores[:299], members[:299], "tpr@fpr=0.001", np.arange(299)) is None
+    assert target_figure(scores, members, "balanced_accuracy", np.arange(300)) is None
+    with pytest.raises(AttackError, match=r"'ppv@prior=0\.5' has no figure over targets"):
+        target_figure(scores, members, "ppv@prior=0.5", np.arange(300))
