@@ -56,9 +56,17 @@ class Side:
         """
         if self.count < 2:
             return float("nan")
+        return float(self.count / (self.count - 1) * self._squares(values).sum())
+
+    def variance_of_variance(self, values: FloatArray) -> float:
+        """Return the estimated variance of `variance_of_mean`, which is a sum over groups, too."""
+        return float(self.count * self._squares(values).var())
+
+    def _squares(self, values: FloatArray) -> FloatArray:
+        """Return each group's squared share in the deviation of the mean, float64 [count]."""
         deviations = values - values.mean()
         sums = np.bincount(self.groups, weights=deviations, minlength=self.count)
-        return float(self.count / (self.count - 1) * (sums**2).sum() / len(values) ** 2)
+        return np.asarray((sums / len(values)) ** 2, dtype=np.float64)
 
     def effective_size(self, indicator: FloatArray) -> float:
         """Return the number of independent records that know the rate of `indicator` as well, in (0, records].

@@ -102,7 +102,9 @@ def delong(scores: FloatArray, members: BoolArray, level: float = 0.95, groups: 
     """Return the AUC with DeLong's variance and Student's t interval on the logit scale.
 
     The interval is logit(A) +- t se / (A (1 - A)): near 1 the plain normal interval's lower end misses in up to 8% of
-    audits of 200 records a side, this one's in about 3%. t has the degrees of freedom of the side with fewer groups.
+    audits of 200 records a side, this one's in about 3%. The degrees of freedom are Satterthwaite's, from the scatter
+    of the variance's own terms, and at most those of the side with fewer groups: where a few records decide the
+    variance (an AUC near 1) it is known badly.
 
     Related records enter the variance by group (Obuchowski 1997): the structural components of DeLong are summed over a
     group first, so that groups of one record give DeLong's own variance.
@@ -128,7 +130,8 @@ def delong(scores: FloatArray, members: BoolArray, level: float = 0.95, groups: 
         0.75
 
     Source: DeLong, DeLong & Clarke-Pearson (Biometrics 1988); Obuchowski, "Nonparametric analysis of clustered ROC
-    curve data" (Biometrics 1997); the logit scale: Pepe, "The Statistical Evaluation of Medical Tests" (2003), 5.2.
+    curve data" (Biometrics 1997); Satterthwaite (Biometrics Bulletin 1946); the logit scale: Pepe, "The Statistical
+    Evaluation of Medical Tests" (2003), 5.2.
     """
     of_members, of_nonmembers = placements(scores, members)
     value = float(of_members.mean())
@@ -143,7 +146,9 @@ def delong(scores: FloatArray, members: BoolArray, level: float = 0.95, groups: 
     binary = _binary_interval(scores, members, (inside, outside), level)
     if binary is not None:
         return AucInterval(value, variance, *binary)
-    half = float(scipy.stats.t.isf((1 - level) / 2, fewest - 1)) * math.sqrt(variance) / (value * (1 - value))
+    noise = inside.variance_of_variance(of_members) + outside.variance_of_variance(of_nonmembers)
+    freedom = max(1.0, min(fewest - 1, 2 * variance**2 / noise)) if noise > 0 else fewest - 1
+    half = float(scipy.stats.t.isf((1 - level) / 2, freedom)) * math.sqrt(variance) / (value * (1 - value))
     low, high = special.expit(special.logit(value) + np.array([-half, half]))
     return AucInterval(value, variance, float(low), float(high))
 

@@ -75,11 +75,20 @@ def test_delong_against_the_double_sum(pairs: list[tuple[int, bool]]) -> None:
     assert 0 <= interval.low <= interval.auc <= interval.high <= 1
     assert interval.low < interval.high
     if variance > 1e-12 and len(np.unique(scores)) > 2:
-        half = stats.t.isf(0.025, min(members.sum(), (~members).sum()) - 1) * math.sqrt(variance)
+        half = stats.t.isf(0.025, freedom_of(*expected)) * math.sqrt(variance)
         half /= interval.auc * (1 - interval.auc)
         odds = math.log(interval.auc / (1 - interval.auc))
         assert interval.low == pytest.approx(1 / (1 + math.exp(half - odds)), abs=1e-9)
         assert interval.high == pytest.approx(1 / (1 + math.exp(-half - odds)), abs=1e-9)
+
+
+def freedom_of(*placed: np.ndarray) -> float:
+    """Satterthwaite's degrees of freedom of a sum of terms with estimated variances, at most those of one side."""
+    terms = [(values - values.mean()) ** 2 / len(values) ** 2 for values in placed]
+    variance = sum(len(t) / (len(t) - 1) * t.sum() for t in terms)
+    noise = sum(((t - t.mean()) ** 2).sum() for t in terms)
+    most = min(len(t) for t in terms) - 1
+    return float(max(1, min(most, 2 * variance**2 / noise))) if noise else most
 
 
 def test_delong_covers_at_its_nominal_rate() -> None:
@@ -203,7 +212,13 @@ def test_clustered_variance_against_the_double_sum() -> None:
         variance += count / (count - 1) * total / len(of) ** 2
     found = delong(scores, members, groups=groups)
     assert found.variance == pytest.approx(variance)
-    half = stats.t.isf(0.025, 7) * math.sqrt(variance) / (found.auc * (1 - found.auc))
+    sums = [
+        np.array([(values - values.mean())[groups[members == side] == g].sum() for g in set(groups[members == side])])
+        for side, values in placed.items()
+    ]
+    terms = [of**2 / len(values) ** 2 for of, values in zip(sums, placed.values(), strict=True)]
+    freedom = min(7, 2 * variance**2 / sum(len(t) * t.var() for t in terms))
+    half = stats.t.isf(0.025, freedom) * math.sqrt(variance) / (found.auc * (1 - found.auc))
     assert math.log(found.high / (1 - found.high)) - math.log(found.auc / (1 - found.auc)) == pytest.approx(half)
 
 
