@@ -57,8 +57,9 @@ def test_a_fail_is_a_smallest_holm_adjusted_p(estimates: list[float], limit: flo
     if abs(smallest - 0.025) > 1e-9:
         assert (outcome == "fail") == (smallest <= 0.025)
     assert (outcome == "pass") == all(x + z <= limit for x in estimates)
-    if outcome != "pass":
-        assert attack == str(int(np.argmax(estimates)))
+    # Two estimates may be equal once the half width is added.
+    assert attack is not None
+    assert estimates[int(attack)] == pytest.approx(max(estimates), abs=1e-12)
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.7])
