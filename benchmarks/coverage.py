@@ -32,7 +32,7 @@ from scipy import integrate, special, stats
 
 from edgeaudit.leakage.decision import Bounds, corrected_level, decide
 from edgeaudit.leakage.decision_power import records_to_decide
-from edgeaudit.leakage.influence import TargetFigure, target_figure
+from edgeaudit.leakage.influence import LinearisedFigure, target_figure
 from edgeaudit.leakage.intervals import ppv
 from edgeaudit.leakage.metrics import FPR_LEVELS, PRIORS, figures
 from edgeaudit.leakage.paired import auc_difference, tpr_difference
@@ -246,7 +246,7 @@ def cell_pipeline(
     }
     for _ in range(repetitions):
         common, members = rng.normal(size=2 * m), rng.permutation(2 * m) < m
-        found: dict[str, list[TargetFigure | None]] = {metric: [] for metric in truth}
+        found: dict[str, list[LinearisedFigure | None]] = {metric: [] for metric in truth}
         for _ in range(targets):
             if split == "redrawn":
                 members = rng.permutation(2 * m) < m

@@ -17,13 +17,13 @@ from edgeaudit.leakage.intervals import delong, placements
 from edgeaudit.leakage.operating_points import accused_rank, members_above
 from edgeaudit.leakage.roc import BoolArray, FloatArray, IntArray, split_scores
 
-__all__ = ["TargetFigure", "auc_shares", "balanced_accuracy_shares", "target_figure", "tpr_shares"]
+__all__ = ["LinearisedFigure", "auc_shares", "balanced_accuracy_shares", "target_figure", "tpr_shares"]
 
 _TPR = "tpr@fpr="
 
 
 @dataclass(frozen=True)
-class TargetFigure:
+class LinearisedFigure:
     """A figure of one target, with what each record contributes to it; for `pipeline_mean`.
 
     value: the figure. units: int64 [n], the id of each audited record, the same in every target; where records are
@@ -39,7 +39,7 @@ class TargetFigure:
 
 def target_figure(
     scores: FloatArray, members: BoolArray, metric: str, units: IntArray, threshold: float | None = None
-) -> TargetFigure | None:
+) -> LinearisedFigure | None:
     """Return a figure of one target with its shares; None where it is not resolvable.
 
     The upper end of a TPR is centred on the rank alpha (n + 1) + 1/2: the figure's own rank is rounded down, and a
@@ -50,14 +50,14 @@ def target_figure(
         scores: float64 [n], higher = member.
         members: bool [n].
         metric: auc, tpr@fpr=<a>, balanced_accuracy or advantage. A TPR needs a rank of 2: 199 nonmembers at 1%.
-        units: int64 [n], see `TargetFigure`.
+        units: int64 [n], see `LinearisedFigure`.
         threshold: of balanced accuracy and advantage; None: they are not resolvable.
 
     Raises:
         AttackError: another metric, or see `split_scores`.
     """
     if metric == "auc":
-        return TargetFigure(delong(scores, members).auc, units, auc_shares(scores, members))
+        return LinearisedFigure(delong(scores, members).auc, units, auc_shares(scores, members))
     if metric in {"balanced_accuracy", "advantage"}:
         if threshold is None:
             return None
@@ -65,8 +65,8 @@ def target_figure(
         even = (1 + float((inside >= threshold).mean()) - float((outside >= threshold).mean())) / 2
         shares = balanced_accuracy_shares(scores, members, threshold)
         if metric == "advantage":
-            return TargetFigure(2 * even - 1, units, 2 * shares)
-        return TargetFigure(even, units, shares)
+            return LinearisedFigure(2 * even - 1, units, 2 * shares)
+        return LinearisedFigure(even, units, shares)
     if not metric.startswith(_TPR):
         raise AttackError(f"'{metric}' has no figure over targets; auc, tpr@fpr=<rate> and balanced_accuracy have one")
     alpha = float(metric.removeprefix(_TPR))
@@ -77,7 +77,7 @@ def target_figure(
         return None
     above = members_above(inside, outside)
     upper = float(np.interp(min(alpha * (n + 1) + 0.5, n + 1), np.arange(n + 2), above))
-    return TargetFigure(float(above[rank]) / m, units, tpr_shares(scores, members, alpha), upper / m)
+    return LinearisedFigure(float(above[rank]) / m, units, tpr_shares(scores, members, alpha), upper / m)
 
 
 def auc_shares(scores: FloatArray, members: BoolArray) -> FloatArray:

@@ -17,14 +17,20 @@ import scipy
 from scipy import special
 
 from edgeaudit.errors import AttackError
-from edgeaudit.leakage.influence import TargetFigure
+from edgeaudit.leakage.influence import LinearisedFigure
 from edgeaudit.leakage.multiplicity import holm
 from edgeaudit.leakage.roc import FloatArray
 from edgeaudit.leakage.rows import TargetMean
 
 __all__ = [
-    "FEWEST_TARGETS", "TargetDifference", "TargetFigure", "TargetMean", "differences_over_targets", "mean_over_targets",
-    "paired_over_targets", "pipeline_mean",
+    "FEWEST_TARGETS",
+    "LinearisedFigure",
+    "TargetDifference",
+    "TargetMean",
+    "differences_over_targets",
+    "mean_over_targets",
+    "paired_over_targets",
+    "pipeline_mean",
 ]  # fmt: skip
 
 FEWEST_TARGETS = 4
@@ -95,7 +101,7 @@ def mean_over_targets(values: Sequence[float | None], level: float = 0.95) -> Ta
 
 
 def pipeline_mean(
-    figures: Sequence[TargetFigure | None], limits: tuple[float, float] = (0.0, 1.0), level: float = 0.95
+    figures: Sequence[LinearisedFigure | None], limits: tuple[float, float] = (0.0, 1.0), level: float = 0.95
 ) -> TargetMean:
     """Return the mean of a figure over targets and its interval over targets and records.
 
@@ -105,8 +111,8 @@ def pipeline_mean(
     records of its own (V_I); they share them, so what is shared is added. Related records are summed first.
 
     The interval is Student's t with T - 1 degrees of freedom on the logit scale of `limits`; each end is centred on its
-    own mean (`TargetFigure.upper`). In simulations of 100 to 2,000 nonmembers and T = 4 and 16 each end misses in at
-    most 3% (benchmarks/coverage.py); on the plain scale the upper end of a TPR does so in up to 7%.
+    own mean (`LinearisedFigure.upper`). In simulations of 200 to 2,000 nonmembers and T = 4 and 16 each end misses in
+    at most 3% (benchmarks/coverage.py); on the plain scale the upper end of a TPR does so in up to 7%.
 
     No interval for fewer than four targets, and where a mean is at a limit or nothing varies.
 
@@ -141,7 +147,7 @@ def pipeline_mean(
     return TargetMean(value, se, low, high, count, missing, note)
 
 
-def _record_variances(figures: Sequence[TargetFigure]) -> tuple[float, float]:
+def _record_variances(figures: Sequence[LinearisedFigure]) -> tuple[float, float]:
     """Return V_R and V_I, see `pipeline_mean`."""
     count = len(figures)
     units = np.unique(np.concatenate([figure.units for figure in figures]))

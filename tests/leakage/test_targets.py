@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from edgeaudit.errors import AttackError
-from edgeaudit.leakage.influence import TargetFigure, target_figure
+from edgeaudit.leakage.influence import LinearisedFigure, target_figure
 from edgeaudit.leakage.intervals import delong
 from edgeaudit.leakage.multiplicity import holm
 from edgeaudit.leakage.roc import BoolArray, FloatArray
@@ -141,39 +141,41 @@ def test_pipeline_by_hand() -> None:
     # V_R = .4^2 / 16 + 0 = .01; V_I = 8 * .01 / 16 = .005. V_T + V_R - V_I = .00667 is less than V_R.
     shares = [[0.1, 0.1], [0.1, -0.1], [0.1, 0.1], [0.1, -0.1]]
     rows = [
-        TargetFigure(value, np.array([7, 3]), np.array(share))
+        LinearisedFigure(value, np.array([7, 3]), np.array(share))
         for value, share in zip((0.5, 0.6, 0.6, 0.7), shares, strict=True)
     ]
     mean = pipeline_mean(rows)
     assert (mean.value, mean.se) == pytest.approx((0.6, 0.1))
     assert (mean.targets, mean.missing, mean.note) == (4, 0, None)
     assert (mean.low, mean.high) == pytest.approx(logit_ends(0.6, 0.1, 4))
-    # Targets that differ more: .1 .5 .7 .9, V_T = .35 - 4 * .55^2 ... by numpy, plus .005.
-    apart = [TargetFigure(value, row.units, row.shares) for value, row in zip((0.1, 0.5, 0.7, 0.9), rows, strict=True)]
+    # Targets that differ more: V_T by numpy, plus V_R - V_I = .005.
+    apart = [
+        LinearisedFigure(value, row.units, row.shares) for value, row in zip((0.1, 0.5, 0.7, 0.9), rows, strict=True)
+    ]
     assert pipeline_mean(apart).se == pytest.approx(math.sqrt(np.var([0.1, 0.5, 0.7, 0.9], ddof=1) / 4 + 0.005))
     # The order of a target's records does not matter, nor which ids they have.
-    turned = [TargetFigure(row.value, row.units[::-1], row.shares[::-1]) for row in rows[:2]] + rows[2:]
+    turned = [LinearisedFigure(row.value, row.units[::-1], row.shares[::-1]) for row in rows[:2]] + rows[2:]
     assert pipeline_mean(turned) == mean
     # In one group both records are one: sums .2 0 .2 0.
-    grouped = pipeline_mean([TargetFigure(row.value, np.array([1, 1]), row.shares) for row in rows])
+    grouped = pipeline_mean([LinearisedFigure(row.value, np.array([1, 1]), row.shares) for row in rows])
     assert grouped.se == pytest.approx(math.sqrt(max(0.02 / 12 + (0.16 - 0.08) / 16, 0.16 / 16)))
 
 
 def test_pipeline_of_an_advantage_has_its_limits() -> None:
     rng = np.random.default_rng(3)
-    rows = [TargetFigure(0.5 + 0.01 * t, np.arange(50), 0.002 * rng.normal(size=50)) for t in range(5)]
+    rows = [LinearisedFigure(0.5 + 0.01 * t, np.arange(50), 0.002 * rng.normal(size=50)) for t in range(5)]
     plain = pipeline_mean(rows)
-    doubled = [TargetFigure(2 * row.value - 1, row.units, 2 * row.shares) for row in rows]
+    doubled = [LinearisedFigure(2 * row.value - 1, row.units, 2 * row.shares) for row in rows]
     advantage = pipeline_mean(doubled, limits=(-1.0, 1.0))
     assert advantage.low is not None
     assert advantage.high is not None
     assert ((1 + advantage.low) / 2, (1 + advantage.high) / 2) == pytest.approx((plain.low, plain.high))
     with pytest.raises(AttackError, match="not between 0 and 1"):
-        pipeline_mean([TargetFigure(-0.1, np.arange(2), np.zeros(2))])
+        pipeline_mean([LinearisedFigure(-0.1, np.arange(2), np.zeros(2))])
 
 
 def test_pipelines_without_an_interval() -> None:
-    row = TargetFigure(0.6, np.arange(3), np.array([0.1, -0.1, 0.0]))
+    row = LinearisedFigure(0.6, np.arange(3), np.array([0.1, -0.1, 0.0]))
     three = pipeline_mean([row, row, row, None])
     assert (three.value, three.low, three.high, three.targets, three.missing) == (0.6, None, None, 3, 1)
     assert three.note == (
@@ -181,20 +183,20 @@ def test_pipelines_without_an_interval() -> None:
     )
     assert pipeline_mean([]).note == "no targets"
     assert pipeline_mean([None]).note == "1 of 1 targets have no value"
-    none = pipeline_mean([TargetFigure(0.0, np.arange(3), np.zeros(3))] * 4)
+    none = pipeline_mean([LinearisedFigure(0.0, np.arange(3), np.zeros(3))] * 4)
     assert (none.value, none.low, none.high) == (0.0, None, None)
     assert none.note == (
         "not resolvable: the targets' values are at the figure's limit or equal, and no record decides them"
     )
     with pytest.raises(AttackError, match=r"\(3,\) records and \(2,\) shares"):
-        pipeline_mean([TargetFigure(0.6, np.arange(3), np.zeros(2))] * 4)
+        pipeline_mean([LinearisedFigure(0.6, np.arange(3), np.zeros(2))] * 4)
 
 
 def test_targets_alone_are_enough_where_records_are_not_shared() -> None:
     # Other records in each target: V_R = V_I, and the variance is that over targets (never below the records').
     rng = np.random.default_rng(4)
     rows = [
-        TargetFigure(float(v), 100 * t + np.arange(100), 1e-4 * rng.normal(size=100))
+        LinearisedFigure(float(v), 100 * t + np.arange(100), 1e-4 * rng.normal(size=100))
         for t, v in enumerate(rng.normal(0.6, 0.02, 6))
     ]
     assert pipeline_mean(rows).se == pytest.approx(mean_over_targets([row.value for row in rows]).se)
@@ -243,7 +245,7 @@ def test_the_pipeline_s_tpr_and_balanced_accuracy_are_covered() -> None:
             found[metric][0] += high
             found[metric][1] += low
             if metric.startswith("tpr"):
-                plain = [row and TargetFigure(row.value, row.units, row.shares) for row in rows]
+                plain = [row and LinearisedFigure(row.value, row.units, row.shares) for row in rows]
                 naive += _misses(pipeline_mean(plain), truth)[1]
     for misses in found.values():
         assert max(misses) / 200 < 0.03 + 3 * 0.012
