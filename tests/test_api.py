@@ -161,6 +161,18 @@ def test_figures_are_those_of_the_scores(brought: Brought) -> None:
     assert set(rows) >= {"auc", "tpr@fpr=0.01", "tpr@fpr=0.001", "balanced_accuracy", "advantage", "ppv@prior=0.5"}
 
 
+def test_related_records_widen_the_intervals(brought: Brought) -> None:
+    alone, related, few = (
+        edgeaudit.attack(**brought.arguments, members=brought.members, attacks="yeom", groups=groups)
+        for groups in (None, np.arange(240) // 4, np.arange(240) // 40)
+    )
+    assert related.leakage[0].value == alone.leakage[0].value
+    assert "groups of related members" in str(related.leakage[0].note)
+    assert (related.leakage[0].low, related.leakage[0].high) != (alone.leakage[0].low, alone.leakage[0].high)
+    assert few.leakage[0].value is None
+    assert "20 of each are needed" in str(few.leakage[0].note)
+
+
 def test_without_memberships_there_are_scores_and_no_figures(brought: Brought) -> None:
     result = edgeaudit.attack(**brought.arguments, attacks="yeom")
     assert len(result.leakage) == 0
@@ -281,6 +293,11 @@ SHORT = np.where(np.arange(240)[:, None] == 7, [0.1, 0.25, 0.25, 0.25], EVEN)
         ({"labels": np.zeros(240)}, r"^labels: must be integers; it is float64"),
         ({"labels": np.zeros(10, dtype=np.int64)}, r"^labels: must be \(240,\), one a record; it is \(10,\)"),
         ({"members": np.zeros(240, dtype=np.int64)}, r"^members: must be bool"),
+        (
+            {"groups": np.zeros(239, dtype=np.int64)},
+            r"^groups: must be \(240,\) integers, one a record; it is \(239,\)",
+        ),
+        ({"groups": np.zeros(240)}, r"^groups: must be \(240,\) integers, one a record; it is \(240,\) float64"),
         ({"members": np.ones(240, dtype=np.bool_)}, r"^members: must have members and nonmembers; it has 240 and 0"),
         ({"inputs": np.zeros((3, 5))}, r"^inputs: must be \[240 records, \.\.\.\]; it is \(3, 5\)"),
         ({"exposure": "labels"}, r"^exposure: must be one of logits, probabilities; it is 'labels'"),

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from edgeaudit.attacks.evidence import Evidence
 from edgeaudit.attacks.registry import attack_specs, find_attack
@@ -19,7 +20,8 @@ from edgeaudit.errors import AttackError
 from edgeaudit.leakage.epsilon import split_epsilon_bound
 from edgeaudit.leakage.intervals import clopper_pearson_bounds
 from edgeaudit.leakage.metrics import Figure, figures
-from edgeaudit.leakage.roc import auc, roc, tpr_at_fpr
+from edgeaudit.leakage.operating_points import tpr_at_fpr
+from edgeaudit.leakage.roc import auc, roc
 from tests.attacks.conftest import simulate, simulate_world
 
 # Those that live on queries of their own have answers of their own in tests/attacks.
@@ -78,15 +80,16 @@ def test_fault_8_a_rate_below_one_nonmember_is_not_resolvable() -> None:
     members = np.arange(2000) < 1000
     scores = rng.normal(size=2000) + members
     assert tpr_at_fpr(scores, members, 1e-5).tpr is None
-    assert "100000 nonmembers are needed" in str(tpr_at_fpr(scores, members, 1e-5).note)
+    assert "needs 99999 nonmembers, and there are 1000" in str(tpr_at_fpr(scores, members, 1e-5).note)
 
 
-def test_fault_8_nothing_is_interpolated_between_tied_groups() -> None:
-    # Highest value: 43 members, 8 nonmembers; next: 35 and 10. 1% of 1000 allows 10, so the first group alone: .043.
-    # A straight line to the next point (.078 at .018) would say .043 + .035 * .2 = .050.
+def test_fault_8_a_tied_group_is_decided_at_random_and_not_taken_whole() -> None:
+    # Highest value: 43 members, 8 nonmembers; next: 35 and 10. Rank floor(.01 * 1001) = 10 is the second of ten tied
+    # nonmembers; of 35 members in a random order with them, 2/11 precede it: 43 + 70/11 = 49.36.
     scores = np.repeat([2.0, 1.0, 0.0, 2.0, 1.0, 0.0], [43, 35, 922, 8, 10, 982])
     row = figures(scores, np.arange(2000) < 1000, None)[1]
-    assert (row.metric, row.value, row.realised_fpr) == ("tpr@fpr=0.01", 0.043, 0.008)
+    assert (row.metric, row.realised_fpr) == ("tpr@fpr=0.01", 0.009)
+    assert row.value == pytest.approx((43 + 70 / 11) / 1000)
 
 
 def test_fault_9_no_leak_has_no_epsilon() -> None:
@@ -110,15 +113,22 @@ def test_fault_9_no_leak_has_no_epsilon() -> None:
 
 
 def test_fault_11_one_false_positive_of_1000_has_its_interval() -> None:
-    # Clopper-Pearson of 1 of 1000: 1 - .975^(1/1000) = .0000253 to .00556.
+    # At a threshold fixed beforehand, Clopper-Pearson of 1 of 1000: 1 - .975^(1/1000) = .0000253 to .00556. At a
+    # threshold that one nonmember exceeds because it was put there, Beta(2, 999) of the 2nd largest of 1000 (n = 2001
+    # gives rank 2 at 0.1%): P[Beta(2, 2000) <= x] = .025, .975.
     scores = np.concatenate((np.full(200, 2.0), np.zeros(800), [2.0], np.zeros(999)))
     rows: dict[str, Figure] = {row.metric: row for row in figures(scores, np.arange(2000) < 1000, 1.0)}
-    for metric in ("tpr@fpr=0.001", "advantage"):
-        note = rows[metric].note
-        assert note is not None
-        found = re.search(r"1 of 1000 nonmembers; FPR interval (\S+) to (\S+)$", note)
-        assert found is not None
-        np.testing.assert_allclose([float(found[1]), float(found[2])], [2.53e-5, 0.00556], rtol=0.02)
+    np.testing.assert_allclose(_fpr_interval(rows["advantage"], 1, 1000), [2.53e-5, 0.00556], rtol=0.02)
+    rng = np.random.default_rng(7)
+    rows = {row.metric: row for row in figures(rng.normal(size=3001), np.arange(3001) < 1000, None)}
+    expected = scipy.stats.beta.ppf([0.025, 0.975], 2, 2000)
+    np.testing.assert_allclose(_fpr_interval(rows["tpr@fpr=0.001"], 1, 2001), expected, rtol=0.02)
+
+
+def _fpr_interval(row: Figure, alarms: int, n: int) -> tuple[float, float]:
+    found = re.search(rf"{alarms} of {n} nonmembers; FPR interval (\S+) to ([^\s;]+)", str(row.note))
+    assert found is not None
+    return float(found[1]), float(found[2])
 
 
 def test_no_record_of_the_reference_pool_is_lost_either() -> None:

@@ -131,6 +131,7 @@ def attack(  # noqa: PLR0913  an array an argument; all but four have defaults a
     labels: npt.ArrayLike,
     *,
     members: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
     attacks: str | Attack | Iterable[str | Attack] = _DEFAULT,
     exposure: Exposure = "probabilities",
     reference: Reference | None = None,
@@ -148,6 +149,8 @@ def attack(  # noqa: PLR0913  an array an argument; all but four have defaults a
         labels: integers [records], each in [0, classes).
         members: bool [records]; whether the target trained on the record. Attacks do not see it; with it, the result
             has figures. None where that is not known.
+        groups: integers [records], equal for related records (copies, one user's), by which intervals are computed.
+            None where records are independent.
         attacks: names (`edgeaudit attacks` lists them; `all` for every one) or attacks that were made with settings.
         exposure: what the answers are: `probabilities`, each in [0, 1] and a row's with the sum 1, or `logits`.
         reference: answers on records that the target did not train on; several variants learn from them.
@@ -175,7 +178,7 @@ def attack(  # noqa: PLR0913  an array an argument; all but four have defaults a
         ... )
         >>> area = result.leakage[0]
         >>> f"{area.attack} {area.metric} {area.value:.2f} [{area.low:.2f}, {area.high:.2f}]"
-        'yeom auc 0.83 [0.78, 0.89]'
+        'yeom auc 0.83 [0.77, 0.88]'
     """
     _require_exposure(exposure)
     if not isinstance(reference, Reference | None):
@@ -191,6 +194,7 @@ def attack(  # noqa: PLR0913  an array an argument; all but four have defaults a
     if known is not None:
         _require_same_models(evidence, known)
     sides = None if members is None else _members(members, len(evidence.labels))
+    related = None if groups is None else _groups(groups, len(evidence.labels))
     variants: list[VariantScores] = []
     leakage: list[AttackFigure] = []
     for one in made:
@@ -198,7 +202,7 @@ def attack(  # noqa: PLR0913  an array an argument; all but four have defaults a
             found = _scored(one, variant, evidence, known)
             variants.append(found)
             if sides is not None:
-                leakage += _figures(one, found, evidence, known, sides, seed)
+                leakage += _figures(one, found, evidence, known, (sides, related), seed)
     return AttackResult(tuple(variants), Rows(leakage, of=AttackFigure))
 
 
@@ -248,13 +252,19 @@ def _scored(one: Attack, variant: str, evidence: Evidence, known: Evidence | Non
 
 
 def _figures(
-    one: Attack, found: VariantScores, evidence: Evidence, known: Evidence | None, members: BoolArray, seed: int
+    one: Attack,
+    found: VariantScores,
+    evidence: Evidence,
+    known: Evidence | None,
+    sides: tuple[BoolArray, IntArray | None],
+    seed: int,
 ) -> Iterator[AttackFigure]:
+    members, groups = sides
     if found.scores is None:
         rows: list[Figure] = [unresolved("auc", members, f"not applicable: {found.reason}")]
     else:
         threshold = _threshold(one, found.variant, evidence, known, seed)
-        rows = figures(found.scores.score, members, threshold.value, threshold.note)
+        rows = figures(found.scores.score, members, threshold.value, threshold.note, groups)
     for row in rows:
         yield AttackFigure(found.attack, found.variant, **asdict(row))
 
@@ -370,6 +380,13 @@ def _members(value: npt.ArrayLike, n: int) -> BoolArray:
         inside = int(members.sum())
         raise AttackError(f"members: must have members and nonmembers; it has {inside} and {n - inside}")
     return members
+
+
+def _groups(value: npt.ArrayLike, n: int) -> IntArray:
+    array = _array("groups", value)
+    if array.dtype.kind not in "iu" or array.shape != (n,):
+        raise AttackError(f"groups: must be ({n},) integers, one a record; it is {array.shape} {array.dtype}")
+    return array.astype(np.int64)
 
 
 def _labels(name: str, value: npt.ArrayLike, n: int, classes: int) -> IntArray:

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgeaudit.controls.base import Control
+from edgeaudit.leakage.operating_points import least_nonmembers, nonmembers_for_a_lower_end
 
 __all__ = ["Answers", "resolution", "tie_mass"]
 
 RATES = (0.01, 0.001)
-BOUNDING = 3.0
-"""-log(0.05): with no false positive among n nonmembers, the rate is below 3 / n with 95% confidence."""
 _WITHOUT = (
     "no shadows, because model.recipe is not set: CM-MIA, LiRA and RMIA, which calibrate an answer by its record, did "
     "not run, and the figures are a lower bound on what an attacker with shadows achieves; set model.recipe, and name "
@@ -39,17 +38,17 @@ def resolution(n_nonmembers: int, shadows: int) -> list[Control]:
 
 def _rate(rate: float, n: int) -> Control:
     name, percent = "resolution", f"{rate * 100:g}%"
-    allowed = int(rate * n + 1e-9)
-    if allowed == 0:
-        statement = f"TPR at {percent} FPR: {n:,} nonmembers cannot resolve it; at least {round(1 / rate):,} are needed"
+    least, enough = least_nonmembers(rate), nonmembers_for_a_lower_end(rate)
+    if n < least:
+        statement = f"TPR at {percent} FPR: {n:,} nonmembers cannot resolve it; at least {least:,} are needed"
         return Control(name, "warning", statement, n=n)
-    if n * rate < BOUNDING:
+    if n < enough:
         statement = (
-            f"TPR at {percent} FPR: {n:,} nonmembers allow {allowed} false positive{'s' if allowed > 1 else ''}; "
-            f"bounding the rate itself takes {round(BOUNDING / rate):,}"
+            f"TPR at {percent} FPR: {n:,} nonmembers cannot show a breach, since the interval begins at 0; at least "
+            f"{enough:,} are needed"
         )
         return Control(name, "warning", statement, n=n)
-    return Control(name, "holds", f"TPR at {percent} FPR: {n:,} nonmembers allow {allowed} false positives", n=n)
+    return Control(name, "holds", f"TPR at {percent} FPR: {n:,} nonmembers resolve it, and can show a breach", n=n)
 
 
 def _shadows(k: int) -> Control:
@@ -72,7 +71,7 @@ def tie_mass(answers: Mapping[str, Answers], records: int) -> list[Control]:
             "tie mass",
             "warning",
             f"{counts.distinct:,} distinct answers to {records:,} records; {counts.tie_mass * 100:.1f}% of the records "
-            "share theirs with another, so no threshold may exist for a low false positive rate",
+            "share theirs with another, so a threshold of a low false positive rate may decide among ties at random",
             counts.tie_mass,
             n=records,
             format=name,

@@ -10,8 +10,9 @@ import numpy as np
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.intervals import delong
 from edgeaudit.leakage.multiplicity import holm
+from edgeaudit.leakage.operating_points import saturated, tpr_at_fpr
 from edgeaudit.leakage.paired import auc_difference, tpr_difference
-from edgeaudit.leakage.roc import BoolArray, FloatArray, tpr_at_fpr
+from edgeaudit.leakage.roc import BoolArray, FloatArray, IntArray
 from edgeaudit.leakage.targets import paired_over_targets
 
 __all__ = ["METRICS", "Compared", "Scored", "compare", "compare_family", "figure"]
@@ -22,10 +23,14 @@ _TPR = "tpr@fpr="
 
 @dataclass(frozen=True)
 class Scored:
-    """One attack's scores on every target: a float64 [n] of scores and a bool [n] of members for each, in order."""
+    """One attack's scores on every target: a float64 [n] of scores and a bool [n] of members for each, in order.
+
+    groups: int64 [n] for each, the groups of related records; empty: records are independent.
+    """
 
     scores: tuple[FloatArray, ...]
     members: tuple[BoolArray, ...]
+    groups: tuple[IntArray, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,33 +71,50 @@ def compare(first: Scored, second: Scored, metric: str, rng: Callable[[], np.ran
 
     Args:
         first: scores on every target.
-        second: scores on the same targets, with equal memberships.
+        second: scores on the same targets, with equal memberships and groups.
         metric: see `figure`.
         rng: returns the generator of the bootstrap; called only if there is a bootstrap.
 
     Raises:
-        AttackError: the targets or memberships differ.
+        AttackError: the targets, memberships or groups differ.
     """
-    if len(first.scores) != len(second.scores) or not all(
-        np.array_equal(a, b) for a, b in zip(first.members, second.members, strict=True)
+    if (
+        len(first.scores) != len(second.scores)
+        or len(first.groups) != len(second.groups)
+        or not all(np.array_equal(a, b) for a, b in zip(first.members, second.members, strict=True))
+        or not all(np.array_equal(a, b) for a, b in zip(first.groups, second.groups, strict=True))
     ):
         raise AttackError("only scores of the same targets and records can be compared")
     a_figures, b_figures = (
         [figure(s, m, metric) for s, m in zip(x.scores, x.members, strict=True)] for x in (first, second)
     )
     if len(a_figures) > 1:
+        saturation = [_saturated(*row, metric) for row in zip(first.scores, second.scores, first.members, strict=True)]
+        a_figures, b_figures = (
+            [None if note else x for x, note in zip(row, saturation, strict=True)] for row in (a_figures, b_figures)
+        )
         mean = paired_over_targets(a_figures, b_figures)
         both = [(a, b) for a, b in zip(a_figures, b_figures, strict=True) if a is not None and b is not None]
         a_mean, b_mean = np.mean(both, axis=0).tolist() if both else (None, None)
-        return Compared(a_mean, b_mean, mean.value, mean.low, mean.high, mean.p_value, mean.targets, None, mean.note)
+        note = "; ".join(part for part in (mean.note, next(filter(None, saturation), None)) if part) or None
+        return Compared(a_mean, b_mean, mean.value, mean.low, mean.high, mean.p_value, mean.targets, None, note)
     a, b, members = first.scores[0], second.scores[0], first.members[0]
+    groups = first.groups[0] if first.groups else None
     if metric == "auc":
-        change = auc_difference(a, b, members)
+        change = auc_difference(a, b, members, groups=groups)
     else:
-        change = tpr_difference(a, b, members, float(metric.removeprefix(_TPR)), rng())
+        change = tpr_difference(a, b, members, float(metric.removeprefix(_TPR)), rng(), groups=groups)
     return Compared(
         a_figures[0], b_figures[0], change.value, change.low, change.high, change.p_value, 1, None, change.note
     )
+
+
+def _saturated(first: FloatArray, second: FloatArray, members: BoolArray, metric: str) -> str | None:
+    """Return why two scores of one target have no difference in `metric`, see `saturated`, or None."""
+    if not metric.startswith(_TPR):
+        return None
+    alpha = float(metric.removeprefix(_TPR))
+    return saturated(first[~members], alpha) or saturated(second[~members], alpha)
 
 
 def compare_family(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from edgeaudit.leakage.intervals import clopper_pearson, delong, ppv, ppv_interval, rate_difference
-from edgeaudit.leakage.roc import BoolArray, FloatArray, OperatingPoint, split_scores, tpr_at_fpr
+from collections.abc import Iterator
+
+from edgeaudit.leakage.clusters import Side, sides, too_few_groups
+from edgeaudit.leakage.intervals import Interval, clopper_pearson, delong, ppv, ppv_interval, rate_difference
+from edgeaudit.leakage.operating_points import OperatingPoint, tpr_at_fpr
+from edgeaudit.leakage.roc import BoolArray, FloatArray, IntArray, split_scores
 from edgeaudit.leakage.rows import Figure
 
 __all__ = ["FPR_LEVELS", "PRIORS", "Figure", "figures", "unresolved"]
 
 FPR_LEVELS = (0.01, 0.001)
 PRIORS = (0.5, 0.1, 0.01)
+_AT_THRESHOLD = ("balanced_accuracy", "advantage", *(f"ppv@prior={prior:g}" for prior in PRIORS))
 
 
 def unresolved(metric: str, members: BoolArray, note: str) -> Figure:
@@ -18,22 +23,30 @@ def unresolved(metric: str, members: BoolArray, note: str) -> Figure:
 
 
 def figures(
-    scores: FloatArray, members: BoolArray, threshold: float | None, threshold_note: str | None = None
+    scores: FloatArray,
+    members: BoolArray,
+    threshold: float | None,
+    threshold_note: str | None = None,
+    groups: IntArray | None = None,
+    level: float = 0.95,
 ) -> list[Figure]:
     """Return all figures of one attack on one set of records.
 
-    auc (DeLong); tpr@fpr=0.01 and 0.001 (Clopper-Pearson of the TPR, at the threshold on these records);
-    balanced_accuracy, advantage = TPR - FPR (Newcombe) and ppv@prior=0.5, 0.1, 0.01 (see `ppv_interval`). The latter
-    use the a-priori threshold, since a threshold chosen on the audited memberships would bias them upwards.
+    auc (`delong`); tpr@fpr=0.01 and 0.001 (`tpr_at_fpr`, whose interval includes the scatter of the threshold);
+    balanced_accuracy, advantage = TPR - FPR (`rate_difference`) and ppv@prior=0.5, 0.1, 0.01 (`ppv_interval`). The
+    latter use the a-priori threshold, since a threshold chosen on the audited memberships would bias them upwards.
 
     Args:
         scores: float [n], higher = member.
         members: bool [n].
         threshold: member where score >= threshold, fixed without `members`; None gives rows without values.
         threshold_note: note on the rows that use the threshold.
+        groups: int64 [n], groups of related records (copies, one user's), drawn together; None: independent records.
+            Every interval is by group. With fewer than 20 groups a side nothing is resolvable.
+        level: coverage of the intervals.
 
     Raises:
-        AttackError: see `split_scores`.
+        AttackError: see `split_scores` and `sides`.
 
     Examples:
         >>> import numpy as np
@@ -43,47 +56,63 @@ def figures(
         ('auc', 0.75, 'tpr@fpr=0.01', None)
     """
     inside, outside = split_scores(scores, members)
-    m, n = len(inside), len(outside)
-    area = delong(scores, members)
-    rows = [Figure("auc", area.auc, area.low, area.high, m, n)]
-    rows += [_tpr_row(f"tpr@fpr={alpha:g}", tpr_at_fpr(scores, members, alpha)) for alpha in FPR_LEVELS]
+    both = sides(members, groups)
+    few = too_few_groups(both)
+    if few is not None:
+        names = ("auc", *(f"tpr@fpr={alpha:g}" for alpha in FPR_LEVELS), *_AT_THRESHOLD)
+        return [unresolved(name, members, few) for name in names]
+    area = delong(scores, members, level, groups)
+    rows = [Figure("auc", area.auc, area.low, area.high, len(inside), len(outside), None, _grouped(both))]
+    rows += [_tpr_row(alpha, tpr_at_fpr(scores, members, alpha, groups, level)) for alpha in FPR_LEVELS]
     if threshold is None:
         note = threshold_note or "no a-priori threshold"
-        names = ("balanced_accuracy", "advantage", *(f"ppv@prior={prior:g}" for prior in PRIORS))
-        return rows + [Figure(name, None, None, None, m, n, None, note) for name in names]
-    hits, alarms = int((inside >= threshold).sum()), int((outside >= threshold).sum())
-    return rows + _threshold_rows(hits, m, alarms, n, threshold_note)
+        return rows + [unresolved(name, members, note) for name in _AT_THRESHOLD]
+    accused = (inside >= threshold, outside >= threshold)
+    return [*rows, *_threshold_rows(accused, both, threshold_note, level)]
 
 
-def counted(hits: int, m: int, alarms: int, n: int) -> str:
+def counted(hits: float, m: int, alarms: float, n: int, fpr: Interval) -> str:
     """Return the counts with the interval of the FPR: one false positive of 1,000 means an FPR of up to 0.56%."""
-    low, high = clopper_pearson(alarms, n)
-    return f"{hits} of {m} members, {alarms} of {n} nonmembers; FPR interval {low:.2g} to {high:.2g}"
+    low, high = fpr
+    return f"{hits:.6g} of {m} members, {alarms:.6g} of {n} nonmembers; FPR interval {low:.2g} to {high:.2g}"
 
 
-def _tpr_row(metric: str, point: OperatingPoint) -> Figure:
-    m, n = point.n_members, point.n_nonmembers
+def _grouped(both: tuple[Side, Side]) -> str | None:
+    inside, outside = both
+    if inside.single and outside.single:
+        return None
+    return f"interval over {inside.count} groups of related members and {outside.count} of nonmembers"
+
+
+def _tpr_row(alpha: float, point: OperatingPoint) -> Figure:
+    metric, m, n = f"tpr@fpr={alpha:g}", point.n_members, point.n_nonmembers
     if point.tpr is None:
-        return Figure(metric, None, None, None, m, n, None, point.note)
-    low, high = clopper_pearson(point.true_positives, m)
-    note = counted(point.true_positives, m, point.false_positives, n)
-    return Figure(metric, point.tpr, low, high, m, n, point.realised_fpr, note)
+        return Figure(metric, None, point.low, point.high, m, n, None, point.note)
+    note = counted(point.accused_members, m, point.accused_nonmembers, n, point.fpr_interval or (0.0, 1.0))
+    full = "; ".join(part for part in (note, f"expected FPR {point.expected_fpr:.3g}", point.note) if part)
+    return Figure(metric, point.tpr, point.low, point.high, m, n, point.realised_fpr, full)
 
 
-def _threshold_rows(hits: int, m: int, alarms: int, n: int, threshold_note: str | None) -> list[Figure]:
+def _threshold_rows(
+    accused: tuple[BoolArray, BoolArray], both: tuple[Side, Side], threshold_note: str | None, level: float
+) -> Iterator[Figure]:
+    hits, alarms = (int(flags.sum()) for flags in accused)
+    m, n = (len(flags) for flags in accused)
     tpr, fpr = hits / m, alarms / n
-    note = "; ".join(part for part in (counted(hits, m, alarms, n), threshold_note) if part)
-    low, high = rate_difference(hits, m, alarms, n)
-    rows = [
-        Figure("balanced_accuracy", (1 + tpr - fpr) / 2, (1 + low) / 2, (1 + high) / 2, m, n, fpr, note),
-        Figure("advantage", tpr - fpr, low, high, m, n, fpr, note),
-    ]
+    # The same rates, of as many records as know them as well.
+    m_effective, n_effective = (
+        side.effective_size(flags.astype(float)) for side, flags in zip(both, accused, strict=True)
+    )
+    counts = (hits * (m_effective / m), m_effective, alarms * (n_effective / n), n_effective)
+    of_fpr = clopper_pearson(counts[2], n_effective, level)
+    note = "; ".join(part for part in (counted(hits, m, alarms, n, of_fpr), threshold_note) if part)
+    low, high = rate_difference(*counts, level)
+    yield Figure("balanced_accuracy", (1 + tpr - fpr) / 2, (1 + low) / 2, (1 + high) / 2, m, n, fpr, note)
+    yield Figure("advantage", tpr - fpr, low, high, m, n, fpr, note)
     for prior in PRIORS:
         name, value = f"ppv@prior={prior:g}", ppv(tpr, fpr, prior)
         if value is None:
             no_positive = f"no record is called a member at the threshold; {note}"
-            rows.append(Figure(name, None, None, None, m, n, fpr, no_positive))
+            yield Figure(name, None, None, None, m, n, fpr, no_positive)
             continue
-        bounds = ppv_interval(hits, m, alarms, n, prior)
-        rows.append(Figure(name, value, *bounds, m, n, fpr, note))
-    return rows
+        yield Figure(name, value, *ppv_interval(*counts, prior, level), m, n, fpr, note)

@@ -9,7 +9,8 @@ import scipy
 
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.intervals import placements
-from edgeaudit.leakage.roc import BoolArray, FloatArray, nonmembers_needed
+from edgeaudit.leakage.operating_points import least_nonmembers
+from edgeaudit.leakage.roc import BoolArray, FloatArray
 
 __all__ = [
     "hanley_mcneil_variance",
@@ -25,19 +26,19 @@ _LARGEST = 10**9
 
 
 def nonmembers_to_resolve(alpha: float) -> int:
-    """Return the smallest number of nonmembers for which `tpr_at_fpr` is resolvable: one is a share of at most alpha.
+    """Return the smallest number of nonmembers for which `tpr_at_fpr` has a point estimate.
 
-    Ties may still leave no threshold. A resolvable FPR is not a bounded FPR, see `nonmembers_to_bound_fpr`.
+    A resolvable FPR is not a bounded FPR, see `nonmembers_to_bound_fpr`.
 
     Raises:
         AttackError: alpha outside (0, 1).
 
     Examples:
         >>> nonmembers_to_resolve(0.001)
-        1000
+        999
     """
     _share("a false positive rate", alpha)
-    return nonmembers_needed(alpha)
+    return least_nonmembers(alpha)
 
 
 def nonmembers_to_bound_fpr(alpha: float, false_positives: int = 0, level: float = 0.95) -> int:

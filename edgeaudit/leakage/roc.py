@@ -14,15 +14,11 @@ __all__ = [
     "BoolArray",
     "FloatArray",
     "IntArray",
-    "OperatingPoint",
     "Roc",
-    "allowed_false_positives",
     "auc",
-    "nonmembers_needed",
     "roc",
     "split_scores",
     "thin",
-    "tpr_at_fpr",
 ]
 
 FloatArray = npt.NDArray[np.float64]
@@ -111,78 +107,6 @@ def auc(scores: FloatArray, members: BoolArray) -> float:
     m, n = len(inside), len(outside)
     ranks = scipy.stats.rankdata(np.concatenate((inside, outside)))
     return float((ranks[:m].sum() - m * (m + 1) / 2) / (m * n))
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """TPR at an FPR of at most alpha. tpr, realised_fpr, threshold: None where not resolvable; see note."""
-
-    tpr: float | None
-    realised_fpr: float | None
-    true_positives: int
-    false_positives: int
-    n_members: int
-    n_nonmembers: int
-    threshold: float | None
-    note: str | None
-
-
-def allowed_false_positives(alpha: float, n_nonmembers: int) -> int:
-    """Return the largest f with f / n_nonmembers <= alpha: floor(alpha * n) in exact arithmetic (0.29 * 100 -> 29)."""
-    if not 0 <= alpha <= 1:
-        raise AttackError(f"a false positive rate must be between 0 and 1: {alpha}")
-    allowed = min(n_nonmembers, int(alpha * n_nonmembers) + 1)
-    while allowed / n_nonmembers > alpha:
-        allowed -= 1
-    return allowed
-
-
-def nonmembers_needed(alpha: float) -> int:
-    """Return the smallest number of nonmembers of which one is a share of at most `alpha` > 0: .001 -> 1000."""
-    needed = max(1, int(1 / alpha) - 1)
-    while 1 / needed > alpha:
-        needed += 1
-    return needed
-
-
-def tpr_at_fpr(scores: FloatArray, members: BoolArray, alpha: float) -> OperatingPoint:
-    """Return the largest TPR among the points of `roc` with FPR <= alpha, without interpolation.
-
-    Not resolvable (all None, with a note) where alpha is less than one nonmember, and where the group tied at the
-    highest score has more nonmembers than alpha allows, so that only (0, 0) remains.
-
-    Args:
-        scores: float [n].
-        members: bool [n].
-        alpha: in (0, 1].
-
-    Examples:
-        >>> import numpy as np
-        >>> scores, members = np.array([4.0, 3.0, 2.0, 1.0]), np.array([True, False, True, False])
-        >>> tpr_at_fpr(scores, members, 0.5).tpr
-        1.0
-        >>> tpr_at_fpr(scores, members, 0.01).note
-        'not resolvable: 0.01 of 2 nonmembers is less than one record; 100 nonmembers are needed'
-    """
-    curve = roc(scores, members)
-    m, n = curve.n_members, curve.n_nonmembers
-    allowed = allowed_false_positives(alpha, n)
-    if allowed < 1:
-        note = (
-            f"not resolvable: {alpha:g} of {n} nonmembers is less than one record; "
-            f"{nonmembers_needed(alpha)} nonmembers are needed"
-        )
-        return OperatingPoint(None, None, 0, 0, m, n, None, note)
-    point = int(np.searchsorted(curve.false_positives, allowed, side="right")) - 1
-    if point == 0:
-        note = (
-            f"not resolvable: no threshold has an FPR of {alpha:g}, since {int(curve.true_positives[1])} members and "
-            f"{int(curve.false_positives[1])} nonmembers tie at the highest score, and {allowed} of {n} nonmembers are "
-            "allowed"
-        )
-        return OperatingPoint(None, None, 0, 0, m, n, None, note)
-    hits, alarms = int(curve.true_positives[point]), int(curve.false_positives[point])
-    return OperatingPoint(hits / m, alarms / n, hits, alarms, m, n, float(curve.thresholds[point]), None)
 
 
 def thin(curve: Roc, points: int = 200) -> tuple[FloatArray, FloatArray]:

@@ -1,8 +1,9 @@
-"""Figures over several targets: the target, not the record, is the unit of sampling.
+"""Figures over several targets: of this pipeline, not of one file.
 
 All targets of an audit are attacked with the same shadows on the same records, and are independent given those. So an
-interval over targets predicts another target of this recipe with the same shadows and records; it does not include the
-variance between sets of shadows or of records.
+interval over targets alone (`mean_over_targets`) predicts another target of this recipe with the same shadows and
+records. `pipeline_mean` adds what records contribute: it predicts another target with other records. Neither includes
+the variance between sets of shadows.
 """
 
 from __future__ import annotations
@@ -13,13 +14,27 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy
+from scipy import special
 
 from edgeaudit.errors import AttackError
+from edgeaudit.leakage.influence import LinearisedFigure
 from edgeaudit.leakage.multiplicity import holm
 from edgeaudit.leakage.roc import FloatArray
 from edgeaudit.leakage.rows import TargetMean
 
-__all__ = ["TargetDifference", "TargetMean", "differences_over_targets", "mean_over_targets", "paired_over_targets"]
+__all__ = [
+    "FEWEST_TARGETS",
+    "LinearisedFigure",
+    "TargetDifference",
+    "TargetMean",
+    "differences_over_targets",
+    "mean_over_targets",
+    "paired_over_targets",
+    "pipeline_mean",
+]  # fmt: skip
+
+FEWEST_TARGETS = 4
+"""Targets below which the pipeline's figure has no interval: t with 1 or 2 degrees of freedom says nothing."""
 
 # Differences of figures closer than this differ by rounding only.
 _ROUNDING = 1e-12
@@ -83,6 +98,89 @@ def mean_over_targets(values: Sequence[float | None], level: float = 0.95) -> Ta
     se = float(present.std(ddof=1)) / math.sqrt(count)
     half = float(scipy.stats.t.isf((1 - level) / 2, count - 1)) * se
     return TargetMean(value, se, value - half, value + half, count, missing, note)
+
+
+def pipeline_mean(
+    figures: Sequence[LinearisedFigure | None], limits: tuple[float, float] = (0.0, 1.0), level: float = 0.95
+) -> TargetMean:
+    """Return the mean of a figure over targets and its interval over targets and records.
+
+    The variance is two-way, targets crossed with records: V_T + max(V_R - V_I, 0), and at least V_R. With T targets,
+    V_T is the variance of their figures / T, V_R the sum over records of (the sum of its shares over targets)^2 / T^2,
+    V_I the sum of all squared shares / T^2. A figure's scatter over targets includes the records' as if each target had
+    records of its own (V_I); they share them, so what is shared is added. Related records are summed first.
+
+    The interval is Student's t with T - 1 degrees of freedom on the logit scale of `limits`; each end is centred on its
+    own mean (`LinearisedFigure.upper`). In simulations of 200 to 2,000 nonmembers and T = 4 and 16 each end misses in
+    at most 3% (benchmarks/coverage.py); on the plain scale the upper end of a TPR does so in up to 7%.
+
+    No interval for fewer than four targets, and where a mean is at a limit or nothing varies.
+
+    Args:
+        figures: one per target; None where the figure is not resolvable. Such targets are left out and counted.
+        limits: smallest and largest possible value of the figure: (-1, 1) for an advantage.
+        level: coverage of the interval.
+
+    Raises:
+        AttackError: units and shares do not fit, or a value is outside `limits`.
+
+    Source: Owen, "The pigeonhole bootstrap" (Annals of Applied Statistics 2007); Cameron, Gelbach & Miller, "Robust
+    inference with multiway clustering" (Journal of Business & Economic Statistics 2011).
+    """
+    present = [figure for figure in figures if figure is not None]
+    missing, count = len(figures) - len(present), len(present)
+    note = f"{missing} of {len(figures)} targets have no value" if missing else None
+    if not count:
+        return TargetMean(None, None, None, None, 0, missing, note or "no targets")
+    values = _within([figure.value for figure in present], limits)
+    uppers = _within([figure.value if figure.upper is None else figure.upper for figure in present], limits)
+    value = float(values.mean())
+    if count < FEWEST_TARGETS:
+        few = f"not resolvable: an interval of this pipeline needs {FEWEST_TARGETS} targets, and there are {count}"
+        return TargetMean(value, None, None, None, count, missing, _join(few, note))
+    of_records, of_both = _record_variances(present)
+    low, se = _logit_end(values, of_records, of_both, limits, (level - 1) / 2)
+    high, _ = _logit_end(uppers, of_records, of_both, limits, (1 - level) / 2)
+    if low is None or high is None:
+        same = "not resolvable: the targets' values are at the figure's limit or equal, and no record decides them"
+        return TargetMean(value, se, None, None, count, missing, _join(same, note))
+    return TargetMean(value, se, low, high, count, missing, note)
+
+
+def _record_variances(figures: Sequence[LinearisedFigure]) -> tuple[float, float]:
+    """Return V_R and V_I, see `pipeline_mean`."""
+    count = len(figures)
+    units = np.unique(np.concatenate([figure.units for figure in figures]))
+    shares = np.zeros((count, len(units)))
+    for row, figure in zip(shares, figures, strict=True):
+        if figure.units.ndim != 1 or figure.units.shape != figure.shares.shape:
+            raise AttackError(f"a target has {figure.units.shape} records and {figure.shares.shape} shares")
+        np.add.at(row, np.searchsorted(units, figure.units), figure.shares)
+    return float((shares.sum(axis=0) ** 2).sum()) / count**2, float((shares**2).sum()) / count**2
+
+
+def _logit_end(
+    values: FloatArray, of_records: float, of_both: float, limits: tuple[float, float], tail: float
+) -> tuple[float | None, float]:
+    """Return an end of the mean's interval and the standard error; None where there is no interval.
+
+    tail: below 0 the lower end with the tail -tail, above 0 the upper end.
+    """
+    count, (bottom, top) = len(values), limits
+    of_targets = float(values.var(ddof=1)) / count
+    se = math.sqrt(max(of_targets + max(of_records - of_both, 0.0), of_records))
+    share = (float(values.mean()) - bottom) / (top - bottom)
+    if se <= _ROUNDING or not 0 < share < 1:
+        return None, se
+    half = math.copysign(float(scipy.stats.t.isf(abs(tail), count - 1)), tail) * se / (top - bottom)
+    return bottom + (top - bottom) * float(special.expit(special.logit(share) + half / (share * (1 - share)))), se
+
+
+def _within(values: Sequence[float], limits: tuple[float, float]) -> FloatArray:
+    array = np.array(values, dtype=np.float64)
+    if not ((array >= limits[0]) & (array <= limits[1])).all():
+        raise AttackError(f"a figure is not between {limits[0]:g} and {limits[1]:g}: {array.tolist()}")
+    return array
 
 
 def paired_over_targets(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from edgeaudit.errors import AttackError
-from edgeaudit.leakage.intervals import clopper_pearson
+from edgeaudit.leakage.clusters import Side, sides
+from edgeaudit.leakage.intervals import Interval, clopper_pearson
 from edgeaudit.leakage.metrics import Figure, counted
-from edgeaudit.leakage.roc import BoolArray
+from edgeaudit.leakage.roc import BoolArray, IntArray
 
 __all__ = ["verdict_figures"]
 
 
-def verdict_figures(accused: BoolArray, members: BoolArray, rule: str) -> list[Figure]:
+def verdict_figures(accused: BoolArray, members: BoolArray, rule: str, groups: IntArray | None = None) -> list[Figure]:
     """Return the figures of one decision rule over all audited records, each with a Clopper-Pearson interval.
 
     coverage: share of records called members; the others are abstentions. ppv: share of members among the records
@@ -25,6 +28,8 @@ def verdict_figures(accused: BoolArray, members: BoolArray, rule: str) -> list[F
         members: bool [n].
         rule: suffix of the rows' names: 0.05, the cutoff on p-values; nominal=0.05, the cutoff on statistics that are
             not valid p-values.
+        groups: int64 [n], groups of related records, whose intervals are of effective sizes (`Side.effective_size`);
+            None: records are independent.
 
     Raises:
         AttackError: shapes or dtypes do not match, or there are no members or no nonmembers.
@@ -39,24 +44,37 @@ def verdict_figures(accused: BoolArray, members: BoolArray, rule: str) -> list[F
         raise AttackError(f"verdicts {accused.shape} and memberships {members.shape} must be bool and of one length")
     if members.all() or not members.any():
         raise AttackError("figures need at least one member and one nonmember")
-    m, total = int(members.sum()), len(members)
-    n = total - m
+    if groups is None:
+        groups = np.arange(len(members), dtype=np.int64)
+    sides(members, groups)  # checks their shape
+    everyone = np.ones(len(members), np.bool_)
+    m, n = int(members.sum()), int((~members).sum())
     hits, alarms = int((accused & members).sum()), int((accused & ~members).sum())
-    note = counted(hits, m, alarms, n)
-    counts = {
-        "coverage": (hits + alarms, total),
-        "ppv": (hits, hits + alarms),
-        "recall": (hits, m),
-        "fpr": (alarms, n),
-        "forced_accuracy": (hits + n - alarms, total),
+    note = counted(hits, m, alarms, n, _interval(accused, ~members, groups))
+    # Each figure is the share of the first flags among the records of the second.
+    shares = {
+        "coverage": (accused, everyone),
+        "ppv": (members, accused),
+        "recall": (accused, members),
+        "fpr": (accused, ~members),
+        "forced_accuracy": (accused == members, everyone),
     }
     rows = []
-    for name, (count, trials) in counts.items():
+    for name, (flags, among) in shares.items():
         metric = f"{name}@{rule}"
-        if trials == 0:
+        if not among.any():
             no_positive = f"no record is called a member at cutoff {rule.rpartition('=')[2]}"
             rows.append(Figure(metric, None, None, None, m, n, 0.0, no_positive))
             continue
-        low, high = clopper_pearson(count, trials)
-        rows.append(Figure(metric, count / trials, low, high, m, n, alarms / n, note))
+        low, high = _interval(flags, among, groups)
+        value = int(flags[among].sum()) / int(among.sum())
+        rows.append(Figure(metric, value, low, high, m, n, alarms / n, note))
     return rows
+
+
+def _interval(flags: BoolArray, among: BoolArray, groups: IntArray) -> Interval:
+    """Return the Clopper-Pearson interval of the share of `flags` among the records of `among`, at their size."""
+    side = Side(np.unique(groups[among], return_inverse=True)[1].astype(np.int64))
+    chosen = flags[among].astype(np.float64)
+    size = side.effective_size(chosen)
+    return clopper_pearson(float(chosen.sum()) * (size / len(chosen)), size)

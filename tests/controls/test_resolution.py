@@ -10,11 +10,16 @@ from edgeaudit.controls.resolution import Answers, resolution, tie_mass
 @pytest.mark.parametrize(
     ("n", "statuses", "statement"),
     [
-        (99, ("warning", "warning"), "99 nonmembers cannot resolve it; at least 100 are needed"),
-        (299, ("warning", "warning"), "299 nonmembers allow 2 false positives; bounding the rate itself takes 300"),
-        (300, ("holds", "warning"), "300 nonmembers cannot resolve it; at least 1,000 are needed"),
-        (1000, ("holds", "warning"), "1,000 nonmembers allow 1 false positive; bounding the rate itself takes 3,000"),
-        (3000, ("holds", "holds"), "TPR at 0.1% FPR: 3,000 nonmembers allow 3 false positives"),
+        (98, ("warning", "warning"), "98 nonmembers cannot resolve it; at least 99 are needed"),
+        (
+            99,
+            ("warning", "warning"),
+            "99 nonmembers cannot show a breach, since the interval begins at 0; at least 368",
+        ),
+        (367, ("warning", "warning"), "367 nonmembers cannot show a breach, since the interval begins at 0"),
+        (368, ("holds", "warning"), "368 nonmembers cannot resolve it; at least 999 are needed"),
+        (1000, ("holds", "warning"), "1,000 nonmembers cannot show a breach, since the interval begins at 0"),
+        (3688, ("holds", "holds"), "TPR at 0.1% FPR: 3,688 nonmembers resolve it, and can show a breach"),
     ],
 )
 def test_rates(n: int, statuses: tuple[str, str], statement: str) -> None:

@@ -9,6 +9,7 @@ from edgeaudit.errors import AttackError
 from edgeaudit.leakage.comparisons import METRICS, Scored, compare, compare_family, figure
 from edgeaudit.leakage.multiplicity import holm
 from edgeaudit.leakage.paired import auc_difference
+from edgeaudit.leakage.roc import BoolArray, FloatArray, IntArray
 from edgeaudit.leakage.targets import paired_over_targets
 
 
@@ -35,7 +36,7 @@ def test_one_target_is_compared_over_its_records() -> None:
     )  # fmt: skip
     assert found.targets == 1
     assert found.first == pytest.approx(figure(strong.scores[0], strong.members[0], "auc"))
-    tpr = compare(strong, weak, "tpr@fpr=0.01", generator)
+    tpr = compare(strong, weak, "tpr@fpr=0.05", generator)
     assert tpr.value == pytest.approx(tpr.first - tpr.second)  # type: ignore[operator]
 
 
@@ -67,7 +68,7 @@ def test_a_metric_without_a_paired_test_is_rejected() -> None:
 
 def test_a_family_is_adjusted_by_holm_and_keeps_what_is_not_resolvable() -> None:
     base = scored(0.5, 6)
-    # A score with one value for all has no TPR at 1% FPR: its comparison cannot be made, and still counts.
+    # A score with one value for all cannot be said to leak less at 1% FPR: no comparison, and it still counts.
     constant = Scored(tuple(np.zeros(400) for _ in range(6)), base.members)
     pairs = {"strong": (scored(0.9, 6), base), "same": (scored(0.52, 6), base), "none": (constant, base)}
     rows = compare_family(pairs, ("tpr@fpr=0.01",), lambda *_: generator())
@@ -77,4 +78,27 @@ def test_a_family_is_adjusted_by_holm_and_keeps_what_is_not_resolvable() -> None
     assert rows["strong", "tpr@fpr=0.01"].adjusted_p == pytest.approx(expected[0])
     assert rows["same", "tpr@fpr=0.01"].adjusted_p == pytest.approx(expected[1])
     assert rows["none", "tpr@fpr=0.01"].adjusted_p is None
-    assert rows["none", "tpr@fpr=0.01"].note
+    assert rows["none", "tpr@fpr=0.01"].note == (
+        "6 of 6 pairs have no value; not resolvable: 200 of 200 nonmembers tie at the highest score, more than an FPR "
+        "of 0.01"
+    )
+
+
+def test_related_records_widen_the_interval_of_one_target() -> None:
+    rng = np.random.default_rng(1)
+    groups = np.arange(800) // 4
+    members = groups % 2 == 0
+    first, second = (scored_by_group(rng, groups, members, shift) for shift in (0.8, 0.5))
+    for metric in ("auc", "tpr@fpr=0.1"):
+        plain, grouped = (
+            compare(Scored((first,), (members,), g), Scored((second,), (members,), g), metric, generator)
+            for g in ((), (groups,))
+        )
+        assert plain.value == grouped.value
+        assert grouped.high - grouped.low > 1.2 * (plain.high - plain.low)  # type: ignore[operator]
+    with pytest.raises(AttackError, match="same targets"):
+        compare(Scored((first,), (members,), (groups,)), Scored((second,), (members,)), "auc", generator)
+
+
+def scored_by_group(rng: np.random.Generator, groups: IntArray, members: BoolArray, shift: float) -> FloatArray:
+    return np.asarray(rng.normal(size=groups.max() + 1)[groups] + 0.3 * rng.normal(size=len(groups)) + shift * members)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from edgeaudit.errors import AttackError
-from edgeaudit.leakage.intervals import clopper_pearson, delong, ppv_interval
+from edgeaudit.leakage.intervals import delong, ppv_interval
 from edgeaudit.leakage.metrics import Figure, figures
+from edgeaudit.leakage.operating_points import tpr_at_fpr
 
 NAMES = [
     "auc",
@@ -41,11 +42,15 @@ def test_all_figures_by_hand() -> None:
         delong(ladder(), MEMBERS).high,
     )
     assert rows_of["auc"].realised_fpr is None
-    # 1% of 200 allows 198 and 199; both groups above them: 40 of 100.
+    # Rank floor(.01 * 201) = 2 is 198: the 20 members at 250 are above it, and 199. Beta(2, 199): .0012 to .0276.
     tpr = rows_of["tpr@fpr=0.01"]
-    assert (tpr.value, tpr.realised_fpr) == (0.4, 0.01)
-    assert (tpr.low, tpr.high) == clopper_pearson(40, 100)
-    assert tpr.note == "40 of 100 members, 2 of 200 nonmembers; FPR interval 0.0012 to 0.036"
+    assert (tpr.value, tpr.realised_fpr) == (0.2, 0.005)
+    point = tpr_at_fpr(ladder(), MEMBERS, 0.01)
+    assert (tpr.low, tpr.high) == (point.low, point.high)
+    assert tpr.note == (
+        "20 of 100 members, 1 of 200 nonmembers; FPR interval 0.0012 to 0.028; expected FPR 0.00995; cannot show a "
+        "breach: with fewer than 368 nonmembers the interval begins at 0"
+    )
     # At 150: 40 of 100 members, 50 of 200 nonmembers.
     assert rows_of["advantage"].value == pytest.approx(0.15)
     assert rows_of["balanced_accuracy"].value == pytest.approx(0.575)
@@ -67,8 +72,11 @@ def test_the_threshold_is_inclusive() -> None:
 def test_unresolvable_rows_are_null_with_a_reason() -> None:
     rows = by_name(figures(ladder(), MEMBERS, 150.0))
     row = rows["tpr@fpr=0.001"]
-    assert (row.value, row.low, row.high, row.realised_fpr) == (None, None, None, None)
-    assert "1000 nonmembers are needed" in str(row.note)
+    # The upper end is valid for any number of nonmembers; the lower one is 0.
+    assert (row.value, row.low, row.realised_fpr) == (None, 0.0, None)
+    assert row.high is not None
+    assert 0.2 < row.high < 1
+    assert row.note == "not resolvable: an FPR of 0.001 needs 999 nonmembers, and there are 200"
 
 
 def test_without_a_threshold_rows_give_the_reason() -> None:
@@ -107,3 +115,70 @@ def test_nan_scores_are_rejected() -> None:
     scores[5] = np.nan
     with pytest.raises(AttackError, match="1 of 300"):
         figures(scores, MEMBERS, 0.0)
+
+
+def test_groups_of_one_are_no_groups() -> None:
+    alone = figures(ladder(), MEMBERS, 150.0, groups=np.arange(300)[::-1].copy())
+    for one, none in zip(alone, figures(ladder(), MEMBERS, 150.0), strict=True):
+        assert (one.metric, one.value, one.note) == (none.metric, none.value, none.note)
+        assert (one.low, one.high) == (none.low, none.high) or (one.low, one.high) == pytest.approx(
+            (none.low, none.high), rel=1e-12
+        )
+
+
+def test_pairs_of_copies_have_the_intervals_of_the_single_records() -> None:
+    rng = np.random.default_rng(1)
+    members = np.arange(1000) < 500
+    scores = rng.normal(size=1000) + members
+    one = by_name(figures(scores, members, 0.5))
+    two = by_name(figures(np.repeat(scores, 2), np.repeat(members, 2), 0.5, groups=np.repeat(np.arange(1000), 2)))
+    naive = by_name(figures(np.repeat(scores, 2), np.repeat(members, 2), 0.5))
+    for name in NAMES:
+        if name.startswith("tpr"):
+            continue  # the rank of the threshold moves with the number of records
+        assert two[name].value == pytest.approx(one[name].value)
+        assert (two[name].low, two[name].high) == pytest.approx((one[name].low, one[name].high), abs=1e-3)
+        assert width(naive[name]) < 0.8 * width(one[name])
+    tpr, single = two["tpr@fpr=0.01"], one["tpr@fpr=0.01"]
+    assert width(tpr) == pytest.approx(width(single), rel=0.1)
+    assert two["auc"].note == "interval over 500 groups of related members and 500 of nonmembers"
+    assert one["auc"].note is None
+
+
+def width(row: Figure) -> float:
+    assert row.low is not None
+    assert row.high is not None
+    return row.high - row.low
+
+
+def test_few_groups_resolve_nothing() -> None:
+    groups = np.where(MEMBERS, np.arange(300) % 19, 1000 + np.arange(300))
+    for row in figures(ladder(), MEMBERS, 150.0, groups=groups):
+        assert (row.value, row.low, row.high) == (None, None, None)
+        assert row.note == "not resolvable: 19 groups of related members and 200 of nonmembers; 20 of each are needed"
+    assert figures(ladder(), MEMBERS, 150.0, groups=np.where(MEMBERS, np.arange(300) % 20, 1000))[0].value is None
+    enough = np.where(MEMBERS, np.arange(300) % 20, 1000 + np.arange(300) % 20)
+    assert figures(ladder(), MEMBERS, 150.0, groups=enough)[0].value is not None
+
+
+def test_a_lower_level_is_narrower() -> None:
+    wide, narrow = (by_name(figures(ladder(), MEMBERS, 150.0, level=level)) for level in (0.99, 0.9))
+    for name in NAMES:
+        if wide[name].value is not None:
+            assert width(narrow[name]) < width(wide[name])
+
+
+def test_values_at_the_edges_have_ends_at_the_edges() -> None:
+    # All members above all nonmembers: nothing above 1 is possible, and 1 is not excluded.
+    members = np.arange(800) < 400
+    rows = by_name(figures(members.astype(np.float64), members, 0.5))
+    for name in ("auc", "tpr@fpr=0.01", "balanced_accuracy", "advantage"):
+        assert rows[name].value == 1.0
+        assert rows[name].high == 1.0
+    none = by_name(figures(-members.astype(np.float64), members, 0.5))["tpr@fpr=0.01"]
+    # One value for all nonmembers, and every member below it.
+    assert (none.value, none.low) == (0.0, 0.0)
+    tied = by_name(figures(np.zeros(800), members, 0.5))
+    assert tied["auc"].value == 0.5
+    # Rank 4 of 400 nonmembers, tied with 400 members: 400 * 4/401 of them precede it.
+    assert tied["tpr@fpr=0.01"].value == pytest.approx(4 / 401)

@@ -11,15 +11,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from edgeaudit.errors import AttackError
-from edgeaudit.leakage.roc import (
-    allowed_false_positives,
-    auc,
-    nonmembers_needed,
-    roc,
-    split_scores,
-    thin,
-    tpr_at_fpr,
-)
+from edgeaudit.leakage.roc import auc, roc, split_scores, thin
 
 # Few distinct values, so that ties are the rule.
 TIED = st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=40).filter(
@@ -80,73 +72,6 @@ def test_auc_reverses_with_the_sign_and_ignores_monotone_maps() -> None:
     assert auc(np.exp(scores), members) == auc(scores, members)
 
 
-@settings(derandomize=True, deadline=None)
-@given(TIED, st.sampled_from([0.05, 0.1, 0.25, 0.5, 1.0]))
-def test_tpr_at_fpr_is_the_best_allowed_threshold(pairs: list[tuple[int, bool]], alpha: float) -> None:
-    scores, members = unzip(pairs)
-    point = tpr_at_fpr(scores, members, alpha)
-    options = [
-        (float((scores[members] >= t).mean()), float((scores[~members] >= t).mean()))
-        for t in range(-3, 5)
-        if (scores[~members] >= t).mean() <= alpha
-    ]
-    best = max(tpr for tpr, _ in options)
-    if point.tpr is None:
-        assert point.note
-        assert (~members).sum() < 1 / alpha or max(tpr + fpr for tpr, fpr in options) == 0
-    else:
-        assert point.tpr == best
-        assert point.realised_fpr is not None
-        assert point.realised_fpr <= alpha
-        assert point.threshold is not None
-        assert point.true_positives == (scores[members] >= point.threshold).sum()
-        assert point.false_positives == (scores[~members] >= point.threshold).sum()
-
-
-def test_tpr_at_fpr_by_hand() -> None:
-    # 100 nonmembers 0..99; 1% allows one of them: threshold just above 98 takes 99 only. Members 98.5 and 99.5 of 4.
-    scores = np.concatenate((np.arange(100.0), [98.5, 99.5, 50.0, 2.0]))
-    members = np.arange(104) >= 100
-    point = tpr_at_fpr(scores, members, 0.01)
-    assert (point.tpr, point.realised_fpr, point.true_positives, point.false_positives) == (0.5, 0.01, 2, 1)
-    assert point.note is None
-
-
-def test_below_one_nonmember_is_not_resolvable() -> None:
-    # Fault 8: a figure "at 0.1%" with 500 nonmembers would be the one at 0 false positives.
-    rng = np.random.default_rng(2)
-    point = tpr_at_fpr(rng.normal(size=1000), np.arange(1000) < 500, 0.001)
-    assert (point.tpr, point.realised_fpr, point.threshold) == (None, None, None)
-    assert point.note == ("not resolvable: 0.001 of 500 nonmembers is less than one record; 1000 nonmembers are needed")
-    assert tpr_at_fpr(rng.normal(size=2000), np.arange(2000) < 1000, 0.001).tpr is not None
-
-
-def test_ties_that_leave_no_operating_point() -> None:
-    # Rounded scores must not be interpolated: 30 of 1000 nonmembers are on the highest value, 1% allows 10.
-    scores = np.repeat([1.0, 0.0, 1.0, 0.0], [100, 900, 30, 970])
-    point = tpr_at_fpr(scores, np.arange(2000) < 1000, 0.01)
-    assert point.tpr is None
-    assert point.note == (
-        "not resolvable: no threshold has an FPR of 0.01, since 100 members and 30 nonmembers tie at the highest "
-        "score, and 10 of 1000 nonmembers are allowed"
-    )
-
-
-@pytest.mark.parametrize(
-    ("alpha", "n", "allowed"),
-    [(0.01, 100, 1), (0.001, 1000, 1), (0.29, 100, 29), (0.01, 99, 0), (1.0, 7, 7), (0.07, 100, 7)],
-)
-def test_allowed_false_positives(alpha: float, n: int, allowed: int) -> None:
-    assert allowed_false_positives(alpha, n) == allowed
-
-
-@pytest.mark.parametrize(("alpha", "needed"), [(0.01, 100), (0.001, 1000), (0.03, 34), (1.0, 1), (1 / 49, 49)])
-def test_nonmembers_needed(alpha: float, needed: int) -> None:
-    assert nonmembers_needed(alpha) == needed
-    assert allowed_false_positives(alpha, needed) >= 1
-    assert needed == 1 or allowed_false_positives(alpha, needed - 1) == 0
-
-
 def test_thinned_curve_is_part_of_the_curve() -> None:
     rng = np.random.default_rng(3)
     members = np.arange(20_000) < 10_000
@@ -175,5 +100,3 @@ def test_invalid_scores_are_rejected() -> None:
         split_scores(np.zeros(3), members)
     with pytest.raises(AttackError, match="memberships bool"):
         split_scores(np.zeros(2), np.array([1, 0]))
-    with pytest.raises(AttackError, match="between 0 and 1"):
-        allowed_false_positives(1.5, 10)
