@@ -416,7 +416,7 @@ def main(evidence: Path, audit_json: Path) -> int:
                 tally.compare(deployment(about), f"scores {name}", scores, expected)
         compare_figures(tally, file, about, audit)
     if any(about["shadows"] not in file for about in manifest["deployments"]):
-        print("The shadows' answers are not in the file: scores are taken as they are.")
+        print("There are no answers of shadows in the file: scores are taken as they are.")
     return tally.show()
 
 

@@ -40,4 +40,4 @@ def export(
 
     say = partial(Console().print, soft_wrap=True, markup=False, highlight=False)
     file = api.export(run, out, shadows=shadows, store=store, notify=say)
-    say(f"Evidence: {file.path} ({file.arrays} arrays, {file.bytes / 1e6:,.1f} MB; it names members, keep it private)")
+    say(f"Evidence: {file.path} ({file.arrays} arrays, {file.bytes:,} bytes; it names members, keep it private)")

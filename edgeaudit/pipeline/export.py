@@ -121,20 +121,22 @@ def _queries(planned: FormatPlan) -> Iterator[AnyJob]:
 
 def _included(evidence: Evidence, notify: Callable[[str], None], *, shadows: bool | None) -> bool:
     """Whether to include the shadows' answers; says how large the file may become."""
-    size = sum(array.bytes for array in evidence.shadows)
+    size, rest = (sum(array.bytes for array in arrays) for arrays in (evidence.shadows, evidence.arrays))
+    if not evidence.shadows:
+        notify(f"Writing {_size(rest)} before compression; the run had no shadows.")
+        return False
     included = size <= LARGEST_SHADOWS if shadows is None else shadows
-    rest = sum(array.bytes for array in evidence.arrays)
-    answers = f"the shadows' answers are {_megabytes(size)} of it" if included else "the shadows' answers left out"
+    answers = f"the shadows' answers are {_size(size)} of it" if included else "the shadows' answers left out"
     reason = ""
     if shadows is None and not included:
-        reason = f" ({_megabytes(size)}, over {_megabytes(LARGEST_SHADOWS)}; --shadows includes them)"
+        reason = f" ({_size(size)}, over {_size(LARGEST_SHADOWS)}; --shadows includes them)"
     total = rest + (size if included else 0)
-    notify(f"Writing {_megabytes(total)} before compression, {answers}{reason}.")
+    notify(f"Writing {_size(total)} before compression, {answers}{reason}.")
     return included
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
+def _size(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB"
 
 
 def _write(path: Path, arrays: Sequence[Documented], manifest: str) -> None:

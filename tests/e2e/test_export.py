@@ -242,14 +242,14 @@ def test_large_answers_of_shadows_are_left_out_and_said_beforehand(
 
     assert not edgeaudit.export(auditor.out, path, store=store, notify=notify).shadows
     # 6 shadows, 600 records, 10 classes of 4 bytes.
-    assert "(0.1 MB, over 0.0 MB; --shadows includes them)" in said[0]
+    assert "(144.0 kB, over 1.0 kB; --shadows includes them)" in said[0]
     arrays = _read(path)
     assert not [name for name, values in arrays.items() if values.ndim == 3 and values.shape[0] == 6]
     assert "answers of the shadows" in json.loads(str(arrays["manifest"]))["not_included"]
     done = recompute(path, auditor.out / "audit.json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "scores lira" not in done.stdout
-    assert "The shadows' answers are not in the file" in done.stdout
+    assert "There are no answers of shadows in the file" in done.stdout
 
     path.unlink()
     assert edgeaudit.export(auditor.out, path, shadows=True, store=store, notify=notify).shadows
@@ -299,6 +299,17 @@ def test_a_store_that_is_gone_is_named(bench: Workbench, adversary: Finished, tm
     with pytest.raises(RunError, match=r"lacks \d+ of \d+ results of this run \(query torch-fp32 target, ...\)"):
         edgeaudit.export(adversary.out, tmp_path / "e.npz", store=kept)
     assert not (tmp_path / "e.npz").exists()
+
+
+def test_a_damaged_answer_is_named_and_nothing_is_written(bench: Workbench, auditor: Finished, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    shutil.copytree(bench.folder / ".edgeaudit", kept)
+    for path in (kept / "query").glob("*/responses.npy"):
+        path.chmod(0o600)
+        path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
+    with pytest.raises(RunError, match=r"responses.npy is missing or damaged.*was not written"):
+        edgeaudit.export(auditor.out, tmp_path / "e.npz", store=kept)
+    assert [one.name for one in tmp_path.iterdir()] == ["kept"]
 
 
 def test_scores_that_are_not_those_of_the_store_are_refused(
