@@ -30,7 +30,7 @@ UNKNOWN: Figure = (None, None, None, None)
 TOLERANCE, LEVEL, TAIL = 1e-9, 0.95, 0.025
 FPR_LEVELS, PRIORS = (0.01, 0.001), (0.5, 0.1, 0.01)
 METRICS = ("auc", "tpr@", "balanced_accuracy", "advantage", "ppv@prior=")
-FEWEST_GROUPS = 20
+FEWEST_GROUPS = FEWEST_IN_SLICE = 20  # on each side; no figure with fewer
 RMIA_A = {"offline-0.3": 0.3, "offline-0": 0.0, "offline-0.6": 0.6}
 log_gamma = np.vectorize(math.lgamma, otypes=[float])
 
@@ -357,15 +357,21 @@ class Tally:
 def figures_of(file: Mapping[str, Array], about: Mapping[str, Any], t: int, v: int, subset: str) -> dict[str, Figure]:
     """The figures of variant v on target t in a subset."""
     scores, threshold = file[about["scores"]][t, v], float(file[about["thresholds"]][t, v])
-    names, audited = file[about["subsets"]].tolist(), file["audited"]
+    members, audited, names = file["members"][t], file["audited"], file[about["subsets"]].tolist()
     kept = ~np.isnan(scores)
     if subset == "uncalibrated":
         kept &= ~file[about["calibrated"]][t]
-    elif subset != "all":
+    elif subset in names:
         kept &= file[about["subset_records"]][names.index(subset)]
+    elif subset != "all":  # a slice: `class:<label>`, or `<column>:<value>`
+        column, _, value = subset.partition(":")
+        values = file["labels"] if column == "class" else file[f"slices/{column}"]
+        kept &= values[audited].astype(str) == value
+        if min(members[kept].sum(), (~members[kept]).sum()) < FEWEST_IN_SLICE:
+            return {}
     groups = file["groups"][audited] if "groups" in file else np.arange(len(scores))
     known = None if math.isnan(threshold) else threshold
-    return figures(scores[kept], file["members"][t][kept], known, groups[kept])
+    return figures(scores[kept], members[kept], known, groups[kept])
 
 
 def compare_figures(

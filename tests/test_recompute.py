@@ -76,3 +76,27 @@ def test_figures_are_those_of_the_audit(recompute: ModuleType, law: str, n: int,
         np.testing.assert_allclose(
             [one for one in mine if one is not None], [one for one in expected if one is not None], rtol=0, atol=1e-9
         )
+
+
+def test_a_subset_is_found_by_its_name(recompute: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    n, labels = 300, rng.integers(0, 3, 300)
+    labels[:30] = 3
+    members = np.arange(n) % 2 == 0
+    scores = rng.normal(size=n) + members
+    seen, chosen = rng.random(n) < 0.2, rng.random(n) < 0.5
+    file = {
+        "audited": np.ones(n, bool), "labels": labels, "members": members[None], "scores": scores[None, None],
+        "thresholds": np.array([[0.5]]), "calibrated": seen[None], "subsets": np.array(["abnormal:x"]),
+        "subset_records": chosen[None], "slices/side": np.where(rng.random(n) < 0.5, "left", "right"),
+    }  # fmt: skip
+    about = {key: key for key in ("scores", "thresholds", "calibrated", "subsets", "subset_records")}
+    masks = {
+        "all": file["audited"], "uncalibrated": ~seen, "abnormal:x": chosen, "class:2": labels == 2,
+        "side:left": file["slices/side"] == "left",
+    }  # fmt: skip
+    for subset, mask in masks.items():
+        area = figures(scores[mask], members[mask], 0.5)[0]
+        found = recompute.figures_of(file, about, 0, 0, subset)["auc"]
+        np.testing.assert_allclose(np.array(found[:3]), np.array([area.value, area.low, area.high], float), atol=1e-9)
+    assert recompute.figures_of(file, about, 0, 0, "class:3") == {}  # 15 members and nonmembers, of 20

@@ -138,6 +138,8 @@ class _Collection:
         groups = getattr(population, "groups", None)
         if groups is not None:
             self._add("groups", groups[self.queried], "", "record [n]: related records have the same number")
+        for name, values in getattr(population, "slices", {}).items():
+            self._add(f"slices/{name}", values[self.queried], "", f"record [n]: the value of the user's column {name}")
         self._add("targets", np.array(targets, np.str_), "", "target [t]: its name; the first is the audit's own")
         self._add("null_targets", null, "", "target [t]: trained on none of the audited records (a control)")
         self._add("target_trained", trained, "", "target, record [t, n]: the target trained on the record")

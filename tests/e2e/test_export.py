@@ -19,6 +19,7 @@ import pytest
 import edgeaudit
 from edgeaudit.errors import RunError, SpecError, StoreError
 from edgeaudit.pipeline import export as export_module
+from edgeaudit.population.base import Population
 from tests.e2e.conftest import Finished, Workbench
 
 pytestmark = pytest.mark.e2e
@@ -223,6 +224,19 @@ def test_only_its_owner_can_read_it_and_it_is_the_same_each_time(
     assert again.read_bytes() == evidence.read_bytes()
     assert (written.path, written.bytes, written.shadows) == (again, again.stat().st_size, True)
     assert written.arrays == len(_read(again))
+
+
+def test_groups_and_columns_of_the_records_are_included_where_there_are_any(
+    bench: Workbench, auditor: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = property(lambda population: np.arange(len(population.labels)) // 2)
+    parity = property(lambda population: {"parity": np.where(population.labels % 2, "odd", "even")})
+    monkeypatch.setattr(Population, "groups", pairs, raising=False)
+    monkeypatch.setattr(Population, "slices", parity, raising=False)
+    edgeaudit.export(auditor.out, tmp_path / "e.npz", store=bench.folder / ".edgeaudit")
+    arrays = _read(tmp_path / "e.npz")
+    np.testing.assert_array_equal(arrays["groups"], arrays["records"] // 2)
+    np.testing.assert_array_equal(arrays["slices/parity"], np.where(arrays["labels"] % 2, "odd", "even"))
 
 
 def test_large_answers_of_shadows_are_left_out_and_said_beforehand(
