@@ -1,7 +1,8 @@
 """edgeaudit: how much each deployment format of a model gives away about its training data.
 
-`run`, `plan`, `load` and `check` do what the command line's verbs do; `attack` takes arrays and needs no toolchain.
-docs/python.md shows them at work. A name is imported when it is first used: `import edgeaudit` itself imports nothing.
+`run`, `plan`, `load`, `check` and `export` do what the command line's verbs do; `attack` takes arrays and needs no
+toolchain. docs/python.md shows them at work. A name is imported when it is first used: `import edgeaudit` itself
+imports nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +11,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeaudit.api import AuditSource, Listener, PlanSummary, attack_run, check, load, plan, run
+    from edgeaudit.api import (
+        AuditSource,
+        EvidenceFile,
+        Listener,
+        PlanSummary,
+        attack_run,
+        check,
+        export,
+        load,
+        plan,
+        run,
+    )
     from edgeaudit.attacks.arrays import AttackFigure, AttackResult, Grid, Reference, attack
     from edgeaudit.config.audit import AuditSpec
     from edgeaudit.errors import EdgeAuditError
@@ -20,9 +32,9 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "AttackFigure", "AttackResult", "Audit", "AuditSource", "AuditSpec", "EdgeAuditError", "Grid", "Listener",
-    "PlanSummary", "Reference", "Rows", "Verdict", "__version__", "attack", "attack_run", "check", "load", "plan",
-    "run",
+    "AttackFigure", "AttackResult", "Audit", "AuditSource", "AuditSpec", "EdgeAuditError", "EvidenceFile", "Grid",
+    "Listener", "PlanSummary", "Reference", "Rows", "Verdict", "__version__", "attack", "attack_run", "check", "export",
+    "load", "plan", "run",
 ]  # fmt: skip
 
 _MODULES = {
@@ -32,6 +44,7 @@ _MODULES = {
     "AuditSource": "edgeaudit.api",
     "AuditSpec": "edgeaudit.config.audit",
     "EdgeAuditError": "edgeaudit.errors",
+    "EvidenceFile": "edgeaudit.api",
     "Grid": "edgeaudit.attacks.arrays",
     "Listener": "edgeaudit.api",
     "PlanSummary": "edgeaudit.api",
@@ -41,6 +54,7 @@ _MODULES = {
     "attack": "edgeaudit.attacks.arrays",
     "attack_run": "edgeaudit.api",
     "check": "edgeaudit.api",
+    "export": "edgeaudit.api",
     "load": "edgeaudit.api",
     "plan": "edgeaudit.api",
     "run": "edgeaudit.api",

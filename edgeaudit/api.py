@@ -22,16 +22,20 @@ from edgeaudit.errors import RunError, SpecError
 from edgeaudit.gate.judge import FormatScores, judge, require_budgets_exist
 from edgeaudit.graph.estimate import StageEstimate
 from edgeaudit.graph.executor import Listener, Silent
+from edgeaudit.graph.store import MARKER
 from edgeaudit.pipeline.assemble import load_scores, population_info, require_folder
 from edgeaudit.pipeline.audit import Prepared, prepare, run_audit
 from edgeaudit.pipeline.engine import Engine, engine
+from edgeaudit.pipeline.export import EvidenceFile, export_evidence
 from edgeaudit.pipeline.forecast import forecast
 from edgeaudit.pipeline.more_attacks import require_answers, with_more_attacks
 from edgeaudit.report.model import Audit, PopulationInfo, Verdict
 from edgeaudit.report.schema import read_audit
 from edgeaudit.rows import Rows
 
-__all__ = ["AuditSource", "Listener", "PlanSummary", "attack_run", "check", "load", "plan", "run"]
+__all__ = [
+    "AuditSource", "EvidenceFile", "Listener", "PlanSummary", "attack_run", "check", "export", "load", "plan", "run",
+]  # fmt: skip
 
 AuditSource: TypeAlias = AuditSpec | Mapping[str, object] | str | Path
 """An audit: the path of an audit.yaml, a mapping with its keys, or what either was read to.
@@ -195,6 +199,48 @@ def attack_run(
         prepared = prepare(spec, running.store, running.executor, heard)
         require_answers(prepared, running.store, folder)
         return _finish(prepared, running, heard, folder)
+
+
+def export(
+    run: str | Path,
+    out: str | Path | None = None,
+    *,
+    shadows: bool | None = None,
+    store: str | Path | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> EvidenceFile:
+    """Write the evidence of a finished run to one .npz: answers, memberships, masks, scores; no record itself.
+
+    The file has mode 0600 and is there whole, or as it was before. Nothing is trained, queried or attacked. A run whose
+    model or data is a function of the user's own is exported from the folder in which its module is found.
+
+    Args:
+        run: the run's folder.
+        out: the file; None for evidence.npz in the run's folder.
+        shadows: whether the answers of the shadows are included, without which scores cannot be computed again; None
+            includes them up to 1 GiB before compression.
+        store: as in `run`.
+        notify: called with a sentence on the size of the file before it is written.
+
+    Raises:
+        RunError: the run cannot be read, or the store lacks its models and answers. StoreError: the file cannot be
+            written.
+    """
+    folder = _path("run", run)
+    path = folder / "evidence.npz" if out is None else _path("out", out, "the path of a file")
+    if shadows is not None and not isinstance(shadows, bool):
+        raise SpecError(f"shadows must be True, False or None, not {shadows!r}")
+    audit, where = load(folder), _store(store)
+    spec = recorded_spec(audit.spec, folder / "audit.json")
+    if not (where / MARKER).is_file():  # opening it would make an empty one
+        raise RunError(f"{where} is not a store: name the store of {folder} with --store, or run the audit again")
+    with engine(Path.cwd(), where, 1, "local", spec.limits) as running:
+        prepared = prepare(spec, running.store, running.executor, Silent())
+        return export_evidence(prepared, running.store, audit, folder, path, shadows=shadows, notify=notify or _ignore)
+
+
+def _ignore(_: str) -> None:
+    pass
 
 
 def _finish(prepared: Prepared, running: Engine, listener: Listener, out: Path) -> Audit:

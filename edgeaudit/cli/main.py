@@ -25,6 +25,7 @@ from edgeaudit.cli import (
     devices,
     doctor,
     environments,
+    export,
     formats,
     init,
     plan,
@@ -53,6 +54,7 @@ app.command("run")(run.run)
 app.command("attack")(attack.attack)
 app.command("check")(check.check)
 app.command("report")(report.report)
+app.command("export")(export.export)
 app.command("formats")(formats.formats)
 app.command("attacks")(attacks.attacks)
 app.command("agent")(agent.agent)

@@ -53,7 +53,7 @@ from edgeaudit.stages.compare import Compare, CompareResult
 from edgeaudit.stages.latency import BatchTime
 from edgeaudit.stages.measure import MeasureFindings
 
-__all__ = ["assemble", "load_scores", "population_info", "require_folder"]
+__all__ = ["assemble", "load_scores", "population_info", "require_folder", "scores_file"]
 
 UNKNOWN = "unknown"
 """The version of a runtime behind a server that does not report it."""
@@ -269,16 +269,17 @@ def _copy_scores(planned: FormatPlan, store: Store, out: Path) -> None:
     """Copy the scores of the first shadow match, on which budgets are judged."""
     source = store.entry(*planned.measure.ref).folder / "scores.npz"
     with store_errors(f"the output folder {out}"):
-        shutil.copyfile(source, out / "scores" / _scores_name(planned.use.id, planned.device))
+        shutil.copyfile(source, out / "scores" / scores_file(planned.use.id, planned.device))
 
 
-def _scores_name(format_id: str, device: str) -> str:
+def scores_file(format_id: str, device: str) -> str:
+    """The name of a format's scores in the folder `scores` of a run."""
     return f"{format_id}.npz" if device == LOCAL else f"{format_id}@{device}.npz"
 
 
 def load_scores(run: Path, format_id: str, device: str = LOCAL) -> FormatScores:
     """A format's scores on a device from a run folder."""
-    path = run / "scores" / _scores_name(format_id, device)
+    path = run / "scores" / scores_file(format_id, device)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             scores = {name: arrays[name] for name in arrays.files if "/" in name}

@@ -102,7 +102,8 @@ class MeasureSettings:
 class MeasureFindings:
     """Reported results: everything on the first target, the figures on each further one, the AUC on null targets.
 
-    targets: role -> figures of each further target.
+    targets: role -> figures of each further target. floors: role -> floor of its probabilities, null targets included.
+    thresholds: role -> `attack/variant` -> member where score >= threshold; None where none could be learned.
     """
 
     leakage: tuple[LeakageRow, ...]
@@ -115,6 +116,8 @@ class MeasureFindings:
     null_control: tuple[NullControlRow, ...]
     accuracy: Accuracy
     outputs: Granularity
+    floors: Mapping[str, float]
+    thresholds: Mapping[str, Mapping[str, float | None]]
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,7 @@ class _Rows:
     calibration: list[CalibrationLeak] = field(default_factory=list)
     targets: dict[str, list[TargetFigure]] = field(default_factory=dict)
     null_control: list[NullControlRow] = field(default_factory=list)
+    thresholds: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
     def keep(self, case: Case, rows: Sequence[LeakageRow]) -> None:
         if case.role == "target":
@@ -250,6 +254,8 @@ class _Measurement:
             tuple(rows.null_control),
             accuracy(self.answers),
             true_class_granularity(self.first),
+            {case.role: case.audited.floor for case in self.cases},
+            rows.thresholds,
         )
         return MeasureResult(findings, scores)
 
@@ -305,6 +311,7 @@ class _Measurement:
     ) -> None:
         """The figures of one target other than null targets."""
         case, scores, report = target.case, target.scores, self.rows
+        report.thresholds.setdefault(case.role, {})[series.name] = threshold.value
         records = self.answers.records[target.scored]
         subsets = {name: mask[target.scored] for name, mask in self.subsets.items()} | uncalibrated(case, records)
         rows = list(leakage(case, subsets, threshold, scores, series))

@@ -122,6 +122,8 @@ def measured() -> MeasureResult:
         null_control=(NullControlRow("f", "local", "lira", "t", "matched", "null-target", 0.5, 0.4, 0.6, 1.0, 15, 15),),
         accuracy=Accuracy(1.0, 1 / 3),
         outputs=Granularity(12, 0.1),
+        floors={"target": 1 / 512, "target-1": 1 / 512},
+        thresholds={"target": {SERIES.name: 0.25}, "target-1": {SERIES.name: None}},
     )
     members = np.arange(N) % 2 == 0
     whole = TargetScores(
