@@ -16,7 +16,7 @@ LEADING: Mapping[Mode, tuple[str, ...]] = {
 """Mode -> the attacks that lead an audit, the strongest first; all others follow in the order of audit.yaml.
 
 auditor: with one half of the shadows IN, one variance for all records (`lira` `online-global`) is the strongest test at
-the numbers of shadows that audits have; docs/attacks/lira.md has the figures.
+the numbers of shadows that audits have; docs/headlines.md has figures.
 """
 
 

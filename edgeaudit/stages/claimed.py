@@ -93,7 +93,7 @@ def claimed_records(records: int, tested: Sequence[RecordTests]) -> tuple[Record
         tested: the formats with valid p-values; with halves of the shadows only where every one has them.
 
     Returns:
-        The family and, sorted by q-value, the claimed records; none where none can be claimed at 5%.
+        The family and, sorted by q-value and stability, the claimed records; none where none can be claimed at 5%.
     """
     if not tested:
         note = "no test of this audit has p-values that are valid here, so no record can be claimed"
@@ -113,7 +113,7 @@ def claimed_records(records: int, tested: Sequence[RecordTests]) -> tuple[Record
             bool(first.members[i]),
             any(bool(one.calibrated[i]) for one in tested),
         )
-        for i in _ordered(claims.claimed, p_value)
+        for i in _ordered(claims.claimed, p_value, stability)
     )
     note = (
         "p-values of one format"
@@ -135,9 +135,11 @@ def claimed_records(records: int, tested: Sequence[RecordTests]) -> tuple[Record
     return family, rows
 
 
-def _ordered(claimed: BoolArray, p_value: FloatArray) -> Iterator[int]:
+def _ordered(claimed: BoolArray, p_value: FloatArray, stability: FloatArray | None) -> Iterator[int]:
+    """The smallest p-value first; of equal ones, of which conformal p-values have many, the most stable."""
     chosen = np.flatnonzero(claimed)
-    return iter(chosen[np.argsort(p_value[chosen], kind="stable")].tolist())
+    unstable = np.zeros(len(chosen)) if stability is None else -stability[chosen]
+    return iter(chosen[np.lexsort((unstable, p_value[chosen]))].tolist())
 
 
 def _stability(tested: Sequence[RecordTests]) -> FloatArray | None:

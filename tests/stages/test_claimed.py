@@ -122,6 +122,12 @@ def test_claims_by_hand() -> None:
     assert family.half_shadows == 4
 
 
+def test_of_equal_p_values_the_most_stable_comes_first() -> None:
+    p, less = np.array([0.01, 0.01, 0.001]), np.array([0.9, 0.01, 0.9])
+    _, rows = claimed_records(3, [of_format(p, less, less)])
+    assert [(row.record, row.stability) for row in rows] == [(102, 0.0), (101, 1.0), (100, 0.0)]
+
+
 def test_without_valid_p_values_nothing_is_claimed() -> None:
     family, rows = claimed_records(N, [])
     assert rows == ()
