@@ -15,7 +15,7 @@ import numpy.typing as npt
 from edgeaudit.attacks.base import Attack
 from edgeaudit.attacks.evidence import BoolArray, Evidence, Exposure, FloatArray, Grid, InputArray, IntArray
 from edgeaudit.attacks.registry import chosen_attacks, find_attack
-from edgeaudit.attacks.spec import Scores
+from edgeaudit.attacks.spec import Mode, Scores
 from edgeaudit.attacks.threshold import Threshold, learn_threshold
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.metrics import Figure, figures, unresolved
@@ -82,11 +82,13 @@ class AttackResult:
     """What attacks answer on brought arrays.
 
     variants: every variant of every attack, in order, those that cannot be run with the reason. leakage: figures of
-    each variant where memberships were given, else no rows.
+    each variant where memberships were given, else no rows. mode: `auditor` where shadows trained on some of the
+    records, which puts online variants first.
     """
 
     variants: tuple[VariantScores, ...]
     leakage: Rows[AttackFigure]
+    mode: Mode = "adversary"
 
     def scores(self, attack: str, variant: str | None = None) -> Scores:
         """The scores of a variant.
@@ -99,11 +101,11 @@ class AttackResult:
             AttackError: the attack was not run, or cannot be: the message has the reason.
         """
         spec = find_attack(attack).spec
-        names = spec.headlines if variant is None else (variant,)
+        names = spec.headlines_in(self.mode) if variant is None else (variant,)
         found = [one for name in names for one in self.variants if (one.attack, one.variant) == (attack, name)]
         if not found:
             known = ", ".join(f"{one.attack}/{one.variant}" for one in self.variants)
-            raise AttackError(f"there is no '{attack}/{variant or spec.headlines[0]}' in this result; it has: {known}")
+            raise AttackError(f"there is no '{attack}/{names[0]}' in this result; it has: {known}")
         scored = next((one.scores for one in found if one.scores is not None), None)
         if scored is None:
             raise AttackError(f"{found[0].attack}/{found[0].variant} is not applicable: {found[0].reason}")
@@ -203,7 +205,8 @@ def attack(  # noqa: PLR0913  an array an argument; all but four have defaults a
             variants.append(found)
             if sides is not None:
                 leakage += _figures(one, found, evidence, known, (sides, related), seed)
-    return AttackResult(tuple(variants), Rows(leakage, of=AttackFigure))
+    mode: Mode = "adversary" if evidence.out.all() else "auditor"
+    return AttackResult(tuple(variants), Rows(leakage, of=AttackFigure), mode)
 
 
 def _made(attacks: str | Attack | Iterable[str | Attack]) -> Iterator[Attack]:

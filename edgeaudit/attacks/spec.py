@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from edgeaudit.attacks.evidence import FloatArray
 from edgeaudit.attacks.needs import Needs
 from edgeaudit.errors import AttackError
 
-__all__ = ["AttackSpec", "Scores"]
+__all__ = ["AttackSpec", "Mode", "Scores"]
+
+Mode = Literal["adversary", "auditor"]
+"""What shadows train on: reference records (`adversary`), or audited ones, so that online variants run (`auditor`)."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class AttackSpec:
     threshold: the attack's natural threshold (member where score >= threshold), if it has one.
     variant_thresholds: natural thresholds of single variants, which override `threshold`.
     defaults: settings and their default values, as arguments of the class.
-    headline: variants that may stand for the attack in summaries, in order of preference; all where empty.
+    headline: variants that may stand for the attack in summaries and budgets, in order of preference; all where empty.
+        `headlines_in` puts online ones where the mode wants them.
     reads_margins: variants that read nothing of an answer but the true class's margin, so that the mean margin of
         several answers can replace one.
     reads_labels: variants that also work where only the predicted class is known.
@@ -65,8 +70,22 @@ class AttackSpec:
 
     @property
     def headlines(self) -> tuple[str, ...]:
-        """See `headline`."""
+        """See `headline`; the order of a mode is that of `headlines_in`."""
         return self.headline or self.variants
+
+    def headlines_in(self, mode: Mode) -> tuple[str, ...]:
+        """Return the headline variants in order: online ones first in auditor mode, last in adversary mode.
+
+        The first one that can be run stands for the attack.
+        """
+        return tuple(sorted(self.headlines, key=lambda variant: self.is_online(variant) is not (mode == "auditor")))
+
+    def is_online(self, variant: str) -> bool:
+        """Return whether `variant` compares shadows that trained on the record with those that did not.
+
+        Raises `AttackError` for an unknown variant.
+        """
+        return self.needs_of(variant).inside > 0
 
     def needs_of(self, variant: str) -> Needs:
         """Return the requirements of `variant`. Raises `AttackError` for an unknown variant."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeaudit.attacks.base import Attack, Needs
-from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, ShadowAnswers
+from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, IntArray, ShadowAnswers
 from edgeaudit.leakage.roc import roc
 
 __all__ = ["Threshold", "learn_threshold", "youden_threshold"]
@@ -29,7 +29,13 @@ class Threshold:
 
 
 def learn_threshold(
-    attack: Attack, variant: str, reference: Evidence, max_plays: int = 8, max_records: int = 5000, seed: int = 0
+    attack: Attack,
+    variant: str,
+    reference: Evidence,
+    max_plays: int = 8,
+    max_records: int = 5000,
+    seed: int = 0,
+    played: ShadowAnswers | None = None,
 ) -> Threshold:
     """Learn a threshold from shadows that play the target; the target's memberships are not used.
 
@@ -39,7 +45,7 @@ def learn_threshold(
     (such as gap) keeps it.
 
     For an attack that needs reference answers, a play scores one half of the records; its reference is the other half
-    without the records that the playing shadow trained on.
+    without the records that the playing shadow trained on. Plays on `played` have the reference records as reference.
 
     Fallback where fewer than 10 members or nonmembers can be played (the shadows train on all of the pool or on none of
     it, or there are too few shadows): the 95% quantile of the target's scores on the reference records, which are known
@@ -48,23 +54,31 @@ def learn_threshold(
     Args:
         attack: the attack that scores.
         variant: one of the attack's variants.
-        reference: evidence on the reference pool; `out` says which shadow trained on which record. A play leaves out
-            records with fewer OUT or IN shadows than the attack needs.
+        reference: evidence on the reference pool, which the target did not train on; `out` says which shadow trained on
+            which record. A play leaves out records with fewer OUT or IN shadows than the attack needs.
         max_plays: maximum number of shadows that play.
-        max_records: maximum number of reference records, evenly spaced, to bound the time.
+        max_records: maximum number of records, evenly spaced, to bound the time.
         seed: of the random halves.
+        played: the shadows' answers on other records to play on, such as audited ones that an auditor's shadows trained
+            on. The target trained on some of them, so its own answers there have no part in this.
     """
     natural = attack.spec.threshold_of(variant)
     if natural is not None:
         return Threshold(natural)
-    n = len(reference.labels)
-    if n > max_records:
-        reference = reference.take(np.linspace(0, n - 1, max_records).astype(np.int64))
+    reference = reference.take(_spaced(len(reference.labels), max_records))
     scored, serving = _halves(attack.spec.needs_of(variant), reference, np.random.default_rng(seed))
-    scores, members = _play_all(attack, variant, scored.shadow_answers, serving.shadow_answers, max_plays)
+    plays = scored.shadow_answers, serving.shadow_answers
+    if played is not None:
+        plays = played.take(_spaced(len(played.labels), max_records)), reference.shadow_answers
+    scores, members = _play_all(attack, variant, *plays, max_plays)
     if min(members.sum(), (~members).sum()) >= _LEAST:
         return Threshold(youden_threshold(scores, members))
     return _fallback(attack, variant, scored, serving)
+
+
+def _spaced(n: int, most: int) -> IntArray:
+    """Positions of `most` of n records, or of all, evenly spaced."""
+    return np.arange(n) if n <= most else np.linspace(0, n - 1, most).astype(np.int64)
 
 
 def _halves(needs: Needs, reference: Evidence, rng: np.random.Generator) -> tuple[Evidence, Evidence]:

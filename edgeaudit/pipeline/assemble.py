@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from edgeaudit.attacks.headline import headline_order
+from edgeaudit.attacks.registry import chosen_attacks
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.controls.base import Control
 from edgeaudit.controls.null_target import null_target, null_target_together
@@ -105,6 +107,7 @@ def assemble(
             "environment": current_environment(),
             "population": population_info(population),
             "threat": _threat(spec, population),
+            "headlines": headline_order(chosen_attacks(spec.attacks), spec.threat.mode),
             "controls": [
                 *_population_controls(plan, result, store),
                 *_model_controls(spec, population, formats, null_rows, held.together_null),
@@ -114,6 +117,8 @@ def assemble(
             "across_targets": compared.across_targets,
             "comparisons": compared.comparisons,
             "same_file": compared.same_file,
+            "claims": compared.claims,
+            "claimed": compared.claimed,
             "weaker_exposures": levels,
             "weaker_leakage": weaker,
             "devices": devices_of(spec, plan, result, store),
@@ -306,11 +311,13 @@ def population_info(population: Population) -> PopulationInfo:
 
 
 def _threat(spec: AuditSpec, population: Population) -> dict[str, object]:
+    # An auditor's shadow trains on as many records as the target.
+    drawn = spec.recipe_known and spec.threat.mode == "adversary"
     return {
         **spec.threat.model_dump(mode="json"),
         "targets": spec.targets,
         "controls": spec.controls.model_dump(mode="json", by_alias=True),
-        "records_per_model": population.about["shadow_records"] if spec.recipe_known else len(population.split.members),
+        "records_per_model": population.about["shadow_records"] if drawn else len(population.split.members),
         "probability_floor": FLOOR,
     }
 

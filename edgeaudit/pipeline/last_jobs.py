@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from edgeaudit.attacks.registry import find_attack
+from edgeaudit.attacks.headline import headline_order
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.formats.presets import REFERENCES
 from edgeaudit.graph.executor import AnyJob
@@ -26,6 +26,7 @@ def compare_job(plan: Plan, done: Callable[[AnyJob], bool]) -> Compare | None:
         return None
     settings = measures[0].settings
     return Compare(
+        population=settings.evidence.population,
         settings=CompareSettings(
             exposure=settings.evidence.exposure,
             targets=tuple(role for role, _ in settings.evidence.targets),
@@ -91,7 +92,7 @@ def collude_job(spec: AuditSpec, plan: Plan, done: Callable[[AnyJob], bool]) -> 
 
 
 def _headlines(settings: MeasureSettings) -> tuple[str, ...]:
-    return tuple(f"{name}/{variant}" for name in settings.attacks for variant in find_attack(name).spec.headlines)
+    return headline_order(settings.attacks, settings.mode)
 
 
 def _left(formats: Sequence[str], measured: Collection[str]) -> FormatSet:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.errors import DataError, SplitError
+from edgeaudit.population.balanced import balanced_draw
 from edgeaudit.population.sources import Raw
 from edgeaudit.population.split import Duplicates, Split, content_groups, draw_split
 from edgeaudit.randomness import stream
@@ -233,8 +234,9 @@ class Population:
 
         A further target is another audit's target: as many members, drawn anew from the audited records. A null target
         is drawn as a shadow is, so it is exchangeable with them and every test must find nothing.
-        A `half-<k>` trains on a random half of the audited records and the next one on the other half, so that each
-        record is in for as many shadows as it is out (or one less, for an odd number of shadows).
+        A `half-<k>` trains on as many audited records as the target, whatever data.shadow-records says: of equal sides
+        on a random half, and the next one on the other half. No two records differ by more than one in the number of
+        shadows that trained on them.
         """
         kind, number = _kind(role)
         if kind == TARGET:
@@ -276,9 +278,10 @@ class Population:
         return content_groups(self._records[self.audited], self.labels[self.audited])[0]
 
     def _half(self, index: int, seed: int) -> IntArray:
-        shuffled = stream(seed, "halves", index // 2).permutation(self.audited)
-        cut = len(shuffled) // 2
-        return np.sort(shuffled[:cut] if index % 2 == 0 else shuffled[cut:])
+        # Of equal sides: one half, then the other half.
+        n, size = len(self.audited), len(self.split.members)
+        rows = balanced_draw(n, size, index, lambda block: stream(seed, "halves", block).permutation(n))
+        return np.sort(self.audited[rows])
 
     def calibration_ids(self, role: Role, seed: int, policy: str, count: int) -> IntArray:
         """What a quantiser sees while it makes this model's file.

@@ -145,10 +145,10 @@ def match_tables(lookup: Lookup) -> tuple[Table | None, list[Table]]:
 
 
 def _headline(lookup: Lookup, series: list[str]) -> str:
-    """Return the headline series, or the first CM-MIA variant where the headline was not compared."""
+    """Return the headline series, or the first of the audit's headlines that was compared."""
     if lookup.headline_name in series:
         return lookup.headline_name
-    return next((name for name in series if name.startswith("cm-mia/")), "")
+    return next((name for name in lookup.headlines if name in series), "")
 
 
 def _match_overview(lookup: Lookup, rows: list[Comparison], shown: list[str]) -> Table | None:

@@ -15,7 +15,8 @@ __all__ = ["AUC", "NOMINAL", "SMALL_TPR", "TPR", "Lookup", "Place", "Series", "s
 AUC = "auc"
 TPR = "tpr@fpr=0.01"
 SMALL_TPR = "tpr@fpr=0.001"
-_HEADLINES = (("cm-mia", "calibrated"), ("cm-mia", "t"), ("cm-mia", "ecdf"))
+_HEADLINES = ("cm-mia/calibrated", "cm-mia/t", "cm-mia/ecdf")
+"""Those of audits of before `Audit.headlines`."""
 NOMINAL = "nominal="
 """Prefix of cutoffs on statistics that are not valid p-values (the paper's rule): fpr@nominal=0.05."""
 _VERDICT = re.compile(r"(coverage|ppv|recall|fpr|forced_accuracy)@((?:nominal=)?\d*\.?\d+)")
@@ -67,6 +68,7 @@ class Lookup:
 
     def __init__(self, audit: Audit) -> None:
         self.audit = audit
+        self.headlines = audit.headlines or _HEADLINES
         self.places = [Place(f.id, f.device) for f in audit.formats]
         self.formats = dict(zip(self.places, audit.formats, strict=True))
         self._rows: dict[tuple[Place, Series, str], LeakageRow] = {}
@@ -82,14 +84,14 @@ class Lookup:
         self.targets = max((mean.targets + mean.missing for mean in audit.across_targets), default=1)
 
     def _headline(self) -> Series | None:
-        """The headline series: the first preferred CM-MIA variant with an AUC on every format, with matched shadows.
+        """The headline series: the first of the audit's headlines with an AUC on every format, with matched shadows.
 
-        Else the first with an AUC on any format; without CM-MIA, the first attack with one. Rows without values, as of
+        Else the first with an AUC on any format; without any, the first attack with one. Rows without values, as of
         variants that are not applicable, do not count.
         """
         main = [s for s in self.series_with(AUC) if s.is_main and s.subset == "all"]
         known = {s: sum(self._known(place, s) for place, _ in self.ok()) for s in main}
-        wanted = [s for name in _HEADLINES for s in main if (s.attack, s.variant) == name and known[s]]
+        wanted = [s for name in self.headlines for s in main if f"{s.attack}/{s.variant}" == name and known[s]]
         everywhere = [s for s in wanted if known[s] == len(self.ok())]
         return next(iter([*everywhere, *wanted, *(s for s in main if known[s]), *main]), None)
 
@@ -110,13 +112,13 @@ class Lookup:
         )
 
     def valid_test(self, place: Place) -> str | None:
-        """Return the headline attack's first variant with valid p-values on a format: cm-mia/ecdf."""
+        """Return the first of the audit's headlines with valid p-values on a format: cm-mia/ecdf."""
         valid = {
-            (row.attack, row.variant)
+            f"{row.attack}/{row.variant}"
             for row in self.audit.p_calibration
             if row.is_p_value and Place(row.format, row.device) == place
         }
-        return next(("/".join(name) for name in _HEADLINES if name in valid), None)
+        return next((name for name in self.headlines if name in valid), None)
 
     def mean(self, place: Place, series: str, metric: str) -> AcrossTargets | None:
         """A figure's mean over targets on all records; series: `cm-mia/t`."""

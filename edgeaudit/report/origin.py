@@ -1,4 +1,4 @@
-"""Tables of the most exposed records, and of the audit's artifacts, toolchains and environment."""
+"""Tables of single records, and of the audit's artifacts, toolchains and environment."""
 
 from __future__ import annotations
 
@@ -6,62 +6,79 @@ import json
 from typing import Any
 
 from edgeaudit.report.lookup import Lookup, Place, series_label, unique
-from edgeaudit.report.model import ArtifactInfo, ExposedRecord, FormatResult, PopulationInfo
+from edgeaudit.report.model import ArtifactInfo, ClaimedRecord, ExposedRecord, FormatResult, PopulationInfo
 from edgeaudit.report.tables import Cell, Head, Row, Table, labelled
 from edgeaudit.report.words import counted, figure, listed
 
-__all__ = ["artifact_table", "exposed_table", "facts", "pass_table", "population_facts", "ranks_table", "toolchains"]
+__all__ = [
+    "artifact_table", "claimed_table", "claims_sentence", "facts", "pass_table", "population_facts", "ranks_table",
+    "toolchains",
+]  # fmt: skip
 
 RANKS = 10
+CLAIMED = 20
 
 
-def exposed_table(lookup: Lookup) -> Table | None:
-    """Return the records that most formats list as exposed, then by best rank."""
-    by_record: dict[int, list[ExposedRecord]] = {}
-    for entry in lookup.audit.exposed:
-        by_record.setdefault(entry.record, []).append(entry)
-    if not by_record:
-        return None
-    ordered = sorted(by_record.values(), key=lambda found: (-len(found), min(e.rank for e in found), found[0].record))
-    lists = len({Place(e.format, e.device) for e in lookup.audit.exposed})
-    rows = tuple(_exposed_row(lookup, found, lists) for found in ordered[:RANKS])
-    heads = ("Record", "Label", "In training set", "Listed by", "Best rank", "with", "Smallest p-value")
-    tests = unique(lookup.valid_test(Place(e.format, e.device)) for e in lookup.audit.exposed)
-    whose = listed([series_label(test) for test in tests if test])
-    aligned = tuple(
-        Head(text, whose if n == len(heads) - 1 else "", align="text" if n in {0, 5} else "num")
-        for n, text in enumerate(heads)
+def claims_sentence(lookup: Lookup) -> str:
+    """Say how many single records can be claimed to be members, by which test, and what that assumes."""
+    family = lookup.audit.claims
+    if family is None:
+        return "This audit tested no single records."
+    if family.smallest_q is None:
+        return f"No record can be claimed: {family.note}."
+    level, tests = f"{family.level:.0%}", listed([series_label(test) for test in unique(family.tests)])
+    tested = f"{counted(family.records, 'record')} by {counted(len(family.deployments), 'format')} under {tests}"
+    if not family.claimed:
+        return (
+            f"No record can be claimed as a training record at a false discovery rate of {level}: the smallest q-value "
+            f"is {family.smallest_q:.2g} ({tested}; {family.note})."
+        )
+    stable = (
+        f" Stability is the share of two halves of the shadows ({family.half_shadows} or more each) with which the "
+        "record would be claimed, too."
+        if family.half_shadows
+        else " Stability needs 8 or more shadows."
     )
-    return Table("Records exposed by most formats", aligned, rows)
+    return (
+        f"{counted(family.claimed, 'record')} can be claimed as training records at a false discovery rate of {level} "
+        f"({tested}; {family.note}); {family.false_claims} of them {'was' if family.false_claims == 1 else 'were'} not "
+        "trained on. This is by Benjamini-Hochberg, which assumes that p-values of records are independent or "
+        f"positively dependent; by Benjamini-Yekutieli, which assumes nothing, it is {family.claimed_by}.{stable}"
+    )
 
 
-def _p_value(lookup: Lookup, entry: ExposedRecord) -> float | None:
-    """Return None where none of this format's tested p-values is valid: a nominal tail is not shown as a p-value."""
-    valid = not lookup.audit.p_calibration or lookup.valid_test(Place(entry.format, entry.device)) is not None
-    return entry.p_value if valid else None
+def claimed_table(lookup: Lookup) -> Table | None:
+    """Return the records that can be claimed, the smallest q-value first; None where there are none."""
+    claimed = lookup.audit.claimed
+    if not claimed:
+        return None
+    names = ("Record", "Label", "In training set", "p-value", "q-value", "q-value, any dependence", "Stability")
+    heads = tuple(Head(text, align="text" if n == 0 else "num") for n, text in enumerate(names))
+    more = len(claimed) - CLAIMED
+    notes = (f"{counted(more, 'further record')} in audit.json",) if more > 0 else ()
+    return Table("Records that can be claimed", heads, tuple(map(_claimed_row, claimed[:CLAIMED])), notes)
 
 
-def _exposed_row(lookup: Lookup, found: list[ExposedRecord], lists: int) -> Row:
-    best = min(found, key=lambda e: e.rank)
-    p_values = [p for e in found if (p := _p_value(lookup, e)) is not None]
+def _claimed_row(entry: ClaimedRecord) -> Row:
+    nothing = Cell("-", tone="muted")
     return Row(
-        Cell(str(best.record), code=True),
+        Cell(str(entry.record), code=True),
         (
-            Cell(str(best.label)),
-            _membership(found),
-            Cell(f"{len(found)} of {counted(lists, 'format')}"),
-            Cell(str(best.rank)),
-            Cell(lookup.label(Place(best.format, best.device)), code=True),
-            Cell(f"{min(p_values):.3g}") if p_values else Cell("-", tone="muted"),
+            Cell(str(entry.label)),
+            _membership(entry),
+            Cell(f"{entry.p_value:.3g}"),
+            Cell(f"{entry.q_value:.3g}"),
+            Cell(f"{entry.q_by:.3g}"),
+            nothing if entry.stability is None else Cell(f"{entry.stability:.0%}"),
         ),
     )
 
 
-def _membership(found: list[ExposedRecord]) -> Cell:
-    word = "yes" if found[0].member else "no"
-    if any(entry.calibrated for entry in found):
+def _membership(entry: ClaimedRecord) -> Cell:
+    word = "yes" if entry.member else "no"
+    if entry.calibrated:
         return Cell(word, "calibration record")
-    return Cell(word) if found[0].member else Cell(word, tone="muted")
+    return Cell(word) if entry.member else Cell(word, tone="muted")
 
 
 def ranks_table(lookup: Lookup) -> Table | None:
@@ -76,7 +93,7 @@ def ranks_table(lookup: Lookup) -> Table | None:
     false_alarms = any(not e.member for e in lookup.audit.exposed)
     notes = ("not in the training set: a false positive of the attack",) if false_alarms else ()
     heads = (Head("Format", align="text"), *(Head(str(rank)) for rank in ranks))
-    return Table("Record ids by rank, most exposed first", heads, rows, notes)
+    return Table("Record ids by score, highest first: a ranking, no claims", heads, rows, notes)
 
 
 def _ranked(entry: ExposedRecord | None) -> Cell:

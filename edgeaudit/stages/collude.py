@@ -12,6 +12,7 @@ import numpy as np
 from edgeaudit.attacks.compleak import Classifier, Pair, Stack
 from edgeaudit.attacks.evidence import BoolArray, FloatArray
 from edgeaudit.attacks.joint_lira import JointLira
+from edgeaudit.attacks.spec import Mode
 from edgeaudit.attacks.versions import ShadowVersion, TargetVersion
 from edgeaudit.errors import AttackError
 from edgeaudit.graph.executor import AnyJob
@@ -25,7 +26,7 @@ from edgeaudit.leakage.targets import mean_over_targets
 from edgeaudit.population.base import stream
 from edgeaudit.stages.evidence import Answers
 from edgeaudit.stages.json_files import read_json, write_json
-from edgeaudit.stages.measure import Measure, Mode
+from edgeaudit.stages.measure import Measure
 from edgeaudit.stages.scores import TargetScores
 
 __all__ = [

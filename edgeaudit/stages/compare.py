@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -12,13 +12,16 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from edgeaudit.endpoint import LOCAL
 from edgeaudit.graph.job import Context, Job, Ref
 from edgeaudit.leakage.differing import differing
-from edgeaudit.leakage.rows import AcrossTargets, Comparison, Place, SameFile
+from edgeaudit.leakage.rows import AcrossTargets, ClaimedRecord, Comparison, Place, RecordClaims, SameFile
 from edgeaudit.leakage.targets import mean_over_targets
+from edgeaudit.stages.claimed import RecordTests, claimed_records
 from edgeaudit.stages.families import Measured, Weakened, comparisons
 from edgeaudit.stages.json_files import read_json, write_json
 from edgeaudit.stages.measure import Measure, MeasureResult
+from edgeaudit.stages.population import DrawPopulation
 from edgeaudit.stages.query import Query
 from edgeaudit.stages.weaken import Weaken
 
@@ -58,11 +61,13 @@ class Answered:
 
 @dataclass(frozen=True)
 class CompareResult:
-    """Rows about several measurements."""
+    """Rows about several measurements. claimed: the single records of `claims`; of the first target."""
 
     across_targets: tuple[AcrossTargets, ...]
     comparisons: tuple[Comparison, ...]
     same_file: tuple[SameFile, ...]
+    claims: RecordClaims | None = None
+    claimed: tuple[ClaimedRecord, ...] = ()
 
     def save(self, folder: Path) -> None:
         """Write comparisons.json."""
@@ -90,6 +95,7 @@ class Compare(Job[CompareResult]):
     kind: ClassVar[str] = "compare"
     result: ClassVar[type[CompareResult]] = CompareResult
 
+    population: DrawPopulation
     settings: CompareSettings
     measures: tuple[Measure, ...]
     weakened: tuple[Weaken, ...]
@@ -119,7 +125,35 @@ class Compare(Job[CompareResult]):
             )
             for measure in self.answers
         ]
-        return run_compare(self.settings, measured, weakened, answered)
+        result = run_compare(self.settings, measured, weakened, answered)
+        claims, claimed = claimed_records(*self._tested(context))
+        return replace(result, claims=claims, claimed=claimed)
+
+    def _tested(self, context: Context) -> tuple[int, list[RecordTests]]:
+        """The number of audited records, and the tests of each of them in each format, with the audit's own shadows."""
+        population = context.read(self.population)
+        match, tested = self.measures[0].settings.place.shadow_match, []
+        for measure in self.measures:
+            place, result = measure.settings.place, context.read(measure)
+            scores, test = result.scores[self.settings.targets[0]], result.findings.claim_test
+            p_value = None if test is None else scores.p_value(test)
+            records, calibrated = scores.records, scores.calibrated
+            if test is None or p_value is None or place.shadow_match != match or records is None or calibrated is None:
+                continue
+            tested.append(
+                RecordTests(
+                    place.format if place.device == LOCAL else f"{place.format} on {place.device}",
+                    test,
+                    p_value,
+                    scores.half_p_values(test),
+                    len(measure.settings.evidence.shadows) // 4 * 2,
+                    records,
+                    population.labels[records],
+                    scores.members,
+                    calibrated,
+                )
+            )
+        return len(population.audited), tested
 
 
 def _measured(place: Place, result: MeasureResult, roles: Sequence[str]) -> Measured:

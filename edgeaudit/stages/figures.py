@@ -19,7 +19,7 @@ from edgeaudit.leakage.one_run import one_run_pairs
 from edgeaudit.leakage.outputs import Granularity, granularity
 from edgeaudit.leakage.paired import chance_p_value
 from edgeaudit.leakage.roc import roc, thin
-from edgeaudit.leakage.rows import Curve, ExposedRecord, LeakageRow, NullControlRow, PCalibration, Place, Series
+from edgeaudit.leakage.rows import Curve, ExposedRecord, LeakageRow, NullControlRow, Place, Series
 from edgeaudit.population.base import stream
 from edgeaudit.stages.evidence import Case
 from edgeaudit.stages.scores import TargetScores
@@ -101,20 +101,18 @@ def exposed(
     case: Case,
     scores: TargetScores,
     place: Place,
-    headlines: Sequence[tuple[str, str]],
-    calibration: Sequence[PCalibration],
+    headlines: Sequence[str],
+    test: str | None,
 ) -> Iterator[ExposedRecord]:
-    """The records ranked highest by the first headline variant that ran; ties are ordered by record.
+    """The records ranked highest by the first headline variant that ran; ties are ordered by record. No claims.
 
-    Their p-values come from the first test whose p-values are valid and hold here; those of a ranking are not shown.
-    headlines: attack and variant, in the order of the report.
+    headlines: `attack/variant`, the most important first. test: of those, the one with valid p-values here; None where
+    there are rankings only.
     """
-    score = next((scores.scores[key] for a, v in headlines if (key := f"{a}/{v}") in scores.scores), None)
+    score = next((scores.scores[name] for name in headlines if name in scores.scores), None)
     if score is None:
         return
-    holds = {(row.attack, row.variant) for row in calibration if row.is_p_value}
-    valid = (f"p_value.{a}.{v}" for a, v in headlines if (a, v) in holds)
-    p_value = next((scores.p_values[name] for name in valid if name in scores.p_values), None)
+    p_value = None if test is None else scores.p_value(test)
     records, calibrated = scores.records, scores.calibrated
     if records is None or calibrated is None:
         raise AssertionError("a measurement has ids and calibrated records")

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.attacks.base import Attack, Scorer, Scores
 from edgeaudit.attacks.cm_mia import CmMia
+from edgeaudit.attacks.headline import headline_order
 from edgeaudit.attacks.many_queries import queries_of, with_views
-from edgeaudit.attacks.registry import ATTACKS, find_attack, make_attack
+from edgeaudit.attacks.registry import ATTACKS, make_attack
 from edgeaudit.attacks.selection import SelectionName, SelectionRule, select
+from edgeaudit.attacks.spec import Mode
 from edgeaudit.attacks.threshold import Threshold, learn_threshold
 from edgeaudit.graph.job import Context, Cost, Job, unkeyed
 from edgeaudit.leakage.metrics import unresolved
@@ -33,6 +35,7 @@ from edgeaudit.leakage.rows import (
     TargetFigure,
 )
 from edgeaudit.stages.calibration import calibration_leaks, uncalibrated
+from edgeaudit.stages.claimed import claim_test, half_p_values
 from edgeaudit.stages.evidence import Answers, Case, EvidenceSettings, accuracy
 from edgeaudit.stages.figures import (
     curve,
@@ -45,7 +48,14 @@ from edgeaudit.stages.figures import (
 )
 from edgeaudit.stages.json_files import read_json, write_json
 from edgeaudit.stages.p_values import calibrate, claims, histograms, verdicts
-from edgeaudit.stages.scores import StoredScores, TargetScores, named_p_values, named_scores, save_scores
+from edgeaudit.stages.scores import (
+    StoredScores,
+    TargetScores,
+    named_half_p_values,
+    named_p_values,
+    named_scores,
+    save_scores,
+)
 
 __all__ = [
     "CmMiaSettings", "Fits", "Measure", "MeasureFindings", "MeasureResult", "MeasureSettings", "attack_of",
@@ -54,7 +64,6 @@ __all__ = [
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
-Mode = Literal["adversary", "auditor"]
 
 _FILE = "measurement.json"
 _SELECTIONS: dict[str, SelectionName] = {"fraction": "fraction", "alpha-beta": "alpha_beta", "hardness": "hardness"}
@@ -104,6 +113,7 @@ class MeasureFindings:
 
     targets: role -> figures of each further target. floors: role -> floor of its probabilities, null targets included.
     thresholds: role -> `attack/variant` -> member where score >= threshold; None where none could be learned.
+    claim_test: `attack/variant` whose p-values stand for single records; None where none are valid.
     """
 
     leakage: tuple[LeakageRow, ...]
@@ -118,6 +128,7 @@ class MeasureFindings:
     outputs: Granularity
     floors: Mapping[str, float]
     thresholds: Mapping[str, Mapping[str, float | None]]
+    claim_test: str | None = None
 
 
 @dataclass(frozen=True)
@@ -242,13 +253,17 @@ class _Measurement:
             for attack in with_views(attack_of(name, self.settings), self.first.audited):
                 for variant in attack.spec.variants:
                     self._run(attack, variant)
+        headlines = headline_order(self.settings.attacks, self.settings.mode)
+        test = claim_test(headlines, self.rows.p_calibration)
+        if test is not None:
+            self.p_values[self.first.role] |= named_half_p_values(test, self._by_halves(test))
         rows, scores = self.rows, {case.role: self._scores_of(case) for case in self.cases}
         findings = MeasureFindings(
             tuple(rows.leakage),
             tuple(rows.curves),
             tuple(rows.null_p_values),
             tuple(rows.p_calibration),
-            tuple(self._exposed(scores[self.first.role])),
+            tuple(exposed(self.first, scores[self.first.role], self.settings.place, headlines, test)),
             tuple(rows.calibration),
             {role: tuple(of_target) for role, of_target in rows.targets.items()},
             tuple(rows.null_control),
@@ -256,6 +271,7 @@ class _Measurement:
             true_class_granularity(self.first),
             {case.role: case.audited.floor for case in self.cases},
             rows.thresholds,
+            test,
         )
         return MeasureResult(findings, scores)
 
@@ -269,10 +285,10 @@ class _Measurement:
             {name: mask for name, mask in self.subsets.items() if name != "all"},
         )
 
-    def _exposed(self, scores: TargetScores) -> Iterator[ExposedRecord]:
-        names = self.settings.attacks
-        headlines = [(name, variant) for name in names for variant in find_attack(name).spec.headlines]
-        return exposed(self.first, scores, self.settings.place, headlines, self.rows.p_calibration)
+    def _by_halves(self, test: str) -> tuple[FloatArray, ...]:
+        """The first target's p-values by halves of the shadows; of one test, since each half is a fit of its own."""
+        name, _, variant = test.partition("/")
+        return half_p_values(self.first, attack_of(name, self.settings), variant, self.settings.seed)
 
     def _run(self, attack: Attack, variant: str) -> None:
         """One variant on every target."""
@@ -288,8 +304,10 @@ class _Measurement:
                 continue
             if threshold is None or threshold.note is not None:
                 # Learned from shadows alone, so all targets share it; a fallback depends on the target.
-                playground = target.case.audited if self.settings.mode == "auditor" else target.case.reference
-                threshold = learn_threshold(attack, variant, playground, seed=self.settings.seed)
+                played = target.case.audited.shadow_answers if self.settings.mode == "auditor" else None
+                threshold = learn_threshold(
+                    attack, variant, target.case.reference, seed=self.settings.seed, played=played
+                )
             self._report(attack, target, series, threshold, ranking)
 
     def _score(self, attack: Attack, variant: str, series: Series) -> Iterator[_Scored]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from edgeaudit.attacks.spec import Scores
 from edgeaudit.leakage.rows import Series
 from edgeaudit.population.base import TARGET
 
-__all__ = ["StoredScores", "TargetScores", "named_p_values", "named_scores", "save_scores"]
+__all__ = ["StoredScores", "TargetScores", "named_half_p_values", "named_p_values", "named_scores", "save_scores"]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -22,6 +22,7 @@ IntArray = npt.NDArray[np.int64]
 _FILE = "scores"
 _MEMBERS, _RECORDS, _CALIBRATED = "members", "records", "calibrated"
 _KINDS = ("p_value", "nominal")
+_HALVES = ("half-0", "half-1")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class TargetScores:
     """The scores of one target. All arrays are over the audited records.
 
     members: which side of the audit a record is on. scores: `attack/variant` -> float64; for an attack that scored only
-    some records `attack.variant` -> with NaN elsewhere. p_values: (`p_value` or `nominal`).attack.variant -> float64.
+    some records `attack.variant` -> with NaN elsewhere. p_values: (`p_value` or `nominal`).attack.variant -> float64;
+    (`half-0` or `half-1`).attack.variant -> p-values by a half of the shadows, of the test behind claims on records.
     records: ids. calibrated: the quantiser saw it. subsets: name -> which records are in it. A
     full measurement has these three; they are None or empty elsewhere.
     """
@@ -45,6 +47,15 @@ class TargetScores:
     def series(self) -> list[str]:
         """The `attack/variant` that scored every record, in the order of the report."""
         return [name for name in self.scores if "/" in name]
+
+    def p_value(self, test: str) -> FloatArray | None:
+        """Conformal p-values of `attack/variant`, [n]; None where it has none."""
+        return self.p_values.get(f"{_KINDS[0]}.{test.replace('/', '.')}")
+
+    def half_p_values(self, test: str) -> tuple[FloatArray, ...]:
+        """P-values of `attack/variant` by each half of the shadows, two of [n]; empty where there are none."""
+        names = [f"{half}.{test.replace('/', '.')}" for half in _HALVES]
+        return tuple(self.p_values[name] for name in names) if all(name in self.p_values for name in names) else ()
 
 
 def named_scores(series: Series, scores: Scores, scored: BoolArray) -> dict[str, FloatArray]:
@@ -62,6 +73,12 @@ def named_p_values(series: Series, scores: Scores, scored: BoolArray) -> dict[st
         return {}
     pairs = zip(_KINDS, (scores.p_value, scores.nominal), strict=True)
     return {f"{kind}.{series.attack}.{series.variant}": values for kind, values in pairs if values is not None}
+
+
+def named_half_p_values(test: str, halves: Sequence[FloatArray]) -> dict[str, FloatArray]:
+    """The entries of `TargetScores.p_values` by each half of the shadows. test: `attack/variant`."""
+    name = test.replace("/", ".")
+    return {f"{half}.{name}": p_value for half, p_value in zip(_HALVES, halves, strict=False)}
 
 
 def save_scores(folder: Path, targets: Mapping[str, TargetScores]) -> None:
@@ -107,7 +124,7 @@ def _load(path: Path) -> TargetScores:
         arrays = {name: file[name] for name in file.files}
     members, records = arrays.pop(_MEMBERS), arrays.pop(_RECORDS, None)
     calibrated = arrays.pop(_CALIBRATED, None)
-    p_values = {name: a for name, a in arrays.items() if name.split(".")[0] in _KINDS}
+    p_values = {name: a for name, a in arrays.items() if name.split(".")[0] in (*_KINDS, *_HALVES)}
     subsets = {name: a for name, a in arrays.items() if a.dtype == np.bool_}
     scores = {name: a for name, a in arrays.items() if name not in p_values and name not in subsets}
     return TargetScores(members, scores, p_values, records, calibrated, subsets)

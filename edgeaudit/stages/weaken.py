@@ -126,10 +126,10 @@ def _choose(settings: WeakenSettings, case: Case) -> tuple[list[tuple[Attack, st
     rows: list[LeakageRow] = []
     for name in settings.measure.attacks:
         attack = attack_of(name, settings.measure)
-        variants = _variants(attack, case, settings.level)
+        variants = _variants(attack, case, settings)
         if isinstance(variants, str):
             missing = unresolved("auc", case.members, f"not applicable: {variants}")
-            rows.append(settings.series(name, attack.spec.headlines[0]).row("all", missing))
+            rows.append(settings.series(name, attack.spec.headlines_in(settings.measure.mode)[0]).row("all", missing))
         else:
             chosen += [(attack, variant) for variant in variants]
     return chosen, rows
@@ -159,9 +159,10 @@ def _score(
     return rows
 
 
-def _variants(attack: Attack, case: Case, level: Level) -> tuple[str, ...] | str:
+def _variants(attack: Attack, case: Case, settings: WeakenSettings) -> tuple[str, ...] | str:
     """The variants to run, or why none of the attack's headline variants can."""
-    reasons = {variant: _reason(attack, variant, case, level) for variant in attack.spec.headlines}
+    level, headlines = settings.level, attack.spec.headlines_in(settings.measure.mode)
+    reasons = {variant: _reason(attack, variant, case, level) for variant in headlines}
     headline = next((variant for variant, reason in reasons.items() if reason is None), None)
     if headline is None:
         return next(reason for reason in reasons.values() if reason is not None)

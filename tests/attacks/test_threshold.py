@@ -155,6 +155,34 @@ def test_a_play_s_reference_is_the_other_half_without_what_the_player_trained_on
             np.testing.assert_array_equal(part.shadows, np.delete(known.shadows, shadow, axis=0)[:, rows])
 
 
+def test_a_play_on_other_records_has_the_whole_reference_and_nothing_of_the_target(evidence_of: MakeEvidence) -> None:
+    known, _ = evidence_of(13, n=60, k=4)
+    audited, _ = evidence_of(14, n=300, k=4, halves=True)
+    attack = Recorder()
+    learned = learn_threshold(attack, "only", known, max_plays=2, played=audited.shadow_answers)
+    assert learned.note is None
+    for shadow, (scored, serving) in enumerate(attack.seen):
+        np.testing.assert_array_equal(scored.target, audited.shadows[shadow])
+        np.testing.assert_array_equal(serving.target, known.shadows[shadow])
+        np.testing.assert_array_equal(scored.out, np.delete(audited.out, shadow, axis=0))
+
+
+def test_without_plays_the_threshold_is_of_known_nonmembers_not_of_audited_records(evidence_of: MakeEvidence) -> None:
+    # Shadows that trained on all audited records or on none of them cannot play: no record is both.
+    known, _ = evidence_of(15, n=400, k=4)
+    audited, _ = evidence_of(16, n=400, k=4, shift=6.0)
+    assert audited.out.all()
+    learned = learn_threshold(Yeom(), "loss", known, played=audited.shadow_answers)
+    assert learned == learn_threshold(Yeom(), "loss", known)
+    assert "reference records" in str(learned.note)
+    # The 95% quantile of 400 known nonmembers: 19 or 20 of them lie at or above it.
+    scores = Yeom().score(known, "loss").score
+    assert learned.value is not None
+    assert 19 <= (scores >= learned.value).sum() <= 21
+    # An online test has no IN shadow on reference records, and so no threshold.
+    assert learn_threshold(InfoRmia(), "online", known, played=audited.shadow_answers).value is None
+
+
 def test_halves_follow_the_seed(evidence_of: MakeEvidence) -> None:
     known, _ = evidence_of(9, n=300, halves=True)
     first, again, other = (learn_threshold(Rmia(), "offline-0.3", known, seed=seed) for seed in (0, 0, 1))

@@ -202,6 +202,20 @@ def test_an_auditor_runs_the_online_attacks(shared_bench: Workbench) -> None:
         assert rows[online]["low"] > 0.5  # the target overfits, and the worst case must see it
     accuracy = done.audit["formats"][0]["accuracy"]
     assert accuracy["shadow_train"] > accuracy["shadow_test"] + 0.05
+    # The online test leads: what attacks are compared with, and whose scores rank records.
+    assert done.audit["headlines"][0] == "lira/online-global"
+    assert {r["series"] for r in done.audit["comparisons"] if r["kind"] == "attack"} == {"lira/online-global"}
+    assert done.audit["threat"]["records_per_model"] == done.audit["population"]["members"]
+    with np.load(done.out / "scores" / "onnx-int8-static.npz") as scores:
+        best = np.argsort(-scores["lira/online-global"], kind="stable")[:20]
+        assert [r["record"] for r in done.audit["exposed"]] == scores["records"][best].tolist()
+        # Claims rest on p-values, which the online test has none of; they were made by halves of 8 shadows, too.
+        test = done.audit["claims"]["tests"][0].replace("/", ".")
+        assert {f"{kind}.{test}" for kind in ("p_value", "half-0", "half-1")} <= set(scores.files)
+    claims, claimed = done.audit["claims"], done.audit["claimed"]
+    assert claims["claimed"] == len(claimed)
+    assert all(r["q_value"] <= claims["level"] == 0.05 for r in claimed)
+    assert not claimed or claims["half_shadows"] == 4
 
     adversary = shared_bench.audit("adversary", attacks=["lira"], formats=static)
     refused = [r for r in adversary.audit["leakage"] if r["variant"] == "online-global"]

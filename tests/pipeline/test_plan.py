@@ -451,7 +451,8 @@ def test_a_comparison_has_the_exposures_that_could_be_measured(population: Popul
     assert list(comparison.measures) == [measured[0]]
     answers = [first.target_query, second.target_query]
     assert [one.query for one in comparison.answers] == answers
-    assert _refs(comparison.needs) == _refs((*measured, *answers))
+    records = measured[0].settings.evidence.population  # labels of claimed records
+    assert _refs(comparison.needs) == _refs((*measured, *answers, records))
 
 
 def test_reject_levels_that_answers_cannot_have(population: Population) -> None:

@@ -294,13 +294,28 @@ def test_real_data_sets(
     assert np.isfinite(reference).all()
 
 
-def test_an_auditors_shadows_train_on_complementary_halves_of_the_audited_records(digits: Population) -> None:
-    halves = [digits.training_ids(f"half-{k}", 0) for k in range(6)]
+def test_an_auditors_shadows_train_on_as_many_records_as_the_target_each_equally_often(digits: Population) -> None:
+    halves = [digits.training_ids(f"half-{k}", 0) for k in range(9)]
     inside = np.array([np.isin(digits.audited, ids) for ids in halves])
-    assert inside.sum(axis=1).tolist() == [90] * 6  # half of 100 members and 80 nonmembers
-    assert (inside.sum(axis=0) == 3).all()  # each record is in for exactly half of the shadows
-    assert np.array_equal(inside[0], ~inside[1])
-    assert not np.array_equal(inside[0], inside[2])
+    assert inside.sum(axis=1).tolist() == [len(digits.split.members)] * 9 == [100] * 9
+    for count in range(1, 10):
+        times = inside[:count].sum(axis=0)
+        assert times.max() - times.min() <= 1
+    assert (inside.sum(axis=0) == 5).all()  # 9 x 100 = 5 x 180
+    assert not any(np.array_equal(inside[0], other) for other in inside[1:])
+
+
+def test_of_equal_sides_two_shadows_of_an_auditor_share_no_record(tmp_path: Path) -> None:
+    build_population(DataSpec(members=90, nonmembers=90, reference=100, shadow_records=20), 0, tmp_path)
+    population = Population(tmp_path)
+    first, second = (population.training_ids(f"half-{k}", 0) for k in range(2))
+    assert np.array_equal(np.sort(np.concatenate((first, second))), np.sort(population.audited))
+    assert len(first) == len(second) == 90
+    assert len(population.training_ids("shadow-0", 0)) == 20
+
+
+def test_calibration_records_of_an_auditors_shadow(digits: Population) -> None:
+    halves = [digits.training_ids("half-0", 0)]
     disjoint = digits.calibration_ids("half-0", 0, "disjoint", 64)
     assert np.isin(disjoint, digits.split.reference).all()
     outside = digits.calibration_ids("half-0", 0, "nonmembers", 64)

@@ -21,7 +21,6 @@ from edgeaudit.report.compared import (
 )
 from edgeaudit.report.lookup import Lookup
 from edgeaudit.report.model import Audit, PCalibration
-from edgeaudit.report.origin import exposed_table
 from edgeaudit.report.sections import verdict_tables
 from edgeaudit.report.tables import Row, Table
 from edgeaudit.report.terminal import render
@@ -169,15 +168,13 @@ def test_the_headline_is_the_first_wanted_series_with_values(audit: Audit) -> No
     assert without(*((v, name) for v in ("calibrated", "t", "ecdf") for name in ids)) == "pchip"
 
 
-def test_exposed_records_name_the_test_and_show_valid_p_values_only(audit: Audit) -> None:
-    table = exposed_table(Lookup(audit))
-    assert table is not None
-    assert table.heads[-1].detail == "cm-mia calibrated"
-    assert texts(table.rows[0])[-1] == f"{1 / (sample.K + 1):.3g}"
-    rankings = exposed_table(changed(audit, "p_calibration", is_p_value=False))
-    assert rankings is not None
-    assert {texts(r)[-1] for r in rankings.rows} == {"-"}
-    assert rankings.heads[-1].detail == ""
+def test_the_headlines_of_the_audit_decide_and_those_of_cm_mia_where_it_has_none(audit: Audit) -> None:
+    lira = next(r for r in audit.leakage if r.attack == "lira")
+    named = Lookup(audit.model_copy(update={"headlines": (f"lira/{lira.variant}", "cm-mia/calibrated")}))
+    assert named.headline_name == f"lira/{lira.variant}"
+    place = named.ok()[0][0]
+    assert named.valid_test(place) == "cm-mia/calibrated"  # LiRA has no p-values
+    assert Lookup(audit.model_copy(update={"headlines": ()})).headline_name == "cm-mia/calibrated"
 
 
 def test_unfolded_verdicts_use_valid_p_values(lookup: Lookup) -> None:

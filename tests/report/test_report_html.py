@@ -103,7 +103,7 @@ def test_sections_in_order(page: str) -> None:
     order += [
         "ROC curves",
         "Calibration of p-values",
-        "Most exposed records",
+        "Single records",
         "Budgets",
         "Provenance",
         "How to read",

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from types import SimpleNamespace
+from typing import ClassVar, cast
 
 import numpy as np
 import pytest
 
 from edgeaudit.attacks.base import Attack, AttackSpec, Scores
 from edgeaudit.attacks.evidence import Evidence, ShadowAnswers
+from edgeaudit.attacks.spec import Mode
+from edgeaudit.attacks.threshold import Threshold, learn_threshold
 from edgeaudit.attacks.traces import Trace
+from edgeaudit.attacks.yeom import Yeom
 from edgeaudit.errors import StoreError
 from edgeaudit.leakage.metrics import Figure
 from edgeaudit.leakage.outputs import Granularity
@@ -25,8 +29,9 @@ from edgeaudit.leakage.rows import (
     Place,
     Series,
 )
-from edgeaudit.stages.evidence import Case
-from edgeaudit.stages.measure import Fits, MeasureFindings, MeasureResult
+from edgeaudit.stages import measure
+from edgeaudit.stages.evidence import Answers, Case, EvidenceSettings
+from edgeaudit.stages.measure import CmMiaSettings, Fits, MeasureFindings, MeasureResult, MeasureSettings
 from edgeaudit.stages.scores import StoredScores, TargetScores
 from edgeaudit.stages.weaken import WeakenFindings, WeakenResult
 
@@ -107,6 +112,28 @@ def test_copies_of_the_same_answers_share_a_fit_and_others_do_not(spy: tuple[Att
     moved = replace(whole, audited=replace(audited, shadows=audited.shadows + 1e-12))
     fits.score(moved.traced("boundary")[0])
     assert len(fitted) == 2
+
+
+@pytest.mark.parametrize("mode", ["adversary", "auditor"])
+def test_thresholds_never_read_the_target_on_audited_records(mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Evidence, ShadowAnswers | None]] = []
+
+    def learn(_: Attack, __: str, reference: Evidence, seed: int, played: ShadowAnswers | None) -> Threshold:
+        asked.append((reference, played))
+        return learn_threshold(Yeom(), "loss", reference, seed=seed, played=played)
+
+    monkeypatch.setattr(measure, "learn_threshold", learn)
+    halves = (np.arange(N) + np.arange(K)[:, None]) % 2 == 0
+    first = case("target", replace(evidence(0, N), out=halves), evidence(1, M))
+    settings = MeasureSettings(
+        cast("EvidenceSettings", SimpleNamespace(seed=0, exposure="logits")), SERIES.place, mode, True, ("yeom",),
+        CmMiaSettings(0.5, 5, None, 0.5, None, (0.05,)), {},
+    )  # fmt: skip
+    answers = cast("Answers", SimpleNamespace(records=np.arange(N)))
+    measure._Measurement(settings, answers, (first,))._run(Yeom(), "loss")
+    ((reference, played),) = asked
+    assert reference is first.reference  # known nonmembers: all that a fallback may read of the target
+    assert played is (first.audited.shadow_answers if mode == "auditor" else None)
 
 
 def measured() -> MeasureResult:

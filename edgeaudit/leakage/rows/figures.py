@@ -150,10 +150,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class ExposedRecord:
-    """A record that the attack ranks among the most likely members.
+    """A record that the headline attack ranks among the most likely members: a ranking, no claim (`ClaimedRecord`).
 
-    record: its id in the population. calibrated: the target's quantiser was calibrated on it, which can expose a record
-    that the training never used.
+    record: its id in the population. p_value: in this format alone, not adjusted for the number of records. calibrated:
+    the target's quantiser was calibrated on it, which can expose a record that the training never used.
     """
 
     format: str

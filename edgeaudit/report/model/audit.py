@@ -11,12 +11,14 @@ from edgeaudit.controls.base import Control
 from edgeaudit.leakage.rows import (
     AcrossTargets,
     CalibrationLeak,
+    ClaimedRecord,
     Comparison,
     Curve,
     ExposedRecord,
     LeakageRow,
     NullHistogram,
     PCalibration,
+    RecordClaims,
     SameFile,
     TogetherRow,
 )
@@ -65,7 +67,10 @@ class PopulationInfo(Model):
 class Audit(Model):
     """The whole of audit.json. Only `created`, `latency` and `timings` differ when an audit is repeated elsewhere.
 
-    weaker_leakage: figures of `weaker_exposures`, by their `exposure`; `leakage` has those of the audit's own.
+    headlines: `attack/variant` that may stand for the audit, the strongest of its mode first; summaries, plots and
+    comparisons use the first that could be run.
+    claims, claimed: the records that can be claimed to be members. exposed: those with the highest scores, which are no
+    claims. weaker_leakage: figures of `weaker_exposures`, by their `exposure`; `leakage` has those of the audit's own.
     """
 
     schema_version: Literal["1.0"] = SCHEMA_VERSION
@@ -77,6 +82,7 @@ class Audit(Model):
     environment: Environment
     population: PopulationInfo
     threat: Table
+    headlines: tuple[str, ...] = ()
     controls: Rows[Control] = Rows(of=Control)
     formats: Rows[FormatResult]
     leakage: Rows[LeakageRow]
@@ -90,6 +96,8 @@ class Audit(Model):
     weaker_exposures: Rows[WeakerExposure] = Rows(of=WeakerExposure)
     weaker_leakage: Rows[LeakageRow] = Rows(of=LeakageRow)
     together: Rows[TogetherRow] = Rows(of=TogetherRow)
+    claims: RecordClaims | None = None
+    claimed: Rows[ClaimedRecord] = Rows(of=ClaimedRecord)
     exposed: Rows[ExposedRecord]
     calibration: Rows[CalibrationLeak] = Rows(of=CalibrationLeak)
     latency: Rows[Latency] = Rows(of=Latency)
