@@ -21,6 +21,7 @@ from edgeaudit.leakage.metrics import unresolved
 from edgeaudit.leakage.outputs import Granularity
 from edgeaudit.leakage.rows import (
     Accuracy,
+    Behaviour,
     CalibrationLeak,
     Curve,
     ExposedRecord,
@@ -32,6 +33,7 @@ from edgeaudit.leakage.rows import (
     Series,
     TargetFigure,
 )
+from edgeaudit.stages.behaviour import behaviour
 from edgeaudit.stages.calibration import calibration_leaks, uncalibrated
 from edgeaudit.stages.evidence import Answers, Case, EvidenceSettings, accuracy
 from edgeaudit.stages.figures import (
@@ -102,7 +104,7 @@ class MeasureSettings:
 class MeasureFindings:
     """Reported results: everything on the first target, the figures on each further one, the AUC on null targets.
 
-    targets: role -> figures of each further target.
+    targets: role -> figures of each further target. chance: each target's AUCs, tested as those of null targets are.
     """
 
     leakage: tuple[LeakageRow, ...]
@@ -113,6 +115,8 @@ class MeasureFindings:
     calibration: tuple[CalibrationLeak, ...]
     targets: Mapping[str, tuple[TargetFigure, ...]]
     null_control: tuple[NullControlRow, ...]
+    chance: tuple[NullControlRow, ...]
+    behaviour: Behaviour
     accuracy: Accuracy
     outputs: Granularity
 
@@ -206,6 +210,7 @@ class _Rows:
     calibration: list[CalibrationLeak] = field(default_factory=list)
     targets: dict[str, list[TargetFigure]] = field(default_factory=dict)
     null_control: list[NullControlRow] = field(default_factory=list)
+    chance: list[NullControlRow] = field(default_factory=list)
 
     def keep(self, case: Case, rows: Sequence[LeakageRow]) -> None:
         if case.role == "target":
@@ -248,6 +253,8 @@ class _Measurement:
             tuple(rows.calibration),
             {role: tuple(of_target) for role, of_target in rows.targets.items()},
             tuple(rows.null_control),
+            tuple(rows.chance),
+            behaviour(self.answers),
             accuracy(self.answers),
             true_class_granularity(self.first),
         )
@@ -280,6 +287,8 @@ class _Measurement:
             if target.case.is_null:
                 rows.null_control.append(null_control(target.case, target.scores, series))
                 continue
+            if target.scored.all():
+                rows.chance.append(null_control(target.case, target.scores, series))
             if threshold is None or threshold.note is not None:
                 # Learned from shadows alone, so all targets share it; a fallback depends on the target.
                 playground = target.case.audited if self.settings.mode == "auditor" else target.case.reference

@@ -18,8 +18,11 @@ from edgeaudit.leakage.metrics import Figure
 from edgeaudit.leakage.outputs import Granularity
 from edgeaudit.leakage.rows import (
     Accuracy,
+    Behaviour,
     Curve,
     ExposedRecord,
+    Gap,
+    Gaps,
     NullControlRow,
     NullHistogram,
     Place,
@@ -109,6 +112,9 @@ def test_copies_of_the_same_answers_share_a_fit_and_others_do_not(spy: tuple[Att
     assert len(fitted) == 2
 
 
+GAPS = Gaps(Gap(0.1, 0.01), Gap(0.2, 0.02), Gap(0.3, 0.03))
+
+
 def measured() -> MeasureResult:
     figure = Figure("auc", 0.625, 0.5, None, 15, 15, None, "few")
     findings = MeasureFindings(
@@ -120,6 +126,8 @@ def measured() -> MeasureResult:
         calibration=(),
         targets={"target-1": (SERIES.row("all", figure).of_target(),)},
         null_control=(NullControlRow("f", "local", "lira", "t", "matched", "null-target", 0.5, 0.4, 0.6, 1.0, 15, 15),),
+        chance=(),
+        behaviour=Behaviour(GAPS, (GAPS,), 0.5, 0.25, 0.1, None),
         accuracy=Accuracy(1.0, 1 / 3),
         outputs=Granularity(12, 0.1),
     )
