@@ -561,7 +561,7 @@ def test_a_plan_notices_changes_in_what_a_recipe_reads(tmp_path: Path, monkeypat
     (tmp_path / "brought_net.py").write_text(RECIPE)
     (tmp_path / "lib" / "brought_layers.py").write_text("import numpy as np" + LAYERS)
     np.savez(tmp_path / "width.npz", width=8)
-    audit = {**TINY, "model": {"recipe": "brought_net:build", "epochs": 1}}
+    audit = {**TINY, "model": {"recipe": "brought_net:build", "epochs": 20}}
 
     def left() -> set[str]:
         return {stage.stage for stage in edgeaudit.plan(audit, workers=1).stages if stage.stored < stage.jobs}

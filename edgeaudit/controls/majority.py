@@ -8,8 +8,12 @@ import scipy
 
 __all__ = ["LEVEL", "beats_majority", "majority"]
 
-LEVEL = 1e-3
-"""Significance that an accuracy must reach against the most frequent label's share."""
+LEVEL = 0.05
+"""Significance that an accuracy must reach against the most frequent label's share.
+
+Chance answers are right less often than that label is, so fewer than 1 in 20 of them get by; a stricter level would
+refuse weak models where there are few records.
+"""
 
 
 def majority(labels: npt.NDArray[np.int64]) -> float:
