@@ -601,7 +601,7 @@ print(edgeaudit.run(audit, workers=1).verdict.outcome)
 def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     done = subprocess.run(
-        [sys.executable, "script.py", "1"], capture_output=True, text=True, check=False, cwd=tmp_path, env=_path()
+        [sys.executable, "script.py", "20"], capture_output=True, text=True, check=False, cwd=tmp_path, env=_path()
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0] == "begin"
