@@ -578,7 +578,7 @@ def test_a_plan_notices_changes_in_what_a_recipe_reads(tmp_path: Path, monkeypat
     (tmp_path / "brought_net.py").write_text(RECIPE)
     (tmp_path / "lib" / "brought_layers.py").write_text("import numpy as np" + LAYERS)
     np.savez(tmp_path / "width.npz", width=8)
-    audit = {**TINY, "model": {"recipe": "brought_net:build", "epochs": 1}}
+    audit = {**TINY, "model": {"recipe": "brought_net:build", "epochs": 20}}
 
     def left() -> set[str]:
         return {stage.stage for stage in edgeaudit.plan(audit, workers=1).stages if stage.stored < stage.jobs}
@@ -618,7 +618,7 @@ print(edgeaudit.run(audit, workers=1).verdict.outcome)
 def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     done = subprocess.run(
-        [sys.executable, "script.py", "1"], capture_output=True, text=True, check=False, cwd=tmp_path, env=_path()
+        [sys.executable, "script.py", "20"], capture_output=True, text=True, check=False, cwd=tmp_path, env=_path()
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0] == "begin"

@@ -9,13 +9,22 @@ from pydantic import Field
 
 from edgeaudit.config.base import Section
 
-__all__ = ["ALONE", "AS_SHIPPED", "TargetSpec"]
+__all__ = ["ALONE", "AS_SHIPPED", "StatedAccuracy", "TargetSpec"]
 
 
 AS_SHIPPED = "as-shipped"
 """The format of a file of unknown origin, for which no shadows can be created."""
 ALONE = ("yeom", "gap", "attack-p", "quantile-regression")
 """The attacks that need no shadows."""
+
+
+class StatedAccuracy(Section):
+    """A model's accuracies as its maker states them."""
+
+    train: float | None = Field(None, gt=0, le=1)
+    """On the records that it trained on."""
+    test: float | None = Field(None, gt=0, le=1)
+    """On other records."""
 
 
 class TargetSpec(Section):
@@ -27,5 +36,12 @@ class TargetSpec(Section):
     """Whether the file returns probabilities (`inside`); `detect` derives it from the answers."""
     outputs: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=2)] | None = None
     """Index of each label's score among the file's outputs; by default the outputs are in the order of the labels."""
-    accuracy: float | None = Field(None, gt=0, le=1)
-    """Stated accuracy on records that it did not train on; compared with the measured one."""
+    accuracy: Annotated[float, Field(gt=0, le=1)] | StatedAccuracy | None = None
+    """Stated accuracy on records that it did not train on, or `{train: , test: }`; compared with the measured ones."""
+
+    @property
+    def stated(self) -> StatedAccuracy:
+        """`accuracy`, by side."""
+        if isinstance(self.accuracy, StatedAccuracy):
+            return self.accuracy
+        return StatedAccuracy(test=self.accuracy)

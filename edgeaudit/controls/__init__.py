@@ -1,4 +1,4 @@
-"""Controls: checks of the audit itself. A failed control makes the audit invalid, whatever its figures are."""
+"""Controls: checks of the audit itself. A failed one makes it invalid; with an undecided one no budget can pass."""
 
 from edgeaudit.controls.base import ALARM, Control
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 __all__ = ["ALARM", "Control", "Status"]
 
-Status = Literal["holds", "failed", "not run", "warning"]
+Status = Literal["holds", "failed", "undecided", "not run", "warning"]
 
 ALARM = 0.01
 """Probability that a control fails on a sound audit; all tests of one control share it."""
@@ -17,10 +17,10 @@ ALARM = 0.01
 class Control:
     """The result of one control, a check of the audit itself.
 
-    status: `failed` makes the audit invalid; `warning` is reported and does not change the verdict. value, low, high:
-    the figure that was tested (an AUC of members against nonmembers, or a share) with its 95% interval. p_value:
-    corrected for the control's other tests. n: number of records behind the figure. format null: the control covers
-    the whole audit.
+    status: `failed` makes the audit invalid; `undecided` means that what a pass rests on is not shown, so that no
+    budget can pass; `warning` is reported and does not change the verdict. value, low, high: the figure that was tested
+    (an AUC of members against nonmembers, or a share) with its 95% interval. p_value: corrected for the control's other
+    tests. n: number of records behind the figure. format null: the control covers the whole audit.
     """
 
     name: str

@@ -1,47 +1,108 @@
-"""Shadow-target match: are the shadows as accurate as a target that the audit did not train?
+"""Shadow-target match: do the shadows answer what they trained on, and other records, as the target does?
 
-Attacks transfer from shadows that match the target, and are weaker with shadows that do not.
+Attacks transfer from shadows that match the target. They are weaker with shadows that do not, and with shadows that
+have nothing in common with the target they find little even where everything leaks.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgeaudit.controls.base import Control
+from edgeaudit.controls.base import Control, Status
+from edgeaudit.leakage.intervals import clopper_pearson
 
-__all__ = ["AccuracyPair", "shadow_target_match"]
+__all__ = ["Likeness", "Side", "shadow_target_match"]
 
 NAME = "shadow-target match"
 MAX_DIFFERENCE = 0.1
 """Largest difference in accuracy, on members or on nonmembers, at which shadows still match the target."""
+MAX_DISTANCE = 0.25
+"""Largest distance of the distributions of margins at which they do."""
+UNLIKE_DIFFERENCE, UNLIKE_DISTANCE = 0.25, 0.5
+"""Beyond these, and beyond chance, calibrated attacks cannot be expected to work: half of all answers are elsewhere."""
+_ALARM = 0.001
 
 
 @dataclass(frozen=True)
-class AccuracyPair:
-    """Accuracies in [0, 1] of a target (`train` on members, `test` on nonmembers) and of its shadows, averaged."""
+class Side:
+    """Target and shadows on records that each trained on, or on others.
 
-    train: float
-    test: float
-    shadow_train: float
-    shadow_test: float
+    n: the target's records. accuracy, shadow_accuracy: in [0, 1], the shadows' averaged. distance: the largest
+    difference between the distribution functions of their margins, in [0, 1].
+    """
+
+    n: int
+    accuracy: float
+    shadow_accuracy: float
+    distance: float
+
+    @property
+    def difference(self) -> float:
+        """Of the accuracies."""
+        return abs(self.accuracy - self.shadow_accuracy)
+
+    @property
+    def least_difference(self) -> float:
+        """The smallest difference of accuracies that the target's records allow, at 99.9%."""
+        low, high = clopper_pearson(round(self.accuracy * self.n), self.n, 1 - _ALARM)
+        return max(low - self.shadow_accuracy, self.shadow_accuracy - high, 0.0)
+
+    @property
+    def least_distance(self) -> float:
+        """The smallest distance that the target's records allow, at 99.9%.
+
+        Source: Massart, "The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality" (1990).
+        """
+        return max(self.distance - math.sqrt(math.log(2 / _ALARM) / (2 * self.n)), 0.0)
 
 
-def shadow_target_match(formats: Mapping[str, AccuracyPair]) -> list[Control]:
-    """Return one finding a format: a warning where the accuracies differ by more than `MAX_DIFFERENCE`."""
-    return [_finding(name, pair) for name, pair in formats.items()]
+@dataclass(frozen=True)
+class Likeness:
+    """trained: the target on its members, shadows on what they trained on. other: on nonmembers, and on the rest."""
+
+    trained: Side
+    other: Side
 
 
-def _finding(name: str, pair: AccuracyPair) -> Control:
-    difference = max(abs(pair.train - pair.shadow_train), abs(pair.test - pair.shadow_test))
+def shadow_target_match(formats: Mapping[str, Likeness]) -> list[Control]:
+    """Return one finding a format.
+
+    Undecided where accuracies differ by more than `UNLIKE_DIFFERENCE`, or distributions of margins by more than
+    `UNLIKE_DISTANCE`, beyond chance; a warning from `MAX_DIFFERENCE` and `MAX_DISTANCE` on. Losses are a function of
+    margins, so their distributions are as far apart.
+    """
+    return [_finding(name, likeness) for name, likeness in formats.items()]
+
+
+def _finding(name: str, likeness: Likeness) -> Control:
+    trained, other = likeness.trained, likeness.other
+    sides = (trained, other)
+    distance = max(side.distance for side in sides)
     statement = (
-        f"the target's accuracy is {pair.train:.1%} on its members and {pair.test:.1%} on nonmembers; its shadows' "
-        f"accuracy is {pair.shadow_train:.1%} and {pair.shadow_test:.1%}"
+        f"the target's accuracy is {trained.accuracy:.1%} on its members and {other.accuracy:.1%} on nonmembers; its "
+        f"shadows' accuracy is {trained.shadow_accuracy:.1%} and {other.shadow_accuracy:.1%}"
     )
-    if difference <= MAX_DIFFERENCE:
-        return Control(NAME, "holds", statement, difference, format=name)
-    advice = (
-        "shadows trained differently make attacks weaker, so figures may be too low but not too high: train them as "
-        "the target was trained (recipe, epochs, augmentation, records)"
+    status: Status = "holds"
+    advice = ""
+    if any(s.least_difference > UNLIKE_DIFFERENCE or s.least_distance > UNLIKE_DISTANCE for s in sides):
+        status = "undecided"
+        advice = (
+            "; attacks calibrated on shadows so unlike the target cannot show that it leaks little: train them as the "
+            "target was trained (recipe, epochs, augmentation, records)"
+        )
+    elif any(s.difference > MAX_DIFFERENCE or s.least_distance > MAX_DISTANCE for s in sides):
+        status = "warning"
+        advice = (
+            "; shadows trained differently make attacks weaker, so figures may be too low but not too high: train them "
+            "as the target was trained (recipe, epochs, augmentation, records)"
+        )
+    return Control(
+        NAME,
+        status,
+        f"{statement}{advice}",
+        max(side.difference for side in sides),
+        format=name,
+        note=f"distributions of margins are at most {distance:.2f} apart",
     )
-    return Control(NAME, "warning", f"{statement}; {advice}", difference, format=name)

@@ -120,7 +120,7 @@ def judge(
     """Judge the controls and every budget on every device, and return the audit's verdict.
 
     The exit code is that of the first that applies: a failed format (2), a failed control (3), an exceeded budget (1),
-    a budget that the records cannot decide (3), else 0. `warn` budgets are reported and do not change the exit code.
+    an undecided control or budget (3), else 0. `warn` budgets are reported and do not change the exit code.
 
     scores: (format id, device) -> its stored scores; called for `max-increase` only.
     """
@@ -135,6 +135,7 @@ def judge(
         if deployment not in failed and (baseline := _baseline(budget, deployment, deployments)) not in failed
     ]
     invalid = tuple(f"control failed: {_control_sentence(c)}" for c in controls if c.status == "failed")
+    unknown = tuple(f"control undecided: {_control_sentence(c)}" for c in controls if c.status == "undecided")
     errors = [b for b in budgets if b.level == "error"]
     exceeded = [_sentence(b) for b in errors if b.verdict == "fail"]
     undecided = [_sentence(b) for b in errors if b.verdict == "inconclusive"]
@@ -142,16 +143,18 @@ def judge(
     kept = tuple(budgets)
     if failed:
         reasons = tuple(f"{place_name(f.id, f.device)} failed: {f.error}" for f in formats if f.status == "failed")
-        return Verdict(outcome="error", exit_code=2, reasons=(*reasons, *invalid, *exceeded, *warnings), budgets=kept)
+        reasons = (*reasons, *invalid, *exceeded, *unknown, *warnings)
+        return Verdict(outcome="error", exit_code=2, reasons=reasons, budgets=kept)
     if invalid:
-        return Verdict(outcome="invalid", exit_code=3, reasons=(*invalid, *warnings), budgets=kept)
+        return Verdict(outcome="invalid", exit_code=3, reasons=(*invalid, *unknown, *warnings), budgets=kept)
+    undecided = [*unknown, *undecided]
     if exceeded:
         return Verdict(outcome="budget exceeded", exit_code=1, reasons=(*exceeded, *undecided, *warnings), budgets=kept)
-    if undecided:
+    if undecided and budgets:
         return Verdict(outcome="inconclusive", exit_code=3, reasons=(*undecided, *warnings), budgets=kept)
     control = _controls_hold(controls)
     if not budgets:
-        reasons = ("no budget was set, so no format was judged", *control)
+        reasons = ("no budget was set, so no format was judged", *unknown, *control)
         return Verdict(outcome="not judged", exit_code=0, reasons=reasons, budgets=())
     summary = (
         f"{len(errors)} budget check{'s hold' if len(errors) > 1 else ' holds'}"
@@ -188,13 +191,13 @@ def _control_sentence(control: Control) -> str:
 
 
 def _controls_hold(controls: Sequence[Control]) -> tuple[str, ...]:
-    """Return a sentence for the kinds of controls that hold everywhere, and one for those that were not run."""
+    """Return a sentence for the kinds of controls that hold everywhere, and for those that warn or were not run."""
     kinds: dict[str, set[str]] = {}
     for control in controls:
         kinds.setdefault(control.name.partition(":")[0], set()).add(control.status)
     held = [kind for kind, statuses in kinds.items() if statuses == {"holds"}]
-    missing = [kind for kind, statuses in kinds.items() if "not run" in statuses]
-    groups = [("controls that hold", held), ("controls that were not run", missing)]
+    warned, missing = ([kind for kind, found in kinds.items() if word in found] for word in ("warning", "not run"))
+    groups = [("controls that warn", warned), ("controls that hold", held), ("controls that were not run", missing)]
     return tuple(f"{title}: {', '.join(names)}" for title, names in groups if names)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from edgeaudit.attacks.headline import headline_order
-from edgeaudit.attacks.registry import chosen_attacks
+from edgeaudit.attacks.registry import chosen_attacks, find_attack
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.controls.base import Control
+from edgeaudit.controls.members_known import Known, Origin, members_known
 from edgeaudit.controls.null_target import null_target, null_target_together
 from edgeaudit.controls.resolution import Answers, resolution, tie_mass
-from edgeaudit.controls.shadow_match import AccuracyPair, shadow_target_match
+from edgeaudit.controls.shadow_match import Likeness, Side, shadow_target_match
+from edgeaudit.controls.sides import sides_in_order
 from edgeaudit.endpoint import LOCAL
 from edgeaudit.errors import RunError, StoreError, store_errors
 from edgeaudit.filetypes.agreement import Agreement as Agreed
@@ -30,7 +32,7 @@ from edgeaudit.pipeline.assemble_devices import devices_of
 from edgeaudit.pipeline.environment import current_environment, version
 from edgeaudit.pipeline.measure_jobs import FLOOR
 from edgeaudit.pipeline.plan import FormatPlan, Plan
-from edgeaudit.population.base import Population
+from edgeaudit.population.base import TARGET, Population
 from edgeaudit.report.model import (
     SCHEMA_VERSION,
     Agreement,
@@ -82,6 +84,7 @@ def assemble(
     formats: list[FormatResult] = []
     sections: dict[str, list[Any]] = {name: [] for name in SECTIONS}
     null_rows: list[NullControlRow] = []
+    judged: dict[str, MeasureFindings] = {}
     latency: list[Latency] = []
     for planned in plan.formats:
         findings_of_format = _measurements(planned, result, store)
@@ -89,6 +92,8 @@ def assemble(
         if formats[-1].status == "ok":
             _copy_scores(planned, store, out)
             latency += _latency(planned, result, store)
+            # Later shadow matches are ablations.
+            judged[place_name(planned.use.id, planned.device)] = findings_of_format[0]
             for findings in findings_of_format:
                 for name in SECTIONS:
                     sections[name] += getattr(findings, name)
@@ -111,6 +116,7 @@ def assemble(
             "controls": [
                 *_population_controls(plan, result, store),
                 *_model_controls(spec, population, formats, null_rows, held.together_null),
+                *_target_controls(spec, population, judged),
             ],
             "formats": formats,
             **sections,
@@ -354,18 +360,55 @@ def _model_controls(
     return [
         *null_target(placed, spec.null_targets, spec.threat.shadow_match[0], recipe_known=spec.recipe_known),
         *null_target_together(together_null),
-        *(shadow_target_match(_accuracies(formats)) if spec.target or spec.model.checkpoint else []),
         *resolution(len(population.split.nonmembers), spec.threat.shadows),
         *tie_mass(answers, len(population.audited)),
     ]
 
 
-def _accuracies(formats: Sequence[FormatResult]) -> dict[str, AccuracyPair]:
-    """Accuracies of target and shadows, of the formats that have both."""
-    known = {place_name(f.id, f.device): f.accuracy for f in formats if f.accuracy is not None}
-    return {
-        name: AccuracyPair(**asdict(accuracy)) for name, accuracy in known.items() if accuracy.shadow_train is not None
+def _target_controls(
+    spec: AuditSpec, population: Population, judged: Mapping[str, MeasureFindings]
+) -> Iterator[Control]:
+    """Whether the first target knows its members, is like its shadows, and has its sides in order; for every door.
+
+    judged: the measurement of each format that budgets are judged on.
+    """
+    tested = {name: [row for row in found.chance if _is_headline(row)] for name, found in judged.items()}
+    placed = [replace(row, format=name) for name, rows in tested.items() for row in rows]
+    yield from sides_in_order(placed)
+    known = {
+        name: Known(found.behaviour, [row for row in tested[name] if row.target == TARGET])
+        for name, found in judged.items()
     }
+    yield from members_known(known, _origin(spec))
+    sizes = len(population.split.members), len(population.split.nonmembers)
+    yield from shadow_target_match(
+        {name: alike for name, found in judged.items() if (alike := _likeness(found, *sizes)) is not None}
+    )
+
+
+def _is_headline(row: NullControlRow) -> bool:
+    return row.variant in find_attack(row.attack).spec.headlines
+
+
+def _origin(spec: AuditSpec) -> Origin:
+    """Why the list of members may be right, other than by the target's answers."""
+    if spec.target is None and spec.model.checkpoint is None:
+        return "trained here"
+    stated = None if spec.target is None else spec.target.stated
+    return "declared" if stated is not None and stated.train is not None and stated.test is not None else "given"
+
+
+def _likeness(found: MeasureFindings, members: int, nonmembers: int) -> Likeness | None:
+    """Target and shadows side by side; None without shadows."""
+    about, seen = found.accuracy, found.behaviour
+    if about.shadow_train is None or about.shadow_test is None:
+        return None
+    if seen.trained_distance is None or seen.other_distance is None:
+        return None
+    return Likeness(
+        Side(members, about.train, about.shadow_train, seen.trained_distance),
+        Side(nonmembers, about.test, about.shadow_test, seen.other_distance),
+    )
 
 
 def _timings(plan: Plan, store: Store) -> dict[str, float]:

@@ -33,7 +33,7 @@ _BUDGET = {
     "pass": ("within", "good"),
     "": ("none set", "muted"),
 }
-_CONTROL_TONES = {"failed": "bad", "warning": "warn", "not run": "muted", "holds": "good"}
+_CONTROL_TONES = {"failed": "bad", "undecided": "warn", "warning": "warn", "not run": "muted", "holds": "good"}
 _FEW_CONTROLS = 3
 
 

@@ -14,11 +14,22 @@ __all__ = ["sentences", "verdict_line"]
 
 
 def verdict_line(audit: Audit) -> str:
-    """Outcome, exit code and the first reason, in one line."""
+    """Outcome, exit code and the first reason, in one line; where nothing failed, what does not hold, too."""
     verdict = audit.verdict
     first, *rest = [printable(reason) for reason in verdict.reasons] or ["no reason was recorded"]
     more = f" (and {len(rest)} more)" if rest else ""
-    return f"{verdict.outcome.upper()} (exit code {verdict.exit_code}): {first}{more}"
+    line = f"{verdict.outcome.upper()} (exit code {verdict.exit_code}): {first}{more}"
+    if verdict.exit_code:
+        return line
+    doubts = ((word, _controls_with(audit, status)) for word, status in _DOUBTS)
+    return "; ".join([line, *(f"controls that {word}: {', '.join(names)}" for word, names in doubts if names)])
+
+
+_DOUBTS = (("are undecided", "undecided"), ("warn", "warning"))
+
+
+def _controls_with(audit: Audit, status: str) -> list[str]:
+    return list(dict.fromkeys(printable(c.name) for c in audit.controls if c.status == status))
 
 
 def sentences(audit: Audit) -> tuple[str, ...]:
@@ -29,11 +40,16 @@ def sentences(audit: Audit) -> tuple[str, ...]:
 
 
 def _invalid(audit: Audit) -> list[str]:
-    if audit.verdict.outcome != "invalid":
+    if audit.verdict.outcome == "invalid":
+        failed = listed(_controls_with(audit, "failed"))
+        which = f" ({failed})" if failed else ""
+        return [
+            f"A control of this audit failed{which}: the figures below are not evidence of leakage or of its absence."
+        ]
+    undecided = listed(_controls_with(audit, "undecided"))
+    if not undecided:
         return []
-    failed = listed(list(dict.fromkeys(c.name for c in audit.controls if c.status == "failed")))
-    which = f" ({failed})" if failed else ""
-    return [f"A control of this audit failed{which}: the figures below are not evidence of leakage or of its absence."]
+    return [f"A control of this audit is undecided ({undecided}): low figures below are no evidence that little leaks."]
 
 
 def _leak(lookup: Lookup) -> list[str]:

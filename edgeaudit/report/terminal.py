@@ -15,6 +15,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from edgeaudit.controls.base import Status
 from edgeaudit.report.compared import significant
 from edgeaudit.report.devices import device_sentences
 from edgeaudit.report.exposures import largest_gain
@@ -147,16 +148,18 @@ def _p_values(lookup: Lookup) -> Iterator[Text]:
 
 
 def _controls(audit: Audit) -> Iterator[Text]:
-    """Yield a line with the number of controls by status, and those that failed or were not run."""
+    """Yield a line with the number of controls by status, and the names of all that do not hold."""
     counts = Counter(c.status for c in audit.controls)
     if not counts:
         return
-    named = [_named(audit, status, counts[status]) for status in ("failed", "warning", "not run") if counts[status]]
+    doubtful: tuple[Status, ...] = ("failed", "undecided", "warning", "not run")
+    named = [_named(audit, status, counts[status]) for status in doubtful if counts[status]]
     held = [f"{counts['holds']} hold"] if counts["holds"] else []
-    yield Text(f"controls: {', '.join([*named, *held])}", "bold red" if counts["failed"] else "dim")
+    style = "bold red" if counts["failed"] else "bold yellow" if counts["undecided"] else "dim"
+    yield Text(f"controls: {', '.join([*named, *held])}", style)
 
 
-def _named(audit: Audit, status: str, count: int) -> str:
+def _named(audit: Audit, status: Status, count: int) -> str:
     names = unique(printable(c.name) for c in audit.controls if c.status == status)
     return f"{count} {status} ({', '.join(names)})"
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from edgeaudit.controls.majority import beats_majority, majority
 from edgeaudit.errors import ArtifactError, DataError
 from edgeaudit.filetypes.artifact import Artifact, Layout, Manifest, TensorSpec, file_sha256
 from edgeaudit.filetypes.base import Contract
@@ -59,9 +60,9 @@ class _Sample:
 class Adopt(Job[StoredArtifact]):
     """Copy a foreign model file and write its manifest; the result's `found` lists what was read and detected.
 
-    options: all options of the runtime. batch_given: whether audit.yaml sets its batch. softmax, outputs, accuracy: as
-    declared by `target` in audit.yaml. versions: of the runtime. machine: the CPU's fingerprint, on which answers
-    depend.
+    options: all options of the runtime. batch_given: whether audit.yaml sets its batch. softmax, outputs, accuracy,
+    train_accuracy (on members): as declared by `target` in audit.yaml. versions: of the runtime. machine: the CPU's
+    fingerprint, on which answers depend.
     """
 
     kind: ClassVar[str] = "adopt"
@@ -75,6 +76,7 @@ class Adopt(Job[StoredArtifact]):
     softmax: str
     outputs: tuple[int, ...] | None
     accuracy: float | None
+    train_accuracy: float | None
     versions: Mapping[str, str]
     machine: Mapping[str, object]
 
@@ -127,6 +129,10 @@ class Adopt(Job[StoredArtifact]):
         answers = _finite(opened.query(records), sample, source.name)
         # Accuracy first: with wrongly scaled inputs, the answers say nothing about the softmax.
         accuracy_note = _require_accuracy(opened, population, sample, answers, self.accuracy)
+        if self.train_accuracy is not None:
+            members = _sample(population, population.split.members)
+            right = opened.query(population.take(members.ids)).argmax(axis=1) == members.labels
+            _require_stated(source.name, right, self.train_accuracy, members=True)
         inside, softmax_note = _softmax(answers, output, self.softmax, source.name)
         manifest = replace(manifest, softmax_inside=inside)
         notes = (
@@ -308,18 +314,24 @@ def _require_accuracy(
             f"the current setting, and {better.mean():.1%} with data.preprocessing: {best}. Set it to what the model "
             "was trained with"
         )
-    common = int(np.bincount(sample.labels).max())
-    if scipy.stats.binomtest(int(right.sum()), n, min(common / n, 1.0), alternative="greater").pvalue > _LEVEL:
-        raise ArtifactError(_by_chance(name, answers, sample, accuracy, common / n))
+    if not beats_majority(right, sample.labels, _LEVEL):
+        raise ArtifactError(_by_chance(name, answers, sample, accuracy, majority(sample.labels)))
     if stated is not None:
-        low, high = clopper_pearson(int(right.sum()), n, 1 - _LEVEL)
-        if not low - _STATED <= stated <= high + _STATED:
-            raise ArtifactError(
-                f"target.accuracy is {stated:.1%}, but {name} classifies {accuracy:.1%} [{low:.1%}, {high:.1%}] of "
-                f"{n:,} nonmembers correctly. Check that it is the right file, and that data.preprocessing, the labels "
-                "and the nonmembers are those for which the accuracy was stated"
-            )
+        _require_stated(name, right, stated, members=False)
     return f"correct on {accuracy:.1%} of {n:,} nonmembers; no other common preprocessing is better"
+
+
+def _require_stated(name: str, right: npt.NDArray[np.bool_], stated: float, *, members: bool) -> None:
+    """Refuse a file whose accuracy on one side, bool [records], is not the stated one, beyond chance and two points."""
+    n, low, high = len(right), *clopper_pearson(int(right.sum()), len(right), 1 - _LEVEL)
+    if low - _STATED <= stated <= high + _STATED:
+        return
+    key, side = ("target.accuracy.train", "members") if members else ("target.accuracy", "nonmembers")
+    raise ArtifactError(
+        f"{key} is {stated:.1%}, but {name} classifies {right.mean():.1%} [{low:.1%}, {high:.1%}] of {n:,} {side} "
+        f"correctly. Check that it is the right file, and that data.preprocessing, the labels and the {side} are those "
+        "for which the accuracy was stated"
+    )
 
 
 def _best_preprocessing(runtime: Runtime, population: Population, sample: _Sample) -> tuple[str, npt.NDArray[np.bool_]]:

@@ -177,6 +177,18 @@ class Answers:
         answers, _ = self._responses(self.settings.targets[0][1])
         return self.task.correct(answers, self.labels), self.task.correct(self._shadows, self.labels)
 
+    def margins(self, floor: float) -> tuple[FloatArray, FloatArray]:
+        """Margins of the first target [queried] and of the shadows [K, queried], float64.
+
+        floor: probabilities are clipped to [floor, 1 - floor], and margins of logits accordingly.
+        """
+        answers, _ = self._responses(self.settings.targets[0][1])
+        most = np.log1p(-floor) - np.log(floor)
+        margins = np.empty((1 + len(self._shadows), len(self.queried)))
+        for row, of_model in zip(margins, (answers, *self._shadows), strict=True):
+            row[:] = self.task.margin(of_model, self.labels, self._seen.read_as, floor).clip(-most, most)
+        return margins[0], margins[1:]
+
     @property
     def out(self) -> BoolArray:
         """Bool [K, queried]: True where a shadow did not train on the record."""

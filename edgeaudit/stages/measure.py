@@ -23,6 +23,7 @@ from edgeaudit.leakage.metrics import unresolved
 from edgeaudit.leakage.outputs import Granularity
 from edgeaudit.leakage.rows import (
     Accuracy,
+    Behaviour,
     CalibrationLeak,
     Curve,
     ExposedRecord,
@@ -34,6 +35,7 @@ from edgeaudit.leakage.rows import (
     Series,
     TargetFigure,
 )
+from edgeaudit.stages.behaviour import behaviour
 from edgeaudit.stages.calibration import calibration_leaks, uncalibrated
 from edgeaudit.stages.claimed import claim_test, half_p_values
 from edgeaudit.stages.evidence import Answers, Case, EvidenceSettings, accuracy
@@ -114,6 +116,7 @@ class MeasureFindings:
     targets: role -> figures of each further target. floors: role -> floor of its probabilities, null targets included.
     thresholds: role -> `attack/variant` -> member where score >= threshold; None where none could be learned.
     claim_test: `attack/variant` whose p-values stand for single records; None where none are valid.
+    chance: each target's AUCs, tested as those of null targets are.
     """
 
     leakage: tuple[LeakageRow, ...]
@@ -124,6 +127,8 @@ class MeasureFindings:
     calibration: tuple[CalibrationLeak, ...]
     targets: Mapping[str, tuple[TargetFigure, ...]]
     null_control: tuple[NullControlRow, ...]
+    chance: tuple[NullControlRow, ...]
+    behaviour: Behaviour
     accuracy: Accuracy
     outputs: Granularity
     floors: Mapping[str, float]
@@ -221,6 +226,7 @@ class _Rows:
     targets: dict[str, list[TargetFigure]] = field(default_factory=dict)
     null_control: list[NullControlRow] = field(default_factory=list)
     thresholds: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    chance: list[NullControlRow] = field(default_factory=list)
 
     def keep(self, case: Case, rows: Sequence[LeakageRow]) -> None:
         if case.role == "target":
@@ -267,6 +273,8 @@ class _Measurement:
             tuple(rows.calibration),
             {role: tuple(of_target) for role, of_target in rows.targets.items()},
             tuple(rows.null_control),
+            tuple(rows.chance),
+            behaviour(self.answers),
             accuracy(self.answers),
             true_class_granularity(self.first),
             {case.role: case.audited.floor for case in self.cases},
@@ -302,6 +310,8 @@ class _Measurement:
             if target.case.is_null:
                 rows.null_control.append(null_control(target.case, target.scores, series))
                 continue
+            if target.scored.all():
+                rows.chance.append(null_control(target.case, target.scores, series))
             if threshold is None or threshold.note is not None:
                 # Learned from shadows alone, so all targets share it; a fallback depends on the target.
                 played = target.case.audited.shadow_answers if self.settings.mode == "auditor" else None

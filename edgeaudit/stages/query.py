@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from edgeaudit.controls.majority import beats_majority, majority
 from edgeaudit.errors import ArtifactError
 from edgeaudit.filetypes.agreement import Agreement, agreement, comparable, require_agreement
 from edgeaudit.filetypes.artifact import Artifact
 from edgeaudit.graph.job import Context, Cost, Job, unkeyed
-from edgeaudit.population.base import Population
+from edgeaudit.population.base import TARGET, Population
 from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.settings import Settings
 from edgeaudit.stages.artifacts import ArtifactJob
 from edgeaudit.stages.check_answers import read_check
 from edgeaudit.stages.population import DrawPopulation
+from edgeaudit.tasks import CLASSIFICATION
 
 if TYPE_CHECKING:
     from edgeaudit.agent.messages import Fingerprint
@@ -184,6 +186,8 @@ class Query(Job[QueryResult]):
         if not np.isfinite(responses).all():
             bad = int(population.queried[~np.isfinite(responses).all(axis=1)][0])
             raise ArtifactError(f"{described(artifact, self.role)} returned NaN or infinity for record {bad}")
+        if self.role == TARGET:
+            _require_model_of(population, responses, described(artifact, self.role))
         return QueryResult(responses, agreed, options, len(responses) + checked, checked, device)
 
     def _query_in_blocks(self, context: Context, runtime: Runtime, population: Population) -> BlockQuery:
@@ -224,6 +228,23 @@ class Query(Job[QueryResult]):
             range_tolerance=self.range_tolerance,
         )
         return result, len(ids)
+
+
+def _require_model_of(population: Population, responses: FloatArray, what: str) -> None:
+    """Refuse a target that is right on its own members no more often than one answer to all of them would be.
+
+    Whatever leaks, or does not, from such a file says nothing of the model that was meant: it is untrained, its inputs
+    are prepared otherwise, or labels and outputs are in different orders.
+    """
+    members = population.split.members
+    labels = population.labels[members]
+    right = CLASSIFICATION.correct(responses[: len(members)], labels)
+    if majority(labels) < 1 and not beats_majority(right, labels):
+        raise ArtifactError(
+            f"{what} classifies {right.mean():.1%} of the {len(members):,} records that it trained on correctly, no "
+            f"more than always answering the most frequent label ({majority(labels):.1%}): it is not a model of these "
+            "records. Check the training, data.preprocessing, the labels and the list of members"
+        )
 
 
 def described(artifact: Artifact, role: str) -> str:

@@ -275,3 +275,16 @@ def test_a_truth_value_for_a_number_is_one_sentence() -> None:
         spec_of({"model": {"epochs": True}}, Path.cwd())
     with pytest.raises(SpecError, match=r"^formats\.0\.tolerance: must be a number"):
         spec_of({"formats": [{"name": "mine", "passes": ["onnx.export"], "tolerance": True}]}, Path.cwd())
+
+
+def test_stated_accuracies_by_side() -> None:
+    def stated(accuracy: object) -> tuple[float | None, float | None]:
+        spec = AuditSpec.model_validate({"target": {"artifact": "a.onnx", "accuracy": accuracy}})
+        assert spec.target is not None
+        return spec.target.stated.train, spec.target.stated.test
+
+    assert stated(0.9) == (None, 0.9)
+    assert stated({"train": 0.95, "test": 0.9}) == (0.95, 0.9)
+    assert stated(None) == (None, None)
+    with pytest.raises(ValidationError):
+        stated({"train": 95, "test": 90})

@@ -143,7 +143,7 @@ def test_an_artifact_of_a_run(host: FarHost, tmp_path: Path, monkeypatch: pytest
     """Found in the store that the run used, and served with the runtime and the options of its format."""
     monkeypatch.setenv("EDGEAUDIT_TOKENS", str(tmp_path / "tokens"))
     monkeypatch.chdir(tmp_path)
-    spec = {**SMALL, "model": {"recipe": "mlp", "epochs": 5}, "threat": {"shadows": 2}, "attacks": ["gap"]}
+    spec = {**SMALL, "model": {"recipe": "mlp", "epochs": 20}, "threat": {"shadows": 2}, "attacks": ["gap"]}
     Path("audit.yaml").write_text(yaml.safe_dump(spec))
     done = CliRunner().invoke(app, ["run", "audit.yaml", "--out", "out", "--workers", "1"], catch_exceptions=False)
     assert Path("out/audit.json").is_file(), done.output

@@ -83,7 +83,7 @@ def test_a_full_disk_keeps_finished_work(bench: Workbench) -> None:
     if mounted.returncode:
         pytest.skip("tmpfs cannot be mounted here")
     try:
-        spec = bench.write("full", threat={"shadows": 12}, model={"epochs": 3})
+        spec = bench.write("full", threat={"shadows": 12}, model={"epochs": 8})
         done = bench.run("run", spec, "--out", "out", "--store", small)
         assert done.code == 2
         assert "disk is full" in done.stderr + done.stdout

@@ -251,7 +251,7 @@ def test_more_attacks_on_a_finished_run_query_nothing(bench: Workbench) -> None:
 
 
 QUICK: dict[str, Any] = {
-    "model": {"recipe": "mlp", "options": {}, "epochs": 2}, "threat": {"shadows": 2}, "formats": ["torch-fp32"],
+    "model": {"recipe": "mlp", "options": {}, "epochs": 15}, "threat": {"shadows": 2}, "formats": ["torch-fp32"],
 }  # fmt: skip
 
 
@@ -335,7 +335,7 @@ def test_a_users_own_recipe_and_data(bench: Workbench, root_folder: Path) -> Non
 def test_every_recipe_reaches_every_toolchain(bench: Workbench, recipe: str) -> None:
     done = bench.audit(
         recipe,
-        model={"recipe": recipe, "options": {}, "epochs": 6},
+        model={"recipe": recipe, "options": {}, "epochs": 12, "batch": 16},
         threat={"shadows": 2},
         formats=["onnx-int8-static", "litert-int8", "nncf-pruned-50"],
         controls={"null-targets": 0},

@@ -130,6 +130,7 @@ def test_a_budget_on_an_attack_that_could_not_be_run_is_inconclusive(metric: str
 
 _HOLDS = Control(name="shift: labels", status="holds", statement="label counts do not differ", p_value=0.4)
 _NOT_RUN = Control(name="null target", status="not run", statement="controls.null-targets is 0")
+_UNDECIDED = Control(name="members known", status="undecided", statement="no gap", format="litert-int8")
 _FAILED = Control(
     name="null target", status="failed", statement="cm-mia t finds members of null-target", value=0.6, low=0.55,
     high=0.65, p_value=1e-4, format="litert-int8",
@@ -156,7 +157,31 @@ def test_controls_that_hold_and_those_not_run_are_reported(budgets: dict[str, An
     coarse = Control(name="tie mass", status="warning", statement="3 distinct answers", format="litert-int8")
     verdict = _judge(_spec(budgets), _rows(0.5, 0.6), controls=(_HOLDS, _NOT_RUN, coarse))
     assert verdict.exit_code == 0
-    assert verdict.reasons[1:] == ("controls that hold: shift", "controls that were not run: null target")
+    warned, held, missing = verdict.reasons[1:]
+    assert warned == "controls that warn: tie mass"
+    assert (held, missing) == ("controls that hold: shift", "controls that were not run: null target")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "outcome", "code"),
+    [(0.5, 0.6, "inconclusive", 3), (0.65, 0.75, "inconclusive", 3), (0.8, 0.9, "budget exceeded", 1)],
+)
+def test_an_undecided_control_takes_a_pass_away_and_no_breach(low: float, high: float, outcome: str, code: int) -> None:
+    verdict = _judge(_spec({"auc": ["error", {"max": 0.7}]}), _rows(low, high), controls=(_UNDECIDED, _HOLDS))
+    assert (verdict.outcome, verdict.exit_code) == (outcome, code)
+    assert any(reason.startswith("control undecided: litert-int8: members known") for reason in verdict.reasons)
+    if code == 3:
+        assert verdict.reasons[0].startswith("control undecided: ")
+    warned = _judge(_spec({"auc": ["warn", {"max": 0.7}]}), _rows(0.5, 0.6), controls=(_UNDECIDED,))
+    assert warned.exit_code == 3
+    failed = _judge(_spec({"auc": ["error", {"max": 0.7}]}), _rows(0.5, 0.6), controls=(_UNDECIDED, _FAILED))
+    assert failed.outcome == "invalid"
+
+
+def test_without_a_budget_nothing_is_taken_away() -> None:
+    verdict = _judge(_spec({}), _rows(0.5, 0.6), controls=(_UNDECIDED,))
+    assert (verdict.outcome, verdict.exit_code) == ("not judged", 0)
+    assert verdict.reasons[1].startswith("control undecided: ")
 
 
 def test_all_includes_every_attack() -> None:

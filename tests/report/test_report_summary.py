@@ -158,7 +158,17 @@ def test_an_invalid_audit_says_so_first() -> None:
 
 def test_verdict_line() -> None:
     assert verdict_line(made({}, verdict=judged("fail"))) == "BUDGET EXCEEDED (exit code 1): too much (and 1 more)"
-    assert verdict_line(made({})) == "WITHIN BUDGET (exit code 0): all well"
+    doubts = "controls that warn: resolution, tie mass"
+    assert verdict_line(made({})) == f"WITHIN BUDGET (exit code 0): all well; {doubts}"
+    unsaid = made({}).model_copy(update={"controls": (Control("known", "undecided", "?"), Control("a", "holds", "!"))})
+    assert verdict_line(unsaid) == "WITHIN BUDGET (exit code 0): all well; controls that are undecided: known"
+    assert verdict_line(unsaid.model_copy(update={"controls": ()})) == "WITHIN BUDGET (exit code 0): all well"
+
+
+def test_an_undecided_control_is_said_first(audit: Audit) -> None:
+    controls = (Control("members known", "undecided", "no gap", format="a"), Control("duplicates", "holds", "none"))
+    said = sentences(audit.model_copy(update={"controls": controls}))[0]
+    assert said.startswith("A control of this audit is undecided (members known): low figures below are no evidence")
 
 
 def test_another_headline_where_cm_mia_was_not_run() -> None:

@@ -49,6 +49,9 @@ def test_controls_are_one_line(audit: Audit) -> None:
     failed = replace(audit.controls[0], status="failed")
     one = printed(audit.model_copy(update={"controls": (failed, *audit.controls[1:])}), 200)
     assert "controls: 1 failed (shift: blind classifier), 2 warning (resolution, tie mass), 13 hold" in one
+    unknown = replace(audit.controls[0], status="undecided")
+    two = printed(audit.model_copy(update={"controls": (unknown, *audit.controls[1:])}), 200)
+    assert "controls: 1 undecided (shift: blind classifier), 2 warning (resolution, tie mass), 13 hold" in two
     assert not [line for line in printed(audit.model_copy(update={"controls": ()}), 200) if "controls" in line]
 
 

@@ -112,7 +112,13 @@ def _job(population: DrawPopulation, path: Path, **inputs: Any) -> Adopt:
     filetype = filetype_of(path)
     runtime = default_runtime(filetype.spec.name).spec
     companions = {name: file_sha256(path.parent / name) for name in filetype.companions(path)}
-    declared: dict[str, Any] = {"softmax": "detect", "outputs": None, "accuracy": None, **inputs}
+    declared: dict[str, Any] = {
+        "softmax": "detect",
+        "outputs": None,
+        "accuracy": None,
+        "train_accuracy": None,
+        **inputs,
+    }
     return Adopt(
         population=population,
         file=SourceFile(file_sha256(path), companions, path),
@@ -206,6 +212,8 @@ def test_wrong_preprocessing_names_the_right_one(tmp_path: Path, store: Store) -
 def test_a_stated_accuracy_is_checked(tmp_path: Path, store: Store) -> None:
     with pytest.raises(ArtifactError, match=r"target.accuracy is 70.0%, but made.onnx classifies 100.0%"):
         _adopt(tmp_path, store, _onnx(tmp_path / "made.onnx"), accuracy=0.7)
+    with pytest.raises(ArtifactError, match=r"target.accuracy.train is 70.0%, but made.onnx .* members correctly"):
+        _adopt(tmp_path, store, _onnx(tmp_path / "made.onnx"), train_accuracy=0.7)
 
 
 @pytest.mark.parametrize("location", ["made.onnx.data", "weights/of it.bin"])

@@ -35,7 +35,7 @@ QUERIED = {"query", "view", "boundary", "trajectory", "latency", "measure", "wea
 
 def _spec(**changes: Any) -> AuditSpec:
     base: dict[str, Any] = {
-        "model": {"recipe": "mlp", "epochs": 1, "options": {"hidden": [8]}},
+        "model": {"recipe": "mlp", "epochs": 20, "batch": 16, "options": {"hidden": [8]}},
         "data": {"members": 60, "nonmembers": 60, "reference": 300, "calibration": {"records": 8}},
         "threat": {"shadows": 2, "views": ["noise-1"], "weaker": ["label"]},
         "attacks": ["yeom", "label-only", "loss-trajectory"],

@@ -22,8 +22,11 @@ from edgeaudit.leakage.metrics import Figure
 from edgeaudit.leakage.outputs import Granularity
 from edgeaudit.leakage.rows import (
     Accuracy,
+    Behaviour,
     Curve,
     ExposedRecord,
+    Gap,
+    Gaps,
     NullControlRow,
     NullHistogram,
     Place,
@@ -136,6 +139,9 @@ def test_thresholds_never_read_the_target_on_audited_records(mode: Mode, monkeyp
     assert played is (first.audited.shadow_answers if mode == "auditor" else None)
 
 
+GAPS = Gaps(Gap(0.1, 0.01), Gap(0.2, 0.02), Gap(0.3, 0.03))
+
+
 def measured() -> MeasureResult:
     figure = Figure("auc", 0.625, 0.5, None, 15, 15, None, "few")
     findings = MeasureFindings(
@@ -147,6 +153,8 @@ def measured() -> MeasureResult:
         calibration=(),
         targets={"target-1": (SERIES.row("all", figure).of_target(),)},
         null_control=(NullControlRow("f", "local", "lira", "t", "matched", "null-target", 0.5, 0.4, 0.6, 1.0, 15, 15),),
+        chance=(),
+        behaviour=Behaviour(GAPS, (GAPS,), 0.5, 0.25, 0.1, None),
         accuracy=Accuracy(1.0, 1 / 3),
         outputs=Granularity(12, 0.1),
         floors={"target": 1 / 512, "target-1": 1 / 512},

@@ -8,6 +8,7 @@ These modules import nothing that computes: reading an audit.json must not load 
 of another module, the import is for the type checker alone.
 """
 
+from edgeaudit.leakage.rows.behaviour import Behaviour, Gap, Gaps
 from edgeaudit.leakage.rows.comparisons import AcrossTargets, Comparison, ComparisonKind, SameFile, TargetMean
 from edgeaudit.leakage.rows.figures import (
     Accuracy,
@@ -33,8 +34,8 @@ from edgeaudit.leakage.rows.records import ClaimedRecord, RecordClaims
 from edgeaudit.leakage.rows.together import TogetherNullRow, TogetherRow, TogetherSingle
 
 __all__ = [
-    "Accuracy", "AcrossTargets", "CalibrationLeak", "CalibrationRow", "CalibrationStatus", "ClaimedRecord",
-    "Comparison", "ComparisonKind", "Curve", "ExposedRecord", "Figure", "LeakageRow", "NullControlRow", "NullHistogram",
-    "PCalibration", "PKind", "PSource", "Place", "RecordClaims", "SameFile", "Series", "TargetFigure", "TargetMean",
-    "TogetherNullRow", "TogetherRow", "TogetherSingle",
+    "Accuracy", "AcrossTargets", "Behaviour", "CalibrationLeak", "CalibrationRow", "CalibrationStatus",
+    "ClaimedRecord", "Comparison", "ComparisonKind", "Curve", "ExposedRecord", "Figure", "Gap", "Gaps", "LeakageRow",
+    "NullControlRow", "NullHistogram", "PCalibration", "PKind", "PSource", "Place", "RecordClaims", "SameFile",
+    "Series", "TargetFigure", "TargetMean", "TogetherNullRow", "TogetherRow", "TogetherSingle",
 ]  # fmt: skip

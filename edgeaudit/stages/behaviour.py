@@ -1,0 +1,84 @@
+"""How target and shadows answer what they trained on, and other records. Part of `measure`; controls compare it."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.leakage.paired import chance_p_value
+from edgeaudit.leakage.roc import auc
+from edgeaudit.leakage.rows import Behaviour, Gap, Gaps
+from edgeaudit.stages.evidence import Answers
+
+__all__ = ["SUREST", "behaviour"]
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+
+SUREST = 1 / 128
+"""Probabilities beyond 1 - 1/128 count as equally sure: coarser than int8's step, so that a format does not differ from
+shadows in another one by the grid of its outputs."""
+_FEWEST = 20
+"""Records of the shadows' own pool that a shadow must have left out for them to be its nonmembers."""
+
+
+def behaviour(answers: Answers) -> Behaviour:
+    """Compare the first target of a format with its shadows.
+
+    Shadows' gaps are between records of the pool that they were drawn from; where a shadow trained on nearly all of
+    it, the other side is everything that it did not train on.
+    """
+    trained = answers.trained(answers.settings.targets[0][0])
+    audited = np.arange(len(trained)) < answers.n_audited
+    margins, shadow_margins = answers.margins(SUREST)
+    right, shadow_right = answers.correct()
+    members, others = trained & audited, audited & ~trained
+    out = answers.out
+    own = zip(shadow_right, shadow_margins, out, strict=True)
+    shadows = [_gaps(r, m, ~mask, _left_out(mask, audited)) for r, m, mask in own]
+    target = _gaps(right, margins, members, others)
+    p_accuracy, p_loss = (_better(v[audited], members[audited]) for v in (right.astype(np.float64), margins))
+    if not len(out):
+        return Behaviour(target, (), p_accuracy, p_loss)
+    return Behaviour(
+        target,
+        tuple(shadows),
+        p_accuracy,
+        p_loss,
+        _distance(margins[members], [m[~mask] for m, mask in zip(shadow_margins, out, strict=True)]),
+        _distance(margins[others], [m[mask & audited] for m, mask in zip(shadow_margins, out, strict=True)]),
+    )
+
+
+def _left_out(out: BoolArray, audited: BoolArray) -> BoolArray:
+    """Bool [queried]: the records to compare with those that a shadow trained on."""
+    pool = audited if (audited & ~out).any() else ~audited
+    within: BoolArray = out & pool
+    return within if within.sum() >= _FEWEST else out
+
+
+def _gaps(right: BoolArray, margins: FloatArray, inside: BoolArray, outside: BoolArray) -> Gaps:
+    losses = np.logaddexp(0.0, -margins)
+    return Gaps(*(_gap(v[inside], v[outside]) for v in (right.astype(np.float64), -losses, margins)))
+
+
+def _gap(inside: FloatArray, outside: FloatArray) -> Gap:
+    variance = sum(float(side.var()) / max(len(side) - 1, 1) for side in (inside, outside))
+    return Gap(float(inside.mean() - outside.mean()), variance)
+
+
+def _better(values: FloatArray, members: BoolArray) -> float:
+    """Return the one-sided p-value of members' values being larger, by ranks; 1 where it cannot be computed."""
+    p = chance_p_value(values, members)
+    if p is None:
+        return 1.0
+    return p / 2 if auc(values, members) > 0.5 else 1 - p / 2
+
+
+def _distance(target: FloatArray, shadows: list[FloatArray]) -> float:
+    """Return the largest difference between the target's distribution function and the mean of the shadows'."""
+    at = np.unique(np.concatenate([target, *shadows]))
+    own = np.searchsorted(np.sort(target), at, side="right") / len(target)
+    known = [values for values in shadows if len(values)]
+    theirs = np.mean([np.searchsorted(np.sort(v), at, side="right") / len(v) for v in known], axis=0)
+    return float(np.abs(own - theirs).max())

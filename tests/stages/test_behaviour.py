@@ -1,0 +1,85 @@
+"""How a target and its shadows answer, read from stored answers of both kinds of shadows."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import pytest
+
+from edgeaudit.stages.behaviour import behaviour
+from edgeaudit.stages.evidence import Answers
+
+MEMBERS, OTHERS, REFERENCE, SHADOWS = 60, 40, 120, 3
+
+
+def answers(*, knows: float, shadows_know: float, auditor: bool = False, count: int = SHADOWS) -> Answers:
+    """Answers of two classes: margins of deviation 1, and more on what a model trained on; right where positive."""
+    rng = np.random.default_rng(3)
+    n_audited, n = MEMBERS + OTHERS, MEMBERS + OTHERS + REFERENCE
+    trained = np.arange(n) < MEMBERS
+    out = np.ones((count, n), np.bool_)
+    for row in out:
+        pool = np.arange(n_audited) if auditor else np.arange(n_audited, n)
+        row[rng.choice(pool, len(pool) // 2, replace=False)] = False
+    margins = rng.standard_normal(n) + knows * trained
+    shadow_margins = rng.standard_normal((count, n)) + shadows_know * ~out
+    return cast(
+        "Answers",
+        SimpleNamespace(
+            settings=SimpleNamespace(targets=(("target", None),)),
+            trained=lambda _: trained,
+            n_audited=n_audited,
+            margins=lambda _: (margins, shadow_margins),
+            correct=lambda: (margins > 0, shadow_margins > 0),
+            out=out,
+        ),
+    )
+
+
+@pytest.mark.parametrize("auditor", [False, True])
+def test_gaps_are_those_of_means_on_each_models_own_records(auditor: bool) -> None:
+    given = answers(knows=2.0, shadows_know=1.5, auditor=auditor)
+    found = behaviour(given)
+    margins, shadow_margins = given.margins(0.0)
+    inside, outside = margins[:MEMBERS], margins[MEMBERS : MEMBERS + OTHERS]
+    assert found.target.margin.value == pytest.approx(inside.mean() - outside.mean())
+    assert found.target.margin.variance == pytest.approx(inside.var(ddof=1) / MEMBERS + outside.var(ddof=1) / OTHERS)
+    assert found.target.accuracy.value == pytest.approx((inside > 0).mean() - (outside > 0).mean())
+    loss = np.log1p(np.exp(-margins))
+    assert found.target.loss.value == pytest.approx(loss[MEMBERS : MEMBERS + OTHERS].mean() - loss[:MEMBERS].mean())
+    # A shadow's other side is what it left out of the records that it was drawn from.
+    pool = slice(0, MEMBERS + OTHERS) if auditor else slice(MEMBERS + OTHERS, None)
+    own, mask = shadow_margins[1][pool], given.out[1][pool]
+    assert found.shadows[1].margin.value == pytest.approx(own[~mask].mean() - own[mask].mean())
+
+
+def test_what_a_target_knows_is_significant_and_what_it_does_not_is_not() -> None:
+    knows = behaviour(answers(knows=2.0, shadows_know=2.0))
+    assert max(knows.p_accuracy, knows.p_loss) < 1e-4
+    assert behaviour(answers(knows=0.0, shadows_know=2.0)).p_loss > 0.01
+    worse = behaviour(answers(knows=-2.0, shadows_know=2.0))
+    assert min(worse.p_accuracy, worse.p_loss) > 0.999
+
+
+def test_distances_are_those_of_distribution_functions() -> None:
+    from scipy.stats import ks_2samp
+
+    given = answers(knows=2.0, shadows_know=0.0)
+    found = behaviour(given)
+    margins, shadow_margins = given.margins(0.0)
+    inside = [m[~mask] for m, mask in zip(shadow_margins, given.out, strict=True)]
+    # All shadows trained on as many records, so that the mean of their functions is that of them together.
+    assert found.trained_distance == pytest.approx(ks_2samp(margins[:MEMBERS], np.concatenate(inside)).statistic)
+    assert found.trained_distance is not None
+    assert found.trained_distance > 0.5
+    assert found.other_distance is not None
+    assert found.other_distance < 0.3
+
+
+def test_without_shadows_only_the_target_is_described() -> None:
+    found = behaviour(answers(knows=2.0, shadows_know=0.0, count=0))
+    assert found.shadows == ()
+    assert found.trained_distance is None
+    assert found.p_loss < 1e-4
