@@ -13,7 +13,7 @@ import scipy
 
 from edgeaudit.config.budgets import BudgetSpec
 from edgeaudit.endpoint import LOCAL
-from edgeaudit.gate.decision import TAIL, Bounds, corrected_level
+from edgeaudit.leakage.decision import TAIL, Bounds, corrected_level
 from edgeaudit.leakage.metrics import figures
 from edgeaudit.leakage.paired import Difference, auc_difference, tpr_difference
 from edgeaudit.randomness import stream

@@ -9,9 +9,9 @@ from edgeaudit.config.audit import AuditSpec
 from edgeaudit.config.budgets import CLASSES, EVERY_CLASS, BudgetSpec
 from edgeaudit.gate.attack_set import attacks_of, set_of, standing_for
 from edgeaudit.gate.bounds import Deployment, Evidence, FormatScores, Judged, Scores, bounds_of
-from edgeaudit.gate.decision import Bounds, Decision, decide
 from edgeaudit.gate.needed import factor_that_decides, rounded_up
 from edgeaudit.gate.requirements import budgets_of, limited_formats
+from edgeaudit.leakage.decision import Bounds, decide
 from edgeaudit.report.model import AcrossTargets, Budget, Control, FormatResult, JudgedAttack, LeakageRow, Verdict
 from edgeaudit.report.words import listed, place_name
 
@@ -137,9 +137,9 @@ def _judge_one(
     }
     bounds = {key: bounds_of(one, evidence) for key, one in judged.items()}
     attacks = {key: _attack(key, bounds[key]) for key in series}
-    limit = float(budget.max if budget.max is not None else budget.max_increase or 0)
-    decision = decide(limit, {attacks[key].name: bounds[key] for key in series})
-    deciding = next(one for one in attacks.values() if one.name == decision.decided_by)
+    decision = decide(judged[series[0]].limit, {attacks[key].name: bounds[key] for key in series})
+    open_ = decision.outcome == "inconclusive"
+    deciding = next(one for one in attacks.values() if one.name == decision.attack)
     return Budget(
         metric=metric,
         level=budget.level,
@@ -148,7 +148,7 @@ def _judge_one(
         device=deployment.device,
         attack=deciding.attack,
         subset=budget.subset,
-        verdict=decision.verdict,
+        verdict=decision.outcome,
         value=deciding.value,
         low=deciding.low,
         high=deciding.high,
@@ -157,7 +157,7 @@ def _judge_one(
         decided_by=deciding.name,
         attacks=tuple(attacks.values()),
         worst_outside=_worst_outside(spec, metric, budget, deployment, baseline, evidence, ran),
-        needed=_needed(decision, limit, bounds.values(), judged[series[0]], evidence),
+        needed=_needed(attacks.values(), bounds.values(), judged[series[0]], evidence) if open_ else None,
         reason=budget.reason,
     )
 
@@ -234,17 +234,16 @@ def _worst_outside(
 
 
 def _needed(
-    decision: Decision, limit: float, bounds: Iterable[Bounds], judged: Judged, evidence: Evidence
+    attacks: Iterable[JudgedAttack], bounds: Iterable[Bounds], judged: Judged, evidence: Evidence
 ) -> str | None:
     """Return what would decide an undecided budget."""
-    if decision.verdict != "inconclusive":
-        return None
-    if decision.missing:
+    missing = [one.name for one in attacks if one.high is None]
+    if missing:
         return (
-            f"{listed(list(decision.missing))} {'has' if len(decision.missing) == 1 else 'have'} no upper end, without "
-            "which nothing passes: supply what the note names, or name the attack set beforehand with 'attacks'"
+            f"{listed(missing)} {'has' if len(missing) == 1 else 'have'} no upper end, without which nothing passes: "
+            "supply what the note names, or name the attack set beforehand with 'attacks'"
         )
-    factor = factor_that_decides(limit, list(bounds), judged.tests)
+    factor = factor_that_decides(judged.limit, list(bounds), judged.tests)
     if factor is None:
         return None
     corrected = f", corrected for {judged.tests} figures" if judged.tests > 1 else ""

@@ -13,8 +13,8 @@ from edgeaudit.config.audit import AuditSpec
 from edgeaudit.config.budgets import CLASSES, EVERY_CLASS, METRIC_RANGES, BudgetSpec
 from edgeaudit.gate.attack_set import set_of
 from edgeaudit.gate.bounds import LEAST_TARGETS
-from edgeaudit.gate.decision import TAIL, Bounds
 from edgeaudit.gate.requirements import budgets_of
+from edgeaudit.leakage.decision import TAIL, Bounds
 from edgeaudit.leakage.operating_points import tpr_interval
 
 __all__ = ["POWER", "BudgetNeed", "budget_needs", "factor_that_decides", "pass_probability", "records_to_pass"]

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeaudit.gate.decision import Bounds
 from edgeaudit.gate.needed import (
     budget_needs,
     factor_that_decides,
@@ -16,6 +15,7 @@ from edgeaudit.gate.needed import (
     records_to_pass,
     rounded_up,
 )
+from edgeaudit.leakage.decision import Bounds
 from edgeaudit.leakage.metrics import figures
 from tests.gate.cases import spec
 
@@ -98,12 +98,12 @@ def test_a_plan_says_that_a_pipeline_needs_targets(targets: int, decidable: bool
 
 def test_an_undecided_budget_needs_so_many_times_the_records() -> None:
     """A standard error of .01, half-widths of .0196: a pass .02 from the limit needs (1.960 + .842)^2 / 4 = 1.96."""
-    within = Bounds(0.58, 0.58 - 0.0196, 0.58 + 0.0196)
+    within = Bounds(0.58, 0.58 - 0.0196, 0.58 + 0.0196, None)
     assert factor_that_decides(0.6, [within], 1) == pytest.approx(1.962, rel=2e-3)
     # Beyond the limit, with a tail of 2.5% / 5: (2.576 + .842)^2 / 4 = 2.92; one attack suffices for a fail.
-    beyond = Bounds(0.62, 0.62 - 0.0196, 0.62 + 0.0196)
+    beyond = Bounds(0.62, 0.62 - 0.0196, 0.62 + 0.0196, None)
     assert factor_that_decides(0.6, [within, beyond], 5) == pytest.approx(2.920, rel=2e-3)
-    assert factor_that_decides(0.6, [within, Bounds(None, None, 0.7)], 5) is None
+    assert factor_that_decides(0.6, [within, Bounds(None, None, 0.7, None)], 5) is None
 
 
 def test_numbers_are_rounded_up_to_two_digits() -> None:
