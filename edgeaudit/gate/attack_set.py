@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Literal
 
 from edgeaudit.attacks.registry import ALL, chosen_attacks, find_attack
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.config.budgets import BudgetLimit
 
-__all__ = ["attacks_of", "set_of", "standing_for"]
+__all__ = ["Mode", "attacks_of", "set_of", "standing_for"]
+
+Mode = Literal["adversary", "auditor"]
 
 
 def attacks_of(spec: AuditSpec) -> tuple[str, ...]:
@@ -26,21 +29,24 @@ def set_of(spec: AuditSpec, budget: BudgetLimit) -> tuple[str, ...]:
     return attacks_of(spec) if named is None else named
 
 
-def standing_for(name: str, ran: Callable[[str], bool], tried: Collection[str]) -> str:
+def standing_for(name: str, mode: Mode, ran: Callable[[str], bool], tried: Collection[str]) -> str:
     """Return the variant that an entry of an attack set means, as `attack/variant`.
 
-    By default the first of the attack's headline variants that ran. If none did, the first that was tried, since its
-    row gives the reason.
+    By default the first of the attack's headline variants that ran: in auditor mode, the worst case, online ones go
+    first. If none ran, the first that was tried, since its row gives the reason.
 
     Args:
         name: `attack` or `attack/variant`.
+        mode: `threat.mode`.
         ran: whether `attack/variant` could be run on everything that is judged.
         tried: every `attack/variant` that has a row.
     """
     attack, _, variant = name.partition("/")
     if variant:
         return name
-    headlines = [f"{attack}/{headline}" for headline in find_attack(attack).spec.headlines]
+    about = find_attack(attack).spec
+    ordered = sorted(about.headlines, key=lambda one: (about.needs_of(one).inside > 0) is not (mode == "auditor"))
+    headlines = [f"{attack}/{headline}" for headline in ordered]
     first_tried = next((headline for headline in headlines if headline in tried), headlines[0])
     return next((headline for headline in headlines if ran(headline)), first_tried)
 

@@ -7,7 +7,7 @@ from functools import cache
 
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.config.budgets import CLASSES, EVERY_CLASS, BudgetSpec
-from edgeaudit.gate.attack_set import attacks_of, set_of, standing_for
+from edgeaudit.gate.attack_set import Mode, attacks_of, set_of, standing_for
 from edgeaudit.gate.bounds import Deployment, Evidence, FormatScores, Judged, Scores, bounds_of
 from edgeaudit.gate.needed import factor_that_decides, rounded_up
 from edgeaudit.gate.requirements import budgets_of, limited_formats
@@ -127,7 +127,7 @@ def _judge_one(
     evidence: Evidence,
 ) -> Budget:
     places = {deployment} | ({baseline} if baseline else set())
-    ran = _Ran(places, evidence.rows)
+    ran = _Ran(places, evidence.rows, spec.threat.mode)
     names = [ran.standing_for(name) for name in set_of(spec, budget)]
     subsets = _subsets(budget.subset, deployment, evidence)
     series = [(name, subset) for name in dict.fromkeys(names) for subset in subsets]
@@ -165,8 +165,8 @@ def _judge_one(
 class _Ran:
     """Whether `attack/variant` has figures in all of these deployments."""
 
-    def __init__(self, places: set[Deployment], rows: Sequence[LeakageRow]) -> None:
-        self._places = places
+    def __init__(self, places: set[Deployment], rows: Sequence[LeakageRow], mode: Mode) -> None:
+        self._places, self._mode = places, mode
         self._found: dict[str, set[Deployment]] = {}
         self._tried = {f"{row.attack}/{row.variant}" for row in rows}
         for row in rows:
@@ -178,7 +178,7 @@ class _Ran:
 
     def standing_for(self, name: str) -> str:
         """Return the `attack/variant` that an entry of an attack set means here."""
-        return standing_for(name, self, self._tried)
+        return standing_for(name, self._mode, self, self._tried)
 
 
 def _subsets(subset: str, deployment: Deployment, evidence: Evidence) -> list[str]:

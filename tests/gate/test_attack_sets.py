@@ -136,6 +136,16 @@ def test_the_first_headline_variant_that_ran_stands_for_an_attack() -> None:
     assert one(judged(asked, [test, calibrated, other])).verdict == "fail"
 
 
+def test_in_auditor_mode_the_online_variant_stands_for_an_attack() -> None:
+    """The worst case is asked for, and offline the file would pass."""
+    offline, online = row("lira/offline-global", _WITHIN), row("lira/online-global", (0.98, 0.97, 0.99))
+    auditor = spec({"auc": ["error", {"max": 0.96}]}, attacks=["lira"], threat={"mode": "auditor"})
+    budget = one(judged(auditor, [offline, online]))
+    assert (budget.verdict, budget.decided_by) == ("fail", "lira/online-global")
+    adversary = spec({"auc": ["error", {"max": 0.96}]}, attacks=["lira"])
+    assert one(judged(adversary, [offline, online])).decided_by == "lira/offline-global"
+
+
 def test_the_former_keys_are_a_set_of_one_attack() -> None:
     rows = _rows(lira=_WITHIN, yeom=_BEYOND, gap=_WITHIN)
     assert one(judged(spec({"auc": ["error", {"max": 0.6, "attack": "gap"}]}), rows)).verdict == "pass"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgeaudit.config.budgets import PRESETS
 from edgeaudit.gate.needed import (
     budget_needs,
     factor_that_decides,
@@ -108,3 +110,17 @@ def test_an_undecided_budget_needs_so_many_times_the_records() -> None:
 
 def test_numbers_are_rounded_up_to_two_digits() -> None:
     assert [rounded_up(x) for x in (7, 99.2, 1234, 1200)] == [7, 100, 1300, 1200]
+
+
+def test_the_documented_records_are_those_that_are_computed(root_folder: Path) -> None:
+    lines = (root_folder / "docs" / "verdict.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip(" `") for cell in line.strip("| ").split("|")] for line in lines]
+    head = next(row for row in rows if row[:2] == ["preset", "limit"])
+    attacks = [int(cell.split()[0]) for cell in head[2:]]
+    found = {(row[0], row[1].split("`")[0]): row[1:] for row in rows if row[0] in PRESETS and len(row) == len(head)}
+    expected = {
+        (name, metric): (f"{metric}` {limit:g}", *(f"{records_to_pass(metric, limit, a):,}" for a in attacks))
+        for name, metrics in PRESETS.items()
+        for metric, (_, limit) in metrics.items()
+    }
+    assert {key: tuple(row) for key, row in found.items()} == expected
