@@ -10,19 +10,19 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import scipy
+from scipy import special
 
-from edgeaudit.config.budgets import BudgetSpec
+from edgeaudit.config.budgets import METRIC_RANGES, BudgetSpec
 from edgeaudit.endpoint import LOCAL
 from edgeaudit.leakage.decision import TAIL, Bounds, corrected_level
 from edgeaudit.leakage.metrics import figures
 from edgeaudit.leakage.paired import Difference, auc_difference, tpr_difference
+from edgeaudit.leakage.targets import FEWEST_TARGETS
+from edgeaudit.leakage.thresholds import threshold_of
 from edgeaudit.randomness import stream
 from edgeaudit.report.model import AcrossTargets, LeakageRow
 
-__all__ = ["LEAST_TARGETS", "Deployment", "Evidence", "FormatScores", "Judged", "Scores", "bounds_of"]
-
-LEAST_TARGETS = 4
-"""Targets from which the interval over targets is resolvable."""
+__all__ = ["Deployment", "Evidence", "FormatScores", "Judged", "Scores", "bounds_of"]
 
 # Resamples for each test: fifty lie beyond the lower end, however it is corrected.
 _RESAMPLES = 2000
@@ -130,7 +130,7 @@ def _recomputed(judged: Judged, row: LeakageRow, stored: FormatScores) -> float 
     mask = mask & ~np.isnan(scores)
     kept, members = scores[mask], stored.members[mask]
     groups = None if stored.groups is None else stored.groups[mask]
-    threshold = _threshold(kept, row)
+    threshold = threshold_of(row.metric, row.value, row.realised_fpr, kept, members)
     again = figures(kept, members, threshold, None, groups, corrected_level(judged.tests))
     low = next(figure.low for figure in again if figure.metric == judged.metric)
     return None if low is None or row.low is None else min(low, row.low)
@@ -147,19 +147,6 @@ def _mask(subset: str, stored: FormatScores) -> npt.NDArray[np.bool_] | None:
     return None
 
 
-def _threshold(scores: npt.NDArray[np.float64], row: LeakageRow) -> float | None:
-    """Return a threshold that accuses the same records as the row's; None for figures without one.
-
-    A row has the rates at its threshold, and a threshold accuses those with the highest scores.
-    """
-    if row.metric not in ("balanced_accuracy", "advantage") or row.value is None or row.realised_fpr is None:
-        return None
-    advantage = row.value if row.metric == "advantage" else 2 * row.value - 1
-    hits = (advantage + row.realised_fpr) * row.n_members
-    accused = round(hits + row.realised_fpr * row.n_nonmembers)
-    return float(np.sort(scores)[::-1][accused - 1]) if accused else np.inf
-
-
 def _of_pipeline(judged: Judged, evidence: Evidence) -> Bounds:
     row = next(
         (
@@ -170,9 +157,9 @@ def _of_pipeline(judged: Judged, evidence: Evidence) -> Bounds:
         ),
         None,
     )
-    if row is None or row.targets < LEAST_TARGETS:
+    if row is None or row.targets < FEWEST_TARGETS:
         note = (
-            f"not resolvable: a pipeline is judged over {LEAST_TARGETS} or more targets that have the figure, and "
+            f"not resolvable: a pipeline is judged over {FEWEST_TARGETS} or more targets that have the figure, and "
             f"{'1 has' if row is None else f'{row.targets} have'} it; raise 'targets'"
         )
         return Bounds(None if row is None else row.value, None, None, None, note)
@@ -181,10 +168,20 @@ def _of_pipeline(judged: Judged, evidence: Evidence) -> Bounds:
         return Bounds(row.value, row.low, None, None, row.note)
     corrected = None
     if row.value is not None and row.low is not None and row.low > judged.limit:
-        df = row.targets - 1
-        wider = scipy.stats.t.isf(TAIL / judged.tests, df) / scipy.stats.t.isf(TAIL, df)
-        corrected = row.value - (row.value - row.low) * float(wider)
+        corrected = _wider_low(judged, row.value, row.low, row.targets)
     return Bounds(row.value, row.low, row.high, corrected, row.note)
+
+
+def _wider_low(judged: Judged, value: float, low: float, targets: int) -> float | None:
+    """Return the lower end of `pipeline_mean` at the corrected tail: Student's t on the logit scale of the range."""
+    of = METRIC_RANGES[judged.metric]
+    value, low = ((end - of.lowest) / (of.highest - of.lowest) for end in (value, low))
+    if not 0 < low <= value < 1:
+        return None
+    center, df = special.logit(value), targets - 1
+    wider = scipy.stats.t.isf(TAIL / judged.tests, df) / scipy.stats.t.isf(TAIL, df)
+    share = float(special.expit(center - wider * (center - special.logit(low))))
+    return of.lowest + (of.highest - of.lowest) * share
 
 
 def _increase(judged: Judged, baseline: Deployment, evidence: Evidence) -> Bounds:

@@ -12,10 +12,10 @@ import scipy
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.config.budgets import CLASSES, EVERY_CLASS, METRIC_RANGES, BudgetSpec
 from edgeaudit.gate.attack_set import set_of
-from edgeaudit.gate.bounds import LEAST_TARGETS
 from edgeaudit.gate.requirements import budgets_of
 from edgeaudit.leakage.decision import TAIL, Bounds
 from edgeaudit.leakage.operating_points import tpr_interval
+from edgeaudit.leakage.targets import FEWEST_TARGETS
 
 __all__ = ["POWER", "BudgetNeed", "budget_needs", "factor_that_decides", "pass_probability", "records_to_pass"]
 
@@ -83,11 +83,11 @@ def _need(spec: AuditSpec, metric: str, budget: BudgetSpec, sizes: tuple[int, in
     if budget.max is None:
         return BudgetNeed(*about, None, min(sizes), None, "they depend on how alike both formats answer")
     if budget.scope == "pipeline":
-        enough, count = spec.targets >= LEAST_TARGETS, "1 is" if spec.targets == 1 else f"{spec.targets} are"
+        enough, count = spec.targets >= FEWEST_TARGETS, "1 is" if spec.targets == 1 else f"{spec.targets} are"
         note = "they depend on how much targets differ"
         if not enough:
             note = (
-                f"nothing can be decided with fewer than {LEAST_TARGETS} targets, and {count} planned; raise 'targets'"
+                f"nothing can be decided with fewer than {FEWEST_TARGETS} targets, and {count} planned; raise 'targets'"
             )
         return BudgetNeed(*about, None, min(sizes), None, note, decidable=enough)
     if budget.subset != "all" and not budget.subset.startswith(CLASSES):

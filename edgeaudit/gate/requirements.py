@@ -88,6 +88,8 @@ def _require_judgeable(where: str, metric: str, budget: BudgetSpec, classes: int
         raise BudgetError(f"{where}: max-increase needs a paired test; metrics with one: {', '.join(PAIRED_METRICS)}")
     if budget.max_increase is not None and budget.subset != "all":
         raise BudgetError(f"{where}: max-increase is judged on all records; remove 'subset'")
+    if budget.scope == "pipeline" and budget.subset != "all":
+        raise BudgetError(f"{where}: a pipeline is judged on all records; remove 'subset', or 'scope: pipeline'")
     if budget.subset in SUBSETS:
         return
     if not budget.subset.startswith(CLASSES):

@@ -77,10 +77,14 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
 ) -> Audit:
     """Collect the results of the jobs and write audit.json, report.html and scores/ into `out`.
 
+    Beside audit.json, labels.npy has the ids and labels of the audited records, for budgets on classes.
+
     comparison: the job that compared the formats; None if none was measured. together: the multi-version attack; None
     if audit.yaml names none, or no format was measured. limits: who set the budgets.
     """
     require_folder(out)
+    with store_errors(f"the output folder {out}"):
+        np.save(out / _LABELS, np.stack([population.audited, population.labels[population.audited]], axis=1))
     formats: list[FormatResult] = []
     sections: dict[str, list[Any]] = {name: [] for name in SECTIONS}
     null_rows: list[NullControlRow] = []
@@ -292,12 +296,21 @@ def load_scores(run: Path, format_id: str, device: str = LOCAL) -> FormatScores:
     path = run / "scores" / _scores_name(format_id, device)
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return _as_scores({name: arrays[name] for name in arrays.files})
+            return _as_scores({name: arrays[name] for name in arrays.files}, _labels(run))
     except (OSError, ValueError, KeyError) as exc:
         raise RunError(f"{path} cannot be read ({exc}); run the audit again") from exc
 
 
-def _as_scores(arrays: Mapping[str, npt.NDArray[Any]]) -> FormatScores:
+_LABELS = "labels.npy"
+
+
+def _labels(run: Path) -> Mapping[int, int]:
+    """Label of each audited record, by id; empty in a run of a version that did not write them."""
+    path = run / _LABELS
+    return dict(np.load(path, allow_pickle=False).tolist()) if path.is_file() else {}
+
+
+def _as_scores(arrays: Mapping[str, npt.NDArray[Any]], labels: Mapping[int, int]) -> FormatScores:
     """The arrays that `save_scores` wrote, as the gate reads them."""
     # An attack that scored some of the records has `attack.variant`, and NaN elsewhere.
     scores = {
@@ -306,7 +319,10 @@ def _as_scores(arrays: Mapping[str, npt.NDArray[Any]]) -> FormatScores:
         if values.dtype == np.float64 and not name.startswith(("p_value.", "nominal."))
     }
     subsets = {name: values for name, values in arrays.items() if values.dtype == np.bool_ and name not in _NO_SUBSETS}
-    return FormatScores(scores, arrays["members"], subsets, arrays.get("labels"), arrays.get("groups"))
+    known = [labels.get(record, -1) for record in arrays["records"].tolist()] if labels else None
+    return FormatScores(
+        scores, arrays["members"], subsets, None if known is None else np.array(known), arrays.get("groups")
+    )
 
 
 _NO_SUBSETS = ("members", "calibrated")

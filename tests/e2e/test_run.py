@@ -78,18 +78,18 @@ def test_a_changed_recipe_or_seed_never_reuses_old_models(shared_bench: Workbenc
 
 def test_several_targets_are_compared_on_the_same_shadows(shared_bench: Workbench) -> None:
     one = shared_bench.audit("one", threat={"shadow_match": ["matched", "fp32"]})
-    many = shared_bench.audit("many", threat={"shadow_match": ["matched", "fp32"]}, targets=3)
+    many = shared_bench.audit("many", threat={"shadow_match": ["matched", "fp32"]}, targets=4)
     assert many.code == 0, many.stderr
-    # Two targets more: train, export, quantise, two queries each; four measurements and their comparison.
-    assert jobs_run(many.stdout)[0] == 2 * 5 + 4 + 1
+    # Three targets more: train, export, quantise, two queries each; four measurements and their comparison.
+    assert jobs_run(many.stdout)[0] == 3 * 5 + 4 + 1
     first, audit = one.audit, many.audit
     jsonschema.validate(audit, json_schema())
     assert audit["leakage"] == first["leakage"]  # the first target is the one of an audit of one
     assert first["across_targets"] == []
     over = [r for r in audit["across_targets"] if (r["variant"], r["subset"], r["metric"]) == (OFFLINE, "all", "auc")]
     assert len(over) == 4
-    assert all(r["targets"] == 3 and r["low"] < r["value"] < r["high"] for r in over)
-    for run, targets in ((first, 1), (audit, 3)):
+    assert all(r["targets"] == 4 and r["low"] < r["value"] < r["high"] for r in over)
+    for run, targets in ((first, 1), (audit, 4)):
         rows = [r for r in run["comparisons"] if r["metric"] == "auc"]
         assert {r["kind"] for r in rows} == {"format", "shadow match", "attack"}
         assert {r["targets"] for r in rows} == {targets}

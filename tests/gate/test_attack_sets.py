@@ -214,13 +214,14 @@ def test_a_pipeline_is_judged_over_its_targets() -> None:
     verdict = judged(audit, rows, None, within)
     assert (verdict.exit_code, one(verdict).scope) == (0, "pipeline")
     assert verdict.reasons[0] == "1 budget check holds for this pipeline"
-    # t with 4 degrees of freedom: tails 2.776 at 2.5% and 3.961 at 2.5% / 3, so .72 - .03 * 3.961 / 2.776 = .677.
+    # t with 4 degrees of freedom: tails 2.776 at 2.5% and 3.961 at 2.5% / 3, on the logit scale. logit(.72) = .9445,
+    # logit(.69) = .8001, and .9445 - .1444 * 1.4267 = .7385, of which the logistic function is .6767.
     beyond = [mean("yeom/loss", (0.72, 0.69, 0.75), 5), *within[::2]]
     budget = one(judged(audit, rows, None, beyond))
     assert (budget.verdict, budget.decided_by) == ("fail", "yeom/loss")
-    assert next(a for a in budget.attacks if a.attack == "yeom/loss").low_corrected == pytest.approx(0.6772, abs=2e-4)
+    assert next(a for a in budget.attacks if a.attack == "yeom/loss").low_corrected == pytest.approx(0.6767, abs=2e-4)
     near = [mean("yeom/loss", (0.64, 0.61, 0.67), 5), *within[::2]]
-    assert one(judged(audit, rows, None, near)).verdict == "inconclusive"  # .64 - .03 * 1.427 = .597
+    assert one(judged(audit, rows, None, near)).verdict == "inconclusive"  # about .64 - .03 * 1.427 = .597
     # Targets without a figure may be those that leak.
     some = [mean("yeom/loss", _WITHIN, 5, missing=1), *within[::2]]
     assert one(judged(audit, rows, None, some)).verdict == "inconclusive"
