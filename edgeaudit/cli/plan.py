@@ -38,13 +38,15 @@ def plan(audit: AuditFile, store: StoreOption = DEFAULT_STORE, workers: WorkersO
         f"({clock(summary.seconds)} of one core)",
         highlight=False,
     )
+    if summary.budgets:
+        console.print("what a model that leaks nothing needs to pass in 80% of audits:")
     for need in summary.budgets:
-        console.print(budget_text(need), style=None if need.enough else "yellow", markup=False, highlight=False)
+        console.print(budget_text(need), style=None if need.decidable else "yellow", markup=False, highlight=False)
 
 
 def budget_text(need: BudgetNeed) -> str:
-    """What a budget needs, and whether the audit has it, as a sentence."""
-    from edgeaudit.report.words import counted, percent
+    """What a budget needs, and whether the audit has it: for a pass in 80% of audits of a model that leaks nothing."""
+    from edgeaudit.report.words import counted, figure
 
     subset = "" if need.subset == "all" else f" on {need.subset}"
     judged = f"this {need.scope}, {counted(need.attacks, 'attack')}{subset}"
@@ -52,15 +54,13 @@ def budget_text(need: BudgetNeed) -> str:
     if need.records is None:
         return f"{name}: the records that it needs are not known beforehand: {need.note}"
     each = " of each class" if need.subset == "class:*" else ""
-    needs = (
-        f"a model that leaks nothing passes in 80% of audits with {need.records:,} members{each} and as many nonmembers"
-    )
-    alone = "" if need.alone in (None, need.records) else f" ({need.alone:,} for one attack: all must be within)"
-    if need.available is None or need.chance is None:
-        return f"{name}: {needs}{alone}; {need.note}"
-    has = f"this audit has {need.available:,}, with which it passes in {percent(need.chance)}"
-    remedy = "" if need.enough else ": audit more records, or set a larger limit"
-    return f"{name}: {needs}{alone}; {has}{remedy}"
+    alone = "" if need.alone in (None, need.records) else f" ({need.alone:,} for one attack; all must be within)"
+    needs = f"needs {need.records:,} members{each} and as many nonmembers{alone}"
+    if need.available is None or need.decides is None:
+        return f"{name}: {needs}; {need.note}"
+    has = f"this audit has {need.available:,}, enough for a limit of {figure(need.metric, need.decides)}"
+    remedy = "" if need.decidable else ": audit more records, or set a larger limit"
+    return f"{name}: {needs}; {has}{remedy}"
 
 
 def _records(drawn: PopulationInfo) -> str:
