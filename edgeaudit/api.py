@@ -168,7 +168,9 @@ def check(run: str | Path | Audit, budgets: Mapping[str, object] | str | Path | 
         limits = limits_origin(spec, None if isinstance(budgets, Mapping) else str(budgets), measured=True)
     require_budgets_exist(spec, audit.population.classes)
     scores = _no_scores if isinstance(run, Audit) else _scores_in(run)
-    verdict = judge(spec, audit.formats, audit.leakage, audit.controls, scores, audit.across_targets)
+    verdict = judge(
+        spec, audit.formats, audit.leakage, audit.controls, scores, audit.across_targets, audit.population.classes
+    )
     return verdict.model_copy(update={"limits": limits})
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import scipy
 from scipy import special
 
-from edgeaudit.config.budgets import METRIC_RANGES, BudgetSpec
+from edgeaudit.config.budgets import EVERY_CLASS, METRIC_RANGES, BudgetSpec
 from edgeaudit.endpoint import LOCAL
 from edgeaudit.leakage.decision import TAIL, Bounds, corrected_level
 from edgeaudit.leakage.metrics import figures
@@ -57,11 +57,12 @@ Scores = Callable[[str, str], FormatScores]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What budgets are judged on. rows: of the first target. across: over all targets. scores: see `judge`."""
+    """What budgets are judged on, see `judge`. rows: of the first target. across: over all targets."""
 
     rows: Sequence[LeakageRow]
     across: Sequence[AcrossTargets]
     scores: Scores
+    classes: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,9 @@ def bounds_of(judged: Judged, evidence: Evidence) -> Bounds:
 def _of_file(judged: Judged, evidence: Evidence) -> Bounds:
     row = _row(judged, evidence.rows)
     if row is None:
-        return Bounds(None, None, None, None, f"no figure on '{judged.subset}'")
+        some = "some classes have no figure: the report lists the largest of many, or none of their records was audited"
+        missing = some if judged.subset == EVERY_CLASS else f"no figure on '{judged.subset}'"
+        return Bounds(None, None, None, None, missing)
     if row.metric != judged.metric:
         return Bounds(None, None, None, None, row.note)
     corrected = None

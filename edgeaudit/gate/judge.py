@@ -27,6 +27,7 @@ def judge(
     controls: Sequence[Control],
     scores: Scores,
     across: Sequence[AcrossTargets] = (),
+    classes: int = 0,
 ) -> Verdict:
     """Judge the controls and every budget on every device, and return the audit's verdict.
 
@@ -34,11 +35,11 @@ def judge(
     a budget that the records cannot decide (3), else 0. `warn` budgets are reported and do not change the exit code.
 
     scores: called for `max-increase`, and where a lower end is beyond a limit that several attacks share. across: means
-    over all targets, for budgets on the pipeline.
+    over all targets, for budgets on the pipeline. classes: how many the records have, for budgets on each.
     """
     deployments = [Deployment(f.id, f.device) for f in formats]
     failed = {Deployment(f.id, f.device) for f in formats if f.status == "failed"}
-    evidence = Evidence(rows, across, cache(scores))
+    evidence = Evidence(rows, across, cache(scores), classes)
     budgets = [
         _judge_one(spec, metric, budget, deployment, baseline, evidence)
         for metric, budget in budgets_of(spec)
@@ -131,9 +132,9 @@ def _judge_one(
     names = [ran.standing_for(name) for name in set_of(spec, budget)]
     subsets = _subsets(budget.subset, deployment, evidence)
     series = [(name, subset) for name in dict.fromkeys(names) for subset in subsets]
+    tests = len(set(names)) * (max(len(subsets), evidence.classes) if budget.subset == EVERY_CLASS else 1)
     judged = {
-        (name, subset): Judged(metric, budget, deployment, baseline, name, subset, len(series))
-        for name, subset in series
+        (name, subset): Judged(metric, budget, deployment, baseline, name, subset, tests) for name, subset in series
     }
     bounds = {key: bounds_of(one, evidence) for key, one in judged.items()}
     attacks = {key: _attack(key, bounds[key]) for key in series}
@@ -182,7 +183,10 @@ class _Ran:
 
 
 def _subsets(subset: str, deployment: Deployment, evidence: Evidence) -> list[str]:
-    """Return the subsets that a budget's subset stands for: one, or every class that has figures."""
+    """Return the subsets that a budget's subset stands for: one, or every class that has figures.
+
+    Where there are more classes than have figures, `class:*` itself is one of them: it has none, so nothing passes.
+    """
     if subset != EVERY_CLASS:
         return [subset]
     found = {
@@ -191,8 +195,8 @@ def _subsets(subset: str, deployment: Deployment, evidence: Evidence) -> list[st
         for row in rows
         if (row.format, row.device) == deployment and row.subset.startswith(CLASSES)
     }
-    # Without any there is no figure to pass.
-    return sorted(found, key=lambda name: (len(name), name)) or [subset]
+    ordered = sorted(found, key=lambda name: (len(name), name))
+    return ordered if ordered and len(ordered) >= evidence.classes else [*ordered, subset]
 
 
 def _attack(key: tuple[str, str], bounds: Bounds) -> JudgedAttack:

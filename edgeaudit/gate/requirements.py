@@ -11,13 +11,24 @@ from edgeaudit.errors import BudgetError, did_you_mean
 from edgeaudit.formats.presets import REFERENCES
 from edgeaudit.gate.attack_set import attacks_of
 
-__all__ = ["METRICS", "PAIRED_METRICS", "SUBSETS", "budgets_of", "limited_formats", "require_budgets_exist"]
+__all__ = [
+    "METRICS",
+    "PAIRED_METRICS",
+    "SLICED_METRICS",
+    "SUBSETS",
+    "budgets_of",
+    "limited_formats",
+    "require_budgets_exist",
+]
 
 METRICS = tuple(METRIC_RANGES)
 """Metrics that a budget can limit."""
 
 PAIRED_METRICS = ("auc", "tpr@fpr=0.01", "tpr@fpr=0.001")
 """Those with a paired test, which `max-increase` needs."""
+
+SLICED_METRICS = ("auc", "tpr@fpr=0.01")
+"""Those that every class has, which a budget on classes needs."""
 
 SUBSETS = ("all", "abnormal:fraction", "abnormal:alpha-beta", "abnormal:hardness", EVERY_CLASS)
 """Subsets of the records that a budget can name, beside `class:<k>`."""
@@ -90,14 +101,22 @@ def _require_judgeable(where: str, metric: str, budget: BudgetSpec, classes: int
         raise BudgetError(f"{where}: max-increase is judged on all records; remove 'subset'")
     if budget.scope == "pipeline" and budget.subset != "all":
         raise BudgetError(f"{where}: a pipeline is judged on all records; remove 'subset', or 'scope: pipeline'")
-    if budget.subset in SUBSETS:
+    if budget.subset in SUBSETS and budget.subset != EVERY_CLASS:
         return
     if not budget.subset.startswith(CLASSES):
         raise BudgetError(
             f"{where}: unknown subset '{budget.subset}'.{did_you_mean(budget.subset, SUBSETS)} "
             f"It is one of: {', '.join(SUBSETS)}, or {CLASSES}<k> for one class"
         )
+    _require_class(where, metric, budget, classes)
+
+
+def _require_class(where: str, metric: str, budget: BudgetSpec, classes: int | None) -> None:
+    if metric not in SLICED_METRICS:
+        raise BudgetError(f"{where}: figures by class are {' and '.join(SLICED_METRICS)}; remove 'subset'")
     label = budget.subset.removeprefix(CLASSES)
+    if budget.subset == EVERY_CLASS:
+        return
     if not (label.isascii() and label.isdigit() and label == str(int(label))):
         raise BudgetError(
             f"{where}: the subset '{budget.subset}' must be {CLASSES}<k> with the class's number, or {EVERY_CLASS}"

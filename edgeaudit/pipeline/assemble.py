@@ -138,6 +138,7 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
         audit.controls,
         lambda *place: load_scores(out, *place),
         audit.across_targets,
+        population.n_classes,
     )
     audit = audit.model_copy(update={"verdict": verdict.model_copy(update={"limits": limits})})
     with store_errors(f"the output folder {out}"):

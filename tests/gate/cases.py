@@ -83,10 +83,11 @@ def judged(
     rows: Sequence[LeakageRow],
     scores: FormatScores | None = None,
     across: Sequence[AcrossTargets] = (),
+    classes: int = 0,
 ) -> Verdict:
     """The verdict on the file."""
     read = no_scores if scores is None else lambda *_: scores
-    return judge(audit, [result()], rows, (), read, across)
+    return judge(audit, [result()], rows, (), read, across, classes)
 
 
 def one(verdict: Verdict) -> Budget:

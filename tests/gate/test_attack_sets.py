@@ -192,6 +192,27 @@ def test_classes_are_judged_together_with_the_attacks() -> None:
     assert one(judged(spec({"auc": ["error", {"max": 0.7, "subset": "class:*"}]}), small, stored)).verdict == "fail"
 
 
+def test_classes_that_are_not_listed_block_a_pass_and_count_as_tests() -> None:
+    """A report lists the classes with the largest lower ends; the others may have larger upper ends."""
+    rng = np.random.default_rng(8)
+    n = 4000
+    members, labels = np.arange(n) < n // 2, rng.integers(0, 4, n)
+    scores = {SERIES[name]: rng.normal(size=n) for name in cases.ATTACKS}
+    scores["yeom/loss"] = scores["yeom/loss"] + 1.5 * (members & (labels == 2))
+    stored = FormatScores(scores, members, labels=labels)
+    rows = measured(scores, members, subsets={f"class:{k}": labels == k for k in (1, 2)})
+    listed = [r for r in rows if r.subset != "class:2"]
+    loose = spec({"auc": ["error", {"max": 0.7, "subset": "class:*"}]})
+    assert one(judged(loose, listed, stored, classes=1)).verdict == "pass"
+    blocked = one(judged(loose, listed, stored, classes=4))
+    assert blocked.verdict == "inconclusive"
+    assert "some classes have no figure" in (blocked.note or "")
+    failed = one(judged(loose, rows, stored, classes=4))
+    expected = figures(scores["yeom/loss"][labels == 2], members[labels == 2], None, level=1 - 2 * 0.025 / 12)[0].low
+    assert failed.verdict == "fail"
+    assert next(a for a in failed.attacks if a.name == failed.decided_by).low_corrected == pytest.approx(expected)
+
+
 def test_without_figures_by_class_a_budget_on_classes_does_not_pass() -> None:
     rows = _rows(lira=_WITHIN, yeom=_WITHIN, gap=_WITHIN)
     assert one(judged(spec({"auc": ["error", {"max": 0.9, "subset": "class:*"}]}), rows)).verdict == "inconclusive"

@@ -177,6 +177,8 @@ def test_all_includes_every_attack() -> None:
         ({"auc": ["error", {"max": 0.7, "attacks": ["cm-mia/z"]}]}, "'cm-mia' has no variant 'z'"),
         ({"auc": ["error", {"max": 0.7, "subset": "class:x"}]}, "must be class:<k>"),
         ({"auc": ["error", {"max": 0.7, "subset": "class:07"}]}, "must be class:<k>"),
+        ({"advantage": ["error", {"max": 0.7, "subset": "class:*"}]}, "figures by class are auc and tpr@fpr=0.01"),
+        ({"auc": ["error", {"max": 0.7, "subset": "class:*", "scope": "pipeline"}]}, "judged on all records"),
         ({"advantage": ["error", {"max-increase": 0.1, "against": "torch-fp32"}]}, "paired test"),
     ],
 )
