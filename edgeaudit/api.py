@@ -19,7 +19,10 @@ from edgeaudit.config.audit import AuditSpec, absolute, load_spec, recorded_spec
 from edgeaudit.config.report import ReportSpec
 from edgeaudit.config.yaml_text import contains_itself
 from edgeaudit.errors import RunError, SpecError
-from edgeaudit.gate.judge import FormatScores, judge, require_budgets_exist
+from edgeaudit.gate.judge import FormatScores, judge
+from edgeaudit.gate.needed import BudgetNeed, budget_needs
+from edgeaudit.gate.origin import limits_origin
+from edgeaudit.gate.requirements import require_budgets_exist
 from edgeaudit.graph.estimate import StageEstimate
 from edgeaudit.graph.executor import Listener, Silent
 from edgeaudit.graph.store import MARKER
@@ -54,12 +57,13 @@ class PlanSummary:
     """What a run would do.
 
     population: records that were drawn. stages: jobs of each, those that the store has, and CPU seconds of the others.
-    workers: processes of one thread each, among which they are divided.
+    workers: processes of one thread each, among which they are divided. budgets: what each needs to be decided.
     """
 
     population: PopulationInfo
     stages: Rows[StageEstimate]
     workers: int
+    budgets: Rows[BudgetNeed] = Rows(of=BudgetNeed)  # noqa: RUF009  immutable
 
     @property
     def seconds(self) -> float:
@@ -95,7 +99,7 @@ def run(
         EdgeAuditError: the audit is not valid, data cannot be read, a model cannot be trained.
         KeyboardInterrupt: at Ctrl-C, once the workers have ended. Finished work stays in the store.
     """
-    spec, folder = _read(audit)
+    spec, folder, file = _read(audit)
     writers = _names("write", write)
     out = None if out is None else _path("out", out)
     if out is None and writers:
@@ -103,7 +107,7 @@ def run(
     spec = spec.with_writers(writers) if out is not None else spec.model_copy(update={"report": ReportSpec(writers=())})
     heard = _listener(listener)
     with engine(folder, _store(store), *_how(workers, executor), spec.limits) as running, _folder(out) as target:
-        prepared = prepare(spec, running.store, running.executor, heard)
+        prepared = prepare(spec, running.store, running.executor, heard, file)
         return _finish(prepared, running, heard, target)
 
 
@@ -122,12 +126,14 @@ def plan(
     Raises:
         EdgeAuditError: as `run`, as far as it shows before anything is trained.
     """
-    spec, folder = _read(audit)
+    spec, folder, _ = _read(audit)
     heard = _listener(listener)
     with engine(folder, _store(store), *_how(workers, executor), spec.limits) as running:
         prepared = prepare(spec, running.store, running.executor, heard)
         stages = Rows(forecast(prepared, running, heard), of=StageEstimate)
-        return PlanSummary(population_info(prepared.population), stages, running.executor.workers)
+        drawn = population_info(prepared.population)
+        needs = Rows(budget_needs(spec, drawn.members, drawn.nonmembers, drawn.classes), of=BudgetNeed)
+        return PlanSummary(drawn, stages, running.executor.workers, needs)
 
 
 def load(folder: str | Path) -> Audit:
@@ -143,7 +149,8 @@ def check(run: str | Path | Audit, budgets: Mapping[str, object] | str | Path | 
     """Judge budgets on a finished run; nothing is trained, exported or queried.
 
     Args:
-        run: its folder, or the audit itself. `max-increase` compares scores, which are in the folder alone.
+        run: its folder, or the audit itself. `max-increase`, and a figure beyond a limit that several attacks share,
+            are judged on scores, which are in the folder alone.
         budgets: to judge in place of the run's own: the path of an audit.yaml that has them, or a mapping as its key
             `budgets` has, such as `{"auc": ["error", {"max": 0.9}]}`.
 
@@ -156,13 +163,19 @@ def check(run: str | Path | Audit, budgets: Mapping[str, object] | str | Path | 
     if not isinstance(run, Audit):
         run = _path("run", run, "the folder of a run, or an audit")
     audit, where = (run, Path("audit.json")) if isinstance(run, Audit) else (load(run), run / "audit.json")
-    spec = recorded_spec(audit.spec, where)
+    # The run's own budgets may be such as this version refuses; others can be judged all the same.
+    spec = recorded_spec(audit.spec if budgets is None else {**audit.spec, "budgets": {}}, where)
+    limits = audit.verdict.limits
     if budgets is not None:
         given = spec_of({"budgets": budgets}, Path.cwd()) if isinstance(budgets, Mapping) else load_spec(budgets)
         spec = spec.model_copy(update={"budgets": given.budgets})
-    require_budgets_exist(spec)
+        limits = limits_origin(spec, None if isinstance(budgets, Mapping) else str(budgets), measured=True)
+    require_budgets_exist(spec, audit.population.classes)
     scores = _no_scores if isinstance(run, Audit) else _scores_in(run)
-    return judge(spec, audit.formats, audit.leakage, audit.controls, scores)
+    verdict = judge(
+        spec, audit.formats, audit.leakage, audit.controls, scores, audit.across_targets, audit.population.classes
+    )
+    return verdict.model_copy(update={"limits": limits})
 
 
 def attack_run(
@@ -250,9 +263,9 @@ def _finish(prepared: Prepared, running: Engine, listener: Listener, out: Path) 
     return run_audit(prepared, running.store, running.executor, listener, out)[0]
 
 
-def _read(audit: AuditSource) -> tuple[AuditSpec, Path]:
-    """The audit, with absolute paths, and the folder of its modules."""
-    here = Path.cwd()
+def _read(audit: AuditSource) -> tuple[AuditSpec, Path, str | None]:
+    """The audit, with absolute paths, the folder of its modules, and its file."""
+    here, file = Path.cwd(), None
     if isinstance(audit, AuditSpec):
         spec, folder = absolute(audit, here), here
     elif isinstance(audit, Mapping):
@@ -260,14 +273,14 @@ def _read(audit: AuditSource) -> tuple[AuditSpec, Path]:
             raise SpecError("the audit is a mapping that contains itself; remove that entry")
         spec, folder = spec_of(_with_references(audit), here), here
     elif isinstance(audit, str | Path):
-        spec, folder = load_spec(Path(audit)), Path(audit).resolve().parent
+        spec, folder, file = load_spec(Path(audit)), Path(audit).resolve().parent, str(audit)
     else:
         raise SpecError(
             "an audit is the path of an audit.yaml, a mapping with its keys or an AuditSpec, not "
             f"{type(audit).__name__}"
         )
     _require_importable(spec.model_dump(mode="json", by_alias=True))
-    return spec, folder
+    return spec, folder, file
 
 
 def _with_references(value: Any, key: str = "") -> Any:
@@ -356,6 +369,6 @@ def _scores_in(run: Path) -> Callable[[str, str], FormatScores]:
 
 def _no_scores(format_id: str, device: str) -> FormatScores:
     raise RunError(
-        f"a budget with max-increase compares the scores of {format_id} on {device}, which are in the run's folder: "
-        "give that to check() in place of the audit"
+        f"this budget is judged on the scores of {format_id} on {device}, which are in the run's folder: give that to "
+        "check() in place of the audit"
     )

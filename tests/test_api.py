@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import os
 import re
 import subprocess
@@ -16,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 import pytest
+import yaml
 
 import edgeaudit
 from edgeaudit.attacks.cm_mia import CmMia
@@ -430,6 +434,70 @@ def test_budgets_are_checked(ran: Path) -> None:
         edgeaudit.check(ran / "out", {"auc": ["error", {"maxx": 0.9}]})
 
 
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ({"max": 90}, "90 looks like a percentage: write 0.9"),
+        ({"max": 1}, "so it could not fail"),
+        ({"max": 0.3}, "so a model that leaks nothing could not pass"),
+        ({"max": math.inf}, "which is no limit"),
+        ({"max": math.nan}, "which is no limit"),
+        ({"max": True}, "which is not a number"),
+        ({"max-increase": 2, "against": "torch-fp32"}, "2 looks like a percentage: write 0.02"),
+        ({"max-increase": 0.1, "against": "onnx-fp32", "formats": ["onnx-fp32"]}, "compared with itself"),
+    ],
+)
+def test_a_limit_without_sense_is_refused_by_every_function(
+    limit: dict[str, Any], message: str, audit: Audit, tmp_path: Path
+) -> None:
+    budgets = {"auc": ["error", limit]}
+    written = tmp_path / "audit.yaml"
+    written.write_text(yaml.safe_dump({**TINY, "budgets": budgets}))
+    doors: tuple[Callable[[], object], ...] = (
+        lambda: edgeaudit.plan({**TINY, "budgets": budgets}),
+        lambda: edgeaudit.run({**TINY, "budgets": budgets}),
+        lambda: edgeaudit.plan(written),
+        lambda: edgeaudit.check(audit.model_copy(update={"spec": {}}), budgets),
+        lambda: edgeaudit.check(audit.model_copy(update={"spec": {}}), written),
+        lambda: edgeaudit.check(audit.model_copy(update={"spec": {"budgets": budgets}})),
+    )
+    for door in doors:
+        with pytest.raises(SpecError, match=message):
+            door()
+
+
+def test_an_older_runs_own_budgets_do_not_hinder_others(audit: Audit) -> None:
+    """It has a limit that is refused now; others are judged on it."""
+    older = audit.model_copy(update={"spec": {**audit.spec, "budgets": {"auc": [{"level": "error", "max": 1.0}]}}})
+    with pytest.raises(SpecError, match="could not fail"):
+        edgeaudit.check(older)
+    found = edgeaudit.check(older, {"auc": ["error", {"max": 0.999, "attack": "lira", "formats": ["onnx-fp32"]}]})
+    assert [budget.metric for budget in found.budgets] == ["auc"]
+    assert found.limits is not None
+    assert (found.limits.file, found.limits.measured) == (None, True)
+
+
+@pytest.mark.toolchain
+def test_who_set_the_limits_is_recorded(ran: Path) -> None:
+    """A run keeps when its limits were first read; limits that come later are known to be later."""
+    budgets = {"auc": ["error", {"max": 0.97, "formats": ["torch-fp32"]}]}
+    Path("limits.yaml").write_text(yaml.safe_dump({**TINY, "seed": 5, "budgets": budgets}))
+    first = edgeaudit.run("limits.yaml", out="limited", workers=1).verdict
+    assert first.limits is not None
+    assert (first.limits.file, first.limits.measured) == ("limits.yaml", False)
+    recorded = json.dumps(edgeaudit.load("limited").spec["budgets"], sort_keys=True, separators=(",", ":"))
+    assert first.limits.sha256 == hashlib.sha256(recorded.encode()).hexdigest()
+    assert edgeaudit.run("limits.yaml", out="limited", workers=1).verdict == first
+    again = edgeaudit.run("limits.yaml", out="elsewhere", workers=1).verdict
+    assert again.limits is not None
+    assert again.limits.measured
+    later = edgeaudit.check("limited", {"auc": ["error", {"max": 0.98, "formats": ["torch-fp32"]}]})
+    assert later.limits is not None
+    assert later.limits.measured
+    assert later.limits.sha256 != first.limits.sha256
+    assert {a.attack for b in first.budgets for a in b.attacks} == {"yeom/loss", "gap/label"}
+
+
 @pytest.mark.toolchain
 def test_more_attacks_on_a_finished_run(ran: Path) -> None:
     heard = Counted()
@@ -447,9 +515,9 @@ def test_more_attacks_on_a_finished_run(ran: Path) -> None:
 
 def test_an_audit_without_its_folder_has_no_scores_to_compare(audit: Audit) -> None:
     found = audit.model_copy(update={"spec": {**audit.spec, "budgets": {}}})
-    loose = edgeaudit.check(found, {"auc": ["error", {"max": 1.0, "attack": "lira", "formats": ["onnx-fp32"]}]})
+    loose = edgeaudit.check(found, {"auc": ["error", {"max": 0.999, "attack": "lira", "formats": ["onnx-fp32"]}]})
     assert [budget.metric for budget in loose.budgets] == ["auc"]
-    with pytest.raises(RunError, match=r"max-increase compares the scores of .* give that to check"):
+    with pytest.raises(RunError, match=r"judged on the scores of .* give that to check"):
         edgeaudit.check(found, {"auc": ["error", {"max-increase": 0.05, "against": "torch-fp32", "attack": "lira"}]})
 
 

@@ -10,13 +10,17 @@ from rich.table import Table
 from edgeaudit.cli.options import DEFAULT_STORE, AuditFile, StoreOption, WorkersOption
 
 if TYPE_CHECKING:
+    from edgeaudit.gate.needed import BudgetNeed
     from edgeaudit.report.model import PopulationInfo
 
 __all__ = ["plan"]
 
 
 def plan(audit: AuditFile, store: StoreOption = DEFAULT_STORE, workers: WorkersOption = None) -> None:
-    """Say what `run` would do: records, models, jobs by stage, and a time estimate. Nothing is trained."""
+    """Say what `run` would do: records, models, jobs by stage, a time estimate, and what each budget needs.
+
+    Nothing is trained.
+    """
     from edgeaudit import api
     from edgeaudit.cli.progress import ProgressView, clock
     from edgeaudit.report.words import counted
@@ -34,6 +38,29 @@ def plan(audit: AuditFile, store: StoreOption = DEFAULT_STORE, workers: WorkersO
         f"({clock(summary.seconds)} of one core)",
         highlight=False,
     )
+    if summary.budgets:
+        console.print("what a model that leaks nothing needs to pass in 80% of audits:")
+    for need in summary.budgets:
+        console.print(budget_text(need), style=None if need.decidable else "yellow", markup=False, highlight=False)
+
+
+def budget_text(need: BudgetNeed) -> str:
+    """What a budget needs, and whether the audit has it: for a pass in 80% of audits of a model that leaks nothing."""
+    from edgeaudit.report.words import counted, figure
+
+    subset = "" if need.subset == "all" else f" on {need.subset}"
+    judged = f"this {need.scope}, {counted(need.attacks, 'attack')}{subset}"
+    name = f"budget {need.metric} {need.limit} ({need.level}, {judged})"
+    if need.records is None:
+        return f"{name}: the records that it needs are not known beforehand: {need.note}"
+    each = " of each class" if need.subset == "class:*" else ""
+    alone = "" if need.alone in (None, need.records) else f" ({need.alone:,} for one attack; all must be within)"
+    needs = f"needs {need.records:,} members{each} and as many nonmembers{alone}"
+    if need.available is None or need.decides is None:
+        return f"{name}: {needs}; {need.note}"
+    has = f"this audit has {need.available:,}, enough for a limit of {figure(need.metric, need.decides)}"
+    remedy = "" if need.decidable else ": audit more records, or set a larger limit"
+    return f"{name}: {needs}; {has}{remedy}"
 
 
 def _records(drawn: PopulationInfo) -> str:

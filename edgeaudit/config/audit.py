@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 
 from edgeaudit.config.attacks import WITH_SECTIONS, CmMiaSpec, LabelOnlySpec, LossTrajectorySpec
 from edgeaudit.config.base import Section, each_once, names_of
-from edgeaudit.config.budgets import BudgetsInput, BudgetSpec, as_budgets
+from edgeaudit.config.budgets import BudgetsInput, BudgetSpec, as_budgets, unset_defaults
 from edgeaudit.config.controls import ControlsSpec, QualitySpec
 from edgeaudit.config.data import LISTS, DataSpec, SideSpec
 from edgeaudit.config.devices import Devices, DevicesInput, DeviceSpec, as_devices
@@ -101,7 +101,7 @@ class AuditSpec(Section):
         dict[Annotated[str, names_of("metric")], tuple[BudgetSpec, ...]],
         BeforeValidator(as_budgets, json_schema_input_type=BudgetsInput),
     ] = Field(default_factory=dict)
-    """Metric -> `[warn | error, {max: ...}]`, or a list of them."""
+    """A preset (strict, recommended, exploratory), or metric -> `[warn | error, {max: ...}]`, or a list of them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -330,7 +330,7 @@ def spec_of(raw: Mapping[str, object], folder: Path, where: str = "") -> AuditSp
 def recorded_spec(raw: Mapping[str, object], path: Path) -> AuditSpec:
     """The spec that an audit.json records, which another version may have written. Raises `SpecError` naming `path`."""
     try:
-        return AuditSpec.model_validate(raw)
+        return AuditSpec.model_validate({**raw, "budgets": unset_defaults(raw.get("budgets"))})
     except ValidationError as exc:
         mistakes = "; ".join(sentences(exc, AuditSpec))
         raise SpecError(

@@ -30,6 +30,7 @@ _SHAPES: Mapping[Names, str] = {
     "source": "^[^:]+:.+$",
     "profile": r"\.ya?ml$",
     "device": r"\.ya?ml$",
+    "subset": r"^class:([0-9]+|\*)$",
 }
 """Open kinds, which also accept strings of this form, such as `module:function`."""
 _ENTRIES: tuple[Names, ...] = ("pass", "runtime", "attack")
@@ -55,11 +56,11 @@ def json_schema(vocabulary: Vocabulary) -> JsonSchema:
     properties, definitions = root.pop("properties"), root.pop("$defs")
     properties["formats"]["default"] = [use.format for use in _default("formats")]
     properties["attacks"]["default"] = [entry_value(e.name, e.settings) for e in _default("attack_entries")]
-    definitions["budget"] = properties["budgets"]["additionalProperties"]
-    properties["budgets"] |= {
-        "additionalProperties": False,
-        "properties": {term.name: {"$ref": "#/definitions/budget"} for term in vocabulary["metric"]},
-    }
+    presets, by_metric = properties["budgets"].pop("anyOf")
+    definitions["budget"] = by_metric["additionalProperties"]
+    metrics = {term.name: {"$ref": "#/definitions/budget"} for term in vocabulary["metric"]}
+    by_metric |= {"additionalProperties": False, "properties": {"preset": presets, **metrics}}
+    properties["budgets"]["anyOf"] = [presets, by_metric]
     definitions = {name: _with_variables(section) for name, section in definitions.items()}
     kinds: list[Names] = [kind for kind in get_args(Names) if kind != "metric"]  # whose names are keys
     definitions |= {kind: _definition(kind, vocabulary[kind]) for kind in kinds}

@@ -2,112 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from functools import cache
 
-import numpy as np
-import numpy.typing as npt
-
-from edgeaudit.attacks.registry import chosen_attacks, find_attack
 from edgeaudit.config.audit import AuditSpec
-from edgeaudit.config.budgets import BudgetSpec
-from edgeaudit.endpoint import LOCAL
-from edgeaudit.errors import BudgetError, did_you_mean
-from edgeaudit.formats.presets import REFERENCES
-from edgeaudit.leakage.paired import auc_difference, tpr_difference
-from edgeaudit.randomness import stream
-from edgeaudit.report.model import Budget, Control, FormatResult, LeakageRow, Verdict
-from edgeaudit.report.words import place_name
+from edgeaudit.config.budgets import CLASSES, EVERY_CLASS, BudgetSpec
+from edgeaudit.gate.attack_set import Mode, attacks_of, set_of, standing_for
+from edgeaudit.gate.bounds import Deployment, Evidence, FormatScores, Judged, Scores, bounds_of
+from edgeaudit.gate.needed import factor_that_decides, rounded_up
+from edgeaudit.gate.requirements import budgets_of, limited_formats
+from edgeaudit.leakage.decision import Bounds, decide
+from edgeaudit.report.model import AcrossTargets, Budget, Control, FormatResult, JudgedAttack, LeakageRow, Verdict
+from edgeaudit.report.words import listed, place_name
 
-__all__ = ["METRICS", "SUBSETS", "FormatScores", "judge", "require_budgets_exist"]
+__all__ = ["FormatScores", "judge"]
 
-METRICS = ("auc", "tpr@fpr=0.01", "tpr@fpr=0.001", "balanced_accuracy", "advantage")
-"""Metrics a budget can limit; `max-increase` needs one with a paired test: auc or tpr@fpr (the first three)."""
-
-SUBSETS = ("all", "abnormal:fraction", "abnormal:alpha-beta", "abnormal:hardness")
-"""Subsets of the records that a budget can name: those for which every measurement has figures."""
-
-
-class _Deployment(NamedTuple):
-    format: str
-    device: str
-
-
-@dataclass(frozen=True)
-class FormatScores:
-    """Scores of one format's attacks on the audited records.
-
-    scores: `attack/variant` -> float64 [records]. members: bool [records].
-    """
-
-    scores: Mapping[str, npt.NDArray[np.float64]]
-    members: npt.NDArray[np.bool_]
-
-
-_Scores = Callable[[str, str], FormatScores]
-
-
-def _stream_parts(deployment: _Deployment) -> tuple[str, ...]:
-    """Return the device's name where it is not this machine, so that each device has its own random stream."""
-    return () if deployment.device == LOCAL else (deployment.device,)
-
-
-def require_budgets_exist(spec: AuditSpec) -> None:
-    """Raise `BudgetError` for a budget that names a metric, format, attack or subset the audit does not have."""
-    formats = [use.id for use in spec.formats]
-    for metric, budget in _each(spec):
-        where = f"budgets.{metric}"
-        if metric not in METRICS:
-            raise BudgetError(
-                f"{where}: unknown metric.{did_you_mean(metric, METRICS)} A budget can limit: {', '.join(METRICS)}"
-            )
-        for name in (*(budget.formats or ()), *((budget.against,) if budget.against else ())):
-            if name not in formats:
-                raise BudgetError(
-                    f"{where}: the format '{name}' is not in this audit.{did_you_mean(name, formats)} "
-                    f"The audit has: {', '.join(formats)}"
-                )
-        if budget.attack not in chosen_attacks(spec.attacks):
-            raise BudgetError(f"{where}: the attack '{budget.attack}' is not in this audit's attacks")
-        variants = find_attack(budget.attack).spec.variants
-        if budget.variant is not None and budget.variant not in variants:
-            raise BudgetError(
-                f"{where}: '{budget.attack}' has no variant '{budget.variant}'; it has: {', '.join(variants)}"
-            )
-        _require_judgeable(where, metric, budget)
-        if not _limited(budget, formats):
-            unshipped = " and ".join(REFERENCES.values())
-            raise BudgetError(
-                f"{where}: the budget applies to no format ({unshipped} are references, which are not shipped; to "
-                "limit one, name it in 'formats')"
-            )
-
-
-def _require_judgeable(where: str, metric: str, budget: BudgetSpec) -> None:
-    if budget.subset not in SUBSETS:
-        raise BudgetError(
-            f"{where}: unknown subset '{budget.subset}'.{did_you_mean(budget.subset, SUBSETS)} "
-            f"It is one of: {', '.join(SUBSETS)}"
-        )
-    if budget.max_increase is not None and metric not in METRICS[:3]:
-        raise BudgetError(f"{where}: max-increase needs a paired test; metrics with one: {', '.join(METRICS[:3])}")
-    if budget.max_increase is not None and budget.subset != "all":
-        raise BudgetError(f"{where}: max-increase is judged on all records; remove 'subset'")
-
-
-def _each(spec: AuditSpec) -> Iterator[tuple[str, BudgetSpec]]:
-    for metric, budgets in spec.budgets.items():
-        for budget in budgets:
-            yield metric, budget
-
-
-def _limited(budget: BudgetSpec, formats: Sequence[str]) -> list[str]:
-    """Return the formats that a budget limits: those it names, else all except the references and `against`."""
-    if budget.formats is not None:
-        return list(budget.formats)
-    return [f for f in formats if f not in (*REFERENCES.values(), budget.against)]
+_TOO_FAR = 1e4
 
 
 def judge(
@@ -115,21 +25,25 @@ def judge(
     formats: Sequence[FormatResult],
     rows: Sequence[LeakageRow],
     controls: Sequence[Control],
-    scores: _Scores,
+    scores: Scores,
+    across: Sequence[AcrossTargets] = (),
+    classes: int = 0,
 ) -> Verdict:
     """Judge the controls and every budget on every device, and return the audit's verdict.
 
     The exit code is that of the first that applies: a failed format (2), a failed control (3), an exceeded budget (1),
     an undecided control or budget (3), else 0. `warn` budgets are reported and do not change the exit code.
 
-    scores: (format id, device) -> its stored scores; called for `max-increase` only.
+    scores: called for `max-increase`, and where a lower end is beyond a limit that several attacks share. across: means
+    over all targets, for budgets on the pipeline. classes: how many the records have, for budgets on each.
     """
-    deployments = [_Deployment(f.id, f.device) for f in formats]
-    failed = {_Deployment(f.id, f.device) for f in formats if f.status == "failed"}
+    deployments = [Deployment(f.id, f.device) for f in formats]
+    failed = {Deployment(f.id, f.device) for f in formats if f.status == "failed"}
+    evidence = Evidence(rows, across, cache(scores), classes)
     budgets = [
-        _judge_one(metric, _with_variant(budget, deployment, baseline, rows), deployment, baseline, rows, scores)
-        for metric, budget in _each(spec)
-        for format_id in _limited(budget, list(dict.fromkeys(f.id for f in formats)))
+        _judge_one(spec, metric, budget, deployment, baseline, evidence)
+        for metric, budget in budgets_of(spec)
+        for format_id in limited_formats(budget, list(dict.fromkeys(f.id for f in formats)))
         for deployment in deployments
         if deployment.format == format_id
         if deployment not in failed and (baseline := _baseline(budget, deployment, deployments)) not in failed
@@ -150,21 +64,19 @@ def judge(
     undecided = [*unknown, *undecided]
     if exceeded:
         return Verdict(outcome="budget exceeded", exit_code=1, reasons=(*exceeded, *undecided, *warnings), budgets=kept)
-    if undecided and budgets:
+    if undecided and errors:
         return Verdict(outcome="inconclusive", exit_code=3, reasons=(*undecided, *warnings), budgets=kept)
     control = _controls_hold(controls)
-    if not budgets:
-        reasons = ("no budget was set, so no format was judged", *unknown, *control)
-        return Verdict(outcome="not judged", exit_code=0, reasons=reasons, budgets=())
-    summary = (
-        f"{len(errors)} budget check{'s hold' if len(errors) > 1 else ' holds'}"
-        if errors
-        else "only budgets with level 'warn' were set"
-    )
+    if not errors:
+        why = "only budgets with level 'warn' were set" if budgets else "no budget was set"
+        reasons = (f"{why}, so no format was judged", *unknown, *control, *warnings)
+        return Verdict(outcome="not judged", exit_code=0, reasons=reasons, budgets=kept)
+    scopes = listed([f"this {scope}" for scope in dict.fromkeys(b.scope for b in errors)])
+    summary = f"{len(errors)} budget check{'s hold' if len(errors) > 1 else ' holds'} for {scopes}"
     return Verdict(outcome="within budget", exit_code=0, reasons=(summary, *control, *warnings), budgets=kept)
 
 
-def _baseline(budget: BudgetSpec, deployment: _Deployment, deployments: Sequence[_Deployment]) -> _Deployment | None:
+def _baseline(budget: BudgetSpec, deployment: Deployment, deployments: Sequence[Deployment]) -> Deployment | None:
     """Return what a `max-increase` is measured from: `against` on the same device, else on the first that has it."""
     if budget.against is None:
         return None
@@ -174,12 +86,21 @@ def _baseline(budget: BudgetSpec, deployment: _Deployment, deployments: Sequence
 
 
 def _sentence(budget: Budget) -> str:
-    interval = "" if budget.low is None or budget.high is None else f" [{budget.low:.3f}, {budget.high:.3f}]"
-    value = "not resolvable" if budget.value is None else f"{budget.value:.3f}"
-    verb = {"pass": "holds", "fail": "is exceeded", "inconclusive": "is undecided"}[budget.verdict]
-    note = f" ({budget.note})" if budget.note else ""
+    verb = {"pass": "holds for", "fail": "is exceeded by", "inconclusive": "is undecided for"}[budget.verdict]
+    more = [budget.note or "", budget.needed or ""]
+    if budget.worst_outside is not None:
+        more.append(f"outside the attack set: {_figure(budget.worst_outside)}")
+    note = "; ".join(part for part in more if part)
     where = place_name(budget.format, budget.device)
-    return f"{where}: budget {budget.metric} {budget.limit} {verb}: {value}{interval}{note}"
+    deciding = next((one for one in budget.attacks if one.name == budget.decided_by), None)
+    figure = f": {_figure(deciding)}" if deciding else ""
+    noted = f" ({note})" if note else ""
+    return f"{where}: budget {budget.metric} {budget.limit} {verb} this {budget.scope}{figure}{noted}"
+
+
+def _figure(one: JudgedAttack) -> str:
+    interval = "" if one.low is None or one.high is None else f" [{one.low:.3f}, {one.high:.3f}]"
+    return f"{one.name} {'not resolvable' if one.value is None else f'{one.value:.3f}'}{interval}"
 
 
 def _control_sentence(control: Control) -> str:
@@ -202,96 +123,151 @@ def _controls_hold(controls: Sequence[Control]) -> tuple[str, ...]:
 
 
 def _judge_one(
+    spec: AuditSpec,
     metric: str,
     budget: BudgetSpec,
-    deployment: _Deployment,
-    baseline: _Deployment | None,
-    rows: Sequence[LeakageRow],
-    scores: _Scores,
+    deployment: Deployment,
+    baseline: Deployment | None,
+    evidence: Evidence,
 ) -> Budget:
-    if budget.max is not None or baseline is None:
-        limit, limit_text = float(budget.max or 0), f"<= {budget.max:g}"
-        value, low, high, note = _figure(metric, budget, deployment, rows)
-    else:
-        limit, limit_text = float(budget.max_increase or 0), f"<= {budget.against} + {budget.max_increase:g}"
-        value, low, high, note = _increase(metric, budget, (deployment, baseline), scores)
-    if low is None or high is None:
-        verdict = "inconclusive"
-    elif high <= limit:
-        verdict = "pass"
-    else:
-        verdict = "fail" if low > limit else "inconclusive"
-    return Budget.model_validate(
-        {
-            "metric": metric,
-            "level": budget.level,
-            "limit": limit_text,
-            "format": deployment.format,
-            "device": deployment.device,
-            "attack": f"{budget.attack}/{budget.variant}",
-            "subset": budget.subset,
-            "verdict": verdict,
-            "value": value,
-            "low": low,
-            "high": high,
-            "note": note,
-        }
+    places = {deployment} | ({baseline} if baseline else set())
+    ran = _Ran(places, evidence.rows, spec.threat.mode)
+    names = [ran.standing_for(name) for name in set_of(spec, budget)]
+    subsets = _subsets(budget.subset, deployment, evidence)
+    series = [(name, subset) for name in dict.fromkeys(names) for subset in subsets]
+    tests = len(set(names)) * (max(len(subsets), evidence.classes) if budget.subset == EVERY_CLASS else 1)
+    judged = {
+        (name, subset): Judged(metric, budget, deployment, baseline, name, subset, tests) for name, subset in series
+    }
+    bounds = {key: bounds_of(one, evidence) for key, one in judged.items()}
+    attacks = {key: _attack(key, bounds[key]) for key in series}
+    decision = decide(judged[series[0]].limit, {attacks[key].name: bounds[key] for key in series})
+    open_ = decision.outcome == "inconclusive"
+    deciding = next(one for one in attacks.values() if one.name == decision.attack)
+    return Budget(
+        metric=metric,
+        level=budget.level,
+        limit=f"<= {budget.max:g}" if budget.max is not None else f"<= {budget.against} + {budget.max_increase:g}",
+        format=deployment.format,
+        device=deployment.device,
+        attack=deciding.attack,
+        subset=budget.subset,
+        verdict=decision.outcome,
+        value=deciding.value,
+        low=deciding.low,
+        high=deciding.high,
+        note=deciding.note,
+        scope=budget.scope,
+        decided_by=deciding.name,
+        attacks=tuple(attacks.values()),
+        worst_outside=_worst_outside(spec, metric, budget, deployment, baseline, evidence, ran),
+        needed=_needed(attacks.values(), bounds.values(), judged[series[0]], evidence) if open_ else None,
+        reason=budget.reason,
     )
 
 
-def _with_variant(
-    budget: BudgetSpec, deployment: _Deployment, baseline: _Deployment | None, rows: Sequence[LeakageRow]
-) -> BudgetSpec:
-    """Return the budget with its variant set; by default the first headline variant that ran on all that is judged."""
-    if budget.variant is not None:
-        return budget
-    judged = {deployment} | ({baseline} if baseline else set())
-    attack_rows = [row for row in rows if row.attack == budget.attack]
-    headlines = find_attack(budget.attack).spec.headlines
-    for variant in headlines:
-        if judged <= {
-            _Deployment(row.format, row.device)
-            for row in attack_rows
-            if (row.variant, row.metric) == (variant, "auc") and row.value is not None
-        }:
-            return budget.model_copy(update={"variant": variant})
-    # No variant ran everywhere: take the first that was tried, since its row gives the reason.
-    tried = {row.variant for row in attack_rows}
-    return budget.model_copy(update={"variant": next((v for v in headlines if v in tried), headlines[0])})
+class _Ran:
+    """Whether `attack/variant` has figures in all of these deployments."""
+
+    def __init__(self, places: set[Deployment], rows: Sequence[LeakageRow], mode: Mode) -> None:
+        self._places, self._mode = places, mode
+        self._found: dict[str, set[Deployment]] = {}
+        self._tried = {f"{row.attack}/{row.variant}" for row in rows}
+        for row in rows:
+            if row.metric == "auc" and row.subset == "all" and (row.value is not None or row.high is not None):
+                self._found.setdefault(f"{row.attack}/{row.variant}", set()).add(Deployment(row.format, row.device))
+
+    def __call__(self, series: str) -> bool:
+        return self._places <= self._found.get(series, set())
+
+    def standing_for(self, name: str) -> str:
+        """Return the `attack/variant` that an entry of an attack set means here."""
+        return standing_for(name, self._mode, self, self._tried)
 
 
-_Figure = tuple[float | None, float | None, float | None, str | None]
+def _subsets(subset: str, deployment: Deployment, evidence: Evidence) -> list[str]:
+    """Return the subsets that a budget's subset stands for: one, or every class that has figures.
+
+    Where there are more classes than have figures, `class:*` itself is one of them: it has none, so nothing passes.
+    """
+    if subset != EVERY_CLASS:
+        return [subset]
+    found = {
+        row.subset
+        for rows in (evidence.rows, evidence.across)
+        for row in rows
+        if (row.format, row.device) == deployment and row.subset.startswith(CLASSES)
+    }
+    ordered = sorted(found, key=lambda name: (len(name), name))
+    return ordered if ordered and len(ordered) >= evidence.classes else [*ordered, subset]
 
 
-def _figure(metric: str, budget: BudgetSpec, deployment: _Deployment, rows: Sequence[LeakageRow]) -> _Figure:
-    rows = [row for row in rows if row.device == deployment.device]
-    wanted = (deployment.format, budget.attack, budget.variant, budget.subset, metric)
-    # The first shadow match is the one that the audit reports; later ones are ablations.
-    for row in rows:
-        if (row.format, row.attack, row.variant, row.subset, row.metric) == wanted:
-            return row.value, row.low, row.high, row.note
-    for row in rows:
-        # Where an attack could not be run, or a subset lacks members, its only row is for AUC and gives the reason.
-        null = row.metric == "auc" and row.value is None and row.subset in (budget.subset, "all")
-        if null and (row.format, row.attack, row.variant) == wanted[:3]:
-            return None, None, None, row.note
-    raise BudgetError(
-        f"budgets.{metric}: {place_name(*deployment)} has no figure for {budget.attack}/{budget.variant} on "
-        f"'{budget.subset}'; subsets: {', '.join(sorted({r.subset for r in rows}))}"
+def _attack(key: tuple[str, str], bounds: Bounds) -> JudgedAttack:
+    name, subset = key
+    return JudgedAttack(
+        attack=name,
+        subset=subset,
+        value=bounds.value,
+        low=bounds.low,
+        high=bounds.high,
+        low_corrected=bounds.low_corrected,
+        note=bounds.note,
     )
 
 
-def _increase(metric: str, budget: BudgetSpec, pair: tuple[_Deployment, _Deployment], scores: _Scores) -> _Figure:
-    key = f"{budget.attack}/{budget.variant}"
-    judged, baseline = (scores(*deployment) for deployment in pair)
-    deployment = pair[0]
-    if key not in judged.scores or key not in baseline.scores:
-        return None, None, None, f"{key} could not be run; its row in the report gives the reason"
-    if metric == "auc":
-        change = auc_difference(judged.scores[key], baseline.scores[key], judged.members)
-    else:
-        fpr = float(re.sub(r"^tpr@fpr=", "", metric))
-        parts = (deployment.format, str(budget.against), metric, *_stream_parts(deployment))
-        rng = stream(0, "paired bootstrap", *parts)
-        change = tpr_difference(judged.scores[key], baseline.scores[key], judged.members, fpr, rng)
-    return change.value, change.low, change.high, change.note
+def _worst_outside(
+    spec: AuditSpec,
+    metric: str,
+    budget: BudgetSpec,
+    deployment: Deployment,
+    baseline: Deployment | None,
+    evidence: Evidence,
+    ran: _Ran,
+) -> JudgedAttack | None:
+    """Return the attack with the largest figure among those of the audit that the budget leaves out."""
+    named = budget.named_attacks
+    if named is None:
+        return None
+    inside = {ran.standing_for(name) for name in named}
+    outside = [name for one in attacks_of(spec) if (name := ran.standing_for(one)) not in inside]
+    subsets = _subsets(budget.subset, deployment, evidence)
+    found = [
+        _attack((name, subset), bounds_of(Judged(metric, budget, deployment, baseline, name, subset, 1), evidence))
+        for name in outside
+        for subset in subsets
+    ]
+    known = [one for one in found if one.value is not None]
+    return max(known, key=lambda one: one.value or 0.0, default=None)
+
+
+def _needed(
+    attacks: Iterable[JudgedAttack], bounds: Iterable[Bounds], judged: Judged, evidence: Evidence
+) -> str | None:
+    """Return what would decide an undecided budget."""
+    missing = [one.name for one in attacks if one.high is None]
+    if missing:
+        return (
+            f"{listed(missing)} {'has' if len(missing) == 1 else 'have'} no upper end, without which nothing passes: "
+            "supply what the note names, or name the attack set beforehand with 'attacks'"
+        )
+    factor = factor_that_decides(judged.limit, list(bounds), judged.tests)
+    if factor is None:
+        return None
+    corrected = f", corrected for {judged.tests} figures" if judged.tests > 1 else ""
+    if judged.budget.scope == "pipeline":
+        count = max((row.targets for row in evidence.across), default=1)
+        return _about(factor, count, "targets") + corrected
+    sizes = [
+        min(row.n_members, row.n_nonmembers)
+        for row in evidence.rows
+        if (row.format, row.device) == judged.deployment and row.subset == judged.subset
+    ]
+    return _about(factor, min(sizes, default=1), "members, and as many nonmembers,") + corrected
+
+
+def _about(factor: float, count: int, noun: str) -> str:
+    # Figures that sit at the limit are not told from it by any number.
+    needed = rounded_up(factor * count) if factor < _TOO_FAR else None
+    if needed is None:
+        return f"the figure sits at the limit: no number of {noun.partition(',')[0]} would decide"
+    return f"if the figures stay, about {needed:,} {noun} would decide"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeaudit.attacks.headline import headline_order
 from edgeaudit.attacks.registry import chosen_attacks, find_attack
@@ -40,6 +41,7 @@ from edgeaudit.report.model import (
     Audit,
     FormatResult,
     Latency,
+    LimitsOrigin,
     Outputs,
     PassInfo,
     PopulationInfo,
@@ -65,7 +67,7 @@ UNKNOWN = "unknown"
 SECTIONS = ("leakage", "curves", "null_p_values", "p_calibration", "exposed", "calibration")
 
 
-def assemble(
+def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
     spec: AuditSpec,
     population: Population,
     plan: Plan,
@@ -74,13 +76,19 @@ def assemble(
     out: Path,
     comparison: Compare | None = None,
     together: Collude | None = None,
+    *,
+    limits: LimitsOrigin | None = None,
 ) -> Audit:
     """Collect the results of the jobs and write audit.json, report.html and scores/ into `out`.
 
+    Beside audit.json, labels.npy has the ids and labels of the audited records, for budgets on classes.
+
     comparison: the job that compared the formats; None if none was measured. together: the multi-version attack; None
-    if audit.yaml names none, or no format was measured.
+    if audit.yaml names none, or no format was measured. limits: who set the budgets.
     """
     require_folder(out)
+    with store_errors(f"the output folder {out}"):
+        np.save(out / _LABELS, np.stack([population.audited, population.labels[population.audited]], axis=1))
     formats: list[FormatResult] = []
     sections: dict[str, list[Any]] = {name: [] for name in SECTIONS}
     null_rows: list[NullControlRow] = []
@@ -134,8 +142,16 @@ def assemble(
             "timings": _timings(plan, store),
         }
     )
-    verdict = judge(spec, audit.formats, audit.leakage, audit.controls, lambda *place: load_scores(out, *place))
-    audit = audit.model_copy(update={"verdict": verdict})
+    verdict = judge(
+        spec,
+        audit.formats,
+        audit.leakage,
+        audit.controls,
+        lambda *place: load_scores(out, *place),
+        audit.across_targets,
+        population.n_classes,
+    )
+    audit = audit.model_copy(update={"verdict": verdict.model_copy(update={"limits": limits})})
     with store_errors(f"the output folder {out}"):
         write_reports(audit, out, spec.report.writers)
     return audit
@@ -293,10 +309,36 @@ def load_scores(run: Path, format_id: str, device: str = LOCAL) -> FormatScores:
     path = run / "scores" / scores_file(format_id, device)
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            scores = {name: arrays[name] for name in arrays.files if "/" in name}
-            return FormatScores(scores, arrays["members"])
+            return _as_scores({name: arrays[name] for name in arrays.files}, _labels(run))
     except (OSError, ValueError, KeyError) as exc:
         raise RunError(f"{path} cannot be read ({exc}); run the audit again") from exc
+
+
+_LABELS = "labels.npy"
+
+
+def _labels(run: Path) -> Mapping[int, int]:
+    """Label of each audited record, by id; empty in a run of a version that did not write them."""
+    path = run / _LABELS
+    return dict(np.load(path, allow_pickle=False).tolist()) if path.is_file() else {}
+
+
+def _as_scores(arrays: Mapping[str, npt.NDArray[Any]], labels: Mapping[int, int]) -> FormatScores:
+    """The arrays that `save_scores` wrote, as the gate reads them."""
+    # An attack that scored some of the records has `attack.variant`, and NaN elsewhere.
+    scores = {
+        name if "/" in name else name.replace(".", "/", 1): values
+        for name, values in arrays.items()
+        if values.dtype == np.float64 and not name.startswith(("p_value.", "nominal."))
+    }
+    subsets = {name: values for name, values in arrays.items() if values.dtype == np.bool_ and name not in _NO_SUBSETS}
+    known = [labels.get(record, -1) for record in arrays["records"].tolist()] if labels else None
+    return FormatScores(
+        scores, arrays["members"], subsets, None if known is None else np.array(known), arrays.get("groups")
+    )
+
+
+_NO_SUBSETS = ("members", "calibrated")
 
 
 def population_info(population: Population) -> PopulationInfo:

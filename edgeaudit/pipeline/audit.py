@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeaudit.config.audit import AuditSpec
-from edgeaudit.errors import DamagedEntry
-from edgeaudit.gate.judge import require_budgets_exist
+from edgeaudit.errors import DamagedEntry, RunError
+from edgeaudit.gate.origin import limits_origin
+from edgeaudit.gate.requirements import require_budgets_exist
 from edgeaudit.graph.executor import AnyJob, Executor, Listener, RunResult, raise_errors
 from edgeaudit.graph.job import Ref
 from edgeaudit.graph.store import Store
@@ -21,7 +22,8 @@ from edgeaudit.pipeline.preflight import preflight
 from edgeaudit.population.base import Population
 from edgeaudit.population.build import population_content
 from edgeaudit.recipes.frameworks import framework_of
-from edgeaudit.report.model import Audit
+from edgeaudit.report.model import Audit, LimitsOrigin
+from edgeaudit.report.schema import read_audit
 from edgeaudit.report.writers import find_writers
 from edgeaudit.stages.adopt import Adopt
 from edgeaudit.stages.population import DrawPopulation
@@ -34,25 +36,29 @@ _DAMAGED = 100
 
 @dataclass(frozen=True)
 class Prepared:
-    """A spec with its drawn population and planned jobs; nothing has been trained."""
+    """A spec with its drawn population and planned jobs; nothing has been trained. limits: who set the budgets."""
 
     spec: AuditSpec
     population: Population
     plan: Plan
+    limits: LimitsOrigin | None = None
 
     def todo(self, store: Store) -> list[AnyJob]:
         """The jobs that the store lacks."""
         return [job for ref, job in self.plan.jobs.items() if not store.has(*ref)]
 
 
-def prepare(spec: AuditSpec, store: Store, executor: Executor, listener: Listener) -> Prepared:
-    """Check the spec against what is installed, draw the population, plan the jobs."""
+def prepare(spec: AuditSpec, store: Store, executor: Executor, listener: Listener, file: str | None = None) -> Prepared:
+    """Check the spec against what is installed, draw the population, plan the jobs. file: the audit.yaml."""
     require_budgets_exist(spec)
     find_writers(spec.report.writers)
     preflight(spec)
     attacks = choose_attacks(spec)
     drawn, population = _draw(spec, store, executor, listener)
-    return Prepared(spec, population, make_plan(spec, population, drawn, attacks))
+    require_budgets_exist(spec, population.n_classes)
+    plan = make_plan(spec, population, drawn, attacks)
+    measured = any(store.has(*job.ref) for planned in plan.formats for job in planned.measures.values())
+    return Prepared(spec, population, plan, limits_origin(spec, file, measured=measured))
 
 
 def _draw(spec: AuditSpec, store: Store, executor: Executor, listener: Listener) -> tuple[DrawPopulation, Population]:
@@ -124,4 +130,14 @@ def _run(
         compared = executor.run({job.ref: job for job in last}, listener)
         total.add(compared)
         raise_errors(compared)
-    return assemble(prepared.spec, prepared.population, plan, result, store, out, comparison, together)
+    about = prepared.spec, prepared.population, plan, result, store, out, comparison, together
+    return assemble(*about, limits=_first_read(prepared.limits, out))
+
+
+def _first_read(limits: LimitsOrigin | None, out: Path) -> LimitsOrigin | None:
+    """Return when these limits were first read: a repeated audit finds its own figures in the store."""
+    try:
+        earlier = read_audit(out / "audit.json").verdict.limits
+    except RunError:
+        return limits
+    return earlier if earlier and limits and earlier.sha256 == limits.sha256 else limits

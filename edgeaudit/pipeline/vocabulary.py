@@ -15,7 +15,7 @@ from edgeaudit.endpoint import LOCAL
 from edgeaudit.exporters import PassSpec
 from edgeaudit.exporters.registry import PASSES
 from edgeaudit.formats.presets import FORMATS
-from edgeaudit.gate.judge import METRICS, SUBSETS
+from edgeaudit.gate.requirements import METRICS, SUBSETS
 from edgeaudit.population.registry import SOURCES
 from edgeaudit.recipes.registry import ARCHITECTURES
 from edgeaudit.registry import Registry

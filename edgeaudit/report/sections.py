@@ -277,16 +277,29 @@ def _budget_table(caption: str, budgets: list[Budget]) -> Table:
     rows = []
     for b in budgets:
         name = place_name(b.format, b.device)
-        number = notes.number(b.note) if b.note else None
+        note = "; ".join(part for part in (b.note, b.needed, _outside(b)) if part)
+        number = notes.number(note) if note else None
         text = "not resolvable" if b.value is None else figure(b.metric, b.value)
         word = "warn" if (b.verdict, b.level) == ("fail", "warn") else b.verdict
         verdict = Cell("exceeded" if b.verdict == "fail" else _BUDGET[word][0], tone=_BUDGET[word][1])
-        value = Cell(text, interval(b.metric, b.low, b.high), "muted" if b.value is None else "", number, b.note or "")
-        words = (Cell(b.metric, code=True), Cell(b.limit), Cell(b.level), Cell(b.attack), Cell(b.subset))
+        value = Cell(text, interval(b.metric, b.low, b.high), "muted" if b.value is None else "", number, note)
+        attacks = len({one.attack for one in b.attacks}) or 1
+        decided = Cell(b.decided_by or b.attack, f"of {counted(attacks, 'attack')}")
+        limit = Cell(b.limit, b.reason or "")
+        words = (Cell(b.metric, code=True), limit, Cell(b.level), Cell(f"this {b.scope}"), decided, Cell(b.subset))
         rows.append(Row(Cell(name, code=True), (verdict, value, *words)))
-    heads = ("Format", "Verdict", "Value", "Metric", "Limit", "Level", "Attack", "Records")
+    heads = ("Format", "Verdict", "Value", "Metric", "Limit", "Level", "Scope", "Decided by", "Records")
     aligned = tuple(Head(text, align="num" if text == "Value" else "text") for text in heads)
     return Table(caption, aligned, tuple(rows), tuple(notes.texts))
+
+
+def _outside(budget: Budget) -> str | None:
+    """The strongest attack that the budget leaves out."""
+    worst = budget.worst_outside
+    if worst is None or worst.value is None:
+        return None
+    ends = interval(budget.metric, worst.low, worst.high)
+    return f"outside the attack set: {worst.name} {figure(budget.metric, worst.value)} {ends}".rstrip()
 
 
 def control_tables(lookup: Lookup) -> list[tuple[bool, Table]]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edgeaudit.report.compared import over, significant
 from edgeaudit.report.devices import device_sentences
 from edgeaudit.report.exposures import gains
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label
-from edgeaudit.report.model import AcrossTargets, Audit, Budget, Comparison, LeakageRow
+from edgeaudit.report.model import AcrossTargets, Audit, Budget, Comparison, LeakageRow, Verdict
 from edgeaudit.report.together import together_sentences
 from edgeaudit.report.words import about, counted, interval, listed, percent, place_name, printable
 
-__all__ = ["sentences", "verdict_line"]
+__all__ = ["budget_lines", "limits_sentence", "sentences", "verdict_line"]
 
 
 def verdict_line(audit: Audit) -> str:
@@ -178,18 +180,66 @@ def _compared(lookup: Lookup, row: Comparison) -> str:
     return lookup.label(Place(row.format, row.device))
 
 
+def limits_sentence(verdict: Verdict) -> str | None:
+    """Return who set the limits and when; None without budgets."""
+    limits = verdict.limits
+    if limits is None:
+        return None
+    file = printable(limits.file) if limits.file else "the Python interface"
+    reasons = list(dict.fromkeys(printable(b.reason) for b in verdict.budgets if b.reason))
+    why = f" ({'; '.join(reasons)})" if reasons else ""
+    when = "when figures were known already" if limits.measured else "before any figure was known"
+    return f"Limits are those of {file}{why}, SHA-256 {limits.sha256[:12]}, read {limits.read} {when}."
+
+
+def budget_lines(audit: Audit) -> list[str]:
+    """Return a line for each budget: what decided it, in the format in which it is worst."""
+    return [_budget_line(same) for same in _same_budgets(audit.verdict.budgets)]
+
+
+def _budget_line(same: list[Budget]) -> str:
+    order = ("fail", "inconclusive", "pass")
+    worst = max(same, key=lambda b: (-order.index(b.verdict), -1.0 if b.high is None else b.high))
+    verb = {"fail": "exceeded", "inconclusive": "undecided", "pass": "holds"}[worst.verdict]
+    what = f"{worst.metric} {worst.limit} ({_set(worst)}, level {worst.level})"
+    decided = printable(worst.decided_by or worst.attack)
+    shown = "not resolvable" if worst.value is None else f"{worst.value:.3f}"
+    interval = "" if worst.low is None or worst.high is None else f" [{worst.low:.3f}, {worst.high:.3f}]"
+    where = printable(_place(worst))
+    line = f"{what}: {verb} on {where}, decided by {decided} {shown}{interval}"
+    if worst.worst_outside is not None and worst.worst_outside.value is not None:
+        line += f"; outside the set {worst.worst_outside.name} {worst.worst_outside.value:.3f}"
+    return line
+
+
+def _set(budget: Budget) -> str:
+    """The scope and what is judged: this file, 4 attacks on each class."""
+    names = list(dict.fromkeys(one.attack for one in budget.attacks)) or [budget.attack]
+    attacks = names[0] if len(names) == 1 else counted(len(names), "attack")
+    subset = "" if budget.subset == "all" else f" on {budget.subset}"
+    return f"this {budget.scope}, {attacks}{subset}"
+
+
+def _same_budgets(budgets: Sequence[Budget]) -> list[list[Budget]]:
+    """Group what was judged by the budget that it was judged by."""
+    groups: dict[tuple[object, ...], list[Budget]] = {}
+    for b in budgets:
+        attacks = tuple(dict.fromkeys(one.attack.partition("/")[0] for one in b.attacks)) or (b.attack,)
+        groups.setdefault((b.metric, b.limit, b.level, b.scope, b.subset, attacks), []).append(b)
+    return list(groups.values())
+
+
 def _budgets(lookup: Lookup) -> list[str]:
-    budgets = lookup.audit.verdict.budgets
-    if not budgets:
+    verdict = lookup.audit.verdict
+    if not verdict.budgets:
         return ["No budget was set, so no format was judged."]
-    kinds = dict.fromkeys((b.metric, b.limit, b.level, b.attack, b.subset) for b in budgets)
-    return [_budget([b for b in budgets if (b.metric, b.limit, b.level, b.attack, b.subset) == kind]) for kind in kinds]
+    origin = limits_sentence(verdict)
+    return [*map(_budget, _same_budgets(verdict.budgets)), *([origin] if origin else [])]
 
 
 def _budget(same: list[Budget]) -> str:
     first = same[0]
-    subset = "" if first.subset == "all" else f" on {first.subset}"
-    name = f"Budget {first.metric}, {first.limit} ({first.attack}{subset}, level {first.level})"
+    name = f"Budget {first.metric}, {first.limit} ({_set(first)}, level {first.level})"
     failed = [_place(b) for b in same if b.verdict == "fail"]
     open_ = [_place(b) for b in same if b.verdict == "inconclusive"]
     if not failed and not open_:

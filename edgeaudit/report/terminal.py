@@ -22,7 +22,7 @@ from edgeaudit.report.exposures import largest_gain
 from edgeaudit.report.files import write_atomically
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label, unique
 from edgeaudit.report.model import Audit, Budget, FormatResult, LeakageRow
-from edgeaudit.report.summary import verdict_line
+from edgeaudit.report.summary import budget_lines, limits_sentence, verdict_line
 from edgeaudit.report.together import together_sentences
 from edgeaudit.report.words import (
     NOT_RESOLVABLE,
@@ -83,6 +83,7 @@ class _Report:
         yield from (Text(sentence) for sentence in together_sentences(self.audit))
         yield from _p_values(lookup)
         yield from _controls(self.audit)
+        yield from (Text(line, "dim") for line in _limits(self.audit))
         yield from _failures(lookup)
         yield Text(verdict_line(self.audit), _OUTCOMES[self.audit.verdict.exit_code])
 
@@ -162,6 +163,14 @@ def _controls(audit: Audit) -> Iterator[Text]:
 def _named(audit: Audit, status: Status, count: int) -> str:
     names = unique(printable(c.name) for c in audit.controls if c.status == status)
     return f"{count} {status} ({', '.join(names)})"
+
+
+def _limits(audit: Audit) -> Iterator[str]:
+    """Yield a line for each budget, and one on who set them."""
+    yield from budget_lines(audit)
+    origin = limits_sentence(audit.verdict)
+    if origin is not None:
+        yield origin
 
 
 def _failures(lookup: Lookup) -> Iterator[Text]:

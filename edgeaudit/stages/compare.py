@@ -12,17 +12,22 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from edgeaudit.config.budgets import METRIC_RANGES
 from edgeaudit.endpoint import LOCAL
 from edgeaudit.graph.job import Context, Job, Ref
 from edgeaudit.leakage.differing import differing
-from edgeaudit.leakage.rows import AcrossTargets, ClaimedRecord, Comparison, Place, RecordClaims, SameFile
-from edgeaudit.leakage.targets import mean_over_targets
+from edgeaudit.leakage.influence import TargetFigure, target_figure
+from edgeaudit.leakage.rows import AcrossTargets, ClaimedRecord, Comparison, Place, RecordClaims, SameFile, TargetMean
+from edgeaudit.leakage.rows import TargetFigure as TargetRow
+from edgeaudit.leakage.targets import mean_over_targets, pipeline_mean
+from edgeaudit.leakage.thresholds import threshold_of
 from edgeaudit.stages.claimed import RecordTests, claimed_records
 from edgeaudit.stages.families import Measured, Weakened, comparisons
 from edgeaudit.stages.json_files import read_json, write_json
 from edgeaudit.stages.measure import Measure, MeasureResult
 from edgeaudit.stages.population import DrawPopulation
 from edgeaudit.stages.query import Query
+from edgeaudit.stages.scores import TargetScores
 from edgeaudit.stages.weaken import Weaken
 
 __all__ = ["Answered", "Compare", "CompareResult", "CompareSettings", "TargetQuery", "run_compare"]
@@ -179,12 +184,43 @@ def _across_targets(measured: Measured) -> Iterator[AcrossTargets]:
     """Every figure's mean over targets, if there are several."""
     if not measured.further:
         return
-    first = {row.figure: row.value for row in measured.leakage}
-    others = [{row.figure: row.value for row in rows} for rows in measured.further]
-    for key in first:
-        over = mean_over_targets([values.get(key) for values in (first, *others)])
+    figures = [{row.figure: row.of_target() for row in measured.leakage}]
+    figures += [{row.figure: row for row in rows} for rows in measured.further]
+    for key in figures[0]:
+        over = _over_targets(measured, key, [of_target.get(key) for of_target in figures])
         if over.value is not None:
             yield AcrossTargets.of(measured.place, key, over)
+
+
+def _over_targets(
+    measured: Measured, key: tuple[str, str, str, str], figures: Sequence[TargetRow | None]
+) -> TargetMean:
+    """A figure's mean over targets. Figures that a budget on the pipeline limits have an interval over records, too."""
+    attack, variant, subset, metric = key
+    over = mean_over_targets([None if row is None else row.value for row in figures])
+    if subset != "all" or metric not in METRIC_RANGES or over.value is None:
+        return over
+    found = [
+        None if row is None or row.value is None else _with_shares(scores, f"{attack}/{variant}", row)
+        for scores, row in zip(measured.targets, figures, strict=True)
+    ]
+    of = METRIC_RANGES[metric]
+    mean = pipeline_mean(found, (of.lowest, of.highest))
+    if mean.value is not None:
+        return mean
+    note = "not resolvable: no target has enough nonmembers for an interval over records"
+    return replace(over, low=None, high=None, note=note if over.note is None else f"{note}; {over.note}")
+
+
+def _with_shares(target: TargetScores, series: str, row: TargetRow) -> TargetFigure | None:
+    """A target's figure with the share of each record in it."""
+    scores = target.scores.get(series, target.scores.get(series.replace("/", ".", 1)))
+    if scores is None or target.records is None:
+        return None
+    scored = ~np.isnan(scores)
+    kept, members = scores[scored], target.members[scored]
+    threshold = threshold_of(row.metric, row.value, row.realised_fpr, kept, members)
+    return target_figure(kept, members, row.metric, target.records[scored], threshold)
 
 
 def _same_file(answered: Sequence[Answered]) -> Iterator[SameFile]:

@@ -135,6 +135,10 @@ VALID = [
     "threat: {views: [shift-2, noise-1, noise-2x3]}",
     "budgets: {auc: [error, {max: 0.7}]}",
     "budgets: {auc: [[warn, {max-increase: 0.1, against: torch-fp32}], {level: error, max: 0.9}]}",
+    "budgets: strict",
+    "budgets: {preset: recommended, advantage: [warn, {max: 0.2, reason: agreed with the data protection officer}]}",
+    "budgets: {auc: [error, {max: 0.7, scope: pipeline, attacks: [lira, cm-mia/t], subset: 'class:*'}]}\ntargets: 4",
+    "budgets: {auc: [error, {max: 0.7, subset: 'class:3'}]}",
     "cm-mia: {d0: 4, cutoffs: [0.1], alpha: ~}",
 ]
 
@@ -210,13 +214,24 @@ WRONG = [
     "devices: {-pi: raspberry-pi-4}",
     "together: some",
     "budgets: {auc: error}",
-    "budgets: {auc: [eror, {max: 1}]}",
+    "budgets: {auc: [eror, {max: 0.9}]}",
     "budgets: {auc: [error, {}]}",
     "budgets: {auc: [error, {max-increase: 0.1}]}",
     "budgets: {auc: [error, {max: 0.7, against: torch-fp32}]}",
     "budgets: {acu: [error, {max: 0.7}]}",
     "budgets: {auc: [error, {max: 0.7, attack: lria}]}",
     "budgets: {auc: [error, {max: 0.7, subset: some}]}",
+    "budgets: {auc: [error, {max: 0.7, subset: 'class:many'}]}",
+    "budgets: {auc: [error, {max: 90}]}",
+    "budgets: {auc: [error, {max: 1}]}",
+    "budgets: {auc: [error, {max: 0}]}",
+    "budgets: {auc: [error, {max: true}]}",
+    "budgets: {auc: [error, {max-increase: 2, against: torch-fp32}]}",
+    "budgets: {auc: [error, {max: 0.7, scope: model}]}",
+    "budgets: {auc: [error, {max: 0.7, attacks: []}]}",
+    "budgets: {auc: [error, {max: 0.7, attacks: [lira], attack: lira}]}",
+    "budgets: lenient",
+    "budgets: {preset: lenient}",
 ]
 """Refused by edgeaudit, some by `load_spec` and some by what the plan looks up."""
 
@@ -232,7 +247,7 @@ def test_rejected_specs_are_invalid(text: str, tmp_path: Path) -> None:
 def _looked_up(spec: AuditSpec) -> None:
     """What a plan refuses before anything runs, as far as names and settings go."""
     from edgeaudit.devices.profiles import find_profile
-    from edgeaudit.gate.judge import require_budgets_exist
+    from edgeaudit.gate.requirements import require_budgets_exist
     from edgeaudit.pipeline.measurement import choose_attacks
     from edgeaudit.population.sources import find_source
     from edgeaudit.recipes.base import Recipe, build

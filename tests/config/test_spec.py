@@ -38,7 +38,7 @@ def _load(tmp_path: Path, text: str) -> AuditSpec:
         ("formats: []", "formats: "),
         ("formats: [torch-fp32, torch-fp32]", "'torch-fp32' appears twice"),
         ("budgets: {auc: error}", "'auc' must be [warn | error, {max: ...}]"),
-        ("budgets: {auc: [eror, {max: 1}]}", "budgets.auc.0.level: Input should be 'warn' or 'error'"),
+        ("budgets: {auc: [eror, {max: 0.9}]}", "budgets.auc.0.level: Input should be 'warn' or 'error'"),
         ("budgets: {auc: [error, {}]}", "exactly one of 'max' and 'max-increase'"),
         ("budgets: {auc: [error, {max-increase: 0.1}]}", "belong together"),
         ("model: {checkpoint: m.pt}", "data.members and data.nonmembers must be files"),

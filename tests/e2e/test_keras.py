@@ -38,7 +38,7 @@ def test_a_keras_recipe_is_audited_like_any_other(bench: Workbench) -> None:
         "formats": ["keras-fp32", "tflite-int8", MIXED],
         "attacks": ["lira", "gap", "loss-trajectory"],
         "loss-trajectory": {"epochs": 3},
-        "budgets": {"auc": ["error", {"max": 1, "attack": "lira"}]},
+        "budgets": {"auc": ["error", {"max": 0.999, "attack": "lira"}]},
     }
     done = bench.audit("keras", **changes)
     assert done.code == 0, done.stdout + done.stderr

@@ -78,18 +78,18 @@ def test_a_changed_recipe_or_seed_never_reuses_old_models(shared_bench: Workbenc
 
 def test_several_targets_are_compared_on_the_same_shadows(shared_bench: Workbench) -> None:
     one = shared_bench.audit("one", threat={"shadow_match": ["matched", "fp32"]})
-    many = shared_bench.audit("many", threat={"shadow_match": ["matched", "fp32"]}, targets=3)
+    many = shared_bench.audit("many", threat={"shadow_match": ["matched", "fp32"]}, targets=4)
     assert many.code == 0, many.stderr
-    # Two targets more: train, export, quantise, two queries each; four measurements and their comparison.
-    assert jobs_run(many.stdout)[0] == 2 * 5 + 4 + 1
+    # Three targets more: train, export, quantise, two queries each; four measurements and their comparison.
+    assert jobs_run(many.stdout)[0] == 3 * 5 + 4 + 1
     first, audit = one.audit, many.audit
     jsonschema.validate(audit, json_schema())
     assert audit["leakage"] == first["leakage"]  # the first target is the one of an audit of one
     assert first["across_targets"] == []
     over = [r for r in audit["across_targets"] if (r["variant"], r["subset"], r["metric"]) == (OFFLINE, "all", "auc")]
     assert len(over) == 4
-    assert all(r["targets"] == 3 and r["low"] < r["value"] < r["high"] for r in over)
-    for run, targets in ((first, 1), (audit, 3)):
+    assert all(r["targets"] == 4 and r["low"] < r["value"] < r["high"] for r in over)
+    for run, targets in ((first, 1), (audit, 4)):
         rows = [r for r in run["comparisons"] if r["metric"] == "auc"]
         assert {r["kind"] for r in rows} == {"format", "shadow match", "attack"}
         assert {r["targets"] for r in rows} == {targets}
@@ -121,7 +121,7 @@ def test_p_values_are_compared_with_known_nonmembers(shared_bench: Workbench) ->
 
 
 def test_budgets_decide_the_exit_code(shared_bench: Workbench) -> None:
-    judged = {"attacks": ["cm-mia", "gap"]}  # the first is what a budget speaks of that names none
+    judged = {"attacks": ["cm-mia", "gap"]}
     wide = shared_bench.audit("wide", **judged, budgets={"auc": ["error", {"max": 0.99}]})
     assert (wide.code, wide.audit["verdict"]["outcome"]) == (0, "within budget")
     tight = shared_bench.audit("tight", **judged, budgets={"auc": ["error", {"max": 0.51}]})
@@ -224,7 +224,7 @@ def test_an_auditor_runs_the_online_attacks(shared_bench: Workbench) -> None:
 
 
 def test_more_attacks_on_a_finished_run_query_nothing(bench: Workbench) -> None:
-    first = bench.audit("first", attacks=["yeom"], budgets={"auc": ["error", {"max": 1, "attack": "yeom"}]})
+    first = bench.audit("first", attacks=["yeom"], budgets={"auc": ["error", {"max": 0.999, "attack": "yeom"}]})
     other = bench.run("attack", first.out, "--attacks", "gap", out="out-first")
     # What the run had is kept, and its budgets are judged on it.
     assert other.code == 0, other.stderr
@@ -284,7 +284,7 @@ def test_members_from_another_source_make_the_audit_invalid(bench: Workbench) ->
     np.save(bench.folder / "members.npy", members)
     np.save(bench.folder / "nonmembers.npy", nonmembers)
     data = {"source": "npz", "path": "digits.npz", "members": "members.npy", "nonmembers": "nonmembers.npy"}
-    budgets = {"auc": ["error", {"max": 1, "attack": "lira", "formats": ["torch-fp32"]}]}
+    budgets = {"auc": ["error", {"max": 0.999, "attack": "lira", "formats": ["torch-fp32"]}]}
     done = bench.audit("shifted", **QUICK, data=data, budgets=budgets)
     assert done.code == 3, done.stdout + done.stderr
     assert done.audit["verdict"]["outcome"] == "invalid"

@@ -10,7 +10,8 @@ import pytest
 
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.errors import BudgetError
-from edgeaudit.gate.judge import SUBSETS, FormatScores, judge, require_budgets_exist
+from edgeaudit.gate.judge import FormatScores, judge
+from edgeaudit.gate.requirements import SUBSETS, require_budgets_exist
 from edgeaudit.report.model import Control, FormatResult, LeakageRow, Verdict
 from edgeaudit.stages.measure import _SELECTIONS
 
@@ -18,7 +19,7 @@ _FORMATS = ("torch-fp32", "onnx-int8-static", "litert-int8")
 
 
 def _spec(budgets: dict[str, Any], **more: Any) -> AuditSpec:
-    return AuditSpec.model_validate({"formats": list(_FORMATS), "budgets": budgets, **more})
+    return AuditSpec.model_validate({"formats": list(_FORMATS), "attacks": ["cm-mia"], "budgets": budgets, **more})
 
 
 def _row(format_id: str, value: float | None, low: float | None, high: float | None, metric: str = "auc") -> LeakageRow:
@@ -97,7 +98,7 @@ def test_without_budgets_no_format_is_approved() -> None:
 def test_a_budget_with_level_warn_is_reported_and_does_not_fail() -> None:
     verdict = _judge(_spec({"auc": ["warn", {"max": 0.55}]}), _rows(0.6, 0.7))
     assert verdict.exit_code == 0
-    assert any("warning: litert-int8: budget auc <= 0.55 is exceeded" in r for r in verdict.reasons)
+    assert any("warning: litert-int8: budget auc <= 0.55 is exceeded by this file" in r for r in verdict.reasons)
 
 
 def test_a_rate_that_cannot_be_resolved_is_inconclusive() -> None:
@@ -137,10 +138,10 @@ _FAILED = Control(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("limit", [0.9, 0.6, 0.4])  # a budget that holds, one that is undecided, one exceeded
+@pytest.mark.parametrize("limit", [0.9, 0.6, 0.51])  # a budget that holds, one that is undecided, one exceeded
 def test_a_failed_control_makes_the_audit_invalid_whatever_the_budgets_say(limit: float) -> None:
     spec = _spec({"auc": ["error", {"max": limit}]})
-    verdict = _judge(spec, _rows(0.5, 0.7), controls=(_HOLDS, _FAILED))
+    verdict = _judge(spec, _rows(0.52, 0.7), controls=(_HOLDS, _FAILED))
     assert (verdict.outcome, verdict.exit_code) == ("invalid", 3)
     reason = "litert-int8: null target: cm-mia t finds members of null-target, 0.600 [0.550, 0.650], p = 0.0001"
     assert verdict.reasons[0] == f"control failed: {reason}"
@@ -173,7 +174,8 @@ def test_an_undecided_control_takes_a_pass_away_and_no_breach(low: float, high: 
     if code == 3:
         assert verdict.reasons[0].startswith("control undecided: ")
     warned = _judge(_spec({"auc": ["warn", {"max": 0.7}]}), _rows(0.5, 0.6), controls=(_UNDECIDED,))
-    assert warned.exit_code == 3
+    assert (warned.outcome, warned.exit_code) == ("not judged", 0)  # a warning alone judges nothing
+    assert any(reason.startswith("control undecided: ") for reason in warned.reasons)
     failed = _judge(_spec({"auc": ["error", {"max": 0.7}]}), _rows(0.5, 0.6), controls=(_UNDECIDED, _FAILED))
     assert failed.outcome == "invalid"
 
@@ -197,6 +199,12 @@ def test_all_includes_every_attack() -> None:
         ({"auc": ["error", {"max": 0.7, "subset": "abnormal:fractoin"}]}, "Did you mean 'abnormal:fraction'?"),
         ({"auc": ["error", {"max": 0.7, "attack": "rmia"}]}, "'rmia' is not in this audit's attacks"),
         ({"auc": ["error", {"max": 0.7, "variant": "z"}]}, "no variant 'z'"),
+        ({"auc": ["error", {"max": 0.7, "attacks": ["cm-mai"]}]}, "'cm-mai' is not in this.* Did you mean 'cm-mia'?"),
+        ({"auc": ["error", {"max": 0.7, "attacks": ["cm-mia/z"]}]}, "'cm-mia' has no variant 'z'"),
+        ({"auc": ["error", {"max": 0.7, "subset": "class:x"}]}, "must be class:<k>"),
+        ({"auc": ["error", {"max": 0.7, "subset": "class:07"}]}, "must be class:<k>"),
+        ({"advantage": ["error", {"max": 0.7, "subset": "class:*"}]}, "figures by class are auc and tpr@fpr=0.01"),
+        ({"auc": ["error", {"max": 0.7, "subset": "class:*", "scope": "pipeline"}]}, "judged on all records"),
         ({"advantage": ["error", {"max-increase": 0.1, "against": "torch-fp32"}]}, "paired test"),
     ],
 )
@@ -206,7 +214,14 @@ def test_a_budget_that_does_not_fit_the_audit_is_rejected(budgets: dict[str, Any
 
 
 def test_budgets_accept_exactly_the_measured_subsets() -> None:
-    assert {"all", *(f"abnormal:{name}" for name in _SELECTIONS)} == set(SUBSETS)
+    assert {"all", *(f"abnormal:{name}" for name in _SELECTIONS), "class:*"} == set(SUBSETS)
+
+
+def test_a_class_that_the_records_do_not_have_is_refused() -> None:
+    spec = _spec({"auc": ["error", {"max": 0.7, "subset": "class:3"}]})
+    require_budgets_exist(spec, classes=4)
+    with pytest.raises(BudgetError, match="there is no class 3; the records have classes 0 to 2"):
+        require_budgets_exist(spec, classes=3)
 
 
 def test_an_audit_of_the_reference_alone_has_nothing_to_judge() -> None:
@@ -243,3 +258,9 @@ def test_a_budget_without_a_variant_takes_the_first_that_could_be_run() -> None:
     verdict = _judge(spec, [*test, *missing])
     assert verdict.exit_code == 0
     assert {b.attack for b in verdict.budgets} == {"cm-mia/t"}
+
+
+def test_budgets_of_level_warn_alone_judge_no_format() -> None:
+    verdict = _judge(_spec({"auc": ["warn", {"max": 0.7}]}), _rows(0.5, 0.6))
+    assert (verdict.outcome, verdict.exit_code) == ("not judged", 0)
+    assert "only budgets with level 'warn'" in verdict.reasons[0]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from edgeaudit.report.model import Audit, Budget, Control, FormatResult, LeakageRow, Verdict
-from edgeaudit.report.summary import sentences, verdict_line
+from edgeaudit.report.model import Audit, Budget, Control, FormatResult, LeakageRow, LimitsOrigin, Verdict
+from edgeaudit.report.summary import budget_lines, limits_sentence, sentences, verdict_line
 from tests.report import sample
 
 Auc = tuple[float, float, float] | None
@@ -140,7 +141,53 @@ def judged(*verdicts: str) -> Verdict:
 )
 def test_budget_verdicts_in_words(verdicts: tuple[str, ...], text: str) -> None:
     said = sentences(made({}, verdict=judged(*verdicts)))
-    assert f"Budget auc, max 0.6 (cm-mia t, level error): {text}" in said
+    assert f"Budget auc, max 0.6 (this file, cm-mia t, level error): {text}" in said
+
+
+def budget(format_id: str, verdict: str, decided_by: str, high: float | None, **more: Any) -> Budget:
+    value = None if high is None else high - 0.02
+    attacks = [
+        {"attack": name, "subset": "all", "value": value, "low": 0.5, "high": high} for name in ("lira/x", "yeom/loss")
+    ]
+    fields = {"metric": "auc", "level": "error", "limit": "<= 0.6", "format": format_id, "attack": decided_by,
+              "subset": "all", "verdict": verdict, "value": value, "low": 0.5, "high": high, "attacks": attacks,
+              "decided_by": decided_by}  # fmt: skip
+    return Budget.model_validate(fields | more)
+
+
+def test_a_budget_is_one_line_with_scope_and_the_attack_that_decided() -> None:
+    held, open_ = budget("a", "pass", "yeom/loss", 0.59), budget("b", "inconclusive", "lira/x", 0.62)
+    pipeline = budget("a", "pass", "yeom/loss", 0.58, scope="pipeline")
+    verdict = Verdict(outcome="inconclusive", exit_code=3, reasons=("open",), budgets=(held, open_, pipeline))
+    assert budget_lines(made({}, verdict=verdict)) == [
+        "auc <= 0.6 (this file, 2 attacks, level error): undecided on b, decided by lira/x 0.600 [0.500, 0.620]",
+        "auc <= 0.6 (this pipeline, 2 attacks, level error): holds on a, decided by yeom/loss 0.560 [0.500, 0.580]",
+    ]
+
+
+def test_the_worst_attack_outside_a_named_set_is_printed() -> None:
+    outside = {"attack": "gap/label", "subset": "all", "value": 0.71, "low": 0.7, "high": 0.72}
+    short = budget("a", "pass", "yeom/loss", 0.59, worst_outside=outside)
+    verdict = Verdict(outcome="within budget", exit_code=0, reasons=("held",), budgets=(short,))
+    (line,) = budget_lines(made({}, verdict=verdict))
+    assert line.endswith("outside the set gap/label 0.710")
+
+
+def test_who_set_the_limits_is_a_sentence() -> None:
+    limits = LimitsOrigin(
+        file="audit.yaml", sha256="0123456789abcdef", read="2026-03-14T09:26:53+00:00", measured=False
+    )
+    held = budget("a", "pass", "yeom/loss", 0.59, reason="preset recommended")
+    verdict = Verdict(outcome="within budget", exit_code=0, reasons=("held",), budgets=(held,), limits=limits)
+    assert sentences(made({}, verdict=verdict))[-1] == (
+        "Limits are those of audit.yaml (preset recommended), SHA-256 0123456789ab, read 2026-03-14T09:26:53+00:00 "
+        "before any figure was known."
+    )
+    late = verdict.model_copy(update={"limits": limits.model_copy(update={"file": None, "measured": True})})
+    assert limits_sentence(late) == (
+        "Limits are those of the Python interface (preset recommended), SHA-256 0123456789ab, read "
+        "2026-03-14T09:26:53+00:00 when figures were known already."
+    )
 
 
 def test_an_invalid_audit_says_so_first() -> None:

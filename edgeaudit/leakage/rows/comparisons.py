@@ -47,7 +47,10 @@ class _FigureColumns:
 
 @dataclass(frozen=True)
 class AcrossTargets(TargetMean, _FigureColumns):
-    """A figure's mean over targets, its standard error and t interval; targets without a figure are `missing`.
+    """A figure's mean over targets, its standard error and interval; targets without a figure are `missing`.
+
+    The interval of AUC, TPR at an FPR, balanced accuracy and advantage on all records is over targets and records (of
+    this pipeline, `pipeline_mean`), that of other figures over targets alone (`mean_over_targets`).
 
     format, ..., metric: as in `LeakageRow`.
     """

@@ -36,7 +36,7 @@ from edgeaudit.report.model.formats import (
     RuntimeInfo,
     WeakerExposure,
 )
-from edgeaudit.report.model.verdict import Budget, Verdict
+from edgeaudit.report.model.verdict import Budget, JudgedAttack, LimitsOrigin, Verdict
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -56,8 +56,10 @@ __all__ = [
     "Environment",
     "ExposedRecord",
     "FormatResult",
+    "JudgedAttack",
     "Latency",
     "LeakageRow",
+    "LimitsOrigin",
     "NullHistogram",
     "Outputs",
     "PCalibration",

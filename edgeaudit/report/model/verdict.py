@@ -6,11 +6,38 @@ from typing import Literal
 
 from edgeaudit.report.model.base import Model
 
-__all__ = ["Budget", "Verdict"]
+__all__ = ["Budget", "JudgedAttack", "LimitsOrigin", "Verdict"]
+
+
+class JudgedAttack(Model):
+    """One figure behind a budget's verdict.
+
+    attack: attack/variant. subset: records. low, high: 95% interval. low_corrected: lower end, corrected for all
+    figures of the budget; null where `low` is within the limit, too.
+    """
+
+    attack: str
+    subset: str
+    value: float | None
+    low: float | None
+    high: float | None
+    low_corrected: float | None = None
+    note: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The attack, with the subset where that is not all records."""
+        return self.attack if self.subset == "all" else f"{self.attack} on {self.subset}"
 
 
 class Budget(Model):
-    """One budget and its verdict, which rests on the interval `low` to `high`. device null: all devices."""
+    """One budget and its verdict, which rests on the intervals of all of its attacks. device null: all devices.
+
+    scope: `file` is the file that was audited, `pipeline` any file that this pipeline makes. attacks: the attack set,
+    on each subset that is judged. decided_by: the one on which the verdict rests, whose figures are `attack`, `value`,
+    `low`, `high` and `note`. worst_outside: of a set that was named, the audit's other attack with the largest figure.
+    needed: what would decide an inconclusive one. reason: why the limit is what it is.
+    """
 
     metric: str
     level: Literal["warn", "error"]
@@ -24,12 +51,36 @@ class Budget(Model):
     high: float | None
     note: str | None = None
     device: str | None = None
+    scope: Literal["file", "pipeline"] = "file"
+    decided_by: str | None = None
+    attacks: tuple[JudgedAttack, ...] = ()
+    worst_outside: JudgedAttack | None = None
+    needed: str | None = None
+    reason: str | None = None
+
+
+class LimitsOrigin(Model):
+    """Who set the limits, and when.
+
+    file: the audit.yaml; null where they were given to the Python interface. sha256: of the budgets, as canonical JSON
+    (sorted keys, no spaces) of `spec.budgets`. read: time in UTC at which they were read. measured: whether figures
+    that they limit existed by then, so that the limits may have been chosen for them.
+    """
+
+    file: str | None
+    sha256: str
+    read: str
+    measured: bool
 
 
 class Verdict(Model):
-    """The audit's outcome. exit_code: 0 within budget or not judged, 1 exceeded, 2 error, 3 inconclusive or invalid."""
+    """The audit's outcome. exit_code: 0 within budget or not judged, 1 exceeded, 2 error, 3 inconclusive or invalid.
+
+    limits: null where no budget was set.
+    """
 
     outcome: Literal["within budget", "not judged", "budget exceeded", "error", "inconclusive", "invalid"]
     exit_code: Literal[0, 1, 2, 3]
     reasons: tuple[str, ...]
     budgets: tuple[Budget, ...]
+    limits: LimitsOrigin | None = None

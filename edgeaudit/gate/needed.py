@@ -1,0 +1,121 @@
+"""How many records a budget needs: before an audit, and where a finished one could not decide."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import scipy
+
+from edgeaudit.config.audit import AuditSpec
+from edgeaudit.config.budgets import CLASSES, EVERY_CLASS, BudgetSpec
+from edgeaudit.gate.attack_set import set_of
+from edgeaudit.gate.requirements import budgets_of
+from edgeaudit.leakage.decision import TAIL, Bounds
+from edgeaudit.leakage.decision_power import POWER, decidable_limit, guessing, records_to_decide
+from edgeaudit.leakage.targets import FEWEST_TARGETS
+
+__all__ = ["BudgetNeed", "budget_needs", "factor_that_decides", "rounded_up"]
+
+_ENOUGH_POWER = float(scipy.stats.norm.isf(1 - POWER))
+
+
+@dataclass(frozen=True)
+class BudgetNeed:
+    """What a budget needs, before anything is measured.
+
+    metric, limit, level, scope, subset: of the budget. attacks: size of its attack set.
+    records: members, and as many nonmembers, with which a model that leaks nothing passes in `POWER` of the audits
+    (of each class, for a budget on classes); None where it is not known beforehand, and `note` gives the reason.
+    alone: the same for one attack. available: the audit's, the smaller side; of a class the mean. decides: the smallest
+    limit that such a model passes with them as often. decidable: false where the audit has too few records or targets.
+    """
+
+    metric: str
+    limit: str
+    level: str
+    scope: str
+    subset: str
+    attacks: int
+    records: int | None
+    available: int | None
+    decides: float | None
+    note: str | None = None
+    alone: int | None = None
+    decidable: bool = True
+
+
+def budget_needs(spec: AuditSpec, members: int, nonmembers: int, classes: int) -> Iterator[BudgetNeed]:
+    """Yield what each budget needs.
+
+    Args:
+        spec: the audit.
+        members: number of audited members.
+        nonmembers: number of audited nonmembers.
+        classes: of the records.
+    """
+    for metric, budget in budgets_of(spec):
+        yield _need(spec, metric, budget, (members, nonmembers), classes)
+
+
+def _need(spec: AuditSpec, metric: str, budget: BudgetSpec, sizes: tuple[int, int], classes: int) -> BudgetNeed:
+    attacks, of_classes = len(set_of(spec, budget)), 1
+    if budget.subset.startswith(CLASSES):
+        of_classes = classes if budget.subset == EVERY_CLASS else 1
+        sizes = (sizes[0] // classes, sizes[1] // classes)
+    limit = f"<= {budget.max:g}" if budget.max is not None else f"<= {budget.against} + {budget.max_increase:g}"
+    about = (metric, limit, budget.level, budget.scope, budget.subset, attacks)
+    if budget.max is None:
+        return BudgetNeed(*about, None, min(sizes), None, "they depend on how alike both formats answer")
+    if budget.scope == "pipeline":
+        enough, count = spec.targets >= FEWEST_TARGETS, "1 is" if spec.targets == 1 else f"{spec.targets} are"
+        note = "they depend on how much targets differ"
+        if not enough:
+            note = (
+                f"nothing can be decided with fewer than {FEWEST_TARGETS} targets, and {count} planned; raise 'targets'"
+            )
+        return BudgetNeed(*about, None, min(sizes), None, note, decidable=enough)
+    needed, alone = _records(metric, budget.max, attacks * of_classes), _records(metric, budget.max, 1)
+    if budget.subset != "all" and not budget.subset.startswith(CLASSES):
+        note = "how many records the subset has is not known before the audit"
+        return BudgetNeed(*about, needed, None, None, note, alone=alone)
+    decides = decidable_limit(metric, guessing(metric), *sizes, attacks * of_classes) if min(sizes) > 1 else 1.0
+    return BudgetNeed(*about, needed, min(sizes), decides, alone=alone, decidable=decides <= budget.max)
+
+
+def _records(metric: str, limit: float, tests: int) -> int | None:
+    """Return the members, and as many nonmembers, with which a model that leaks nothing passes, to two digits."""
+    found = records_to_decide(metric, limit, attacks=tests, power=POWER)
+    return None if found is None else rounded_up(found[0])
+
+
+def factor_that_decides(limit: float, bounds: Sequence[Bounds], tests: int) -> float | None:
+    """Return by what factor more records (or targets) an undecided budget needs, if its figures stay what they are.
+
+    With them a pass, or where a figure is beyond the limit a fail, has a probability of `POWER`. None where a figure
+    has no interval.
+
+    Args:
+        limit: of the budget.
+        bounds: of every attack.
+        tests: attacks times classes.
+    """
+    factors = []
+    for one in bounds:
+        if one.value is None or one.low is None or one.high is None:
+            return None
+        tail = TAIL / tests if one.value > limit else TAIL
+        half = (one.value - one.low if one.value > limit else one.high - one.value) / scipy.stats.norm.isf(TAIL)
+        distance = abs(one.value - limit)
+        wanted = half * (scipy.stats.norm.isf(tail) + _ENOUGH_POWER)
+        factors.append((one.value > limit, math.inf if distance == 0 else float(wanted / distance) ** 2))
+    beyond = [factor for over, factor in factors if over]
+    # One attack beyond the limit is enough for a fail; all must be within for a pass.
+    return min(beyond) if beyond else max(factor for _, factor in factors)
+
+
+def rounded_up(number: float) -> int:
+    """Return a number rounded up to two digits: 1,234 -> 1,300."""
+    unit = int(10 ** max(0, math.floor(math.log10(max(1, number))) - 1))
+    return math.ceil(number / unit) * unit

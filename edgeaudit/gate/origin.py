@@ -1,0 +1,28 @@
+"""Who set the limits of an audit, and whether they were set before its figures were known."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+
+from edgeaudit.config.audit import AuditSpec
+from edgeaudit.report.model import LimitsOrigin
+
+__all__ = ["limits_origin"]
+
+
+def limits_origin(spec: AuditSpec, file: str | None, *, measured: bool) -> LimitsOrigin | None:
+    """Return the origin of limits that are read now; None without budgets.
+
+    Args:
+        spec: the audit.
+        file: path of the audit.yaml that has the budgets; None where they were given to the Python interface.
+        measured: whether figures of this audit exist already.
+    """
+    if not spec.budgets:
+        return None
+    recorded = spec.model_dump(mode="json", by_alias=True, include={"budgets"})["budgets"]
+    text = json.dumps(recorded, sort_keys=True, separators=(",", ":"))
+    read = datetime.now(UTC).isoformat(timespec="seconds")
+    return LimitsOrigin(file=file, sha256=hashlib.sha256(text.encode()).hexdigest(), read=read, measured=measured)
