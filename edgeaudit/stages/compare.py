@@ -16,9 +16,9 @@ from edgeaudit.config.budgets import METRIC_RANGES
 from edgeaudit.endpoint import LOCAL
 from edgeaudit.graph.job import Context, Job, Ref
 from edgeaudit.leakage.differing import differing
-from edgeaudit.leakage.influence import TargetFigure, target_figure
+from edgeaudit.leakage.influence import LinearisedFigure, target_figure
 from edgeaudit.leakage.rows import AcrossTargets, ClaimedRecord, Comparison, Place, RecordClaims, SameFile, TargetMean
-from edgeaudit.leakage.rows import TargetFigure as TargetRow
+from edgeaudit.leakage.rows import TargetFigure
 from edgeaudit.leakage.targets import mean_over_targets, pipeline_mean
 from edgeaudit.leakage.thresholds import threshold_of
 from edgeaudit.stages.claimed import RecordTests, claimed_records
