@@ -131,6 +131,7 @@ def attack(  # noqa: PLR0913  an array an argument; all but four have defaults a
     labels: npt.ArrayLike,
     *,
     members: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
     attacks: str | Attack | Iterable[str | Attack] = _DEFAULT,
     exposure: Exposure = "probabilities",
     reference: Reference | None = None,
@@ -148,6 +149,8 @@ def attack(  # noqa: PLR0913  an array an argument; all but four have defaults a
         labels: integers [records], each in [0, classes).
         members: bool [records]; whether the target trained on the record. Attacks do not see it; with it, the result
             has figures. None where that is not known.
+        groups: integers [records]; related records (copies, one person's) have the same. They count as one draw in
+            every interval. None where records are independent.
         attacks: names (`edgeaudit attacks` lists them; `all` for every one) or attacks that were made with settings.
         exposure: what the answers are: `probabilities`, each in [0, 1] and a row's with the sum 1, or `logits`.
         reference: answers on records that the target did not train on; several variants learn from them.
@@ -191,6 +194,7 @@ def attack(  # noqa: PLR0913  an array an argument; all but four have defaults a
     if known is not None:
         _require_same_models(evidence, known)
     sides = None if members is None else _members(members, len(evidence.labels))
+    related = None if groups is None else _groups(groups, len(evidence.labels))
     variants: list[VariantScores] = []
     leakage: list[AttackFigure] = []
     for one in made:
@@ -198,7 +202,7 @@ def attack(  # noqa: PLR0913  an array an argument; all but four have defaults a
             found = _scored(one, variant, evidence, known)
             variants.append(found)
             if sides is not None:
-                leakage += _figures(one, found, evidence, known, sides, seed)
+                leakage += _figures(one, found, evidence, known, _Sides(sides, related), seed)
     return AttackResult(tuple(variants), Rows(leakage, of=AttackFigure))
 
 
@@ -247,14 +251,22 @@ def _scored(one: Attack, variant: str, evidence: Evidence, known: Evidence | Non
     return VariantScores(one.spec.name, variant, one.score(evidence, variant, known))
 
 
+@dataclass(frozen=True, eq=False)
+class _Sides:
+    """members: bool [records]. groups: of related records, int64 [records]; None where each has one record."""
+
+    members: BoolArray
+    groups: IntArray | None
+
+
 def _figures(
-    one: Attack, found: VariantScores, evidence: Evidence, known: Evidence | None, members: BoolArray, seed: int
+    one: Attack, found: VariantScores, evidence: Evidence, known: Evidence | None, sides: _Sides, seed: int
 ) -> Iterator[AttackFigure]:
     if found.scores is None:
-        rows: list[Figure] = [unresolved("auc", members, f"not applicable: {found.reason}")]
+        rows: list[Figure] = [unresolved("auc", sides.members, f"not applicable: {found.reason}")]
     else:
         threshold = _threshold(one, found.variant, evidence, known, seed)
-        rows = figures(found.scores.score, members, threshold.value, threshold.note)
+        rows = figures(found.scores.score, sides.members, threshold.value, threshold.note, sides.groups)
     for row in rows:
         yield AttackFigure(found.attack, found.variant, **asdict(row))
 
@@ -370,6 +382,16 @@ def _members(value: npt.ArrayLike, n: int) -> BoolArray:
         inside = int(members.sum())
         raise AttackError(f"members: must have members and nonmembers; it has {inside} and {n - inside}")
     return members
+
+
+def _groups(value: npt.ArrayLike, n: int) -> IntArray | None:
+    array = _array("groups", value)
+    if array.dtype.kind not in "iu":
+        raise AttackError(f"groups: must be integers; it is {array.dtype}")
+    if array.shape != (n,):
+        raise AttackError(f"groups: must be ({n},), one a record; it is {array.shape}")
+    numbers = np.unique(array, return_inverse=True)[1].astype(np.int64)
+    return None if n == len(np.unique(numbers)) else numbers
 
 
 def _labels(name: str, value: npt.ArrayLike, n: int, classes: int) -> IntArray:

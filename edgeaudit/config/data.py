@@ -79,6 +79,8 @@ class DataSpec(Section):
     """A file with the ids of the records that the target's quantiser saw."""
     shadow_records: int | None = Field(None, ge=2, alias="shadow-records")
     """Number of records that a shadow trains on; by default the number of members."""
+    groups: str = Field("copies", min_length=1)
+    """Related records, kept on one side: `copies`, `exact-copies`, an array of the .npz, or `module:function`."""
     calibration: CalibrationSpec = CalibrationSpec()
     """The records that quantisers see."""
 

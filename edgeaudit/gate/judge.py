@@ -39,11 +39,13 @@ class _Deployment(NamedTuple):
 class FormatScores:
     """Scores of one format's attacks on the audited records.
 
-    scores: `attack/variant` -> float64 [records]. members: bool [records].
+    scores: `attack/variant` -> float64 [records]. members: bool [records]. groups: int64 [records], groups of related
+    records; None where each has one record.
     """
 
     scores: Mapping[str, npt.NDArray[np.float64]]
     members: npt.NDArray[np.bool_]
+    groups: npt.NDArray[np.int64] | None = None
 
 
 _Scores = Callable[[str, str], FormatScores]
@@ -285,10 +287,12 @@ def _increase(metric: str, budget: BudgetSpec, pair: tuple[_Deployment, _Deploym
     if key not in judged.scores or key not in baseline.scores:
         return None, None, None, f"{key} could not be run; its row in the report gives the reason"
     if metric == "auc":
-        change = auc_difference(judged.scores[key], baseline.scores[key], judged.members)
+        change = auc_difference(judged.scores[key], baseline.scores[key], judged.members, groups=judged.groups)
     else:
         fpr = float(re.sub(r"^tpr@fpr=", "", metric))
         parts = (deployment.format, str(budget.against), metric, *_stream_parts(deployment))
         rng = stream(0, "paired bootstrap", *parts)
-        change = tpr_difference(judged.scores[key], baseline.scores[key], judged.members, fpr, rng)
+        change = tpr_difference(
+            judged.scores[key], baseline.scores[key], judged.members, fpr, rng, groups=judged.groups
+        )
     return change.value, change.low, change.high, change.note

@@ -12,7 +12,7 @@ from edgeaudit.leakage.intervals import delong
 from edgeaudit.leakage.multiplicity import holm
 from edgeaudit.leakage.operating_points import tpr_at_fpr
 from edgeaudit.leakage.paired import auc_difference, tpr_difference
-from edgeaudit.leakage.roc import BoolArray, FloatArray
+from edgeaudit.leakage.roc import BoolArray, FloatArray, IntArray
 from edgeaudit.leakage.targets import paired_over_targets
 
 __all__ = ["METRICS", "Compared", "Scored", "compare", "compare_family", "figure"]
@@ -23,10 +23,14 @@ _TPR = "tpr@fpr="
 
 @dataclass(frozen=True)
 class Scored:
-    """One attack's scores on every target: a float64 [n] of scores and a bool [n] of members for each, in order."""
+    """One attack's scores on every target: a float64 [n] of scores and a bool [n] of members for each, in order.
+
+    groups: int64 [n], groups of related records, the same for every target; None where each has one record.
+    """
 
     scores: tuple[FloatArray, ...]
     members: tuple[BoolArray, ...]
+    groups: IntArray | None = None
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,9 @@ def compare(first: Scored, second: Scored, metric: str, rng: Callable[[], np.ran
         return Compared(a_mean, b_mean, mean.value, mean.low, mean.high, mean.p_value, mean.targets, None, mean.note)
     a, b, members = first.scores[0], second.scores[0], first.members[0]
     if metric == "auc":
-        change = auc_difference(a, b, members)
+        change = auc_difference(a, b, members, groups=first.groups)
     else:
-        change = tpr_difference(a, b, members, float(metric.removeprefix(_TPR)), rng())
+        change = tpr_difference(a, b, members, float(metric.removeprefix(_TPR)), rng(), groups=first.groups)
     return Compared(
         a_figures[0], b_figures[0], change.value, change.low, change.high, change.p_value, 1, None, change.note
     )

@@ -282,7 +282,7 @@ def load_scores(run: Path, format_id: str, device: str = LOCAL) -> FormatScores:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             scores = {name: arrays[name] for name in arrays.files if "/" in name}
-            return FormatScores(scores, arrays["members"])
+            return FormatScores(scores, arrays["members"], arrays["groups"] if "groups" in arrays.files else None)
     except (OSError, ValueError, KeyError) as exc:
         raise RunError(f"{path} cannot be read ({exc}); run the audit again") from exc
 
@@ -291,15 +291,21 @@ def population_info(population: Population) -> PopulationInfo:
     """What was drawn, and notes on it."""
     about = population.about
     notes = []
-    if about["duplicates"]:
-        notes.append(f"{about['duplicates']} records are exact copies of another; each group was kept on one side")
+    audited = len(population.audited)
+    if about["groups"] < audited:
+        notes.append(
+            f"{audited:,} audited records are {about['groups']:,} groups of related records, the largest of "
+            f"{about['largest_group']:,}: no group is on two sides, and intervals are over groups"
+        )
+    if about["groups_note"]:
+        notes.append(about["groups_note"])
     if about["moved"]:
-        notes.append(f"{about['moved']} listed nonmembers are exact copies of a member and were removed")
+        notes.append(f"{about['moved']} listed nonmembers are related to a member and were removed")
     if about["files"]:
         first = ", ".join(f"those of {side} ({name}) from {start}" for side, (name, start) in about["files"].items())
         notes.append(f"records are counted through all files: {first}")
     names = ("source", "sha256", "records", "members", "nonmembers", "reference", "classes", "input_shape",
-             "duplicates", "conflicting_labels")  # fmt: skip
+             "duplicates", "conflicting_labels", "grouped_by", "groups", "largest_group")  # fmt: skip
     reported = {name: value for name, value in about.items() if name in names}
     return PopulationInfo.model_validate({**reported, "notes": tuple(notes)})
 

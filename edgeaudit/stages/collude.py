@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from edgeaudit.attacks.compleak import Classifier, Pair, Stack
-from edgeaudit.attacks.evidence import BoolArray, FloatArray
+from edgeaudit.attacks.evidence import BoolArray, FloatArray, IntArray
 from edgeaudit.attacks.joint_lira import JointLira
 from edgeaudit.attacks.versions import ShadowVersion, TargetVersion
 from edgeaudit.errors import AttackError
@@ -69,13 +69,15 @@ class HeldVersion:
     """One format, reduced to what multi-version attacks need, so that many fit into memory.
 
     targets: role -> that target's answers. members: role -> bool [n], which side of the audit a record is on. scores:
-    role -> headline series -> that target's scores. Null targets come last in each.
+    role -> headline series -> that target's scores. Null targets come last in each. groups: int64 [n], groups of
+    related records; None where each has one record.
     """
 
     shadows: ShadowVersion
     targets: Mapping[str, TargetVersion]
     members: Mapping[str, BoolArray]
     scores: Mapping[str, Mapping[str, FloatArray]]
+    groups: IntArray | None = None
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def read_version(answers: Answers, scores: Mapping[str, TargetScores], settings:
     kept = {
         role: {name: s for name, s in scores[role].scores.items() if name in settings.headlines} for role in targets
     }
-    return HeldVersion(shadows, targets, members, kept)
+    return HeldVersion(shadows, targets, members, kept, answers.groups)
 
 
 def run_collude(settings: ColludeSettings, versions: Mapping[str, HeldVersion]) -> ColludeResult:
@@ -176,13 +178,15 @@ class CombinedEvidence:
         self.settings, self.versions = settings, versions
         # The memberships are the same for every format.
         self.members: Mapping[str, BoolArray] = {r: m for held in versions.values() for r, m in held.members.items()}
+        self.groups = next(iter(versions.values())).groups
         self._alone: dict[tuple[str, str], Mapping[str, FloatArray]] = {}
         self._pairs: dict[tuple[str, str], Pair] = {}
 
     def scored(self, scores: Mapping[str, FloatArray]) -> Scored:
         """The scores of the targets, without null targets."""
         targets = self.settings.targets
-        return Scored(tuple(scores[role] for role in targets), tuple(self.members[role] for role in targets))
+        members = tuple(self.members[role] for role in targets)
+        return Scored(tuple(scores[role] for role in targets), members, self.groups)
 
     def headline(self, formats: Sequence[str]) -> str | None:
         """The first headline attack that could be run on every format and target."""
@@ -348,7 +352,8 @@ def _figure(held: CombinedEvidence, attack: _Combined, metric: str) -> Figure:
 
 
 def _figure_on(attack: _Combined, role: str, held: CombinedEvidence, metric: str) -> Figure:
-    return next(f for f in figures(attack.scores[role], held.members[role], None) if f.metric == metric)
+    rows = figures(attack.scores[role], held.members[role], None, groups=held.groups)
+    return next(row for row in rows if row.metric == metric)
 
 
 def _null_row(attack: _Combined, role: str, held: CombinedEvidence) -> TogetherNullRow:
@@ -362,7 +367,7 @@ def _null_row(attack: _Combined, role: str, held: CombinedEvidence) -> TogetherN
         area.value,
         area.low,
         area.high,
-        chance_p_value(attack.scores[role], held.members[role]),
+        chance_p_value(attack.scores[role], held.members[role], held.groups),
         area.n_members,
         area.n_nonmembers,
     )

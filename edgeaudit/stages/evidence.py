@@ -23,6 +23,7 @@ from edgeaudit.graph.job import Context
 from edgeaudit.leakage.outputs import OutputGrid, output_grid
 from edgeaudit.leakage.rows import Accuracy
 from edgeaudit.population.base import NULL, Role
+from edgeaudit.population.groups import related
 from edgeaudit.stages.population import DrawPopulation
 from edgeaudit.stages.query import Query
 from edgeaudit.stages.traces import TraceJob
@@ -69,6 +70,7 @@ class Case:
     reference: on the reference records that the target did not train on (all of them, but for a null target).
     members: bool [audited], which side of the audit a record is on; for a null target, which trained on neither
     side, those of the first target. calibration: ids that a quantiser saw. n_trained: how many records it trained on.
+    groups: int64 [audited], groups of related records; None where each has one record.
     """
 
     role: Role
@@ -77,6 +79,11 @@ class Case:
     members: BoolArray
     calibration: IntArray
     n_trained: int
+    groups: IntArray | None = None
+
+    def groups_of(self, mask: BoolArray) -> IntArray | None:
+        """The groups of a subset, bool [audited]; None where each has one record of it."""
+        return None if self.groups is None else related(self.groups[mask])
 
     @property
     def is_null(self) -> bool:
@@ -89,7 +96,8 @@ class Case:
         if trace not in self.audited.traces:
             return self, rows
         rows = self.audited.traces[trace].taken
-        return replace(self, audited=self.audited.take(rows), members=self.members[rows]), rows
+        groups = self.groups_of(rows)
+        return replace(self, audited=self.audited.take(rows), members=self.members[rows], groups=groups), rows
 
 
 class Answers:
@@ -166,7 +174,13 @@ class Answers:
             sides[: self.n_audited],
             np.array(manifest.calibration_ids, np.int64),
             int(trained.sum()),
+            self.groups,
         )
+
+    @property
+    def groups(self) -> IntArray | None:
+        """Groups of related audited records, int64 [audited]; None where each has one record."""
+        return self._population.audited_groups
 
     def trained(self, role: Role) -> BoolArray:
         """Bool [queried]: the records that a model trained on."""

@@ -44,7 +44,10 @@ class Measured:
 
     def scored(self, series: str) -> Scored:
         """Scores of a series on all targets."""
-        return Scored(tuple(t.scores[series] for t in self.targets), tuple(t.members for t in self.targets))
+        first = self.targets[0]
+        return Scored(
+            tuple(t.scores[series] for t in self.targets), tuple(t.members for t in self.targets), first.groups
+        )
 
 
 @dataclass(frozen=True, eq=False)

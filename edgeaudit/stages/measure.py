@@ -261,6 +261,7 @@ class _Measurement:
             self.answers.records,
             np.isin(self.answers.records, case.calibration),
             {name: mask for name, mask in self.subsets.items() if name != "all"},
+            case.groups,
         )
 
     def _exposed(self, scores: TargetScores) -> Iterator[ExposedRecord]:

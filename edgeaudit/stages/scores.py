@@ -20,7 +20,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 _FILE = "scores"
-_MEMBERS, _RECORDS, _CALIBRATED = "members", "records", "calibrated"
+_MEMBERS, _RECORDS, _CALIBRATED, _GROUPS = "members", "records", "calibrated", "groups"
 _KINDS = ("p_value", "nominal")
 
 
@@ -31,7 +31,8 @@ class TargetScores:
     members: which side of the audit a record is on. scores: `attack/variant` -> float64; for an attack that scored only
     some records `attack.variant` -> with NaN elsewhere. p_values: (`p_value` or `nominal`).attack.variant -> float64.
     records: ids. calibrated: the quantiser saw it. subsets: name -> which records are in it. A
-    full measurement has these three; they are None or empty elsewhere.
+    full measurement has these three; they are None or empty elsewhere. groups: of related records; None where each has
+    one record.
     """
 
     members: BoolArray
@@ -40,6 +41,7 @@ class TargetScores:
     records: IntArray | None = None
     calibrated: BoolArray | None = None
     subsets: Mapping[str, BoolArray] | None = None
+    groups: IntArray | None = None
 
     @property
     def series(self) -> list[str]:
@@ -70,6 +72,8 @@ def save_scores(folder: Path, targets: Mapping[str, TargetScores]) -> None:
         arrays: dict[str, npt.NDArray[np.generic]] = {_MEMBERS: target.members}
         if target.records is not None and target.calibrated is not None:
             arrays |= {_RECORDS: target.records, _CALIBRATED: target.calibrated}
+        if target.groups is not None:
+            arrays[_GROUPS] = target.groups
         arrays |= dict(target.subsets or {})
         arrays |= {**target.scores, **target.p_values}
         np.savez_compressed(_path(folder, role), **arrays)  # type: ignore[arg-type]
@@ -106,8 +110,8 @@ def _load(path: Path) -> TargetScores:
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
     members, records = arrays.pop(_MEMBERS), arrays.pop(_RECORDS, None)
-    calibrated = arrays.pop(_CALIBRATED, None)
+    calibrated, groups = arrays.pop(_CALIBRATED, None), arrays.pop(_GROUPS, None)
     p_values = {name: a for name, a in arrays.items() if name.split(".")[0] in _KINDS}
     subsets = {name: a for name, a in arrays.items() if a.dtype == np.bool_}
     scores = {name: a for name, a in arrays.items() if name not in p_values and name not in subsets}
-    return TargetScores(members, scores, p_values, records, calibrated, subsets)
+    return TargetScores(members, scores, p_values, records, calibrated, subsets, groups)

@@ -47,7 +47,11 @@ class Environment(Model):
 
 
 class PopulationInfo(Model):
-    """The records that were drawn. `duplicates` counts records that repeat an earlier one byte for byte."""
+    """The records that were drawn. `duplicates` counts records that repeat an earlier one byte for byte.
+
+    grouped_by: what makes records related. groups, largest_group: number of groups among the audited records, and
+    records of the largest; null in files of earlier versions.
+    """
 
     source: str
     sha256: str
@@ -59,6 +63,9 @@ class PopulationInfo(Model):
     input_shape: tuple[int, ...]
     duplicates: int
     conflicting_labels: int
+    grouped_by: str | None = None
+    groups: int | None = None
+    largest_group: int | None = None
     notes: tuple[str, ...] = ()
 
 
