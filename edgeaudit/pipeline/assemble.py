@@ -58,7 +58,7 @@ __all__ = ["assemble", "load_scores", "population_info", "require_folder"]
 UNKNOWN = "unknown"
 """The version of a runtime behind a server that does not report it."""
 
-SECTIONS = ("leakage", "curves", "null_p_values", "p_calibration", "exposed", "calibration")
+SECTIONS = ("leakage", "curves", "null_p_values", "p_calibration", "exposed", "calibration", "worst_slices")
 
 
 def assemble(

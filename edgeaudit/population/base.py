@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict
@@ -119,7 +119,8 @@ class Declared:
 
     affine: mean and deviation of the preprocessing; None for the reference pool's own. calibrated: ids that the
     target's quantiser saw. files: side -> its own file and the id of its first record. shadow_records:
-    training records of a shadow; None for the number of members. groups: of related records.
+    training records of a shadow; None for the number of members. groups: of related records. slices: name -> a text
+    for each record.
     """
 
     affine: tuple[list[float], list[float]] | None
@@ -127,6 +128,7 @@ class Declared:
     files: Mapping[str, tuple[str, int]]
     shadow_records: int | None
     groups: Groups
+    slices: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
 
 
 class PopulationFacts(TypedDict):
@@ -139,7 +141,7 @@ class PopulationFacts(TypedDict):
     what makes records related; groups_note: what was not searched. groups, largest_group: number of groups among the
     audited records, and records of the largest. mean, deviation: of the preprocessing, a value for each channel or
     column. files: side -> its own file and the id of its first record. shadow_records: training records of a shadow.
-    drawn: SHA-256 of the sides and groups.
+    drawn: SHA-256 of the sides, groups and slices.
     """
 
     source: str
@@ -167,7 +169,7 @@ class PopulationFacts(TypedDict):
 
 @dataclass(frozen=True)
 class Population:
-    """A stored population: a folder with x.npy, y.npy, split.npz and about.json."""
+    """A stored population: a folder with x.npy, y.npy, split.npz, slices.npz and about.json."""
 
     folder: Path
 
@@ -202,6 +204,12 @@ class Population:
         """Groups of related records, int64 [all records]; none is on two sides of any draw."""
         with np.load(self.folder / "split.npz") as arrays:
             return np.asarray(arrays["groups"], np.int64)
+
+    @cached_property
+    def slices(self) -> dict[str, npt.NDArray[np.str_]]:
+        """Columns of `data.slices`, name -> texts [all records]."""
+        with np.load(self.folder / "slices.npz") as arrays:
+            return {name: arrays[name] for name in arrays.files}
 
     @cached_property
     def audited_groups(self) -> IntArray | None:
@@ -345,6 +353,8 @@ def write_population(
     drawn = hashlib.sha256()
     for ids in (split.members, split.nonmembers, split.reference, declared.calibrated, groups.numbers):
         drawn.update(f"{len(ids)} ".encode() + np.ascontiguousarray(ids).tobytes())
+    for slice_name, values in sorted(declared.slices.items()):
+        drawn.update(json.dumps([slice_name, values.tolist()]).encode())
     digest = hashlib.sha256(np.ascontiguousarray(x).data)
     digest.update(np.ascontiguousarray(raw.y).data)
     digest.update(json.dumps([str(x.dtype), x.shape, mean, deviation]).encode())
@@ -382,6 +392,7 @@ def write_population(
         calibrated=declared.calibrated,
         groups=groups.numbers,
     )
+    np.savez(folder / "slices.npz", **declared.slices)  # type: ignore[arg-type]
     (folder / "about.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -20,7 +20,7 @@ from edgeaudit.population.base import (
     stream,
     write_population,
 )
-from edgeaudit.population.groups import COPIES, EXACT, Groups, copies, joined, numbered_values
+from edgeaudit.population.groups import COPIES, EXACT, Groups, copies, joined, numbered_values, text_values
 from edgeaudit.population.preprocessing import Affine, affine
 from edgeaudit.population.sources import Raw, Source, column_values, find_source, read_array
 from edgeaudit.population.split import Split, draw_split, in_groups, listed_split
@@ -87,7 +87,11 @@ def build_population(spec: DataSpec, seed: int, folder: Path) -> None:
         split, files, shadow_records = _split(spec, groups, rng), {}, spec.shadow_records
         calibrated = _within(_read_ids(spec.calibrated, "data.calibrated"), len(raw.y)) if spec.calibrated else _none()
     _require_classes(raw, split)
-    declared = Declared(_affine(spec, x, split), calibrated, files, shadow_records, related)
+    slices = {
+        key: text_values(column_values(column, sources, raw, f"data.slices.{key}"), len(x), f"data.slices.{key}")
+        for key, column in spec.slices.items()
+    }
+    declared = Declared(_affine(spec, x, split), calibrated, files, shadow_records, related, slices)
     name = " + ".join(dict.fromkeys(source.name for source in sources.values()))
     write_population(folder, name, raw, x, split, declared)
 

@@ -18,7 +18,7 @@ from edgeaudit.errors import DataError
 
 __all__ = [
     "COPIES", "EXACT", "Duplicates", "Groups", "content_groups", "copies", "joined", "near_groups", "numbered_values",
-    "related",
+    "related", "text_values",
 ]  # fmt: skip
 
 IntArray = npt.NDArray[np.int64]
@@ -87,13 +87,18 @@ def content_groups(x: npt.NDArray[np.generic], y: IntArray) -> tuple[IntArray, D
 
 
 def numbered_values(values: npt.ArrayLike, n: int, where: str) -> IntArray:
-    """Numbers of the groups that a user's column or function gives, int64 [n], from 0 in the order of the values.
+    """Numbers of the groups that a user's column or function gives, int64 [n], from 0.
 
     values: an integer, truth value or text for each record. where: the key of audit.yaml, for messages.
 
     Raises:
         DataError: another type or number of values.
     """
+    return np.unique(text_values(values, n, where), return_inverse=True)[1].astype(np.int64)
+
+
+def text_values(values: npt.ArrayLike, n: int, where: str) -> npt.NDArray[np.str_]:
+    """What a user's column or function says of each record, as texts [n]. Arguments and errors: `numbered_values`."""
     array = np.asarray(values)
     if array.dtype == object and all(isinstance(value, str) for value in array.ravel()):
         array = array.astype(str)
@@ -101,7 +106,7 @@ def numbered_values(values: npt.ArrayLike, n: int, where: str) -> IntArray:
         raise DataError(
             f"{where}: needs an integer or a text for each of the {n} records; it has {array.dtype} {array.shape}"
         )
-    return np.unique(array, return_inverse=True)[1].astype(np.int64)
+    return array.astype(np.str_)
 
 
 def joined(first: IntArray, second: IntArray) -> IntArray:

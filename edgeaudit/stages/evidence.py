@@ -182,6 +182,11 @@ class Answers:
         """Groups of related audited records, int64 [audited]; None where each has one record."""
         return self._population.audited_groups
 
+    @property
+    def slices(self) -> dict[str, npt.NDArray[np.str_]]:
+        """The user's columns, name -> texts [audited]."""
+        return {name: values[self.records] for name, values in self._population.slices.items()}
+
     def trained(self, role: Role) -> BoolArray:
         """Bool [queried]: the records that a model trained on."""
         return np.isin(self.queried, self._population.training_ids(role, self.settings.seed))

@@ -31,6 +31,7 @@ from edgeaudit.leakage.rows import (
     Place,
     Series,
     TargetFigure,
+    WorstSlice,
 )
 from edgeaudit.stages.calibration import calibration_leaks, uncalibrated
 from edgeaudit.stages.evidence import Answers, Case, EvidenceSettings, accuracy
@@ -46,6 +47,7 @@ from edgeaudit.stages.figures import (
 from edgeaudit.stages.json_files import read_json, write_json
 from edgeaudit.stages.p_values import calibrate, claims, histograms, verdicts
 from edgeaudit.stages.scores import StoredScores, TargetScores, named_p_values, named_scores, save_scores
+from edgeaudit.stages.slices import SliceFigures, records_by_slice
 
 __all__ = [
     "CmMiaSettings", "Fits", "Measure", "MeasureFindings", "MeasureResult", "MeasureSettings", "attack_of",
@@ -102,7 +104,7 @@ class MeasureSettings:
 class MeasureFindings:
     """Reported results: everything on the first target, the figures on each further one, the AUC on null targets.
 
-    targets: role -> figures of each further target.
+    targets: role -> figures of each further target. worst_slices: one row for each attack that ran.
     """
 
     leakage: tuple[LeakageRow, ...]
@@ -115,6 +117,7 @@ class MeasureFindings:
     null_control: tuple[NullControlRow, ...]
     accuracy: Accuracy
     outputs: Granularity
+    worst_slices: tuple[WorstSlice, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,7 @@ class _Rows:
     calibration: list[CalibrationLeak] = field(default_factory=list)
     targets: dict[str, list[TargetFigure]] = field(default_factory=dict)
     null_control: list[NullControlRow] = field(default_factory=list)
+    worst_slices: list[WorstSlice] = field(default_factory=list)
 
     def keep(self, case: Case, rows: Sequence[LeakageRow]) -> None:
         if case.role == "target":
@@ -229,6 +233,7 @@ class _Measurement:
     def __init__(self, settings: MeasureSettings, answers: Answers, cases: Sequence[Case]) -> None:
         self.settings, self.answers, self.cases, self.first = settings, answers, cases, cases[0]
         self.subsets = _subsets(self.first, settings.cm_mia)
+        self.slices = records_by_slice(answers.labels[: answers.n_audited], answers.slices)
         self.rows = _Rows()
         self.scores: dict[str, dict[str, FloatArray]] = {case.role: {} for case in cases}
         self.p_values: dict[str, dict[str, FloatArray]] = {case.role: {} for case in cases}
@@ -238,6 +243,7 @@ class _Measurement:
             for attack in with_views(attack_of(name, self.settings), self.first.audited):
                 for variant in attack.spec.variants:
                     self._run(attack, variant)
+            self._slice(name)
         rows, scores = self.rows, {case.role: self._scores_of(case) for case in self.cases}
         findings = MeasureFindings(
             tuple(rows.leakage),
@@ -250,6 +256,7 @@ class _Measurement:
             tuple(rows.null_control),
             accuracy(self.answers),
             true_class_granularity(self.first),
+            tuple(rows.worst_slices),
         )
         return MeasureResult(findings, scores)
 
@@ -268,6 +275,19 @@ class _Measurement:
         names = self.settings.attacks
         headlines = [(name, variant) for name in names for variant in find_attack(name).spec.headlines]
         return exposed(self.first, scores, self.settings.place, headlines, self.rows.p_calibration)
+
+    def _slice(self, name: str) -> None:
+        """Figures by class and by the user's columns, of the attack's first headline variant that ran."""
+        series = (self.settings.series(name, variant) for variant in find_attack(name).spec.headlines)
+        chosen = next((one for one in series if one.name in self.scores[self.first.role]), None)
+        if chosen is None:
+            return
+        figures = SliceFigures(self.slices, self.first, self.scores[self.first.role][chosen.name], chosen)
+        self.rows.worst_slices.append(figures.worst())
+        for case in self.cases:
+            score = self.scores[case.role].get(chosen.name)
+            if score is not None and not case.is_null:
+                self.rows.keep(case, list(figures.rows(case, score)))
 
     def _run(self, attack: Attack, variant: str) -> None:
         """One variant on every target."""

@@ -39,7 +39,7 @@ class DrawPopulation(Job[Population]):
         """The module of the source, unless the content was found by reading it: then the code that read it is known."""
         if "about" in self.content:
             return ()
-        own = (name.partition(":")[0] for name in (self.data.groups,) if ":" in name)
+        own = (name.partition(":")[0] for name in (self.data.groups, *self.data.slices.values()) if ":" in name)
         return (*source_modules(self.data.source), *own)
 
     def run(self, context: Context) -> Population:

@@ -29,11 +29,12 @@ from edgeaudit.leakage.rows.p_values import (
     PKind,
     PSource,
 )
+from edgeaudit.leakage.rows.slices import WorstSlice
 from edgeaudit.leakage.rows.together import TogetherNullRow, TogetherRow, TogetherSingle
 
 __all__ = [
     "Accuracy", "AcrossTargets", "CalibrationLeak", "CalibrationRow", "CalibrationStatus", "Comparison",
     "ComparisonKind", "Curve", "ExposedRecord", "Figure", "LeakageRow", "NullControlRow", "NullHistogram",
     "PCalibration", "PKind", "PSource", "Place", "SameFile", "Series", "TargetFigure", "TargetMean", "TogetherNullRow",
-    "TogetherRow", "TogetherSingle",
+    "TogetherRow", "TogetherSingle", "WorstSlice",
 ]  # fmt: skip

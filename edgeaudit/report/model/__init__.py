@@ -19,6 +19,7 @@ from edgeaudit.leakage.rows import (
     SameFile,
     TogetherRow,
     TogetherSingle,
+    WorstSlice,
 )
 from edgeaudit.report.model.audit import Audit, Environment, PopulationInfo, ToolInfo
 from edgeaudit.report.model.base import SCHEMA_VERSION
@@ -69,4 +70,5 @@ __all__ = [
     "ToolInfo",
     "Verdict",
     "WeakerExposure",
+    "WorstSlice",
 ]

@@ -19,6 +19,7 @@ from edgeaudit.leakage.rows import (
     PCalibration,
     SameFile,
     TogetherRow,
+    WorstSlice,
 )
 from edgeaudit.report.model.base import SCHEMA_VERSION, Model, Seconds, Table, Versions
 from edgeaudit.report.model.devices import DeviceInfo
@@ -87,6 +88,7 @@ class Audit(Model):
     controls: Rows[Control] = Rows(of=Control)
     formats: Rows[FormatResult]
     leakage: Rows[LeakageRow]
+    worst_slices: Rows[WorstSlice] = Rows(of=WorstSlice)
     curves: Rows[Curve]
     null_p_values: Rows[NullHistogram]
     p_calibration: Rows[PCalibration] = Rows(of=PCalibration)
