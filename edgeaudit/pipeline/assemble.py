@@ -52,6 +52,7 @@ from edgeaudit.stages.collude import Collude, ColludeResult
 from edgeaudit.stages.compare import Compare, CompareResult
 from edgeaudit.stages.latency import BatchTime
 from edgeaudit.stages.measure import MeasureFindings
+from edgeaudit.stages.scores import COMMON
 
 __all__ = ["assemble", "load_scores", "population_info", "require_folder"]
 
@@ -200,6 +201,7 @@ def _format_result(
         ),
         accuracy=first.accuracy,
         outputs=Outputs(**asdict(first.outputs)),
+        probability_floor=first.floor,
         agreement=_agreement(planned, query.agreement, store),
         quality=_quality(planned, result, store),
     )
@@ -281,7 +283,9 @@ def load_scores(run: Path, format_id: str, device: str = LOCAL) -> FormatScores:
     path = run / "scores" / _scores_name(format_id, device)
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            scores = {name: arrays[name] for name in arrays.files if "/" in name}
+            # A budget compares formats, so it reads scores with the floor that they share.
+            named = [name for name in arrays.files if "/" in name and not name.startswith(COMMON)]
+            scores = {name: arrays[COMMON + name if COMMON + name in arrays.files else name] for name in named}
             return FormatScores(scores, arrays["members"], arrays["groups"] if "groups" in arrays.files else None)
     except (OSError, ValueError, KeyError) as exc:
         raise RunError(f"{path} cannot be read ({exc}); run the audit again") from exc

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edgeaudit.leakage.rows import WorstSlice
 from edgeaudit.report.lookup import AUC, Lookup, Place, series_label, unique
+from edgeaudit.report.model import WorstSlice
 from edgeaudit.report.tables import EMPTY, Cell, Head, Notes, Row, Table
 from edgeaudit.report.words import chance, counted, figure, interval, printable
 

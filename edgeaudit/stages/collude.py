@@ -123,7 +123,7 @@ class Collude(Job[ColludeResult]):
         versions: dict[str, HeldVersion] = {}
         for name, measure in self.measures:
             # These attacks use no views and traces, which would only cost memory.
-            answers = Answers(measure.settings.evidence.with_answers_alone(), context)
+            answers = Answers(measure.settings.evidence.with_answers_alone(), context).at_common_floor()
             versions[name] = read_version(answers, context.read(measure).scores, self.settings)
         return run_collude(self.settings, versions)
 
@@ -140,7 +140,8 @@ def read_version(answers: Answers, scores: Mapping[str, TargetScores], settings:
     if shadows is None:
         raise AttackError("an audit has at least one target")
     kept = {
-        role: {name: s for name, s in scores[role].scores.items() if name in settings.headlines} for role in targets
+        role: {name: scores[role].compared(name) for name in scores[role].scores if name in settings.headlines}
+        for role in targets
     }
     return HeldVersion(shadows, targets, members, kept, answers.groups)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +18,10 @@ from edgeaudit.attacks.views import ShadowView, TargetView
 from edgeaudit.config.exposures import Level
 from edgeaudit.config.views import parse_view
 from edgeaudit.errors import AttackError
-from edgeaudit.filetypes.artifact import Artifact
+from edgeaudit.filetypes.artifact import Artifact, Manifest
 from edgeaudit.graph.executor import AnyJob
 from edgeaudit.graph.job import Context
-from edgeaudit.leakage.outputs import OutputGrid, output_grid
+from edgeaudit.leakage.outputs import OutputGrid, output_grid, output_step
 from edgeaudit.leakage.rows import Accuracy
 from edgeaudit.population.base import NULL, Role
 from edgeaudit.population.groups import related
@@ -30,7 +31,7 @@ from edgeaudit.stages.traces import TraceJob
 from edgeaudit.stages.view import View
 from edgeaudit.tasks import CLASSIFICATION, Task
 
-__all__ = ["Answers", "Case", "EvidenceSettings", "accuracy"]
+__all__ = ["Answers", "Case", "EvidenceSettings", "accuracy", "own_floor"]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -43,7 +44,8 @@ class EvidenceSettings:
     """Which answers are evidence, and at which exposure.
 
     seed: of the draw of every model. targets, nulls: role and query of each. shadows: queries; shadow_roles: their
-    roles, in the same order. exposure, floor: as in `ShadowAnswers`.
+    roles, in the same order. exposure: as in `ShadowAnswers`. common_floor: the probability floor at which formats are
+    compared; a format's own figures use its own (`own_floor`).
     views, traces: name -> a query, and the view or trace job of the same artifact.
     """
 
@@ -54,7 +56,7 @@ class EvidenceSettings:
     shadows: tuple[Query, ...]
     shadow_roles: tuple[Role, ...]
     exposure: Exposure
-    floor: float
+    common_floor: float
     views: tuple[tuple[str, tuple[tuple[Query, View], ...]], ...] = ()
     traces: tuple[tuple[str, tuple[tuple[Query, TraceJob], ...]], ...] = ()
 
@@ -100,6 +102,24 @@ class Case:
         return replace(self, audited=self.audited.take(rows), members=self.members[rows], groups=groups), rows
 
 
+_FLOAT_STEP, _HALF_STEP = 2.0**-24, 2.0**-11
+"""Steps of float32 and float16 below 1, the finest that such probabilities can differ by there."""
+
+
+def own_floor(manifest: Manifest, answers: npt.NDArray[np.floating[Any]]) -> float:
+    """The probability floor of a file's own figures: half the step of its probabilities at 1, where they end.
+
+    For an integer softmax the scale that the file declares, or else the step of the grid on which its answers lie. A
+    file with float probabilities, and one whose softmax is outside, has that of the float type.
+
+    answers: as the file returned them.
+    """
+    step = _HALF_STEP if manifest.output.dtype == "float16" else _FLOAT_STEP
+    if manifest.softmax_inside:
+        step = manifest.output.scale or output_step(answers) or step
+    return min(step, 0.5) / 2
+
+
 class Answers:
     """The answers of one format's models, at the audit's exposure or a weaker level. Shadows' are in memory once."""
 
@@ -118,7 +138,30 @@ class Answers:
         self._out = np.array(outside, np.bool_).reshape(len(outside), len(self.queried))
         views = [self._views(ref) for ref in settings.shadows]
         self._shadow_views = [np.stack(view) for view in zip(*views, strict=True)] if views else self._no_views()
-        self._parts: list[tuple[slice, ShadowAnswers]] = []
+        self._parts: list[tuple[slice, ShadowAnswers]]
+        self.floor: float
+        self.read_at(self._own_floor())
+
+    def _own_floor(self) -> float:
+        """The format's own probability floor, of the first target; logits need none but a positive number."""
+        if self._seen.read_as == "logits":
+            return float(np.finfo(np.float64).tiny)
+        _, query = self.settings.targets[0]
+        raw = np.asarray(self._context.read(query).responses)
+        return own_floor(self._artifact(query).manifest, raw)
+
+    def at_common_floor(self) -> Answers:
+        """The same answers, read with the floor at which formats are compared; these where that is their own."""
+        if self.floor == self.settings.common_floor:
+            return self
+        other = copy(self)
+        other.read_at(self.settings.common_floor)
+        return other
+
+    def read_at(self, floor: float) -> None:
+        """Read all answers with this probability floor; cases that were made before keep theirs."""
+        self.floor = floor
+        self._parts = []
 
     def _read_shadows(self) -> tuple[FloatArray, list[OutputGrid]]:
         """[K, queried, outputs], and each shadow's grid."""
@@ -216,7 +259,7 @@ class Answers:
             self._out[:, where],
             self.labels[where],
             self._seen.read_as,
-            self._seen.floor(self.settings.floor),
+            self._seen.floor(self.floor),
             self._records[where],
             grid,
             tuple(ShadowView(n, a[:, where]) for n, a in zip(self._view_names, self._shadow_views, strict=True)),

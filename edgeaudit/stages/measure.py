@@ -104,7 +104,8 @@ class MeasureSettings:
 class MeasureFindings:
     """Reported results: everything on the first target, the figures on each further one, the AUC on null targets.
 
-    targets: role -> figures of each further target. worst_slices: one row for each attack that ran.
+    targets: role -> figures of each further target. worst_slices: one row for each attack that ran. floor: the
+    probability floor of all of these.
     """
 
     leakage: tuple[LeakageRow, ...]
@@ -118,6 +119,7 @@ class MeasureFindings:
     accuracy: Accuracy
     outputs: Granularity
     worst_slices: tuple[WorstSlice, ...] = ()
+    floor: float | None = None
 
 
 @dataclass(frozen=True)
@@ -237,12 +239,16 @@ class _Measurement:
         self.rows = _Rows()
         self.scores: dict[str, dict[str, FloatArray]] = {case.role: {} for case in cases}
         self.p_values: dict[str, dict[str, FloatArray]] = {case.role: {} for case in cases}
+        self.common: dict[str, dict[str, FloatArray]] = {case.role: {} for case in cases}
+        compared = answers.at_common_floor()
+        self.compared = () if compared is answers else (*compared.targets(), *compared.nulls())
 
     def result(self) -> MeasureResult:
         for name in self.settings.attacks:
             for attack in with_views(attack_of(name, self.settings), self.first.audited):
                 for variant in attack.spec.variants:
                     self._run(attack, variant)
+            self._score_to_compare(name)
             self._slice(name)
         rows, scores = self.rows, {case.role: self._scores_of(case) for case in self.cases}
         findings = MeasureFindings(
@@ -257,6 +263,7 @@ class _Measurement:
             accuracy(self.answers),
             true_class_granularity(self.first),
             tuple(rows.worst_slices),
+            self.answers.floor,
         )
         return MeasureResult(findings, scores)
 
@@ -269,12 +276,23 @@ class _Measurement:
             np.isin(self.answers.records, case.calibration),
             {name: mask for name, mask in self.subsets.items() if name != "all"},
             case.groups,
+            self.common[case.role],
         )
 
     def _exposed(self, scores: TargetScores) -> Iterator[ExposedRecord]:
         names = self.settings.attacks
         headlines = [(name, variant) for name in names for variant in find_attack(name).spec.headlines]
         return exposed(self.first, scores, self.settings.place, headlines, self.rows.p_calibration)
+
+    def _score_to_compare(self, name: str) -> None:
+        """Score by the headline variants that ran once more, with the probability floor that all formats share."""
+        attack = attack_of(name, self.settings)
+        for variant in attack.spec.headlines if self.compared else ():
+            series, fits = self.settings.series(name, variant).name, Fits(attack, variant)
+            for case in self.compared:
+                scores = fits.score(case) if series in self.scores[case.role] else ""
+                if not isinstance(scores, str):
+                    self.common[case.role][series] = scores.score
 
     def _slice(self, name: str) -> None:
         """Figures by class and by the user's columns, of the attack's first headline variant that ran."""
