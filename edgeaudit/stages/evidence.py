@@ -88,6 +88,15 @@ class Case:
         return None if self.groups is None else related(self.groups[mask])
 
     @property
+    def one_of_each(self) -> BoolArray:
+        """The first record of each group of related records, bool [audited]; all records where none are related."""
+        chosen = np.ones(len(self.members), dtype=np.bool_)
+        if self.groups is not None:
+            chosen[:] = False
+            chosen[np.unique(self.groups, return_index=True)[1]] = True
+        return chosen
+
+    @property
     def is_null(self) -> bool:
         """Whether the target trained on none of the audited records."""
         return self.role.startswith(NULL)

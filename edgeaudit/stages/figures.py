@@ -66,10 +66,8 @@ def epsilon_bounds(
 
     members_drawn: whether members were drawn at random by edgeaudit, which the one-run audit needs.
     """
-    score, members, chosen = scores.score, case.members, "one record of each group of related records"
-    if case.groups is not None:
-        first = np.unique(case.groups, return_index=True)[1]
-        score, members = score[first], members[first]
+    first, chosen = case.one_of_each, "one record of each group of related records"
+    score, members = scores.score[first], case.members[first]
     m, n = int(members.sum()), int((~members).sum())
     if min(m, n) < 2:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from edgeaudit.config.data import DataSpec
 from edgeaudit.errors import DataError, SplitError
 from edgeaudit.population.base import Population
 from edgeaudit.population.build import build_population, population_content
+from edgeaudit.population.groups import content_groups
 from edgeaudit.stages.population import DrawPopulation
 
 ROLES = ("target-1", "target-2", "null-target", "shadow-0", "shadow-1", "half-0", "half-1", "half-2")
@@ -171,3 +173,15 @@ def test_reject_a_column_that_is_not_there(tmp_path: Path) -> None:
         _written(tmp_path, [1] * 100, members=20, nonmembers=20, groups="patient")
     with pytest.raises(DataError, match=r"data\.groups: 'patient' is no column, since the source 'digits' has only"):
         build_population(DataSpec(groups="patient"), 0, tmp_path)
+
+
+def test_exact_copies_are_found_without_a_copy_of_the_records() -> None:
+    x = np.random.default_rng(0).random((4000, 1500), dtype=np.float32)  # 24 MB
+    x[17] = x[3999]
+    tracemalloc.start()
+    groups, duplicates = content_groups(x, np.zeros(4000, np.int64))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert duplicates.copies == 1
+    assert groups[3999] == 17
+    assert peak < x.nbytes / 10

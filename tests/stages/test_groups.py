@@ -7,15 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edgeaudit.attacks.registry import find_attack
 from edgeaudit.attacks.spec import Scores
 from edgeaudit.attacks.threshold import Threshold
 from edgeaudit.leakage.comparisons import compare_family
 from edgeaudit.leakage.metrics import figures
 from edgeaudit.leakage.rows import Place, Series
+from edgeaudit.leakage.verdicts import verdict_figures
 from edgeaudit.stages.calibration import calibration_leaks
 from edgeaudit.stages.evidence import Case
 from edgeaudit.stages.families import Measured
 from edgeaudit.stages.figures import epsilon_bounds, leakage, null_control
+from edgeaudit.stages.p_values import calibrate
 from edgeaudit.stages.scores import TargetScores
 from tests.stages.test_measure import evidence
 
@@ -92,6 +95,30 @@ def test_bounds_of_epsilon_take_one_record_of_a_group(case: Case) -> None:
         assert plain.value is not None
         assert row.value < plain.value
         assert "one record of each group" in (row.note or "")
+
+
+def test_verdicts_have_intervals_over_groups(case: Case) -> None:
+    accused = case.members & (np.arange(N) // COPIES % 4 == 0)
+    by_group = {f.metric: f for f in verdict_figures(accused, case.members, "0.05", case.groups)}
+    once = {f.metric: f for f in verdict_figures(accused[::COPIES], case.members[::COPIES], "0.05")}
+    plain = {f.metric: f for f in verdict_figures(accused, case.members, "0.05")}
+    for metric in ("coverage@0.05", "recall@0.05", "fpr@0.05"):
+        found, alone = by_group[metric], once[metric]
+        assert found.value == pytest.approx(alone.value) == pytest.approx(plain[metric].value)
+        assert (found.low, found.high) == pytest.approx((alone.low, alone.high), abs=0.02)
+        assert found.high > plain[metric].high + 0.01  # type: ignore[operator]
+    assert by_group["recall@0.05"].n_members == N // 2
+
+
+def test_p_values_are_checked_on_one_record_of_each_group(case: Case) -> None:
+    rng = np.random.default_rng(0)
+    p_of_group = rng.random(GROUPS)
+    null = replace(case, role="null-target")
+    scores = Scores(np.zeros(N), p_value=p_of_group[null.groups], known=500)
+    rows, _ = calibrate(
+        find_attack("cm-mia").spec, replace(SERIES, attack="cm-mia", variant="calibrated"), [(null, scores)]
+    )
+    assert {row.n for row in rows} == {GROUPS}
 
 
 def test_differences_are_tested_by_group(case: Case, scores: Scores) -> None:
