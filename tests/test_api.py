@@ -304,6 +304,8 @@ SHORT = np.where(np.arange(240)[:, None] == 7, [0.1, 0.25, 0.25, 0.25], EVEN)
         ({"groups": np.zeros(240)}, r"^groups: must be \(240,\) integers, one a record; it is \(240,\) float64"),
         ({"members": np.ones(240, dtype=np.bool_)}, r"^members: must have members and nonmembers; it has 240 and 0"),
         ({"inputs": np.zeros((3, 5))}, r"^inputs: must be \[240 records, \.\.\.\]; it is \(3, 5\)"),
+        ({"groups": np.zeros(240)}, r"^groups: must be integers; it is float64"),
+        ({"groups": [1, 2]}, r"^groups: must be \(240,\), one a record; it is \(2,\)"),
         ({"exposure": "labels"}, r"^exposure: must be one of logits, probabilities; it is 'labels'"),
         ({"attacks": "lirra"}, r"no attack 'lirra'\. Did you mean 'lira'\?"),
         ({"attacks": []}, r"^attacks: names one or more attacks; it is empty"),
@@ -325,6 +327,30 @@ SHORT = np.where(np.arange(240)[:, None] == 7, [0.1, 0.25, 0.25, 0.25], EVEN)
 def test_an_argument_that_does_not_fit_is_named(brought: Brought, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(AttackError, match=message):
         edgeaudit.attack(**{**brought.arguments, "attacks": "yeom", **changes})
+
+
+def test_figures_are_over_groups_of_related_records(brought: Brought) -> None:
+    repeated: dict[str, Any] = {
+        name: np.repeat(value, 4, axis=-2) for name, value in brought.arguments.items() if name in ("target", "shadows")
+    }
+    repeated |= {"out": np.repeat(brought.out, 4, axis=1), "labels": np.repeat(brought.labels, 4)}
+    members = np.repeat(brought.members, 4)
+
+    def area(groups: Any) -> Any:
+        found = edgeaudit.attack(**repeated, members=members, attacks="yeom", groups=groups)
+        return next(row for row in found.leakage if row.metric == "auc")
+
+    plain, grouped = area(None), area(np.repeat(np.arange(240), 4))
+    once = next(
+        row
+        for row in edgeaudit.attack(**brought.arguments, members=brought.members, attacks="yeom").leakage
+        if row.metric == "auc"
+    )
+    assert plain.value == pytest.approx(grouped.value)
+    # Four copies of every record say as much as one of each.
+    assert (grouped.low, grouped.high) == pytest.approx((once.low, once.high), abs=1e-3)
+    assert grouped.high - grouped.low > 1.8 * (plain.high - plain.low)
+    assert area(np.arange(960)) == plain
 
 
 def test_rounded_probabilities_are_read(brought: Brought) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from edgeaudit.config.base import Section, names_of
 from edgeaudit.config.entries import Params
@@ -17,6 +17,7 @@ CalibrationPolicy = Literal["disjoint", "members", "nonmembers"]
 
 LISTS = (".txt", ".npy")
 """Files that list records."""
+_SUBSETS = ("class", "abnormal", "all", "uncalibrated")
 
 
 class CalibrationSpec(Section):
@@ -79,6 +80,12 @@ class DataSpec(Section):
     """A file with the ids of the records that the target's quantiser saw."""
     shadow_records: int | None = Field(None, ge=2, alias="shadow-records")
     """Number of records that a shadow trains on; by default the number of members."""
+    groups: str = Field("copies", min_length=1)
+    """Related records, kept on one side: `copies`, `exact-copies`, an array of the .npz, or `module:function`."""
+    slices: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=dict
+    )
+    """Figures by further slices than classes: name -> an array of the .npz, or `module:function`."""
     calibration: CalibrationSpec = CalibrationSpec()
     """The records that quantisers see."""
 
@@ -87,6 +94,14 @@ class DataSpec(Section):
         """The sides with separate files, by name."""
         named = {key: getattr(self, key) for key in ("members", "nonmembers", "reference")}
         return {key: value for key, value in named.items() if isinstance(value, SideSpec)}
+
+    @field_validator("slices")
+    @classmethod
+    def _no_known_subset(cls, slices: dict[str, str]) -> dict[str, str]:
+        for name in slices:
+            if name in _SUBSETS:
+                raise ValueError(f"'{name}' is a subset of every audit; use another name")
+        return slices
 
     @model_validator(mode="after")
     def _both_of_one_kind(self) -> DataSpec:

@@ -41,7 +41,8 @@ class FormatScores:
 
     scores: `attack/variant` -> float64 [records], NaN where an attack did not score a record. members: bool [records].
     subsets: name -> bool [records]. labels: int64 [records], and groups: int64 [records], of related records; None
-    where they are not stored.
+    where they are not stored. common: `attack/variant` -> scores with the probability floor at which formats are compared,
+    where the format's own is another.
     """
 
     scores: Mapping[str, npt.NDArray[np.float64]]
@@ -49,6 +50,11 @@ class FormatScores:
     subsets: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     labels: npt.NDArray[np.int64] | None = None
     groups: npt.NDArray[np.int64] | None = None
+    common: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+
+    def compared(self, series: str) -> npt.NDArray[np.float64]:
+        """Return the scores by which this format is compared with others."""
+        return self.common.get(series, self.scores[series])
 
 
 Scores = Callable[[str, str], FormatScores]
@@ -201,7 +207,7 @@ def _increase(judged: Judged, baseline: Deployment, evidence: Evidence) -> Bound
 
 
 def _difference(judged: Judged, here: FormatScores, there: FormatScores, tests: int) -> Difference:
-    first, second = here.scores[judged.series], there.scores[judged.series]
+    first, second = here.compared(judged.series), there.compared(judged.series)
     both = ~(np.isnan(first) | np.isnan(second))
     first, second, members = first[both], second[both], here.members[both]
     groups = None if here.groups is None else here.groups[both]

@@ -58,13 +58,14 @@ from edgeaudit.stages.collude import Collude, ColludeResult
 from edgeaudit.stages.compare import Compare, CompareResult
 from edgeaudit.stages.latency import BatchTime
 from edgeaudit.stages.measure import MeasureFindings
+from edgeaudit.stages.scores import COMMON
 
 __all__ = ["assemble", "load_scores", "population_info", "require_folder", "scores_file"]
 
 UNKNOWN = "unknown"
 """The version of a runtime behind a server that does not report it."""
 
-SECTIONS = ("leakage", "curves", "null_p_values", "p_calibration", "exposed", "calibration")
+SECTIONS = ("leakage", "curves", "null_p_values", "p_calibration", "exposed", "calibration", "worst_slices")
 
 
 def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
@@ -227,6 +228,7 @@ def _format_result(
         ),
         accuracy=first.accuracy,
         outputs=Outputs(**asdict(first.outputs)),
+        probability_floor=first.floors.get(TARGET),
         agreement=_agreement(planned, query.agreement, store),
         quality=_quality(planned, result, store),
     )
@@ -329,31 +331,39 @@ def _as_scores(arrays: Mapping[str, npt.NDArray[Any]], labels: Mapping[int, int]
     scores = {
         name if "/" in name else name.replace(".", "/", 1): values
         for name, values in arrays.items()
-        if values.dtype == np.float64 and not name.startswith(("p_value.", "nominal."))
+        if values.dtype == np.float64 and not name.startswith(_NO_SCORES)
     }
+    common = {name.removeprefix(COMMON): values for name, values in arrays.items() if name.startswith(COMMON)}
     subsets = {name: values for name, values in arrays.items() if values.dtype == np.bool_ and name not in _NO_SUBSETS}
     known = [labels.get(record, -1) for record in arrays["records"].tolist()] if labels else None
     return FormatScores(
-        scores, arrays["members"], subsets, None if known is None else np.array(known), arrays.get("groups")
+        scores, arrays["members"], subsets, None if known is None else np.array(known), arrays.get("groups"), common
     )
 
 
 _NO_SUBSETS = ("members", "calibrated")
+_NO_SCORES = ("p_value.", "nominal.", "half-", COMMON)
 
 
 def population_info(population: Population) -> PopulationInfo:
     """What was drawn, and notes on it."""
     about = population.about
     notes = []
-    if about["duplicates"]:
-        notes.append(f"{about['duplicates']} records are exact copies of another; each group was kept on one side")
+    audited = len(population.audited)
+    if about["groups"] < audited:
+        notes.append(
+            f"{audited:,} audited records are {about['groups']:,} groups of related records, the largest of "
+            f"{about['largest_group']:,}: no group is on two sides, and intervals are over groups"
+        )
+    if about["groups_note"]:
+        notes.append(about["groups_note"])
     if about["moved"]:
-        notes.append(f"{about['moved']} listed nonmembers are exact copies of a member and were removed")
+        notes.append(f"{about['moved']} listed nonmembers are related to a member and were removed")
     if about["files"]:
         first = ", ".join(f"those of {side} ({name}) from {start}" for side, (name, start) in about["files"].items())
         notes.append(f"records are counted through all files: {first}")
     names = ("source", "sha256", "records", "members", "nonmembers", "reference", "classes", "input_shape",
-             "duplicates", "conflicting_labels")  # fmt: skip
+             "duplicates", "conflicting_labels", "grouped_by", "groups", "largest_group")  # fmt: skip
     reported = {name: value for name, value in about.items() if name in names}
     return PopulationInfo.model_validate({**reported, "notes": tuple(notes)})
 
@@ -429,7 +439,7 @@ def _target_controls(
 
 
 def _is_headline(row: NullControlRow) -> bool:
-    return row.variant in find_attack(row.attack).spec.headlines
+    return row.variant in find_attack(row.attack).spec.headlines  # of either mode
 
 
 def _origin(spec: AuditSpec) -> Origin:

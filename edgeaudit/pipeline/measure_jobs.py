@@ -27,7 +27,7 @@ TRACED = {"boundary": "label-only", "trajectory": "loss-trajectory"}
 """Stage with additional queries or training -> the attack that needs it, if `attacks` names it."""
 
 FLOOR = 1 / 512
-"""Probability floor of every format that is compared: half the step of an int8 softmax output, 1/256."""
+"""Probability floor at which formats are compared: half the step of an int8 softmax output, 1/256."""
 
 _LEAST_DISTILLED = 20
 
@@ -64,7 +64,7 @@ class MeasureJobs:
                         shadows=shadows,
                         shadow_roles=inputs.shadows,
                         exposure=spec.threat.exposure,
-                        floor=FLOOR,
+                        common_floor=FLOOR,
                         views=views,
                         traces=traces,
                     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict
@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from edgeaudit.errors import DataError, SplitError
 from edgeaudit.population.balanced import balanced_draw
+from edgeaudit.population.groups import Groups, related
 from edgeaudit.population.sources import Raw
-from edgeaudit.population.split import Duplicates, Split, content_groups, draw_split
+from edgeaudit.population.split import Split, in_groups, partition
 from edgeaudit.randomness import stream
 
 __all__ = [
@@ -31,7 +32,8 @@ Role = str
 adversary's), or `half-<k>` (the auditor's)."""
 
 
-_DRAWS = 100
+_FULL = 0.9
+"""Share of its records that a shadow must get where they are drawn in whole groups."""
 _LARGEST = 1e18
 """The largest absolute value of a record: squares and sums of many are finite in float32."""
 
@@ -118,13 +120,16 @@ class Declared:
 
     affine: mean and deviation of the preprocessing; None for the reference pool's own. calibrated: ids that the
     target's quantiser saw. files: side -> its own file and the id of its first record. shadow_records:
-    training records of a shadow; None for the number of members.
+    training records of a shadow; None for the number of members. groups: of related records. slices: name -> a text
+    for each record.
     """
 
     affine: tuple[list[float], list[float]] | None
     calibrated: IntArray
     files: Mapping[str, tuple[str, int]]
     shadow_records: int | None
+    groups: Groups
+    slices: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
 
 
 class PopulationFacts(TypedDict):
@@ -133,9 +138,11 @@ class PopulationFacts(TypedDict):
     source: name in reports. sha256: of records, labels and preprocessing, in hex. records: all; members, nonmembers,
     reference: of each side. moved: listed nonmembers that were copies of members, and were removed. classes: largest
     label + 1. class_names: in label order; empty if the source has none. input_shape: of one record. duplicates:
-    records that are exact copies of another. conflicting_labels: groups of copies with different labels. mean,
-    deviation: of the preprocessing, a value for each channel or column. files: side -> its own file and the id of its
-    first record. shadow_records: training records of a shadow.
+    records that are exact copies of another. conflicting_labels: groups of copies with different labels. grouped_by:
+    what makes records related; groups_note: what was not searched. groups, largest_group: number of groups among the
+    audited records, and records of the largest. mean, deviation: of the preprocessing, a value for each channel or
+    column. files: side -> its own file and the id of its first record. shadow_records: training records of a shadow.
+    drawn: SHA-256 of the sides, groups and slices.
     """
 
     source: str
@@ -150,15 +157,20 @@ class PopulationFacts(TypedDict):
     input_shape: list[int]
     duplicates: int
     conflicting_labels: int
+    grouped_by: str
+    groups_note: str | None
+    groups: int
+    largest_group: int
     mean: list[float]
     deviation: list[float]
     files: Mapping[str, Sequence[str | int]]
     shadow_records: int
+    drawn: str
 
 
 @dataclass(frozen=True)
 class Population:
-    """A stored population: a folder with x.npy, y.npy, split.npz and about.json."""
+    """A stored population: a folder with x.npy, y.npy, split.npz, slices.npz and about.json."""
 
     folder: Path
 
@@ -187,6 +199,23 @@ class Population:
         """Record ids of each side."""
         with np.load(self.folder / "split.npz") as arrays:
             return Split(arrays["members"], arrays["nonmembers"], arrays["reference"], int(arrays["moved"]))
+
+    @cached_property
+    def groups(self) -> IntArray:
+        """Groups of related records, int64 [all records]; none is on two sides of any draw."""
+        with np.load(self.folder / "split.npz") as arrays:
+            return np.asarray(arrays["groups"], np.int64)
+
+    @cached_property
+    def slices(self) -> dict[str, npt.NDArray[np.str_]]:
+        """Columns of `data.slices`, name -> texts [all records]."""
+        with np.load(self.folder / "slices.npz") as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    @cached_property
+    def audited_groups(self) -> IntArray | None:
+        """Groups of the audited records, int64 [audited]; None where each has one record."""
+        return related(self.groups[self.audited])
 
     @cached_property
     def _records(self) -> npt.NDArray[Any]:
@@ -230,7 +259,8 @@ class Population:
     def training_ids(self, role: Role, seed: int) -> IntArray:
         """What a model trains on: the target its members, shadow k records of the reference pool.
 
-        They are as many as the members unless data.shadow-records says otherwise.
+        They are as many as the members unless data.shadow-records says otherwise. Groups of related records are drawn
+        whole, so that no record that a model did not train on is related to one that it did.
 
         A further target is another audit's target: as many members, drawn anew from the audited records. A null target
         is drawn as a shadow is, so it is exchangeable with them and every test must find nothing.
@@ -249,7 +279,17 @@ class Population:
                 f"data.reference: a shadow trains on {n} records of the reference pool, which has {len(pool)}: "
                 f"at least {n + 1 - len(pool)} more are needed, or fewer data.shadow-records"
             )
-        return np.sort(stream(seed, "training", role).choice(pool, n, replace=False))
+        rng = stream(seed, "training", role)
+        groups = related(self.groups[pool])
+        if groups is None:
+            return np.sort(rng.choice(pool, n, replace=False))
+        drawn = pool[partition(groups, n, rng)]
+        if len(drawn) < _FULL * n:
+            raise SplitError(
+                f"data.reference: {n} records of the pool cannot be drawn for a shadow without splitting groups of "
+                f"related records ({n - len(drawn)} missing); use other data.shadow-records or more reference records"
+            )
+        return np.sort(drawn)
 
     @property
     def audited(self) -> IntArray:
@@ -259,29 +299,35 @@ class Population:
     def _members(self, number: int, seed: int) -> IntArray:
         if number == 0:
             return self.split.members
-        sizes = len(self.split.members), len(self.split.nonmembers)
-        for attempt in range(_DRAWS):
-            try:
-                drawn = draw_split(self._audited_groups, *sizes, 0, stream(seed, "members", number, attempt))
-            except SplitError:
-                # Exact sizes are required, so a draw that leaves only a group of copies for the last place is repeated.
-                continue
-            return np.sort(self.audited[drawn.members])
-        raise SplitError(
-            f"targets: {sizes[0]} members for target {number} cannot be drawn from the audited records without "
-            "splitting groups of identical records; use other counts or fewer targets"
-        )
-
-    @cached_property
-    def _audited_groups(self) -> IntArray:
-        """Groups of identical audited records, which stay on one side of every draw."""
-        return content_groups(self._records[self.audited], self.labels[self.audited])[0]
+        count = len(self.split.members)
+        drawn = partition(self.groups[self.audited], count, stream(seed, "members", number, 0))
+        if len(drawn) < count:
+            raise SplitError(
+                f"targets: {count} members for target {number} cannot be drawn from the audited records without "
+                "splitting groups of related records; use other counts or fewer targets"
+            )
+        return np.sort(self.audited[drawn])
 
     def _half(self, index: int, seed: int) -> IntArray:
         # Of equal sides: one half, then the other half.
         n, size = len(self.audited), len(self.split.members)
-        rows = balanced_draw(n, size, index, lambda block: stream(seed, "halves", block).permutation(n))
-        return np.sort(self.audited[rows])
+        groups = self.groups[self.audited]
+        if 2 * size != n or len(np.unique(groups)) == n:
+            # Related records move together: units are groups, and sizes near the target's.
+            _, units = np.unique(groups, return_inverse=True)
+            count = int(units.max()) + 1
+            drawn = balanced_draw(
+                count,
+                round(size / n * count),
+                index,
+                lambda block: stream(seed, "halves", block).permutation(count),
+            )
+            return np.sort(self.audited[np.isin(units, drawn)])
+        order, ends = in_groups(self.groups[self.audited], stream(seed, "halves", index // 2))
+        shuffled = self.audited[order]
+        # The end of a group that is nearest to the middle, and below it where two are.
+        cut = int(ends[np.argmin(np.abs(ends - len(shuffled) // 2))])
+        return np.sort(shuffled[:cut] if index % 2 == 0 else shuffled[cut:])
 
     def calibration_ids(self, role: Role, seed: int, policy: str, count: int) -> IntArray:
         """What a quantiser sees while it makes this model's file.
@@ -302,8 +348,10 @@ class Population:
                 f"data.calibration: {count} records requested, but the policy '{policy}' leaves {len(pool)} "
                 f"for {role}: {count - len(pool)} are missing"
             )
-        # A prefix of one shuffle, so that a smaller selection is a subset of a larger one.
-        return np.sort(stream(seed, "calibration", role, policy).permutation(pool)[:count])
+        # A prefix of one shuffle, so that a smaller selection is a subset of a larger one. Only its last group of
+        # related records can have others that the quantiser does not see.
+        order, _ = in_groups(self.groups[pool], stream(seed, "calibration", role, policy))
+        return np.sort(pool[order][:count])
 
 
 def write_population(
@@ -312,11 +360,17 @@ def write_population(
     raw: Raw,
     x: npt.NDArray[Any],
     split: Split,
-    duplicates: Duplicates,
     declared: Declared,
 ) -> None:
     """Write a population's files."""
     mean, deviation = declared.affine or standardised(x, split)
+    groups = declared.groups
+    sizes = np.unique(groups.numbers[np.concatenate([split.members, split.nonmembers])], return_counts=True)[1]
+    drawn = hashlib.sha256()
+    for ids in (split.members, split.nonmembers, split.reference, declared.calibrated, groups.numbers):
+        drawn.update(f"{len(ids)} ".encode() + np.ascontiguousarray(ids).tobytes())
+    for slice_name, values in sorted(declared.slices.items()):
+        drawn.update(json.dumps([slice_name, values.tolist()]).encode())
     digest = hashlib.sha256(np.ascontiguousarray(x).data)
     digest.update(np.ascontiguousarray(raw.y).data)
     digest.update(json.dumps([str(x.dtype), x.shape, mean, deviation]).encode())
@@ -331,12 +385,17 @@ def write_population(
         "classes": int(raw.y.max()) + 1,
         "class_names": list(raw.classes),
         "input_shape": list(x.shape[1:]),
-        "duplicates": duplicates.copies,
-        "conflicting_labels": duplicates.conflicting,
+        "duplicates": groups.duplicates.copies,
+        "conflicting_labels": groups.duplicates.conflicting,
+        "grouped_by": groups.by,
+        "groups_note": groups.note,
+        "groups": len(sizes),
+        "largest_group": int(sizes.max()),
         "mean": mean,
         "deviation": deviation,
         "files": dict(declared.files),
         "shadow_records": declared.shadow_records or len(split.members),
+        "drawn": drawn.hexdigest(),
     }
     np.save(folder / "x.npy", x)
     np.save(folder / "y.npy", raw.y)
@@ -347,7 +406,9 @@ def write_population(
         reference=split.reference,
         moved=np.int64(split.moved),
         calibrated=declared.calibrated,
+        groups=groups.numbers,
     )
+    np.savez(folder / "slices.npz", **declared.slices)  # type: ignore[arg-type]
     (folder / "about.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -19,9 +20,10 @@ from edgeaudit.population.base import (
     stream,
     write_population,
 )
+from edgeaudit.population.groups import COPIES, EXACT, Groups, copies, joined, numbered_values, text_values
 from edgeaudit.population.preprocessing import Affine, affine
-from edgeaudit.population.sources import Raw, Source, find_source, read_array
-from edgeaudit.population.split import Split, content_groups, draw_split, listed_split
+from edgeaudit.population.sources import Raw, Source, column_values, find_source, read_array
+from edgeaudit.population.split import Split, draw_split, in_groups, listed_split
 
 __all__ = ["PopulationContent", "build_population", "population_content"]
 
@@ -73,7 +75,8 @@ def build_population(spec: DataSpec, seed: int, folder: Path) -> None:
     parts = {key: source.read() for key, source in sources.items()}
     raw = _joined(parts)
     x = prepare_records(raw, spec.layout)
-    groups, duplicates = content_groups(x, raw.y)
+    related = _groups(spec, sources, raw, x)
+    groups = related.numbers
     rng = stream(seed, "split")
     if spec.sides:
         starts = dict(zip(parts, np.cumsum([0, *(len(part.y) for part in parts.values())]).tolist(), strict=False))
@@ -84,9 +87,22 @@ def build_population(spec: DataSpec, seed: int, folder: Path) -> None:
         split, files, shadow_records = _split(spec, groups, rng), {}, spec.shadow_records
         calibrated = _within(_read_ids(spec.calibrated, "data.calibrated"), len(raw.y)) if spec.calibrated else _none()
     _require_classes(raw, split)
-    declared = Declared(_affine(spec, x, split), calibrated, files, shadow_records)
+    slices = {
+        key: text_values(column_values(column, sources, raw, f"data.slices.{key}"), len(x), f"data.slices.{key}")
+        for key, column in spec.slices.items()
+    }
+    declared = Declared(_affine(spec, x, split), calibrated, files, shadow_records, related, slices)
     name = " + ".join(dict.fromkeys(source.name for source in sources.values()))
-    write_population(folder, name, raw, x, split, duplicates, declared)
+    write_population(folder, name, raw, x, split, declared)
+
+
+def _groups(spec: DataSpec, sources: Mapping[str, Source], raw: Raw, x: npt.NDArray[Any]) -> Groups:
+    """Groups of related records: of copies, and of what the user's column or function says."""
+    found = copies(x, raw.y, near=spec.groups == COPIES)
+    if spec.groups in (COPIES, EXACT):
+        return found
+    numbers = numbered_values(column_values(spec.groups, sources, raw, "data.groups"), len(x), "data.groups")
+    return replace(found, numbers=joined(found.numbers, numbers), by=f"'{spec.groups}', and exact copies")
 
 
 def _sources(spec: DataSpec) -> dict[str, Source]:
@@ -137,7 +153,8 @@ def _split_sides(
         n, start = len(parts[key].y), starts[key]
         if side.records is not None and side.records > n:
             raise SplitError(f"data.{key}: {side.records} records requested, but {side.path.name} has {n}")
-        ids = np.arange(n) if side.records is None else rng.permutation(n)[: side.records]
+        shuffled = None if side.records is None else in_groups(groups[start : start + n], rng)[0]
+        ids = np.arange(n) if shuffled is None else shuffled[: side.records]
         drawn[key] = np.sort(ids) + start
         calibrated.append(_calibrated(side, key, n) + start)
     everyone = np.arange(len(parts["members"].y)) + starts["members"]
@@ -150,7 +167,7 @@ def _split_sides(
 
 
 def _repeating(groups: IntArray, split: Split, everyone: IntArray) -> IntArray:
-    """Ids of all records that repeat an audited or training record."""
+    """Ids of all records that are an audited or training record, or related to one."""
     return np.flatnonzero(np.isin(groups, groups[np.concatenate([everyone, split.nonmembers])]))
 
 

@@ -25,8 +25,8 @@ from edgeaudit.population.registry import SOURCES
 from edgeaudit.recipes.base import import_function
 
 __all__ = [
-    "Digits", "Folder", "Function", "Npz", "Raw", "Source", "SourceSpec", "SourceUse", "Torchvision", "find_source",
-    "read_array",
+    "Digits", "Folder", "Function", "Npz", "Raw", "Source", "SourceSpec", "SourceUse", "Torchvision",
+    "column_values", "find_source", "read_array",
 ]  # fmt: skip
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -107,6 +107,19 @@ class Source(ABC):
         """A string that changes with the content; None if only reading the records can tell."""
         return None
 
+    def column(self, name: str, where: str) -> npt.NDArray[Any]:
+        """A value for each record, in the order of `read`, such as the person it is of; covered by the fingerprint.
+
+        name: of the array or column. where: the key of audit.yaml that names it, for messages.
+
+        Raises:
+            DataError: there is no such column, or the source has none.
+        """
+        raise DataError(
+            f"{where}: '{name}' is no column, since the source '{self.spec.name}' has only records and labels; write a "
+            "function of your own, as module:function"
+        )
+
 
 def find_source(name: str, path: Path | None, keys: Mapping[str, object], where: str = "data.path") -> Source:
     """The source that `data.source` names.
@@ -128,6 +141,17 @@ def find_source(name: str, path: Path | None, keys: Mapping[str, object], where:
         f"data.source: '{name}' is not known.{did_you_mean(name, known)} It is one of: {', '.join(written)}, "
         "module:function"
     )
+
+
+def column_values(name: str, sources: Mapping[str, Source], raw: Raw, where: str) -> npt.NDArray[Any]:
+    """One value for each record: from a column of the source, or from the user's function of the records.
+
+    name: a column's name, or `module:function`, which is called with the records as the source gives them.
+    where: the key of audit.yaml that gives the name, for messages.
+    """
+    if ":" in name:
+        return np.asarray(import_function(name)(raw.x))
+    return np.concatenate([source.column(name, where) for source in sources.values()])
 
 
 def _sha256(file: Path) -> str:
@@ -193,6 +217,10 @@ class Npz(Source):
     def read(self) -> Raw:
         """See `Source.read`."""
         return _read_npz(self.path, self.use.options)
+
+    def column(self, name: str, where: str) -> npt.NDArray[Any]:
+        """See `Source.column`."""
+        return read_array(self.path, name, where)
 
     def fingerprint(self) -> str:
         """See `Source.fingerprint`."""

@@ -1,7 +1,7 @@
 """Splits: members, nonmembers and reference pool, drawn from one population and never overlapping.
 
-Records that repeat another byte for byte form a group, and a group is never split between sides: a copy of a member
-among the nonmembers is effectively a member, and would bias every attack towards 0.5.
+Related records form a group, and a group is never on two sides: a copy of a member among the nonmembers is effectively
+a member, and would bias every attack towards 0.5.
 """
 
 from __future__ import annotations
@@ -12,18 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.errors import SplitError
+from edgeaudit.population.groups import content_groups
 
-__all__ = ["Duplicates", "Split", "content_groups", "draw_split", "listed_split"]
+__all__ = ["Split", "content_groups", "draw_split", "in_groups", "listed_split", "partition"]
 
 IntArray = npt.NDArray[np.int64]
 
-
-@dataclass(frozen=True)
-class Duplicates:
-    """copies: records that repeat an earlier one. conflicting: groups of copies whose labels differ."""
-
-    copies: int
-    conflicting: int
+_DRAWS = 100
 
 
 @dataclass(frozen=True)
@@ -36,23 +31,15 @@ class Split:
     moved: int = 0
 
 
-def content_groups(x: npt.NDArray[np.generic], y: IntArray) -> tuple[IntArray, Duplicates]:
-    """Group number of each record, int64 [n]: records with equal bytes share it; numbered by first appearance."""
-    rows = np.ascontiguousarray(x).reshape(len(x), -1)
-    as_bytes = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
-    _, first, inverse = np.unique(as_bytes, return_index=True, return_inverse=True)
-    groups = first[inverse.ravel()].astype(np.int64)
-    # A group conflicts where its smallest and largest label differ.
-    low, high = np.full(len(x), np.iinfo(np.int64).max), np.full(len(x), -1)
-    np.minimum.at(low, groups, y)
-    np.maximum.at(high, groups, y)
-    return groups, Duplicates(len(x) - len(first), int((low[first] != high[first]).sum()))
-
-
 def draw_split(
     groups: IntArray, n_members: int, n_nonmembers: int, n_reference: int | None, rng: np.random.Generator
 ) -> Split:
-    """Draw sides of the requested sizes, whole groups at a time; `n_reference` None takes all remaining records.
+    """Draw sides of the requested sizes; `n_reference` None takes all remaining records.
+
+    Groups are shuffled as units and taken in that order, so that each is as likely on a side as any other, whatever its
+    size. Where the last group of a side has more records than are missing, the others of that group are on no side:
+    filling the side with smaller groups instead would make large ones rare among members and frequent among others.
+    Only where too few records are left for that is the split a `partition`.
 
     Raises `SplitError` with the number of missing records.
     """
@@ -62,30 +49,62 @@ def draw_split(
             f"data: {n_members} members, {n_nonmembers} nonmembers and {n_reference or 0} reference records are "
             f"{wanted}, but the source has {len(groups)}: {wanted - len(groups)} are missing"
         )
-    order = rng.permutation(len(groups))
-    # Stable sort by the place of each group's first record in the shuffled order keeps groups together.
-    place = np.full(len(groups), len(groups))
-    np.minimum.at(place, groups[order], np.arange(len(order)))
-    ordered = order[np.argsort(place[groups[order]], kind="stable")]
-    sizes = np.bincount(groups, minlength=len(groups))
-    sides: list[list[int]] = [[], [], []]
-    room = [n_members, n_nonmembers, len(groups) if n_reference is None else n_reference]
-    position = 0
-    while position < len(ordered):
-        size = int(sizes[groups[ordered[position]]])
-        for side in range(3):
-            if len(sides[side]) + size <= room[side]:
-                sides[side].extend(ordered[position : position + size].tolist())
-                break
-        position += size
+    ordered, ends = in_groups(groups, rng)
+    room = (n_members, n_nonmembers, len(groups) if n_reference is None else n_reference)
+    sides, start = [], 0
+    for need in room:
+        stop = start + need
+        sides.append(ordered[start:stop])
+        # The next side starts with the next group.
+        start = int(ends[min(int(np.searchsorted(ends, stop)), len(ends) - 1)])
+    if len(sides[1]) < n_nonmembers or len(sides[2]) < (n_reference or 0):
+        first = partition(groups, n_members, rng)
+        rest = np.setdiff1d(np.arange(len(groups)), first)
+        second = rest[partition(groups[rest], n_nonmembers, rng)]
+        sides = [first, second, np.setdiff1d(rest, second)[: room[2]]]
     for name, drawn, need in zip(("members", "nonmembers"), sides, room, strict=False):
         if len(drawn) < need:
             raise SplitError(
-                f"data: {need} {name} cannot be drawn without splitting groups of identical records "
+                f"data: {need} {name} cannot be drawn without splitting groups of related records "
                 f"({need - len(drawn)} missing); use {len(drawn)}"
             )
-    members, nonmembers, reference = (np.sort(np.array(side, np.int64)) for side in sides)
+    members, nonmembers, reference = (np.sort(side).astype(np.int64) for side in sides)
     return Split(members, nonmembers, reference)
+
+
+def in_groups(groups: IntArray, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """Positions of the records, int64 [n], with the groups in random order, and where each group ends, int64 [groups].
+
+    Records of a group are next to each other, in random order. Where every group is one record, a plain permutation.
+    """
+    _, index, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = rng.permutation(len(sizes))
+    if len(sizes) == len(groups):
+        return order, np.arange(1, len(order) + 1)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return np.lexsort((rng.permutation(len(groups)), place[index])), np.cumsum(sizes[order])
+
+
+def partition(groups: IntArray, count: int, rng: np.random.Generator) -> IntArray:
+    """Positions of `count` records in whole groups, int64 [count] ascending; fewer where no whole groups fit.
+
+    For draws that may leave no record out, because those not taken are the other side. Groups are shuffled until the
+    first ones have exactly `count` records: a draw in which the side and the rest have equal rights. Where that is too
+    rare, groups that do not fit are passed over for smaller ones.
+    """
+    ordered, ends = np.empty(0, np.int64), np.empty(0, np.int64)
+    for _ in range(_DRAWS):
+        ordered, ends = in_groups(groups, rng)
+        if count in (0, len(ordered)) or ends[min(int(np.searchsorted(ends, count)), len(ends) - 1)] == count:
+            return np.sort(ordered[:count])
+    taken: list[IntArray] = []
+    missing = count
+    for stop, size in zip(ends, np.diff(ends, prepend=0), strict=True):
+        if size <= missing:
+            taken.append(ordered[stop - size : stop])
+            missing -= int(size)
+    return np.sort(np.concatenate(taken)) if taken else np.empty(0, np.int64)
 
 
 def listed_split(
@@ -98,8 +117,8 @@ def listed_split(
 ) -> Split:
     """A split whose member and nonmember ids the user gave (a trained target's own lists).
 
-    The reference pool is drawn from what is left, without what repeats a `barred` record: one that the target trained
-    on and that is not audited. A nonmember that repeats a member, or a barred record, is removed and counted.
+    The reference pool is drawn from what is left, without what is related to a `barred` record: one that the target
+    trained on and that is not audited. A nonmember related to a member, or to a barred record, is removed and counted.
     """
     trained = members if barred is None else np.union1d(members, barred)
     for name, ids in (("members", members), ("nonmembers", nonmembers)):
@@ -116,9 +135,10 @@ def listed_split(
     copies = np.isin(groups[nonmembers], groups[trained])
     kept = nonmembers[~copies]
     if len(kept) == 0:
-        raise SplitError("data.nonmembers: every record repeats a member byte for byte")
+        raise SplitError("data.nonmembers: every record is a copy of a member, or related to one (data.groups)")
     free = np.flatnonzero(~np.isin(groups, groups[np.concatenate([trained, kept])]))
     if n_reference is not None and n_reference > len(free):
         raise SplitError(f"data.reference: {n_reference} records requested, but {len(free)} are left")
-    reference = np.sort(rng.permutation(free)[: len(free) if n_reference is None else n_reference])
+    drawn = free[in_groups(groups[free], rng)[0]]
+    reference = np.sort(drawn[: len(free) if n_reference is None else n_reference])
     return Split(np.sort(members), np.sort(kept), reference, int(copies.sum()))

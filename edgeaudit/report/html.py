@@ -15,6 +15,7 @@ from edgeaudit.report.calibration import calibration_leak_table, found_table
 from edgeaudit.report.files import write_atomically
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, Series, unique
 from edgeaudit.report.model import Audit, Curve, NullHistogram
+from edgeaudit.report.slices import slice_tables
 from edgeaudit.report.summary import sentences
 from edgeaudit.report.together import together_tables
 from edgeaudit.report.words import counted, figure, percent, shown
@@ -69,6 +70,7 @@ def _view(lookup: Lookup) -> dict[str, Any]:
         "headline": lookup.headline.label if lookup.headline else None,
         "controls": sections.control_tables(lookup),
         "formats": sections.formats_table(lookup),
+        "slices": slice_tables(lookup),
         "further": sections.further_table(lookup),
         "attacks": sections.attack_tables(lookup),
         "not_applicable": sections.not_applicable(lookup),

@@ -171,6 +171,9 @@ def population_facts(population: PopulationInfo) -> list[tuple[str, str]]:
         ("reference pool", f"{population.reference:,}"),
         ("duplicates", f"{population.duplicates:,}, {population.conflicting_labels:,} with conflicting labels"),
     ]
+    if population.groups is not None and population.largest_group is not None:
+        size = f"{counted(population.groups, 'group')} of audited records, the largest of {population.largest_group:,}"
+        pairs.append(("related records", f"{population.grouped_by}: {size}"))
     return pairs + [("note", note) for note in population.notes]
 
 

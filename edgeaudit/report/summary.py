@@ -9,6 +9,7 @@ from edgeaudit.report.devices import device_sentences
 from edgeaudit.report.exposures import gains
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label
 from edgeaudit.report.model import AcrossTargets, Audit, Budget, Comparison, LeakageRow, Verdict
+from edgeaudit.report.slices import slice_sentences
 from edgeaudit.report.together import together_sentences
 from edgeaudit.report.words import about, counted, interval, listed, percent, place_name, printable
 
@@ -38,7 +39,7 @@ def sentences(audit: Audit) -> tuple[str, ...]:
     """Return sentences on the leakage, the formats in which it is significant, the budgets, and failed formats."""
     lookup = Lookup(audit)
     compared = (*_differences(audit, lookup), *device_sentences(lookup), *together_sentences(audit), *gains(lookup))
-    return (*_invalid(audit), *_leak(lookup), *compared, *_budgets(lookup), *_failed(lookup))
+    return (*_invalid(audit), *_leak(lookup), *slice_sentences(lookup), *compared, *_budgets(lookup), *_failed(lookup))
 
 
 def _invalid(audit: Audit) -> list[str]:

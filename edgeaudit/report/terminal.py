@@ -22,6 +22,7 @@ from edgeaudit.report.exposures import largest_gain
 from edgeaudit.report.files import write_atomically
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label, unique
 from edgeaudit.report.model import Audit, Budget, FormatResult, LeakageRow
+from edgeaudit.report.slices import slice_sentences
 from edgeaudit.report.summary import budget_lines, limits_sentence, verdict_line
 from edgeaudit.report.together import together_sentences
 from edgeaudit.report.words import (
@@ -77,6 +78,7 @@ class _Report:
         yield wide if fits else _table(lookup, narrow=True)
         yield Text()
         yield from _targets(lookup)
+        yield from (Text(sentence) for sentence in slice_sentences(lookup))
         yield from _difference(lookup)
         yield from (Text(printable(sentence)) for sentence in device_sentences(lookup))
         yield from _weaker(lookup)

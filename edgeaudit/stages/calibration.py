@@ -50,7 +50,8 @@ def calibration_leaks(
         if min(n_seen, n_others) < _LEAST:
             continue
         score = scores.score[mask]
-        area = delong(score, seen[mask])
+        groups = case.groups_of(mask)
+        area = delong(score, seen[mask], groups=groups)
         yield CalibrationLeak(
             series.place.format,
             series.place.device,
@@ -62,7 +63,7 @@ def calibration_leaks(
             area.auc,
             area.low,
             area.high,
-            chance_p_value(score, seen[mask]),
+            chance_p_value(score, seen[mask], groups),
             n_seen,
             n_others,
         )

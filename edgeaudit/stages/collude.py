@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from edgeaudit.attacks.compleak import Classifier, Pair, Stack
-from edgeaudit.attacks.evidence import BoolArray, FloatArray
+from edgeaudit.attacks.evidence import BoolArray, FloatArray, IntArray
 from edgeaudit.attacks.joint_lira import JointLira
 from edgeaudit.attacks.spec import Mode
 from edgeaudit.attacks.versions import ShadowVersion, TargetVersion
@@ -70,13 +70,15 @@ class HeldVersion:
     """One format, reduced to what multi-version attacks need, so that many fit into memory.
 
     targets: role -> that target's answers. members: role -> bool [n], which side of the audit a record is on. scores:
-    role -> headline series -> that target's scores. Null targets come last in each.
+    role -> headline series -> that target's scores. Null targets come last in each. groups: int64 [n], groups of
+    related records; None where each has one record.
     """
 
     shadows: ShadowVersion
     targets: Mapping[str, TargetVersion]
     members: Mapping[str, BoolArray]
     scores: Mapping[str, Mapping[str, FloatArray]]
+    groups: IntArray | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class Collude(Job[ColludeResult]):
         versions: dict[str, HeldVersion] = {}
         for name, measure in self.measures:
             # These attacks use no views and traces, which would only cost memory.
-            answers = Answers(measure.settings.evidence.with_answers_alone(), context)
+            answers = Answers(measure.settings.evidence.with_answers_alone(), context).at_common_floor()
             versions[name] = read_version(answers, context.read(measure).scores, self.settings)
         return run_collude(self.settings, versions)
 
@@ -139,9 +141,10 @@ def read_version(answers: Answers, scores: Mapping[str, TargetScores], settings:
     if shadows is None:
         raise AttackError("an audit has at least one target")
     kept = {
-        role: {name: s for name, s in scores[role].scores.items() if name in settings.headlines} for role in targets
+        role: {name: scores[role].compared(name) for name in scores[role].scores if name in settings.headlines}
+        for role in targets
     }
-    return HeldVersion(shadows, targets, members, kept)
+    return HeldVersion(shadows, targets, members, kept, answers.groups)
 
 
 def run_collude(settings: ColludeSettings, versions: Mapping[str, HeldVersion]) -> ColludeResult:
@@ -177,13 +180,16 @@ class CombinedEvidence:
         self.settings, self.versions = settings, versions
         # The memberships are the same for every format.
         self.members: Mapping[str, BoolArray] = {r: m for held in versions.values() for r, m in held.members.items()}
+        self.groups = next(iter(versions.values())).groups
         self._alone: dict[tuple[str, str], Mapping[str, FloatArray]] = {}
         self._pairs: dict[tuple[str, str], Pair] = {}
 
     def scored(self, scores: Mapping[str, FloatArray]) -> Scored:
         """The scores of the targets, without null targets."""
         targets = self.settings.targets
-        return Scored(tuple(scores[role] for role in targets), tuple(self.members[role] for role in targets))
+        members = tuple(self.members[role] for role in targets)
+        groups = () if self.groups is None else (self.groups,) * len(targets)
+        return Scored(tuple(scores[role] for role in targets), members, groups)
 
     def headline(self, formats: Sequence[str]) -> str | None:
         """The first headline attack that could be run on every format and target."""
@@ -349,7 +355,8 @@ def _figure(held: CombinedEvidence, attack: _Combined, metric: str) -> Figure:
 
 
 def _figure_on(attack: _Combined, role: str, held: CombinedEvidence, metric: str) -> Figure:
-    return next(f for f in figures(attack.scores[role], held.members[role], None) if f.metric == metric)
+    rows = figures(attack.scores[role], held.members[role], None, groups=held.groups)
+    return next(row for row in rows if row.metric == metric)
 
 
 def _null_row(attack: _Combined, role: str, held: CombinedEvidence) -> TogetherNullRow:
@@ -363,7 +370,7 @@ def _null_row(attack: _Combined, role: str, held: CombinedEvidence) -> TogetherN
         area.value,
         area.low,
         area.high,
-        chance_p_value(attack.scores[role], held.members[role]),
+        chance_p_value(attack.scores[role], held.members[role], held.groups),
         area.n_members,
         area.n_nonmembers,
     )

@@ -17,8 +17,16 @@ from edgeaudit.endpoint import LOCAL
 from edgeaudit.graph.job import Context, Job, Ref
 from edgeaudit.leakage.differing import differing
 from edgeaudit.leakage.influence import LinearisedFigure, target_figure
-from edgeaudit.leakage.rows import AcrossTargets, ClaimedRecord, Comparison, Place, RecordClaims, SameFile, TargetMean
-from edgeaudit.leakage.rows import TargetFigure
+from edgeaudit.leakage.rows import (
+    AcrossTargets,
+    ClaimedRecord,
+    Comparison,
+    Place,
+    RecordClaims,
+    SameFile,
+    TargetFigure,
+    TargetMean,
+)
 from edgeaudit.leakage.targets import mean_over_targets, pipeline_mean
 from edgeaudit.leakage.thresholds import threshold_of
 from edgeaudit.stages.claimed import RecordTests, claimed_records
@@ -193,7 +201,7 @@ def _across_targets(measured: Measured) -> Iterator[AcrossTargets]:
 
 
 def _over_targets(
-    measured: Measured, key: tuple[str, str, str, str], figures: Sequence[TargetRow | None]
+    measured: Measured, key: tuple[str, str, str, str], figures: Sequence[TargetFigure | None]
 ) -> TargetMean:
     """A figure's mean over targets. Figures that a budget on the pipeline limits have an interval over records, too."""
     attack, variant, subset, metric = key
@@ -212,7 +220,7 @@ def _over_targets(
     return replace(over, low=None, high=None, note=note if over.note is None else f"{note}; {over.note}")
 
 
-def _with_shares(target: TargetScores, series: str, row: TargetRow) -> TargetFigure | None:
+def _with_shares(target: TargetScores, series: str, row: TargetFigure) -> LinearisedFigure | None:
     """A target's figure with the share of each record in it."""
     scores = target.scores.get(series, target.scores.get(series.replace("/", ".", 1)))
     if scores is None or target.records is None:
@@ -220,7 +228,8 @@ def _with_shares(target: TargetScores, series: str, row: TargetRow) -> TargetFig
     scored = ~np.isnan(scores)
     kept, members = scores[scored], target.members[scored]
     threshold = threshold_of(row.metric, row.value, row.realised_fpr, kept, members)
-    return target_figure(kept, members, row.metric, target.records[scored], threshold)
+    units = target.records if target.groups is None else target.groups
+    return target_figure(kept, members, row.metric, units[scored], threshold)
 
 
 def _same_file(answered: Sequence[Answered]) -> Iterator[SameFile]:

@@ -14,6 +14,7 @@ from edgeaudit.controls.duplicates import copies, near_copies
 from edgeaudit.controls.shift import Sides, sampled_ids, shift
 from edgeaudit.graph.job import Context, Job
 from edgeaudit.population.base import Population, stream
+from edgeaudit.population.groups import related
 from edgeaudit.stages.population import DrawPopulation
 
 __all__ = ["Control", "ControlResult"]
@@ -77,7 +78,8 @@ def _sides(population: Population, seed: int) -> Sides:
     records = np.asarray(_records(population)[ids])
     if records.dtype == np.float16:
         records = records.astype(np.float32)
-    return Sides(records, population.labels[ids], np.arange(len(ids)) < len(members))
+    groups = related(population.groups[ids])
+    return Sides(records, population.labels[ids], np.arange(len(ids)) < len(members), groups)
 
 
 def _duplicates(population: Population, seed: int) -> list[Finding]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,19 +18,20 @@ from edgeaudit.attacks.views import ShadowView, TargetView
 from edgeaudit.config.exposures import Level
 from edgeaudit.config.views import parse_view
 from edgeaudit.errors import AttackError
-from edgeaudit.filetypes.artifact import Artifact
+from edgeaudit.filetypes.artifact import Artifact, Manifest
 from edgeaudit.graph.executor import AnyJob
 from edgeaudit.graph.job import Context
-from edgeaudit.leakage.outputs import OutputGrid, output_grid
+from edgeaudit.leakage.outputs import OutputGrid, output_grid, output_step
 from edgeaudit.leakage.rows import Accuracy
 from edgeaudit.population.base import NULL, Role
+from edgeaudit.population.groups import related
 from edgeaudit.stages.population import DrawPopulation
 from edgeaudit.stages.query import Query
 from edgeaudit.stages.traces import TraceJob
 from edgeaudit.stages.view import View
 from edgeaudit.tasks import CLASSIFICATION, Task
 
-__all__ = ["Answers", "Case", "EvidenceSettings", "accuracy"]
+__all__ = ["Answers", "Case", "EvidenceSettings", "accuracy", "own_floor"]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -42,7 +44,8 @@ class EvidenceSettings:
     """Which answers are evidence, and at which exposure.
 
     seed: of the draw of every model. targets, nulls: role and query of each. shadows: queries; shadow_roles: their
-    roles, in the same order. exposure, floor: as in `ShadowAnswers`.
+    roles, in the same order. exposure: as in `ShadowAnswers`. common_floor: the probability floor at which formats are
+    compared; a format's own figures use its own (`own_floor`).
     views, traces: name -> a query, and the view or trace job of the same artifact.
     """
 
@@ -53,7 +56,7 @@ class EvidenceSettings:
     shadows: tuple[Query, ...]
     shadow_roles: tuple[Role, ...]
     exposure: Exposure
-    floor: float
+    common_floor: float
     views: tuple[tuple[str, tuple[tuple[Query, View], ...]], ...] = ()
     traces: tuple[tuple[str, tuple[tuple[Query, TraceJob], ...]], ...] = ()
 
@@ -69,6 +72,7 @@ class Case:
     reference: on the reference records that the target did not train on (all of them, but for a null target).
     members: bool [audited], which side of the audit a record is on; for a null target, which trained on neither
     side, those of the first target. calibration: ids that a quantiser saw. n_trained: how many records it trained on.
+    groups: int64 [audited], groups of related records; None where each has one record.
     """
 
     role: Role
@@ -77,6 +81,20 @@ class Case:
     members: BoolArray
     calibration: IntArray
     n_trained: int
+    groups: IntArray | None = None
+
+    def groups_of(self, mask: BoolArray) -> IntArray | None:
+        """The groups of a subset, bool [audited]; None where each has one record of it."""
+        return None if self.groups is None else related(self.groups[mask])
+
+    @property
+    def one_of_each(self) -> BoolArray:
+        """The first record of each group of related records, bool [audited]; all records where none are related."""
+        chosen = np.ones(len(self.members), dtype=np.bool_)
+        if self.groups is not None:
+            chosen[:] = False
+            chosen[np.unique(self.groups, return_index=True)[1]] = True
+        return chosen
 
     @property
     def is_null(self) -> bool:
@@ -89,7 +107,26 @@ class Case:
         if trace not in self.audited.traces:
             return self, rows
         rows = self.audited.traces[trace].taken
-        return replace(self, audited=self.audited.take(rows), members=self.members[rows]), rows
+        groups = self.groups_of(rows)
+        return replace(self, audited=self.audited.take(rows), members=self.members[rows], groups=groups), rows
+
+
+_FLOAT_STEP, _HALF_STEP = 2.0**-24, 2.0**-11
+"""Steps of float32 and float16 below 1, the finest that such probabilities can differ by there."""
+
+
+def own_floor(manifest: Manifest, answers: npt.NDArray[np.floating[Any]]) -> float:
+    """The probability floor of a file's own figures: half the step of its probabilities at 1, where they end.
+
+    For an integer softmax the scale that the file declares, or else the step of the grid on which its answers lie. A
+    file with float probabilities, and one whose softmax is outside, has that of the float type.
+
+    answers: as the file returned them.
+    """
+    step = _HALF_STEP if manifest.output.dtype == "float16" else _FLOAT_STEP
+    if manifest.softmax_inside:
+        step = manifest.output.scale or output_step(answers) or step
+    return min(step, 0.5) / 2
 
 
 class Answers:
@@ -110,7 +147,30 @@ class Answers:
         self._out = np.array(outside, np.bool_).reshape(len(outside), len(self.queried))
         views = [self._views(ref) for ref in settings.shadows]
         self._shadow_views = [np.stack(view) for view in zip(*views, strict=True)] if views else self._no_views()
-        self._parts: list[tuple[slice, ShadowAnswers]] = []
+        self._parts: list[tuple[slice, ShadowAnswers]]
+        self.floor: float
+        self.read_at(self._own_floor())
+
+    def _own_floor(self) -> float:
+        """The format's own probability floor, of the first target; logits need none but a positive number."""
+        if self._seen.read_as == "logits":
+            return float(np.finfo(np.float64).tiny)
+        _, query = self.settings.targets[0]
+        raw = np.asarray(self._context.read(query).responses)
+        return own_floor(self._artifact(query).manifest, raw)
+
+    def at_common_floor(self) -> Answers:
+        """The same answers, read with the floor at which formats are compared; these where that is their own."""
+        if self.floor == self.settings.common_floor:
+            return self
+        other = copy(self)
+        other.read_at(self.settings.common_floor)
+        return other
+
+    def read_at(self, floor: float) -> None:
+        """Read all answers with this probability floor; cases that were made before keep theirs."""
+        self.floor = floor
+        self._parts = []
 
     def _read_shadows(self) -> tuple[FloatArray, list[OutputGrid]]:
         """[K, queried, outputs], and each shadow's grid."""
@@ -166,7 +226,18 @@ class Answers:
             sides[: self.n_audited],
             np.array(manifest.calibration_ids, np.int64),
             int(trained.sum()),
+            self.groups,
         )
+
+    @property
+    def groups(self) -> IntArray | None:
+        """Groups of related audited records, int64 [audited]; None where each has one record."""
+        return self._population.audited_groups
+
+    @property
+    def slices(self) -> dict[str, npt.NDArray[np.str_]]:
+        """The user's columns, name -> texts [audited]."""
+        return {name: values[self.records] for name, values in self._population.slices.items()}
 
     def trained(self, role: Role) -> BoolArray:
         """Bool [queried]: the records that a model trained on."""
@@ -209,7 +280,7 @@ class Answers:
             self._out[:, where],
             self.labels[where],
             self._seen.read_as,
-            self._seen.floor(self.settings.floor),
+            self._seen.floor(self.floor),
             self._records[where],
             grid,
             tuple(ShadowView(n, a[:, where]) for n, a in zip(self._view_names, self._shadow_views, strict=True)),

@@ -16,6 +16,7 @@ import numpy as np
 from edgeaudit.endpoint import LOCAL
 from edgeaudit.formats.presets import REFERENCES
 from edgeaudit.leakage.comparisons import METRICS, Compared, Scored, compare_family, figure
+from edgeaudit.leakage.roc import FloatArray
 from edgeaudit.leakage.rows import Comparison, LeakageRow, Place, TargetFigure
 from edgeaudit.population.base import stream
 from edgeaudit.stages.scores import TargetScores
@@ -44,7 +45,19 @@ class Measured:
 
     def scored(self, series: str) -> Scored:
         """Scores of a series on all targets."""
-        return Scored(tuple(t.scores[series] for t in self.targets), tuple(t.members for t in self.targets))
+        return self._scored(tuple(t.scores[series] for t in self.targets))
+
+    def compared(self, series: str) -> Scored:
+        """The same with the probability floor that all formats share, for comparisons between formats."""
+        return self._scored(tuple(t.compared(series) for t in self.targets))
+
+    def differs(self, series: str) -> bool:
+        """Whether the format's own floor is another."""
+        return series in self.targets[0].common
+
+    def _scored(self, scores: tuple[FloatArray, ...]) -> Scored:
+        groups = tuple(t.groups for t in self.targets if t.groups is not None)
+        return Scored(scores, tuple(t.members for t in self.targets), groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,14 +131,34 @@ def _between_formats(
     base = reference.place.format
     here = measured[0].place.device
     pairs = {
-        f: (m.scored(name), reference.scored(name))
+        f: (m.compared(name), reference.compared(name))
         for f, m in by_format.items()
         if f != base and m.place.device == here
     }
     where = _elsewhere(measured)
     rows = compare_family(pairs, METRICS, lambda f, metric: stream(seed, "formats", *where, f, base, metric))
     for (format_id, metric), row in rows.items():
-        yield Comparison.of("format", by_format[format_id].place, name, (format_id, base), metric, row)
+        both = by_format[format_id], reference
+        own = _own_figures(both, name, metric) if any(m.differs(name) for m in both) else None
+        noted = replace(row, note="; ".join(part for part in (row.note, own) if part) or None)
+        yield Comparison.of("format", both[0].place, name, (format_id, base), metric, noted)
+
+
+def _own_figures(both: tuple[Measured, Measured], series: str, metric: str) -> str:
+    """Both figures at the formats' own probability floors, for the note on a comparison at the common one."""
+    texts = [_text(_mean(m.scored(series), metric)) for m in both]
+    return f"compared at one probability floor; at its own floor each has {texts[0]} and {texts[1]}"
+
+
+def _text(value: float | None) -> str:
+    return "no value" if value is None else f"{value:.4f}"
+
+
+def _mean(scored: Scored, metric: str) -> float | None:
+    """A figure's mean over targets; None where one has none."""
+    values = [figure(scores, members, metric) for scores, members in zip(scored.scores, scored.members, strict=True)]
+    numbers = [value for value in values if value is not None]
+    return float(np.mean(numbers)) if len(numbers) == len(values) else None
 
 
 def between_devices(measured: Sequence[Measured], headlines: Sequence[str], seed: int) -> Iterator[Comparison]:
@@ -166,11 +199,9 @@ def _content(scored: Scored) -> str:
 
 def _same(scored: Scored, metric: str) -> Compared:
     """The row of two series with identical scores."""
-    values = [figure(scores, members, metric) for scores, members in zip(scored.scores, scored.members, strict=True)]
-    numbers = [value for value in values if value is not None]
-    mean = float(np.mean(numbers)) if len(numbers) == len(values) else None
+    mean = _mean(scored, metric)
     zero = None if mean is None else 0.0
-    return Compared(mean, mean, zero, zero, zero, None, len(values), note="all scores are identical on both")
+    return Compared(mean, mean, zero, zero, zero, None, len(scored.scores), note="all scores are identical on both")
 
 
 def _between_pairs(measured: Sequence[Measured], headlines: Sequence[str], seed: int) -> Iterator[Comparison]:
@@ -180,7 +211,7 @@ def _between_pairs(measured: Sequence[Measured], headlines: Sequence[str], seed:
     if name is None:
         return
     pairs = {
-        json.dumps([a, b]): (shipped[a].scored(name), shipped[b].scored(name)) for a, b in combinations(shipped, 2)
+        json.dumps([a, b]): (shipped[a].compared(name), shipped[b].compared(name)) for a, b in combinations(shipped, 2)
     }
     rows = compare_family(
         pairs, METRICS[:1], lambda pair, metric: stream(seed, "pairs", *_elsewhere(measured), pair, metric)

@@ -44,7 +44,8 @@ def leakage(
             note = f"the subset has {int(members.sum())} members and {int((~members).sum())} nonmembers"
             yield series.row(subset, unresolved("auc", members, note))
             continue
-        for figure in figures(scores.score[mask], members, threshold.value, threshold.note):
+        groups = case.groups_of(mask)
+        for figure in figures(scores.score[mask], members, threshold.value, threshold.note, groups):
             yield series.row(subset, figure)
 
 
@@ -61,26 +62,35 @@ def epsilon_bounds(
 ) -> Iterator[LeakageRow]:
     """Lower bounds of epsilon, at 95%: from a threshold chosen on half of the records, and from the one-run audit.
 
+    Both need independent records, so they are computed on one record of each group of related records.
+
     members_drawn: whether members were drawn at random by edgeaudit, which the one-run audit needs.
     """
-    m, n = int(case.members.sum()), int((~case.members).sum())
+    first, chosen = case.one_of_each, "one record of each group of related records"
+    score, members = scores.score[first], case.members[first]
+    m, n = int(members.sum()), int((~members).sum())
     if min(m, n) < 2:
         return
+
+    def noted(note: str | None) -> str | None:
+        return note if case.groups is None else f"{note}; {chosen}" if note else chosen
+
     # One draw for all attacks and formats, so that their bounds do not differ by the split.
-    bound = split_epsilon_bound(scores.score, case.members, stream(seed, "epsilon"))
-    yield series.row("all", Figure("epsilon_lower", bound.epsilon, bound.epsilon, None, m, n, None, bound.note))
+    bound = split_epsilon_bound(score, members, stream(seed, "epsilon"))
+    yield series.row("all", Figure("epsilon_lower", bound.epsilon, bound.epsilon, None, m, n, None, noted(bound.note)))
     if not members_drawn or m + n < _LEAST_ONE_RUN:
         note = "the one-run audit needs enough members that were drawn at random"
-        yield series.row("all", unresolved("epsilon_one_run", case.members, note))
+        yield series.row("all", unresolved("epsilon_one_run", members, note))
         return
     # The number of guesses is fixed beforehand: choosing it by the result would void the bound.
-    one_run = one_run_pairs(scores.score, case.members, (m + n) // 20, stream(seed, "one run"))
-    yield series.row("all", Figure("epsilon_one_run", one_run.epsilon, one_run.epsilon, None, m, n, None, one_run.note))
+    one_run = one_run_pairs(score, members, (m + n) // 20, stream(seed, "one run"))
+    found = Figure("epsilon_one_run", one_run.epsilon, one_run.epsilon, None, m, n, None, noted(one_run.note))
+    yield series.row("all", found)
 
 
 def null_control(case: Case, scores: Scores, series: Series) -> NullControlRow:
     """The AUC on a null target, where nothing can be found."""
-    area, place = delong(scores.score, case.members), series.place
+    area, place = delong(scores.score, case.members, groups=case.groups), series.place
     return NullControlRow(
         place.format,
         place.device,
@@ -91,7 +101,7 @@ def null_control(case: Case, scores: Scores, series: Series) -> NullControlRow:
         area.auc,
         area.low,
         area.high,
-        chance_p_value(scores.score, case.members),
+        chance_p_value(scores.score, case.members, case.groups),
         int(case.members.sum()),
         int((~case.members).sum()),
     )

@@ -14,7 +14,7 @@ from edgeaudit.attacks.base import Attack, Scorer, Scores
 from edgeaudit.attacks.cm_mia import CmMia
 from edgeaudit.attacks.headline import headline_order
 from edgeaudit.attacks.many_queries import queries_of, with_views
-from edgeaudit.attacks.registry import ATTACKS, make_attack
+from edgeaudit.attacks.registry import ATTACKS, find_attack, make_attack
 from edgeaudit.attacks.selection import SelectionName, SelectionRule, select
 from edgeaudit.attacks.spec import Mode
 from edgeaudit.attacks.threshold import Threshold, learn_threshold
@@ -34,6 +34,7 @@ from edgeaudit.leakage.rows import (
     Place,
     Series,
     TargetFigure,
+    WorstSlice,
 )
 from edgeaudit.stages.behaviour import behaviour
 from edgeaudit.stages.calibration import calibration_leaks, uncalibrated
@@ -58,6 +59,7 @@ from edgeaudit.stages.scores import (
     named_scores,
     save_scores,
 )
+from edgeaudit.stages.slices import SliceFigures, records_by_slice
 
 __all__ = [
     "CmMiaSettings", "Fits", "Measure", "MeasureFindings", "MeasureResult", "MeasureSettings", "attack_of",
@@ -117,6 +119,7 @@ class MeasureFindings:
     thresholds: role -> `attack/variant` -> member where score >= threshold; None where none could be learned.
     claim_test: `attack/variant` whose p-values stand for single records; None where none are valid.
     chance: each target's AUCs, tested as those of null targets are.
+    worst_slices: one row for each attack that ran.
     """
 
     leakage: tuple[LeakageRow, ...]
@@ -134,6 +137,7 @@ class MeasureFindings:
     floors: Mapping[str, float]
     thresholds: Mapping[str, Mapping[str, float | None]]
     claim_test: str | None = None
+    worst_slices: tuple[WorstSlice, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -227,6 +231,7 @@ class _Rows:
     null_control: list[NullControlRow] = field(default_factory=list)
     thresholds: dict[str, dict[str, float | None]] = field(default_factory=dict)
     chance: list[NullControlRow] = field(default_factory=list)
+    worst_slices: list[WorstSlice] = field(default_factory=list)
 
     def keep(self, case: Case, rows: Sequence[LeakageRow]) -> None:
         if case.role == "target":
@@ -250,9 +255,13 @@ class _Measurement:
     def __init__(self, settings: MeasureSettings, answers: Answers, cases: Sequence[Case]) -> None:
         self.settings, self.answers, self.cases, self.first = settings, answers, cases, cases[0]
         self.subsets = _subsets(self.first, settings.cm_mia)
+        self.slices = records_by_slice(answers.labels[: answers.n_audited], answers.slices)
         self.rows = _Rows()
         self.scores: dict[str, dict[str, FloatArray]] = {case.role: {} for case in cases}
         self.p_values: dict[str, dict[str, FloatArray]] = {case.role: {} for case in cases}
+        self.common: dict[str, dict[str, FloatArray]] = {case.role: {} for case in cases}
+        compared = answers.at_common_floor()
+        self.compared = () if compared is answers else (*compared.targets(), *compared.nulls())
 
     def result(self) -> MeasureResult:
         for name in self.settings.attacks:
@@ -263,6 +272,8 @@ class _Measurement:
         test = claim_test(headlines, self.rows.p_calibration)
         if test is not None:
             self.p_values[self.first.role] |= named_half_p_values(test, self._by_halves(test))
+            self._score_to_compare(name)
+            self._slice(name)
         rows, scores = self.rows, {case.role: self._scores_of(case) for case in self.cases}
         findings = MeasureFindings(
             tuple(rows.leakage),
@@ -280,6 +291,7 @@ class _Measurement:
             {case.role: case.audited.floor for case in self.cases},
             rows.thresholds,
             test,
+            tuple(rows.worst_slices),
         )
         return MeasureResult(findings, scores)
 
@@ -291,12 +303,38 @@ class _Measurement:
             self.answers.records,
             np.isin(self.answers.records, case.calibration),
             {name: mask for name, mask in self.subsets.items() if name != "all"},
+            case.groups,
+            self.common[case.role],
         )
 
     def _by_halves(self, test: str) -> tuple[FloatArray, ...]:
         """The first target's p-values by halves of the shadows; of one test, since each half is a fit of its own."""
         name, _, variant = test.partition("/")
         return half_p_values(self.first, attack_of(name, self.settings), variant, self.settings.seed)
+
+    def _score_to_compare(self, name: str) -> None:
+        """Score by the headline variants that ran once more, with the probability floor that all formats share."""
+        attack = attack_of(name, self.settings)
+        for variant in attack.spec.headlines if self.compared else ():
+            series, fits = self.settings.series(name, variant).name, Fits(attack, variant)
+            for case in self.compared:
+                scores = fits.score(case) if series in self.scores[case.role] else ""
+                if not isinstance(scores, str):
+                    self.common[case.role][series] = scores.score
+
+    def _slice(self, name: str) -> None:
+        """Figures by class and by the user's columns, of the attack's first headline variant that ran."""
+        variants = find_attack(name).spec.headlines_in(self.settings.mode)
+        series = (self.settings.series(name, variant) for variant in variants)
+        chosen = next((one for one in series if one.name in self.scores[self.first.role]), None)
+        if chosen is None:
+            return
+        figures = SliceFigures(self.slices, self.first, self.scores[self.first.role][chosen.name], chosen)
+        self.rows.worst_slices.append(figures.worst())
+        for case in self.cases:
+            score = self.scores[case.role].get(chosen.name)
+            if score is not None and not case.is_null:
+                self.rows.keep(case, list(figures.rows(case, score)))
 
     def _run(self, attack: Attack, variant: str) -> None:
         """One variant on every target."""

@@ -73,7 +73,9 @@ def _rows(
             p = scores.p_value if kind == "conformal" else scores.nominal
             if p is None or case.is_null != (source == "null target"):
                 continue
-            p_values.append(p if case.is_null else p[~case.members])
+            # The band is that of independent records.
+            independent = case.one_of_each
+            p_values.append(p[independent] if case.is_null else p[independent & ~case.members])
             nonmembers.append(scores.known)
         if p_values:
             held = nonmembers if kind == "conformal" else None
@@ -97,7 +99,7 @@ def verdicts(
             yield series.row("all", unresolved(f"coverage@{rule}", case.members, reason))
             return
         for subset, mask in subsets.items():
-            for figure in verdict_figures(decide(p_value, mask, cutoff), case.members, rule):
+            for figure in verdict_figures(decide(p_value, mask, cutoff), case.members, rule, case.groups):
                 yield series.row(subset, figure)
 
     for cutoff in cutoffs:

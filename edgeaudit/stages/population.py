@@ -37,7 +37,10 @@ class DrawPopulation(Job[Population]):
 
     def code(self) -> tuple[str, ...]:
         """The module of the source, unless the content was found by reading it: then the code that read it is known."""
-        return () if "about" in self.content else source_modules(self.data.source)
+        if "about" in self.content:
+            return ()
+        own = (name.partition(":")[0] for name in (self.data.groups, *self.data.slices.values()) if ":" in name)
+        return (*source_modules(self.data.source), *own)
 
     def run(self, context: Context) -> Population:
         """See the class."""

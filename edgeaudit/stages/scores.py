@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +13,26 @@ from edgeaudit.attacks.spec import Scores
 from edgeaudit.leakage.rows import Series
 from edgeaudit.population.base import TARGET
 
-__all__ = ["StoredScores", "TargetScores", "named_half_p_values", "named_p_values", "named_scores", "save_scores"]
+__all__ = [
+    "COMMON",
+    "StoredScores",
+    "TargetScores",
+    "named_half_p_values",
+    "named_p_values",
+    "named_scores",
+    "save_scores",
+]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 _FILE = "scores"
-_MEMBERS, _RECORDS, _CALIBRATED = "members", "records", "calibrated"
+_MEMBERS, _RECORDS, _CALIBRATED, _GROUPS = "members", "records", "calibrated", "groups"
 _KINDS = ("p_value", "nominal")
 _HALVES = ("half-0", "half-1")
+COMMON = "common."
+"""Prefix of the names of `TargetScores.common` in a file."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,9 @@ class TargetScores:
     some records `attack.variant` -> with NaN elsewhere. p_values: (`p_value` or `nominal`).attack.variant -> float64;
     (`half-0` or `half-1`).attack.variant -> p-values by a half of the shadows, of the test behind claims on records.
     records: ids. calibrated: the quantiser saw it. subsets: name -> which records are in it. A
-    full measurement has these three; they are None or empty elsewhere.
+    full measurement has these three; they are None or empty elsewhere. groups: of related records; None where each has
+    one record. common: headline series -> scores at the probability floor at which formats are compared, where the
+    format's own is another.
     """
 
     members: BoolArray
@@ -42,6 +54,12 @@ class TargetScores:
     records: IntArray | None = None
     calibrated: BoolArray | None = None
     subsets: Mapping[str, BoolArray] | None = None
+    groups: IntArray | None = None
+    common: Mapping[str, FloatArray] = field(default_factory=dict)
+
+    def compared(self, series: str) -> FloatArray:
+        """The scores of a series with which formats are compared."""
+        return self.common.get(series, self.scores[series])
 
     @property
     def series(self) -> list[str]:
@@ -87,6 +105,9 @@ def save_scores(folder: Path, targets: Mapping[str, TargetScores]) -> None:
         arrays: dict[str, npt.NDArray[np.generic]] = {_MEMBERS: target.members}
         if target.records is not None and target.calibrated is not None:
             arrays |= {_RECORDS: target.records, _CALIBRATED: target.calibrated}
+        if target.groups is not None:
+            arrays[_GROUPS] = target.groups
+        arrays |= {COMMON + name: scores for name, scores in target.common.items()}
         arrays |= dict(target.subsets or {})
         arrays |= {**target.scores, **target.p_values}
         np.savez_compressed(_path(folder, role), **arrays)  # type: ignore[arg-type]
@@ -123,8 +144,9 @@ def _load(path: Path) -> TargetScores:
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
     members, records = arrays.pop(_MEMBERS), arrays.pop(_RECORDS, None)
-    calibrated = arrays.pop(_CALIBRATED, None)
+    calibrated, groups = arrays.pop(_CALIBRATED, None), arrays.pop(_GROUPS, None)
+    common = {name.removeprefix(COMMON): arrays.pop(name) for name in list(arrays) if name.startswith(COMMON)}
     p_values = {name: a for name, a in arrays.items() if name.split(".")[0] in (*_KINDS, *_HALVES)}
     subsets = {name: a for name, a in arrays.items() if a.dtype == np.bool_}
     scores = {name: a for name, a in arrays.items() if name not in p_values and name not in subsets}
-    return TargetScores(members, scores, p_values, records, calibrated, subsets)
+    return TargetScores(members, scores, p_values, records, calibrated, subsets, groups, common)

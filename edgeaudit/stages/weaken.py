@@ -117,7 +117,8 @@ def run_weaken(settings: WeakenSettings, answers: Answers) -> WeakenResult:
         rows += _score(attack, variant, cases, settings, scores)
     rows.sort(key=lambda row: settings.measure.attacks.index(row.attack))
     findings = WeakenFindings(true_class_granularity(cases[0]), tuple(rows))
-    return WeakenResult(findings, {case.role: TargetScores(case.members, scores[case.role], {}) for case in cases})
+    kept = {case.role: TargetScores(case.members, scores[case.role], {}, groups=case.groups) for case in cases}
+    return WeakenResult(findings, kept)
 
 
 def _choose(settings: WeakenSettings, case: Case) -> tuple[list[tuple[Attack, str]], list[LeakageRow]]:
@@ -182,4 +183,4 @@ def _reason(attack: Attack, variant: str, case: Case, level: Level) -> str | Non
 
 def _figures(score: FloatArray, case: Case) -> Iterator[Figure]:
     """AUC and TPR at low FPR. Figures at a threshold exist only at the full exposure."""
-    return (figure for figure in figures(score, case.members, None) if figure.metric in METRICS)
+    return (figure for figure in figures(score, case.members, None, groups=case.groups) if figure.metric in METRICS)

@@ -93,18 +93,39 @@ def test_rare_labels_do_not_raise_the_false_alarm_rate() -> None:
     assert alarms <= 1
 
 
-def test_groups_of_copies_count_once() -> None:
-    # 60 records, each 40 times with all copies on one side: 60 independent draws, not 2400.
+def test_a_group_of_copies_is_one_draw() -> None:
+    # 60 records, each 40 times with all copies on one side: 60 independent draws, not 2400. Taken for independent they
+    # fail in nearly every draw.
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(size=(240, 4)), np.repeat(rng.normal(size=(60, 4)), 40, axis=0)])
     group = np.concatenate([np.arange(240), 240 + np.repeat(np.arange(60), 40)])
     alarms = 0
     for seed in range(20):
         side = np.random.default_rng(seed).permutation(np.arange(300) < 150)
-        grouped = Sides(x, group % 3, side[group])
+        grouped = Sides(x, group % 3, side[group], group)
         alarms += bool(failed(grouped, seed))
-        assert findings(grouped)[LABELS].n == 300
+        count = min(side[group].sum(), (~side[group]).sum())
+        assert findings(grouped)[LABELS].n == 2 * count  # every record is judged
     assert alarms <= 1
+
+
+def test_a_shift_that_only_copies_show_is_caught() -> None:
+    # Members and nonmembers have the same different records; half of the members' have three copies more.
+    rng = np.random.default_rng(0)
+    x = np.round(rng.normal(size=(1200, 3)), 3)
+    members = np.arange(1200) < 600
+    repeated = np.where(members & (x[:, 0] > 0), 4, 1)
+    rows = np.repeat(np.arange(1200), repeated)
+    labels = rng.integers(0, 3, len(rows))
+    assert SINGLE in failed(Sides(x[rows], labels, members[rows], rows))
+    assert SINGLE not in failed(Sides(x, labels[:1200], members, np.arange(1200) // 2 * 2))
+
+
+def test_rank_tests_of_groups_of_one_are_the_plain_ones() -> None:
+    rng = np.random.default_rng(0)
+    columns, members = rng.normal(size=(4000, 2)), rng.permutation(np.arange(4000) < 2000)
+    # Student's t with 1999 degrees of freedom in place of the normal distribution.
+    assert rank_tests(columns, members, np.arange(4000)) == pytest.approx(rank_tests(columns, members), abs=1e-3)
 
 
 def test_unequal_sides_are_cut_to_the_smaller() -> None:
@@ -117,7 +138,9 @@ def test_too_few_records_are_not_tested() -> None:
     x, y = table(4, 0)
     few = findings(Sides(x[:200], y[:200], np.arange(200) < FEWEST - 1))
     assert {finding.status for finding in few.values()} == {"not run"}
-    assert "39 different records" in few[LABELS].statement
+    assert "39 records on the smaller side" in few[LABELS].statement
+    grouped = findings(Sides(x[:200], y[:200], np.arange(200) < 100, np.arange(200) // 4))
+    assert "25 groups of related records on the smaller side" in grouped[LABELS].statement
 
 
 def test_every_figure_has_its_interval_and_n() -> None:

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse.csgraph import connected_components
 
-from edgeaudit.errors import SplitError
-from edgeaudit.population.split import Split, content_groups, draw_split, listed_split
+from edgeaudit.errors import DataError, SplitError
+from edgeaudit.population.groups import copies, joined, near_groups, numbered_values
+from edgeaudit.population.split import Split, content_groups, draw_split, in_groups, listed_split, partition
 
 
 def _rng() -> np.random.Generator:
@@ -79,7 +81,7 @@ def test_too_small_a_source_states_how_many_are_missing() -> None:
 
 
 def test_reject_groups_too_large_to_place() -> None:
-    with pytest.raises(SplitError, match="identical records"):
+    with pytest.raises(SplitError, match="related records"):
         draw_split(np.zeros(10, np.int64), 3, 3, None, _rng())
 
 
@@ -89,6 +91,108 @@ def test_a_listed_nonmember_that_repeats_a_member_is_removed() -> None:
     assert split.nonmembers.tolist() == [3]
     assert split.moved == 1
     assert split.reference.tolist() == [4, 5]
+
+
+def _copied(sizes: list[int]) -> np.ndarray:
+    """Group number of each record, of groups of these sizes, in mixed order."""
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    return np.random.default_rng(99).permutation(groups)
+
+
+def test_large_groups_are_drawn_as_often_as_single_records() -> None:
+    # 40 groups of 10 and 400 single records; sides of 150 from shuffled groups. A side of 150 records in groups of
+    # 800 / 440 on average has 82.5 groups, which is 7.5 groups of 10. Ordering by the earliest record of a group gives
+    # more than twice as many (a group of 10 comes first ten times as often).
+    groups = _copied([10] * 40 + [1] * 400)
+    large = np.bincount(groups)[groups] == 10
+    inside, outside = [], []
+    for seed in range(300):
+        split = draw_split(groups, 150, 150, None, np.random.default_rng(seed))
+        assert len(split.members) == len(split.nonmembers) == 150
+        _assert_disjoint(split, groups)
+        inside.append(len(np.unique(groups[split.members][large[split.members]])))
+        outside.append(len(np.unique(groups[split.nonmembers][large[split.nonmembers]])))
+    # The number of groups of 10 has a deviation below 2.5 (75 groups' records, drawn without replacement): four
+    # standard errors of the mean are .6. A cut group adds at most half a group.
+    assert abs(np.mean(inside) - 7.5) < 1.1
+    assert abs(np.mean(inside) - np.mean(outside)) < 0.85
+
+
+def test_the_rest_of_a_cut_group_is_on_no_side() -> None:
+    groups = _copied([7] * 30)
+    split = draw_split(groups, 10, 10, None, _rng())  # 10 = 7 + 3: each side cuts a group of 7
+    _assert_disjoint(split, groups)
+    assert len(split.reference) == 7 * 30 - 4 * 7
+
+
+def test_sides_that_need_every_record_keep_groups_whole() -> None:
+    groups = _copied([3] * 5 + [1] * 15)
+    for seed in range(20):
+        split = draw_split(groups, 15, 15, 0, np.random.default_rng(seed))
+        _assert_disjoint(split, groups)
+        assert len(split.members) == len(split.nonmembers) == 15
+
+
+def test_a_partition_gives_both_parts_equal_rights() -> None:
+    # 10 groups of 4 and 40 single records in halves of 40: each group is in the first half as often as in the second.
+    groups = _copied([4] * 10 + [1] * 40)
+    counts = np.zeros(50)
+    for seed in range(400):
+        part = partition(groups, 40, np.random.default_rng(seed))
+        assert len(part) == 40
+        inside = np.unique(groups[part])
+        assert not np.isin(inside, np.delete(groups, part)).any()
+        counts[inside] += 1
+    assert np.abs(counts - 200).max() < 4.5 * 10  # sd sqrt(400 / 4)
+
+
+def test_groups_of_one_record_are_a_plain_permutation() -> None:
+    order, ends = in_groups(np.array([5, 2, 9, 0]), np.random.default_rng(3))
+    assert order.tolist() == np.random.default_rng(3).permutation(4).tolist()
+    assert ends.tolist() == [1, 2, 3, 4]
+
+
+def test_records_related_through_others_are_one_group() -> None:
+    # 0 and 1 are copies, 1 and 2 of one person, 3 and 4 copies.
+    assert joined(np.array([0, 0, 2, 3, 3]), np.array([7, 8, 8, 9, 9])).tolist() == [0, 0, 0, 3, 3]
+
+
+def test_near_copies_of_images_are_grouped() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (300, 1, 12, 12)).astype(np.uint8)
+    x[7] = np.clip(x[3].astype(int) + rng.integers(-3, 4, (1, 12, 12)), 0, 255)  # noise of 2 against 74: cosine .9996
+    x[8] = np.clip(x[4].astype(int) + rng.integers(-30, 31, (1, 12, 12)), 0, 255)  # 17 against 74: cosine .97
+    x[9] = x[5]
+    found = copies(x, np.zeros(300, np.int64), near=True).numbers
+    assert [found[7] == found[3], found[8] == found[4], found[9] == found[5]] == [True, False, True]
+    assert len(np.unique(found)) == 298
+    assert len(np.unique(copies(x, np.zeros(300, np.int64), near=False).numbers)) == 299
+
+
+def test_near_copies_are_those_of_a_search_in_full() -> None:
+    rng = np.random.default_rng(1)
+    base = rng.normal(size=(40, 1, 9, 9))
+    x = base[rng.integers(0, 40, 200)] + rng.normal(size=(200, 1, 9, 9)) * rng.choice([0.01, 0.03, 0.1], (200, 1, 1, 1))
+    flat = x.reshape(200, -1) - x.reshape(200, -1).mean(axis=1, keepdims=True)
+    flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+    expected = connected_components(flat @ flat.T > 0.999)[1]
+    found = near_groups(x.astype(np.float32))
+    assert found is not None
+    assert ((found[:, None] == found) == (expected[:, None] == expected)).all()
+    assert 40 < len(np.unique(expected)) < 200
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1, 2], r"data\.groups: needs an integer or a text for each of the 3 records; it has int64 \(2,\)"),
+        ([0.5, 1.0, 2.0], "float64"),
+        ([None, "a", "b"], "object"),
+    ],
+)
+def test_reject_groups_that_are_no_names(values: list[object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        numbered_values(values, 3, "data.groups")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -168,12 +168,13 @@ def measured() -> MeasureResult:
         np.arange(N) + 100,
         ~members,
         {"abnormal:fraction": members},
+        np.arange(N) // 2,
     )
     return MeasureResult(findings, {"target": whole, "target-1": replace(whole, members=~members)})
 
 
 def assert_same_scores(one: TargetScores, other: TargetScores) -> None:
-    for name in ("members", "records", "calibrated"):
+    for name in ("members", "records", "calibrated", "groups"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
     for name in ("scores", "p_values", "subsets"):
         first, second = getattr(one, name), getattr(other, name)

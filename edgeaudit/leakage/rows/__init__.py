@@ -31,11 +31,12 @@ from edgeaudit.leakage.rows.p_values import (
     PSource,
 )
 from edgeaudit.leakage.rows.records import ClaimedRecord, RecordClaims
+from edgeaudit.leakage.rows.slices import WorstSlice
 from edgeaudit.leakage.rows.together import TogetherNullRow, TogetherRow, TogetherSingle
 
 __all__ = [
     "Accuracy", "AcrossTargets", "Behaviour", "CalibrationLeak", "CalibrationRow", "CalibrationStatus",
     "ClaimedRecord", "Comparison", "ComparisonKind", "Curve", "ExposedRecord", "Figure", "Gap", "Gaps", "LeakageRow",
     "NullControlRow", "NullHistogram", "PCalibration", "PKind", "PSource", "Place", "RecordClaims", "SameFile",
-    "Series", "TargetFigure", "TargetMean", "TogetherNullRow", "TogetherRow", "TogetherSingle",
+    "Series", "TargetFigure", "TargetMean", "TogetherNullRow", "TogetherRow", "TogetherSingle", "WorstSlice",
 ]  # fmt: skip

@@ -100,7 +100,9 @@ class LeakageRow(Figure, _LeakageColumns):
     at a false discovery rate: claimed@by=0.05, fdp@by=0.05, recall@by=0.05 (bh: Benjamini-Hochberg, by: Benjamini-
     Yekutieli); epsilon_lower, epsilon_one_run: 95% lower bounds, which have no upper end.
     low, high: 95% interval. realised_fpr: at the threshold that was used.
-    subset: all, abnormal:<selection>, or uncalibrated (without the records that the quantiser was calibrated on).
+    subset: all, abnormal:<selection>, uncalibrated (without the records that the quantiser was calibrated on), or a
+    slice: class:<label>, <column of data.slices>:<value>. Slices have rows of each attack's first headline variant
+    that ran.
     """
 
     def with_note(self, text: str) -> LeakageRow:
@@ -111,6 +113,11 @@ class LeakageRow(Figure, _LeakageColumns):
     def figure(self) -> tuple[str, str, str, str]:
         """(attack, variant, subset, metric), the key that joins the rows of several targets."""
         return self.attack, self.variant, self.subset, self.metric
+
+    @property
+    def of_slice(self) -> bool:
+        """Whether the row is of a slice: a class, or a value of the user's column."""
+        return ":" in self.subset and not self.subset.startswith("abnormal:")
 
     def of_target(self) -> TargetFigure:
         """Return the columns that are stored for targets beyond the first."""

@@ -21,6 +21,7 @@ from edgeaudit.leakage.rows import (
     SameFile,
     TogetherRow,
     TogetherSingle,
+    WorstSlice,
 )
 from edgeaudit.report.model.audit import Audit, Environment, PopulationInfo, ToolInfo
 from edgeaudit.report.model.base import SCHEMA_VERSION
@@ -75,4 +76,5 @@ __all__ = [
     "ToolInfo",
     "Verdict",
     "WeakerExposure",
+    "WorstSlice",
 ]

@@ -21,6 +21,7 @@ from edgeaudit.leakage.rows import (
     RecordClaims,
     SameFile,
     TogetherRow,
+    WorstSlice,
 )
 from edgeaudit.report.model.base import SCHEMA_VERSION, Model, Seconds, Table, Versions
 from edgeaudit.report.model.devices import DeviceInfo
@@ -49,7 +50,11 @@ class Environment(Model):
 
 
 class PopulationInfo(Model):
-    """The records that were drawn. `duplicates` counts records that repeat an earlier one byte for byte."""
+    """The records that were drawn. `duplicates` counts records that repeat an earlier one byte for byte.
+
+    grouped_by: what makes records related. groups, largest_group: number of groups among the audited records, and
+    records of the largest; null in files of earlier versions.
+    """
 
     source: str
     sha256: str
@@ -61,6 +66,9 @@ class PopulationInfo(Model):
     input_shape: tuple[int, ...]
     duplicates: int
     conflicting_labels: int
+    grouped_by: str | None = None
+    groups: int | None = None
+    largest_group: int | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -86,6 +94,7 @@ class Audit(Model):
     controls: Rows[Control] = Rows(of=Control)
     formats: Rows[FormatResult]
     leakage: Rows[LeakageRow]
+    worst_slices: Rows[WorstSlice] = Rows(of=WorstSlice)
     curves: Rows[Curve]
     null_p_values: Rows[NullHistogram]
     p_calibration: Rows[PCalibration] = Rows(of=PCalibration)

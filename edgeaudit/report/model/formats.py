@@ -97,7 +97,11 @@ class Quality(Model):
 
 
 class FormatResult(Model):
-    """One format on one device. status `failed` carries the error and has no figures."""
+    """One format on one device. status `failed` carries the error and has no figures.
+
+    probability_floor: p of the format's own figures is clipped to [floor, 1 - floor]; formats are compared at the one
+    in `threat`.
+    """
 
     id: str
     device: str
@@ -109,6 +113,7 @@ class FormatResult(Model):
     artifact: ArtifactInfo | None = None
     accuracy: Accuracy | None = None
     outputs: Outputs | None = None
+    probability_floor: float | None = None
     agreement: Agreement | None = None
     quality: Quality | None = None
     error: str | None = None
