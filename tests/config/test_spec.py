@@ -13,6 +13,7 @@ import edgeaudit.devices.profiles  # noqa: F401  its sections are tested, too
 from edgeaudit.config.audit import AuditSpec, load_spec, recorded_spec, spec_of
 from edgeaudit.config.base import PlainNumbers
 from edgeaudit.config.entries import AttackEntry, PassEntry, RuntimeEntry
+from edgeaudit.config.target import TargetSpec
 from edgeaudit.errors import SpecError
 
 
@@ -279,12 +280,12 @@ def test_a_truth_value_for_a_number_is_one_sentence() -> None:
 
 def test_stated_accuracies_by_side() -> None:
     def stated(accuracy: object) -> tuple[float | None, float | None]:
-        spec = AuditSpec.model_validate({"target": {"artifact": "a.onnx", "accuracy": accuracy}})
-        assert spec.target is not None
-        return spec.target.stated.train, spec.target.stated.test
+        spec = TargetSpec.model_validate({"artifact": "a.onnx", "accuracy": accuracy})
+        return spec.stated.train, spec.stated.test
 
     assert stated(0.9) == (None, 0.9)
     assert stated({"train": 0.95, "test": 0.9}) == (0.95, 0.9)
     assert stated(None) == (None, None)
-    with pytest.raises(ValidationError):
-        stated({"train": 95, "test": 90})
+    for wrong in (90, {"train": 95, "test": 90}, True, {"train": True}):
+        with pytest.raises(ValidationError):
+            stated(wrong)
