@@ -304,8 +304,6 @@ SHORT = np.where(np.arange(240)[:, None] == 7, [0.1, 0.25, 0.25, 0.25], EVEN)
         ({"groups": np.zeros(240)}, r"^groups: must be \(240,\) integers, one a record; it is \(240,\) float64"),
         ({"members": np.ones(240, dtype=np.bool_)}, r"^members: must have members and nonmembers; it has 240 and 0"),
         ({"inputs": np.zeros((3, 5))}, r"^inputs: must be \[240 records, \.\.\.\]; it is \(3, 5\)"),
-        ({"groups": np.zeros(240)}, r"^groups: must be integers; it is float64"),
-        ({"groups": [1, 2]}, r"^groups: must be \(240,\), one a record; it is \(2,\)"),
         ({"exposure": "labels"}, r"^exposure: must be one of logits, probabilities; it is 'labels'"),
         ({"attacks": "lirra"}, r"no attack 'lirra'\. Did you mean 'lira'\?"),
         ({"attacks": []}, r"^attacks: names one or more attacks; it is empty"),

@@ -41,8 +41,8 @@ class FormatScores:
 
     scores: `attack/variant` -> float64 [records], NaN where an attack did not score a record. members: bool [records].
     subsets: name -> bool [records]. labels: int64 [records], and groups: int64 [records], of related records; None
-    where they are not stored. common: `attack/variant` -> scores with the probability floor at which formats are compared,
-    where the format's own is another.
+    where they are not stored. common: `attack/variant` -> scores with the probability floor at which formats are
+    compared, where the format's own is another.
     """
 
     scores: Mapping[str, npt.NDArray[np.float64]]

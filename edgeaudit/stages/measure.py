@@ -268,12 +268,12 @@ class _Measurement:
             for attack in with_views(attack_of(name, self.settings), self.first.audited):
                 for variant in attack.spec.variants:
                     self._run(attack, variant)
+            self._score_to_compare(name)
+            self._slice(name)
         headlines = headline_order(self.settings.attacks, self.settings.mode)
         test = claim_test(headlines, self.rows.p_calibration)
         if test is not None:
             self.p_values[self.first.role] |= named_half_p_values(test, self._by_halves(test))
-            self._score_to_compare(name)
-            self._slice(name)
         rows, scores = self.rows, {case.role: self._scores_of(case) for case in self.cases}
         findings = MeasureFindings(
             tuple(rows.leakage),

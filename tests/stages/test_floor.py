@@ -157,7 +157,8 @@ def test_both_scores_are_stored_and_budgets_between_formats_read_the_common_ones
     (tmp_path / "scores.npz").rename(tmp_path / "scores" / "f.npz")
     read = load_scores(tmp_path, "f")
     assert list(read.scores) == [SERIES]
-    np.testing.assert_array_equal(read.scores[SERIES], held.common[SERIES])
+    np.testing.assert_array_equal(read.scores[SERIES], held.scores[SERIES])
+    np.testing.assert_array_equal(read.compared(SERIES), held.common[SERIES])
     save_scores(tmp_path, {"target": replace(held, common={})})
     (tmp_path / "scores.npz").rename(tmp_path / "scores" / "g.npz")
-    np.testing.assert_array_equal(load_scores(tmp_path, "g").scores[SERIES], held.scores[SERIES])
+    np.testing.assert_array_equal(load_scores(tmp_path, "g").compared(SERIES), held.scores[SERIES])

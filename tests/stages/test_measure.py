@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
@@ -117,6 +117,18 @@ def test_copies_of_the_same_answers_share_a_fit_and_others_do_not(spy: tuple[Att
     assert len(fitted) == 2
 
 
+class _Brought:
+    """Answers that are there already, with one floor for all formats."""
+
+    records = np.arange(N)
+    labels = np.zeros(N, dtype=np.int64)
+    n_audited = N
+    slices: ClassVar[Mapping[str, Any]] = {}
+
+    def at_common_floor(self) -> _Brought:
+        return self
+
+
 @pytest.mark.parametrize("mode", ["adversary", "auditor"])
 def test_thresholds_never_read_the_target_on_audited_records(mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Evidence, ShadowAnswers | None]] = []
@@ -132,7 +144,7 @@ def test_thresholds_never_read_the_target_on_audited_records(mode: Mode, monkeyp
         cast("EvidenceSettings", SimpleNamespace(seed=0, exposure="logits")), SERIES.place, mode, True, ("yeom",),
         CmMiaSettings(0.5, 5, None, 0.5, None, (0.05,)), {},
     )  # fmt: skip
-    answers = cast("Answers", SimpleNamespace(records=np.arange(N)))
+    answers = cast("Answers", _Brought())
     measure._Measurement(settings, answers, (first,))._run(Yeom(), "loss")
     ((reference, played),) = asked
     assert reference is first.reference  # known nonmembers: all that a fallback may read of the target
