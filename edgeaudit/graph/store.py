@@ -223,7 +223,7 @@ class Store:
     def drop(self, kind: str, key: str) -> None:
         """Remove an entry atomically."""
         aside = self._draft()
-        with suppress(FileNotFoundError), store_errors(f"the store {self.root}"):
+        with store_errors(f"the store {self.root}"), suppress(FileNotFoundError):  # another process may drop it, too
             self.folder(kind, key).rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
         self._checked.pop(Ref(kind, key), None)
