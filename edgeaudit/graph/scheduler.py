@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from edgeaudit.errors import DamagedEntry, JobCrashed
+from edgeaudit.errors import JobCrashed, OutdatedEntry, UnusableEntry
 from edgeaudit.graph.executor import AnyJob, RunResult
 from edgeaudit.graph.job import Outcome, Ref
 from edgeaudit.graph.store import Store
@@ -31,6 +31,7 @@ class Scheduler:
         self._dropped: set[Ref] = set()
         self._running: set[Ref] = set()
         self._misread: dict[Ref, int] = {}
+        store.renew()
         wanted = {ref: job for ref, job in self._jobs.items() if not store.has(*ref)}
         for ref, job in wanted.items():
             self._await(ref, job, {need.ref for need in job.needs if need.ref in wanted})
@@ -70,9 +71,9 @@ class Scheduler:
     def repeat(self, job: AnyJob, outcome: Outcome) -> AnyJob | None:
         """The job that runs again because of this outcome; `job` is then not finished. None if no job is repeated.
 
-        A crashed job runs again, alone, as often as its error allows; a job beyond a limit does not. A damaged entry
-        of the store is dropped and computed again, once, and the jobs that read it wait for that. It is not computed
-        again where that has failed in this run; `explained` then names that failure.
+        A crashed job runs again, alone, as often as its error allows; a job beyond a limit does not. A damaged or
+        outdated entry of the store is dropped and computed again, once, and the jobs that read it wait for that. It is
+        not computed again where that has failed in this run; `explained` then names that failure.
         """
         self._running.discard(job.ref)
         if isinstance(outcome.error, JobCrashed) and self._crashes.get(job.ref, 0) < outcome.error.retries:
@@ -80,23 +81,25 @@ class Scheduler:
             self._await(job.ref, job, set())
             self._ready.append(job.ref)
             return job
-        if isinstance(outcome.error, DamagedEntry):
+        if isinstance(outcome.error, UnusableEntry):
+            self._store.renew()
             return self._recompute(job, outcome.error)
         return None
 
-    def _recompute(self, job: AnyJob, error: DamagedEntry) -> AnyJob | None:
+    def _recompute(self, job: AnyJob, error: UnusableEntry) -> AnyJob | None:
         ref = Ref(error.kind, error.key)
         maker = next((need for need in _upstream(job) if need.ref == ref), None)
         self._misread[job.ref] = self._misread.get(job.ref, 0) + 1
         if maker is None or self._misread[job.ref] > _MISREADS or self._failed_for(maker) is not None:
             return None
-        if ref not in self._dropped:
+        replaced = isinstance(error, OutdatedEntry) and self._misread[job.ref] == 1 and self._store.has(*ref)
+        if ref not in self._dropped and not replaced:
             self._dropped.add(ref)
             self._store.drop(*ref)
-            self.result.damaged.append(error)
+            self.result.unusable.append(error)
             self._add(maker)
             self._hold_back(ref)
-        # Else another job found the damage first: the entry has been computed again, or soon will be.
+        # Else another job found it first, or another run did: the entry has been computed again, or soon will be.
         missing = {ref} if not self._store.has(*ref) else set()
         self._await(job.ref, job, missing)
         if not missing:
@@ -136,7 +139,7 @@ class Scheduler:
         An entry that the job found damaged may be one that could not be computed again.
         """
         error = outcome.error
-        if not isinstance(error, DamagedEntry):
+        if not isinstance(error, UnusableEntry):
             return outcome
         maker = next((need for need in _upstream(job) if need.ref == (error.kind, error.key)), None)
         cause = None if maker is None else self._failed_for(maker)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeaudit.errors import DamagedEntry, DataError, JobCrashed
+from edgeaudit.errors import DamagedEntry, DataError, JobCrashed, OutdatedEntry
 from edgeaudit.graph.job import Outcome
 from edgeaudit.graph.scheduler import Scheduler
 from edgeaudit.graph.store import Store
@@ -73,7 +73,7 @@ def test_readers_of_a_damaged_entry_wait_until_it_is_recomputed(tmp_path: Path) 
     execute(first, store)
     scheduler.finish(first, Outcome(first.ref, 0.1))
     assert _labels(scheduler, 4, idle=True) == ["one", "two", "three"]
-    assert len(scheduler.result.damaged) == 1
+    assert len(scheduler.result.unusable) == 1
 
 
 def test_repeated_damage_is_an_error(tmp_path: Path) -> None:
@@ -156,3 +156,19 @@ def test_a_running_job_is_not_scheduled_a_second_time(tmp_path: Path) -> None:
     execute(first, store)
     scheduler.finish(first, Outcome(first.ref, 0.1))
     assert _labels(scheduler, 4, idle=True) == ["middle", "one"]
+
+
+def test_an_outdated_entry_that_another_run_has_replaced_is_kept(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = Say(words="first")
+    execute(first, store)
+    one = Say(words="one", before=(first,))
+    scheduler = Scheduler(store, graph(first, one))
+    assert _labels(scheduler, 1, idle=True) == ["one"]
+    outdated = Outcome(one.ref, 0.1, OutdatedEntry(*first.ref, "/w", "folder"))
+    assert scheduler.repeat(one, outdated) is first
+    assert store.has(*first.ref)
+    assert _labels(scheduler, 1, idle=True) == ["one"]
+    assert scheduler.repeat(one, outdated) is first  # of no use: the job finds it outdated once more
+    assert not store.has(*first.ref)
+    assert _labels(scheduler, 1, idle=True) == ["first"]
