@@ -98,6 +98,7 @@ class Watch:
                 opened[path] = _Opened(state, os.path.realpath(path), relative=False)
         keyed = {os.path.realpath(path) for path in _keyed(job)} if opened else set()
         folder_of = cache(module_folder)  # for this job: the next may have another import path
+        users = [name for name in job.code() if name.partition(".")[0] != _OWN] if opened else []
         found: list[FileRead] = []
         for path, one in opened.items():
             if one.real in keyed or one.real in self._written or (state := file_state(path)) is None:
@@ -109,8 +110,7 @@ class Watch:
                 raise StoreError(
                     f"{job.label}: its code reads {path}, which was changed while the audit ran; run again"
                 )
-            modules = [name for name in job.code() if name.partition(".")[0] != _OWN] or one.modules
-            folders = [(name, folder) for name in modules if (folder := folder_of(name)) is not None]
+            folders = [(name, folder) for name in users or one.modules if (folder := folder_of(name)) is not None]
             found.append(_placed(read_file(path), folders, self._place.folder, relative=one.relative))
         return tuple(found)
 
