@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
@@ -335,18 +336,22 @@ def _names(name: str, value: object) -> tuple[str, ...]:
 
 def _how(workers: object, executor: object) -> tuple[int | None, str]:
     """The arguments that say what runs the jobs."""
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, Integral) or workers < 1):
         raise SpecError(f"workers must be an integer of at least 1, not {workers!r}")
     if not isinstance(executor, str):
         raise SpecError(f"executor: must be the name of an executor; it is {executor!r}")
-    return workers, executor
+    return None if workers is None else int(workers), executor
 
 
 def _listener(listener: Listener | None) -> Listener:
+    if listener is None:
+        return Silent()
     missing = [name for name in _HEARD if not callable(getattr(listener, name, None))]
-    if listener is not None and missing:
+    if missing:
         raise SpecError(f"listener: must have the methods of edgeaudit.api.Listener; {listener!r} has no {missing[0]}")
-    return listener or Silent()
+    if isinstance(listener, type):
+        raise SpecError(f"listener: must be an instance, as {listener.__name__}(); it is the class itself")
+    return listener
 
 
 def _store(store: str | Path | None) -> Path:

@@ -19,7 +19,9 @@
     ├── AttackError          an attack cannot run on these responses
     ├── BudgetError          a budget refers to something that does not exist
     ├── StoreError           the store cannot be written or read
-    │   └── DamagedEntry     a file of an entry is damaged; the entry is computed again
+    │   └── UnusableEntry    an entry cannot be used; it is computed again
+    │       ├── DamagedEntry     one of its files is damaged
+    │       └── OutdatedEntry    a file that its code read was changed since
     ├── JobCrashed           the worker process of a job crashed, or exceeded a limit
     └── RunError             a finished run cannot be read
 
@@ -33,6 +35,7 @@ import difflib
 import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
 __all__ = [
     "AgreementError",
@@ -47,6 +50,7 @@ __all__ = [
     "JobCrashed",
     "MissingEnvironment",
     "MissingToolchain",
+    "OutdatedEntry",
     "ProtocolError",
     "RecipeError",
     "RunError",
@@ -55,6 +59,7 @@ __all__ = [
     "StoreError",
     "ToolchainError",
     "TrainingError",
+    "UnusableEntry",
     "did_you_mean",
     "pip_line",
     "store_errors",
@@ -151,23 +156,34 @@ class StoreError(EdgeAuditError):
     """The store cannot be read or written."""
 
 
-class DamagedEntry(StoreError):
-    """A file of a store entry is missing or was changed, or a file that the entry's code read (an absolute path).
+class UnusableEntry(StoreError):
+    """An entry of the store cannot be used, because of a file.
 
     The scheduler drops the entry and computes it again; the error is raised only if that is not possible.
     """
 
+    problem: ClassVar[str]
+
     def __init__(self, kind: str, key: str, file: str, folder: str) -> None:
-        problem = (
-            f"{file}, which its code read, was changed" if file.startswith("/") else f"{file} is missing or damaged"
-        )
-        super().__init__(f"store entry {folder}: {problem}; remove that folder and run again")
+        super().__init__(f"store entry {folder}: {self.problem.format(file)}; remove that folder and run again")
         self.kind, self.key, self.file = kind, key, file
         self._args = (kind, key, file, folder)
 
-    def __reduce__(self) -> tuple[type[DamagedEntry], tuple[str, str, str, str]]:
+    def __reduce__(self) -> tuple[type[UnusableEntry], tuple[str, str, str, str]]:
         # Errors cross process boundaries; the default would call __init__ with the message alone.
         return type(self), self._args
+
+
+class DamagedEntry(UnusableEntry):
+    """A file of the entry is missing or was changed. file: relative to the entry's folder."""
+
+    problem: ClassVar[str] = "{} is missing or damaged"
+
+
+class OutdatedEntry(UnusableEntry):
+    """A file that the entry's code read was changed since. file: an absolute path."""
+
+    problem: ClassVar[str] = "{}, which its code read, was changed"
 
 
 class JobCrashed(EdgeAuditError):

@@ -37,6 +37,7 @@ TOOLCHAINS = (
     "ai_edge_litert", "executorch", "keras", "litert_torch", "nncf", "onnx", "onnxruntime", "openvino", "tensorflow",
     "torch", "torch_pruning", "torchvision",
 )  # fmt: skip
+ANY_INTEGER: Any = np.int64(1)
 TINY: dict[str, Any] = {
     "name": "tiny",
     "model": {"recipe": "mlp", "options": {"hidden": [16]}, "epochs": 5, "batch": 32},
@@ -258,9 +259,10 @@ SHORT = np.where(np.arange(240)[:, None] == 7, [0.1, 0.25, 0.25, 0.25], EVEN)
         ({"shadows": [EVEN, EVEN[:3]]}, r"^shadows: cannot be read as an array: .*; give a numpy array$"),
         ({"out": "x"}, r"^out: must be bool; it is <U1"),
         ({"labels": None}, r"^labels: must be an array of numbers or truth values; it has None"),
+        ({"target": EVEN.astype(object)}, r"^target: must be an array of numbers .*; it is of dtype object; give"),
         ({"members": [None] * 240}, r"^members: must be an array of numbers or truth values"),
         ({"attacks": None}, r"^attacks: must be names or attacks, .*; it is None"),
-        ({"attacks": 3}, r"^attacks: must be names or attacks, .*; it is a int"),
+        ({"attacks": 3}, r"^attacks: must be names or attacks, .*; it is an int"),
         ({"attacks": {"yeom": {}}}, r"^attacks: must be names or attacks, .*; it is a dict"),
         ({"exposure": ["logits"]}, r"^exposure: must be one of"),
         ({"reference": (EVEN, None, None, [0])}, r"^reference: must be an edgeaudit\.Reference or None; it is a tuple"),
@@ -307,7 +309,7 @@ SHORT = np.where(np.arange(240)[:, None] == 7, [0.1, 0.25, 0.25, 0.25], EVEN)
         ({"exposure": "labels"}, r"^exposure: must be one of logits, probabilities; it is 'labels'"),
         ({"attacks": "lirra"}, r"no attack 'lirra'\. Did you mean 'lira'\?"),
         ({"attacks": []}, r"^attacks: names one or more attacks; it is empty"),
-        ({"attacks": [3]}, r"^attacks: must be names or attacks; one is a int"),
+        ({"attacks": [3]}, r"^attacks: must be names or attacks; one is an int"),
         (
             {"reference": edgeaudit.Reference(EVEN[:9, :3] * 4 / 3, EVEN8[:, :9, :3] * 4 / 3, OUT[:, :9], [0] * 9)},
             r"^reference\.target: must have the target's 4 classes; it has 3",
@@ -438,7 +440,7 @@ def test_an_audit_of_a_mapping(ran: Path, capfd: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.toolchain
 def test_a_plan_counts_what_the_store_has(ran: Path) -> None:
-    more = edgeaudit.plan({**TINY, "threat": {"shadows": 3}}, workers=1)
+    more = edgeaudit.plan({**TINY, "threat": {"shadows": 3}}, workers=ANY_INTEGER)
     stages = {stage.stage: (stage.jobs, stage.stored) for stage in more.stages}
     assert stages["train"] == (5, 4)  # the target, a null target and three shadows
     assert stages["measure"] == (1, 0)
@@ -599,6 +601,10 @@ def _looping() -> dict[str, Any]:
         (lambda: ANY.plan(TINY, workers=0), r"^workers must be an integer of at least 1, not 0"),
         (lambda: ANY.plan(TINY, executor=None), r"^executor: must be the name of an executor; it is None"),
         (lambda: ANY.plan(TINY, listener=print), r"^listener: must have the methods .* has no begin"),
+        (
+            lambda: ANY.plan(TINY, listener=Silent),
+            r"^listener: must be an instance, as Silent\(\); it is the class itself",
+        ),
         (lambda: ANY.run(TINY, out=["runs"]), r"^out: must be the path of a folder; it is \['runs'\]"),
         (lambda: ANY.run(TINY, out="runs", write=None), r"^write: must be a list of names; it is None"),
         (lambda: ANY.run(TINY, out="runs", write=["html", 3]), r"^write: must be a list of names"),

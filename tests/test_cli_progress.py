@@ -9,7 +9,7 @@ from rich.console import Console
 
 from edgeaudit.cli.progress import ProgressView
 from edgeaudit.config.data import DataSpec
-from edgeaudit.errors import TrainingError
+from edgeaudit.errors import DamagedEntry, OutdatedEntry, TrainingError
 from edgeaudit.graph.job import Outcome
 from edgeaudit.recipes.base import Recipe
 from edgeaudit.stages.population import DrawPopulation
@@ -52,3 +52,12 @@ def test_failures_and_repetitions_are_reported_with_their_reason(view: ProgressV
     lines = printed.getvalue().splitlines()
     assert lines[:2] == ["again: train shadow-0: damaged", "failed: train target: lower model.lr"]
     assert lines[2] == "train 1/2"
+
+
+def test_an_outdated_result_is_not_called_damaged(view: ProgressView, printed: StringIO) -> None:
+    view.repeated(SHADOW, OutdatedEntry(*SHADOW.ref, "/audits/layers.json", "folder"))
+    view.repeated(SHADOW, DamagedEntry(*SHADOW.ref, "model.pt", "folder"))
+    assert printed.getvalue().splitlines() == [
+        "out of date: /audits/layers.json was changed; it is made again: train shadow-0",
+        f"damaged in the store: train {SHADOW.ref.key}: model.pt; it is made again: train shadow-0",
+    ]

@@ -218,7 +218,7 @@ def _made(attacks: str | Attack | Iterable[str | Attack]) -> Iterator[Attack]:
         raise AttackError("attacks: names one or more attacks; it is empty")
     for one in chosen:
         if not isinstance(one, str | Attack):
-            raise AttackError(f"attacks: must be names or attacks; one is a {type(one).__name__}")
+            raise AttackError(f"attacks: must be names or attacks; one is {_kind(one)}")
     ready = {one.spec.name: one for one in chosen if isinstance(one, Attack)}
     for name in chosen_attacks(one if isinstance(one, str) else one.spec.name for one in chosen):
         yield ready[name] if name in ready else find_attack(name)()
@@ -244,7 +244,8 @@ def _require_seed(seed: object) -> None:
 
 def _kind(value: object) -> str:
     """What a value is, for messages."""
-    return "None" if value is None else f"a {type(value).__name__}"
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 def _scored(one: Attack, variant: str, evidence: Evidence, known: Evidence | None) -> VariantScores:
@@ -322,8 +323,11 @@ def _array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
         first = str(exc).partition(". ")[0].rstrip(".")
         raise AttackError(f"{name}: cannot be read as an array: {first}; give a numpy array") from exc
     if array.dtype == object:
-        what = _kind(value) if array.ndim == 0 else "values that are no numbers, as None"
-        raise AttackError(f"{name}: must be an array of numbers or truth values; it has {what}")
+        if isinstance(value, np.ndarray):
+            what = "it is of dtype object; give, for instance, its .astype(float)"
+        else:
+            what = f"it has {_kind(value) if array.ndim == 0 else 'values that are no numbers, as None'}"
+        raise AttackError(f"{name}: must be an array of numbers or truth values; {what}")
     return array
 
 

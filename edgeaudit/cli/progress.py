@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from edgeaudit.errors import DamagedEntry, EdgeAuditError
+from edgeaudit.errors import DamagedEntry, EdgeAuditError, OutdatedEntry
 from edgeaudit.graph.estimate import Rates, typical_seconds
 from edgeaudit.graph.executor import AnyJob
 from edgeaudit.graph.job import Outcome, Ref
@@ -106,6 +106,8 @@ class ProgressView:
         text = f"again: {job.label}: {reason}"
         if isinstance(reason, DamagedEntry):
             text = f"damaged in the store: {reason.kind} {reason.key}: {reason.file}; it is made again: {job.label}"
+        elif isinstance(reason, OutdatedEntry):
+            text = f"out of date: {reason.file} was changed; it is made again: {job.label}"
         self._console.print(text, markup=False, soft_wrap=True)
 
     def _kinds(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
 
-from edgeaudit.errors import DamagedEntry, EdgeAuditError, SpecError
+from edgeaudit.errors import EdgeAuditError, SpecError, UnusableEntry
 from edgeaudit.graph.job import Job, Outcome, Ref
 from edgeaudit.graph.store import Store
 
@@ -34,7 +34,7 @@ class Listener(Protocol):
         """The job was not run, since a job that it needs failed."""
 
     def repeated(self, job: AnyJob, reason: EdgeAuditError) -> None:
-        """The job runs again: its process crashed, or its stored result was damaged."""
+        """The job runs again: its process crashed, or its stored result was damaged or outdated."""
 
 
 class Silent:
@@ -68,12 +68,12 @@ class Limits:
 class RunResult:
     """errors: failed job -> error. blocked: jobs that were not run -> the failed job that caused it.
 
-    damaged: damaged entries of the store, which were dropped and computed again.
+    unusable: damaged and outdated entries of the store, which were dropped and computed again.
     """
 
     errors: dict[Ref, EdgeAuditError] = field(default_factory=dict)
     blocked: dict[Ref, Ref] = field(default_factory=dict)
-    damaged: list[DamagedEntry] = field(default_factory=list)
+    unusable: list[UnusableEntry] = field(default_factory=list)
     executed: int = 0
     worker_peak_bytes: int = 0
 
@@ -85,7 +85,7 @@ class RunResult:
         """Merge the result of a further run of the same audit."""
         self.errors |= other.errors
         self.blocked |= other.blocked
-        self.damaged += other.damaged
+        self.unusable += other.unusable
         self.executed += other.executed
         self.worker_peak_bytes = max(self.worker_peak_bytes, other.worker_peak_bytes)
 

@@ -267,6 +267,7 @@ class LocalProcesses(Executor):
         if again is not None and outcome.error is not None:
             listener.repeated(again, outcome.error)
             return
+        outcome = state.explained(task.job, outcome)
         listener.finished(task.job, outcome)
         for blocked in state.finish(task.job, outcome):
             listener.skipped(blocked)

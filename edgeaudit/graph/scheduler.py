@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
-from edgeaudit.errors import DamagedEntry, JobCrashed
+from edgeaudit.errors import JobCrashed, OutdatedEntry, UnusableEntry
 from edgeaudit.graph.executor import AnyJob, RunResult
 from edgeaudit.graph.job import Outcome, Ref
 from edgeaudit.graph.store import Store
@@ -28,7 +29,9 @@ class Scheduler:
         self._dependents: dict[Ref, list[Ref]] = {}
         self._crashes: dict[Ref, int] = {}
         self._dropped: set[Ref] = set()
+        self._running: set[Ref] = set()
         self._misread: dict[Ref, int] = {}
+        store.renew()
         wanted = {ref: job for ref, job in self._jobs.items() if not store.has(*ref)}
         for ref, job in wanted.items():
             self._await(ref, job, {need.ref for need in job.needs if need.ref in wanted})
@@ -61,36 +64,42 @@ class Scheduler:
         shared = sum(not self._alone(ref) for ref in self._ready)
         take = min(count, shared) if shared else min(count, len(self._ready), int(idle))
         for _ in range(take):
-            yield self._pending.pop(self._ready.pop(0))
+            ref = self._ready.pop(0)
+            self._running.add(ref)
+            yield self._pending.pop(ref)
 
     def repeat(self, job: AnyJob, outcome: Outcome) -> AnyJob | None:
         """The job that runs again because of this outcome; `job` is then not finished. None if no job is repeated.
 
-        A crashed job runs again, alone, as often as its error allows; a job beyond a limit does not. A damaged entry
-        of the store is dropped and computed again, once, and the jobs that read it wait for that.
+        A crashed job runs again, alone, as often as its error allows; a job beyond a limit does not. A damaged or
+        outdated entry of the store is dropped and computed again, once, and the jobs that read it wait for that. It is
+        not computed again where that has failed in this run; `explained` then names that failure.
         """
+        self._running.discard(job.ref)
         if isinstance(outcome.error, JobCrashed) and self._crashes.get(job.ref, 0) < outcome.error.retries:
             self._crashes[job.ref] = self._crashes.get(job.ref, 0) + 1
             self._await(job.ref, job, set())
             self._ready.append(job.ref)
             return job
-        if isinstance(outcome.error, DamagedEntry):
+        if isinstance(outcome.error, UnusableEntry):
+            self._store.renew()
             return self._recompute(job, outcome.error)
         return None
 
-    def _recompute(self, job: AnyJob, error: DamagedEntry) -> AnyJob | None:
+    def _recompute(self, job: AnyJob, error: UnusableEntry) -> AnyJob | None:
         ref = Ref(error.kind, error.key)
         maker = next((need for need in _upstream(job) if need.ref == ref), None)
         self._misread[job.ref] = self._misread.get(job.ref, 0) + 1
-        if maker is None or self._misread[job.ref] > _MISREADS:
+        if maker is None or self._misread[job.ref] > _MISREADS or self._failed_for(maker) is not None:
             return None
-        if ref not in self._dropped:
+        replaced = isinstance(error, OutdatedEntry) and self._misread[job.ref] == 1 and self._store.has(*ref)
+        if ref not in self._dropped and not replaced:
             self._dropped.add(ref)
             self._store.drop(*ref)
-            self.result.damaged.append(error)
+            self.result.unusable.append(error)
             self._add(maker)
             self._hold_back(ref)
-        # Else another job found the damage first: the entry has been computed again, or soon will be.
+        # Else another job found it first, or another run did: the entry has been computed again, or soon will be.
         missing = {ref} if not self._store.has(*ref) else set()
         self._await(job.ref, job, missing)
         if not missing:
@@ -108,16 +117,37 @@ class Scheduler:
         """Schedule a finished job again, with those of its dependencies that the store lacks."""
         missing = set()
         for need in job.needs:
-            if need.ref in self._pending or not self._store.has(*need.ref):
+            scheduled = need.ref in self._pending or need.ref in self._running
+            if scheduled or not self._store.has(*need.ref):
                 missing.add(need.ref)
-                if need.ref not in self._pending:
+                if not scheduled:
                     self._add(need)
         self._await(job.ref, job, missing)
         if not missing:
             self._ready.append(job.ref)
 
+    def _failed_for(self, job: AnyJob) -> Ref | None:
+        """The failed job because of which one that has no entry cannot be run again; None if it can be."""
+        if job.ref in self.result.errors or job.ref in self.result.blocked:
+            return self.result.blocked.get(job.ref, job.ref)
+        lacking = (need for need in job.needs if not self._store.has(*need.ref))
+        return next((cause for need in lacking if (cause := self._failed_for(need)) is not None), None)
+
+    def explained(self, job: AnyJob, outcome: Outcome) -> Outcome:
+        """The outcome of a job that is not repeated, with the error that caused its own.
+
+        An entry that the job found damaged may be one that could not be computed again.
+        """
+        error = outcome.error
+        if not isinstance(error, UnusableEntry):
+            return outcome
+        maker = next((need for need in _upstream(job) if need.ref == (error.kind, error.key)), None)
+        cause = None if maker is None else self._failed_for(maker)
+        return outcome if cause is None else replace(outcome, error=self.result.errors[cause])
+
     def finish(self, job: AnyJob, outcome: Outcome) -> list[AnyJob]:
         """Record an outcome; returns the jobs that can no longer run."""
+        self._running.discard(job.ref)
         self.result.executed += 1
         self.result.worker_peak_bytes = max(self.result.worker_peak_bytes, outcome.rss)
         if outcome.error is None:

@@ -32,9 +32,9 @@ from pathlib import Path
 
 import psutil
 
-from edgeaudit.errors import DamagedEntry, StoreError, store_errors
+from edgeaudit.errors import DamagedEntry, OutdatedEntry, StoreError, UnusableEntry, store_errors
 from edgeaudit.graph.job import Job, KeyContents, R, Ref
-from edgeaudit.graph.reads import READS, FileRead, changed_file, load_reads, save_reads
+from edgeaudit.graph.reads import READS, Comparison, FileRead, Place, load_reads, save_reads
 
 __all__ = ["MARKER", "Entry", "Store"]
 
@@ -86,9 +86,14 @@ class Store:
     the writer is killed. Two writers of the same key do the same work; the first rename wins.
     """
 
-    def __init__(self, root: Path) -> None:
-        """Open the store, or create it in a missing or empty folder. Raises `StoreError` for any other folder."""
+    def __init__(self, root: Path, place: Place | None = None) -> None:
+        """Open the store, or create it in a missing or empty folder. Raises `StoreError` for any other folder.
+
+        place: where the files that user code read are looked for; None for the process as it is.
+        """
         self.root = root
+        self._comparison = Comparison(place)
+        self._reads: dict[Ref, tuple[tuple[int, ...], tuple[FileRead, ...]]] = {}
         # Entries checked by this process; from then on, size and mtime of the files stand for their content.
         self._checked: dict[Ref, tuple[tuple[str, int, int], ...]] = {}
         with store_errors(f"the store {root}"):
@@ -116,35 +121,61 @@ class Store:
         return self.root / kind / key
 
     def has(self, kind: str, key: str) -> bool:
-        """Whether the job is finished, and no file that user code read for it has changed since."""
-        return self._is_finished(kind, key) and self._changed(kind, key) is None
+        """Whether the job is finished, and no file that user code read for it has changed since.
 
-    def reads(self, kind: str, key: str) -> tuple[FileRead, ...]:
-        """The files that user code read for a finished job and for those before it."""
+        Each such file is compared once, until `renew` is called.
+        """
+        return self._is_finished(kind, key) and self._problem(kind, key) is None
+
+    def renew(self) -> None:
+        """Compare the files that user code read again from now on: a run begins, or something was changed."""
+        self._comparison.renew()
+
+    @property
+    def place(self) -> Place:
+        """Where the files that user code read are looked for."""
+        return self._comparison.place
+
+    def files_read(self, kind: str, key: str) -> tuple[FileRead, ...]:
+        """The files that user code read for a finished job and for those before it; none where there is no entry.
+
+        Raises `DamagedEntry` for a damaged list.
+        """
+        folder, ref = self.folder(kind, key), Ref(kind, key)
         try:
-            return load_reads(self.folder(kind, key))
-        except ValueError as exc:
-            raise DamagedEntry(kind, key, READS, str(self.folder(kind, key))) from exc
+            status = (folder / READS).stat()
+        except OSError:
+            return ()
+        state = (status.st_ino, status.st_size, status.st_mtime_ns)
+        if ref not in self._reads or self._reads[ref][0] != state:
+            try:
+                self._reads[ref] = (state, load_reads(folder))
+            except ValueError as exc:
+                raise DamagedEntry(kind, key, READS, str(folder)) from exc
+        return self._reads[ref][1]
 
     def _is_finished(self, kind: str, key: str) -> bool:
         folder = self.folder(kind, key)
         return (folder / _ABOUT).is_file() and not folder.is_symlink()
 
-    def _changed(self, kind: str, key: str) -> str | None:
-        """The path of a file that user code read and that has changed."""
+    def _problem(self, kind: str, key: str) -> UnusableEntry | None:
+        """What is wrong with a finished entry's list of files that user code read, or with these files."""
         try:
-            return changed_file(self.reads(kind, key))
+            changed = self._comparison.changed(self.files_read(kind, key))
         except DamagedEntry as exc:
-            return exc.file
+            return exc
+        return None if changed is None else OutdatedEntry(kind, key, changed, str(self.folder(kind, key)))
 
     def entry(self, kind: str, key: str) -> Entry:
         """A finished entry, with verified files.
 
-        Raises `DamagedEntry` if the entry or one of its files is missing or changed.
+        Raises `DamagedEntry` if the entry or one of its files is missing or changed, `OutdatedEntry` if a file that
+        user code read for it has changed.
         """
-        missing = self._changed(kind, key) if self._is_finished(kind, key) else _ABOUT
-        if missing is not None:
-            raise DamagedEntry(kind, key, missing, str(self.folder(kind, key)))
+        if not self._is_finished(kind, key):
+            raise DamagedEntry(kind, key, _ABOUT, str(self.folder(kind, key)))
+        if (problem := self._problem(kind, key)) is not None:
+            raise problem
         entry = Entry(Ref(kind, key), self.folder(kind, key))
         self._verify(entry)
         return entry
@@ -223,7 +254,7 @@ class Store:
     def drop(self, kind: str, key: str) -> None:
         """Remove an entry atomically."""
         aside = self._draft()
-        with suppress(FileNotFoundError), store_errors(f"the store {self.root}"):
+        with store_errors(f"the store {self.root}"), suppress(FileNotFoundError):  # another process may drop it, too
             self.folder(kind, key).rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
         self._checked.pop(Ref(kind, key), None)
@@ -245,7 +276,7 @@ class Store:
         have changed since: the results are others then, under the same keys.
         """
         folder = self.root / ".partial" / f"{kind}-{key}"
-        now = sorted({one for ref in before for one in self.reads(*ref)})
+        now = sorted({one for ref in before for one in self.files_read(*ref)})
         with store_errors(f"the store {self.root}"):
             if folder.is_dir() and [one.sha256 for one in load_reads(folder)] != [one.sha256 for one in now]:
                 shutil.rmtree(folder)

@@ -12,16 +12,15 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from edgeaudit.errors import EdgeAuditError, StoreError
+from edgeaudit.errors import EdgeAuditError, OutdatedEntry, StoreError
 from edgeaudit.graph.executor import AnyJob
-from edgeaudit.graph.job import Context, Outcome, content_key
-from edgeaudit.graph.reads import save_reads
+from edgeaudit.graph.job import Context, Outcome, Ref, content_key
+from edgeaudit.graph.reads import FileRead, Place, import_path, save_reads
 from edgeaudit.graph.store import Store
 from edgeaudit.graph.watch import reads_of, watching
 from edgeaudit.host.isolation import enter
@@ -41,14 +40,14 @@ def serve(jobs: int, lifeline: int, root: str, isolation: str) -> None:
     faulthandler.enable()  # a crash in native code leaves the Python stack in the log
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     enter(isolation)
-    store, path = Store(Path(root)), tuple(sys.path)
+    store = Store(Path(root), Place.now())
     connection = Connection(jobs)
     while True:
         try:
             job: AnyJob = connection.recv()
         except EOFError:
             return
-        connection.send(_sendable(execute(job, store, path)))
+        connection.send(_sendable(execute(job, store)))
         sys.stdout.flush()
 
 
@@ -67,47 +66,48 @@ def _end_with(lifeline: int) -> None:
     os._exit(1)
 
 
-def execute(job: AnyJob, store: Store, path: Sequence[str] | None = None) -> Outcome:
+def execute(job: AnyJob, store: Store) -> Outcome:
     """Run the job unless its entry exists. Errors are returned; unexpected ones with a traceback on disk.
 
-    path: the import path for which the main process computed the key; None for `sys.path` as it is now.
+    The store's place is the one for which the main process computed the key.
     """
     started = time.perf_counter()
     error: EdgeAuditError | None = None
     try:
+        store.renew()
         if not store.has(*job.ref):
-            _execute(job, store, started, tuple(sys.path) if path is None else path)
+            _execute(job, store, started)
     except Exception as exc:  # noqa: BLE001  the process boundary: only an outcome may cross it
         error = _explained(job, store, exc)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Outcome(job.ref, time.perf_counter() - started, error, peak)
 
 
-def _execute(job: AnyJob, store: Store, started: float, path: Sequence[str]) -> None:
+def _execute(job: AnyJob, store: Store, started: float) -> None:
+    place = store.place
     with store.writing(*job.ref) as draft:
-        with watching(job, store.root):
+        before = {need.ref: store.files_read(*need.ref) for need in job.needs}
+        with watching(job, store.root, place):
             job.run(Context(store, draft, job.key)).save(draft)
-        with _import_path(path):
+        with import_path(place.path):
             about = job.about()
             reads = reads_of(job)
         if content_key(job.kind, about) != job.key:
             raise StoreError(
                 f"{job.label}: its code or the packages that it uses were changed while the audit ran; run again"
             )
-        save_reads(draft, (*reads, *(one for need in job.needs for one in store.reads(*need.ref))))
+        _require_same(before, store)
+        save_reads(draft, (*reads, *(one for files in before.values() for one in files)))
         seconds = time.perf_counter() - started
         store.finish(draft, {"kind": job.kind, "key": job.key, "label": job.label, **about, "seconds": seconds})
 
 
-@contextmanager
-def _import_path(path: Sequence[str]) -> Iterator[None]:
-    """`sys.path` as it was before user code changed it."""
-    changed = list(sys.path)
-    sys.path[:] = path
-    try:
-        yield
-    finally:
-        sys.path[:] = changed
+def _require_same(before: Mapping[Ref, tuple[FileRead, ...]], store: Store) -> None:
+    """Raise `OutdatedEntry` where another run has put another entry in the place of one that the job read."""
+    for ref, files in before.items():
+        other = set(files) ^ set(store.files_read(*ref))
+        if other:
+            raise OutdatedEntry(*ref, min(other).path, str(store.folder(*ref)))
 
 
 def _explained(job: AnyJob, store: Store, exc: Exception) -> EdgeAuditError:

@@ -392,7 +392,7 @@ def _population_controls(plan: Plan, result: RunResult, store: Store) -> list[Co
                 name="shift", status="failed", statement=f"the comparison of records could not be computed: {error}"
             )
         ]
-    return list(store.read(plan.control).findings)
+    return list(store.read(plan.control).controls)
 
 
 def _model_controls(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeaudit.config.audit import AuditSpec
-from edgeaudit.errors import DamagedEntry, RunError
+from edgeaudit.errors import RunError, UnusableEntry
 from edgeaudit.gate.origin import limits_origin
 from edgeaudit.gate.requirements import require_budgets_exist
 from edgeaudit.graph.executor import AnyJob, Executor, Listener, RunResult, raise_errors
@@ -78,7 +78,7 @@ def _draw(spec: AuditSpec, store: Store, executor: Executor, listener: Listener)
         job = keyed_by_content
     try:
         return job, store.read(job)
-    except DamagedEntry as exc:
+    except UnusableEntry as exc:
         store.drop(exc.kind, exc.key)
         listener.repeated(job, exc)
         return _draw(spec, store, executor, listener)
@@ -95,12 +95,12 @@ def run_audit(prepared: Prepared, store: Store, executor: Executor, listener: Li
     for _ in range(_DAMAGED):
         try:
             return _run(prepared, store, executor, listener, out, total), total.executed
-        except DamagedEntry as exc:  # found in an entry that only the report reads
+        except UnusableEntry as exc:  # found in an entry that only the report reads
             ref = Ref(exc.kind, exc.key)
             if ref not in prepared.plan.jobs:
                 raise
             store.drop(*ref)
-            total.damaged.append(exc)
+            total.unusable.append(exc)
             listener.repeated(prepared.plan.jobs[ref], exc)
     return _run(prepared, store, executor, listener, out, total), total.executed
 
@@ -130,6 +130,7 @@ def _run(
         compared = executor.run({job.ref: job for job in last}, listener)
         total.add(compared)
         raise_errors(compared)
+    store.renew()  # a file that was changed while jobs ran may have led to results that do not belong together
     about = prepared.spec, prepared.population, plan, result, store, out, comparison, together
     return assemble(*about, limits=_first_read(prepared.limits, out))
 

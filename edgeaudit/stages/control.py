@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from edgeaudit.controls.base import Control as Finding  # the job below has the name Control
+from edgeaudit.controls.base import Control as Checked  # the job below has the name Control
 from edgeaudit.controls.duplicates import copies, near_copies
 from edgeaudit.controls.shift import Sides, sampled_ids, shift
 from edgeaudit.graph.job import Context, Job
@@ -27,20 +27,20 @@ _QUERIES = 2000
 
 @dataclass(frozen=True)
 class ControlResult:
-    """Findings about the records, before any model is trained."""
+    """Controls of the records, before any model is trained."""
 
-    findings: tuple[Finding, ...]
+    controls: tuple[Checked, ...]
 
     def save(self, folder: Path) -> None:
         """As JSON."""
-        text = json.dumps([asdict(finding) for finding in self.findings], allow_nan=False)
+        text = json.dumps([asdict(control) for control in self.controls], allow_nan=False)
         (folder / _FILE).write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> ControlResult:
         """Read what `save` wrote."""
         rows = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        return cls(tuple(Finding(**row) for row in rows))
+        return cls(tuple(Checked(**row) for row in rows))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -61,8 +61,8 @@ class Control(Job[ControlResult]):
     def run(self, context: Context) -> ControlResult:
         """See the class."""
         population, seed = context.read(self.population), self.seed
-        findings = [*shift(_sides(population, seed), stream(seed, "control", "shift")), *_duplicates(population, seed)]
-        return ControlResult(tuple(findings))
+        controls = [*shift(_sides(population, seed), stream(seed, "control", "shift")), *_duplicates(population, seed)]
+        return ControlResult(tuple(controls))
 
 
 def _records(population: Population) -> Any:
@@ -82,7 +82,7 @@ def _sides(population: Population, seed: int) -> Sides:
     return Sides(records, population.labels[ids], np.arange(len(ids)) < len(members), groups)
 
 
-def _duplicates(population: Population, seed: int) -> list[Finding]:
+def _duplicates(population: Population, seed: int) -> list[Checked]:
     split, records = population.split, _records(population)
     few = split.nonmembers
     if len(few) > _QUERIES:

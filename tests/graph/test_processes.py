@@ -162,7 +162,7 @@ def test_a_damaged_entry_is_reported_and_recomputed(tmp_path: Path) -> None:
     third, fourth = Say(words="three", before=(first, second)), Say(words="four", before=(first,))
     result = _run(store, first, second, third, fourth, log=log)
     assert result.errors == {}
-    assert [(error.kind, error.key, error.file) for error in result.damaged] == [(*first.ref, "words.txt")]
+    assert [(error.kind, error.key, error.file) for error in result.unusable] == [(*first.ref, "words.txt")]
     assert store.read(third).words == "one one two three"
     assert store.read(fourth).words == "one four"
     assert {label for label, _ in log.again} == {"one"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeaudit.errors import DamagedEntry, DataError, JobCrashed
+from edgeaudit.errors import DamagedEntry, DataError, JobCrashed, OutdatedEntry
 from edgeaudit.graph.job import Outcome
 from edgeaudit.graph.scheduler import Scheduler
 from edgeaudit.graph.store import Store
@@ -73,7 +73,7 @@ def test_readers_of_a_damaged_entry_wait_until_it_is_recomputed(tmp_path: Path) 
     execute(first, store)
     scheduler.finish(first, Outcome(first.ref, 0.1))
     assert _labels(scheduler, 4, idle=True) == ["one", "two", "three"]
-    assert len(scheduler.result.damaged) == 1
+    assert len(scheduler.result.unusable) == 1
 
 
 def test_repeated_damage_is_an_error(tmp_path: Path) -> None:
@@ -96,3 +96,79 @@ def test_damage_outside_the_dependencies_is_an_error_of_the_job(tmp_path: Path) 
     job, stranger = Say(words="job"), Say(words="stranger")
     scheduler = Scheduler(Store(tmp_path), graph(job))
     assert scheduler.repeat(job, Outcome(job.ref, 0.1, DamagedEntry(*stranger.ref, "words.txt", "folder"))) is None
+
+
+def test_a_job_that_meets_an_entry_which_could_not_be_recomputed_fails_with_that_error(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = Say(words="first")
+    execute(first, store)
+    one, two = (Say(words=name, before=(first,)) for name in ("one", "two"))
+    last = Say(words="last", before=(two,))
+    scheduler = Scheduler(store, graph(first, one, two, last))
+    assert _labels(scheduler, 2, idle=True) == ["one", "two"]
+    damage = DamagedEntry(*first.ref, "words.txt", "folder")
+    assert scheduler.repeat(one, Outcome(one.ref, 0.1, damage)) is first
+    assert _labels(scheduler, 1, idle=False) == ["first"]
+    failure = DataError("no")
+    assert scheduler.finish(first, Outcome(first.ref, 0.1, failure)) == [one]
+    met = Outcome(two.ref, 0.1, damage)  # two ran beside first and met the dropped entry last
+    assert scheduler.repeat(two, met) is None
+    assert scheduler.explained(two, met).error is failure
+    assert scheduler.finish(two, scheduler.explained(two, met)) == [last]
+    assert not scheduler.unfinished
+    assert scheduler.result.cause(two) is scheduler.result.cause(last) is failure
+
+
+def test_an_entry_whose_own_dependency_failed_is_not_recomputed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = Say(words="first")
+    middle = Say(words="middle", before=(first,))
+    for job in (first, middle):
+        execute(job, store)
+    one, two = Say(words="one", before=(first,)), Say(words="two", before=(middle,))
+    scheduler = Scheduler(store, graph(first, middle, one, two))
+    assert _labels(scheduler, 2, idle=True) == ["one", "two"]
+    scheduler.repeat(one, Outcome(one.ref, 0.1, DamagedEntry(*first.ref, "words.txt", "folder")))
+    assert _labels(scheduler, 1, idle=False) == ["first"]
+    failure = DataError("no")
+    scheduler.finish(first, Outcome(first.ref, 0.1, failure))
+    met = Outcome(two.ref, 0.1, DamagedEntry(*middle.ref, "words.txt", "folder"))
+    assert scheduler.repeat(two, met) is None
+    assert scheduler.explained(two, met).error is failure
+    scheduler.finish(two, scheduler.explained(two, met))
+    assert not scheduler.unfinished
+
+
+def test_a_running_job_is_not_scheduled_a_second_time(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = Say(words="first")
+    middle = Say(words="middle", before=(first,))
+    for job in (first, middle):
+        execute(job, store)
+    one, two = Say(words="one", before=(first,)), Say(words="two", before=(middle,))
+    scheduler = Scheduler(store, graph(first, middle, one, two))
+    assert _labels(scheduler, 2, idle=True) == ["one", "two"]
+    scheduler.repeat(one, Outcome(one.ref, 0.1, DamagedEntry(*first.ref, "words.txt", "folder")))
+    assert _labels(scheduler, 1, idle=False) == ["first"]
+    met = Outcome(two.ref, 0.1, DamagedEntry(*middle.ref, "words.txt", "folder"))
+    assert scheduler.repeat(two, met) is middle
+    assert _labels(scheduler, 4, idle=False) == []  # the first still runs
+    execute(first, store)
+    scheduler.finish(first, Outcome(first.ref, 0.1))
+    assert _labels(scheduler, 4, idle=True) == ["middle", "one"]
+
+
+def test_an_outdated_entry_that_another_run_has_replaced_is_kept(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = Say(words="first")
+    execute(first, store)
+    one = Say(words="one", before=(first,))
+    scheduler = Scheduler(store, graph(first, one))
+    assert _labels(scheduler, 1, idle=True) == ["one"]
+    outdated = Outcome(one.ref, 0.1, OutdatedEntry(*first.ref, "/w", "folder"))
+    assert scheduler.repeat(one, outdated) is first
+    assert store.has(*first.ref)
+    assert _labels(scheduler, 1, idle=True) == ["one"]
+    assert scheduler.repeat(one, outdated) is first  # of no use: the job finds it outdated once more
+    assert not store.has(*first.ref)
+    assert _labels(scheduler, 1, idle=True) == ["first"]

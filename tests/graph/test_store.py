@@ -284,3 +284,11 @@ def test_an_entry_in_the_folder_of_another_is_damaged(tmp_path: Path) -> None:
     folders[1].rename(folders[0])
     (tmp_path / "aside").rename(folders[1])
     assert [(error.key, error.file) for error in store.verify()] == [(A, "entry.json"), (B, "entry.json")]
+
+
+def test_an_entry_that_another_process_has_dropped_can_be_dropped(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    _entry(store)
+    Store(tmp_path).drop("train", KEY)
+    store.drop("train", KEY)
+    assert not store.has("train", KEY)
