@@ -18,8 +18,6 @@ from edgeaudit.leakage.targets import FEWEST_TARGETS
 
 __all__ = ["BudgetNeed", "budget_needs", "factor_that_decides", "rounded_up"]
 
-_ENOUGH_POWER = float(scipy.stats.norm.isf(1 - POWER))
-
 
 @dataclass(frozen=True)
 class BudgetNeed:
@@ -108,7 +106,7 @@ def factor_that_decides(limit: float, bounds: Sequence[Bounds], tests: int) -> f
         tail = TAIL / tests if one.value > limit else TAIL
         half = (one.value - one.low if one.value > limit else one.high - one.value) / scipy.stats.norm.isf(TAIL)
         distance = abs(one.value - limit)
-        wanted = half * (scipy.stats.norm.isf(tail) + _ENOUGH_POWER)
+        wanted = half * (scipy.stats.norm.isf(tail) + float(scipy.special.ndtri(POWER)))
         factors.append((one.value > limit, math.inf if distance == 0 else float(wanted / distance) ** 2))
     beyond = [factor for over, factor in factors if over]
     # One attack beyond the limit is enough for a fail; all must be within for a pass.
