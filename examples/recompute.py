@@ -75,7 +75,7 @@ def quantiles(cdf: Callable[[Array], Array], probabilities: Array) -> Array:
 
 
 @cache
-def t_quantile(df: int) -> float:
+def t_quantile(df: float) -> float:
     """Of Student's t at 1 - TAIL: P[|T| < t] = I_y(1/2, df/2), y = t^2 / (df + t^2)."""
     y = quantiles(lambda x: beta_cdf(0.5, df / 2, x), np.array([LEVEL]))[0]
     return math.sqrt(df * y / (1 - y))
@@ -111,10 +111,17 @@ class Side:
         self.sizes = np.bincount(self.group)
         self.n, self.count = len(groups), len(self.sizes)
 
+    def squares(self, values: Array) -> Array:
+        """Each group's term in the variance of the mean: (sum of deviations / n)^2."""
+        return (np.bincount(self.group, weights=values - values.mean()) / self.n) ** 2
+
     def variance(self, values: Array) -> float:
-        """Of the mean: G/(G-1) sum over groups of (sum of deviations / n)^2 (Obuchowski 1997)."""
-        sums = np.bincount(self.group, weights=values - values.mean())
-        return float(self.count / (self.count - 1) * (sums**2).sum() / self.n**2)
+        """Of the mean: G/(G-1) times the sum over groups of their terms (Obuchowski 1997)."""
+        return float(self.count / (self.count - 1) * self.squares(values).sum())
+
+    def noise(self, values: Array) -> float:
+        """The variance of that variance, a sum over groups as well."""
+        return float(self.count * self.squares(values).var())
 
     def effective(self, flags: Array) -> float:
         """Independent records that know the rate of `flags` as well: n / design effect (Rao & Scott 1992)."""
@@ -161,7 +168,10 @@ def auc(x: Array, y: Array, both: tuple[Side, Side]) -> Figure:
         return value, (1 + low) / 2, (1 + high) / 2, None
     variance = both[0].variance(of_members) + both[1].variance(of_nonmembers)
     logit = math.log(value / (1 - value))
-    half = t_quantile(fewest - 1) * math.sqrt(variance) / (value * (1 - value))
+    # Satterthwaite's degrees of freedom: 2 variance^2 / (variance of the variance), at most those of the smaller side.
+    noise = both[0].noise(of_members) + both[1].noise(of_nonmembers)
+    freedom = max(1.0, min(fewest - 1, 2 * variance**2 / noise)) if noise > 0 else fewest - 1
+    half = t_quantile(freedom) * math.sqrt(variance) / (value * (1 - value))
     return value, 1 / (1 + math.exp(half - logit)), 1 / (1 + math.exp(-half - logit)), None
 
 

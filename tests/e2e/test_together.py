@@ -56,7 +56,7 @@ def test_a_set_of_formats_is_compared_with_the_best_of_them(shared_bench: Workbe
     assert {c["format"] for c in nulls} == {" + ".join(formats) for formats in (two, three)}
     assert {c["status"] for c in nulls} == {"holds"}
     assert "Multi-version attacks" in (done.out / "report.html").read_text(encoding="utf-8")
-    assert "Holding torch-fp32 and litert-fp16 together adds " in " ".join(done.stdout.split())
+    assert "Holding torch-fp32 and litert-fp16 together " in " ".join(done.stdout.split())
     assert jobs_run(shared_bench.audit("held", **BASE, together=sets).stdout)[0] == 0
     # The sets are no part of any other job.
     fewer = shared_bench.audit("fewer", **BASE, together=[FORMATS[::-1]])

@@ -85,7 +85,7 @@ class _Watch(Silent):
 def planned(store: Store, recipe: str, formats: list[str]) -> Plan:
     spec = AuditSpec.model_validate(
         {
-            "model": {"recipe": recipe, "epochs": 1},
+            "model": {"recipe": recipe, "epochs": 15},
             "data": {"members": 50, "nonmembers": 50, "reference": 200, "calibration": {"records": 16}},
             "threat": {"shadows": 2},
             "controls": {"null-targets": 0, "shift": False},
