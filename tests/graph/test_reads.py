@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -264,7 +263,7 @@ def test_a_copy_of_a_project_reads_its_own_files(
             patch.syspath_prepend(project)
             patch.chdir(project)
             # Compiled files are told apart by size and whole seconds alone.
-            patch.setattr(sys, "dont_write_bytecode", True)
+            patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
             return _answers(store, project, "my_net")
 
     assert answers(first) == (2, "1 said")
