@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +26,7 @@ __all__ = ["HtmlWriter", "html_text", "write_html"]
 
 _HERE = Path(__file__).parent
 _TONES = {0: "good", 1: "bad", 2: "bad", 3: "warn"}
+_MOST_WARNINGS = 4
 
 
 def write_html(audit: Audit, path: Path) -> None:
@@ -64,7 +66,10 @@ def _unbroken(text: str) -> Markup:
 
 def _view(lookup: Lookup) -> dict[str, Any]:
     audit = lookup.audit
+    reasons, folded = _reasons(audit.verdict.reasons)
     return {
+        "reasons": reasons,
+        "folded": folded,
         "tone": "muted" if audit.verdict.outcome == "not judged" else _TONES[audit.verdict.exit_code],
         "sentences": sentences(audit),
         "headline": lookup.headline.label if lookup.headline else None,
@@ -108,6 +113,14 @@ def _view(lookup: Lookup) -> dict[str, Any]:
         "toolchains": origin.toolchains(lookup),
         "smallest_fpr": percent(1 / max(audit.population.nonmembers, 1)),
     }
+
+
+def _reasons(reasons: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the reasons in view, and those folded: many warnings, one a format and budget, would hide what decided."""
+    warnings = [reason for reason in reasons if reason.startswith("warning: ")]
+    if len(warnings) <= _MOST_WARNINGS:
+        return list(reasons), []
+    return [reason for reason in reasons if reason not in warnings], warnings
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import os
 import re
 import subprocess
@@ -241,6 +242,20 @@ def test_hostile_text_stays_text(audit: Audit) -> None:
     assert {attr for _, attrs in parsed.tags for attr in attrs if attr.startswith("on")} == set()
     assert HOSTILE in "".join(parsed.words)
     assert "49" not in "".join(re.findall(r"<h1>.*?</h1>", text))
+
+
+@pytest.mark.parametrize("count", [4, 5])
+def test_many_warnings_are_folded_below_what_decided(audit: Audit, count: int) -> None:
+    warnings = [f"warning: format {n}: budget auc <= 0.7 is exceeded" for n in range(count)]
+    reasons = ("budget auc <= 0.9 is exceeded", *warnings, "controls that warn: resolution")
+    verdict = audit.verdict.model_copy(update={"reasons": reasons})
+    text = html_text(audit.model_copy(update={"verdict": verdict}))
+    box = text[text.index('<section class="verdict') :]
+    box = box[: box.index("</section>")]
+    assert all(html.escape(reason) in box for reason in reasons)
+    view, _, folded = box.partition(f"<details><summary>{count} warnings of budgets</summary>")
+    assert [reason for reason in reasons if html.escape(reason) in folded] == (warnings if count > 4 else [])
+    assert all(html.escape(reason) in view for reason in (reasons[0], reasons[-1]))
 
 
 @pytest.mark.parametrize("status", ["ok", "failed"])
