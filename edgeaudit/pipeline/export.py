@@ -78,7 +78,7 @@ def export_evidence(
         "audit_json_sha256": hashlib.sha256((run / "audit.json").read_bytes()).hexdigest(),
     }
     try:
-        evidence = collect(prepared, store, places, about)
+        evidence = collect(prepared, store, planned, about)
         included = _included(evidence, notify, shadows=shadows)
         arrays = [*evidence.arrays, *(evidence.shadows if included else ())]
         _write(out, arrays, evidence.manifest(shadows=included))
