@@ -84,7 +84,8 @@ def _asked(transport: Transport, profile: Profile | None, chosen: tuple[str, ...
             continue
         if not said:
             continue
-        serves = said["runtime"]["name"] if "runtime" in said else name  # what a server that is there serves with
+        runtime = said.get("runtime")
+        serves = name if runtime is None else runtime["name"]  # what a server that is there serves with
         rows += [] if rows else machine_rows(profile, said)
         rows += runtime_rows(profile, serves, said, as_it_comes=False)
         rows += [] if usual is None else runtime_rows(profile, serves, usual, as_it_comes=True)

@@ -6,7 +6,7 @@ structure is checked here, once; fields that are only shown or compared may be a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 from edgeaudit.agent.messages import (
@@ -57,29 +57,25 @@ def agent_facts(message: Mapping[str, object], where: str) -> AgentFacts:
 
 def serving(message: Mapping[str, object], where: str) -> Serving:
     """The announcement of an agent that serves. Raises as `fingerprint` does."""
-    _require(message, {"url": str, "pid": int}, where)
-    _require_present(message, ("url", "pid"), where)
+    _require_all(message, {"url": str, "pid": int}, where)
     return cast("Serving", message)
 
 
 def place(message: Mapping[str, object], where: str) -> Place:
     """The receiver's first reply to a `RunRequest`. Raises as `fingerprint` does."""
-    _require(message, {"folder": str, "missing": list}, where)
-    _require_present(message, ("folder", "missing"), where)
+    _require_all(message, {"folder": str, "missing": list}, where)
     return cast("Place", message)
 
 
 def status(message: Mapping[str, object], where: str) -> Status:
     """The receiver's reply to a `StatusRequest`. Raises as `fingerprint` does."""
-    _require(message, {"running": bool, "about": dict}, where)
-    _require_present(message, ("running", "about"), where)
+    _require_all(message, {"running": bool, "about": dict}, where)
     return cast("Status", message)
 
 
 def stopped(message: Mapping[str, object], where: str) -> Stopped:
     """The receiver's reply to a `StopRequest`. Raises as `fingerprint` does."""
-    _require(message, {"stopped": list}, where)
-    _require_present(message, ("stopped",), where)
+    _require_all(message, {"stopped": list}, where)
     return cast("Stopped", message)
 
 
@@ -95,7 +91,13 @@ def _require(message: Mapping[str, object], kinds: Mapping[str, type], where: st
             raise ProtocolError(f"{where} reports {message[field]!r} as '{field}', which must be a {kind.__name__}")
 
 
-def _require_present(message: Mapping[str, object], fields: tuple[str, ...], where: str) -> None:
+def _require_all(message: Mapping[str, object], kinds: Mapping[str, type], where: str) -> None:
+    """Fields that must be there, with these types."""
+    _require(message, kinds, where)
+    _require_present(message, kinds, where)
+
+
+def _require_present(message: Mapping[str, object], fields: Iterable[str], where: str) -> None:
     for field in fields:
         if message.get(field) is None:
             raise ProtocolError(f"{where} reports no '{field}'")

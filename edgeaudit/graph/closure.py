@@ -18,7 +18,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
-import sysconfig
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,7 +26,13 @@ from importlib.machinery import ModuleSpec, all_suffixes
 from pathlib import Path
 
 from edgeaudit.errors import RecipeError
-from edgeaudit.graph.distributions import content_digest, distributions_of, installed_folders, installed_state
+from edgeaudit.graph.distributions import (
+    content_digest,
+    distributions_of,
+    installed_folders,
+    installed_state,
+    standard_folders,
+)
 
 __all__ = ["Closure", "closure", "current_closure", "imports_of", "module_file"]
 
@@ -200,8 +205,7 @@ def _is_standard(top: str, path: tuple[str, ...]) -> bool:  # noqa: ARG001  anot
     spec = _spec(top, None)
     if spec is None or not spec.has_location or not spec.origin:
         return True
-    paths = sysconfig.get_paths()
-    return any(Path(paths[name]).resolve() in Path(spec.origin).resolve().parents for name in ("stdlib", "platstdlib"))
+    return any(folder in Path(spec.origin).resolve().parents for folder in standard_folders())
 
 
 def _parents(name: str) -> Iterator[str]:

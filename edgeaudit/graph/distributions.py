@@ -13,7 +13,7 @@ from pathlib import Path
 
 __all__ = [
     "content_digest", "distribution_versions", "distributions_of", "installed_folders", "installed_state",
-    "with_dependencies",
+    "standard_folders", "with_dependencies",
 ]  # fmt: skip
 
 _OWN = "edgeaudit"
@@ -67,6 +67,13 @@ def installed_state() -> tuple[int, ...]:
 def installed_folders() -> tuple[Path, ...]:
     """The folders called site-packages or dist-packages that modules are imported from."""
     return _resolved(tuple(sys.path))
+
+
+@cache
+def standard_folders() -> tuple[Path, ...]:
+    """The folders of the standard library; those of installed distributions may be inside them."""
+    paths = sysconfig.get_paths()
+    return tuple({Path(paths[name]).resolve() for name in ("stdlib", "platstdlib")})
 
 
 @cache

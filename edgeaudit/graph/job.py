@@ -171,6 +171,16 @@ class Job(ABC, Generic[R_co]):
         """The jobs of `reads`, without duplicates."""
         return tuple({job.ref: job for job in self.reads()}.values())
 
+    def upstream(self) -> Iterator[Job[Any]]:
+        """All direct and indirect dependencies, nearest first."""
+        queue, seen = list(self.needs), set[Ref]()
+        while queue:
+            need = queue.pop(0)
+            if need.ref not in seen:
+                seen.add(need.ref)
+                yield need
+                queue += need.needs
+
 
 @dataclass(frozen=True)
 class Outcome:

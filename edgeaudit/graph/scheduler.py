@@ -87,8 +87,7 @@ class Scheduler:
         return None
 
     def _recompute(self, job: AnyJob, error: UnusableEntry) -> AnyJob | None:
-        ref = Ref(error.kind, error.key)
-        maker = next((need for need in _upstream(job) if need.ref == ref), None)
+        ref, maker = Ref(error.kind, error.key), _maker(job, error)
         self._misread[job.ref] = self._misread.get(job.ref, 0) + 1
         if maker is None or self._misread[job.ref] > _MISREADS or self._failed_for(maker) is not None:
             return None
@@ -141,7 +140,7 @@ class Scheduler:
         error = outcome.error
         if not isinstance(error, UnusableEntry):
             return outcome
-        maker = next((need for need in _upstream(job) if need.ref == (error.kind, error.key)), None)
+        maker = _maker(job, error)
         cause = None if maker is None else self._failed_for(maker)
         return outcome if cause is None else replace(outcome, error=self.result.errors[cause])
 
@@ -183,12 +182,6 @@ class Scheduler:
         return abandoned
 
 
-def _upstream(job: AnyJob) -> Iterator[AnyJob]:
-    """All direct and indirect dependencies of a job, nearest first."""
-    queue, seen = list(job.needs), set[Ref]()
-    while queue:
-        need = queue.pop(0)
-        if need.ref not in seen:
-            seen.add(need.ref)
-            yield need
-            queue += need.needs
+def _maker(job: AnyJob, error: UnusableEntry) -> AnyJob | None:
+    """The direct or indirect dependency of a job that has an unusable entry; None if it has no such dependency."""
+    return next((need for need in job.upstream() if need.ref == (error.kind, error.key)), None)

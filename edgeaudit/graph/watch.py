@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import sys
-import sysconfig
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from typing import Any, NamedTuple
 
 from edgeaudit.errors import StoreError
 from edgeaudit.graph.closure import Closure, imports_of
-from edgeaudit.graph.distributions import distributions_of, installed_folders
+from edgeaudit.graph.distributions import distributions_of, installed_folders, standard_folders
 from edgeaudit.graph.job import Job
 from edgeaudit.graph.reads import CURRENT_FOLDER, FileRead, FileState, Place, file_state, module_folder, read_file
 
@@ -89,7 +88,7 @@ class Watch:
         Raises `StoreError` where one of them was changed since.
         """
         closure = job.closure()
-        opened = {**self._now}
+        opened = dict(self._now)
         loaded = dict(_loaded(closure, self._plugins))
         for module in (*(name for name, _ in closure.files), *loaded):
             opened |= self._by_module.get(module, {})
@@ -193,7 +192,7 @@ def _is_users(name: str, file: str, plugins: frozenset[str]) -> bool:
     path = os.path.realpath(file)
     if _is_below(path, installed_folders()):
         return not distributions_of(top)
-    return not _is_below(path, _standard_folders())
+    return not _is_below(path, standard_folders())
 
 
 def _is_installed(path: str) -> bool:
@@ -202,17 +201,11 @@ def _is_installed(path: str) -> bool:
         if _is_below(path, (folder,)):
             top = Path(path).relative_to(folder).parts[0].partition(".")[0]
             return not path.endswith(".py") or bool(distributions_of(top))
-    return _is_below(path, _standard_folders())
+    return _is_below(path, standard_folders())
 
 
 def _is_below(path: str, folders: tuple[Path | str, ...]) -> bool:
     return path.startswith(tuple(f"{folder}{os.sep}" for folder in folders))
-
-
-@cache
-def _standard_folders() -> tuple[Path, ...]:
-    paths = sysconfig.get_paths()
-    return tuple({Path(paths[name]).resolve() for name in ("stdlib", "platstdlib")})
 
 
 def _loaded(closure: Closure, plugins: frozenset[str]) -> Iterator[tuple[str, str]]:
@@ -230,14 +223,8 @@ def _loaded(closure: Closure, plugins: frozenset[str]) -> Iterator[tuple[str, st
 
 def _keyed(job: Job[Any]) -> Iterator[Path]:
     """Files of the closures of a job and of all jobs before it, whose keys are in its own."""
-    seen: dict[Any, Job[Any]] = {}
-    queue = [job]
-    while queue:
-        one = queue.pop()
-        if one.ref not in seen:
-            seen[one.ref] = one
-            queue += one.needs
-            yield from (path for _, path in one.closure().files)
+    for one in (job, *job.upstream()):
+        yield from (path for _, path in one.closure().files)
 
 
 def _absolute(path: str) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgeaudit.attacks.headline import headline_order
 from edgeaudit.attacks.registry import chosen_attacks, find_attack
@@ -58,7 +57,7 @@ from edgeaudit.stages.collude import Collude, ColludeResult
 from edgeaudit.stages.compare import Compare, CompareResult
 from edgeaudit.stages.latency import BatchTime
 from edgeaudit.stages.measure import MeasureFindings
-from edgeaudit.stages.scores import COMMON
+from edgeaudit.stages.scores import TargetScores, read_scores
 
 __all__ = ["assemble", "load_scores", "population_info", "require_folder", "scores_file"]
 
@@ -310,8 +309,7 @@ def load_scores(run: Path, format_id: str, device: str = LOCAL) -> FormatScores:
     """A format's scores on a device from a run folder."""
     path = run / "scores" / scores_file(format_id, device)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return _as_scores({name: arrays[name] for name in arrays.files}, _labels(run))
+        return _as_scores(read_scores(path), _labels(run))
     except (OSError, ValueError, KeyError) as exc:
         raise RunError(f"{path} cannot be read ({exc}); run the audit again") from exc
 
@@ -325,24 +323,16 @@ def _labels(run: Path) -> Mapping[int, int]:
     return dict(np.load(path, allow_pickle=False).tolist()) if path.is_file() else {}
 
 
-def _as_scores(arrays: Mapping[str, npt.NDArray[Any]], labels: Mapping[int, int]) -> FormatScores:
-    """The arrays that `save_scores` wrote, as the gate reads them."""
+def _as_scores(target: TargetScores, labels: Mapping[int, int]) -> FormatScores:
+    """The scores of the first target, as the gate reads them. labels: of each audited record, by id."""
     # An attack that scored some of the records has `attack.variant`, and NaN elsewhere.
-    scores = {
-        name if "/" in name else name.replace(".", "/", 1): values
-        for name, values in arrays.items()
-        if values.dtype == np.float64 and not name.startswith(_NO_SCORES)
-    }
-    common = {name.removeprefix(COMMON): values for name, values in arrays.items() if name.startswith(COMMON)}
-    subsets = {name: values for name, values in arrays.items() if values.dtype == np.bool_ and name not in _NO_SUBSETS}
-    known = [labels.get(record, -1) for record in arrays["records"].tolist()] if labels else None
-    return FormatScores(
-        scores, arrays["members"], subsets, None if known is None else np.array(known), arrays.get("groups"), common
-    )
-
-
-_NO_SUBSETS = ("members", "calibrated")
-_NO_SCORES = ("p_value.", "nominal.", "half-", COMMON)
+    scores = {name if "/" in name else name.replace(".", "/", 1): values for name, values in target.scores.items()}
+    known = None
+    if labels:
+        if target.records is None:
+            raise KeyError("records")
+        known = np.array([labels.get(record, -1) for record in target.records.tolist()])
+    return FormatScores(scores, target.members, target.subsets or {}, known, target.groups, target.common)
 
 
 def population_info(population: Population) -> PopulationInfo:

@@ -131,8 +131,17 @@ def _run(
         total.add(compared)
         raise_errors(compared)
     store.renew()  # a file that was changed while jobs ran may have led to results that do not belong together
-    about = prepared.spec, prepared.population, plan, result, store, out, comparison, together
-    return assemble(*about, limits=_first_read(prepared.limits, out))
+    return assemble(
+        prepared.spec,
+        prepared.population,
+        plan,
+        result,
+        store,
+        out,
+        comparison,
+        together,
+        limits=_first_read(prepared.limits, out),
+    )
 
 
 def _first_read(limits: LimitsOrigin | None, out: Path) -> LimitsOrigin | None:

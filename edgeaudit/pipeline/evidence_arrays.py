@@ -80,21 +80,19 @@ class Evidence:
         return json.dumps({**self.about, "not_included": left_out, "arrays": rows}, allow_nan=False)
 
 
-def collect(
-    prepared: Prepared, store: Store, places: Iterable[tuple[str, str]], about: Mapping[str, object]
-) -> Evidence:
+def collect(prepared: Prepared, store: Store, planned: Sequence[FormatPlan], about: Mapping[str, object]) -> Evidence:
     """Describe the evidence of a finished run; answers are read when they are written.
 
     Args:
         prepared: the run's plan.
         store: has the results.
-        places: format and device of each deployment that was audited.
+        planned: the formats that were audited, of the run's plan; at least one.
         about: first entries of the manifest.
 
     Raises:
         DamagedEntry: a result is missing, or a file of it damaged.
     """
-    return _Collection(prepared, store).evidence(set(places), about)
+    return _Collection(prepared, store).evidence(planned, about)
 
 
 class _Collection:
@@ -105,10 +103,8 @@ class _Collection:
         self.arrays: list[Documented] = []
         self.shadows: dict[tuple[str, ...], Documented] = {}
 
-    def evidence(self, places: set[tuple[str, str]], about: Mapping[str, object]) -> Evidence:
-        planned = [one for one in self.prepared.plan.formats if (one.use.id, one.device) in places]
-        if planned:
-            self._records(planned[0].measure)
+    def evidence(self, planned: Sequence[FormatPlan], about: Mapping[str, object]) -> Evidence:
+        self._records(planned[0].measure)
         deployments = [row for one in planned for row in self._format(one)]
         shadows = tuple(self.shadows.values())
         return Evidence(tuple(self.arrays), shadows, {**about, "deployments": deployments})
@@ -135,10 +131,9 @@ class _Collection:
         self._add("records", self.queried, "id", "record [n]: its number in the data source; audited ones come first")
         self._add("audited", audited, "", "record [n]: audited (True), or of the reference pool (False)")
         self._add("labels", population.labels[self.queried], "class", "record [n]: its label")
-        groups = getattr(population, "groups", None)
-        if groups is not None:
-            self._add("groups", groups[self.queried], "", "record [n]: related records have the same number")
-        for name, values in getattr(population, "slices", {}).items():
+        groups = population.groups[self.queried]
+        self._add("groups", groups, "", "record [n]: related records have the same number")
+        for name, values in population.slices.items():
             self._add(f"slices/{name}", values[self.queried], "", f"record [n]: the value of the user's column {name}")
         self._add("targets", np.array(targets, np.str_), "", "target [t]: its name; the first is the audit's own")
         self._add("null_targets", null, "", "target [t]: trained on none of the audited records (a control)")

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import filecmp
 import hashlib
-import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
-from edgeaudit.errors import DamagedEntry, RunError, StoreError, store_errors
+from edgeaudit.errors import DamagedEntry, RunError, StoreError
 from edgeaudit.graph.executor import AnyJob
 from edgeaudit.graph.store import Store
 from edgeaudit.pipeline.assemble import scores_file
 from edgeaudit.pipeline.audit import Prepared
 from edgeaudit.pipeline.evidence_arrays import Documented, Evidence, collect
 from edgeaudit.pipeline.plan import FormatPlan
+from edgeaudit.report.files import whole_file
 from edgeaudit.report.model import Audit
 
 __all__ = ["EVIDENCE_FORMAT", "LARGEST_SHADOWS", "EvidenceFile", "export_evidence"]
@@ -80,7 +78,7 @@ def export_evidence(
         "audit_json_sha256": hashlib.sha256((run / "audit.json").read_bytes()).hexdigest(),
     }
     try:
-        evidence = collect(prepared, store, places, about)
+        evidence = collect(prepared, store, planned, about)
         included = _included(evidence, notify, shadows=shadows)
         arrays = [*evidence.arrays, *(evidence.shadows if included else ())]
         _write(out, arrays, evidence.manifest(shadows=included))
@@ -140,7 +138,9 @@ def _size(size: int) -> str:
 
 
 def _write(path: Path, arrays: Sequence[Documented], manifest: str) -> None:
-    with _whole_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder; give the name of a file, such as {path / 'evidence.npz'}")
+    with whole_file(path, 0o600) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         # First, so that a reader sees what the file is without reading answers.
         for name, text in (("format", EVIDENCE_FORMAT), ("manifest", manifest)):
             _add(archive, Documented.of(name, np.array(text), "", ""))
@@ -157,20 +157,3 @@ def _add(archive: zipfile.ZipFile, array: Documented) -> None:
         np.lib.format.write_array_header_2_0(file, header)
         for part in array.parts():
             file.write(np.ascontiguousarray(part, array.dtype).tobytes())
-
-
-@contextmanager
-def _whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file under another name beside `path`, readable by its owner alone, which replaces `path` at the end."""
-    if path.is_dir():
-        raise StoreError(f"{path} is a folder; give the name of a file, such as {path / 'evidence.npz'}")
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with store_errors(str(path)):
-        try:
-            with os.fdopen(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)

@@ -312,7 +312,7 @@ class Population:
         # Of equal sides: one half, then the other half.
         n, size = len(self.audited), len(self.split.members)
         groups = self.groups[self.audited]
-        if 2 * size != n or len(np.unique(groups)) == n:
+        if 2 * size != n or self.audited_groups is None:
             # Related records move together: units are groups, and sizes near the target's.
             _, units = np.unique(groups, return_inverse=True)
             count = int(units.max()) + 1
@@ -323,7 +323,7 @@ class Population:
                 lambda block: stream(seed, "halves", block).permutation(count),
             )
             return np.sort(self.audited[np.isin(units, drawn)])
-        order, ends = in_groups(self.groups[self.audited], stream(seed, "halves", index // 2))
+        order, ends = in_groups(groups, stream(seed, "halves", index // 2))
         shuffled = self.audited[order]
         # The end of a group that is nearest to the middle, and below it where two are.
         cut = int(ends[np.argmin(np.abs(ends - len(shuffled) // 2))])

@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.errors import SplitError
-from edgeaudit.population.groups import content_groups
 
-__all__ = ["Split", "content_groups", "draw_split", "in_groups", "listed_split", "partition"]
+__all__ = ["Split", "draw_split", "in_groups", "listed_split", "partition"]
 
 IntArray = npt.NDArray[np.int64]
 

@@ -1,25 +1,36 @@
-"""Atomic writing of report files."""
+"""Atomic writing of files of a run."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from edgeaudit.errors import store_errors
 
-__all__ = ["write_atomically"]
+__all__ = ["whole_file", "write_atomically"]
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write text as UTF-8 under another name beside `path`, then rename: a reader never sees half a file.
+    """Write text as UTF-8, as `whole_file` does."""
+    with whole_file(path) as file:
+        file.write(text.encode())
 
-    Raises `StoreError` where the folder cannot be written.
+
+@contextmanager
+def whole_file(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
+    """A file under another name beside `path`, which replaces `path` at the end: a reader never sees half a file.
+
+    mode: its permissions, less those of the umask. Raises `StoreError` where the folder cannot be written.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with store_errors(str(path)):
         try:
-            with beside.open("wb") as file:
-                file.write(text.encode())
+            beside.unlink(missing_ok=True)  # of a process that was killed and had the same number
+            with os.fdopen(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as file:
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(path)

@@ -14,12 +14,12 @@ from edgeaudit.leakage.rows import Series
 from edgeaudit.population.base import TARGET
 
 __all__ = [
-    "COMMON",
     "StoredScores",
     "TargetScores",
     "named_half_p_values",
     "named_p_values",
     "named_scores",
+    "read_scores",
     "save_scores",
 ]
 
@@ -31,7 +31,7 @@ _FILE = "scores"
 _MEMBERS, _RECORDS, _CALIBRATED, _GROUPS = "members", "records", "calibrated", "groups"
 _KINDS = ("p_value", "nominal")
 _HALVES = ("half-0", "half-1")
-COMMON = "common."
+_COMMON = "common."
 """Prefix of the names of `TargetScores.common` in a file."""
 
 
@@ -107,7 +107,7 @@ def save_scores(folder: Path, targets: Mapping[str, TargetScores]) -> None:
             arrays |= {_RECORDS: target.records, _CALIBRATED: target.calibrated}
         if target.groups is not None:
             arrays[_GROUPS] = target.groups
-        arrays |= {COMMON + name: scores for name, scores in target.common.items()}
+        arrays |= {_COMMON + name: scores for name, scores in target.common.items()}
         arrays |= dict(target.subsets or {})
         arrays |= {**target.scores, **target.p_values}
         np.savez_compressed(_path(folder, role), **arrays)  # type: ignore[arg-type]
@@ -125,7 +125,7 @@ class StoredScores(Mapping[str, TargetScores]):
             path = _path(self._folder, role)
             if not path.is_file():
                 raise KeyError(role)
-            self._read[role] = _load(path)
+            self._read[role] = read_scores(path)
         return self._read[role]
 
     def __iter__(self) -> Iterator[str]:
@@ -140,12 +140,13 @@ def _path(folder: Path, role: str) -> Path:
     return folder / (f"{_FILE}.npz" if role == TARGET else f"{_FILE}-{role}.npz")
 
 
-def _load(path: Path) -> TargetScores:
+def read_scores(path: Path) -> TargetScores:
+    """Read a file that `save_scores` wrote, also a copy of it. Raises KeyError for a file of another form."""
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
     members, records = arrays.pop(_MEMBERS), arrays.pop(_RECORDS, None)
     calibrated, groups = arrays.pop(_CALIBRATED, None), arrays.pop(_GROUPS, None)
-    common = {name.removeprefix(COMMON): arrays.pop(name) for name in list(arrays) if name.startswith(COMMON)}
+    common = {name.removeprefix(_COMMON): arrays.pop(name) for name in list(arrays) if name.startswith(_COMMON)}
     p_values = {name: a for name, a in arrays.items() if name.split(".")[0] in (*_KINDS, *_HALVES)}
     subsets = {name: a for name, a in arrays.items() if a.dtype == np.bool_}
     scores = {name: a for name, a in arrays.items() if name not in p_values and name not in subsets}

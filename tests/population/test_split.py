@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 
 from edgeaudit.errors import DataError, SplitError
-from edgeaudit.population.groups import copies, joined, near_groups, numbered_values
-from edgeaudit.population.split import Split, content_groups, draw_split, in_groups, listed_split, partition
+from edgeaudit.population.groups import content_groups, copies, joined, near_groups, numbered_values
+from edgeaudit.population.split import Split, draw_split, in_groups, listed_split, partition
 
 
 def _rng() -> np.random.Generator:
