@@ -278,10 +278,11 @@ class Store:
         folder = self.root / ".partial" / f"{kind}-{key}"
         now = sorted({one for ref in before for one in self.files_read(*ref)})
         with store_errors(f"the store {self.root}"):
-            if folder.is_dir() and [one.sha256 for one in load_reads(folder)] != [one.sha256 for one in now]:
+            if folder.is_dir() and not _rest_on(folder, now):
                 shutil.rmtree(folder)
-            folder.mkdir(parents=True, exist_ok=True)
-            save_reads(folder, now)
+            if not folder.is_dir():
+                folder.mkdir(parents=True, exist_ok=True)
+                save_reads(folder, now)
         return folder
 
     def devices(self) -> Path:
@@ -386,6 +387,14 @@ def _write_whole(path: Path, text: str) -> None:
 def _folders(root: Path) -> Iterator[Path]:
     with os.scandir(root) as entries:
         yield from (Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+
+
+def _rest_on(folder: Path, now: Iterable[FileRead]) -> bool:
+    """Whether parts were computed from files with these contents; not if their list was cut by a killed process."""
+    try:
+        return [one.sha256 for one in load_reads(folder)] == [one.sha256 for one in now]
+    except ValueError:
+        return False
 
 
 def _states(folder: Path) -> tuple[tuple[str, int, int], ...]:

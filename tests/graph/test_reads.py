@@ -214,6 +214,19 @@ def test_parts_that_rest_on_a_changed_file_are_removed(user: Path, store: Store)
     assert (store.partial("query", key) / "block").exists()
 
 
+@pytest.mark.parametrize("left", [0, 20])
+def test_parts_whose_list_was_cut_by_a_kill_are_removed(user: Path, store: Store, left: int) -> None:
+    (user / "w").write_text("1")
+    (user / "my_net.py").write_text("def answer(): return open('w').read()\n")
+    ask, key = Ask(module="my_net"), "0" * 40
+    raise_errors(_run(store, user, ask))
+    folder = store.partial("query", key, [ask.ref])
+    (folder / "block").touch()
+    (folder / READS).write_bytes((folder / READS).read_bytes()[:left])
+    assert list(store.partial("query", key, [ask.ref]).iterdir()) == [folder / READS]
+    assert load_reads(folder) == store.files_read(*ask.ref)
+
+
 def test_a_module_without_a_distribution_that_an_installed_plugin_finds(
     user: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
