@@ -31,6 +31,7 @@ from edgeaudit.graph.distributions import (
     distributions_of,
     installed_folders,
     installed_state,
+    is_vendored,
     standard_folders,
 )
 
@@ -165,7 +166,7 @@ def _spec(name: str, path: Iterable[str] | None) -> ModuleSpec | None:
         find = getattr(finder, "find_spec", None)
         with suppress(KeyError):  # nested namespace packages look up their parents in sys.modules
             spec = find(name, None if path is None else list(path)) if find is not None else None
-            if spec is not None:
+            if spec is not None and not is_vendored(spec.origin or ""):
                 module_spec: ModuleSpec = spec
                 return module_spec
     return None

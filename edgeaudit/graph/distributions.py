@@ -1,24 +1,30 @@
-"""Installed distributions: whose a package is, its version, what it depends on, what files it brought."""
+"""Installed distributions: whose a package is, its version, what it depends on, what files it brought.
+
+All is said of what was installed, whatever the process has done to its import path since: setuptools 71 and later
+appends the folder `setuptools/_vendor` to `sys.path` when it is imported, which has distributions of its own.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 __all__ = [
     "content_digest", "distribution_versions", "distributions_of", "installed_folders", "installed_state",
-    "standard_folders", "with_dependencies",
+    "is_vendored", "standard_folders", "with_dependencies",
 ]  # fmt: skip
 
 _OWN = "edgeaudit"
-_NAME = re.compile(r"\s*([A-Za-z0-9][\w.-]*)")
-_EXTRA = re.compile(r";.*\bextra\b")
+_VENDOR = f"{os.sep}_vendor"
+"""What ends the path of a folder with another package's copies of its dependencies."""
 
 
 def distribution_versions(packages: Iterable[str]) -> dict[str, str | None]:
@@ -39,7 +45,8 @@ def distributions_of(package: str) -> tuple[str, ...]:
 def with_dependencies(distributions: Iterable[str]) -> tuple[str, ...]:
     """The distributions and the installed ones that they require, directly or not, sorted; missing ones of the first.
 
-    Not those of extras, since their owner works without them, and not those of edgeaudit, whose code is in the key.
+    Not those of extras, since their owner works without them, those for other Pythons and systems, and those of
+    edgeaudit, whose code is in the key.
     """
     names = tuple(sorted(set(distributions)))
     return _with_dependencies(names, installed_state())
@@ -52,7 +59,7 @@ def content_digest(distribution: str) -> str:
     Left out is what differs between installations of one wheel: bytecode, scripts, the installer's own files.
     """
     try:
-        record = metadata.distribution(distribution).read_text("RECORD") or ""
+        record = _distribution(distribution).read_text("RECORD") or ""
     except metadata.PackageNotFoundError:
         return ""
     kept = sorted(line for line in record.splitlines() if not re.match(r'"?\.\.|[^/]*\.dist-info/|[^,]*\.pyc,', line))
@@ -67,6 +74,12 @@ def installed_state() -> tuple[int, ...]:
 def installed_folders() -> tuple[Path, ...]:
     """The folders called site-packages or dist-packages that modules are imported from."""
     return _resolved(tuple(sys.path))
+
+
+def is_vendored(path: str) -> bool:
+    """Whether a file or folder is an installed package's own copy of one that it depends on."""
+    inside = f"{path}{os.sep}"
+    return f"{_VENDOR}{os.sep}" in inside and inside.startswith(tuple(f"{one}{os.sep}" for one in installed_folders()))
 
 
 @cache
@@ -90,13 +103,27 @@ def _mtime(folder: Path) -> int:
         return 0
 
 
+def _distribution(name: str) -> metadata.Distribution:
+    """The installed distribution with this name. Raises `PackageNotFoundError`."""
+    path = [entry for entry in sys.path if not is_vendored(entry)]
+    for found in metadata.distributions(name=name, path=path):
+        return found
+    raise metadata.PackageNotFoundError(name)
+
+
 @cache
 def _distributions_of(package: str, installed: tuple[int, ...]) -> tuple[str, ...]:
-    try:
-        metadata.distribution(package)
-    except metadata.PackageNotFoundError:
-        return tuple(sorted(set(_by_package(installed).get(package, ()))))
+    if not _is_present(package):
+        return tuple(name for name in sorted(set(_by_package(installed).get(package, ()))) if _is_present(name))
     return (package,)
+
+
+def _is_present(name: str) -> bool:
+    try:
+        _distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 @cache
@@ -127,17 +154,21 @@ def _with_dependencies(names: tuple[str, ...], installed: tuple[int, ...]) -> tu
 def _required(name: str, installed: tuple[int, ...]) -> tuple[str, ...] | None:  # noqa: ARG001  see `installed_state`
     """Names of the distributions that one requires; None if it is not installed."""
     try:
-        about = metadata.distribution(name)
+        about = _distribution(name)
     except metadata.PackageNotFoundError:
         return None
     return tuple(_names(about.requires or ()))
 
 
 def _names(requirements: Iterable[str]) -> Iterator[str]:
-    for requirement in requirements:
-        match = _NAME.match(requirement)
-        if match and not _EXTRA.search(requirement):
-            yield match[1]
+    """Names of the distributions that are required here."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    for text in requirements:
+        with suppress(InvalidRequirement):  # written before there was a standard; pip refuses it, too
+            required = Requirement(text)
+            if required.marker is None or required.marker.evaluate({"extra": ""}):
+                yield required.name
 
 
 def _plain(name: str) -> str:

@@ -323,3 +323,33 @@ def test_dependencies_are_the_installed_ones_of_the_installed_ones(site: Path) -
     _install(site, "extra-only", "4", {"extra_only": ""})
     assert with_dependencies(["Top_One", "absent"]) == ("Top_One", "absent", "deep-est", "middle")
     assert with_dependencies([]) == ()
+
+
+def test_dependencies_for_other_pythons_are_left_out(site: Path) -> None:
+    _install(site, "top", "1", {"top": ""}, "old; python_version < '3'\nelsewhere; sys_platform == 'none'\nhere")
+    for name in ("old", "elsewhere", "here"):
+        _install(site, name, "1", {name: ""})
+    assert with_dependencies(["top"]) == ("here", "top")
+
+
+def test_copies_that_an_installed_package_brought_are_of_no_distribution(
+    folder: Path, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _install(site, "top", "1", {"top": ""}, "copied")
+    _write(folder, {"mine": "import copied, top"})
+    before = closure(["mine"])
+    assert with_dependencies(["top"]) == ("top",)
+    assert distribution_versions(before.packages) == {"copied": None, "top": "1"}
+    # What importing setuptools does.
+    _install(site / "tools" / "_vendor", "copied", "2", {"copied": ""})
+    monkeypatch.setattr(sys, "path", [*sys.path, str(site / "tools" / "_vendor")])
+    os.utime(site, ns=(2, 2))
+    assert with_dependencies(["top"]) == ("top",)
+    assert closure(["mine"]) == before
+    assert distribution_versions(before.packages) == {"copied": None, "top": "1"}
+
+
+def test_a_project_below_a_folder_with_that_name_is_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path / "_vendor")
+    _write(tmp_path / "_vendor", {"mine": "import layers", "layers": ""})
+    assert _own("mine") == {"mine", "layers"}
