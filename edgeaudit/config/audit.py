@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from edgeaudit.config.attacks import WITH_SECTIONS, CmMiaSpec, LabelOnlySpec, LossTrajectorySpec
 from edgeaudit.config.base import Section, each_once, names_of
 from edgeaudit.config.budgets import BudgetsInput, BudgetSpec, as_budgets, unset_defaults
+from edgeaudit.config.canaries import CanariesSpec
 from edgeaudit.config.controls import ControlsSpec, QualitySpec
 from edgeaudit.config.data import LISTS, DataSpec, SideSpec
 from edgeaudit.config.devices import Devices, DevicesInput, DeviceSpec, as_devices
@@ -67,6 +68,8 @@ class AuditSpec(Section):
     """The model under audit and how such models are trained."""
     data: DataSpec = DataSpec()
     """Records and their split."""
+    canaries: CanariesSpec | None = None
+    """Records with known truth that are planted into the target's training; by default none."""
     threat: ThreatSpec = ThreatSpec()
     """What the attacker observes and possesses."""
     controls: ControlsSpec = ControlsSpec()
@@ -235,6 +238,16 @@ class AuditSpec(Section):
             if set(format_set) in seen:
                 raise ValueError(f"together: the set [{names}] is listed twice")
             seen.append(set(format_set))
+        return self
+
+    @model_validator(mode="after")
+    def _canaries_can_be_planted(self) -> AuditSpec:
+        trained = "model.checkpoint" if self.model.checkpoint is not None else "target.artifact"
+        if self.canaries is not None and (self.model.checkpoint is not None or self.target is not None):
+            raise ValueError(
+                f"canaries are planted into the training of the target, and {trained} is trained already: remove "
+                "'canaries', or audit a model that the audit trains"
+            )
         return self
 
     @model_validator(mode="after")

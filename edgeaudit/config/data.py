@@ -17,7 +17,7 @@ CalibrationPolicy = Literal["disjoint", "members", "nonmembers"]
 
 LISTS = (".txt", ".npy")
 """Files that list records."""
-_SUBSETS = ("class", "abnormal", "all", "uncalibrated")
+_SUBSETS = ("class", "abnormal", "all", "uncalibrated", "canaries")
 
 
 class CalibrationSpec(Section):
@@ -79,7 +79,7 @@ class DataSpec(Section):
     calibrated: Path | None = None
     """A file with the ids of the records that the target's quantiser saw."""
     shadow_records: int | None = Field(None, ge=2, alias="shadow-records")
-    """Number of records that a shadow trains on; by default the number of members."""
+    """Number of records that a shadow trains on; by default as many as the target."""
     groups: str = Field("copies", min_length=1)
     """Related records, kept on one side: `copies`, `exact-copies`, an array of the .npz, or `module:function`."""
     slices: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], Annotated[str, Field(min_length=1)]] = Field(

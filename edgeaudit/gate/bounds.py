@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from edgeaudit.leakage.paired import Difference, auc_difference, tpr_difference
 from edgeaudit.leakage.targets import FEWEST_TARGETS
 from edgeaudit.leakage.thresholds import threshold_of
 from edgeaudit.randomness import stream
-from edgeaudit.report.model import AcrossTargets, LeakageRow
+from edgeaudit.report.model import CANARIES, AcrossTargets, LeakageRow
 
 __all__ = ["Deployment", "Evidence", "FormatScores", "Judged", "Scores", "bounds_of"]
 
@@ -42,7 +42,7 @@ class FormatScores:
     scores: `attack/variant` -> float64 [records], NaN where an attack did not score a record. members: bool [records].
     subsets: name -> bool [records]. labels: int64 [records], and groups: int64 [records], of related records; None
     where they are not stored. common: `attack/variant` -> scores with the probability floor at which formats are
-    compared, where the format's own is another.
+    compared, where the format's own is another. canaries: the scores of canaries, where planted ones are `members`.
     """
 
     scores: Mapping[str, npt.NDArray[np.float64]]
@@ -51,6 +51,7 @@ class FormatScores:
     labels: npt.NDArray[np.int64] | None = None
     groups: npt.NDArray[np.int64] | None = None
     common: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    canaries: FormatScores | None = None
 
     def compared(self, series: str) -> npt.NDArray[np.float64]:
         """Return the scores by which this format is compared with others."""
@@ -133,6 +134,8 @@ def _row(judged: Judged, rows: Sequence[LeakageRow]) -> LeakageRow | None:
 
 def _recomputed(judged: Judged, row: LeakageRow, stored: FormatScores) -> float | None:
     """Return the lower end at the corrected level; None where the scores are not stored."""
+    if judged.subset == CANARIES and stored.canaries is not None:
+        return _recomputed(replace(judged, subset="all"), row, stored.canaries)
     scores, mask = stored.scores.get(judged.series), _mask(judged.subset, stored)
     if scores is None or mask is None:
         return None

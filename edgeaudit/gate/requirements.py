@@ -10,6 +10,7 @@ from edgeaudit.config.budgets import CLASSES, EVERY_CLASS, METRIC_RANGES, Budget
 from edgeaudit.errors import BudgetError, did_you_mean
 from edgeaudit.formats.presets import REFERENCES
 from edgeaudit.gate.attack_set import attacks_of
+from edgeaudit.report.model import CANARIES
 
 __all__ = [
     "METRICS",
@@ -30,7 +31,7 @@ PAIRED_METRICS = ("auc", "tpr@fpr=0.01", "tpr@fpr=0.001")
 SLICED_METRICS = ("auc", "tpr@fpr=0.01")
 """Those that every class has, which a budget on classes needs."""
 
-SUBSETS = ("all", "abnormal:fraction", "abnormal:alpha-beta", "abnormal:hardness", EVERY_CLASS)
+SUBSETS = ("all", CANARIES, "abnormal:fraction", "abnormal:alpha-beta", "abnormal:hardness", EVERY_CLASS)
 """Subsets of the records that a budget can name, beside `class:<k>`."""
 
 
@@ -59,6 +60,10 @@ def require_budgets_exist(spec: AuditSpec, classes: int | None = None) -> None:
                 )
         for name in budget.named_attacks or ():
             _require_attack(where, name, attacks_of(spec))
+        if budget.subset == CANARIES and spec.canaries is None:
+            raise BudgetError(
+                f"{where}: the subset '{CANARIES}' needs canaries; plant some with the section 'canaries'"
+            )
         _require_judgeable(where, metric, budget, classes)
         if not limited_formats(budget, formats):
             unshipped = " and ".join(REFERENCES.values())
@@ -101,6 +106,8 @@ def _require_judgeable(where: str, metric: str, budget: BudgetSpec, classes: int
         raise BudgetError(f"{where}: max-increase is judged on all records; remove 'subset'")
     if budget.scope == "pipeline" and budget.subset != "all":
         raise BudgetError(f"{where}: a pipeline is judged on all records; remove 'subset', or 'scope: pipeline'")
+    if budget.subset == CANARIES and metric not in PAIRED_METRICS:
+        raise BudgetError(f"{where}: figures of canaries are {', '.join(PAIRED_METRICS)}; remove 'subset'")
     if budget.subset in SUBSETS and budget.subset != EVERY_CLASS:
         return
     if not budget.subset.startswith(CLASSES):

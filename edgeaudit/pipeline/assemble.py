@@ -25,9 +25,9 @@ from edgeaudit.endpoint import LOCAL
 from edgeaudit.errors import RunError, StoreError, store_errors
 from edgeaudit.filetypes.agreement import Agreement as Agreed
 from edgeaudit.gate.judge import FormatScores, judge
-from edgeaudit.graph.executor import RunResult
+from edgeaudit.graph.executor import AnyJob, RunResult
 from edgeaudit.graph.store import Store
-from edgeaudit.leakage.rows import LeakageRow, NullControlRow, TogetherNullRow
+from edgeaudit.leakage.rows import CanaryResult, LeakageRow, NullControlRow, TogetherNullRow
 from edgeaudit.pipeline.assemble_devices import devices_of
 from edgeaudit.pipeline.environment import current_environment, version
 from edgeaudit.pipeline.measure_jobs import FLOOR
@@ -94,11 +94,16 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
     null_rows: list[NullControlRow] = []
     judged: dict[str, MeasureFindings] = {}
     latency: list[Latency] = []
+    canaries: list[CanaryResult] = []
     for planned in plan.formats:
         findings_of_format = _measurements(planned, result, store)
         formats.append(_format_result(planned, findings_of_format, result, store, population))
         if formats[-1].status == "ok":
             _copy_scores(planned, store, out)
+            if planned.canaries is not None:
+                measured = store.read(planned.canaries).findings
+                sections["leakage"] += measured.leakage
+                canaries.append(measured.about)
             latency += _latency(planned, result, store)
             # Later shadow matches are ablations.
             judged[place_name(planned.use.id, planned.device)] = findings_of_format[0]
@@ -128,6 +133,7 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
             ],
             "formats": formats,
             **sections,
+            "canaries": canaries,
             "across_targets": compared.across_targets,
             "comparisons": compared.comparisons,
             "same_file": compared.same_file,
@@ -198,7 +204,10 @@ def _format_result(
 ) -> FormatResult:
     use, preset = planned.use, planned.format
     head = {"id": use.id, "device": planned.device, "summary": preset.summary, "precision": preset.precision}
-    failed = next((job for job in planned.measures.values() if result.cause(job) is not None), None)
+    measured: list[AnyJob] = list(planned.measures.values())
+    if planned.canaries is not None:
+        measured.append(planned.canaries)
+    failed = next((job for job in measured if result.cause(job) is not None), None)
     if failed is not None:
         return FormatResult.model_validate({**head, "status": "failed", "error": str(result.cause(failed))})
     stored, query = store.read(planned.artifact), store.read(planned.target_query)
@@ -294,10 +303,15 @@ def _agreement(planned: FormatPlan, target: Agreed | None, store: Store) -> Agre
 
 
 def _copy_scores(planned: FormatPlan, store: Store, out: Path) -> None:
-    """Copy the scores of the first shadow match, on which budgets are judged."""
-    source = store.entry(*planned.measure.ref).folder / "scores.npz"
+    """Copy the scores of the first shadow match, and of canaries, on which budgets are judged."""
+    name = scores_file(planned.use.id, planned.device)
+    copies: dict[AnyJob, Path] = {planned.measure: out / "scores" / name}
+    if planned.canaries is not None:
+        copies[planned.canaries] = out / "scores" / _CANARIES / name
     with store_errors(f"the output folder {out}"):
-        shutil.copyfile(source, out / "scores" / scores_file(planned.use.id, planned.device))
+        for job, target in copies.items():
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(store.entry(*job.ref).folder / "scores.npz", target)
 
 
 def scores_file(format_id: str, device: str) -> str:
@@ -307,14 +321,19 @@ def scores_file(format_id: str, device: str) -> str:
 
 def load_scores(run: Path, format_id: str, device: str = LOCAL) -> FormatScores:
     """A format's scores on a device from a run folder."""
-    path = run / "scores" / scores_file(format_id, device)
+    name = scores_file(format_id, device)
+    path, planted = run / "scores" / name, run / "scores" / _CANARIES / name
     try:
-        return _as_scores(read_scores(path), _labels(run))
+        scores = _as_scores(read_scores(path), _labels(run))
+        if not planted.is_file():
+            return scores
+        path = planted
+        return replace(scores, canaries=_as_scores(read_scores(path), {}))
     except (OSError, ValueError, KeyError) as exc:
         raise RunError(f"{path} cannot be read ({exc}); run the audit again") from exc
 
 
-_LABELS = "labels.npy"
+_CANARIES, _LABELS = "canaries", "labels.npy"
 
 
 def _labels(run: Path) -> Mapping[int, int]:
@@ -349,6 +368,12 @@ def population_info(population: Population) -> PopulationInfo:
         notes.append(about["groups_note"])
     if about["moved"]:
         notes.append(f"{about['moved']} listed nonmembers are related to a member and were removed")
+    if about["canaries"]:
+        times = "" if about["repeats"] == 1 else f", {about['repeats']} times each"
+        notes.append(
+            f"{about['canaries']} canaries were made of reference records: a target trains on half of them{times}. "
+            "They are no members or nonmembers"
+        )
     if about["files"]:
         first = ", ".join(f"those of {side} ({name}) from {start}" for side, (name, start) in about["files"].items())
         notes.append(f"records are counted through all files: {first}")

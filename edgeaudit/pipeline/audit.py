@@ -66,10 +66,10 @@ def _draw(spec: AuditSpec, store: Store, executor: Executor, listener: Listener)
 
     A source without a fingerprint is read in every run, and the records read determine the key.
     """
-    content = population_content(spec.data)
+    content = population_content(spec.data, spec.canaries)
     group = "torch" if spec.data.source.startswith("torchvision:") else framework_of(spec.model.recipe).isolation
     nonce: dict[str, Any] = {"read": secrets.token_hex(16)}
-    job = DrawPopulation(content=content or nonce, seed=spec.seed, data=spec.data, group=group)
+    job = DrawPopulation(content=content or nonce, seed=spec.seed, data=spec.data, canaries=spec.canaries, group=group)
     result = executor.run({job.ref: job}, listener)
     raise_errors(result)
     if content is None:

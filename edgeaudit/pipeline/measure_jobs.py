@@ -13,6 +13,8 @@ from edgeaudit.pipeline.inputs import PlanInputs
 from edgeaudit.pipeline.once import Once
 from edgeaudit.population.base import Role
 from edgeaudit.stages.boundary import BoundaryDistance
+from edgeaudit.stages.canaries import MeasureCanaries
+from edgeaudit.stages.canary_query import CanaryQuery
 from edgeaudit.stages.evidence import EvidenceSettings
 from edgeaudit.stages.measure import Measure, MeasureSettings
 from edgeaudit.stages.query import Query
@@ -78,6 +80,26 @@ class MeasureJobs:
                 local=place.device == LOCAL,
             ),
         )
+
+    def canaries(self, measure: Measure) -> MeasureCanaries | None:
+        """Run the attacks of a measurement on canaries, if audit.yaml plants any."""
+        planted, evidence = self._inputs.spec.canaries, measure.settings.evidence
+        if planted is None:
+            return None
+        queries = dict.fromkeys((evidence.targets[0][1], *evidence.shadows))
+        return self._once(
+            MeasureCanaries,
+            measure.ref,
+            lambda: MeasureCanaries(
+                measure=measure,
+                asked=tuple((query, self._canary_query(query)) for query in queries),
+                canary_kind=planted.kind,
+                repeats=planted.repeats,
+            ),
+        )
+
+    def _canary_query(self, query: Query) -> CanaryQuery:
+        return self._once(CanaryQuery, query.ref, lambda: CanaryQuery(population=self._inputs.drawn, query=query))
 
     def weaken(self, measure: Measure, level: str) -> Weaken:
         """Run the attacks of a measurement at a weaker exposure."""

@@ -17,7 +17,7 @@ from edgeaudit.pipeline.measure_jobs import TRACED
 
 __all__ = ["require_answers", "with_more_attacks"]
 
-_READS = frozenset({"measure", "control", "weaken", "inspect", "latency"})
+_READS = frozenset({"measure", "canaries", "control", "weaken", "inspect", "latency"})
 """Stages that read what the store has and query no model about a record."""
 
 

@@ -25,6 +25,7 @@ from edgeaudit.pipeline.query_jobs import QueryJobs, equivalence_of
 from edgeaudit.population.base import TARGET, Population, Role
 from edgeaudit.recipes.frameworks import framework_of
 from edgeaudit.stages.artifacts import ArtifactJob
+from edgeaudit.stages.canaries import MeasureCanaries
 from edgeaudit.stages.control import Control
 from edgeaudit.stages.equivalence import Equivalence
 from edgeaudit.stages.inspect import Inspect
@@ -43,7 +44,7 @@ class FormatPlan:
 
     device: its name in audit.yaml. measures: by shadow match.
     inspect, latency: of the first target's artifact; latency is None if nothing is timed.
-    exposures: the first measurement at each weaker level, by name of the level.
+    exposures: the first measurement at each weaker level, by name of the level. canaries: its attacks on canaries.
     equivalence: the comparison with this machine that decides where shadows are queried.
     """
 
@@ -57,6 +58,7 @@ class FormatPlan:
     inspect: Inspect
     latency: Latency | None
     exposures: Mapping[str, Weaken] = field(default_factory=dict)
+    canaries: MeasureCanaries | None = None
     equivalence: Equivalence | None = None
 
     @property
@@ -138,6 +140,7 @@ class _Planner:
             target_query=target_query,
             shadow_queries=matched,
             measures=measures,
+            canaries=self.measures.canaries(own),
             exposures={level: self.measures.weaken(own, level) for level in self.spec.threat.weaker},
             inspect=self.queries.inspect(use, resolved, target_query.source),
             latency=self.queries.latency(resolved, device, target_query),

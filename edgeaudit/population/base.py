@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from edgeaudit.errors import DataError, SplitError
 from edgeaudit.population.balanced import balanced_draw
+from edgeaudit.population.canaries import Canaries, planted_half
 from edgeaudit.population.groups import Groups, related
 from edgeaudit.population.sources import Raw
 from edgeaudit.population.split import Split, in_groups, partition
@@ -120,8 +121,8 @@ class Declared:
 
     affine: mean and deviation of the preprocessing; None for the reference pool's own. calibrated: ids that the
     target's quantiser saw. files: side -> its own file and the id of its first record. shadow_records:
-    training records of a shadow; None for the number of members. groups: of related records. slices: name -> a text
-    for each record.
+    training records of a shadow; None for as many as the target's. groups: of related records. slices: name -> a text
+    for each record. canaries: None if there are none; repeats: how often a planted one is in the training records.
     """
 
     affine: tuple[list[float], list[float]] | None
@@ -130,6 +131,8 @@ class Declared:
     shadow_records: int | None
     groups: Groups
     slices: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
+    canaries: Canaries | None = None
+    repeats: int = 1
 
 
 class PopulationFacts(TypedDict):
@@ -142,7 +145,8 @@ class PopulationFacts(TypedDict):
     what makes records related; groups_note: what was not searched. groups, largest_group: number of groups among the
     audited records, and records of the largest. mean, deviation: of the preprocessing, a value for each channel or
     column. files: side -> its own file and the id of its first record. shadow_records: training records of a shadow.
-    drawn: SHA-256 of the sides, groups and slices.
+    drawn: SHA-256 of the sides, groups and slices. canaries, decoys: their numbers, which `records` does not count;
+    repeats: of a planted one.
     """
 
     source: str
@@ -166,11 +170,17 @@ class PopulationFacts(TypedDict):
     files: Mapping[str, Sequence[str | int]]
     shadow_records: int
     drawn: str
+    canaries: int
+    decoys: int
+    repeats: int
 
 
 @dataclass(frozen=True)
 class Population:
-    """A stored population: a folder with x.npy, y.npy, split.npz, slices.npz and about.json."""
+    """A stored population: a folder with x.npy, y.npy, split.npz, slices.npz and about.json.
+
+    Canaries and then decoys are the last records; they are on no side.
+    """
 
     folder: Path
 
@@ -233,6 +243,26 @@ class Population:
         return int(self.about["classes"])
 
     @cached_property
+    def canaries(self) -> IntArray:
+        """Ids of the canaries, ascending."""
+        first = len(self.labels) - self.about["canaries"] - self.about["decoys"]
+        return np.arange(first, first + self.about["canaries"])
+
+    def planted(self, role: Role, seed: int) -> IntArray:
+        """Ids of the canaries that a model trains on: half of them for a target, and for a shadow of the auditor's.
+
+        Two shadows in a row have different halves. An adversary's shadow, and a null target, train on the decoys, which
+        are as many and made like canaries: without them they would be unlike the target.
+        """
+        kind, number = _kind(role)
+        if kind == TARGET:
+            return self.canaries[planted_half(len(self.canaries), stream(seed, "canaries", role))]
+        if kind == HALF:
+            rng = stream(seed, "canaries", "halves", number // 2)
+            return self.canaries[planted_half(len(self.canaries), rng, number % 2)]
+        return np.arange(len(self.labels) - self.about["decoys"], len(self.labels))
+
+    @cached_property
     def calibrated(self) -> IntArray:
         """Ids of the records declared as seen by the target's quantiser."""
         with np.load(self.folder / "split.npz") as arrays:
@@ -257,7 +287,12 @@ class Population:
         return np.concatenate([self.split.members, self.split.nonmembers, self.split.reference])
 
     def training_ids(self, role: Role, seed: int) -> IntArray:
-        """What a model trains on: the target its members, shadow k records of the reference pool.
+        """What a model trains on: its `own_ids`, and its canaries as often as they are repeated. Ascending."""
+        planted = np.repeat(self.planted(role, seed), self.about["repeats"])
+        return np.concatenate([self.own_ids(role, seed), planted])
+
+    def own_ids(self, role: Role, seed: int) -> IntArray:
+        """The records that a model trains on: the target its members, shadow k records of the reference pool.
 
         They are as many as the members unless data.shadow-records says otherwise. Groups of related records are drawn
         whole, so that no record that a model did not train on is related to one that it did.
@@ -336,7 +371,7 @@ class Population:
         members: records that the model trained on. nonmembers: audited records it did not train on; for an adversary's
         shadow, whose nonmembers are the reference records it did not train on, the same as disjoint.
         """
-        trained = self.training_ids(role, seed)
+        trained = self.own_ids(role, seed)
         if policy == "members":
             pool = trained
         elif policy == "nonmembers" and _kind(role)[0] in (TARGET, HALF):
@@ -364,13 +399,16 @@ def write_population(
 ) -> None:
     """Write a population's files."""
     mean, deviation = declared.affine or standardised(x, split)
-    groups = declared.groups
+    groups, canaries = declared.groups, declared.canaries
     sizes = np.unique(groups.numbers[np.concatenate([split.members, split.nonmembers])], return_counts=True)[1]
     drawn = hashlib.sha256()
     for ids in (split.members, split.nonmembers, split.reference, declared.calibrated, groups.numbers):
         drawn.update(f"{len(ids)} ".encode() + np.ascontiguousarray(ids).tobytes())
     for slice_name, values in sorted(declared.slices.items()):
         drawn.update(json.dumps([slice_name, values.tolist()]).encode())
+    if canaries is not None:
+        for array in (canaries.x, canaries.y, canaries.base):
+            drawn.update(f"{len(array)} ".encode() + np.ascontiguousarray(array).tobytes())
     digest = hashlib.sha256(np.ascontiguousarray(x).data)
     digest.update(np.ascontiguousarray(raw.y).data)
     digest.update(json.dumps([str(x.dtype), x.shape, mean, deviation]).encode())
@@ -396,9 +434,18 @@ def write_population(
         "files": dict(declared.files),
         "shadow_records": declared.shadow_records or len(split.members),
         "drawn": drawn.hexdigest(),
+        "canaries": 0 if canaries is None else len(canaries.y) - canaries.decoys,
+        "decoys": 0 if canaries is None else canaries.decoys,
+        "repeats": declared.repeats,
     }
+    slices, numbers = dict(declared.slices), groups.numbers
+    y = raw.y
+    if canaries is not None:
+        x, y = np.concatenate([x, canaries.x]), np.concatenate([y, canaries.y])
+        numbers = np.concatenate([numbers, numbers[canaries.base]])
+        slices = {key: np.concatenate([values, values[canaries.base]]) for key, values in slices.items()}
     np.save(folder / "x.npy", x)
-    np.save(folder / "y.npy", raw.y)
+    np.save(folder / "y.npy", y)
     np.savez(
         folder / "split.npz",
         members=split.members,
@@ -406,9 +453,9 @@ def write_population(
         reference=split.reference,
         moved=np.int64(split.moved),
         calibrated=declared.calibrated,
-        groups=groups.numbers,
+        groups=numbers,
     )
-    np.savez(folder / "slices.npz", **declared.slices)  # type: ignore[arg-type]
+    np.savez(folder / "slices.npz", **slices)  # type: ignore[arg-type]
     (folder / "about.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from edgeaudit.config.canaries import CanariesSpec
 from edgeaudit.config.data import LISTS, DataSpec, SideSpec
 from edgeaudit.errors import DataError, SplitError
 from edgeaudit.population.base import (
@@ -20,6 +21,7 @@ from edgeaudit.population.base import (
     stream,
     write_population,
 )
+from edgeaudit.population.canaries import make_canaries
 from edgeaudit.population.groups import COPIES, EXACT, Groups, copies, joined, numbered_values, text_values
 from edgeaudit.population.preprocessing import Affine, affine
 from edgeaudit.population.sources import Raw, Source, column_values, find_source, read_array
@@ -36,15 +38,16 @@ class PopulationContent(TypedDict):
     """Everything a population depends on except the seed, by content.
 
     source: fingerprint of the source, or of each side's. spec: the keys of `data` that matter. sides: key -> its
-    records, listed or counted.
+    records, listed or counted. canaries: that section.
     """
 
     source: str | list[str]
     spec: dict[str, object]
     sides: dict[str, object]
+    canaries: dict[str, object] | None
 
 
-def population_content(spec: DataSpec) -> PopulationContent | None:
+def population_content(spec: DataSpec, canaries: CanariesSpec | None = None) -> PopulationContent | None:
     """Everything a population depends on except the seed, by content; None if the source has no fingerprint."""
     told = [source.fingerprint() for source in _sources(spec).values()]
     fingerprints = [fingerprint for fingerprint in told if fingerprint is not None]
@@ -66,11 +69,12 @@ def population_content(spec: DataSpec) -> PopulationContent | None:
         "source": fingerprints[0] if len(fingerprints) == 1 else fingerprints,
         "spec": spec.model_dump(mode="json", exclude=_UNKEYED | ({"reference"} & set(spec.sides))),
         "sides": {**sides, **lists},
+        "canaries": None if canaries is None else canaries.model_dump(mode="json"),
     }
 
 
-def build_population(spec: DataSpec, seed: int, folder: Path) -> None:
-    """Read the source, find duplicates, draw the split and write everything into `folder`."""
+def build_population(spec: DataSpec, seed: int, folder: Path, planted: CanariesSpec | None = None) -> None:
+    """Read the source, find duplicates, draw the split, make canaries and write everything into `folder`."""
     sources = _sources(spec)
     parts = {key: source.read() for key, source in sources.items()}
     raw = _joined(parts)
@@ -91,7 +95,12 @@ def build_population(spec: DataSpec, seed: int, folder: Path) -> None:
         key: text_values(column_values(column, sources, raw, f"data.slices.{key}"), len(x), f"data.slices.{key}")
         for key, column in spec.slices.items()
     }
-    declared = Declared(_affine(spec, x, split), calibrated, files, shadow_records, related, slices)
+    canaries = None
+    if planted is not None:
+        canaries, split = make_canaries(planted, x, raw.y, groups, split, stream(seed, "make canaries"))
+    repeats = 1 if planted is None else planted.repeats
+    affine_ = _affine(spec, x, split)
+    declared = Declared(affine_, calibrated, files, shadow_records, related, slices, canaries, repeats)
     name = " + ".join(dict.fromkeys(source.name for source in sources.values()))
     write_population(folder, name, raw, x, split, declared)
 

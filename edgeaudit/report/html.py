@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from edgeaudit.report import compared, cost, devices, exposures, origin, plots, sections
 from edgeaudit.report.calibration import calibration_leak_table, found_table
+from edgeaudit.report.canaries import canary_tables
 from edgeaudit.report.files import write_atomically
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, Series, unique
 from edgeaudit.report.model import Audit, Curve, NullHistogram
@@ -76,6 +77,7 @@ def _view(lookup: Lookup) -> dict[str, Any]:
         "controls": sections.control_tables(lookup),
         "formats": sections.formats_table(lookup),
         "slices": slice_tables(lookup),
+        "canaries": canary_tables(lookup),
         "further": sections.further_table(lookup),
         "attacks": sections.attack_tables(lookup),
         "not_applicable": sections.not_applicable(lookup),

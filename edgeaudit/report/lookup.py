@@ -72,8 +72,8 @@ class Lookup:
         self.places = [Place(f.id, f.device) for f in audit.formats]
         self.formats = dict(zip(self.places, audit.formats, strict=True))
         self._rows: dict[tuple[Place, Series, str], LeakageRow] = {}
-        # Slices have a table of their own; as subsets of every table they would fill the page.
-        for row in (row for row in audit.leakage if not row.of_slice):
+        # Slices and canaries have tables of their own; as subsets of every table they would fill the page.
+        for row in (row for row in audit.leakage if not (row.of_slice or row.of_canaries)):
             self._rows.setdefault((Place(row.format, row.device), _series(row), row.metric), row)
         self.series = unique(series for _, series, _ in self._rows)
         self._means: dict[tuple[Place, str, str], AcrossTargets] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgeaudit.report.canaries import canary_sentences
 from edgeaudit.report.compared import over, significant
 from edgeaudit.report.devices import device_sentences
 from edgeaudit.report.exposures import gains
@@ -39,7 +40,15 @@ def sentences(audit: Audit) -> tuple[str, ...]:
     """Return sentences on the leakage, the formats in which it is significant, the budgets, and failed formats."""
     lookup = Lookup(audit)
     compared = (*_differences(audit, lookup), *device_sentences(lookup), *together_sentences(audit), *gains(lookup))
-    return (*_invalid(audit), *_leak(lookup), *slice_sentences(lookup), *compared, *_budgets(lookup), *_failed(lookup))
+    return (
+        *_invalid(audit),
+        *_leak(lookup),
+        *slice_sentences(lookup),
+        *canary_sentences(lookup),
+        *compared,
+        *_budgets(lookup),
+        *_failed(lookup),
+    )
 
 
 def _invalid(audit: Audit) -> list[str]:

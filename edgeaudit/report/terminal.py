@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeaudit.controls.base import Status
+from edgeaudit.report.canaries import canary_sentences
 from edgeaudit.report.compared import significant
 from edgeaudit.report.devices import device_sentences
 from edgeaudit.report.exposures import largest_gain
@@ -78,7 +79,7 @@ class _Report:
         yield wide if fits else _table(lookup, narrow=True)
         yield Text()
         yield from _targets(lookup)
-        yield from (Text(sentence) for sentence in slice_sentences(lookup))
+        yield from (Text(sentence) for sentence in (*slice_sentences(lookup), *canary_sentences(lookup)))
         yield from _difference(lookup)
         yield from (Text(printable(sentence)) for sentence in device_sentences(lookup))
         yield from _weaker(lookup)

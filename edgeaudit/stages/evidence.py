@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -204,8 +204,7 @@ class Answers:
         """The evidence on one target, from its query job."""
         (answers, target_grid), trained = self._responses(query), self.trained(role)
         manifest = self._artifact(query).manifest
-        grid = Grid.joined("probabilities" if manifest.softmax_inside else "logits", [target_grid, *self._shadow_grids])
-        grid = self._seen.grid(grid, 1 + len(self._shadow_grids), answers.shape[1])
+        grid = self._grid(query, target_grid, answers.shape[1])
         views = tuple(TargetView(name, a) for name, a in zip(self._view_names, self._views(query), strict=True))
         whole = TargetAnswers(
             answers,
@@ -228,6 +227,37 @@ class Answers:
             int(trained.sum()),
             self.groups,
         )
+
+    def case_of_canaries(self, role: Role, query: Query, asked: Callable[[Query], npt.NDArray[np.float32]]) -> Case:
+        """The evidence on the canaries of one target; members are those that it trained on.
+
+        asked: returns the answers to canaries, float32 [canaries, outputs], of the artifact of a query.
+        """
+        plain, population, seed = self.case(role, query), self._population, self.settings.seed
+        ids = population.canaries
+        raw = np.asarray(asked(query))
+        grid = self._grid(query, self._responses(query)[1], raw.shape[1])
+        shadows = [self._exposed(np.asarray(asked(shadow)), shadow) for shadow in self.settings.shadows]
+        outside = [~np.isin(ids, population.planted(shadow, seed)) for shadow in self.settings.shadow_roles]
+        answers = ShadowAnswers(
+            np.array(shadows, np.float64).reshape(len(shadows), len(ids), raw.shape[1]),
+            np.array(outside, np.bool_).reshape(len(outside), len(ids)),
+            population.labels[ids],
+            self._seen.read_as,
+            self._seen.floor(self.floor),
+            population.take(ids).reshape(len(ids), -1),
+            None if grid is None else grid.of_shadows,
+            task=self.task,
+        )
+        target = TargetAnswers(self._exposed(raw, query), None if grid is None else grid.of_target)
+        planted = np.isin(ids, population.planted(role, seed))
+        return replace(plain, audited=Evidence.of(target, answers), members=planted, groups=None)
+
+    def _grid(self, query: Query, of_target: OutputGrid, outputs: int) -> Grid | None:
+        """The grids of the target and of the shadows; None where the target's answers are continuous."""
+        of: Exposure = "probabilities" if self._artifact(query).manifest.softmax_inside else "logits"
+        joined = Grid.joined(of, [of_target, *self._shadow_grids])
+        return self._seen.grid(joined, 1 + len(self._shadow_grids), outputs)
 
     @property
     def groups(self) -> IntArray | None:

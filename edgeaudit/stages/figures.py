@@ -58,13 +58,21 @@ def curve(case: Case, scores: Scores, series: Series) -> Curve:
 
 
 def epsilon_bounds(
-    case: Case, scores: Scores, series: Series, seed: int, *, members_drawn: bool
+    case: Case,
+    scores: Scores,
+    series: Series,
+    seed: int,
+    *,
+    members_drawn: bool,
+    subset: str = "all",
+    guesses: int | None = None,
 ) -> Iterator[LeakageRow]:
     """Lower bounds of epsilon, at 95%: from a threshold chosen on half of the records, and from the one-run audit.
 
     Both need independent records, so they are computed on one record of each group of related records.
 
-    members_drawn: whether members were drawn at random by edgeaudit, which the one-run audit needs.
+    members_drawn: whether members were drawn at random by edgeaudit, which the one-run audit needs. subset: of the
+    rows. guesses: of the one-run audit; None for one of 20 records.
     """
     first, chosen = case.one_of_each, "one record of each group of related records"
     score, members = scores.score[first], case.members[first]
@@ -77,15 +85,16 @@ def epsilon_bounds(
 
     # One draw for all attacks and formats, so that their bounds do not differ by the split.
     bound = split_epsilon_bound(score, members, stream(seed, "epsilon"))
-    yield series.row("all", Figure("epsilon_lower", bound.epsilon, bound.epsilon, None, m, n, None, noted(bound.note)))
+    lower = Figure("epsilon_lower", bound.epsilon, bound.epsilon, None, m, n, None, noted(bound.note))
+    yield series.row(subset, lower)
     if not members_drawn or m + n < _LEAST_ONE_RUN:
         note = "the one-run audit needs enough members that were drawn at random"
-        yield series.row("all", unresolved("epsilon_one_run", members, note))
+        yield series.row(subset, unresolved("epsilon_one_run", members, note))
         return
     # The number of guesses is fixed beforehand: choosing it by the result would void the bound.
-    one_run = one_run_pairs(score, members, (m + n) // 20, stream(seed, "one run"))
+    one_run = one_run_pairs(score, members, (m + n) // 20 if guesses is None else guesses, stream(seed, "one run"))
     found = Figure("epsilon_one_run", one_run.epsilon, one_run.epsilon, None, m, n, None, noted(one_run.note))
-    yield series.row("all", found)
+    yield series.row(subset, found)
 
 
 def null_control(case: Case, scores: Scores, series: Series) -> NullControlRow:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from edgeaudit.config.canaries import CanariesSpec
 from edgeaudit.config.data import DataSpec
 from edgeaudit.graph.job import Context, Job, unkeyed
 from edgeaudit.population.base import Population
@@ -19,7 +20,7 @@ class DrawPopulation(Job[Population]):
     """Read the source, find copies, split, write the records once for every other job.
 
     content: everything that determines the population: digests of the source's files, the requested split.
-    data: the section of audit.yaml; its paths are not part of the key.
+    data, canaries: the sections of audit.yaml, which `content` has; paths are not part of the key.
     """
 
     kind: ClassVar[str] = "population"
@@ -28,6 +29,7 @@ class DrawPopulation(Job[Population]):
     content: Mapping[str, Any]
     seed: int
     data: DataSpec = unkeyed()
+    canaries: CanariesSpec | None = unkeyed(None)
     group: str = unkeyed("torch")
 
     @property
@@ -46,7 +48,7 @@ class DrawPopulation(Job[Population]):
         """See the class."""
         from edgeaudit.population.build import build_population
 
-        build_population(self.data, self.seed, context.draft)
+        build_population(self.data, self.seed, context.draft, self.canaries)
         return Population(context.draft)
 
 

@@ -9,8 +9,10 @@ of another module, the import is for the type checker alone.
 """
 
 from edgeaudit.leakage.rows.behaviour import Behaviour, Gap, Gaps
+from edgeaudit.leakage.rows.canaries import CanaryResult
 from edgeaudit.leakage.rows.comparisons import AcrossTargets, Comparison, ComparisonKind, SameFile, TargetMean
 from edgeaudit.leakage.rows.figures import (
+    CANARIES,
     Accuracy,
     CalibrationLeak,
     Curve,
@@ -35,8 +37,9 @@ from edgeaudit.leakage.rows.slices import WorstSlice
 from edgeaudit.leakage.rows.together import TogetherNullRow, TogetherRow, TogetherSingle
 
 __all__ = [
-    "Accuracy", "AcrossTargets", "Behaviour", "CalibrationLeak", "CalibrationRow", "CalibrationStatus",
-    "ClaimedRecord", "Comparison", "ComparisonKind", "Curve", "ExposedRecord", "Figure", "Gap", "Gaps", "LeakageRow",
-    "NullControlRow", "NullHistogram", "PCalibration", "PKind", "PSource", "Place", "RecordClaims", "SameFile",
-    "Series", "TargetFigure", "TargetMean", "TogetherNullRow", "TogetherRow", "TogetherSingle", "WorstSlice",
+    "CANARIES", "Accuracy", "AcrossTargets", "Behaviour", "CalibrationLeak", "CalibrationRow", "CalibrationStatus",
+    "CanaryResult", "ClaimedRecord", "Comparison", "ComparisonKind", "Curve", "ExposedRecord", "Figure", "Gap",
+    "Gaps", "LeakageRow", "NullControlRow", "NullHistogram", "PCalibration", "PKind", "PSource", "Place",
+    "RecordClaims", "SameFile", "Series", "TargetFigure", "TargetMean", "TogetherNullRow", "TogetherRow",
+    "TogetherSingle", "WorstSlice",
 ]  # fmt: skip

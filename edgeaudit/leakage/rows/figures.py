@@ -6,8 +6,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 __all__ = [
-    "Accuracy", "CalibrationLeak", "Curve", "ExposedRecord", "Figure", "LeakageRow", "Place", "Series", "TargetFigure",
+    "CANARIES", "Accuracy", "CalibrationLeak", "Curve", "ExposedRecord", "Figure", "LeakageRow", "Place", "Series",
+    "TargetFigure",
 ]  # fmt: skip
+
+CANARIES = "canaries"
+"""The subset of the rows on canaries."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +104,9 @@ class LeakageRow(Figure, _LeakageColumns):
     at a false discovery rate: claimed@by=0.05, fdp@by=0.05, recall@by=0.05 (bh: Benjamini-Hochberg, by: Benjamini-
     Yekutieli); epsilon_lower, epsilon_one_run: 95% lower bounds, which have no upper end.
     low, high: 95% interval. realised_fpr: at the threshold that was used.
-    subset: all, abnormal:<selection>, uncalibrated (without the records that the quantiser was calibrated on), or a
-    slice: class:<label>, <column of data.slices>:<value>. Slices have rows of each attack's first headline variant
-    that ran.
+    subset: all, abnormal:<selection>, uncalibrated (without the records that the quantiser was calibrated on),
+    canaries (planted against held-out ones, in place of members and nonmembers), or a slice: class:<label>, <column of
+    data.slices>:<value>. Canaries and slices have rows of each attack's first headline variant that ran.
     """
 
     def with_note(self, text: str) -> LeakageRow:
@@ -113,6 +117,11 @@ class LeakageRow(Figure, _LeakageColumns):
     def figure(self) -> tuple[str, str, str, str]:
         """(attack, variant, subset, metric), the key that joins the rows of several targets."""
         return self.attack, self.variant, self.subset, self.metric
+
+    @property
+    def of_canaries(self) -> bool:
+        """Whether the row is of planted and held-out canaries."""
+        return self.subset == CANARIES
 
     @property
     def of_slice(self) -> bool:

@@ -7,9 +7,11 @@ package group them. Rows of leakage figures are the dataclasses of
 
 from edgeaudit.controls.base import Control
 from edgeaudit.leakage.rows import (
+    CANARIES,
     Accuracy,
     AcrossTargets,
     CalibrationLeak,
+    CanaryResult,
     ClaimedRecord,
     Comparison,
     Curve,
@@ -40,6 +42,7 @@ from edgeaudit.report.model.formats import (
 from edgeaudit.report.model.verdict import Budget, JudgedAttack, LimitsOrigin, Verdict
 
 __all__ = [
+    "CANARIES",
     "SCHEMA_VERSION",
     "Accuracy",
     "AcrossTargets",
@@ -48,6 +51,7 @@ __all__ = [
     "Audit",
     "Budget",
     "CalibrationLeak",
+    "CanaryResult",
     "ClaimedRecord",
     "Comparison",
     "Control",

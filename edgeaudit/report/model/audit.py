@@ -11,6 +11,7 @@ from edgeaudit.controls.base import Control
 from edgeaudit.leakage.rows import (
     AcrossTargets,
     CalibrationLeak,
+    CanaryResult,
     ClaimedRecord,
     Comparison,
     Curve,
@@ -95,6 +96,7 @@ class Audit(Model):
     formats: Rows[FormatResult]
     leakage: Rows[LeakageRow]
     worst_slices: Rows[WorstSlice] = Rows(of=WorstSlice)
+    canaries: Rows[CanaryResult] = Rows(of=CanaryResult)
     curves: Rows[Curve]
     null_p_values: Rows[NullHistogram]
     p_calibration: Rows[PCalibration] = Rows(of=PCalibration)
