@@ -214,7 +214,7 @@ def test_a_budget_that_does_not_fit_the_audit_is_rejected(budgets: dict[str, Any
 
 
 def test_budgets_accept_exactly_the_measured_subsets() -> None:
-    assert {"all", *(f"abnormal:{name}" for name in _SELECTIONS), "class:*"} == set(SUBSETS)
+    assert {"all", *(f"abnormal:{name}" for name in _SELECTIONS), "canaries", "class:*"} == set(SUBSETS)
 
 
 def test_a_class_that_the_records_do_not_have_is_refused() -> None:
