@@ -10,7 +10,7 @@ from edgeaudit.leakage.operating_points import OperatingPoint, tpr_at_fpr
 from edgeaudit.leakage.roc import BoolArray, FloatArray, IntArray, split_scores
 from edgeaudit.leakage.rows import Figure
 
-__all__ = ["FPR_LEVELS", "PRIORS", "Figure", "figures", "unresolved"]
+__all__ = ["FPR_LEVELS", "PRIORS", "Figure", "figures", "tpr_row", "unresolved"]
 
 FPR_LEVELS = (0.01, 0.001)
 PRIORS = (0.5, 0.1, 0.01)
@@ -63,7 +63,7 @@ def figures(
         return [unresolved(name, members, few) for name in names]
     area = delong(scores, members, level, groups)
     rows = [Figure("auc", area.auc, area.low, area.high, len(inside), len(outside), None, _grouped(both))]
-    rows += [_tpr_row(alpha, tpr_at_fpr(scores, members, alpha, groups, level)) for alpha in FPR_LEVELS]
+    rows += [tpr_row(alpha, tpr_at_fpr(scores, members, alpha, groups, level)) for alpha in FPR_LEVELS]
     if threshold is None:
         note = threshold_note or "no a-priori threshold"
         return rows + [unresolved(name, members, note) for name in _AT_THRESHOLD]
@@ -84,7 +84,8 @@ def _grouped(both: tuple[Side, Side]) -> str | None:
     return f"interval over {inside.count} groups of related members and {outside.count} of nonmembers"
 
 
-def _tpr_row(alpha: float, point: OperatingPoint) -> Figure:
+def tpr_row(alpha: float, point: OperatingPoint) -> Figure:
+    """Return the row of a TPR at a low FPR."""
     metric, m, n = f"tpr@fpr={alpha:g}", point.n_members, point.n_nonmembers
     if point.tpr is None:
         return Figure(metric, None, point.low, point.high, m, n, None, point.note)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label, unique
-from edgeaudit.report.model import CanaryResult, LeakageRow
+from edgeaudit.report.model import CanaryResult, CanaryTest, LeakageRow
 from edgeaudit.report.tables import EMPTY, Cell, Head, Notes, Row, Table, figure_cell
-from edgeaudit.report.words import about, figure, metric_name, percent, shown
+from edgeaudit.report.words import about, chance, figure, metric_name, percent, shown
 
 __all__ = ["canary_sentences", "canary_tables"]
 
-_METRICS = (AUC, TPR, "epsilon_lower", "epsilon_one_run")
+_METRICS = (AUC, "tpr@fpr=0.05", TPR, "epsilon_lower", "epsilon_one_run")
 
 
 def canary_sentences(lookup: Lookup) -> list[str]:
@@ -32,8 +32,8 @@ def canary_sentences(lookup: Lookup) -> list[str]:
     strict = "" if tpr is None or tpr.value is None else f" and {metric_name(TPR)} {shown(tpr)}"
     sentence = (
         f"{_planted(told)}: {series_label(name)} tells them from {told.held_out:,} held-out ones{where} with AUC "
-        f"{shown(best)}{strict}. The target gives {about(told.planted_learned)} of the planted ones their label, and "
-        f"{about(told.held_out_learned)} of the others."
+        f"{shown(best)}{strict}{_top(told, name)}. The target gives {about(told.planted_learned)} of the planted ones "
+        f"their label, and {about(told.held_out_learned)} of the others."
     )
     return [sentence]
 
@@ -41,6 +41,17 @@ def canary_sentences(lookup: Lookup) -> list[str]:
 def _planted(told: CanaryResult) -> str:
     times = "" if told.repeats == 1 else f", {told.repeats} times each"
     return f"{told.planted:,} {told.kind} canaries were planted{times}"
+
+
+def _test(told: CanaryResult, name: str) -> CanaryTest | None:
+    return next((one for one in told.tests if f"{one.attack}/{one.variant}" == name), None)
+
+
+def _top(told: CanaryResult, name: str) -> str:
+    test = _test(told, name)
+    if test is None:
+        return ""
+    return f"; {test.above_all:,} score above every held-out one (adjusted p {chance(test.adjusted_p)})"
 
 
 def _first(lookup: Lookup, place: Place) -> CanaryResult | None:
@@ -68,7 +79,9 @@ def _table(lookup: Lookup, name: str) -> Table:
     rows = [_row(lookup, place, name, notes) for place in lookup.places if _first(lookup, place) is not None]
     heads = (
         Head("Format", align="text"),
-        *(Head(metric_name(metric)) for metric in _METRICS),
+        *(Head(metric_name(metric)) for metric in _METRICS[:3]),
+        Head("Above all held out", "adjusted p"),
+        *(Head(metric_name(metric)) for metric in _METRICS[3:]),
         Head("Planted", "own label"),
         Head("Held out", "own label"),
     )
@@ -89,7 +102,9 @@ def _row(lookup: Lookup, place: Place, name: str, notes: Notes) -> Row:
             Cell(f"{told.planted:,}", percent(told.planted_learned)),
             Cell(f"{told.held_out:,}", percent(told.held_out_learned)),
         )
-    return Row(Cell(lookup.label(place), code=True), (*cells, *learned))
+    test = None if told is None else _test(told, name)
+    top = EMPTY if test is None else Cell(f"{test.above_all:,}", chance(test.adjusted_p))
+    return Row(Cell(lookup.label(place), code=True), (*cells[:3], top, *cells[3:], *learned))
 
 
 def _cell(row: LeakageRow | None, notes: Notes) -> Cell:

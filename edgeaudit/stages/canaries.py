@@ -14,9 +14,11 @@ from edgeaudit.attacks.base import Attack, Scores
 from edgeaudit.attacks.spec import Mode
 from edgeaudit.graph.executor import AnyJob
 from edgeaudit.graph.job import Context, Cost, Job
+from edgeaudit.leakage.canaries import Looks, adjusted, look
 from edgeaudit.leakage.comparisons import METRICS
-from edgeaudit.leakage.metrics import figures, unresolved
-from edgeaudit.leakage.rows import CANARIES, CanaryResult, LeakageRow, Series
+from edgeaudit.leakage.metrics import figures, tpr_row, unresolved
+from edgeaudit.leakage.operating_points import tpr_at_fpr
+from edgeaudit.leakage.rows import CANARIES, CanaryResult, CanaryTest, LeakageRow, Series
 from edgeaudit.stages.canary_query import CanaryQuery
 from edgeaudit.stages.evidence import Answers, Case
 from edgeaudit.stages.figures import epsilon_bounds
@@ -30,6 +32,7 @@ __all__ = ["CanaryFindings", "MeasureCanaries", "MeasuredCanaries"]
 FloatArray = npt.NDArray[np.float64]
 
 _FILE = "canaries.json"
+_LOOSE = 0.05
 _GUESSES = 10
 """One guess of the one-run audit for so many canaries: of four, one pair can be guessed, and planted ones stand out."""
 
@@ -102,6 +105,7 @@ class MeasureCanaries(Job[MeasuredCanaries]):
         case = answers.case_of_canaries(role, query, lambda one: context.read(jobs[one.ref]).responses)
         rows: list[LeakageRow] = []
         kept: dict[str, FloatArray] = {}
+        looks: dict[tuple[str, str], Looks] = {}
         for name in settings.attacks:
             attack = attack_of(name, settings)
             variant, scores = _first_possible(attack, case, settings.mode)
@@ -111,6 +115,7 @@ class MeasureCanaries(Job[MeasuredCanaries]):
                 rows.append(series.row(CANARIES, missing))
                 continue
             kept[series.name] = scores.score
+            looks[name, variant] = look(scores.score, case.members)
             rows += self._rows(case, scores, series)
         correct = case.audited.task.correct(case.audited.target, case.audited.labels)
         place = settings.place
@@ -123,12 +128,18 @@ class MeasureCanaries(Job[MeasuredCanaries]):
             int((~case.members).sum()),
             float(correct[case.members].mean()),
             float(correct[~case.members].mean()),
+            tuple(
+                CanaryTest(*name, one.above_all, one.p_above_all, one.p_order, p)
+                for (name, one), p in zip(looks.items(), adjusted(list(looks.values())), strict=True)
+            ),
         )
         return MeasuredCanaries(CanaryFindings(tuple(rows), about), TargetScores(case.members, kept, {}))
 
     def _rows(self, case: Case, scores: Scores, series: Series) -> Iterator[LeakageRow]:
-        found = figures(scores.score, case.members, None)
-        yield from (series.row(CANARIES, one) for one in found if one.metric in METRICS)
+        found = [one for one in figures(scores.score, case.members, None) if one.metric in METRICS]
+        # Few are held out, so that 1% of them may be less than one.
+        found.append(tpr_row(_LOOSE, tpr_at_fpr(scores.score, case.members, _LOOSE)))
+        yield from (series.row(CANARIES, one) for one in found)
         repeated = f"of {self.repeats} copies together: a bound for one record is 1/{self.repeats} of it"
         for row in epsilon_bounds(
             case,

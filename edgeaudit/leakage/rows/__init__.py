@@ -9,7 +9,7 @@ of another module, the import is for the type checker alone.
 """
 
 from edgeaudit.leakage.rows.behaviour import Behaviour, Gap, Gaps
-from edgeaudit.leakage.rows.canaries import CanaryResult
+from edgeaudit.leakage.rows.canaries import CanaryResult, CanaryTest
 from edgeaudit.leakage.rows.comparisons import AcrossTargets, Comparison, ComparisonKind, SameFile, TargetMean
 from edgeaudit.leakage.rows.figures import (
     CANARIES,
@@ -38,8 +38,8 @@ from edgeaudit.leakage.rows.together import TogetherNullRow, TogetherRow, Togeth
 
 __all__ = [
     "CANARIES", "Accuracy", "AcrossTargets", "Behaviour", "CalibrationLeak", "CalibrationRow", "CalibrationStatus",
-    "CanaryResult", "ClaimedRecord", "Comparison", "ComparisonKind", "Curve", "ExposedRecord", "Figure", "Gap",
-    "Gaps", "LeakageRow", "NullControlRow", "NullHistogram", "PCalibration", "PKind", "PSource", "Place",
-    "RecordClaims", "SameFile", "Series", "TargetFigure", "TargetMean", "TogetherNullRow", "TogetherRow",
+    "CanaryResult", "CanaryTest", "ClaimedRecord", "Comparison", "ComparisonKind", "Curve", "ExposedRecord",
+    "Figure", "Gap", "Gaps", "LeakageRow", "NullControlRow", "NullHistogram", "PCalibration", "PKind", "PSource",
+    "Place", "RecordClaims", "SameFile", "Series", "TargetFigure", "TargetMean", "TogetherNullRow", "TogetherRow",
     "TogetherSingle", "WorstSlice",
 ]  # fmt: skip
