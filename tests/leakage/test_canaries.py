@@ -1,4 +1,4 @@
-"""Both looks at canaries are exact: simulated without leakage they reject as often as they say; each has its strength."""
+"""Both looks at canaries are exact: without leakage they reject as often as they say, and each has its strength."""
 
 from __future__ import annotations
 
