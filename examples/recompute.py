@@ -28,7 +28,7 @@ Array = Any  # numpy.ndarray
 Figure = tuple[float | None, float | None, float | None, float | None]  # value, low, high, realised FPR
 UNKNOWN: Figure = (None, None, None, None)
 TOLERANCE, LEVEL, TAIL = 1e-9, 0.95, 0.025
-FPR_LEVELS, PRIORS = (0.01, 0.001), (0.5, 0.1, 0.01)
+FPR_LEVELS, PRIORS = (0.05, 0.01, 0.001), (0.5, 0.1, 0.01)  # 5%: of canaries
 METRICS = ("auc", "tpr@", "balanced_accuracy", "advantage", "ppv@prior=")
 FEWEST_GROUPS = FEWEST_IN_SLICE = 20  # on each side; no figure with fewer
 RMIA_A = {"offline-0.3": 0.3, "offline-0": 0.0, "offline-0.6": 0.6}
@@ -384,6 +384,15 @@ def figures_of(file: Mapping[str, Array], about: Mapping[str, Any], t: int, v: i
     return figures(scores[kept], members[kept], known, groups[kept])
 
 
+def canary_figures(file: Mapping[str, Array], about: Mapping[str, Any], name: str) -> dict[str, Figure]:
+    """The figures of a variant on canaries, planted ones in place of members, of the first target."""
+    ran = file[about["canary_attacks"]].tolist() if "canary_attacks" in about else []
+    if name not in ran:
+        return {}
+    scores = file[about["canary_scores"]][ran.index(name)]
+    return figures(scores, file["canaries_planted"], None, np.arange(len(scores)))
+
+
 def compare_figures(
     tally: Tally, file: Mapping[str, Array], about: Mapping[str, Any], audit: Mapping[str, Any]
 ) -> None:
@@ -393,6 +402,8 @@ def compare_figures(
 
     @cache
     def found(t: int, name: str, subset: str) -> dict[str, Figure]:
+        if subset == "canaries":
+            return canary_figures(file, about, name)
         return figures_of(file, about, t, attacks.index(name), subset) if name in attacks else {}
 
     for row in audit["leakage"] + audit["across_targets"]:

@@ -62,6 +62,9 @@ class Documented:
         }
 
 
+_PLANTED = "canaries_planted"
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What a file of evidence holds. arrays: without the shadows' answers. shadows: their answers, by array.
@@ -157,6 +160,8 @@ class _Collection:
         answers = self._answers(f"{where}/targets", targets, "target [t, n, c]")
         self.arrays.append(answers)
         softmax = self._softmax(f"{where}/targets", targets)
+        # Of the audit's own shadows alone, whose match is the first.
+        planted = () if planned.canaries is None else (self.store.read(planned.canaries).scores,)
         for match, measure in planned.measures.items():
             shadows = self._shadows(f"{where}/{match}/shadows", measure.settings.evidence.shadows)
             yield {
@@ -170,7 +175,21 @@ class _Collection:
                 "shadows": None if shadows is None else shadows.name,
                 "shadows_softmax": None if shadows is None else f"{shadows.name}_softmax",
                 **self._measured(f"{where}/{match}", measure),
+                **(self._on_canaries(f"{where}/{match}", *planted) if planted and measure is planned.measure else {}),
             }
+
+    def _on_canaries(self, name: str, canaries: TargetScores) -> dict[str, str]:
+        """Scores of the variants that ran on canaries, of the first target."""
+        if all(array.name != _PLANTED for array in self.arrays):  # once for all deployments
+            planted = canaries.members
+            self._add(_PLANTED, planted, "", "canary [c]: the first target trained on it (True), or it was held out")
+        names = np.array(list(canaries.scores), np.str_)
+        scores = np.array(list(canaries.scores.values()), np.float64).reshape(len(names), len(canaries.members))
+        meaning = "variant, canary [v, c]: higher = planted"
+        return {
+            "canary_attacks": self._add(f"{name}/canary_attacks", names, "", "variant [v]: attack/variant"),
+            "canary_scores": self._add(f"{name}/canary_scores", scores, "attack's own", meaning),
+        }
 
     def _answers(self, name: str, queries: Sequence[Query], what: str) -> Documented:
         """Stored answers, stacked; one model at a time is in memory."""

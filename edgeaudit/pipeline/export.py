@@ -95,6 +95,7 @@ def _require_results(planned: Sequence[FormatPlan], store: Store, run: Path) -> 
         for measure in one.measures.values()
         for job in (measure, *_queries(one), *measure.settings.evidence.shadows)
     }
+    jobs |= {one.canaries.ref: one.canaries for one in planned if one.canaries is not None}
     missing = [job.label for ref, job in jobs.items() if not store.has(*ref)]
     if missing:
         raise RunError(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -84,3 +88,26 @@ def test_canaries_that_cannot_be_planted_or_judged_are_refused(bench: Workbench)
         refused = bench.refused(**changes)
         assert message in refused.stderr
     assert CanariesSpec().records == 100
+
+
+def test_figures_on_canaries_are_recomputed_from_the_evidence(
+    shared_bench: Workbench, audited: Finished, root_folder: Path
+) -> None:
+    exported = shared_bench.call("export", audited.out, "--out", "evidence.npz")
+    assert exported.code == 0, exported.stderr
+    code = [sys.executable, str(root_folder / "examples" / "recompute.py"), "evidence.npz"]
+    done = subprocess.run(
+        [*code, str(audited.out / "audit.json")], cwd=shared_bench.folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "tpr@fpr=0.05" in done.stdout
+    with np.load(shared_bench.folder / "evidence.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    name = next(name for name in arrays if name.endswith("canary_scores"))
+    arrays[name] = arrays[name][:, ::-1]
+    np.savez(shared_bench.folder / "other.npz", **arrays)
+    code[-1] = "other.npz"
+    wrong = subprocess.run(
+        [*code, str(audited.out / "audit.json")], cwd=shared_bench.folder, capture_output=True, text=True, check=False
+    )
+    assert wrong.returncode == 1
