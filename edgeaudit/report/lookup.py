@@ -112,15 +112,6 @@ class Lookup:
             if (row.kind, row.is_p_value, row.shadow_match) == ("conformal", False, rows[0].shadow_match)
         )
 
-    def valid_test(self, place: Place) -> str | None:
-        """Return the first of the audit's headlines with valid p-values on a format: cm-mia/ecdf."""
-        valid = {
-            f"{row.attack}/{row.variant}"
-            for row in self.audit.p_calibration
-            if row.is_p_value and Place(row.format, row.device) == place
-        }
-        return next((name for name in self.headlines if name in valid), None)
-
     def mean(self, place: Place, series: str, metric: str) -> AcrossTargets | None:
         """A figure's mean over targets on all records; series: `cm-mia/t`."""
         return self._means.get((place, series, metric))
