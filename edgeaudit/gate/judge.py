@@ -12,7 +12,16 @@ from edgeaudit.gate.bounds import Deployment, Evidence, FormatScores, Judged, Sc
 from edgeaudit.gate.needed import factor_that_decides, rounded_up
 from edgeaudit.gate.requirements import budgets_of, limited_formats
 from edgeaudit.leakage.decision import Bounds, decide
-from edgeaudit.report.model import AcrossTargets, Budget, Control, FormatResult, JudgedAttack, LeakageRow, Verdict
+from edgeaudit.report.model import (
+    CANARIES,
+    AcrossTargets,
+    Budget,
+    Control,
+    FormatResult,
+    JudgedAttack,
+    LeakageRow,
+    Verdict,
+)
 from edgeaudit.report.words import listed, place_name
 
 __all__ = ["FormatScores", "judge"]
@@ -262,7 +271,10 @@ def _needed(
         for row in evidence.rows
         if (row.format, row.device) == judged.deployment and row.subset == judged.subset
     ]
-    return _about(factor, min(sizes, default=1), "members, and as many nonmembers,") + corrected
+    nouns = "members, and as many nonmembers,"
+    if judged.subset == CANARIES:
+        nouns = "planted canaries, and as many held out,"
+    return _about(factor, min(sizes, default=1), nouns) + corrected
 
 
 def _about(factor: float, count: int, noun: str) -> str:

@@ -50,6 +50,20 @@ def test_the_budget_on_canaries_decides_and_that_on_all_records_holds(audited: F
     assert "Planted against held-out canaries under" in report
 
 
+def test_what_would_decide_is_counted_in_canaries(shared_bench: Workbench, audited: Finished) -> None:
+    row = next(
+        r
+        for r in audited.audit["leakage"]
+        if (r["format"], r["attack"], r["subset"], r["metric"]) == ("onnx-int8-static", "yeom", "canaries", "auc")
+    )
+    tight = shared_bench.folder / "tight.yaml"
+    limit = (row["value"] + row["high"]) / 2
+    tight.write_text(f"budgets: {{auc: [error, {{max: {limit}, subset: canaries, attacks: [yeom]}}]}}\n")
+    again = shared_bench.call("check", audited.out, "--budgets", tight)
+    assert again.code == 3
+    assert "planted canaries, and as many held out, would decide" in " ".join(again.stdout.split())
+
+
 def test_figures_on_canaries_follow_from_the_stored_scores(audited: Finished) -> None:
     rows = [r for r in audited.audit["leakage"] if (r["subset"], r["metric"]) == ("canaries", "auc")]
     for row in rows:
