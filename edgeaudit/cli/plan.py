@@ -55,7 +55,8 @@ def budget_text(need: BudgetNeed) -> str:
         return f"{name}: the records that it needs are not known beforehand: {need.note}"
     each = " of each class" if need.subset == "class:*" else ""
     alone = "" if need.alone in (None, need.records) else f" ({need.alone:,} for one attack; all must be within)"
-    needs = f"needs {need.records:,} members{each} and as many nonmembers{alone}"
+    sides = ("planted canaries", "held out") if need.subset == "canaries" else (f"members{each}", "nonmembers")
+    needs = f"needs {need.records:,} {sides[0]} and as many {sides[1]}{alone}"
     if need.available is None or need.decides is None:
         return f"{name}: {needs}; {need.note}"
     has = f"this audit has {need.available:,}, enough for a limit of {figure(need.metric, need.decides)}"

@@ -15,6 +15,7 @@ from edgeaudit.gate.requirements import budgets_of
 from edgeaudit.leakage.decision import TAIL, Bounds
 from edgeaudit.leakage.decision_power import POWER, decidable_limit, guessing, records_to_decide
 from edgeaudit.leakage.targets import FEWEST_TARGETS
+from edgeaudit.report.model import CANARIES
 
 __all__ = ["BudgetNeed", "budget_needs", "factor_that_decides", "rounded_up"]
 
@@ -62,6 +63,8 @@ def _need(spec: AuditSpec, metric: str, budget: BudgetSpec, sizes: tuple[int, in
     if budget.subset.startswith(CLASSES):
         of_classes = classes if budget.subset == EVERY_CLASS else 1
         sizes = (sizes[0] // classes, sizes[1] // classes)
+    if budget.subset == CANARIES and spec.canaries is not None:
+        sizes = (spec.canaries.records // 2, spec.canaries.records - spec.canaries.records // 2)
     limit = f"<= {budget.max:g}" if budget.max is not None else f"<= {budget.against} + {budget.max_increase:g}"
     about = (metric, limit, budget.level, budget.scope, budget.subset, attacks)
     if budget.max is None:
@@ -75,7 +78,7 @@ def _need(spec: AuditSpec, metric: str, budget: BudgetSpec, sizes: tuple[int, in
             )
         return BudgetNeed(*about, None, min(sizes), None, note, decidable=enough)
     needed, alone = _records(metric, budget.max, attacks * of_classes), _records(metric, budget.max, 1)
-    if budget.subset != "all" and not budget.subset.startswith(CLASSES):
+    if budget.subset not in ("all", CANARIES) and not budget.subset.startswith(CLASSES):
         note = "how many records the subset has is not known before the audit"
         return BudgetNeed(*about, needed, None, None, note, alone=alone)
     decides = decidable_limit(metric, guessing(metric), *sizes, attacks * of_classes) if min(sizes) > 1 else 1.0

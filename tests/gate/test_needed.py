@@ -36,6 +36,10 @@ def test_a_plan_says_what_each_budget_needs() -> None:
     assert (classes.records or 0) > (_need({"max": 0.7}).records or 0)
     selected = _need({"max": 0.7, "subset": "abnormal:fraction"})
     assert (selected.available, selected.decides, selected.decidable) == (None, None, True)
+    planted = _need({"max": 0.7, "subset": "canaries"}, canaries={"records": 101})
+    assert (planted.available, planted.decides) == (50, decidable_limit("auc", 0.5, 50, 51, 3))
+    assert "planted canaries and as many held out" in budget_text(planted)
+    assert "this audit has 50" in budget_text(planted)
     increase = _need({"max-increase": 0.1, "against": "torch-fp32"})
     assert (increase.records, increase.decidable) == (None, True)
 
