@@ -5,15 +5,18 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from edgeaudit.leakage.clusters import Side, sides
 from edgeaudit.leakage.paired import chance_p_value
 from edgeaudit.leakage.roc import auc
 from edgeaudit.leakage.rows import Behaviour, Gap, Gaps
+from edgeaudit.population.groups import related
 from edgeaudit.stages.evidence import Answers
 
 __all__ = ["SUREST", "behaviour"]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 SUREST = 1 / 128
 """Probabilities beyond 1 - 1/128 count as equally sure: coarser than int8's step, so that a format does not differ from
@@ -26,18 +29,21 @@ def behaviour(answers: Answers) -> Behaviour:
     """Compare the first target of a format with its shadows.
 
     Shadows' gaps are between records of the pool that they were drawn from; where a shadow trained on nearly all of
-    it, the other side is everything that it did not train on.
+    it, the other side is everything that it did not train on. Related records count as one draw.
     """
     trained = answers.trained(answers.settings.targets[0][0])
     audited = np.arange(len(trained)) < answers.n_audited
     margins, shadow_margins = answers.margins(SUREST)
     right, shadow_right = answers.correct()
     members, others = trained & audited, audited & ~trained
-    out = answers.out
+    out, groups = answers.out, answers.groups_queried
     own = zip(shadow_right, shadow_margins, out, strict=True)
-    shadows = [_gaps(r, m, ~mask, _left_out(mask, audited)) for r, m, mask in own]
-    target = _gaps(right, margins, members, others)
-    p_accuracy, p_loss = (_better(v[audited], members[audited]) for v in (right.astype(np.float64), margins))
+    shadows = [_gaps(r, m, ~mask, _left_out(mask, audited), groups) for r, m, mask in own]
+    target = _gaps(right, margins, members, others, groups)
+    of_audited = None if groups is None else related(groups[audited])
+    p_accuracy, p_loss = (
+        _better(v[audited], members[audited], of_audited) for v in (right.astype(np.float64), margins)
+    )
     if not len(out):
         return Behaviour(target, (), p_accuracy, p_loss)
     return Behaviour(
@@ -57,19 +63,24 @@ def _left_out(out: BoolArray, audited: BoolArray) -> BoolArray:
     return within if within.sum() >= _FEWEST else out
 
 
-def _gaps(right: BoolArray, margins: FloatArray, inside: BoolArray, outside: BoolArray) -> Gaps:
-    losses = np.logaddexp(0.0, -margins)
-    return Gaps(*(_gap(v[inside], v[outside]) for v in (right.astype(np.float64), -losses, margins)))
+def _gaps(
+    right: BoolArray, margins: FloatArray, inside: BoolArray, outside: BoolArray, groups: IntArray | None
+) -> Gaps:
+    either, losses = inside | outside, np.logaddexp(0.0, -margins)
+    both = sides(inside[either], None if groups is None else groups[either])
+    return Gaps(*(_gap(v[inside], v[outside], both) for v in (right.astype(np.float64), -losses, margins)))
 
 
-def _gap(inside: FloatArray, outside: FloatArray) -> Gap:
-    variance = sum(float(side.var()) / max(len(side) - 1, 1) for side in (inside, outside))
-    return Gap(float(inside.mean() - outside.mean()), variance)
+def _gap(inside: FloatArray, outside: FloatArray, both: tuple[Side, Side]) -> Gap:
+    variances = [side.variance_of_mean(values) for side, values in zip(both, (inside, outside), strict=True)]
+    # One group says nothing of how groups differ: its records are taken as independent.
+    known = [v if np.isfinite(v) else float(np.var(one)) for v, one in zip(variances, (inside, outside), strict=True)]
+    return Gap(float(inside.mean() - outside.mean()), sum(known))
 
 
-def _better(values: FloatArray, members: BoolArray) -> float:
+def _better(values: FloatArray, members: BoolArray, groups: IntArray | None) -> float:
     """Return the one-sided p-value of members' values being larger, by ranks; 1 where it cannot be computed."""
-    p = chance_p_value(values, members)
+    p = chance_p_value(values, members, groups)
     if p is None:
         return 1.0
     return p / 2 if auc(values, members) > 0.5 else 1 - p / 2

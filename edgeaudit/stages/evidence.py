@@ -264,6 +264,11 @@ class Answers:
         """Groups of related audited records, int64 [audited]; None where each has one record."""
         return self._population.audited_groups
 
+    @cached_property
+    def groups_queried(self) -> IntArray | None:
+        """Groups of related records, int64 [queried]; None where each has one record."""
+        return related(self._population.groups[self.queried])
+
     @property
     def slices(self) -> dict[str, npt.NDArray[np.str_]]:
         """The user's columns, name -> texts [audited]."""

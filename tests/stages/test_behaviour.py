@@ -14,16 +14,21 @@ from edgeaudit.stages.evidence import Answers
 MEMBERS, OTHERS, REFERENCE, SHADOWS = 60, 40, 120, 3
 
 
-def answers(*, knows: float, shadows_know: float, auditor: bool = False, count: int = SHADOWS) -> Answers:
-    """Answers of two classes: margins of deviation 1, and more on what a model trained on; right where positive."""
-    rng = np.random.default_rng(3)
+def answers(
+    *, knows: float, shadows_know: float, auditor: bool = False, count: int = SHADOWS, copies: int = 1, seed: int = 3
+) -> Answers:
+    """Answers of two classes: margins of deviation 1, and more on what a model trained on; right where positive.
+
+    copies: how often the records of the target's sides repeat, with the same answers.
+    """
+    rng = np.random.default_rng(seed)
     n_audited, n = MEMBERS + OTHERS, MEMBERS + OTHERS + REFERENCE
     trained = np.arange(n) < MEMBERS
     out = np.ones((count, n), np.bool_)
     for row in out:
         pool = np.arange(n_audited) if auditor else np.arange(n_audited, n)
         row[rng.choice(pool, len(pool) // 2, replace=False)] = False
-    margins = rng.standard_normal(n) + knows * trained
+    margins = np.repeat(rng.standard_normal(n), copies)[:n] + knows * trained
     shadow_margins = rng.standard_normal((count, n)) + shadows_know * ~out
     return cast(
         "Answers",
@@ -34,6 +39,7 @@ def answers(*, knows: float, shadows_know: float, auditor: bool = False, count: 
             margins=lambda _: (margins, shadow_margins),
             correct=lambda: (margins > 0, shadow_margins > 0),
             out=out,
+            groups_queried=None if copies == 1 else np.arange(n) // copies,
         ),
     )
 
@@ -61,6 +67,17 @@ def test_what_a_target_knows_is_significant_and_what_it_does_not_is_not() -> Non
     assert behaviour(answers(knows=0.0, shadows_know=2.0)).p_loss > 0.01
     worse = behaviour(answers(knows=-2.0, shadows_know=2.0))
     assert min(worse.p_accuracy, worse.p_loss) > 0.999
+
+
+def test_copies_of_records_make_nothing_significant() -> None:
+    """Twenty groups of five equal records know as much as twenty records."""
+    found = [behaviour(answers(knows=0.0, shadows_know=0.0, count=2, copies=2, seed=k)) for k in range(300)]
+    for p in ([one.p_accuracy for one in found], [one.p_loss for one in found]):
+        assert np.mean(np.array(p) < 0.05) < 0.09
+    of_copies, of_each = (
+        behaviour(answers(knows=0.0, shadows_know=0.0, copies=copies)).target.margin for copies in (2, 1)
+    )
+    assert of_copies.variance > 1.5 * of_each.variance
 
 
 def test_distances_are_those_of_distribution_functions() -> None:
