@@ -20,6 +20,7 @@ from edgeaudit.population.base import (
     stream,
     write_population,
 )
+from edgeaudit.population.collapse import require_variation
 from edgeaudit.population.groups import COPIES, EXACT, Groups, copies, joined, numbered_values, text_values
 from edgeaudit.population.preprocessing import Affine, affine
 from edgeaudit.population.sources import Raw, Source, column_values, find_source, read_array
@@ -91,7 +92,9 @@ def build_population(spec: DataSpec, seed: int, folder: Path) -> None:
         key: text_values(column_values(column, sources, raw, f"data.slices.{key}"), len(x), f"data.slices.{key}")
         for key, column in spec.slices.items()
     }
-    declared = Declared(_affine(spec, x, split), calibrated, files, shadow_records, related, slices)
+    numbers = _affine(spec, x, split)
+    require_variation(x, numbers)
+    declared = Declared(numbers, calibrated, files, shadow_records, related, slices)
     name = " + ".join(dict.fromkeys(source.name for source in sources.values()))
     write_population(folder, name, raw, x, split, declared)
 
