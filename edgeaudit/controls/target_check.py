@@ -112,11 +112,16 @@ def by_chance(answers: Answers, sample: Sample, *, inside: bool) -> bool:
       hardly be above the most frequent label's;
     - a mean recall far above chance: what a model shows that was trained with weights for its classes.
 
+    Others than members show nothing where members are answered worse, beyond chance, as no model does that trained on
+    them: their labels are wrong, or the list is.
+
     inside: whether answers are probabilities. Records of one label alone cannot show anything, and are taken as they
     are.
     """
+    right = answers.argmax(axis=1) == sample.labels
+    if _worse(right[sample.members], right[~sample.members]):
+        answers, right, sample = answers[sample.members], right[sample.members], sample.first(sample.members)
     labels, members = sample.labels, sample.members
-    right = answers.argmax(axis=1) == labels
     looks = ((members, _SHOWN), (~members, _SHOWN_OTHERWISE), (np.ones_like(members), _SHOWN_OTHERWISE))
     sides = [(side, level) for side, level in looks if side.any() and majority(labels[side]) < 1]
     if not sides:
@@ -253,6 +258,12 @@ def _smaller(less: FloatArray) -> float:
     if deviation == 0:
         return 0.0 if less.mean() > 0 else 1.0
     return float(scipy.stats.t.sf(less.mean() / deviation * math.sqrt(len(less)), len(less) - 1))
+
+
+def _worse(members: BoolArray, others: BoolArray) -> bool:
+    """Return whether fewer members are right than others, beyond chance (Fisher's exact test)."""
+    right, n = int(members.sum()), len(members) + len(others)
+    return bool(scipy.stats.hypergeom.cdf(right, n, right + int(others.sum()), len(members)) < LEVEL)
 
 
 def _beats_majority(right: BoolArray, labels: IntArray, level: float) -> bool:

@@ -38,13 +38,13 @@ def test_a_model_of_the_records_is_not_by_chance() -> None:
     assert not by_chance(_logits(BALANCED.labels, 0.35), BALANCED, inside=False)
 
 
-@pytest.mark.parametrize("side", [True, False])
-def test_one_side_is_enough(side: bool) -> None:
-    """A model that learned its members by heart is one, and so is one whose list of members is another's."""
+@pytest.mark.parametrize("by_heart", [True, False])
+def test_members_decide(by_heart: bool) -> None:
+    """A model that is right on them alone is one; members that are answered worse than others were not trained on."""
     answers = _logits(BALANCED.labels, 1.0)
-    wrong = BALANCED.members != side
+    wrong = BALANCED.members != by_heart
     answers[wrong] = np.roll(answers[wrong], 1, axis=1)
-    assert not by_chance(answers, BALANCED, inside=False)
+    assert by_chance(answers, BALANCED, inside=False) is not by_heart
 
 
 def test_answers_that_say_nothing() -> None:
