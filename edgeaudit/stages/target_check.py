@@ -171,12 +171,15 @@ def _other_inputs(population: Population) -> Mapping[str, _Way]:
             known[f"data.preprocessing: {name}"] = affine(name, channels)
         except DataError:  # statistics for another number of channels
             continue
-    known["data.preprocessing: standardise"] = population.standardising()
+    measured = population.standardising()
+    known["data.preprocessing: standardise"] = measured
     found: dict[str, _Way] = {}
     as_declared = _Way(declared, reversed=False)
     for turned in (False, True) if len(population.input_shape) == 3 and channels == 3 else (False,):
         for key, numbers in known.items():
-            way = _Way(numbers, turned)
+            # Statistics of the data turn with its channels; others are those of the model's.
+            own = turned and _same(_Way(numbers, reversed=True), _Way(measured, reversed=True))
+            way = _Way((numbers[0][::-1], numbers[1][::-1]) if own else numbers, turned)
             if not any(_same(way, other) for other in (as_declared, *found.values())):
                 words = [
                     f"with {key}" if key else "",
@@ -290,14 +293,12 @@ def _worse_than(better: Better, door: Door) -> str:
     (accuracy, reached), (loss, lower) = better.accuracy, better.loss
     ways = [better.inputs or ""]
     remedy = []
-    if better.inputs is not None:
-        keys = [word for word in ("data.preprocessing", "channels") if word in better.inputs]
-        remedy.append(
-            {
-                "data.preprocessing": "Set data.preprocessing to what the model was trained with",
-                "channels": "Reverse the channels of the data (x[..., ::-1]; OpenCV reads BGR)",
-            }[keys[-1]]
-        )
+    inputs = better.inputs or ""
+    remedies = {
+        "data.preprocessing": "Set data.preprocessing to what the model was trained with",
+        "channels": "Reverse the channels of the data (x[..., ::-1]; OpenCV reads BGR)",
+    }
+    remedy += [what for word, what in remedies.items() if word in inputs]
     if better.shift:
         ways.append(f"if labels are read as label {better.shift:+d}")
         remedy.append("Number the data's labels as the model does")

@@ -81,9 +81,24 @@ def test_channels_in_the_reverse_order(tmp_path: Path) -> None:
         Examined(lambda x: _bright(x[:, ::-1]), population, GIVEN).require_fitting(inside=False)
 
 
+def test_statistics_of_the_data_turn_with_its_channels(tmp_path: Path) -> None:
+    """A model of standardised images whose channels are in the order in which it was trained, and the data's are not."""
+    population = _population(tmp_path, "standardise", _same)
+    red = population.about["mean"][0], population.about["deviation"][0]
+
+    def ask(x: FloatArray) -> FloatArray:
+        return _bright(np.asarray((x[:, 2:] * red[1] + red[0]) / 255, np.float32))
+
+    with pytest.raises(ArtifactError, match=r"the order of channels does not fit .* 100\.0% with channels"):
+        Examined(ask, population, GIVEN).require_fitting(inside=False)
+
+
 def test_both_at_once(tmp_path: Path) -> None:
     population = _population(tmp_path, "standardise", _same)
-    with pytest.raises(ArtifactError, match=r"with data.preprocessing: unit and with channels in the reverse order"):
+    with pytest.raises(
+        ArtifactError,
+        match=r"with data.preprocessing: unit and with channels in the reverse .* Set data.prepro.* Reverse",
+    ):
         Examined(lambda x: _bright(x[:, ::-1]), population, GIVEN).require_fitting(inside=False)
 
 
