@@ -82,7 +82,7 @@ def test_channels_in_the_reverse_order(tmp_path: Path) -> None:
 
 
 def test_statistics_of_the_data_turn_with_its_channels(tmp_path: Path) -> None:
-    """A model of standardised images whose channels are in the order in which it was trained, and the data's are not."""
+    """A model of standardised images in the order in which it was trained, which is not that of the data."""
     population = _population(tmp_path, "standardise", _same)
     red = population.about["mean"][0], population.about["deviation"][0]
 
