@@ -1,7 +1,7 @@
 """How often the check of targets refuses a good one, and how often it lets a useless or wrongly fed one pass.
 
-    python benchmarks/target_check.py                  # 500 audits a cell: about two minutes
-    python benchmarks/target_check.py --audits 3000    # the table of docs/verdict.md
+    python benchmarks/target_check.py                  # 500 good models a cell: about 90 seconds
+    python benchmarks/target_check.py --audits 1000    # the table of docs/verdict.md
 
 Answers are drawn, never trained, and go through the functions that an audit calls. Records have 2 or 10 classes, the
 most frequent of which has the share in the table's head. A good model answers with the posterior of Gaussian classes,

@@ -111,6 +111,19 @@ def test_labels_in_another_order(tmp_path: Path) -> None:
         Examined(_bright, population, file).require_fitting(inside=False)
 
 
+def test_a_network_that_learned_nothing_is_not_explained_by_another_way(tmp_path: Path) -> None:
+    """20% right, and 45% in another order, as it happens to random features."""
+    population = _population(tmp_path, "unit", _same)
+    rng = np.random.default_rng(0)
+
+    def ask(x: FloatArray) -> FloatArray:
+        said = _bright(x).argmax(axis=1) + rng.choice(3, len(x), p=[0.2, 0.45, 0.35])
+        return np.asarray(5 * np.eye(CLASSES)[said % CLASSES], np.float32)
+
+    with pytest.raises(ArtifactError, match="it is not a model of these records"):
+        Examined(ask, population, GIVEN).require_fitting(inside=False)
+
+
 def test_nothing_else_is_tried_for_what_was_trained_here(tmp_path: Path) -> None:
     population, asked = _population(tmp_path, "symmetric", _same), []
 
