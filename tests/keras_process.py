@@ -93,6 +93,29 @@ def trained(toy: KerasToy, folder: Path) -> FloatArray:
     return logits(model, toy.queries)
 
 
+def stateful_tflite(folder: Path) -> None:
+    """Store a file that adds to each record half of the state, which is then what it answered: resource variables."""
+    from edgeaudit.host.tensorflow import tensorflow
+
+    tf = tensorflow()
+
+    class Cell(tf.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.state = tf.Variable(tf.zeros((1, 2)))
+
+        @tf.function(input_signature=[tf.TensorSpec((1, 2), tf.float32)])  # type: ignore[untyped-decorator]
+        def ask(self, x: Any) -> Any:
+            answer = x + 0.5 * self.state
+            self.state.assign(answer)
+            return answer
+
+    cell = Cell()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([cell.ask.get_concrete_function()], cell)
+    converter.experimental_enable_resource_variables = True
+    (folder / "model.tflite").write_bytes(converter.convert())
+
+
 def converted(toy: KerasToy, source: Path, folder: Path, params: Mapping[str, Any]) -> None:
     """Apply `tflite.convert` to the artifact in `source`; store what it makes in `folder`."""
     step = find_pass("tflite.convert")

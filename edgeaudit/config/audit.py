@@ -272,8 +272,11 @@ class AuditSpec(Section):
 
     def _target_fits(self, target: TargetSpec) -> None:
         shipped = [f.id for f in self.formats if f.format == AS_SHIPPED]
-        if self.model.checkpoint is not None or self.targets > 1:
-            raise ValueError("target.artifact is the one target; remove 'model.checkpoint' and 'targets'")
+        if self.model.checkpoint is not None or self.model.accuracy is not None or self.targets > 1:
+            raise ValueError(
+                "target.artifact is the one target; remove 'model.checkpoint' and 'targets', and write "
+                "'model.accuracy' as target.accuracy"
+            )
         if isinstance(self.data.members, int):
             raise ValueError(  # noqa: TRY004  pydantic collects ValueErrors alone
                 "target.artifact is a trained target: data.members and data.nonmembers must be files with the ids of "

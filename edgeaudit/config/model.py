@@ -9,6 +9,7 @@ from pydantic import Field
 
 from edgeaudit.config.base import Section, names_of
 from edgeaudit.config.entries import Params
+from edgeaudit.config.target import StatedAccuracy, stated_accuracy
 
 __all__ = ["ModelSpec"]
 
@@ -24,6 +25,8 @@ class ModelSpec(Section):
     """`module:function` called as `f(module, x, y, *, seed, epochs)`; by default the built-in training loop."""
     checkpoint: Path | None = None
     """A trained target: a state_dict, .safetensors, .keras or .h5 file, or a SavedModel."""
+    accuracy: Annotated[float, Field(gt=0, le=1)] | StatedAccuracy | None = None
+    """Stated accuracy of the target on nonmembers, or `{train: , test: }`; compared with the measured ones."""
     epochs: int = Field(30, ge=1)
     """Epochs of training."""
     batch: int = Field(64, ge=2)
@@ -42,3 +45,8 @@ class ModelSpec(Section):
     """`flip-shift` mirrors half of the images and shifts all by up to 4 pixels."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of training; bfloat16 is faster on CPUs that have it."""
+
+    @property
+    def stated(self) -> StatedAccuracy:
+        """`accuracy`, by side."""
+        return stated_accuracy(self.accuracy)

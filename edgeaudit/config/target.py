@@ -9,7 +9,7 @@ from pydantic import Field
 
 from edgeaudit.config.base import Section
 
-__all__ = ["ALONE", "AS_SHIPPED", "StatedAccuracy", "TargetSpec"]
+__all__ = ["ALONE", "AS_SHIPPED", "StatedAccuracy", "TargetSpec", "stated_accuracy"]
 
 
 AS_SHIPPED = "as-shipped"
@@ -27,6 +27,11 @@ class StatedAccuracy(Section):
     """On other records."""
 
 
+def stated_accuracy(value: float | StatedAccuracy | None) -> StatedAccuracy:
+    """A stated accuracy by side; a number is that on other records."""
+    return value if isinstance(value, StatedAccuracy) else StatedAccuracy(test=value)
+
+
 class TargetSpec(Section):
     """A foreign model file and its declared properties."""
 
@@ -42,6 +47,4 @@ class TargetSpec(Section):
     @property
     def stated(self) -> StatedAccuracy:
         """`accuracy`, by side."""
-        if isinstance(self.accuracy, StatedAccuracy):
-            return self.accuracy
-        return StatedAccuracy(test=self.accuracy)
+        return stated_accuracy(self.accuracy)

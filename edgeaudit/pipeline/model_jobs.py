@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeaudit.config.entries import PassEntry
 from edgeaudit.config.formats import FormatUse
-from edgeaudit.config.target import TargetSpec
+from edgeaudit.config.target import StatedAccuracy, TargetSpec
 from edgeaudit.errors import ArtifactError, SpecError
 from edgeaudit.exporters.registry import find_pass
 from edgeaudit.filetypes.artifact import file_sha256
@@ -87,7 +87,8 @@ class ModelJobs:
 
     def _train(self, role: Role) -> Train:
         inputs = self._inputs
-        checkpoint = inputs.spec.model.checkpoint if role == TARGET else None
+        model = inputs.spec.model
+        checkpoint, stated = (model.checkpoint, model.stated) if role == TARGET else (None, StatedAccuracy())
         return self._once(
             Train,
             role,
@@ -98,6 +99,8 @@ class ModelJobs:
                 recipe=inputs.recipe,
                 check=self.check,
                 checkpoint=None if checkpoint is None else SourceFile(checkpoint_digest(checkpoint), {}, checkpoint),
+                accuracy=stated.test,
+                train_accuracy=stated.train,
             ),
         )
 

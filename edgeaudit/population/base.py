@@ -23,7 +23,7 @@ from edgeaudit.randomness import stream
 
 __all__ = [
     "HALF", "NULL", "SHADOW", "TARGET", "Declared", "Population", "PopulationFacts", "Role", "numbered",
-    "prepare_records", "scale_only", "standardised", "stream", "write_population",
+    "prepare_records", "scale_only", "scaled", "standardised", "stream", "write_population",
 ]  # fmt: skip
 
 IntArray = npt.NDArray[np.int64]
@@ -273,13 +273,11 @@ class Population:
 
         affine: another mean and deviation than the population's.
         """
-        x = np.asarray(self._records[ids], np.float32)
-        shape = (1, -1) + (1,) * (x.ndim - 2)
-        mean, deviation = affine or (self.about["mean"], self.about["deviation"])
-        given: npt.NDArray[np.float32] = (x - np.array(mean, np.float32).reshape(shape)) / np.array(
-            deviation, np.float32
-        ).reshape(shape)
-        return given
+        return scaled(self._records[ids], *(affine or (self.about["mean"], self.about["deviation"])))
+
+    def standardising(self) -> tuple[list[float], list[float]]:
+        """Mean and deviation of `data.preprocessing: standardise`, whatever these records have."""
+        return standardised(self._records, self.split)
 
     @cached_property
     def queried(self) -> IntArray:
@@ -457,6 +455,18 @@ def write_population(
     )
     np.savez(folder / "slices.npz", **slices)  # type: ignore[arg-type]
     (folder / "about.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def scaled(x: npt.NDArray[Any], mean: list[float], deviation: list[float]) -> npt.NDArray[np.float32]:
+    """Records [n, ...] as models see them: float32, (x - mean) / deviation.
+
+    In float64 where float32 cannot hold the values (float64, wide integers): columns far from 0, like seconds since
+    1970, would lose what they differ in before the mean is subtracted.
+    """
+    wide = np.promote_types(x.dtype, np.float32)
+    shape = (1, -1) + (1,) * (x.ndim - 2)
+    moved = np.asarray(x, wide) - np.array(mean, wide).reshape(shape)
+    return np.asarray(moved / np.array(deviation, wide).reshape(shape), np.float32)
 
 
 def standardised(x: npt.NDArray[Any], split: Split) -> tuple[list[float], list[float]]:

@@ -22,6 +22,7 @@ from edgeaudit.population.base import (
     write_population,
 )
 from edgeaudit.population.canaries import make_canaries
+from edgeaudit.population.collapse import require_variation
 from edgeaudit.population.groups import COPIES, EXACT, Groups, copies, joined, numbered_values, text_values
 from edgeaudit.population.preprocessing import Affine, affine
 from edgeaudit.population.sources import Raw, Source, column_values, find_source, read_array
@@ -99,8 +100,9 @@ def build_population(spec: DataSpec, seed: int, folder: Path, planted: CanariesS
     if planted is not None:
         canaries, split = make_canaries(planted, x, raw.y, groups, split, stream(seed, "make canaries"))
     repeats = 1 if planted is None else planted.repeats
-    affine_ = _affine(spec, x, split)
-    declared = Declared(affine_, calibrated, files, shadow_records, related, slices, canaries, repeats)
+    numbers = _affine(spec, x, split)
+    require_variation(x, numbers)
+    declared = Declared(numbers, calibrated, files, shadow_records, related, slices, canaries, repeats)
     name = " + ".join(dict.fromkeys(source.name for source in sources.values()))
     write_population(folder, name, raw, x, split, declared)
 

@@ -35,18 +35,47 @@ def train(
     """Train in place; returns the mean loss of the last epoch (NaN for a user's own loop).
 
     x: float32 [n, *input_shape], images channels first; y: int64 [n]. A user's own loop is given images channels last,
-    as his model takes them. `epochs` overrides the recipe's (fine-tuning), and the learning rate is then a tenth.
-    Raises `TrainingError` where the loss or a weight is no longer finite.
+    as his model takes them, and may return the trained model instead of training in place. `epochs` overrides the
+    recipe's (fine-tuning), and the learning rate is then a tenth.
+    Raises `TrainingError` where the loss or a weight is no longer finite, where a user's own loop returns a model of
+    another layout, and where it leaves all weights as they were (but for fine-tuning).
     """
     setting = recipe.training
     n_epochs = setting.epochs if epochs is None else epochs
     with _reproducible(model, recipe, seed, "training"):
         if recipe.train_function is not None:
             native = as_keras_takes_them(x)
-            import_function(recipe.train_function)(model, native, y, seed=seed, epochs=n_epochs)
+            before = _parameters(model)
+            _take(model, import_function(recipe.train_function)(model, native, y, seed=seed, epochs=n_epochs), recipe)
+            if epochs is None and all(np.array_equal(a, b) for a, b in zip(before, _parameters(model), strict=True)):
+                raise TrainingError(
+                    f"model.train: '{recipe.train_function}' left every weight as it was. Does it train a copy? Train "
+                    "the model in place, or return the trained one"
+                )
             return math.nan
         lr = setting.lr if epochs is None else setting.lr / 10
         return _loop(model, x, np.eye(recipe.n_classes, dtype=np.float32)[y], setting, n_epochs, lr, seed)
+
+
+def _parameters(model: Any) -> list[FloatArray]:
+    """What training changes; statistics, as of BatchNormalization, are only taken where there is nothing else."""
+    return [np.array(variable) for variable in model.trainable_weights or model.weights]
+
+
+def _take(model: Any, returned: object, recipe: Recipe) -> None:
+    """Give the model the weights of the one that a user's loop returned, if it returned another one."""
+    found = returned if isinstance(returned, tuple | list) else [returned]
+    models: list[Any] = [one for one in found if isinstance(one, keras().Model) and one is not model]
+    if not models or any(one is model for one in found):
+        return
+    values, own = models[0].get_weights(), model.get_weights()
+    if len(models) > 1 or [value.shape for value in values] != [value.shape for value in own]:
+        raise TrainingError(
+            f"model.train: '{recipe.train_function}' returned another model than it was given "
+            f"({type(models[0]).__name__}, whose weights are not those of model.recipe '{recipe.name}'); train the "
+            "model in place, or return one of the same layers"
+        )
+    model.set_weights(values)
 
 
 def distil(

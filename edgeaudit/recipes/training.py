@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -33,20 +33,54 @@ def train(
 ) -> float:
     """Train in place; returns the mean loss of the last epoch (NaN for a user's own loop).
 
+    A user's own loop may return the trained module instead, as early stopping does with the best copy: the module is
+    then given its weights.
+
     x: float32 [n, *input_shape]; y: int64 [n]. `epochs` overrides the recipe's (fine-tuning), and the learning rate
-    is then a tenth. Raises `TrainingError` where the loss or a weight is no longer finite.
+    is then a tenth. Raises `TrainingError` where the loss or a weight is no longer finite, where a user's own loop
+    returns a model of another layout, and where it leaves all weights as they were (but for fine-tuning).
     """
     setting = recipe.training
     n_epochs = setting.epochs if epochs is None else epochs
     with _reproducible(module, recipe, seed, "training"):
         if recipe.train_function is not None:
-            import_function(recipe.train_function)(module, x, y, seed=seed, epochs=n_epochs)
+            before = {name: value.clone() for name, value in module.state_dict().items()}
+            _take(module, import_function(recipe.train_function)(module, x, y, seed=seed, epochs=n_epochs), recipe)
+            if epochs is None:
+                _require_changed(module, before, recipe)
             loss = math.nan
         else:
             lr = setting.lr if epochs is None else setting.lr / 10
             criterion = _against(torch.from_numpy(y), setting)
             loss = _loop(module, torch.from_numpy(x), setting, n_epochs, lr, seed, criterion)
     return loss
+
+
+def _take(module: nn.Module, returned: object, recipe: Recipe) -> None:
+    """Give the module the weights of the model that a user's loop returned, if it returned another one."""
+    found = returned if isinstance(returned, tuple | list) else [returned]
+    models = [one for one in found if isinstance(one, nn.Module) and one is not module]
+    if not models or any(one is module for one in found):
+        return
+    state, own = models[0].state_dict(), module.state_dict()
+    if len(models) > 1 or {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in own.items()}:
+        raise TrainingError(
+            f"model.train: '{recipe.train_function}' returned another model than it was given "
+            f"({type(models[0]).__name__}, whose weights are not those of model.recipe '{recipe.name}'); train the "
+            "module in place, or return one of the same layers"
+        )
+    module.load_state_dict(state)
+
+
+def _require_changed(module: nn.Module, before: Mapping[str, torch.Tensor], recipe: Recipe) -> None:
+    """Raise `TrainingError` where no parameter is another one; statistics alone, as of BatchNorm, are no training."""
+    names = [name for name, _ in module.named_parameters()] or list(before)
+    after = module.state_dict()
+    if names and all(name in before and torch.equal(before[name], after[name]) for name in names):
+        raise TrainingError(
+            f"model.train: '{recipe.train_function}' left every weight as it was. Does it train a copy? Train the "
+            "module in place, or return the trained one"
+        )
 
 
 def distil(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, TypedDict
 
 import numpy as np
@@ -24,6 +25,8 @@ class _TensorDetails(TypedDict):
 
 class LiteRT(Runtime):
     """The LiteRT interpreter.
+
+    A file that keeps a state between calls is reset before each of them, so that an answer depends on its batch alone.
 
     xnnpack: use the default delegates, as in an application; without it the reference kernels give other outputs, so
     the option is part of the format.
@@ -49,6 +52,9 @@ class LiteRT(Runtime):
                     model_path=str(self.artifact.path), num_threads=1, experimental_op_resolver_type=kernels
                 )
                 (entry,) = interpreter.get_input_details()
+                if _has_resources(interpreter):
+                    # Their shapes do not follow the input's: LiteRT 2.3 writes beyond them, and may crash.
+                    batch = self.batch = self.options["batch"] = int(entry["shape"][0])
                 # litert-torch 0.10 writes batch 1 and refuses dynamic shapes; resizing is exact.
                 interpreter.resize_tensor_input(entry["index"], [batch, *entry["shape"][1:].tolist()])
                 interpreter.allocate_tensors()
@@ -65,6 +71,8 @@ class LiteRT(Runtime):
         (exit_,) = self._interpreter.get_output_details()
         self._check_contract(entry, exit_)
         self._in, self._out = entry["index"], exit_["index"]
+        self._reopen = partial(opened, self.batch) if _has_resources(self._interpreter) else None
+        self._asked = False
 
     @classmethod
     def _library(cls) -> Any:
@@ -90,7 +98,20 @@ class LiteRT(Runtime):
         return ("XNNPACK", "built-in kernels") if "DELEGATE" in nodes else ("built-in kernels",)
 
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if self._reopen is None:
+            self._interpreter.reset_all_variables()
+        elif self._asked:
+            self._interpreter = self._reopen()
+        self._asked = True
         self._interpreter.set_tensor(self._in, block)
         self._interpreter.invoke()
         answer: npt.NDArray[Any] = self._interpreter.get_tensor(self._out)
         return answer
+
+
+def _has_resources(interpreter: Any) -> bool:
+    """Whether the file keeps a state in resource variables, which only a new interpreter resets.
+
+    `reset_all_variables` resets variable tensors alone, as recurrent operators have them (LiteRT 2.3).
+    """
+    return any(node["op_name"] == "VAR_HANDLE" for node in interpreter._get_ops_details())  # noqa: SLF001

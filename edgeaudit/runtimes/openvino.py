@@ -85,12 +85,15 @@ class OpenVino(Runtime):
             )
         self._engaged = (*compiled.get_property("EXECUTION_DEVICES"), actual)
         self._request = compiled.create_infer_request()
+        self._stateful = bool(self._request.query_state())
 
     def engaged(self) -> tuple[str, ...]:
         """The devices that execute the model, and the precision outside of int8."""
         return self._engaged
 
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if self._stateful:
+            self._request.reset_state()  # an answer depends on its batch alone
         return np.array(self._request.infer([block])[0])
 
 

@@ -14,46 +14,27 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import scipy
 
-from edgeaudit.controls.majority import beats_majority, majority
-from edgeaudit.errors import ArtifactError, DataError
+from edgeaudit.errors import ArtifactError
 from edgeaudit.filetypes.artifact import Artifact, Layout, Manifest, TensorSpec, file_sha256
 from edgeaudit.filetypes.base import Contract
 from edgeaudit.filetypes.registry import filetype_module, find_filetype
 from edgeaudit.graph.job import Context, Job
-from edgeaudit.leakage.intervals import clopper_pearson
-from edgeaudit.population.base import Population
-from edgeaudit.population.preprocessing import NAMED, affine
 from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.settings import Settings
 from edgeaudit.stages.artifacts import StoredArtifact
 from edgeaudit.stages.population import DrawPopulation
+from edgeaudit.stages.target_check import Door, Examined, Stated, in_unit_range, is_probability, require_steady
 from edgeaudit.stages.train import SourceFile
 
 __all__ = ["Adopt"]
 
 FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
 
-_EXAMINED = 1024
-"""Nonmembers that are queried to detect how a file behaves."""
-_LEVEL = 1e-3
-"""Significance level of the tests that reject a file: a correct one is rejected once in a thousand audits."""
-_BETTER = 0.05
-"""How much more accurate another preprocessing must be, beyond significance, for the declared one to be wrong."""
-_STATED = 0.02
-"""Tolerance of a stated accuracy beyond chance: the maker may have used other records or another runtime."""
+_BATCHED = 64
+"""Nonmembers that are queried singly and together."""
 _LAYOUTS: Mapping[int, tuple[Layout, ...]] = {4: ("NCHW", "NHWC"), 3: ("HW",), 2: ("flat",)}
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """Records on which a file is examined: ids and labels."""
-
-    ids: IntArray
-    labels: IntArray
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -122,17 +103,19 @@ class Adopt(Job[StoredArtifact]):
             outputs=outputs,
             foreign=True,
         )
-        sample = _sample(population, population.split.nonmembers)
-        records = population.take(sample.ids)
-        manifest, batch_note = _batched(manifest, runtime, self, folder, records)
+        records = population.take(population.split.nonmembers[:_BATCHED])
+        manifest, independent, batch_note = _batched(manifest, runtime, self, folder, records)
         opened = runtime(Artifact(folder, manifest), self.options)
-        answers = _finite(opened.query(records), sample, source.name)
-        # Accuracy first: with wrongly scaled inputs, the answers say nothing about the softmax.
-        accuracy_note = _require_accuracy(opened, population, sample, answers, self.accuracy)
-        if self.train_accuracy is not None:
-            members = _sample(population, population.split.members)
-            right = opened.query(population.take(members.ids)).argmax(axis=1) == members.labels
-            _require_stated(source.name, right, self.train_accuracy, members=True)
+        require_steady(opened.query, opened.query if independent else None, records, source.name)
+        door = Door(
+            what=source.name,
+            stated=Stated("target.accuracy", self.train_accuracy, self.accuracy),
+            outputs=outputs or tuple(range(population.n_classes)),
+        )
+        examined = Examined(opened.query, population, door)
+        answers = examined.nonmembers
+        # Inputs first: with wrongly scaled ones, the answers say nothing about the softmax.
+        fitting_note = examined.require_fitting(inside=is_probability(answers, output.scale or 0.0))
         inside, softmax_note = _softmax(answers, output, self.softmax, source.name)
         manifest = replace(manifest, softmax_inside=inside)
         notes = (
@@ -141,7 +124,7 @@ class Adopt(Job[StoredArtifact]):
             _tensor_note("output", output),
             softmax_note,
             batch_note,
-            accuracy_note,
+            fitting_note,
         )
         return StoredArtifact(Artifact(folder, manifest), tuple(sentence for sentence in notes if sentence))
 
@@ -230,54 +213,34 @@ def _copied(file: SourceFile, folder: Path) -> dict[str, str]:
     return dict(file.companions)
 
 
-def _sample(population: Population, ids: IntArray) -> _Sample:
-    """Evenly spaced records of one side."""
-    chosen = ids[np.linspace(0, len(ids) - 1, min(len(ids), _EXAMINED)).astype(np.int64)]
-    return _Sample(chosen, population.labels[chosen])
-
-
 def _batched(
     manifest: Manifest, runtime: type[Runtime], job: Adopt, folder: Path, records: FloatArray
-) -> tuple[Manifest, str]:
-    """The manifest with the batch in which the file is queried, and the reason."""
+) -> tuple[Manifest, bool, str]:
+    """The manifest with the batch for queries, whether answers must not depend on it, and the reason."""
     fixed = manifest.input.shape[0]
     if fixed > 0:
-        return manifest, f"queried {fixed} at a time, the batch size fixed in the file"
+        return manifest, fixed == 1, f"queried {fixed} at a time, the batch size fixed in the file"
     single = replace(manifest, input=replace(manifest.input, shape=(1, *manifest.input.shape[1:])))
     options, artifact = job.options, Artifact(folder, manifest)
-    some = records[: min(len(records), 64)]
     try:
-        together = runtime(artifact, options).query(some)
-        alone = runtime(artifact, {**options, "batch": 1}).query(some)
+        together = runtime(artifact, options).query(records)
+        alone = runtime(artifact, {**options, "batch": 1}).query(records)
     except ArtifactError:
-        return single, "queried one at a time: larger batches fail"
+        return single, True, "queried one at a time: larger batches fail"
     off, spread = float(np.abs(together - alone).max()), float(together.std())
     if off <= 1e-3 * spread:
-        return manifest, "answers do not depend on the batch"
+        return manifest, True, "answers do not depend on the batch"
     if job.batch_given:
         note = f"answers depend on the batch (by up to {off:.3g}); queried {options['batch']} at a time, as declared"
-        return manifest, note
-    return single, f"queried one at a time: answers depend on the batch (by up to {off:.3g})"
-
-
-def _finite(answers: FloatArray, sample: _Sample, name: str) -> FloatArray:
-    bad = np.asarray(~np.isfinite(answers).all(axis=1))
-    if bad.any():
-        raise ArtifactError(
-            f"target.artifact: {name} returns NaN or infinity for {int(bad.sum())} of {len(answers)} records, record "
-            f"{int(sample.ids[bad][0])} first; check that data.preprocessing fits it"
-        )
-    return answers
+        return manifest, False, note
+    return single, True, f"queried one at a time: answers depend on the batch (by up to {off:.3g})"
 
 
 def _softmax(answers: FloatArray, output: TensorSpec, declared: str, name: str) -> tuple[bool, str]:
     """Whether the answers are probabilities, and the evidence."""
     sums = answers.astype(np.float64).sum(axis=1)
-    # Each of n values is rounded to the output's quantisation step.
-    allowed = 1e-3 + answers.shape[1] * (output.scale or 0.0) / 2
-    bounded = bool((answers >= 0).all() and (answers <= 1 + allowed).all())
-    off = float(np.abs(sums - 1).max())
-    inside, where = bounded and off <= allowed, f"{len(answers):,} answers"
+    off, where = float(np.abs(sums - 1).max()), f"{len(answers):,} answers"
+    inside = is_probability(answers, output.scale or 0.0)
     if declared == "inside" and not inside:
         raise ArtifactError(
             f"target.softmax is inside, but {name} does not return probabilities: the sums of {where} range from "
@@ -290,80 +253,13 @@ def _softmax(answers: FloatArray, output: TensorSpec, declared: str, name: str) 
         )
     if inside:
         return True, f"softmax inside: {where} are in [0, 1] and sum to 1 within {off:.2g}"
-    if bounded and declared == "detect":
+    if declared == "detect" and in_unit_range(answers, output.scale or 0.0):
         raise ArtifactError(
             f"target.artifact: {name} returns values in [0, 1] with sums from {sums.min():.3g} to {sums.max():.3g}; "
             "they are neither probabilities of a softmax nor logits (perhaps one sigmoid per class). target.softmax: "
             "outside treats them as scores"
         )
     return False, f"softmax outside: the sums of {where} range from {sums.min():.3g} to {sums.max():.3g}"
-
-
-def _require_accuracy(
-    runtime: Runtime, population: Population, sample: _Sample, answers: FloatArray, stated: float | None
-) -> str:
-    """Check the accuracy of the file on records preprocessed as in audit.yaml; returns a sentence for the report."""
-    name, n = runtime.artifact.manifest.file, len(sample.labels)
-    right = answers.argmax(axis=1) == sample.labels
-    accuracy = float(right.mean())
-    best, better = _best_preprocessing(runtime, population, sample)
-    gained = int((better & ~right).sum()), int((right & ~better).sum())
-    if better.mean() - accuracy > _BETTER and scipy.stats.binomtest(gained[0], sum(gained), 0.5).pvalue < _LEVEL:
-        raise ArtifactError(
-            f"data.preprocessing does not fit {name}: it classifies {accuracy:.1%} of {n:,} nonmembers correctly with "
-            f"the current setting, and {better.mean():.1%} with data.preprocessing: {best}. Set it to what the model "
-            "was trained with"
-        )
-    if not beats_majority(right, sample.labels, _LEVEL):
-        raise ArtifactError(_by_chance(name, answers, sample, accuracy, majority(sample.labels)))
-    if stated is not None:
-        _require_stated(name, right, stated, members=False)
-    return f"correct on {accuracy:.1%} of {n:,} nonmembers; no other common preprocessing is better"
-
-
-def _require_stated(name: str, right: npt.NDArray[np.bool_], stated: float, *, members: bool) -> None:
-    """Refuse a file whose accuracy on one side, bool [records], is not the stated one, beyond chance and two points."""
-    n, low, high = len(right), *clopper_pearson(int(right.sum()), len(right), 1 - _LEVEL)
-    if low - _STATED <= stated <= high + _STATED:
-        return
-    key, side = ("target.accuracy.train", "members") if members else ("target.accuracy", "nonmembers")
-    raise ArtifactError(
-        f"{key} is {stated:.1%}, but {name} classifies {right.mean():.1%} [{low:.1%}, {high:.1%}] of {n:,} {side} "
-        f"correctly. Check that it is the right file, and that data.preprocessing, the labels and the {side} are those "
-        "for which the accuracy was stated"
-    )
-
-
-def _best_preprocessing(runtime: Runtime, population: Population, sample: _Sample) -> tuple[str, npt.NDArray[np.bool_]]:
-    """The common preprocessing with the highest accuracy, and the records classified correctly with it."""
-    correct: dict[str, npt.NDArray[np.bool_]] = {}
-    for name in NAMED:
-        try:
-            records = population.take(sample.ids, affine(name, population.input_shape[0]))
-        except DataError:  # statistics for another number of channels
-            continue
-        correct[name] = runtime.query(records).argmax(axis=1) == sample.labels
-    best = max(correct, key=lambda name: float(correct[name].mean()))
-    return best, correct[best]
-
-
-def _by_chance(name: str, answers: FloatArray, sample: _Sample, accuracy: float, common: float) -> str:
-    message = (
-        f"target.artifact: {name} classifies {accuracy:.1%} of {len(sample.labels):,} nonmembers correctly, no more "
-        f"than always answering the most frequent label ({common:.1%})"
-    )
-    classes = answers.shape[1]
-    pairs = np.zeros((classes, classes))
-    np.add.at(pairs, (sample.labels, answers.argmax(axis=1)), 1)
-    labels, places = scipy.optimize.linear_sum_assignment(-pairs)
-    reached = float(pairs[labels, places].sum() / len(sample.labels))
-    # A permutation fitted to noise is hardly better than chance; this is far beyond it.
-    if reached > max(0.5, 2 * common) and reached > 2 * accuracy:
-        return (
-            f"{message}, but {reached:.1%} if its outputs are the labels in another order. If so, set target.outputs: "
-            f"{places.tolist()}"
-        )
-    return f"{message}. Check data.preprocessing, the labels, and that it is a classifier of this data"
 
 
 def _tensor_note(what: str, tensor: TensorSpec) -> str:

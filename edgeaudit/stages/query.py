@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.controls.majority import beats_majority, majority
 from edgeaudit.errors import ArtifactError
 from edgeaudit.filetypes.agreement import Agreement, agreement, comparable, require_agreement
 from edgeaudit.filetypes.artifact import Artifact
@@ -26,7 +25,7 @@ from edgeaudit.settings import Settings
 from edgeaudit.stages.artifacts import ArtifactJob
 from edgeaudit.stages.check_answers import read_check
 from edgeaudit.stages.population import DrawPopulation
-from edgeaudit.tasks import CLASSIFICATION
+from edgeaudit.stages.target_check import require_model
 
 if TYPE_CHECKING:
     from edgeaudit.agent.messages import Fingerprint
@@ -187,7 +186,8 @@ class Query(Job[QueryResult]):
             bad = int(population.queried[~np.isfinite(responses).all(axis=1)][0])
             raise ArtifactError(f"{described(artifact, self.role)} returned NaN or infinity for record {bad}")
         if self.role == TARGET:
-            _require_model_of(population, responses, described(artifact, self.role))
+            what = described(artifact, self.role)
+            require_model(population, responses, what, inside=artifact.manifest.softmax_inside)
         return QueryResult(responses, agreed, options, len(responses) + checked, checked, device)
 
     def _query_in_blocks(self, context: Context, runtime: Runtime, population: Population) -> BlockQuery:
@@ -228,23 +228,6 @@ class Query(Job[QueryResult]):
             range_tolerance=self.range_tolerance,
         )
         return result, len(ids)
-
-
-def _require_model_of(population: Population, responses: FloatArray, what: str) -> None:
-    """Refuse a target that is right on its own members no more often than one answer to all of them would be.
-
-    Whatever leaks, or does not, from such a file says nothing of the model that was meant: it is untrained, its inputs
-    are prepared otherwise, or labels and outputs are in different orders.
-    """
-    members = population.split.members
-    labels = population.labels[members]
-    right = CLASSIFICATION.correct(responses[: len(members)], labels)
-    if majority(labels) < 1 and not beats_majority(right, labels):
-        raise ArtifactError(
-            f"{what} classifies {right.mean():.1%} of the {len(members):,} records that it trained on correctly, no "
-            f"more than always answering the most frequent label ({majority(labels):.1%}): it is not a model of these "
-            "records. Check the training, data.preprocessing, the labels and the list of members"
-        )
 
 
 def described(artifact: Artifact, role: str) -> str:

@@ -10,10 +10,11 @@ from typing import ClassVar
 
 from edgeaudit.errors import RecipeError
 from edgeaudit.graph.job import Context, Cost, Job, unkeyed
-from edgeaudit.population.base import Population, stream
+from edgeaudit.population.base import TARGET, Population, stream
 from edgeaudit.recipes.base import Recipe, recipe_modules
 from edgeaudit.recipes.frameworks import framework_of
 from edgeaudit.recipes.keras_checkpoint import checkpoint_digest
+from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.stages.artifacts import StoredArtifact
 from edgeaudit.stages.population import DrawPopulation
 
@@ -21,6 +22,9 @@ __all__ = ["SourceFile", "Train", "Trained", "model_seed"]
 
 Trained = Callable[["Train", Population, Path], StoredArtifact]
 """The `train_model` function of a framework's module: trains or reads the checkpoint, and writes into a folder."""
+
+_CHECK = "edgeaudit.stages.target_check"
+"""Imported for the target alone, so that no shadow's key depends on it."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class Train(Job[StoredArtifact]):
     """Train one model, or read the user's checkpoint; store weights, manifest and check logits.
 
     role: which model. seed: of the audit. check: calibration policy -> number of records that the model answers, with
-    which its artifacts are compared (`edgeaudit.stages.check_answers`).
+    which its artifacts are compared (`edgeaudit.stages.check_answers`). accuracy, train_accuracy (on members): of the
+    first target, as declared by `model.accuracy`.
     """
 
     kind: ClassVar[str] = "train"
@@ -54,6 +59,8 @@ class Train(Job[StoredArtifact]):
     recipe: Recipe
     check: Mapping[str, int]
     checkpoint: SourceFile | None = None
+    accuracy: float | None = None
+    train_accuracy: float | None = None
 
     @property
     def label(self) -> str:
@@ -66,9 +73,11 @@ class Train(Job[StoredArtifact]):
         return framework_of(self.recipe.name).isolation
 
     def code(self) -> tuple[str, ...]:
-        """Modules of the training loop and of the user."""
+        """Modules of the training loop and of the user; for the first target also those that examine it."""
         framework = framework_of(self.recipe.name)
-        return (framework.stage, framework.training, *recipe_modules(self.recipe.name, self.recipe.train_function))
+        examining = (_CHECK, find_runtime(framework.kind).__module__) if self.role == TARGET else ()
+        own = recipe_modules(self.recipe.name, self.recipe.train_function)
+        return (framework.stage, framework.training, *examining, *own)
 
     def packages(self) -> tuple[str, ...]:
         """Packages of the framework."""
@@ -81,7 +90,19 @@ class Train(Job[StoredArtifact]):
     def run(self, context: Context) -> StoredArtifact:
         """See the class."""
         train_model: Trained = import_module(framework_of(self.recipe.name).stage).train_model
-        result = train_model(self, context.read(self.population), context.draft)
+        population = context.read(self.population)
+        result = train_model(self, population, context.draft)
         if self.checkpoint is not None and checkpoint_digest(self.checkpoint.path) != self.checkpoint.sha256:
             raise RecipeError(f"model.checkpoint: {self.checkpoint.path} was changed while the audit ran; run again")
+        if self.role == TARGET:
+            self._examine(population, result)
         return result
+
+    def _examine(self, population: Population, result: StoredArtifact) -> None:
+        name = f"the target of model.recipe '{self.recipe.name}'"
+        if self.checkpoint is not None:
+            name = f"model.checkpoint {self.checkpoint.path.name}"
+        check = import_module(_CHECK)
+        stated = check.Stated("model.accuracy", self.train_accuracy, self.accuracy)
+        door = check.Door(name, stated, known=self.checkpoint is None)
+        check.require_trained(find_runtime(result.artifact.manifest.kind), result.artifact, population, door)

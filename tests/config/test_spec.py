@@ -110,6 +110,17 @@ def test_reject_several_trained_targets(tmp_path: Path) -> None:
         _load(tmp_path, text)
 
 
+def test_the_stated_accuracy_of_a_trained_model_or_a_file(tmp_path: Path) -> None:
+    stated = _load(tmp_path, "model: {accuracy: 0.9}").model.stated
+    assert (stated.train, stated.test) == (None, 0.9)
+    stated = _load(tmp_path, "model: {accuracy: {train: 1.0, test: 0.8}}").model.stated
+    assert (stated.train, stated.test) == (1.0, 0.8)
+    with pytest.raises(SpecError, match=r"write 'model.accuracy' as target.accuracy"):
+        _load(tmp_path, "target: {artifact: a.onnx}\nmodel: {accuracy: 0.9}")
+    with pytest.raises(SpecError, match=r"model\.accuracy"):
+        _load(tmp_path, "model: {accuracy: 90}")
+
+
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     spec = _load(tmp_path, "data: {source: npz, path: d.npz, members: m.txt, nonmembers: n.txt}")
     assert spec.data.path == tmp_path / "d.npz"

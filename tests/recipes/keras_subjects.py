@@ -172,6 +172,31 @@ def own_loop(model: Any, x: FloatArray, y: npt.NDArray[np.int64], *, seed: int, 
     model.set_weights([np.full_like(value, seed + epochs) for value in model.get_weights()])
 
 
+def _copy_with(model: Any, value: float) -> Any:
+    import keras
+
+    copied = keras.models.clone_model(model)
+    copied.set_weights([np.full_like(weight, value) for weight in model.get_weights()])
+    return copied
+
+
+def best_copy(model: Any, x: FloatArray, y: npt.NDArray[np.int64], *, seed: int, epochs: int) -> Any:
+    """A training function that returns the best of its copies."""
+    return _copy_with(model, seed + epochs)
+
+
+def dropped_copy(model: Any, x: FloatArray, y: npt.NDArray[np.int64], *, seed: int, epochs: int) -> None:
+    """A training function that forgets to return it."""
+    _copy_with(model, seed + epochs)
+
+
+def another_model(model: Any, x: FloatArray, y: npt.NDArray[np.int64], *, seed: int, epochs: int) -> Any:
+    """A training function that returns another architecture."""
+    import keras
+
+    return keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Flatten(), keras.layers.Dense(3)])
+
+
 def first_weight(subject: Recipe, seed: int) -> float:
     from edgeaudit.recipes.keras_training import build, train
 

@@ -92,6 +92,25 @@ def test_a_user_loop_receives_records_in_the_models_layout() -> None:
 
 
 @pytest.mark.toolchain
+def test_the_model_that_a_training_function_returns_is_the_model() -> None:
+    own = recipe("keras:mlp", train_function=f"{HERE}:best_copy")
+    assert in_tensorflow(subjects.first_weight, own, 5) == 5 + FEW.epochs
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("dropped_copy", "left every weight as it was. Does it train a copy"),
+        ("another_model", r"returned another model than it was given \(Sequential, whose weights"),
+    ],
+)
+def test_a_training_function_that_trains_something_else_is_refused(function: str, message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        in_tensorflow(subjects.first_weight, recipe("keras:mlp", train_function=f"{HERE}:{function}"), 5)
+
+
+@pytest.mark.toolchain
 def test_a_student_comes_nearer_to_its_teacher() -> None:
     answers = comparable(np.random.default_rng(1).normal(size=(48, 3)) * 3, softmax_inside=True).astype(np.float32)
     subject = recipe("keras:mlp", training=Training(epochs=80, batch=16, weight_decay=0.0))

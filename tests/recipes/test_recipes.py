@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -69,6 +70,73 @@ def test_training_learns() -> None:
     loss = train(module, X, Y, recipe, 0)
     assert loss < 0.1
     assert (logits(module, X).argmax(axis=1) == Y).mean() > 0.95
+
+
+HERE = __name__
+
+
+def _fit(module: nn.Module, epochs: int) -> nn.Module:
+    optimizer = torch.optim.Adam(module.parameters(), 0.01)
+    for _ in range(epochs):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(module(torch.from_numpy(X)), torch.from_numpy(Y)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return module
+
+
+def in_place(module: nn.Module, x: Any, y: Any, *, seed: int, epochs: int) -> None:
+    _fit(module, epochs)
+
+
+def in_place_with_history(module: nn.Module, x: Any, y: Any, *, seed: int, epochs: int) -> tuple[nn.Module, float]:
+    return _fit(module, epochs), 0.1
+
+
+def best_copy(module: nn.Module, x: Any, y: Any, *, seed: int, epochs: int) -> nn.Module:
+    return _fit(copy.deepcopy(module), epochs)
+
+
+def best_copy_with_history(module: nn.Module, x: Any, y: Any, *, seed: int, epochs: int) -> tuple[nn.Module, float]:
+    return _fit(copy.deepcopy(module), epochs), 0.1
+
+
+def dropped_copy(module: nn.Module, x: Any, y: Any, *, seed: int, epochs: int) -> None:
+    module.train()(torch.from_numpy(x))  # statistics of BatchNorm change, and no weight
+    _fit(copy.deepcopy(module), epochs)
+
+
+def another_model(module: nn.Module, x: Any, y: Any, *, seed: int, epochs: int) -> nn.Module:
+    return _fit(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), epochs)
+
+
+@pytest.mark.parametrize("function", ["best_copy", "best_copy_with_history", "in_place_with_history"])
+def test_the_model_that_a_training_function_returns_is_the_model(function: str) -> None:
+    in_place = _trained(_recipe(train_function=f"{HERE}:in_place"), 1)
+    assert _same(_trained(_recipe(train_function=f"{HERE}:{function}"), 1), in_place)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("dropped_copy", r"model.train: '.*:dropped_copy' left every weight as it was. Does it train a copy\?"),
+        ("another_model", r"'.*:another_model' returned another model than it was given \(Sequential, whose weights"),
+    ],
+)
+def test_a_training_function_that_trains_something_else_is_refused(function: str, message: str) -> None:
+    recipe = _recipe(train_function=f"{HERE}:{function}")
+    with pytest.raises(TrainingError, match=message):
+        _trained(recipe, 1)
+
+
+def unchanged(module: nn.Module, x: Any, y: Any, *, seed: int, epochs: int) -> None:
+    """What early stopping does where no epoch was better than the start."""
+
+
+def test_fine_tuning_may_leave_the_weights_as_they_were() -> None:
+    recipe = _recipe(train_function=f"{HERE}:unchanged")
+    train(build(recipe, 0), X, Y, recipe, 0, epochs=1)
+    with pytest.raises(TrainingError, match="left every weight as it was"):
+        train(build(recipe, 0), X, Y, recipe, 0)
 
 
 def test_a_recipe_round_trips_through_json() -> None:

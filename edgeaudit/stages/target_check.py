@@ -1,0 +1,351 @@
+"""The check of a target before any attack, the same for recipes, checkpoints and files.
+
+A target is examined where it comes into the audit: a trained one and a checkpoint by the job that trains or reads it,
+in the runtime of its framework; a file by the job that adopts it, in its own runtime. From there on every format is
+compared with what was examined, and where answers are collected, on this machine or on a device, they must be those of
+a model of the records. What is decided, and by which tests, is in `edgeaudit.controls.target_check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.controls.target_check import (
+    Better,
+    Sample,
+    by_chance,
+    clearly_worse,
+    find_better,
+    is_stated,
+    majority,
+)
+from edgeaudit.errors import ArtifactError, DataError
+from edgeaudit.filetypes.artifact import Artifact
+from edgeaudit.population.base import Population
+from edgeaudit.population.preprocessing import NAMED, Affine, affine
+from edgeaudit.runtimes.base import Runtime
+
+__all__ = [
+    "Ask", "Door", "Examined", "Stated", "in_unit_range", "is_probability", "require_model", "require_steady",
+    "require_trained",
+]  # fmt: skip
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+Ask = Callable[[FloatArray], FloatArray]
+"""Records as models take them, float32 [n, *input_shape] -> the target's answers, float32 [n, classes]."""
+
+_EXAMINED = 1024
+"""Records of a side that are asked as declared."""
+_TRIED = (128, 512)
+"""Records of a side that are asked in other ways: all ways, then those that are not clearly worse."""
+_ANSWERED = 4096
+"""Records of a side whose collected answers are judged."""
+_KNOWS = 0.5
+"""Accuracy from which on another way is what explains answers that are no better than chance."""
+_REPEATED = 32
+_STEADY = 1e-3
+"""How far answers to the same records may be apart, in deviations of the answers."""
+
+
+@dataclass(frozen=True)
+class Stated:
+    """Declared accuracies. train: on members. test: on other records. key: of audit.yaml."""
+
+    key: str
+    train: float | None = None
+    test: float | None = None
+
+
+@dataclass(frozen=True)
+class Door:
+    """How a target came into the audit.
+
+    what: it, for messages. known: edgeaudit trained it on these inputs and labels, so that no others are tried.
+    outputs: of the file that are read, for `target.outputs`; None where there is no such key.
+    """
+
+    what: str
+    stated: Stated
+    known: bool = False
+    outputs: tuple[int, ...] | None = None
+
+
+class Examined:
+    """A target's answers to records of both sides, with which it is examined.
+
+    Creating it asks the target. Raises `ArtifactError` where answers are not finite.
+    """
+
+    def __init__(self, ask: Ask, population: Population, door: Door) -> None:
+        self._ask, self._population, self._door = ask, population, door
+        members = _spaced(population.split.members, _EXAMINED)
+        others = _spaced(population.split.nonmembers, _EXAMINED)
+        self._ids = np.concatenate([members, others])
+        self._sample = Sample(population.labels[self._ids], np.arange(len(self._ids)) < len(members))
+        self._answers = ask(population.take(self._ids))
+        bad = np.asarray(~np.isfinite(self._answers).all(axis=1))
+        if bad.any():
+            raise ArtifactError(
+                f"{door.what} returns NaN or infinity for {int(bad.sum())} of {len(bad)} records, record "
+                f"{int(self._ids[bad][0])} first; check that data.preprocessing fits it"
+            )
+
+    @property
+    def nonmembers(self) -> FloatArray:
+        """Answers to nonmembers, float32 [n, classes]."""
+        return self._answers[~self._sample.members]
+
+    def require_fitting(self, *, inside: bool) -> str:
+        """Raise `ArtifactError` unless the target is fed and read as it was trained, and is as accurate as stated.
+
+        inside: whether it answers with probabilities. Returns a sentence for the report.
+        """
+        door, sample = self._door, self._sample
+        better = None if door.known else self._better(inside=inside)
+        # An untrained network is right more often in some other way, too; that is no reason to name it.
+        if (better is None or better.accuracy[1] < _KNOWS) and by_chance(self._answers, sample, inside=inside):
+            raise ArtifactError(_by_chance(door.what, self._answers, sample))
+        if better is not None:
+            raise ArtifactError(_worse_than(better, door))
+        right = self._answers.argmax(axis=1) == sample.labels
+        for stated, side, name in (
+            (door.stated.test, ~sample.members, "nonmembers"),
+            (door.stated.train, sample.members, "members"),
+        ):
+            if stated is not None:
+                _require_stated(door, right[side], stated, name)
+        others = right[~sample.members]
+        return f"correct on {others.mean():.1%} of {len(others):,} nonmembers; no other common preprocessing is better"
+
+    def _better(self, *, inside: bool) -> Better | None:
+        """The best significantly better way; other inputs are asked in two steps, most of them in the first alone."""
+        ways = dict(_other_inputs(self._population))
+        answers: dict[str, FloatArray] = {}
+        kept = np.zeros(len(self._ids), np.bool_)
+        for count in _TRIED:
+            kept = self._evenly(count)
+            sample, declared = self._sample.first(kept), self._answers[kept]
+            answers = {name: self._ask(self._fed(self._ids[kept], way)) for name, way in ways.items()}
+            finite = {name for name, got in answers.items() if np.isfinite(got).all()}
+            ways = {
+                name: way
+                for name, way in ways.items()
+                if name in finite and not clearly_worse(declared, answers[name], sample, inside=inside)
+            }
+        others = {name: answers[name] for name in ways}
+        return find_better(self._answers[kept], others, self._sample.first(kept), inside=inside)
+
+    def _evenly(self, count: int) -> npt.NDArray[np.bool_]:
+        kept = np.zeros(len(self._ids), np.bool_)
+        for side in (self._sample.members, ~self._sample.members):
+            kept[_spaced(np.flatnonzero(side), count)] = True
+        return kept
+
+    def _fed(self, ids: IntArray, way: _Way) -> FloatArray:
+        mean, deviation = way.affine
+        if not way.reversed:
+            return self._population.take(ids, way.affine)
+        given = self._population.take(ids, (mean[::-1], deviation[::-1]))
+        return np.ascontiguousarray(given[:, ::-1])
+
+
+@dataclass(frozen=True)
+class _Way:
+    """Other inputs. affine: mean and deviation of channels as the model sees them. reversed: channels in that order."""
+
+    affine: Affine
+    reversed: bool
+
+
+def _other_inputs(population: Population) -> Mapping[str, _Way]:
+    """The usual inputs other than the declared ones, by the change in audit.yaml or the data that makes them."""
+    channels = population.input_shape[0]
+    declared = population.about["mean"], population.about["deviation"]
+    known: dict[str, Affine] = {"": declared}
+    for name in NAMED:
+        try:
+            known[f"data.preprocessing: {name}"] = affine(name, channels)
+        except DataError:  # statistics for another number of channels
+            continue
+    measured = population.standardising()
+    known["data.preprocessing: standardise"] = measured
+    found: dict[str, _Way] = {}
+    as_declared = _Way(declared, reversed=False)
+    for turned in (False, True) if len(population.input_shape) == 3 and channels == 3 else (False,):
+        for key, numbers in known.items():
+            # Statistics of the data turn with its channels; others are those of the model's.
+            own = turned and _same(_Way(numbers, reversed=True), _Way(measured, reversed=True))
+            way = _Way((numbers[0][::-1], numbers[1][::-1]) if own else numbers, turned)
+            if not any(_same(way, other) for other in (as_declared, *found.values())):
+                words = [
+                    f"with {key}" if key else "",
+                    "with channels in the reverse order (BGR, RGB)" if turned else "",
+                ]
+                found[" and ".join(word for word in words if word)] = way
+    return found
+
+
+def _same(one: _Way, other: _Way) -> bool:
+    return one.reversed == other.reversed and all(
+        np.allclose(a, b, rtol=1e-6, atol=1e-9) for a, b in zip(one.affine, other.affine, strict=True)
+    )
+
+
+def require_trained(runtime: type[Runtime], artifact: Artifact, population: Population, door: Door) -> None:
+    """Raise `ArtifactError` unless a trained model or a checkpoint is a target that can be audited.
+
+    runtime: the reference of its framework.
+    """
+    together, alone = runtime(artifact), runtime(artifact, {"batch": 1})
+    require_steady(together.query, alone.query, population.take(population.split.nonmembers[:_REPEATED]), door.what)
+    examined = Examined(together.query, population, door)
+    if is_probability(examined.nonmembers):
+        raise ArtifactError(
+            f"{door.what} returns probabilities (values in [0, 1] that sum to 1), but a model must return logits: "
+            "remove its final softmax, and train with cross_entropy, or with nll_loss of log_softmax"
+        )
+    examined.require_fitting(inside=False)
+
+
+def require_model(population: Population, responses: FloatArray, what: str, *, inside: bool) -> None:
+    """Raise `ArtifactError` where collected answers are no better than chance.
+
+    Whatever leaks, or does not, from such a file says nothing of the model that was meant: it is untrained, its inputs
+    are prepared otherwise, or labels and outputs are in different orders.
+
+    responses: float32 [records, classes], in the order of `Population.queried`.
+    """
+    sizes = len(population.split.members), len(population.split.nonmembers)
+    rows = np.concatenate([
+        _spaced(np.arange(sizes[0]), _ANSWERED),
+        sizes[0] + _spaced(np.arange(sizes[1]), _ANSWERED),
+    ])  # fmt: skip
+    answers, sample = np.asarray(responses[rows]), Sample(population.labels[population.queried[rows]], rows < sizes[0])
+    if by_chance(answers, sample, inside=inside):
+        raise ArtifactError(_by_chance(what, answers, sample))
+
+
+def require_steady(ask: Ask, alone: Ask | None, records: FloatArray, what: str) -> None:
+    """Raise `ArtifactError` where answers depend on what was asked before, or on what is asked together with a record.
+
+    alone: asks one record at a time; None where answers may depend on the batch, as dynamic quantisation has it.
+    """
+    some = records[:_REPEATED]
+    first = ask(some)
+    allowed = _STEADY * float(first.std()) + 1e-6
+    again = _apart(first, ask(some))
+    if again > allowed:
+        raise ArtifactError(
+            f"{what} answers the same records differently when they are asked again (by up to {again:.3g}): is dropout "
+            "on at inference, or does it keep a state between calls? Export or write it so that an answer depends on "
+            "its record alone"
+        )
+    if alone is None:
+        return
+    try:
+        singly = alone(some)
+    except ArtifactError as exc:
+        raise ArtifactError(f"{what} cannot answer one record at a time ({exc}). {_BATCH}") from exc
+    together = max(_apart(first, singly), _apart(first, ask(some[::-1])[::-1]))
+    if together > allowed:
+        raise ArtifactError(
+            f"{what} answers a record differently depending on the records that are asked together with it (by up to "
+            f"{together:.3g}). {_BATCH}"
+        )
+
+
+def is_probability(answers: FloatArray, step: float = 0.0) -> bool:
+    """Whether rows are probabilities: in [0, 1], with sum 1 up to rounding. step: of an integer output."""
+    off = float(np.abs(answers.astype(np.float64).sum(axis=1) - 1).max())
+    return in_unit_range(answers, step) and off <= _rounding(answers, step)
+
+
+def in_unit_range(answers: FloatArray, step: float = 0.0) -> bool:
+    """Whether all values are in [0, 1] up to rounding. step: of an integer output."""
+    return bool((answers >= 0).all() and (answers <= 1 + _rounding(answers, step)).all())
+
+
+def _rounding(answers: FloatArray, step: float) -> float:
+    # Each of n values is rounded to the output's quantisation step.
+    return 1e-3 + int(answers.shape[1]) * step / 2
+
+
+_BATCH = (
+    "Does it use the batch's own statistics (BatchNorm without running statistics), or branch on values of the batch? "
+    "Members are asked together, so that such answers would tell them from others"
+)
+
+
+def _apart(one: FloatArray, other: FloatArray) -> float:
+    return float(np.abs(one - other).max())
+
+
+def _spaced(ids: IntArray, count: int) -> IntArray:
+    """Evenly spaced ones."""
+    return ids[np.linspace(0, len(ids) - 1, min(len(ids), count)).astype(np.int64)]
+
+
+def _worse_than(better: Better, door: Door) -> str:
+    (accuracy, reached), (loss, lower) = better.accuracy, better.loss
+    ways = [better.inputs or ""]
+    remedy = []
+    inputs = better.inputs or ""
+    remedies = {
+        "data.preprocessing": "Set data.preprocessing to what the model was trained with",
+        "channels": "Reverse the channels of the data (x[..., ::-1]; OpenCV reads BGR)",
+    }
+    remedy += [what for word, what in remedies.items() if word in inputs]
+    if better.shift:
+        ways.append(f"if labels are read as label {better.shift:+d}")
+        remedy.append("Number the data's labels as the model does")
+    if better.order is not None:
+        ways.append("if its outputs are the labels in another order")
+        order = list(better.order)
+        if door.outputs is not None:
+            remedy.append(f"If so, set target.outputs: {[door.outputs[place] for place in order]}")
+        else:
+            remedy.append(
+                f"If so, number the data's labels as the model does: labels 0, 1, ... are its outputs {order}"
+            )
+    return (
+        f"{_wrong(better)} {door.what}: it classifies {accuracy:.1%} of {better.records:,} members and nonmembers "
+        f"correctly with the current setting (mean loss {loss:.3g}), and {reached:.1%} "
+        f"{' and '.join(way for way in ways if way)} (mean loss {lower:.3g}). {'. '.join(remedy)}"
+    )
+
+
+def _wrong(better: Better) -> str:
+    if better.inputs is None:
+        return "the labels do not fit"
+    return (
+        "data.preprocessing does not fit" if "preprocessing" in better.inputs else "the order of channels does not fit"
+    )
+
+
+def _by_chance(what: str, answers: FloatArray, sample: Sample) -> str:
+    right = answers.argmax(axis=1) == sample.labels
+    members = sample.members
+    return (
+        f"{what} classifies {right[members].mean():.1%} of the {int(members.sum()):,} records that it trained on and "
+        f"{right[~members].mean():.1%} of {int((~members).sum()):,} nonmembers correctly, no more than always "
+        f"answering the most frequent label ({majority(sample.labels[members]):.1%}): it is not a model of these "
+        "records. Check the training, data.preprocessing, the labels and the list of members"
+    )
+
+
+def _require_stated(door: Door, right: npt.NDArray[np.bool_], stated: float, side: str) -> None:
+    fits, low, high = is_stated(right, stated)
+    if fits:
+        return
+    key = f"{door.stated.key}.train" if side == "members" else door.stated.key
+    raise ArtifactError(
+        f"{key} is {stated:.1%}, but {door.what} classifies {right.mean():.1%} [{low:.1%}, {high:.1%}] of "
+        f"{len(right):,} {side} correctly. Check that it is the right model, and that data.preprocessing, the labels "
+        f"and the {side} are those for which the accuracy was stated"
+    )
