@@ -3,6 +3,7 @@
     python benchmarks/coverage.py coverage.json                 # 1,000 audits a cell
     python benchmarks/coverage.py coverage.json --quick         # 100 audits, fewer cells
     python benchmarks/coverage.py coverage.json --parts figures,groups --repetitions 4000
+    python benchmarks/coverage.py coverage.json --repetitions 2000 --page docs/verdict.md   # half an hour of one core
 
 Scores are drawn, never trained: what is measured is the statistics alone, through the functions that an audit calls
 (`figures`, `target_figure`, `pipeline_mean`, `auc_difference`, `tpr_difference`, `decide`). Prints Markdown tables and
@@ -41,6 +42,8 @@ from edgeaudit.leakage.targets import pipeline_mean
 
 SIZES = ((200, 200), (500, 500), (1000, 1000), (2500, 2500), (10000, 10000), (200, 2000), (2000, 200), (1000, 10000))
 QUICK_SIZES = ((200, 200), (1000, 1000), (200, 2000), (2000, 200))
+BEGIN, END = "<!-- coverage.py begins -->", "<!-- coverage.py ends -->"
+"""Where the tables are on a page."""
 Row = dict[str, Any]
 """What a cell holds, as it is in the JSON file."""
 
@@ -482,6 +485,7 @@ def main() -> None:
     parser.add_argument("--parts", default=",".join(CELLS), help=f"of {', '.join(CELLS)} (default: all)")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--page", type=Path, help="Markdown page whose tables to write, as docs/verdict.md")
     arguments = parser.parse_args()
     parts = arguments.parts.split(",")
     if unknown := set(parts) - set(CELLS):
@@ -489,7 +493,12 @@ def main() -> None:
     repetitions = arguments.repetitions or (100 if arguments.quick else 1000)
     wanted = [cell for cell in cells(repetitions, quick=arguments.quick) if cell.part in parts]
     found = simulate(wanted, arguments.out, arguments.seed, arguments.workers)
-    print("\n".join(tables(found)))
+    text = "\n".join(tables(found))
+    print(text)
+    if arguments.page is not None:
+        before, _, rest = arguments.page.read_text(encoding="utf-8").partition(BEGIN)
+        after = rest.partition(END)[2]
+        arguments.page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
     print(f"\n{sum(cell['cpu_seconds'] for cell in found.values()) / 60:.1f} CPU minutes")
 
 

@@ -82,6 +82,8 @@ def run_audit(seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         found = edgeaudit.run(audit_of(seed, folder), store=folder / "store", workers=1)
+    if found.verdict.outcome == "error":
+        raise SystemExit(f"audit {seed}: {'; '.join(found.verdict.reasons)}")
     headline = [row for row in found.leakage if (row.subset, row.metric) == ("all", "auc") and row.value is not None]
     return {
         "outcome": found.verdict.outcome,

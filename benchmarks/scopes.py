@@ -55,6 +55,8 @@ def run_audit(seed: int) -> dict[str, Any]:
     found: dict[str, Any] = {"pipeline": {}, "file": {}}
     with tempfile.TemporaryDirectory() as name:
         audit = edgeaudit.run(spec(seed), store=Path(name) / "store", workers=1)
+        if audit.verdict.outcome == "error":
+            raise SystemExit(f"audit {seed}: {'; '.join(audit.verdict.reasons)}")
         headlines = {f"{row.attack}/{row.variant}" for row in audit.worst_slices}
         for scope, rows in (("pipeline", audit.across_targets), ("file", audit.leakage)):
             for row in rows:
