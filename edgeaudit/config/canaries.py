@@ -8,7 +8,10 @@ from pydantic import Field, model_validator
 
 from edgeaudit.config.base import Section
 
-__all__ = ["CanariesSpec", "CanaryKind"]
+__all__ = ["LEAST", "CanariesSpec", "CanaryKind"]
+
+LEAST = 40
+"""Canaries below which intervals say nothing."""
 
 CanaryKind = Literal["mislabelled", "duplicated", "out-of-distribution"]
 
@@ -16,7 +19,7 @@ CanaryKind = Literal["mislabelled", "duplicated", "out-of-distribution"]
 class CanariesSpec(Section):
     """Planted records: half of them are trained on, the other half are held out."""
 
-    records: int = Field(100, ge=40)
+    records: int = Field(100, ge=LEAST)
     """Number of canaries, made from reference records that serve for nothing else."""
     kind: CanaryKind = "mislabelled"
     """`mislabelled`: another label than the record's; `duplicated`: as they are, repeated; `out-of-distribution`."""

@@ -21,7 +21,7 @@ import scipy
 from edgeaudit.leakage.intervals import clopper_pearson
 from edgeaudit.tasks import CLASSIFICATION
 
-__all__ = ["LEVEL", "Better", "Sample", "by_chance", "clearly_worse", "find_better", "is_stated", "majority"]
+__all__ = ["GAIN", "LEVEL", "Better", "Sample", "by_chance", "clearly_worse", "find_better", "is_stated", "majority"]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -39,8 +39,9 @@ _SHOWN_OTHERWISE = 0.01
 _RECALLED = 0.25
 """How far mean recall must be from chance to all right to show a model; answers of untrained networks are related to
 the labels by accident, and reach a tenth."""
-_GAIN = 0.02
-"""By how much more accurate an alternative must be, beyond significance."""
+GAIN, _FAR = 0.02, 0.25
+"""By how much more accurate an alternative must be, beyond significance; and by how much for its loss not to count, nor
+who trained the target: no good model is that much better at other inputs than its own."""
 _LESS_LOSS, _SHARE = 0.1, 0.5
 """By how many nats, and to which share, an alternative that is no more accurate must lower the mean loss. Models that
 are less sure than they could be have a somewhat lower loss at inputs of more contrast."""
@@ -81,6 +82,11 @@ class Better:
     accuracy: tuple[float, float]
     loss: tuple[float, float]
     records: int
+
+    @property
+    def gain(self) -> float:
+        """By how much more accurate the target is in this way."""
+        return self.accuracy[1] - self.accuracy[0]
 
     @property
     def changes(self) -> int:
@@ -134,14 +140,17 @@ def by_chance(answers: Answers, sample: Sample, *, inside: bool) -> bool:
     return not ((related and lower) or _recalls(right, labels, answers.shape[1]))
 
 
-def find_better(declared: Answers, others: Mapping[str, Answers], sample: Sample, *, inside: bool) -> Better | None:
+def find_better(
+    declared: Answers, others: Mapping[str, Answers], sample: Sample, *, inside: bool, sure: bool = False
+) -> Better | None:
     """Return the best way to feed and to read the target that is significantly better than the declared one.
 
     Significantly better is what is more accurate (exact paired test) and no less sure of its members, or what is as
     accurate with far less loss on members and on others (paired t test): an overfitted model has less loss on others
     where its inputs are too small, and one that is right on all members has less loss there where they are too large,
     but neither has both. On members it may be more where the declared inputs are so large that wrong answers are
-    certain, as of bytes where 0..1 are meant. All tests share `LEVEL`.
+    certain, as of bytes where 0..1 are meant. What is more accurate by a quarter of all records need have no less
+    loss. All tests share `LEVEL`.
 
     Labels that are one off, and outputs in another order, are tried with all inputs. The order is fitted on one half of
     the records and judged on the other, so that fitting cannot win. Of those that are about as accurate, the one that
@@ -152,6 +161,8 @@ def find_better(declared: Answers, others: Mapping[str, Answers], sample: Sample
         others: name of other inputs -> answers to them.
         sample: the records.
         inside: whether answers are probabilities.
+        sure: whether the declared way is likely right, so that only what is far more accurate counts. Weakly trained
+            models are somewhat more accurate at inputs of more contrast than they were trained on.
     """
     first = _judged(_logs(declared, inside=inside), sample.labels, 0)
     found: list[tuple[Better, _Judged]] = []
@@ -163,9 +174,9 @@ def find_better(declared: Answers, others: Mapping[str, Answers], sample: Sample
             loss = float(first.loss.mean()), float(judged.loss.mean())
             found.append((Better(name, shift, order, accuracy, loss, len(sample.labels)), judged))
     level = LEVEL / max(1, len(found))
-    better = [way for way, judged in found if _is_better(first, judged, sample.members, level)]
+    better = [way for way, judged in found if _is_better(first, judged, sample.members, level, sure=sure)]
     reached = max((way.accuracy[1] for way in better), default=0.0)
-    nearly = [way for way in better if way.accuracy[1] >= reached - _GAIN]
+    nearly = [way for way in better if way.accuracy[1] >= reached - GAIN]
     return min(nearly, key=lambda way: (way.changes, way.loss[1]), default=None)
 
 
@@ -228,15 +239,22 @@ def _in_order(logs: FloatArray, labels: IntArray) -> _Judged:
     return _Judged(right, loss)
 
 
-def _is_better(declared: _Judged, other: _Judged, members: BoolArray, level: float) -> bool:
+def _is_better(declared: _Judged, other: _Judged, members: BoolArray, level: float, *, sure: bool) -> bool:
     gain = float(other.right.mean() - declared.right.mean())
+    more = gain >= GAIN and _more_often(other.right, declared.right) < level
+    if sure or (more and gain >= _FAR):
+        return more and gain >= _FAR
     lower = [float((declared.loss - other.loss)[side].mean()) for side in (members, ~members) if side.any()]
-    if gain >= _GAIN and lower[0] >= 0 and _more_often(other.right, declared.right) < level:
+    if more and lower[0] >= 0:
         return True
     before, after = float(declared.loss.mean()), float(other.loss.mean())
     far = before - after >= _LESS_LOSS and after <= _SHARE * before
-    lower_on_both = min(lower) > 0 or _saturated(declared)
-    return gain >= -_EQUAL and far and lower_on_both and _smaller(declared.loss - other.loss) < level
+    if gain < -_EQUAL or not far:
+        return False
+    if _saturated(declared):
+        # As few as five records show it, where no test of means would.
+        return not _saturated(other)
+    return min(lower) > 0 and _smaller(declared.loss - other.loss) < level
 
 
 def _saturated(judged: _Judged) -> bool:

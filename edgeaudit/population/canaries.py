@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.config.canaries import CanariesSpec
+from edgeaudit.config.canaries import LEAST, CanariesSpec
 from edgeaudit.errors import SplitError
 from edgeaudit.population.split import Split
 
@@ -71,7 +71,7 @@ def make_canaries(
         raise SplitError(
             f"canaries.records: {spec.records} canaries, and {decoys} more for shadows, are made from as many "
             "reference records that are not related to each other, and at least as many must be left; the pool has "
-            f"{len(candidates)}: use {len(candidates) // 3} canaries or fewer, or more reference records"
+            f"{len(candidates)}: use {_fewer(len(candidates))}more reference records"
         )
     base = rng.choice(candidates, needed, replace=False)
     left = pool[~np.isin(groups[pool], groups[base])]
@@ -85,6 +85,11 @@ def make_canaries(
     return Canaries(made, labels.astype(np.int64), base, decoys), Split(
         split.members, split.nonmembers, left, split.moved
     )
+
+
+def _fewer(candidates: int) -> str:
+    fits = candidates // 3
+    return f"{fits} canaries or fewer, or " if fits >= LEAST else ""
 
 
 def _mixed(x: npt.NDArray[np.generic], pool: IntArray, count: int, rng: np.random.Generator) -> npt.NDArray[np.generic]:

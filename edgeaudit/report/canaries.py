@@ -51,7 +51,8 @@ def _top(told: CanaryResult, name: str) -> str:
     test = _test(told, name)
     if test is None:
         return ""
-    return f"; {test.above_all:,} score above every held-out one (adjusted p {chance(test.adjusted_p)})"
+    p = chance(test.adjusted_p)
+    return f"; {test.above_all:,} score above every held-out one (adjusted p of both tests {p})"
 
 
 def _first(lookup: Lookup, place: Place) -> CanaryResult | None:
@@ -80,7 +81,7 @@ def _table(lookup: Lookup, name: str) -> Table:
     heads = (
         Head("Format", align="text"),
         *(Head(metric_name(metric)) for metric in _METRICS[:3]),
-        Head("Above all held out", "adjusted p"),
+        Head("Above all held out", "p, both tests"),
         *(Head(metric_name(metric)) for metric in _METRICS[3:]),
         Head("Planted", "own label"),
         Head("Held out", "own label"),

@@ -211,3 +211,36 @@ def test_a_stated_accuracy() -> None:
     assert is_stated(right, 0.76)[0]
     assert not is_stated(right, 0.7)[0]
     assert not is_stated(right, 1.0)[0]
+
+
+def test_few_wrong_answers_show_that_inputs_are_far_too_large() -> None:
+    """An overfitted model given bytes: right on all members, as accurate on others, and certain where it is wrong."""
+    labels, members = np.arange(200) % CLASSES, np.arange(200) < 100
+    said = labels.copy()
+    said[100:110] = (labels[100:110] + 1) % CLASSES
+    usual = np.zeros((200, CLASSES), np.float32)
+    usual[np.arange(200), said] = 6.0
+    found = find_better(usual * 255, {"with less": usual}, Sample(labels, members), inside=False)
+    assert found is not None
+    assert found.inputs == "with less"
+    assert find_better(usual, {"with more": usual * 255}, Sample(labels, members), inside=False) is None
+
+
+def test_what_is_far_more_accurate_is_better_whatever_its_loss() -> None:
+    """A model of raw values given 0..1: answers say nothing, but its wrong answers at its own inputs are sure ones."""
+    labels = BALANCED.labels
+    near = np.random.default_rng(4).normal(size=(N, CLASSES)).astype(np.float32) * np.float32(0.01)
+    mostly = _logits(labels, 0.65, height=60.0)
+    for sure in (False, True):
+        found = find_better(near, {"otherwise": mostly}, BALANCED, inside=False, sure=sure)
+        assert found is not None
+        assert found.inputs == "otherwise"
+        assert found.gain > 0.25
+        assert found.loss[1] > found.loss[0] + 1
+
+
+def test_a_model_that_is_likely_fed_right_is_refused_for_large_differences_alone() -> None:
+    labels = BALANCED.labels
+    declared, better = _logits(labels, 0.7), _logits(labels, 0.82)
+    assert find_better(declared, {"more contrast": better}, BALANCED, inside=False) is not None
+    assert find_better(declared, {"more contrast": better}, BALANCED, inside=False, sure=True) is None

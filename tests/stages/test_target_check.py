@@ -136,6 +136,29 @@ def test_nothing_else_is_tried_for_what_was_trained_here(tmp_path: Path) -> None
     assert asked == [400]
 
 
+@pytest.mark.parametrize(("stated", "refused"), [(Stated("a.b"), True), (Stated("a.b", test=0.7), False)])
+def test_a_weak_model_is_accepted_where_its_accuracy_is_as_stated(
+    tmp_path: Path, stated: Stated, refused: bool
+) -> None:
+    """It is more accurate at inputs of more contrast, as weakly trained models are."""
+    population = _population(tmp_path, "unit", _same)
+    rng = np.random.default_rng(5)
+
+    def ask(x: FloatArray) -> FloatArray:
+        right = rng.random(len(x)) < (0.7 if x.max() <= 1 and x.min() >= 0 else 0.85)
+        labels = x[:, 0].mean(axis=2)[:, :CLASSES].argmax(axis=1)  # the row that is bright in red, however it is scaled
+        answers = np.zeros((len(x), CLASSES), np.float32)
+        answers[np.arange(len(x)), np.where(right, labels, (labels + rng.integers(1, CLASSES, len(x))) % CLASSES)] = 2
+        return answers
+
+    examined = Examined(ask, population, Door("model.pt", stated))
+    if not refused:
+        examined.require_fitting(inside=False)
+        return
+    with pytest.raises(ArtifactError, match=r"does not fit .* state its accuracy on nonmembers in a\.b"):
+        examined.require_fitting(inside=False)
+
+
 def test_other_inputs_are_asked_in_two_steps(tmp_path: Path) -> None:
     """Raw, symmetric, imagenet, standardise, and all five with channels reversed: clearly worse on the first 256."""
     population, asked = _population(tmp_path, "unit", _same), []
