@@ -18,6 +18,7 @@ import argparse
 import json
 import math
 import multiprocessing
+import re
 import sys
 import time
 import zlib
@@ -437,6 +438,36 @@ def simulate(wanted: list[Cell], out: Path, seed: int, workers: int) -> dict[str
 
 def tables(found: Mapping[str, Row]) -> Iterator[str]:
     """Yield the lines of the Markdown tables."""
+    yield from _intervals(found)
+    yield from _weak(found)
+    yield from _decisions(found)
+
+
+def page(found: Mapping[str, Row]) -> Iterator[str]:
+    """Yield the lines for a page: intervals by part, and decisions by number of attacks, the worst cell of each."""
+    yield from _intervals(found)
+    weak = sum(1 for _ in _weak_rows(found))
+    every = sum(1 for _ in _rates(found))
+    audits = sorted({row["audits"] for _, _, row in _rates(found)})
+    errors = [math.sqrt(0.025 * 0.975 / count) for count in (audits[-1], audits[0])]
+    yield (
+        f"\nOf {every} cells {weak} cover less than 94%, or have an end above 3%. An end that misses in 2.5% of "
+        f"audits is measured with a standard error of {errors[0]:.2%} to {errors[1]:.2%}, so that 7 to 15% of such ends "
+        "are measured above 3%."
+    )
+    yield "\n| attacks | metric | cells | pass, limit just below | fail, limit just above | inconclusive |"
+    yield "|---|---|---|---|---|---|"
+    cells_of: dict[tuple[int, str], list[Row]] = {}
+    for name, cell in found.items():
+        match = re.match(r"decisions: attacks=(\d+),", name)
+        for metric, row in cell.get("outcomes", {}).items() if match else ():
+            cells_of.setdefault((int(match[1]), metric), []).append(row)  # type: ignore[index]
+    for (attacks, metric), each in sorted(cells_of.items()):
+        worst = [max(row[kind] for row in each) for kind in ("pass", "fail", "inconclusive")]
+        yield f"| {attacks} | {metric} | {len(each)} | {worst[0]:.3f} | {worst[1]:.3f} | {worst[2]:.3f} |"
+
+
+def _intervals(found: Mapping[str, Row]) -> Iterator[str]:
     yield "| intervals | cells | cover min / median | up max | lo max | without interval |"
     yield "|---|---|---|---|---|---|"
     rows: dict[tuple[str, str], list[tuple[str, Row]]] = {}
@@ -453,18 +484,26 @@ def tables(found: Mapping[str, Row]) -> Iterator[str]:
             f"| {part}, {metric} | {len(some)} | {min(cover):.3f} / {np.median(cover):.3f} "
             f"| {max(row['up'] for row in some):.3f} | {max(row['lo'] for row in some):.3f} | {none:.1%} |"
         )
-    yield from _weak(rows)
-    yield from _decisions(found)
 
 
-def _weak(rows: Mapping[tuple[str, str], list[tuple[str, Row]]]) -> Iterator[str]:
+def _rates(found: Mapping[str, Row]) -> Iterator[tuple[str, str, Row]]:
+    """Yield cell, metric and rates where there are intervals."""
+    for name, cell in found.items():
+        yield from ((name, metric, row) for metric, row in cell.get("rates", {}).items() if row["intervals"])
+
+
+def _weak_rows(found: Mapping[str, Row]) -> Iterator[tuple[str, str, Row]]:
+    for name, metric, row in _rates(found):
+        if 1 - row["up"] - row["lo"] < 0.94 or max(row["up"], row["lo"]) > 0.03:
+            yield name, metric, row
+
+
+def _weak(found: Mapping[str, Row]) -> Iterator[str]:
     yield "\n| cells below 94%, or with an end above 3% | metric | cover | up | lo | audits |"
     yield "|---|---|---|---|---|---|"
-    for (_, metric), each in rows.items():
-        for name, row in each:
-            if row["intervals"] and (1 - row["up"] - row["lo"] < 0.94 or max(row["up"], row["lo"]) > 0.03):
-                rates = f"{1 - row['up'] - row['lo']:.3f} | {row['up']:.3f} | {row['lo']:.3f}"
-                yield f"| {name} | {metric} | {rates} | {row['intervals']} |"
+    for name, metric, row in _weak_rows(found):
+        rates = f"{1 - row['up'] - row['lo']:.3f} | {row['up']:.3f} | {row['lo']:.3f}"
+        yield f"| {name} | {metric} | {rates} | {row['intervals']} |"
 
 
 def _decisions(found: Mapping[str, Row]) -> Iterator[str]:
@@ -493,11 +532,11 @@ def main() -> None:
     repetitions = arguments.repetitions or (100 if arguments.quick else 1000)
     wanted = [cell for cell in cells(repetitions, quick=arguments.quick) if cell.part in parts]
     found = simulate(wanted, arguments.out, arguments.seed, arguments.workers)
-    text = "\n".join(tables(found))
-    print(text)
+    print("\n".join(tables(found)))
     if arguments.page is not None:
         before, _, rest = arguments.page.read_text(encoding="utf-8").partition(BEGIN)
         after = rest.partition(END)[2]
+        text = "\n".join(page(found))
         arguments.page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
     print(f"\n{sum(cell['cpu_seconds'] for cell in found.values()) / 60:.1f} CPU minutes")
 
