@@ -452,8 +452,8 @@ def page(found: Mapping[str, Row]) -> Iterator[str]:
     errors = [math.sqrt(0.025 * 0.975 / count) for count in (audits[-1], audits[0])]
     yield (
         f"\nOf {every} cells {weak} cover less than 94%, or have an end above 3%. An end that misses in 2.5% of "
-        f"audits is measured with a standard error of {errors[0]:.2%} to {errors[1]:.2%}, so that 7 to 15% of such ends "
-        "are measured above 3%."
+        f"audits is measured with a standard error of {errors[0]:.2%} to {errors[1]:.2%}, so that 7 to 15% of such "
+        "ends are measured above 3%."
     )
     yield "\n| attacks | metric | cells | pass, limit just below | fail, limit just above | inconclusive |"
     yield "|---|---|---|---|---|---|"
