@@ -53,14 +53,12 @@ def _sentence(name: str, row: TogetherRow) -> str:
     value, best = row.value or 0.0, next((s.value for s in row.singles if s.format == row.best), None)
     size = f"{difference(row.metric, row.difference or 0.0)} {_gap(row)}".rstrip()
     p = "" if row.adjusted_p is None else f", adjusted p {_p(row.adjusted_p)}"
-    verdict = (
-        "leaks more than the best of them alone" if gained else "does not leak significantly more than the best alone"
-    )
+    verdict = "leaks more than" if gained else "does not leak significantly more than"
     single = "" if best is None else f", against {figure(row.metric, best)} of {printable(row.best or '')} alone"
     return (
-        f"Holding {name} together {verdict}: the strongest multi-version attack ({row.method}) reaches AUC "
-        f"{figure(row.metric, value)} {interval(row.metric, row.low, row.high)}{single} under "
-        f"{series_label(row.yardstick)}, a difference of {size}{p}."
+        f"Holding {name} together {verdict} the best of them alone under {series_label(row.yardstick)}: the strongest "
+        f"multi-version attack ({row.method}) reaches AUC {figure(row.metric, value)} "
+        f"{interval(row.metric, row.low, row.high)}{single}, a difference of {size}{p}."
     )
 
 

@@ -40,9 +40,9 @@ def test_a_gain_is_reported_with_its_size_and_p(audit: Audit) -> None:
     rows = (_row("joint-offline", 0.75, 0.05, 0.001), _row("compleak-sr", 0.72, 0.02, 0.3))
     (said,) = together_sentences(_with(audit, *rows))
     assert said == (
-        "Holding torch-fp32 and litert-int8 together leaks more than the best of them alone: the strongest "
-        "multi-version attack (joint-offline) reaches AUC 0.750 [0.730, 0.770], against 0.700 of litert-int8 alone "
-        "under cm-mia calibrated, a difference of +0.050 [+0.040, +0.060], adjusted p = 0.001."
+        "Holding torch-fp32 and litert-int8 together leaks more than the best of them alone under cm-mia calibrated: "
+        "the strongest multi-version attack (joint-offline) reaches AUC 0.750 [0.730, 0.770], against 0.700 of "
+        "litert-int8 alone, a difference of +0.050 [+0.040, +0.060], adjusted p = 0.001."
     )
     assert said in sentences(_with(audit, *rows))
 
@@ -50,7 +50,7 @@ def test_a_gain_is_reported_with_its_size_and_p(audit: Audit) -> None:
 def test_an_insignificant_gain_and_a_loss_are_no_gain(audit: Audit) -> None:
     for difference, p in ((0.05, 0.051), (-0.05, 0.001), (0.05, None)):
         (said,) = together_sentences(_with(audit, _row("joint-offline", 0.75, difference, p)))
-        assert "does not leak significantly more than the best alone" in said
+        assert "does not leak significantly more than the best of them alone under " in said
 
 
 def test_the_headline_goes_before_the_same_kind(audit: Audit) -> None:
@@ -60,7 +60,8 @@ def test_the_headline_goes_before_the_same_kind(audit: Audit) -> None:
         _row("joint-offline", 0.75, 0.06, 0.001, yardstick=OWN),
     )
     (said,) = together_sentences(_with(audit, *rows))
-    assert "under cm-mia calibrated, a difference of -0.020" in said
+    assert "alone under cm-mia calibrated: " in said
+    assert "a difference of -0.020" in said
 
 
 def test_a_set_that_was_not_run_has_the_reason(audit: Audit) -> None:
