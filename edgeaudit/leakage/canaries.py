@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from edgeaudit.leakage.multiplicity import holm
 from edgeaudit.leakage.roc import BoolArray, FloatArray, split_scores
@@ -53,7 +53,7 @@ def look(scores: FloatArray, planted: BoolArray) -> Looks:
     """
     inside, outside = split_scores(scores, planted)
     count = int((inside > outside.max()).sum())
-    order = stats.mannwhitneyu(inside, outside, alternative="greater")
+    order = scipy.stats.mannwhitneyu(inside, outside, alternative="greater")
     return Looks(count, top_p_value(count, len(inside), len(outside)), float(order.pvalue))
 
 
