@@ -46,6 +46,7 @@ def plan(audit: AuditFile, store: StoreOption = DEFAULT_STORE, workers: WorkersO
 
 def budget_text(need: BudgetNeed) -> str:
     """What a budget needs, and whether the audit has it: for a pass in 80% of audits of a model that leaks nothing."""
+    from edgeaudit.gate.needed import side_names
     from edgeaudit.report.words import counted, figure
 
     subset = "" if need.subset == "all" else f" on {need.subset}"
@@ -55,8 +56,8 @@ def budget_text(need: BudgetNeed) -> str:
         return f"{name}: the records that it needs are not known beforehand: {need.note}"
     each = " of each class" if need.subset == "class:*" else ""
     alone = "" if need.alone in (None, need.records) else f" ({need.alone:,} for one attack; all must be within)"
-    sides = ("planted canaries", "held out") if need.subset == "canaries" else (f"members{each}", "nonmembers")
-    needs = f"needs {need.records:,} {sides[0]} and as many {sides[1]}{alone}"
+    inside, outside = side_names(need.subset)
+    needs = f"needs {need.records:,} {inside}{each} and as many {outside}{alone}"
     if need.available is None or need.decides is None:
         return f"{name}: {needs}; {need.note}"
     has = f"this audit has {need.available:,}, enough for a limit of {figure(need.metric, need.decides)}"

@@ -9,19 +9,10 @@ from edgeaudit.config.audit import AuditSpec
 from edgeaudit.config.budgets import CLASSES, EVERY_CLASS, BudgetSpec
 from edgeaudit.gate.attack_set import Mode, attacks_of, set_of, standing_for
 from edgeaudit.gate.bounds import Deployment, Evidence, FormatScores, Judged, Scores, bounds_of
-from edgeaudit.gate.needed import factor_that_decides, rounded_up
+from edgeaudit.gate.needed import factor_that_decides, rounded_up, side_names
 from edgeaudit.gate.requirements import budgets_of, limited_formats
 from edgeaudit.leakage.decision import Bounds, decide
-from edgeaudit.report.model import (
-    CANARIES,
-    AcrossTargets,
-    Budget,
-    Control,
-    FormatResult,
-    JudgedAttack,
-    LeakageRow,
-    Verdict,
-)
+from edgeaudit.report.model import AcrossTargets, Budget, Control, FormatResult, JudgedAttack, LeakageRow, Verdict
 from edgeaudit.report.words import listed, place_name
 
 __all__ = ["FormatScores", "judge"]
@@ -271,10 +262,8 @@ def _needed(
         for row in evidence.rows
         if (row.format, row.device) == judged.deployment and row.subset == judged.subset
     ]
-    nouns = "members, and as many nonmembers,"
-    if judged.subset == CANARIES:
-        nouns = "planted canaries, and as many held out,"
-    return _about(factor, min(sizes, default=1), nouns) + corrected
+    inside, outside = side_names(judged.subset)
+    return _about(factor, min(sizes, default=1), f"{inside}, and as many {outside},") + corrected
 
 
 def _about(factor: float, count: int, noun: str) -> str:

@@ -17,7 +17,7 @@ from edgeaudit.leakage.decision_power import POWER, decidable_limit, guessing, r
 from edgeaudit.leakage.targets import FEWEST_TARGETS
 from edgeaudit.report.model import CANARIES
 
-__all__ = ["BudgetNeed", "budget_needs", "factor_that_decides", "rounded_up"]
+__all__ = ["BudgetNeed", "budget_needs", "factor_that_decides", "rounded_up", "side_names"]
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,11 @@ def factor_that_decides(limit: float, bounds: Sequence[Bounds], tests: int) -> f
     beyond = [factor for over, factor in factors if over]
     # One attack beyond the limit is enough for a fail; all must be within for a pass.
     return min(beyond) if beyond else max(factor for _, factor in factors)
+
+
+def side_names(subset: str) -> tuple[str, str]:
+    """Return what the records of both sides of a budget's subset are called."""
+    return ("planted canaries", "held out") if subset == CANARIES else ("members", "nonmembers")
 
 
 def rounded_up(number: float) -> int:

@@ -93,8 +93,7 @@ class MeasureJobs:
             lambda: MeasureCanaries(
                 measure=measure,
                 asked=tuple((query, self._canary_query(query)) for query in queries),
-                canary_kind=planted.kind,
-                repeats=planted.repeats,
+                planted=planted,
             ),
         )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label, unique
+from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label
 from edgeaudit.report.model import CanaryResult, CanaryTest, LeakageRow
-from edgeaudit.report.tables import EMPTY, Cell, Head, Notes, Row, Table, figure_cell
+from edgeaudit.report.tables import EMPTY, Cell, Head, Notes, Table, figure_cell, labelled
 from edgeaudit.report.words import about, chance, figure, metric_name, percent, shown
 
 __all__ = ["canary_sentences", "canary_tables"]
@@ -12,28 +12,36 @@ __all__ = ["canary_sentences", "canary_tables"]
 _METRICS = (AUC, "tpr@fpr=0.05", TPR, "epsilon_lower", "epsilon_one_run")
 
 
+class _Canaries:
+    """An audit's figures on canaries. told: by deployment, in the order of the report. rows: by series and metric."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        told = {Place(one.format, one.device): one for one in lookup.audit.canaries}
+        self.told = {place: told[place] for place in lookup.places if place in told}
+        self.rows: dict[tuple[Place, str, str], LeakageRow] = {}
+        for row in lookup.audit.leakage:
+            if row.of_canaries:
+                self.rows[Place(row.format, row.device), f"{row.attack}/{row.variant}", row.metric] = row
+
+
 def canary_sentences(lookup: Lookup) -> list[str]:
     """One sentence: how well planted canaries are found in the format where they are found best."""
-    found = [
-        (place, row)
-        for place in lookup.places
-        for row in _rows(lookup, place, AUC)
-        if row.value is not None and _first(lookup, place) is not None
-    ]
-    if not found:
+    found = _Canaries(lookup)
+    areas = {
+        (place, name): row
+        for (place, name, metric), row in found.rows.items()
+        if metric == AUC and row.value is not None and place in found.told
+    }
+    if not areas:
         return []
-    place, best = max(found, key=lambda item: item[1].value or 0.0)
-    told = _first(lookup, place)
-    if told is None:
-        return []
-    name = f"{best.attack}/{best.variant}"
-    tpr = next((row for row in _rows(lookup, place, TPR) if f"{row.attack}/{row.variant}" == name), None)
+    place, name = max(areas, key=lambda key: areas[key].value or 0.0)
+    told, tpr = found.told[place], found.rows.get((place, name, TPR))
     where = "" if len(lookup.ok()) == 1 else f" in {lookup.label(place)}"
     strict = "" if tpr is None or tpr.value is None else f" and {metric_name(TPR)} {shown(tpr)}"
     sentence = (
         f"{_planted(told)}: {series_label(name)} tells them from {told.held_out:,} held-out ones{where} with AUC "
-        f"{shown(best)}{strict}{_top(told, name)}. The target gives {about(told.planted_learned)} of the planted ones "
-        f"their label, and {about(told.held_out_learned)} of the others."
+        f"{shown(areas[place, name])}{strict}{_top(told, name)}. The target gives {about(told.planted_learned)} of the "
+        f"planted ones their label, and {about(told.held_out_learned)} of the others."
     )
     return [sentence]
 
@@ -55,29 +63,19 @@ def _top(told: CanaryResult, name: str) -> str:
     return f"; {test.above_all:,} score above every held-out one (adjusted p of both tests {p})"
 
 
-def _first(lookup: Lookup, place: Place) -> CanaryResult | None:
-    return next((row for row in lookup.audit.canaries if Place(row.format, row.device) == place), None)
-
-
-def _rows(lookup: Lookup, place: Place, metric: str) -> list[LeakageRow]:
-    rows = (row for row in lookup.audit.leakage if row.of_canaries and row.metric == metric)
-    return [row for row in rows if Place(row.format, row.device) == place]
-
-
 def canary_tables(lookup: Lookup) -> list[Table]:
     """A table for each attack, that with the largest AUC first: each format's figures on canaries."""
-    rows = [row for row in lookup.audit.leakage if row.of_canaries and row.metric == AUC]
+    found = _Canaries(lookup)
     strength: dict[str, float] = {}
-    for row in rows:
-        name = f"{row.attack}/{row.variant}"
-        strength[name] = max(strength.get(name, -1.0), -1.0 if row.value is None else row.value)
-    names = unique(f"{row.attack}/{row.variant}" for row in rows)
-    return [_table(lookup, name) for name in sorted(names, key=lambda name: -strength[name])]
+    for (_, name, metric), row in found.rows.items():
+        if metric == AUC:
+            strength[name] = max(strength.get(name, -1.0), -1.0 if row.value is None else row.value)
+    return [_table(lookup, found, name) for name in sorted(strength, key=lambda name: -strength[name])]
 
 
-def _table(lookup: Lookup, name: str) -> Table:
+def _table(lookup: Lookup, found: _Canaries, name: str) -> Table:
     notes = Notes()
-    rows = [_row(lookup, place, name, notes) for place in lookup.places if _first(lookup, place) is not None]
+    rows = [labelled(lookup, place, _cells(found, place, name, notes)) for place in found.told]
     heads = (
         Head("Format", align="text"),
         *(Head(metric_name(metric)) for metric in _METRICS[:3]),
@@ -90,22 +88,14 @@ def _table(lookup: Lookup, name: str) -> Table:
     return Table(caption, heads, tuple(rows), tuple(notes.texts))
 
 
-def _row(lookup: Lookup, place: Place, name: str, notes: Notes) -> Row:
-    told = _first(lookup, place)
-    cells = []
-    for metric in _METRICS:
-        rows = _rows(lookup, place, metric)
-        row = next((row for row in rows if f"{row.attack}/{row.variant}" == name), None)
-        cells.append(_cell(row, notes))
-    learned = (EMPTY, EMPTY)
-    if told is not None:
-        learned = (
-            Cell(f"{told.planted:,}", percent(told.planted_learned)),
-            Cell(f"{told.held_out:,}", percent(told.held_out_learned)),
-        )
-    test = None if told is None else _test(told, name)
+def _cells(found: _Canaries, place: Place, name: str, notes: Notes) -> list[Cell]:
+    told = found.told[place]
+    test = _test(told, name)
+    figures = [_cell(found.rows.get((place, name, metric)), notes) for metric in _METRICS]
     top = EMPTY if test is None else Cell(f"{test.above_all:,}", chance(test.adjusted_p))
-    return Row(Cell(lookup.label(place), code=True), (*cells[:3], top, *cells[3:], *learned))
+    planted = Cell(f"{told.planted:,}", percent(told.planted_learned))
+    held_out = Cell(f"{told.held_out:,}", percent(told.held_out_learned))
+    return [*figures[:3], top, *figures[3:], planted, held_out]
 
 
 def _cell(row: LeakageRow | None, notes: Notes) -> Cell:

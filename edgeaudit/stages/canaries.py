@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from edgeaudit.attacks.base import Attack, Scores
 from edgeaudit.attacks.spec import Mode
+from edgeaudit.config.canaries import CanariesSpec
 from edgeaudit.graph.executor import AnyJob
 from edgeaudit.graph.job import Context, Cost, Job
 from edgeaudit.leakage.canaries import Looks, adjusted, look
@@ -19,6 +20,7 @@ from edgeaudit.leakage.comparisons import METRICS
 from edgeaudit.leakage.metrics import figures, tpr_row, unresolved
 from edgeaudit.leakage.operating_points import tpr_at_fpr
 from edgeaudit.leakage.rows import CANARIES, CanaryResult, CanaryTest, LeakageRow, Series
+from edgeaudit.population.base import TARGET
 from edgeaudit.stages.canary_query import CanaryQuery
 from edgeaudit.stages.evidence import Answers, Case
 from edgeaudit.stages.figures import epsilon_bounds
@@ -55,12 +57,12 @@ class MeasuredCanaries:
     def save(self, folder: Path) -> None:
         """Write canaries.json and scores.npz."""
         write_json(folder / _FILE, self.findings)
-        save_scores(folder, {"target": self.scores})
+        save_scores(folder, {TARGET: self.scores})
 
     @classmethod
     def load(cls, folder: Path) -> MeasuredCanaries:
         """Read what `save` wrote."""
-        return cls(read_json(folder / _FILE, CanaryFindings), StoredScores(folder)["target"])
+        return cls(read_json(folder / _FILE, CanaryFindings), StoredScores(folder)[TARGET])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -68,7 +70,8 @@ class MeasureCanaries(Job[MeasuredCanaries]):
     """Run the attacks of a measurement on the canaries of the first target.
 
     measure: the measurement of the same format on ordinary records, whose input answers are read. asked: each of its
-    queries of the first target and of shadows, and the answers to canaries of the same artifact.
+    queries of the first target and of shadows, and the answers to canaries of the same artifact. planted: the section
+    of audit.yaml.
     """
 
     kind: ClassVar[str] = "canaries"
@@ -76,8 +79,7 @@ class MeasureCanaries(Job[MeasuredCanaries]):
 
     measure: Measure
     asked: tuple[tuple[Query, CanaryQuery], ...]
-    canary_kind: str
-    repeats: int
+    planted: CanariesSpec
 
     @property
     def label(self) -> str:
@@ -122,8 +124,8 @@ class MeasureCanaries(Job[MeasuredCanaries]):
         about = CanaryResult(
             place.format,
             place.device,
-            self.canary_kind,
-            self.repeats,
+            self.planted.kind,
+            self.planted.repeats,
             int(case.members.sum()),
             int((~case.members).sum()),
             float(correct[case.members].mean()),
@@ -140,7 +142,8 @@ class MeasureCanaries(Job[MeasuredCanaries]):
         # Few are held out, so that 1% of them may be less than one.
         found.append(tpr_row(_LOOSE, tpr_at_fpr(scores.score, case.members, _LOOSE)))
         yield from (series.row(CANARIES, one) for one in found)
-        repeated = f"of {self.repeats} copies together: a bound for one record is 1/{self.repeats} of it"
+        repeats = self.planted.repeats
+        repeated = f"of {repeats} copies together: a bound for one record is 1/{repeats} of it"
         for row in epsilon_bounds(
             case,
             scores,
@@ -150,7 +153,7 @@ class MeasureCanaries(Job[MeasuredCanaries]):
             subset=CANARIES,
             guesses=len(case.members) // _GUESSES,
         ):
-            yield row if self.repeats == 1 else row.with_note(repeated)
+            yield row if repeats == 1 else row.with_note(repeated)
 
 
 def _first_possible(attack: Attack, case: Case, mode: Mode) -> tuple[str, Scores | str]:
