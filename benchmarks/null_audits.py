@@ -10,13 +10,12 @@ WITHIN BUDGET either, since nothing shows that the model knows its members. Resu
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from resumable import audits
 from sklearn.datasets import load_digits
 
 import edgeaudit
@@ -97,16 +96,7 @@ def run_audit(seed: int) -> dict[str, Any]:
 
 def main() -> None:
     """Run the audits that are missing, and print what they found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="JSON file of the audits; a run continues what it has")
-    parser.add_argument("--audits", type=int, default=40)
-    arguments = parser.parse_args()
-    done: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-    for seed in range(arguments.audits):
-        if str(seed) not in done:
-            done[str(seed)] = run_audit(seed)
-            arguments.out.write_text(json.dumps(done, indent=1, sort_keys=True) + "\n")
-    rows = list(done.values())
+    rows = audits(__doc__, 40, run_audit)
     outcomes = {name: sum(row["outcome"] == name for row in rows) for name in sorted({row["outcome"] for row in rows})}
     print(f"{len(rows)} audits: {outcomes}")
     print(f"with a budget exceeded: {sum(bool(row['exceeded']) for row in rows)}")

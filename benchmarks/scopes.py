@@ -10,14 +10,13 @@ Resumable; about a minute an audit.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from resumable import audits
 
 import edgeaudit
 
@@ -86,19 +85,11 @@ def counted(done: list[dict[str, Any]], scope: str) -> dict[str, tuple[int, int,
 
 def main() -> None:
     """Run the audits that are missing, and print what their intervals cover."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="JSON file of the audits; a run continues what it has")
-    parser.add_argument("--audits", type=int, default=48)
-    arguments = parser.parse_args()
-    done: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-    for seed in range(arguments.audits):
-        if str(seed) not in done:
-            done[str(seed)] = run_audit(seed)
-            arguments.out.write_text(json.dumps(done, indent=1, sort_keys=True) + "\n")
+    done = audits(__doc__, 48, run_audit)
     print("| scope | metric | intervals | contain the pipeline's mean | end below it | not resolvable |")
     print("|---|---|---|---|---|---|")
     for scope in ("pipeline", "file"):
-        for metric, row in counted(list(done.values()), scope).items():
+        for metric, row in counted(done, scope).items():
             print(f"| {scope} | {metric} | {' | '.join(map(str, row))} |")
 
 
