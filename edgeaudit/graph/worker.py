@@ -19,6 +19,7 @@ from pathlib import Path
 
 from edgeaudit.errors import EdgeAuditError, OutdatedEntry, StoreError
 from edgeaudit.graph.executor import AnyJob
+from edgeaudit.graph.fresh_code import compile_users_modules
 from edgeaudit.graph.job import Context, Outcome, Ref, content_key
 from edgeaudit.graph.reads import FileRead, Place, import_path, save_reads
 from edgeaudit.graph.store import Store
@@ -40,6 +41,7 @@ def serve(jobs: int, lifeline: int, root: str, isolation: str) -> None:
     faulthandler.enable()  # a crash in native code leaves the Python stack in the log
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     enter(isolation)
+    compile_users_modules()
     store = Store(Path(root), Place.now())
     connection = Connection(jobs)
     while True:
