@@ -21,6 +21,7 @@ from edgeaudit.controls.null_target import null_target, null_target_together
 from edgeaudit.controls.resolution import Answers, resolution, tie_mass
 from edgeaudit.controls.shadow_match import Likeness, Side, shadow_target_match
 from edgeaudit.controls.sides import sides_in_order
+from edgeaudit.controls.target_accuracy import target_accuracy
 from edgeaudit.endpoint import LOCAL
 from edgeaudit.errors import RunError, StoreError, store_errors
 from edgeaudit.filetypes.agreement import Agreement as Agreed
@@ -435,7 +436,7 @@ def _model_controls(
 def _target_controls(
     spec: AuditSpec, population: Population, judged: Mapping[str, MeasureFindings]
 ) -> Iterator[Control]:
-    """Whether the first target knows its members, is like its shadows, and has its sides in order; for every door.
+    """Whether the first target has learned, knows its members, is like its shadows, and has its sides in order.
 
     judged: the measurement of each format that budgets are judged on.
     """
@@ -446,6 +447,7 @@ def _target_controls(
         name: Known(found.behaviour, [row for row in tested[name] if row.target == TARGET])
         for name, found in judged.items()
     }
+    yield from target_accuracy({name: found.behaviour.at_chance for name, found in judged.items()})
     yield from members_known(known, _origin(spec))
     sizes = len(population.split.members), len(population.split.nonmembers)
     yield from shadow_target_match(

@@ -61,6 +61,12 @@ class ModelJobs:
             source = self._compress(role, source, step, use)
         return source
 
+    def target_is_built_in(self, use: FormatUse) -> bool:
+        """Whether the built-in loop trained the first target of a format."""
+        model = self._inputs.spec.model
+        trained_here = model.checkpoint is None and self._inputs.spec.artifact_of(use) is None
+        return trained_here and self._inputs.recipe.train_function is None
+
     def _adopt(self, path: Path, declared: TargetSpec, use: FormatUse, resolved: Format) -> Adopt:
         runtime = find_runtime(resolved.runtime)
         return self._once(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
+from dataclasses import replace
 
 from edgeaudit.config.formats import FormatUse
 from edgeaudit.endpoint import LOCAL
@@ -107,6 +108,7 @@ class QueryJobs:
                 range_tolerance=None if foreign else resolved.range_tolerance,
                 versions=runtime.versions(),
                 machine=self._inputs.machine,
+                may_be_at_chance=role == TARGET and self._models.target_is_built_in(use),
                 format=use.id,
             ),
         )
@@ -127,7 +129,10 @@ class QueryJobs:
         return self._once(
             DeviceQuery,
             (source.ref, use.id, place.name),
-            lambda: place.query(self._inputs.drawn, source, role, use, resolved, stand_in, checked),
+            lambda: replace(
+                place.query(self._inputs.drawn, source, role, use, resolved, stand_in, checked),
+                may_be_at_chance=role == TARGET and self._models.target_is_built_in(use),
+            ),
         )
 
     def _equivalence(

@@ -45,7 +45,7 @@ def behaviour(answers: Answers) -> Behaviour:
         _better(v[audited], members[audited], of_audited) for v in (right.astype(np.float64), margins)
     )
     if not len(out):
-        return Behaviour(target, (), p_accuracy, p_loss)
+        return Behaviour(target, (), p_accuracy, p_loss, at_chance=answers.at_chance)
     return Behaviour(
         target,
         tuple(shadows),
@@ -53,6 +53,7 @@ def behaviour(answers: Answers) -> Behaviour:
         p_loss,
         _distance(margins[members], [m[~mask] for m, mask in zip(shadow_margins, out, strict=True)]),
         _distance(margins[others], [m[mask & audited] for m, mask in zip(shadow_margins, out, strict=True)]),
+        answers.at_chance,
     )
 
 

@@ -283,6 +283,11 @@ class Answers:
         answers, _ = self._responses(self.settings.targets[0][1])
         return self.task.correct(answers, self.labels), self.task.correct(self._shadows, self.labels)
 
+    @property
+    def at_chance(self) -> bool:
+        """Whether the first target's answers are no better than chance."""
+        return self._context.read(self.settings.targets[0][1]).at_chance
+
     def margins(self, floor: float) -> tuple[FloatArray, FloatArray]:
         """Margins of the first target [queried] and of the shadows [K, queried], float64.
 

@@ -36,6 +36,7 @@ __all__ = ["RESPONSES", "DeviceFacts", "Query", "QueryResult", "described"]
 FloatArray = npt.NDArray[np.float32]
 
 RESPONSES, _FACTS = "responses.npy", "query.json"
+_PLAIN = ("options", "queries", "check_records", "stood_in", "at_chance")
 _BLOCK = 4096
 """Records per query, so that a large population is never in memory as float32 at once."""
 
@@ -63,7 +64,7 @@ class QueryResult:
 
     agreement: with the trained model on `check_records` records; None for a foreign file. options: of the runtime,
     after opening the file. queries: number of queried records. stood_in: this machine's responses stand in for a
-    device's.
+    device's. at_chance: the answers of a target are no better than chance.
     """
 
     responses: FloatArray
@@ -73,6 +74,7 @@ class QueryResult:
     check_records: int
     device: DeviceFacts | None = None
     stood_in: bool = False
+    at_chance: bool = False
     file: Path | None = field(default=None, compare=False)
 
     def save(self, folder: Path) -> None:
@@ -85,7 +87,7 @@ class QueryResult:
                 os.link(self.file, target)
             except OSError:  # a file system without hard links
                 shutil.copyfile(self.file, target)
-        fields = {name: getattr(self, name) for name in ("options", "queries", "check_records", "stood_in")}
+        fields = {name: getattr(self, name) for name in _PLAIN}
         fields |= {name: None if part is None else asdict(part) for name, part in self._parts()}
         (folder / _FACTS).write_text(json.dumps(fields, allow_nan=False), encoding="utf-8")
 
@@ -117,6 +119,7 @@ class Query(Job[QueryResult]):
 
     source: the job that creates the artifact. role: of its model. options: all options of the runtime. tolerance,
     range_tolerance: allowed differences from the trained model's answers; None for no limit. versions: of the runtime.
+    may_be_at_chance: whether a target's answers may be no better than chance, since the built-in loop trained it.
     machine: the CPU's fingerprint, on which answers depend. format: for display, since formats share queries.
     """
 
@@ -132,6 +135,7 @@ class Query(Job[QueryResult]):
     range_tolerance: float | None
     versions: Mapping[str, str]
     machine: Mapping[str, object]
+    may_be_at_chance: bool = False
     format: str = unkeyed("")
 
     @property
@@ -185,10 +189,15 @@ class Query(Job[QueryResult]):
         if not np.isfinite(responses).all():
             bad = int(population.queried[~np.isfinite(responses).all(axis=1)][0])
             raise ArtifactError(f"{described(artifact, self.role)} returned NaN or infinity for record {bad}")
-        if self.role == TARGET:
-            what = described(artifact, self.role)
-            require_model(population, responses, what, inside=artifact.manifest.softmax_inside)
-        return QueryResult(responses, agreed, options, len(responses) + checked, checked, device)
+        at_chance = self.role == TARGET and require_model(
+            population,
+            responses,
+            described(artifact, self.role),
+            inside=artifact.manifest.softmax_inside,
+            refuse=not self.may_be_at_chance,
+        )
+        asked = len(responses) + checked
+        return QueryResult(responses, agreed, options, asked, checked, device, at_chance=at_chance)
 
     def _query_in_blocks(self, context: Context, runtime: Runtime, population: Population) -> BlockQuery:
         del context

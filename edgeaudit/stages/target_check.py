@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +32,8 @@ from edgeaudit.population.preprocessing import NAMED, Affine, affine
 from edgeaudit.runtimes.base import Runtime
 
 __all__ = [
-    "Ask", "Door", "Examined", "Stated", "in_unit_range", "is_probability", "require_model", "require_steady",
-    "require_trained",
+    "Ask", "Door", "Examined", "Stated", "Training", "in_unit_range", "is_probability", "require_model",
+    "require_steady", "require_trained",
 ]  # fmt: skip
 
 FloatArray = npt.NDArray[np.float32]
@@ -63,19 +64,22 @@ class Stated:
     test: float | None = None
 
 
+Training = Literal["elsewhere", "user's loop", "built-in loop"]
+"""Where a target was trained. The built-in loop trains on these inputs and labels, so that no others are tried, and its
+result is the model that was asked for, however weak. The user's loop may read them otherwise; only what is far better
+is looked for."""
+
+
 @dataclass(frozen=True)
 class Door:
     """How a target came into the audit.
 
-    what: it, for messages. known: edgeaudit trained it on these inputs and labels, so that no others are tried. sure:
-    the user's loop trained it on them, and may have read them otherwise, so that what is far better is looked for.
-    outputs: of the file that are read, for `target.outputs`; None where there is no such key.
+    what: it, for messages. outputs: of the file that are read, for `target.outputs`; None where there is no such key.
     """
 
     what: str
     stated: Stated
-    known: bool = False
-    sure: bool = False
+    training: Training = "elsewhere"
     outputs: tuple[int, ...] | None = None
 
 
@@ -110,11 +114,13 @@ class Examined:
         inside: whether it answers with probabilities. Returns a sentence for the report.
         """
         door, sample = self._door, self._sample
-        better = None if door.known else self._better(inside=inside)
+        built_in = door.training == "built-in loop"
+        better = None if built_in else self._better(inside=inside)
         if better is not None and better.gain >= GAIN and self._as_stated():
             better = None  # a weakly trained model is more accurate at inputs of more contrast than its own
         # An untrained network is right more often in some other way, too; that is no reason to name it.
-        if (better is None or better.accuracy[1] < _KNOWS) and by_chance(self._answers, sample, inside=inside):
+        unexplained = better is None or better.accuracy[1] < _KNOWS
+        if not built_in and unexplained and by_chance(self._answers, sample, inside=inside):
             raise ArtifactError(_by_chance(door.what, self._answers, sample))
         if better is not None:
             raise ArtifactError(_worse_than(better, door))
@@ -152,7 +158,7 @@ class Examined:
             }
         others = {name: answers[name] for name in ways}
         sample = self._sample.first(kept)
-        return find_better(self._answers[kept], others, sample, inside=inside, sure=self._door.sure)
+        return find_better(self._answers[kept], others, sample, inside=inside, sure=self._door.training != "elsewhere")
 
     def _evenly(self, count: int) -> npt.NDArray[np.bool_]:
         kept = np.zeros(len(self._ids), np.bool_)
@@ -226,11 +232,12 @@ def require_trained(runtime: type[Runtime], artifact: Artifact, population: Popu
     examined.require_fitting(inside=False)
 
 
-def require_model(population: Population, responses: FloatArray, what: str, *, inside: bool) -> None:
-    """Raise `ArtifactError` where collected answers are no better than chance.
+def require_model(population: Population, responses: FloatArray, what: str, *, inside: bool, refuse: bool) -> bool:
+    """Return whether collected answers are no better than chance. Raise `ArtifactError` if so, and `refuse` is set.
 
     Whatever leaks, or does not, from such a file says nothing of the model that was meant: it is untrained, its inputs
-    are prepared otherwise, or labels and outputs are in different orders.
+    are prepared otherwise, or labels and outputs are in different orders. A model of the built-in loop is taken as it
+    is; the control "target accuracy" then takes a pass away.
 
     responses: float32 [records, classes], in the order of `Population.queried`.
     """
@@ -240,8 +247,10 @@ def require_model(population: Population, responses: FloatArray, what: str, *, i
         sizes[0] + _spaced(np.arange(sizes[1]), _ANSWERED),
     ])  # fmt: skip
     answers, sample = np.asarray(responses[rows]), Sample(population.labels[population.queried[rows]], rows < sizes[0])
-    if by_chance(answers, sample, inside=inside):
+    at_chance = by_chance(answers, sample, inside=inside)
+    if at_chance and refuse:
         raise ArtifactError(_by_chance(what, answers, sample))
+    return at_chance
 
 
 def require_steady(ask: Ask, alone: Ask | None, records: FloatArray, what: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from edgeaudit.errors import RecipeError
 from edgeaudit.graph.job import Context, Cost, Job, unkeyed
@@ -17,6 +17,9 @@ from edgeaudit.recipes.keras_checkpoint import checkpoint_digest
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.stages.artifacts import StoredArtifact
 from edgeaudit.stages.population import DrawPopulation
+
+if TYPE_CHECKING:
+    from edgeaudit.stages.target_check import Training
 
 __all__ = ["SourceFile", "Train", "Trained", "model_seed"]
 
@@ -68,6 +71,13 @@ class Train(Job[StoredArtifact]):
         return f"train {self.role}"
 
     @property
+    def training(self) -> Training:
+        """Where the model was trained."""
+        if self.checkpoint is not None:
+            return "elsewhere"
+        return "built-in loop" if self.recipe.train_function is None else "user's loop"
+
+    @property
     def isolation(self) -> str:
         """See `Job`."""
         return framework_of(self.recipe.name).isolation
@@ -104,6 +114,5 @@ class Train(Job[StoredArtifact]):
             name = f"model.checkpoint {self.checkpoint.path.name}"
         check = import_module(_CHECK)
         stated = check.Stated("model.accuracy", self.train_accuracy, self.accuracy)
-        trained, own_loop = self.checkpoint is None, self.recipe.train_function is not None
-        door = check.Door(name, stated, known=trained and not own_loop, sure=trained)
+        door = check.Door(name, stated, self.training)
         check.require_trained(find_runtime(result.artifact.manifest.kind), result.artifact, population, door)

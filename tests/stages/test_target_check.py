@@ -131,7 +131,7 @@ def test_nothing_else_is_tried_for_what_was_trained_here(tmp_path: Path) -> None
         asked.append(len(x))
         return _bright(np.asarray((x + 1) / 2, np.float32))
 
-    known = Door("the target", Stated("model.accuracy"), known=True)
+    known = Door("the target", Stated("model.accuracy"), "built-in loop")
     Examined(ask, population, known).require_fitting(inside=False)
     assert asked == [400]
 
@@ -194,11 +194,12 @@ def test_members_decide_and_not_others(tmp_path: Path) -> None:
     population = _population(tmp_path, "unit", _same)
     answers = 9 * np.eye(CLASSES, dtype=np.float32)[population.labels[population.queried]]
     answers[200:] = np.roll(answers[200:], 1, axis=1)  # wrong on all others: learned by heart, and a model all the same
-    require_model(population, answers, "made.onnx", inside=False)
+    assert not require_model(population, answers, "made.onnx", inside=False, refuse=True)
     wrong = np.roll(answers, 1, axis=1)
     wrong[200:] = 0
     with pytest.raises(ArtifactError, match=r"made.onnx classifies 0.0% of the 200 records that it trained on and"):
-        require_model(population, wrong, "made.onnx", inside=False)
+        require_model(population, wrong, "made.onnx", inside=False, refuse=True)
+    assert require_model(population, wrong, "made.onnx", inside=False, refuse=False)
 
 
 X = np.random.default_rng(0).normal(size=(32, 4)).astype(np.float32)

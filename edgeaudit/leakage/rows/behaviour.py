@@ -38,7 +38,7 @@ class Behaviour:
     p_accuracy, p_loss: one-sided p-values, by ranks, that the target is right more often on its members, and has lower
     losses on them, than on nonmembers. trained_distance, other_distance: the largest difference between the
     distribution functions of the target's margins and of its shadows', on what each trained on and on the rest; None
-    without shadows.
+    without shadows. at_chance: the target's answers are no better than chance (accuracy, loss and mean recall).
     """
 
     target: Gaps
@@ -47,3 +47,4 @@ class Behaviour:
     p_loss: float
     trained_distance: float | None = None
     other_distance: float | None = None
+    at_chance: bool = False
