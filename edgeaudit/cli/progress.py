@@ -19,6 +19,7 @@ from edgeaudit.pipeline.engine import default_workers
 __all__ = ["ProgressView", "clock"]
 
 _WIDTH = 24
+_ADOPT = "adopt"
 _LINE_EVERY = 15.0
 
 
@@ -83,8 +84,14 @@ class ProgressView:
             self._rates.learn(job, outcome.seconds)
         else:
             self._failed += 1
-            self._console.print(f"failed: {job.label}: {outcome.error}", markup=False, soft_wrap=True)
+            why = "" if self._ends_audit(job) else f": {outcome.error}"  # told once, in the last line
+            self._console.print(f"failed: {job.label}{why}", markup=False, soft_wrap=True)
         self._line()
+
+    def _ends_audit(self, job: AnyJob) -> bool:
+        """Whether the error ends the audit, and is printed last: of what all formats need, or of the only file."""
+        files = sum(other.kind == _ADOPT for other in self._jobs.values())
+        return job.essential or (job.kind == _ADOPT and files == 1)
 
     def skipped(self, job: AnyJob) -> None:
         """See `Listener`."""

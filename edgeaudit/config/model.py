@@ -9,7 +9,7 @@ from pydantic import Field
 
 from edgeaudit.config.base import Section, names_of
 from edgeaudit.config.entries import Params
-from edgeaudit.config.target import StatedAccuracy, stated_accuracy
+from edgeaudit.config.target import Accuracy, StatedAccuracy, stated_accuracy
 
 __all__ = ["ModelSpec"]
 
@@ -25,7 +25,7 @@ class ModelSpec(Section):
     """`module:function` called as `f(module, x, y, *, seed, epochs)`; by default the built-in training loop."""
     checkpoint: Path | None = None
     """A trained target: a state_dict, .safetensors, .keras or .h5 file, or a SavedModel."""
-    accuracy: Annotated[float, Field(gt=0, le=1)] | StatedAccuracy | None = None
+    accuracy: Accuracy | StatedAccuracy | None = None
     """Stated accuracy of the target on nonmembers, or `{train: , test: }`; compared with the measured ones."""
     epochs: int = Field(30, ge=1)
     """Epochs of training."""

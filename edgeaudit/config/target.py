@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from edgeaudit.config.base import Section
 
-__all__ = ["ALONE", "AS_SHIPPED", "StatedAccuracy", "TargetSpec", "stated_accuracy"]
+__all__ = ["ALONE", "AS_SHIPPED", "Accuracy", "StatedAccuracy", "TargetSpec", "stated_accuracy"]
 
 
 AS_SHIPPED = "as-shipped"
@@ -18,12 +18,22 @@ ALONE = ("yeom", "gap", "attack-p", "quantile-regression")
 """The attacks that need no shadows."""
 
 
+def _no_percentage(value: object) -> object:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 1 < value <= 100:
+        raise ValueError(f"{value:g} looks like a percentage: write {value / 100:g}")
+    return value
+
+
+Accuracy = Annotated[float, Field(gt=0, le=1), BeforeValidator(_no_percentage)]
+"""A share of records in (0, 1]."""
+
+
 class StatedAccuracy(Section):
     """A model's accuracies as its maker states them."""
 
-    train: float | None = Field(None, gt=0, le=1)
+    train: Accuracy | None = None
     """On the records that it trained on."""
-    test: float | None = Field(None, gt=0, le=1)
+    test: Accuracy | None = None
     """On other records."""
 
 
@@ -41,7 +51,7 @@ class TargetSpec(Section):
     """Whether the file returns probabilities (`inside`); `detect` derives it from the answers."""
     outputs: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=2)] | None = None
     """Index of each label's score among the file's outputs; by default the outputs are in the order of the labels."""
-    accuracy: Annotated[float, Field(gt=0, le=1)] | StatedAccuracy | None = None
+    accuracy: Accuracy | StatedAccuracy | None = None
     """Stated accuracy on records that it did not train on, or `{train: , test: }`; compared with the measured ones."""
 
     @property

@@ -13,7 +13,7 @@ from edgeaudit.gate.needed import factor_that_decides, rounded_up, side_names
 from edgeaudit.gate.requirements import budgets_of, limited_formats
 from edgeaudit.leakage.decision import Bounds, decide
 from edgeaudit.report.model import AcrossTargets, Budget, Control, FormatResult, JudgedAttack, LeakageRow, Verdict
-from edgeaudit.report.words import listed, place_name
+from edgeaudit.report.words import judged_figure, listed, place_name
 
 __all__ = ["FormatScores", "judge"]
 
@@ -99,8 +99,7 @@ def _sentence(budget: Budget) -> str:
 
 
 def _figure(one: JudgedAttack) -> str:
-    interval = "" if one.low is None or one.high is None else f" [{one.low:.3f}, {one.high:.3f}]"
-    return f"{one.name} {'not resolvable' if one.value is None else f'{one.value:.3f}'}{interval}"
+    return f"{one.name} {judged_figure(one.value, one.low, one.high)}"
 
 
 def _control_sentence(control: Control) -> str:

@@ -99,10 +99,14 @@ class KeyContents(TypedDict):
 
 
 class Job(ABC, Generic[R_co]):
-    """See the module. Subclasses are `@dataclass(frozen=True, eq=False, kw_only=True)`; the key identifies a job."""
+    """See the module. Subclasses are `@dataclass(frozen=True, eq=False, kw_only=True)`; the key identifies a job.
+
+    essential: whether an audit ends if the job fails; the others cost one format.
+    """
 
     kind: ClassVar[str]
     result: ClassVar[type[Any]]
+    essential: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, context: Context) -> R_co:

@@ -112,7 +112,8 @@ def _run(
     result = executor.run(plan.jobs, listener)
     total.add(result)
     for ref, error in result.errors.items():
-        if ref.kind in {"train", "population"}:
+        job = plan.jobs.get(ref)  # None: of the population, which is drawn before jobs are planned
+        if job is None or job.essential:
             raise error
     read = [result.cause(planned.target_query) for planned in plan.formats if isinstance(planned.artifact, Adopt)]
     unread = [error for error in read if error is not None]

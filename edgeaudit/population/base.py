@@ -308,8 +308,10 @@ class Population:
             return self._half(number, seed)
         n, pool = int(self.about["shadow_records"]), self.split.reference
         if n >= len(pool):
+            made = self.about["canaries"] + self.about["decoys"]
+            taken = f" after {made} were taken for canaries" if made else ""
             raise SplitError(
-                f"data.reference: a shadow trains on {n} records of the reference pool, which has {len(pool)}: "
+                f"data.reference: a shadow trains on {n} records of the reference pool, which has {len(pool)}{taken}: "
                 f"at least {n + 1 - len(pool)} more are needed, or fewer data.shadow-records"
             )
         rng = stream(seed, "training", role)

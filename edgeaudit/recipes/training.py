@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +34,8 @@ def train(
 ) -> float:
     """Train in place; returns the mean loss of the last epoch (NaN for a user's own loop).
 
-    A user's own loop may return the trained module instead, as early stopping does with the best copy: the module is
-    then given its weights.
+    A user's own loop may return the trained module or its `state_dict` instead, as early stopping does with the best
+    one: the module is then given these weights.
 
     x: float32 [n, *input_shape]; y: int64 [n]. `epochs` overrides the recipe's (fine-tuning), and the learning rate
     is then a tenth. Raises `TrainingError` where the loss or a weight is no longer finite, where a user's own loop
@@ -59,17 +60,23 @@ def train(
 def _take(module: nn.Module, returned: object, recipe: Recipe) -> None:
     """Give the module the weights of the model that a user's loop returned, if it returned another one."""
     found = returned if isinstance(returned, tuple | list) else [returned]
-    models = [one for one in found if isinstance(one, nn.Module) and one is not module]
+    models = [one for one in found if (isinstance(one, nn.Module) and one is not module) or _is_state(one)]
     if not models or any(one is module for one in found):
         return
-    state, own = models[0].state_dict(), module.state_dict()
+    first, own = models[0], module.state_dict()
+    state = first.state_dict() if isinstance(first, nn.Module) else first
     if len(models) > 1 or {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in own.items()}:
         raise TrainingError(
             f"model.train: '{recipe.train_function}' returned another model than it was given "
-            f"({type(models[0]).__name__}, whose weights are not those of model.recipe '{recipe.name}'); train the "
+            f"({type(first).__name__}, whose weights are not those of model.recipe '{recipe.name}'); train the "
             "module in place, or return one of the same layers"
         )
     module.load_state_dict(state)
+
+
+def _is_state(value: object) -> TypeGuard[Mapping[str, torch.Tensor]]:
+    """Whether it is a `state_dict`, as loops return that keep the best one."""
+    return isinstance(value, Mapping) and bool(value) and all(isinstance(one, torch.Tensor) for one in value.values())
 
 
 def _require_changed(module: nn.Module, before: Mapping[str, torch.Tensor], recipe: Recipe) -> None:

@@ -8,7 +8,7 @@ from edgeaudit.report.lookup import AUC, NOMINAL, TPR, Lookup, Place, Series, un
 from edgeaudit.report.model import Agreement, Budget, Control, FormatResult, LeakageRow
 from edgeaudit.report.tables import EMPTY, Axis, Cell, Head, Notes, Row, Table, figure_cell, labelled
 from edgeaudit.report.terminal import budget_word
-from edgeaudit.report.words import counted, figure, file_size, interval, metric_name, percent, place_name
+from edgeaudit.report.words import counted, figure, file_size, interval, judged_figure, metric_name, percent, place_name
 
 __all__ = [
     "MAIN_CUTOFF",
@@ -279,7 +279,7 @@ def _budget_table(caption: str, budgets: list[Budget]) -> Table:
         name = place_name(b.format, b.device)
         note = "; ".join(part for part in (b.note, b.needed, _outside(b)) if part)
         number = notes.number(note) if note else None
-        text = "not resolvable" if b.value is None else figure(b.metric, b.value)
+        text = judged_figure(None, b.low, b.high) if b.value is None else figure(b.metric, b.value)
         word = "warn" if (b.verdict, b.level) == ("fail", "warn") else b.verdict
         verdict = Cell("exceeded" if b.verdict == "fail" else _BUDGET[word][0], tone=_BUDGET[word][1])
         value = Cell(text, interval(b.metric, b.low, b.high), "muted" if b.value is None else "", number, note)

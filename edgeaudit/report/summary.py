@@ -12,7 +12,7 @@ from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label
 from edgeaudit.report.model import AcrossTargets, Audit, Budget, Comparison, LeakageRow, Verdict
 from edgeaudit.report.slices import slice_sentences
 from edgeaudit.report.together import together_sentences
-from edgeaudit.report.words import about, counted, interval, listed, percent, place_name, printable
+from edgeaudit.report.words import about, counted, interval, judged_figure, listed, percent, place_name, printable
 
 __all__ = ["budget_lines", "limits_sentence", "sentences", "verdict_line"]
 
@@ -213,10 +213,9 @@ def _budget_line(same: list[Budget]) -> str:
     verb = {"fail": "exceeded", "inconclusive": "undecided", "pass": "holds"}[worst.verdict]
     what = f"{worst.metric} {worst.limit} ({_set(worst)}, level {worst.level})"
     decided = printable(worst.decided_by or worst.attack)
-    shown = "not resolvable" if worst.value is None else f"{worst.value:.3f}"
-    interval = "" if worst.low is None or worst.high is None else f" [{worst.low:.3f}, {worst.high:.3f}]"
+    shown = judged_figure(worst.value, worst.low, worst.high)
     where = printable(_place(worst))
-    line = f"{what}: {verb} on {where}, decided by {decided} {shown}{interval}"
+    line = f"{what}: {verb} on {where}, decided by {decided} {shown}"
     if worst.worst_outside is not None and worst.worst_outside.value is not None:
         line += f"; outside the set {worst.worst_outside.name} {worst.worst_outside.value:.3f}"
     return line

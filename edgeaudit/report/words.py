@@ -17,6 +17,7 @@ __all__ = [
     "figure",
     "file_size",
     "interval",
+    "judged_figure",
     "listed",
     "metric_name",
     "milliseconds",
@@ -95,6 +96,15 @@ def shown(row: LeakageRow | None) -> str:
     if row.value is None:
         return NOT_RESOLVABLE
     return f"{figure(row.metric, row.value)} {interval(row.metric, row.low, row.high)}".rstrip()
+
+
+def judged_figure(value: float | None, low: float | None, high: float | None) -> str:
+    """A figure that a budget judges, with its 95% interval; a figure that has one end alone is told by that end."""
+    if value is not None:
+        return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    if high is not None:
+        return f"at most {high:.3f}"
+    return NOT_RESOLVABLE if low is None else f"at least {low:.3f}"
 
 
 def metric_name(metric: str) -> str:

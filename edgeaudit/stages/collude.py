@@ -103,6 +103,7 @@ class Collude(Job[ColludeResult]):
     """Attack sets of formats held by one attacker. measures: by format."""
 
     kind: ClassVar[str] = "collude"
+    essential: ClassVar[bool] = True
     result: ClassVar[type[ColludeResult]] = ColludeResult
 
     settings: ColludeSettings

@@ -106,6 +106,7 @@ class Compare(Job[CompareResult]):
     """Compare the measurements that succeeded. weakened: at weaker exposures. answers: of the first target."""
 
     kind: ClassVar[str] = "compare"
+    essential: ClassVar[bool] = True
     result: ClassVar[type[CompareResult]] = CompareResult
 
     population: DrawPopulation

@@ -24,6 +24,7 @@ class DrawPopulation(Job[Population]):
     """
 
     kind: ClassVar[str] = "population"
+    essential: ClassVar[bool] = True
     result: ClassVar[type[Population]] = Population
 
     content: Mapping[str, Any]

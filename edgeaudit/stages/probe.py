@@ -42,6 +42,7 @@ class Probe(Job[ProbeResult]):
     """
 
     kind: ClassVar[str] = "probe"
+    essential: ClassVar[bool] = True
     result: ClassVar[type[ProbeResult]] = ProbeResult
 
     train: Train

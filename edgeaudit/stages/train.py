@@ -54,6 +54,7 @@ class Train(Job[StoredArtifact]):
     """
 
     kind: ClassVar[str] = "train"
+    essential: ClassVar[bool] = True
     result: ClassVar[type[StoredArtifact]] = StoredArtifact
 
     population: DrawPopulation

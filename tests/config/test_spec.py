@@ -119,6 +119,9 @@ def test_the_stated_accuracy_of_a_trained_model_or_a_file(tmp_path: Path) -> Non
         _load(tmp_path, "target: {artifact: a.onnx}\nmodel: {accuracy: 0.9}")
     with pytest.raises(SpecError, match=r"model\.accuracy"):
         _load(tmp_path, "model: {accuracy: 90}")
+    for accuracy in ("94", "{test: 94}"):
+        with pytest.raises(SpecError, match=r"target\.accuracy.* 94 looks like a percentage: write 0\.94"):
+            _load(tmp_path, f"target: {{artifact: a.onnx, accuracy: {accuracy}}}")
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:

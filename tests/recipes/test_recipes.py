@@ -100,6 +100,10 @@ def best_copy_with_history(module: nn.Module, x: Any, y: Any, *, seed: int, epoc
     return _fit(copy.deepcopy(module), epochs), 0.1
 
 
+def best_state(module: nn.Module, x: Any, y: Any, *, seed: int, epochs: int) -> dict[str, torch.Tensor]:
+    return _fit(copy.deepcopy(module), epochs).state_dict()
+
+
 def dropped_copy(module: nn.Module, x: Any, y: Any, *, seed: int, epochs: int) -> None:
     module.train()(torch.from_numpy(x))  # statistics of BatchNorm change, and no weight
     _fit(copy.deepcopy(module), epochs)
@@ -109,7 +113,7 @@ def another_model(module: nn.Module, x: Any, y: Any, *, seed: int, epochs: int) 
     return _fit(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), epochs)
 
 
-@pytest.mark.parametrize("function", ["best_copy", "best_copy_with_history", "in_place_with_history"])
+@pytest.mark.parametrize("function", ["best_copy", "best_copy_with_history", "best_state", "in_place_with_history"])
 def test_the_model_that_a_training_function_returns_is_the_model(function: str) -> None:
     in_place = _trained(_recipe(train_function=f"{HERE}:in_place"), 1)
     assert _same(_trained(_recipe(train_function=f"{HERE}:{function}"), 1), in_place)

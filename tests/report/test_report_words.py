@@ -14,6 +14,7 @@ from edgeaudit.report.words import (
     figure,
     file_size,
     interval,
+    judged_figure,
     listed,
     metric_name,
     percent,
@@ -109,3 +110,19 @@ def test_differences_carry_their_sign_and_unit() -> None:
 )
 def test_chance(p_value: float, text: str) -> None:
     assert chance(p_value) == text
+
+
+@pytest.mark.parametrize(
+    ("figure", "words"),
+    [
+        ((0.5, 0.4, 0.6), "0.500 [0.400, 0.600]"),
+        ((None, None, 0.058), "at most 0.058"),
+        ((None, 0.1, None), "at least 0.100"),
+        ((None, None, None), "not resolvable"),
+        ((0.5, None, None), "0.500"),
+    ],
+)
+def test_a_judged_figure_is_told_by_the_ends_that_it_has(
+    figure: tuple[float | None, float | None, float | None], words: str
+) -> None:
+    assert judged_figure(*figure) == words
