@@ -6,7 +6,6 @@ A source also has a fingerprint of its content, so that an unchanged source is n
 from __future__ import annotations
 
 import difflib
-import hashlib
 import inspect
 import zlib
 from abc import ABC, abstractmethod
@@ -20,6 +19,7 @@ from zipfile import BadZipFile, is_zipfile
 import numpy as np
 import numpy.typing as npt
 
+from edgeaudit.digests import path_sha256
 from edgeaudit.errors import DataError, MissingToolchain, did_you_mean
 from edgeaudit.population.registry import SOURCES
 from edgeaudit.recipes.base import import_function
@@ -154,19 +154,12 @@ def column_values(name: str, sources: Mapping[str, Source], raw: Raw, where: str
     return np.concatenate([source.column(name, where) for source in sources.values()])
 
 
-def _sha256(file: Path) -> str:
+def _sha256(path: Path) -> str:
+    """Of a file, or of all files of a folder with their names."""
     try:
-        with file.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
+        return path_sha256(path)
     except OSError as exc:
-        raise DataError(f"data.path: {file} cannot be read: {exc.strerror}") from exc
-
-
-def _tree_sha256(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-        digest.update(f"{file.relative_to(folder)}\0{_sha256(file)}\n".encode())
-    return digest.hexdigest()
+        raise DataError(f"data.path: {exc.filename or path} cannot be read: {exc.strerror}") from exc
 
 
 def _labels(y: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
@@ -250,7 +243,7 @@ class Folder(Source):
 
     def fingerprint(self) -> str:
         """See `Source.fingerprint`."""
-        return _tree_sha256(self.path)
+        return _sha256(self.path)
 
 
 class Torchvision(Source):
@@ -266,7 +259,7 @@ class Torchvision(Source):
 
     def fingerprint(self) -> str | None:
         """See `Source.fingerprint`. A data set that will be downloaded is not there to be hashed."""
-        return None if self.use.options.get("download") else _tree_sha256(self.path)
+        return None if self.use.options.get("download") else _sha256(self.path)
 
 
 class Function(Source):

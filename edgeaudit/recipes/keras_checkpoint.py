@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 from pathlib import Path
 from typing import Any
 
+from edgeaudit.digests import path_sha256
 from edgeaudit.errors import SpecError
 
 __all__ = [
@@ -95,12 +95,6 @@ def _numbered(value: Any, seen: dict[int, int]) -> Any:
 def checkpoint_digest(path: Path) -> str:
     """SHA-256 of a file, or of all files of a folder with their names. Raises `SpecError` naming the key."""
     try:
-        if not path.is_dir():
-            with path.open("rb") as handle:
-                return hashlib.file_digest(handle, "sha256").hexdigest()
-        digest = hashlib.sha256()
-        for file in sorted(one for one in path.rglob("*") if one.is_file()):
-            digest.update(f"{file.relative_to(path)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
-        return digest.hexdigest()
+        return path_sha256(path)
     except OSError as exc:
         raise SpecError(f"model.checkpoint: {path} cannot be read: {exc.strerror}") from exc

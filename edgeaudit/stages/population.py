@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from edgeaudit.config.canaries import CanariesSpec
 from edgeaudit.config.data import DataSpec
+from edgeaudit.errors import DataError
 from edgeaudit.graph.job import Context, Job, unkeyed
 from edgeaudit.population.base import Population
 from edgeaudit.population.registry import SOURCES
@@ -18,6 +19,9 @@ __all__ = ["DrawPopulation"]
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DrawPopulation(Job[Population]):
     """Read the source, find copies, split, write the records once for every other job.
+
+    Raises `DataError` where a file was changed since `content` was computed: the records would be stored under the key
+    of others.
 
     content: everything that determines the population: digests of the source's files, the requested split.
     data, canaries: the sections of audit.yaml, which `content` has; paths are not part of the key.
@@ -47,9 +51,11 @@ class DrawPopulation(Job[Population]):
 
     def run(self, context: Context) -> Population:
         """See the class."""
-        from edgeaudit.population.build import build_population
+        from edgeaudit.population.build import build_population, population_content
 
         build_population(self.data, self.seed, context.draft, self.canaries)
+        if "source" in self.content and population_content(self.data, self.canaries) != self.content:
+            raise DataError("data: a file of the records changed while the audit ran; run it again")
         return Population(context.draft)
 
 
