@@ -22,6 +22,7 @@
     │   └── UnusableEntry    an entry cannot be used; it is computed again
     │       ├── DamagedEntry     one of its files is damaged
     │       └── OutdatedEntry    a file that its code read was changed since
+    ├── SeveralErrors        more than one of these, of independent checks
     ├── JobCrashed           the worker process of a job crashed, or exceeded a limit
     └── RunError             a finished run cannot be read
 
@@ -33,7 +34,7 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar
 
@@ -51,9 +52,11 @@ __all__ = [
     "MissingEnvironment",
     "MissingToolchain",
     "OutdatedEntry",
+    "Problems",
     "ProtocolError",
     "RecipeError",
     "RunError",
+    "SeveralErrors",
     "SpecError",
     "SplitError",
     "StoreError",
@@ -204,6 +207,46 @@ class JobCrashed(EdgeAuditError):
 
 class RunError(EdgeAuditError):
     """A run folder is missing, unfinished or unreadable."""
+
+
+class SeveralErrors(EdgeAuditError):
+    """Independent errors of one audit.yaml, found before anything runs. errors: at least two, in the order found."""
+
+    def __init__(self, errors: Sequence[EdgeAuditError]) -> None:
+        super().__init__("\n".join([f"{len(errors)} problems:", *(f"- {error}" for error in errors)]))
+        self.errors = tuple(errors)
+
+    def __reduce__(self) -> tuple[type[SeveralErrors], tuple[tuple[EdgeAuditError, ...]]]:
+        # Errors cross process boundaries; the default would call __init__ with the message alone.
+        return type(self), (self.errors,)
+
+
+class Problems:
+    """Collects the errors of independent checks, so that all of them can be mended at once."""
+
+    def __init__(self) -> None:
+        self._found: list[EdgeAuditError] = []
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Keep an error that is raised inside the block; the same sentence is kept once."""
+        try:
+            yield
+        except SeveralErrors as several:
+            self._keep(*several.errors)
+        except EdgeAuditError as error:
+            self._keep(error)
+
+    def _keep(self, *errors: EdgeAuditError) -> None:
+        told = {str(error) for error in self._found}
+        self._found += [error for error in errors if str(error) not in told]
+
+    def raise_found(self) -> None:
+        """Raise the error, or `SeveralErrors`, if there is any."""
+        if len(self._found) == 1:
+            raise self._found[0]
+        if self._found:
+            raise SeveralErrors(self._found)
 
 
 def pip_line(extra: str, distribution: str = "edgeaudit") -> str:

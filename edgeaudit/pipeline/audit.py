@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeaudit.config.audit import AuditSpec
-from edgeaudit.errors import RunError, UnusableEntry
+from edgeaudit.errors import Problems, RunError, UnusableEntry
 from edgeaudit.gate.origin import limits_origin
 from edgeaudit.gate.requirements import require_budgets_exist
 from edgeaudit.graph.executor import AnyJob, Executor, Listener, RunResult, raise_errors
@@ -49,14 +49,28 @@ class Prepared:
 
 
 def prepare(spec: AuditSpec, store: Store, executor: Executor, listener: Listener, file: str | None = None) -> Prepared:
-    """Check the spec against what is installed, draw the population, plan the jobs. file: the audit.yaml."""
-    require_budgets_exist(spec)
-    find_writers(spec.report.writers)
-    preflight(spec)
-    attacks = choose_attacks(spec)
-    drawn, population = _draw(spec, store, executor, listener)
-    require_budgets_exist(spec, population.n_classes)
-    plan = make_plan(spec, population, drawn, attacks)
+    """Check the spec against what is installed, draw the population, plan the jobs. file: the audit.yaml.
+
+    Raises the error of a check that fails, or `SeveralErrors`: each check runs whatever the others say, so that a user
+    mends his audit.yaml once.
+    """
+    problems = Problems()
+    with problems.collecting():
+        require_budgets_exist(spec)
+    with problems.collecting():
+        find_writers(spec.report.writers)
+    with problems.collecting():
+        preflight(spec)
+    with problems.collecting():
+        attacks = choose_attacks(spec)
+    with problems.collecting():
+        drawn, population = _draw(spec, store, executor, listener)
+    problems.raise_found()
+    with problems.collecting():
+        require_budgets_exist(spec, population.n_classes)
+    with problems.collecting():
+        plan = make_plan(spec, population, drawn, attacks)
+    problems.raise_found()
     measured = any(store.has(*job.ref) for planned in plan.formats for job in planned.measures.values())
     return Prepared(spec, population, plan, limits_origin(spec, file, measured=measured))
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from edgeaudit.config.audit import AuditSpec
-from edgeaudit.errors import SpecError
+from edgeaudit.errors import Problems, SpecError
 from edgeaudit.exporters.registry import find_pass
+from edgeaudit.formats.presets import Format
 from edgeaudit.formats.resolve import find_format
 from edgeaudit.pipeline.device_plan import require_devices
-from edgeaudit.recipes.frameworks import framework_of
+from edgeaudit.recipes.frameworks import Framework, framework_of
 from edgeaudit.recipes.keras_checkpoint import require_checkpoint_fits
 from edgeaudit.runtimes.registry import find_runtime
 
@@ -15,23 +16,43 @@ __all__ = ["preflight"]
 
 
 def preflight(spec: AuditSpec) -> None:
-    """Raise for anything that cannot work; for a missing toolchain with the pip command."""
-    framework = framework_of(spec.model.recipe)
+    """Raise for all that cannot work, as `SeveralErrors` if it is more than one thing.
+
+    A missing toolchain is named with the pip command.
+    """
+    framework, problems = framework_of(spec.model.recipe), Problems()
     if spec.recipe_known:
-        require_checkpoint_fits(spec.model.recipe, spec.model.checkpoint)
-        if spec.model.precision not in framework.precisions:
-            raise SpecError(
-                f"model.precision: models of {framework.kind} train in {' or '.join(framework.precisions)}, not in "
-                f"{spec.model.precision}"
-            )
-        framework.versions()
-    formats = {use.id: find_format(use, framework.kind, spec.artifact_of(use)) for use in spec.formats}
-    for name, resolved in formats.items():
-        if spec.threat.exposure == "logits" and any(p.params.get("softmax") == "inside" for p in resolved.passes):
-            raise SpecError(
-                f"formats: '{name}' outputs probabilities; threat.exposure: logits needs a format that outputs logits"
-            )
-        for step in resolved.passes:
-            find_pass(step.name).spec.versions()
-        find_runtime(resolved.runtime).spec.versions()
-    require_devices(spec, formats)
+        with problems.collecting():
+            require_checkpoint_fits(spec.model.recipe, spec.model.checkpoint)
+        with problems.collecting():
+            _require_precision(spec, framework)
+        with problems.collecting():
+            framework.versions()
+    formats: dict[str, Format] = {}
+    for use in spec.formats:
+        with problems.collecting():
+            formats[use.id] = find_format(use, framework.kind, spec.artifact_of(use))
+            _require_usable(use.id, formats[use.id], spec)
+    if len(formats) == len(spec.formats):
+        with problems.collecting():
+            require_devices(spec, formats)
+    problems.raise_found()
+
+
+def _require_precision(spec: AuditSpec, framework: Framework) -> None:
+    if spec.model.precision not in framework.precisions:
+        raise SpecError(
+            f"model.precision: models of {framework.kind} train in {' or '.join(framework.precisions)}, not in "
+            f"{spec.model.precision}"
+        )
+
+
+def _require_usable(name: str, resolved: Format, spec: AuditSpec) -> None:
+    """Raise where the audit cannot read a format's answers, or a toolchain of it is missing."""
+    if spec.threat.exposure == "logits" and any(p.params.get("softmax") == "inside" for p in resolved.passes):
+        raise SpecError(
+            f"formats: '{name}' outputs probabilities; threat.exposure: logits needs a format that outputs logits"
+        )
+    for step in resolved.passes:
+        find_pass(step.name).spec.versions()
+    find_runtime(resolved.runtime).spec.versions()

@@ -45,6 +45,27 @@ def test_one_clear_message_and_exit_2(shared_bench: Workbench, changes: dict[str
     assert done.stderr.count("error:") == 1
 
 
+def test_all_that_is_wrong_is_said_at_once(shared_bench: Workbench) -> None:
+    done = shared_bench.refused(
+        formats=["onnx-int8-statc", "onnx-fp32", "litert-int9"],
+        attacks=["rmai"],
+        data={"source": "npz", "path": "none.npz"},
+        budgets={"auc": ["error", {"max": 0.7, "formats": ["litert-int8"]}]},
+        report={"writers": ["pdf"]},
+    )
+    said = done.stderr
+    assert "error: 6 problems:\n- " in said
+    for message in (
+        "'litert-int8' is not in this",
+        "'pdf'",
+        "'onnx-int8-statc' is not known",
+        "'litert-int9' is not known",
+        "there is no attack 'rmai'",
+        "none.npz does not exist",
+    ):
+        assert said.count(message) == 1, (message, said)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
