@@ -23,12 +23,14 @@ def plan(audit: AuditFile, store: StoreOption = DEFAULT_STORE, workers: WorkersO
     """
     from edgeaudit import api
     from edgeaudit.cli.progress import ProgressView, clock
-    from edgeaudit.report.words import counted
+    from edgeaudit.report.words import counted, printable
 
     console = Console()
     with ProgressView(console, workers) as view:
         summary = api.plan(audit, store=store, workers=workers, listener=view)
     console.print(_records(summary.population), markup=False, highlight=False)
+    for note in summary.population.notes:
+        console.print(printable(note), markup=False, highlight=False)
     table = Table("stage", "jobs", "stored", "to do", "about", box=None, pad_edge=False)
     for row in summary.stages:
         table.add_row(row.stage, str(row.jobs), str(row.stored), str(row.jobs - row.stored), clock(row.seconds))

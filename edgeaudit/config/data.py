@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from edgeaudit.config.base import Section, names_of
+from edgeaudit.config.base import Section, each_once, names_of
 from edgeaudit.config.entries import Params
 
 __all__ = ["LISTS", "CalibrationPolicy", "CalibrationSpec", "DataSpec", "PreprocessingSpec", "SideSpec"]
@@ -64,8 +64,10 @@ class DataSpec(Section):
     """File or folder of the source."""
     options: Params = Field(default_factory=dict)
     """Options of the source: array names of an .npz, `size` of images, arguments of a function."""
-    layout: Literal["auto", "HW", "HWC", "CHW", "flat"] = "auto"
-    """Axes of a record."""
+    classes: Annotated[int, Field(ge=2, le=65_536)] | tuple[str | int, ...] | None = None
+    """Number of classes, where labels are 0 to K-1, or the labels in the order of the model's outputs."""
+    layout: Literal["auto", "HW", "HWC", "CHW", "TC", "CT", "flat"] = "auto"
+    """Axes of a record; TC (steps x sensors) and CT are windows of sensors, which models see as they are."""
     standardise: bool = True
     """Mean 0 and deviation 1 in each channel or column, measured on the reference records."""
     preprocessing: Literal["standardise", "raw", "unit", "symmetric", "imagenet"] | PreprocessingSpec | None = None
@@ -102,6 +104,15 @@ class DataSpec(Section):
             if name in _SUBSETS:
                 raise ValueError(f"'{name}' is a subset of every audit; use another name")
         return slices
+
+    @field_validator("classes")
+    @classmethod
+    def _each_class_once(cls, classes: int | tuple[str | int, ...] | None) -> int | tuple[str | int, ...] | None:
+        if isinstance(classes, tuple):
+            each_once(tuple(map(str, classes)))
+            if len(classes) < 2:
+                raise ValueError("a classifier needs at least two classes")
+        return classes
 
     @model_validator(mode="after")
     def _both_of_one_kind(self) -> DataSpec:

@@ -231,8 +231,11 @@ class FileType(ABC):
 
 
 def fits(sizes: tuple[int, ...], record: tuple[int, ...], layout: Layout) -> bool:
-    """Whether records of shape `record` ((C, H, W) or (d,)) have these sizes in that layout; -1 matches any."""
-    if len(record) != (1 if layout == "flat" else 3) or (layout == "HW" and record[0] != 1):
+    """Whether records of shape `record` have these sizes in that layout; -1 matches any.
+
+    record: (C, H, W), or (d,), (T, C) or (C, T), which are `flat`: no layout is known of them.
+    """
+    if (len(record) == 3) == (layout == "flat") or (layout == "HW" and record[0] != 1):
         return False
     native = {"NCHW": record, "NHWC": (*record[1:], record[0]), "HW": record[1:], "flat": record}[layout]
     return len(sizes) == len(native) and all(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,7 +28,14 @@ from edgeaudit.filetypes.agreement import Agreement as Agreed
 from edgeaudit.gate.judge import FormatScores, judge
 from edgeaudit.graph.executor import AnyJob, RunResult
 from edgeaudit.graph.store import Store
-from edgeaudit.leakage.rows import CanaryResult, LeakageRow, NullControlRow, TogetherNullRow
+from edgeaudit.leakage.rows import (
+    CanaryResult,
+    ClaimedRecord,
+    ExposedRecord,
+    LeakageRow,
+    NullControlRow,
+    TogetherNullRow,
+)
 from edgeaudit.pipeline.assemble_devices import devices_of
 from edgeaudit.pipeline.environment import current_environment, version
 from edgeaudit.pipeline.measure_jobs import FLOOR
@@ -134,12 +141,13 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
             ],
             "formats": formats,
             **sections,
+            "exposed": _named(sections["exposed"], population),
             "canaries": canaries,
             "across_targets": compared.across_targets,
             "comparisons": compared.comparisons,
             "same_file": compared.same_file,
             "claims": compared.claims,
-            "claimed": compared.claimed,
+            "claimed": _named(compared.claimed, population),
             "weaker_exposures": levels,
             "weaker_leakage": weaker,
             "devices": devices_of(spec, plan, result, store),
@@ -162,6 +170,15 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
     with store_errors(f"the output folder {out}"):
         write_reports(audit, out, spec.report.writers)
     return audit
+
+
+_NamedRow = TypeVar("_NamedRow", ExposedRecord, ClaimedRecord)
+
+
+def _named(rows: Iterable[_NamedRow], population: Population) -> list[_NamedRow]:
+    """Rows with the names of their records, where these have some."""
+    names = population.names
+    return [replace(row, name=names[row.record]) if names else row for row in rows]
 
 
 def require_folder(out: Path) -> None:
@@ -358,7 +375,7 @@ def _as_scores(target: TargetScores, labels: Mapping[int, int]) -> FormatScores:
 def population_info(population: Population) -> PopulationInfo:
     """What was drawn, and notes on it."""
     about = population.about
-    notes = []
+    notes = list(about["notes"])
     audited = len(population.audited)
     if about["groups"] < audited:
         notes.append(
@@ -378,8 +395,8 @@ def population_info(population: Population) -> PopulationInfo:
     if about["files"]:
         first = ", ".join(f"those of {side} ({name}) from {start}" for side, (name, start) in about["files"].items())
         notes.append(f"records are counted through all files: {first}")
-    names = ("source", "sha256", "records", "members", "nonmembers", "reference", "classes", "input_shape",
-             "duplicates", "conflicting_labels", "grouped_by", "groups", "largest_group")  # fmt: skip
+    names = ("source", "sha256", "records", "members", "nonmembers", "reference", "classes", "class_names",
+             "input_shape", "duplicates", "conflicting_labels", "grouped_by", "groups", "largest_group")  # fmt: skip
     reported = {name: value for name, value in about.items() if name in names}
     return PopulationInfo.model_validate({**reported, "notes": tuple(notes)})
 

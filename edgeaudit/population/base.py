@@ -13,17 +13,31 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.errors import DataError, SplitError
+from edgeaudit.errors import SplitError
 from edgeaudit.population.balanced import balanced_draw
 from edgeaudit.population.canaries import Canaries, planted_half
 from edgeaudit.population.groups import Groups, related
-from edgeaudit.population.sources import Raw
+from edgeaudit.population.labels import Labels
 from edgeaudit.population.split import Split, in_groups, partition
 from edgeaudit.randomness import stream
 
 __all__ = [
-    "HALF", "NULL", "SHADOW", "TARGET", "Declared", "Population", "PopulationFacts", "Role", "numbered",
-    "prepare_records", "scale_only", "scaled", "standardised", "stream", "write_population",
+    "HALF",
+    "NULL",
+    "SHADOW",
+    "TARGET",
+    "Declared",
+    "Population",
+    "PopulationFacts",
+    "Records",
+    "Role",
+    "along",
+    "numbered",
+    "scale_only",
+    "scaled",
+    "standardised",
+    "stream",
+    "write_population",
 ]  # fmt: skip
 
 IntArray = npt.NDArray[np.int64]
@@ -35,8 +49,6 @@ adversary's), or `half-<k>` (the auditor's)."""
 
 _FULL = 0.9
 """Share of its records that a shadow must get where they are drawn in whole groups."""
-_LARGEST = 1e18
-"""The largest absolute value of a record: squares and sums of many are finite in float32."""
 
 
 def numbered(kind: str, count: int) -> list[Role]:
@@ -50,69 +62,20 @@ def _kind(role: Role) -> tuple[str, int]:
     return (kind, int(number)) if number.isdecimal() else (role, 0)
 
 
-def prepare_records(raw: Raw, layout: str) -> npt.NDArray[Any]:
-    """X as [n, C, H, W] (images) or [n, d], in the source's dtype.
+@dataclass(frozen=True)
+class Records:
+    """Everything that was read.
 
-    layout: `auto` takes [n, h, w] as one channel and [n, h, w, 1|3|4] as channels last; HW, HWC, CHW, flat are
-    explicit. Raises `DataError` for an empty source, unequal lengths, and values that are not finite in float32.
+    x: [n, C, H, W], [n, T, C], [n, C, T] or [n, d], in the source's dtype. axis: of x, from 1; each index along it has
+    a mean and a deviation of its own. labels: of the records. names: of the records, such as file names; () for none.
+    notes: what was changed or left out while they were read, in words.
     """
-    x = raw.x
-    if x.ndim < 2 or 0 in x.shape[1:]:
-        raise DataError(f"data: x has shape {x.shape}; it needs a first axis of records and values in each")
-    if len(x) != len(raw.y):
-        raise DataError(f"data: {len(x)} records and {len(raw.y)} labels")
-    if len(x) == 0:
-        raise DataError("data: the source has no records")
-    if not (np.issubdtype(x.dtype, np.integer) or np.issubdtype(x.dtype, np.floating) or x.dtype == np.bool_):
-        raise DataError(f"data: records of dtype {x.dtype} are not real numbers")
-    if x.dtype == np.bool_:
-        x = x.astype(np.uint8)
-    if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
-        bad = int(np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1))[0])
-        raise DataError(f"data: record {bad} contains NaN or infinity; fix or drop it")
-    _require_range(x)
-    if raw.y.min() < 0:
-        raise DataError(f"data: label {raw.y.min()} is negative; labels count from 0")
-    if layout == "auto":
-        layout = _guess_layout(x.shape[1:])
-    return _to_layout(x, layout)
 
-
-def _require_range(x: npt.NDArray[Any]) -> None:
-    # Models see float32, and a variance squares what it sums.
-    if not np.issubdtype(x.dtype, np.floating):
-        return
-    rows = x.reshape(len(x), -1)
-    size = np.maximum(rows.max(axis=1), -rows.min(axis=1))
-    if size.max() > _LARGEST:
-        worst = int(size.argmax())
-        raise DataError(
-            f"data: record {worst} has a value of {size[worst]:.3g}; float32 models need values within "
-            f"{_LARGEST:g} of 0: rescale the data"
-        )
-
-
-def _guess_layout(shape: tuple[int, ...]) -> str:
-    if len(shape) == 1:
-        return "flat"
-    if len(shape) == 2:
-        return "HW"
-    if len(shape) == 3 and shape[2] in (1, 3, 4):
-        return "HWC"
-    if len(shape) == 3 and shape[0] in (1, 3, 4):
-        return "CHW"
-    raise DataError(f"data.layout: the layout of records of shape {shape} is ambiguous; set HW, HWC, CHW or flat")
-
-
-def _to_layout(x: npt.NDArray[Any], layout: str) -> npt.NDArray[Any]:
-    dimensions = {"HW": 2, "HWC": 3, "CHW": 3}.get(layout)
-    if dimensions is not None and x.ndim - 1 != dimensions:
-        raise DataError(f"data.layout: {layout} has {dimensions} axes, but these records have shape {x.shape[1:]}")
-    if layout == "HW":
-        return np.ascontiguousarray(x[:, None])
-    if layout == "HWC":
-        return np.ascontiguousarray(np.transpose(x, (0, 3, 1, 2)))
-    return np.ascontiguousarray(x if layout == "CHW" else x.reshape(len(x), -1))
+    x: npt.NDArray[Any]
+    axis: int
+    labels: Labels
+    names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,14 +102,15 @@ class PopulationFacts(TypedDict):
     """The counts, shapes and digests of a population, as about.json has them and audit.json reports them.
 
     source: name in reports. sha256: of records, labels and preprocessing, in hex. records: all; members, nonmembers,
-    reference: of each side. moved: listed nonmembers that were copies of members, and were removed. classes: largest
-    label + 1. class_names: in label order; empty if the source has none. input_shape: of one record. duplicates:
-    records that are exact copies of another. conflicting_labels: groups of copies with different labels. grouped_by:
-    what makes records related; groups_note: what was not searched. groups, largest_group: number of groups among the
-    audited records, and records of the largest. mean, deviation: of the preprocessing, a value for each channel or
-    column. files: side -> its own file and the id of its first record. shadow_records: training records of a shadow.
-    drawn: SHA-256 of the sides, groups and slices. canaries, decoys: their numbers, which `records` does not count;
-    repeats: of a planted one.
+    reference: of each side. moved: listed nonmembers that were copies of members, and were removed. classes: number of
+    classes, of which some may not occur. class_names: in label order; empty if the source has none. notes: what was
+    changed or left out while reading. input_shape: of one record. axis: of a batch, from 1, that mean and deviation are
+    along. duplicates: records that are exact copies of another. conflicting_labels: groups of copies with different
+    labels. grouped_by: what makes records related; groups_note: what was not searched. groups, largest_group: number of
+    groups among the audited records, and records of the largest. mean, deviation: of the preprocessing, a value for
+    each channel, sensor or column. files: side -> its own file and the id of its first record. shadow_records: training
+    records of a shadow. drawn: SHA-256 of the sides, groups and slices. canaries, decoys: their numbers, which
+    `records` does not count; repeats: of a planted one.
     """
 
     source: str
@@ -158,7 +122,9 @@ class PopulationFacts(TypedDict):
     moved: int
     classes: int
     class_names: list[str]
+    notes: list[str]
     input_shape: list[int]
+    axis: int
     duplicates: int
     conflicting_labels: int
     grouped_by: str
@@ -177,7 +143,7 @@ class PopulationFacts(TypedDict):
 
 @dataclass(frozen=True)
 class Population:
-    """A stored population: a folder with x.npy, y.npy, split.npz, slices.npz and about.json.
+    """A stored population: a folder with x.npy, y.npy, split.npz, slices.npz, names.npy and about.json.
 
     Canaries and then decoys are the last records; they are on no side.
     """
@@ -234,12 +200,22 @@ class Population:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Of one record, (C, H, W) or (d,)."""
+        """Of one record, (C, H, W), (T, C), (C, T) or (d,)."""
         return tuple(self.about["input_shape"])
 
     @property
+    def axis(self) -> int:
+        """The axis of a batch, from 1, along which each index has a mean and a deviation of its own."""
+        return int(self.about["axis"])
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the records, such as file names, [all records but canaries]; () if they have none."""
+        return tuple(np.load(self.folder / "names.npy").tolist())
+
+    @property
     def n_classes(self) -> int:
-        """Largest label + 1."""
+        """Number of classes, of which some may not occur."""
         return int(self.about["classes"])
 
     @cached_property
@@ -273,11 +249,11 @@ class Population:
 
         affine: another mean and deviation than the population's.
         """
-        return scaled(self._records[ids], *(affine or (self.about["mean"], self.about["deviation"])))
+        return scaled(self._records[ids], *(affine or (self.about["mean"], self.about["deviation"])), self.axis)
 
     def standardising(self) -> tuple[list[float], list[float]]:
         """Mean and deviation of `data.preprocessing: standardise`, whatever these records have."""
-        return standardised(self._records, self.split)
+        return standardised(self._records, self.split, self.axis)
 
     @cached_property
     def queried(self) -> IntArray:
@@ -389,16 +365,10 @@ class Population:
         return np.sort(pool[order][:count])
 
 
-def write_population(
-    folder: Path,
-    source: str,
-    raw: Raw,
-    x: npt.NDArray[Any],
-    split: Split,
-    declared: Declared,
-) -> None:
+def write_population(folder: Path, source: str, records: Records, split: Split, declared: Declared) -> None:
     """Write a population's files."""
-    mean, deviation = declared.affine or standardised(x, split)
+    x, y = records.x, records.labels.numbers
+    mean, deviation = declared.affine or standardised(x, split, records.axis)
     groups, canaries = declared.groups, declared.canaries
     sizes = np.unique(groups.numbers[np.concatenate([split.members, split.nonmembers])], return_counts=True)[1]
     drawn = hashlib.sha256()
@@ -410,8 +380,8 @@ def write_population(
         for array in (canaries.x, canaries.y, canaries.base):
             drawn.update(f"{len(array)} ".encode() + np.ascontiguousarray(array).tobytes())
     digest = hashlib.sha256(np.ascontiguousarray(x).data)
-    digest.update(np.ascontiguousarray(raw.y).data)
-    digest.update(json.dumps([str(x.dtype), x.shape, mean, deviation]).encode())
+    digest.update(np.ascontiguousarray(y).data)
+    digest.update(json.dumps([str(x.dtype), x.shape, records.axis, mean, deviation]).encode())
     about: PopulationFacts = {
         "source": source,
         "sha256": digest.hexdigest(),
@@ -420,9 +390,11 @@ def write_population(
         "nonmembers": len(split.nonmembers),
         "reference": len(split.reference),
         "moved": split.moved,
-        "classes": int(raw.y.max()) + 1,
-        "class_names": list(raw.classes),
+        "classes": records.labels.count,
+        "class_names": list(records.labels.names),
+        "notes": [*records.notes, *([records.labels.note] if records.labels.note else [])],
         "input_shape": list(x.shape[1:]),
+        "axis": records.axis,
         "duplicates": groups.duplicates.copies,
         "conflicting_labels": groups.duplicates.conflicting,
         "grouped_by": groups.by,
@@ -439,13 +411,13 @@ def write_population(
         "repeats": declared.repeats,
     }
     slices, numbers = dict(declared.slices), groups.numbers
-    y = raw.y
     if canaries is not None:
         x, y = np.concatenate([x, canaries.x]), np.concatenate([y, canaries.y])
         numbers = np.concatenate([numbers, numbers[canaries.base]])
         slices = {key: np.concatenate([values, values[canaries.base]]) for key, values in slices.items()}
     np.save(folder / "x.npy", x)
     np.save(folder / "y.npy", y)
+    np.save(folder / "names.npy", np.array(records.names, np.str_))
     np.savez(
         folder / "split.npz",
         members=split.members,
@@ -459,32 +431,37 @@ def write_population(
     (folder / "about.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def scaled(x: npt.NDArray[Any], mean: list[float], deviation: list[float]) -> npt.NDArray[np.float32]:
-    """Records [n, ...] as models see them: float32, (x - mean) / deviation.
+def scaled(x: npt.NDArray[Any], mean: list[float], deviation: list[float], axis: int = 1) -> npt.NDArray[np.float32]:
+    """Records [n, ...] as models see them: float32, (x - mean) / deviation. axis: of x, that these are along.
 
     In float64 where float32 cannot hold the values (float64, wide integers): columns far from 0, like seconds since
     1970, would lose what they differ in before the mean is subtracted.
     """
     wide = np.promote_types(x.dtype, np.float32)
-    shape = (1, -1) + (1,) * (x.ndim - 2)
+    shape = along(x.ndim, axis)
     moved = np.asarray(x, wide) - np.array(mean, wide).reshape(shape)
     return np.asarray(moved / np.array(deviation, wide).reshape(shape), np.float32)
 
 
-def standardised(x: npt.NDArray[Any], split: Split) -> tuple[list[float], list[float]]:
-    """Mean and deviation of the reference pool, which reveal no membership."""
-    return _statistics(x[split.reference if len(split.reference) else split.nonmembers])
+def along(ndim: int, axis: int) -> tuple[int, ...]:
+    """The shape in which values along one axis of `ndim` axes broadcast."""
+    return tuple(-1 if i == axis else 1 for i in range(ndim))
 
 
-def _statistics(x: npt.NDArray[Any]) -> tuple[list[float], list[float]]:
-    """Mean and deviation a channel (images) or a column (tables); a constant column gets deviation 1."""
-    axes = (0, *range(2, x.ndim))
+def standardised(x: npt.NDArray[Any], split: Split, axis: int = 1) -> tuple[list[float], list[float]]:
+    """Mean and deviation of the reference pool, which reveal no membership. axis: of x, that they are along."""
+    return _statistics(x[split.reference if len(split.reference) else split.nonmembers], axis)
+
+
+def _statistics(x: npt.NDArray[Any], axis: int) -> tuple[list[float], list[float]]:
+    """Mean and deviation a channel (images), sensor (windows) or column (tables); a constant one gets deviation 1."""
+    axes = tuple(i for i in range(x.ndim) if i != axis)
     mean = x.mean(axis=axes, dtype=np.float64)
     deviation = x.std(axis=axes, dtype=np.float64)
     return mean.tolist(), np.where(deviation > 0, deviation, 1.0).tolist()
 
 
-def scale_only(x: npt.NDArray[Any]) -> tuple[list[float], list[float]]:
+def scale_only(x: npt.NDArray[Any], axis: int = 1) -> tuple[list[float], list[float]]:
     """Mean 0, and the largest value of a byte where records are bytes."""
     top = float(np.iinfo(x.dtype).max) if x.dtype == np.uint8 else 1.0
-    return [0.0] * x.shape[1], [top] * x.shape[1]
+    return [0.0] * x.shape[axis], [top] * x.shape[axis]

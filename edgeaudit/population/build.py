@@ -15,7 +15,7 @@ from edgeaudit.config.data import LISTS, DataSpec, SideSpec
 from edgeaudit.errors import DataError, SplitError
 from edgeaudit.population.base import (
     Declared,
-    prepare_records,
+    Records,
     scale_only,
     standardised,
     stream,
@@ -24,9 +24,13 @@ from edgeaudit.population.base import (
 from edgeaudit.population.canaries import make_canaries
 from edgeaudit.population.collapse import require_variation
 from edgeaudit.population.groups import COPIES, EXACT, Groups, copies, joined, numbered_values, text_values
+from edgeaudit.population.labels import Labels, numbered_labels, same_kind
+from edgeaudit.population.layout import Prepared, prepare_records
 from edgeaudit.population.preprocessing import Affine, affine
-from edgeaudit.population.sources import Raw, Source, column_values, find_source, read_array
+from edgeaudit.population.raw import Raw, Table, joined_records
+from edgeaudit.population.sources import Source, column_values, find_source, read_array
 from edgeaudit.population.split import Split, draw_split, in_groups, listed_split
+from edgeaudit.population.tables import encoded
 
 __all__ = ["PopulationContent", "build_population", "population_content"]
 
@@ -78,9 +82,14 @@ def build_population(spec: DataSpec, seed: int, folder: Path, planted: CanariesS
     """Read the source, find duplicates, draw the split, make canaries and write everything into `folder`."""
     sources = _sources(spec)
     parts = {key: source.read() for key, source in sources.items()}
-    raw = _joined(parts)
-    x = prepare_records(raw, spec.layout)
-    related = _groups(spec, sources, raw, x)
+    raw = _joined(parts, spec)
+    table = encoded(raw.x) if isinstance(raw.x, Table) else None
+    columns = () if table is None else table.names
+    prepared = prepare_records(raw.x if table is None else table.x, len(raw.y), spec.layout)  # type: ignore[arg-type]
+    x = prepared.x
+    labels = numbered_labels(raw.y, spec.classes, raw.classes)
+    y = labels.numbers
+    related = _groups(spec, sources, raw, x, y)
     groups = related.numbers
     rng = stream(seed, "split")
     if spec.sides:
@@ -90,26 +99,27 @@ def build_population(spec: DataSpec, seed: int, folder: Path, planted: CanariesS
         shadow_records = spec.shadow_records or min(len(split.members), len(split.reference) // 2) or None
     else:
         split, files, shadow_records = _split(spec, groups, rng), {}, spec.shadow_records
-        calibrated = _within(_read_ids(spec.calibrated, "data.calibrated"), len(raw.y)) if spec.calibrated else _none()
-    _require_classes(raw, split)
+        calibrated = _within(_read_ids(spec.calibrated, "data.calibrated"), len(y)) if spec.calibrated else _none()
+    _require_classes(labels, split, declared=spec.classes is not None)
     slices = {
         key: text_values(column_values(column, sources, raw, f"data.slices.{key}"), len(x), f"data.slices.{key}")
         for key, column in spec.slices.items()
     }
     canaries = None
     if planted is not None:
-        canaries, split = make_canaries(planted, x, raw.y, groups, split, stream(seed, "make canaries"))
+        canaries, split = make_canaries(planted, x, y, labels.count, groups, split, stream(seed, "make canaries"))
     repeats = 1 if planted is None else planted.repeats
-    numbers = _affine(spec, x, split)
-    require_variation(x, numbers)
+    numbers = _affine(spec, prepared, split)
+    require_variation(x, numbers, prepared.axis, columns)
     declared = Declared(numbers, calibrated, files, shadow_records, related, slices, canaries, repeats)
     name = " + ".join(dict.fromkeys(source.name for source in sources.values()))
-    write_population(folder, name, raw, x, split, declared)
+    notes = (*raw.notes, *(() if table is None else table.notes), *((prepared.note,) if prepared.note else ()))
+    write_population(folder, name, Records(x, prepared.axis, labels, raw.names, notes), split, declared)
 
 
-def _groups(spec: DataSpec, sources: Mapping[str, Source], raw: Raw, x: npt.NDArray[Any]) -> Groups:
+def _groups(spec: DataSpec, sources: Mapping[str, Source], raw: Raw, x: npt.NDArray[Any], y: IntArray) -> Groups:
     """Groups of related records: of copies, and of what the user's column or function says."""
-    found = copies(x, raw.y, near=spec.groups == COPIES)
+    found = copies(x, y, near=spec.groups == COPIES)
     if spec.groups in (COPIES, EXACT):
         return found
     numbers = numbered_values(column_values(spec.groups, sources, raw, "data.groups"), len(x), "data.groups")
@@ -126,26 +136,42 @@ def _sources(spec: DataSpec) -> dict[str, Source]:
     }
 
 
-def _joined(parts: Mapping[str, Raw]) -> Raw:
+def _joined(parts: Mapping[str, Raw], spec: DataSpec) -> Raw:
     """The sides' records, one after the other."""
-    first, *others = parts.items()
-    for key, other in others:
-        if other.x.shape[1:] != first[1].x.shape[1:]:
-            raise DataError(
-                f"data.{key}: its records have shape {other.x.shape[1:]}, but those of {first[0]} "
-                f"{first[1].x.shape[1:]}; all sides need one shape"
-            )
-        if other.classes and first[1].classes and other.classes != first[1].classes:
-            raise DataError(
-                f"data.{key}: its classes differ from those of {first[0]}, so labels would have different meanings"
-            )
+    (first, one), *others = parts.items()
     if not others:
-        return first[1]
+        return one
+    x, y = joined_records({key: part.x for key, part in parts.items()}), same_kind([part.y for part in parts.values()])
+    for key, other in others:
+        if other.classes and one.classes and other.classes != one.classes:
+            raise DataError(
+                f"data.{key}: its classes differ from those of {first}, so labels would have different meanings"
+            )
+        _require_known(one.y, other.y, key, first, spec)
+    shared = [name for name in one.columns if all(name in part.columns for part in parts.values())]
+    everyone = list(parts.values())
+    named = all(part.names for part in everyone)
+    notes = dict.fromkeys(note for part in everyone for note in part.notes)
     return Raw(
-        np.concatenate([part.x for part in parts.values()]),
-        np.concatenate([part.y for part in parts.values()]),
-        first[1].classes,
+        x,
+        y,
+        one.classes,
+        tuple(name for part in everyone for name in part.names) if named else (),
+        {name: np.concatenate([part.columns[name] for part in everyone]) for name in shared},
+        tuple(notes),
     )
+
+
+def _require_known(first: npt.NDArray[Any], other: npt.NDArray[Any], key: str, side: str, spec: DataSpec) -> None:
+    """Raise `DataError` where a side has a class by name that the members lack: it would shift the others' numbers."""
+    if spec.classes is not None or other.dtype.kind != "U" or other.ndim != 1:
+        return
+    unknown = np.setdiff1d(other, first)
+    if len(unknown):
+        raise DataError(
+            f"data.{key}: its classes differ from those of {side}, which has no '{unknown[0]}', so labels would have "
+            "different meanings; list the classes in the order of the model's outputs in data.classes"
+        )
 
 
 def _split_sides(
@@ -210,11 +236,11 @@ def _none() -> IntArray:
     return np.empty(0, np.int64)
 
 
-def _affine(spec: DataSpec, x: npt.NDArray[Any], split: Split) -> Affine:
-    wish = spec.preprocessing
+def _affine(spec: DataSpec, records: Prepared, split: Split) -> Affine:
+    wish, x, axis = spec.preprocessing, records.x, records.axis
     if wish == "standardise" or (wish is None and spec.standardise):
-        return standardised(x, split)
-    return scale_only(x) if wish is None else affine(wish, x.shape[1])
+        return standardised(x, split, axis)
+    return scale_only(x, axis) if wish is None else affine(wish, x.shape[axis])
 
 
 def _split(spec: DataSpec, groups: IntArray, rng: np.random.Generator) -> Split:
@@ -248,14 +274,14 @@ def _read_ids(path: Path, key: str) -> IntArray:
     return np.array(numbers, np.int64)
 
 
-def _require_classes(raw: Raw, split: Split) -> None:
-    n_classes = int(raw.y.max()) + 1
-    if n_classes < 2:
+def _require_classes(labels: Labels, split: Split, *, declared: bool) -> None:
+    if labels.count < 2:
         raise DataError("data: the source has one class; a classifier needs at least two")
-    missing = np.setdiff1d(np.arange(n_classes), raw.y)
-    if len(missing) > n_classes // 2:
+    missing = np.setdiff1d(np.arange(labels.count), labels.numbers)
+    if len(missing) > labels.count // 2 and not declared:
         raise DataError(
-            f"data: labels range to {n_classes - 1}, but {len(missing)} of them never occur; are they class labels?"
+            f"data: {labels.count} classes, but {len(missing)} of them never occur; are they class labels? If so, set "
+            f"data.classes: {labels.count}"
         )
     if len(split.members) < 2:
         raise SplitError("data.members: at least 2 records are needed")

@@ -41,6 +41,7 @@ def make_canaries(
     spec: CanariesSpec,
     x: npt.NDArray[np.generic],
     y: IntArray,
+    classes: int,
     groups: IntArray,
     split: Split,
     rng: np.random.Generator,
@@ -55,6 +56,7 @@ def make_canaries(
         spec: how many, and of what kind.
         x: records [n, ...].
         y: their labels, int64 [n].
+        classes: number of classes, of which some may not occur.
         groups: int64 [n], groups of related records; a group gives one canary at most.
         split: the sides, which are disjoint.
         rng: generator of all draws.
@@ -75,7 +77,6 @@ def make_canaries(
         )
     base = rng.choice(candidates, needed, replace=False)
     left = pool[~np.isin(groups[pool], groups[base])]
-    classes = int(y.max()) + 1
     made, labels = x[base].copy(), y[base].copy()
     if spec.kind == "mislabelled":
         labels = (labels + rng.integers(1, classes, len(base))) % classes

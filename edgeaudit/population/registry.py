@@ -19,7 +19,9 @@ SOURCES: Registry[Source, SourceSpec] = Registry(
     own={
         "digits": "edgeaudit.population.sources:Digits",
         "npz": "edgeaudit.population.sources:Npz",
-        "folder": "edgeaudit.population.sources:Folder",
+        "folder": "edgeaudit.population.images:Folder",
+        "csv": "edgeaudit.population.frames:Csv",
+        "parquet": "edgeaudit.population.frames:Parquet",
         "torchvision": "edgeaudit.population.sources:Torchvision",
     },
     error=DataError,

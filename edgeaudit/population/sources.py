@@ -14,31 +14,23 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
-from zipfile import BadZipFile, is_zipfile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.digests import path_sha256
 from edgeaudit.errors import DataError, MissingToolchain, did_you_mean
+from edgeaudit.population.functions import as_array, raw_of_result
+from edgeaudit.population.memory import array_bytes, require_memory
+from edgeaudit.population.raw import Raw, Table
 from edgeaudit.population.registry import SOURCES
 from edgeaudit.recipes.base import import_function
 
 __all__ = [
-    "Digits", "Folder", "Function", "Npz", "Raw", "Source", "SourceSpec", "SourceUse", "Torchvision",
-    "column_values", "find_source", "read_array",
+    "Digits", "Function", "Npz", "Raw", "Source", "SourceSpec", "SourceUse", "Torchvision",
+    "column_values", "content_sha256", "find_source", "read_array",
 ]  # fmt: skip
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-
-
-@dataclass(frozen=True)
-class Raw:
-    """x: [n, ...] of any numeric dtype; y: int64 [n]; classes: names in label order, if the source has them."""
-
-    x: npt.NDArray[Any]
-    y: npt.NDArray[np.int64]
-    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,7 +39,7 @@ class SourceSpec:
 
     name: as in `data.source`. written: its form there, if that is more than the name.
     takes_name: audit.yaml names something in the source behind a colon, as in `torchvision:CIFAR10`.
-    needs_path: `data.path` is required.
+    needs_path: `data.path` is required. options: names of `data.options`; None where any are taken.
     """
 
     name: str
@@ -55,6 +47,7 @@ class SourceSpec:
     written: str = ""
     takes_name: bool = False
     needs_path: bool = False
+    options: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +69,7 @@ class SourceUse:
 class Source(ABC):
     """Where records and labels come from. Subclasses set `spec`, write `read` and, where they can, `fingerprint`.
 
-    Raises `DataError` for a path that is missing and one that does not exist.
+    Raises `DataError` for a path that is missing, one that does not exist, and an option that is not of the spec's.
     """
 
     spec: ClassVar[SourceSpec]
@@ -87,6 +80,14 @@ class Source(ABC):
             raise DataError(f"{use.where}: the source '{self.spec.name}' needs a path")
         if use.path is not None and not use.path.exists():
             raise DataError(f"{use.where}: {use.path} does not exist")
+        known = self.spec.options
+        unknown = [] if known is None else [name for name in use.options if name not in known]
+        if known is not None and unknown:
+            takes = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise DataError(
+                f"data.options: the source '{self.spec.name}' has no option '{unknown[0]}'."
+                f"{did_you_mean(unknown[0], known)} Of options {takes}"
+            )
 
     @property
     def name(self) -> str:
@@ -146,15 +147,21 @@ def find_source(name: str, path: Path | None, keys: Mapping[str, object], where:
 def column_values(name: str, sources: Mapping[str, Source], raw: Raw, where: str) -> npt.NDArray[Any]:
     """One value for each record: from a column of the source, or from the user's function of the records.
 
-    name: a column's name, or `module:function`, which is called with the records as the source gives them.
+    name: a column's name, or `module:function`, which is called with the records as the source gives them; with the
+        columns by name where they are a table.
     where: the key of audit.yaml that gives the name, for messages.
     """
     if ":" in name:
-        return np.asarray(import_function(name)(raw.x))
+        records = raw.x.columns if isinstance(raw.x, Table) else raw.x
+        return np.asarray(import_function(name)(records))
+    if name in raw.columns:
+        return raw.columns[name]
+    if isinstance(raw.x, Table) and name in raw.x.columns:
+        return raw.x.columns[name]
     return np.concatenate([source.column(name, where) for source in sources.values()])
 
 
-def _sha256(path: Path) -> str:
+def content_sha256(path: Path) -> str:
     """Of a file, or of all files of a folder with their names."""
     try:
         return path_sha256(path)
@@ -162,27 +169,12 @@ def _sha256(path: Path) -> str:
         raise DataError(f"data.path: {exc.filename or path} cannot be read: {exc.strerror}") from exc
 
 
-def _labels(y: npt.NDArray[Any], where: str) -> npt.NDArray[np.int64]:
-    y = np.asarray(y)
-    whole = y.dtype == np.bool_ or np.issubdtype(y.dtype, np.integer)
-    if np.issubdtype(y.dtype, np.floating):
-        whole = bool(np.array_equal(y, np.floor(y)))
-    if y.ndim != 1 or not whole:
-        raise DataError(f"{where}: labels must be one integer per record; got {y.dtype} of shape {y.shape}")
-    return y.astype(np.int64)
-
-
-def _array(x: Any, where: str) -> npt.NDArray[Any]:
-    try:
-        return np.asarray(x)
-    except ValueError as exc:
-        raise DataError(f"{where}: all records must have the same shape: {exc}") from exc
-
-
 class Digits(Source):
     """scikit-learn's 1,797 handwritten digits."""
 
-    spec: ClassVar[SourceSpec] = SourceSpec("digits", "scikit-learn's handwritten digits, 1,797 images of 8 x 8")
+    spec: ClassVar[SourceSpec] = SourceSpec(
+        "digits", "scikit-learn's handwritten digits, 1,797 images of 8 x 8", options=()
+    )
 
     def read(self) -> Raw:
         """See `Source.read`."""
@@ -200,7 +192,7 @@ class Digits(Source):
 class Npz(Source):
     """Two arrays of an .npz; data.options has their names as `x` and `y`."""
 
-    spec: ClassVar[SourceSpec] = SourceSpec("npz", "arrays x and y of an .npz", needs_path=True)
+    spec: ClassVar[SourceSpec] = SourceSpec("npz", "arrays x and y of an .npz", needs_path=True, options=("x", "y"))
 
     @property
     def name(self) -> str:
@@ -217,33 +209,7 @@ class Npz(Source):
 
     def fingerprint(self) -> str:
         """See `Source.fingerprint`."""
-        return _sha256(self.path)
-
-
-class Folder(Source):
-    """Images in one sub-folder for each class."""
-
-    spec: ClassVar[SourceSpec] = SourceSpec("folder", "images, one sub-folder for each class", needs_path=True)
-
-    def __init__(self, use: SourceUse) -> None:
-        super().__init__(use)
-        if not self.path.is_dir():
-            raise DataError(
-                f"data.path: {self.path} is a file; the source 'folder' needs a folder with one sub-folder per class"
-            )
-
-    @property
-    def name(self) -> str:
-        """See `Source.name`."""
-        return f"folder:{self.path.name}"
-
-    def read(self) -> Raw:
-        """See `Source.read`."""
-        return _read_folder(self.path, self.use.options)
-
-    def fingerprint(self) -> str:
-        """See `Source.fingerprint`."""
-        return _sha256(self.path)
+        return content_sha256(self.path)
 
 
 class Torchvision(Source):
@@ -259,11 +225,11 @@ class Torchvision(Source):
 
     def fingerprint(self) -> str | None:
         """See `Source.fingerprint`. A data set that will be downloaded is not there to be hashed."""
-        return None if self.use.options.get("download") else _sha256(self.path)
+        return None if self.use.options.get("download") else content_sha256(self.path)
 
 
 class Function(Source):
-    """The user's own `module:function`, called with data.options; it returns (x, y)."""
+    """The user's own `module:function`, called with data.options; see `edgeaudit.population.functions`."""
 
     spec: ClassVar[SourceSpec] = SourceSpec("function", "a function of your own", "module:function")
 
@@ -276,7 +242,7 @@ def _read_npz(file: Path, keys: Mapping[str, object]) -> Raw:
     x_key, y_key = str(keys.get("x", "x")), str(keys.get("y", "y"))
     hint = "Name the arrays in data.options: {x: ..., y: ...}"
     found = _arrays(file, (x_key, y_key), "data.path", hint)
-    return Raw(found[x_key], _labels(found[y_key], f"{file}:{y_key}"))
+    return Raw(found[x_key], found[y_key])
 
 
 def read_array(file: Path, name: str, where: str) -> npt.NDArray[Any]:
@@ -291,10 +257,14 @@ def _arrays(file: Path, wanted: tuple[str, ...], where: str, hint: str) -> dict[
             if not is_zipfile(handle):
                 raise DataError(f"{where}: {file} is not a complete .npz file; write it with numpy.savez")
             handle.seek(0)
+            with ZipFile(handle) as archive:
+                for key in wanted:
+                    _require_bounded(archive, key, f"{where}: the array '{key}' of {file}")
+            handle.seek(0)
             with np.load(handle, allow_pickle=False) as arrays:
                 found = {key: arrays[key] for key in wanted if key in arrays.files}
                 names = ", ".join(arrays.files)
-    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as exc:
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error, NotImplementedError) as exc:
         raise DataError(f"{where}: {file} cannot be read as .npz: {exc}") from exc
     for key in wanted:
         if key not in found:
@@ -302,41 +272,24 @@ def _arrays(file: Path, wanted: tuple[str, ...], where: str, hint: str) -> dict[
     return found
 
 
-def _read_folder(folder: Path, keys: Mapping[str, object]) -> Raw:
-    """One sub-folder a class; every image is read as RGB and resized to data.options.size where it is given."""
-    from PIL import Image, UnidentifiedImageError
+def _require_bounded(archive: ZipFile, key: str, what: str) -> None:
+    """Raise `DataError` for an array that asks for more memory than the machine has, or than its file holds.
 
-    classes = sorted(p.name for p in folder.iterdir() if p.is_dir())
-    if not classes:
-        raise DataError(f"{folder} has no sub-folders; it needs one for each class, with the images inside")
-    images, labels, size = [], [], _size(keys)
-    for label, name in enumerate(classes):
-        for file in sorted(p for p in (folder / name).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES):
-            try:
-                with Image.open(file) as opened:
-                    image = opened.convert("RGB")
-                    if size is not None:
-                        image = image.resize((size, size))
-                    images.append(np.asarray(image))
-            except (OSError, UnidentifiedImageError) as exc:
-                raise DataError(f"{file} cannot be read as an image: {exc}. Remove or fix it") from exc
-            labels.append(label)
-    shapes = sorted({i.shape for i in images})
-    if len(shapes) != 1:
-        what = f"images of {len(shapes)} sizes, {shapes[0]} to {shapes[-1]}" if shapes else "no images"
-        raise DataError(f"{folder} has {what}; all must have the same size: set data.options: {{size: 32}}")
-    return Raw(np.stack(images), np.array(labels, np.int64), tuple(classes))
-
-
-def _size(keys: Mapping[str, object]) -> int | None:
-    """Pixels of a side, from data.options; None where images keep their size."""
-    size = keys.get("size")
-    if size is None:
-        return None
-    try:
-        return int(size) if isinstance(size, int | float) else int(str(size))
-    except ValueError:
-        raise DataError(f"data.options: size is {size!r}; it must be a whole number of pixels, as in 32") from None
+    A few bytes of a compressed file, or of a header, may ask for any amount.
+    """
+    name = f"{key}.npy"
+    if name not in archive.namelist():
+        return
+    with archive.open(name) as entry:
+        version = np.lib.format.read_magic(entry)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(entry)
+    if dtype.hasobject:
+        raise DataError(f"{what} holds Python objects; write texts as dtype str, as numpy.array(labels, dtype=str)")
+    size = array_bytes(shape, dtype.itemsize)
+    require_memory(size, what)
+    if size > archive.getinfo(name).file_size:
+        raise DataError(f"{what} has shape {shape}, but not as many values; the file was cut short, or is damaged")
 
 
 def _read_torchvision(name: str, root: Path, keys: Mapping[str, object]) -> Raw:
@@ -365,11 +318,15 @@ def _read_torchvision(name: str, root: Path, keys: Mapping[str, object]) -> Raw:
             f"data.source: {name} has images of {len(shapes)} sizes, {shapes[0]} to {shapes[-1]}; read them with a "
             "function of your own, or from a folder (data.source: folder, data.options: {size: 32})"
         )
-    return Raw(np.stack(images), _labels(_array(labels, name), name), tuple(getattr(data, "classes", ())))
+    return Raw(np.stack(images), as_array(labels, name), tuple(getattr(data, "classes", ())))
 
 
 def _read_function(name: str, keys: Mapping[str, object]) -> Raw:
-    result = import_function(name)(**keys)
-    if not isinstance(result, tuple) or len(result) != 2:
-        raise DataError(f"data.source: {name} must return (x, y); it returned {type(result).__name__}")
-    return Raw(_array(result[0], f"data.source: {name}"), _labels(_array(result[1], f"data.source: {name}"), name))
+    function, where = import_function(name), f"data.source: {name}"
+    try:
+        inspect.signature(function).bind(**keys)
+    except ValueError:  # built in, without a signature
+        pass
+    except TypeError as exc:
+        raise DataError(f"{where}: data.options does not fit its arguments: {exc}") from exc
+    return raw_of_result(function(**keys), where)

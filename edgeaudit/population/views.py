@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.config.views import DIRECTIONS, Transform
-from edgeaudit.population.base import Population, stream
+from edgeaudit.population.base import Population, along, stream
 
 __all__ = ["InputRange", "input_range", "shown"]
 
@@ -19,7 +19,7 @@ _BLOCK = 1024
 
 @dataclass(frozen=True)
 class InputRange:
-    """What values a record can have. low, high, step: float32 [1, C, 1, 1] or [1, d], as models see them.
+    """What values a record can have. low, high, step: float32 [1, C, 1, 1], [1, 1, C] or [1, d], as models see them.
 
     step: one input step, 1/255 of the raw range. whole: records are whole steps (uint8 data).
     """
@@ -36,14 +36,14 @@ def input_range(population: Population) -> InputRange:
     uint8 data has 0 to 255, whatever was seen. Other data: smallest to largest value of the reference pool (of
     nonmembers where there is none), which reveals no membership.
     """
-    shape = (1, -1) + (1,) * (len(population.input_shape) - 1)
+    shape = along(1 + len(population.input_shape), population.axis)
     mean, deviation = (np.array(population.about[key], np.float32).reshape(shape) for key in ("mean", "deviation"))
     whole = bool(np.load(population.folder / "x.npy", mmap_mode="r").dtype == np.uint8)
     if whole:
         low, high = (np.asarray((value - mean) / deviation, np.float32) for value in (0, 255))
         return InputRange(low, high, np.asarray(1 / deviation, np.float32), whole)
     ids = population.split.reference if len(population.split.reference) else population.split.nonmembers
-    axes = (0, *range(2, 1 + len(population.input_shape)))
+    axes = tuple(i for i in range(1 + len(population.input_shape)) if i != population.axis)
     low, high = np.full_like(mean, np.inf), np.full_like(mean, -np.inf)
     for start in range(0, len(ids), _BLOCK):
         block = population.take(ids[start : start + _BLOCK])

@@ -112,6 +112,17 @@ class Lookup:
             if (row.kind, row.is_p_value, row.shadow_match) == ("conformal", False, rows[0].shadow_match)
         )
 
+    def class_name(self, label: int) -> str | None:
+        """The data's own label of a class; None where that is the number."""
+        names = self.audit.population.class_names
+        return names[label] if 0 <= label < len(names) else None
+
+    def subset_name(self, subset: str) -> str:
+        """A subset as budgets name it, with the data's own label: `class:3 (ship)`."""
+        kind, _, number = subset.partition(":")
+        name = self.class_name(int(number)) if kind == "class" and number.isdecimal() else None
+        return subset if name is None else f"{subset} ({name})"
+
     def mean(self, place: Place, series: str, metric: str) -> AcrossTargets | None:
         """A figure's mean over targets on all records; series: `cm-mia/t`."""
         return self._means.get((place, series, metric))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from edgeaudit.report.lookup import Lookup, Place, series_label, unique
 from edgeaudit.report.model import ArtifactInfo, ClaimedRecord, ExposedRecord, FormatResult, PopulationInfo
 from edgeaudit.report.tables import Cell, Head, Row, Table, labelled
-from edgeaudit.report.words import counted, figure, listed
+from edgeaudit.report.words import counted, figure, listed, printable
 
 __all__ = [
     "artifact_table", "claimed_table", "claims_sentence", "facts", "pass_table", "population_facts", "ranks_table",
@@ -17,6 +18,7 @@ __all__ = [
 
 RANKS = 10
 CLAIMED = 20
+_CLASSES = 100
 
 
 def claims_sentence(lookup: Lookup) -> str:
@@ -56,15 +58,17 @@ def claimed_table(lookup: Lookup) -> Table | None:
     heads = tuple(Head(text, align="text" if n == 0 else "num") for n, text in enumerate(names))
     more = len(claimed) - CLAIMED
     notes = (f"{counted(more, 'further record')} in audit.json",) if more > 0 else ()
-    return Table("Records that can be claimed", heads, tuple(map(_claimed_row, claimed[:CLAIMED])), notes)
+    return Table(
+        "Records that can be claimed", heads, tuple(_claimed_row(lookup, entry) for entry in claimed[:CLAIMED]), notes
+    )
 
 
-def _claimed_row(entry: ClaimedRecord) -> Row:
+def _claimed_row(lookup: Lookup, entry: ClaimedRecord) -> Row:
     nothing = Cell("-", tone="muted")
     return Row(
-        Cell(str(entry.record), code=True),
+        Cell(str(entry.record), printable(entry.name or ""), code=True),
         (
-            Cell(str(entry.label)),
+            Cell(str(entry.label), printable(lookup.class_name(entry.label) or "")),
             _membership(entry),
             Cell(f"{entry.p_value:.3g}"),
             Cell(f"{entry.q_value:.3g}"),
@@ -167,6 +171,7 @@ def population_facts(population: PopulationInfo) -> list[tuple[str, str]]:
         ("source", population.source),
         ("SHA-256", population.sha256),
         ("records", f"{population.records:,}, {population.classes} classes, input {shape}"),
+        *([("classes", _classes(population.class_names))] if population.class_names else []),
         ("audited", f"{counted(population.members, 'member')}, {counted(population.nonmembers, 'nonmember')}"),
         ("reference pool", f"{population.reference:,}"),
         ("duplicates", f"{population.duplicates:,}, {population.conflicting_labels:,} with conflicting labels"),
@@ -175,6 +180,11 @@ def population_facts(population: PopulationInfo) -> list[tuple[str, str]]:
         size = f"{counted(population.groups, 'group')} of audited records, the largest of {population.largest_group:,}"
         pairs.append(("related records", f"{population.grouped_by}: {size}"))
     return pairs + [("note", note) for note in population.notes]
+
+
+def _classes(names: Sequence[str]) -> str:
+    shown = ", ".join(f"{number} {name}" for number, name in enumerate(names[:_CLASSES]))
+    return printable(shown + (f", and {len(names) - _CLASSES} more" if len(names) > _CLASSES else ""))
 
 
 def toolchains(lookup: Lookup) -> str:

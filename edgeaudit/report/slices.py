@@ -30,10 +30,15 @@ def _named(lookup: Lookup, place: Place, row: WorstSlice) -> str:
     where = "" if len(lookup.ok()) == 1 else f" of {lookup.label(place)}"
     overall = "" if row.overall is None else f", where all records have {figure(AUC, row.overall)}"
     return (
-        f"{printable(str(row.subset))}{where}, AUC {figure(AUC, row.value or 0.0)} {interval(AUC, row.low, row.high)} "
+        f"{_named_slice(lookup, row)}{where}, AUC {figure(AUC, row.value or 0.0)} {interval(AUC, row.low, row.high)} "
         f"({row.n_members + row.n_nonmembers:,} records; adjusted p {_p(row)} over {counted(row.slices, 'slice')})"
         f"{overall}"
     )
+
+
+def _named_slice(lookup: Lookup, row: WorstSlice) -> str:
+    """The slice as budgets name it, with the data's own label of a class."""
+    return printable(lookup.subset_name(str(row.subset)))
 
 
 def _p(row: WorstSlice) -> str:
@@ -64,7 +69,7 @@ def _row(lookup: Lookup, place: Place, row: WorstSlice, notes: Notes) -> Row:
         missing = Cell("not resolvable", tone="muted", note=number, why=row.note or "")
         return Row(head, (missing, EMPTY, EMPTY, EMPTY, overall, *counts))
     cells = (
-        Cell(str(row.subset), code=True, note=number, why=row.note or ""),
+        Cell(_named_slice(lookup, row), code=True, note=number, why=row.note or ""),
         Cell(figure(AUC, row.value), interval(AUC, row.low, row.high)),
         Cell(f"{row.n_members:,} + {row.n_nonmembers:,}"),
         Cell(_p(row)),

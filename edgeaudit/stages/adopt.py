@@ -34,7 +34,7 @@ FloatArray = npt.NDArray[np.float32]
 
 _BATCHED = 64
 """Nonmembers that are queried singly and together."""
-_LAYOUTS: Mapping[int, tuple[Layout, ...]] = {4: ("NCHW", "NHWC"), 3: ("HW",), 2: ("flat",)}
+_LAYOUTS: Mapping[int, tuple[Layout, ...]] = {4: ("NCHW", "NHWC"), 3: ("HW", "flat"), 2: ("flat",)}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -165,9 +165,10 @@ def _native(record: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
 
 def _fits(sizes: tuple[int, ...], record: tuple[int, ...], layout: Layout) -> bool:
     """Whether the sizes in the file (-1: any) match a record in that layout."""
-    if len(record) != (1 if layout == "flat" else 3) or (layout == "HW" and record[0] != 1):
+    native = _native(record, layout)
+    if (len(record) == 3) == (layout == "flat") or (layout == "HW" and record[0] != 1) or len(native) != len(sizes):
         return False
-    return all(size in (-1, expected) for size, expected in zip(sizes, _native(record, layout), strict=True))
+    return all(size in (-1, expected) for size, expected in zip(sizes, native, strict=True))
 
 
 def _require_classes(

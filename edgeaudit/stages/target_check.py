@@ -184,7 +184,7 @@ class _Way:
 
 def _other_inputs(population: Population) -> Mapping[str, _Way]:
     """The usual inputs other than the declared ones, by the change in audit.yaml or the data that makes them."""
-    channels = population.input_shape[0]
+    channels = population.input_shape[population.axis - 1]
     declared = population.about["mean"], population.about["deviation"]
     known: dict[str, Affine] = {"": declared}
     for name in NAMED:
@@ -196,7 +196,9 @@ def _other_inputs(population: Population) -> Mapping[str, _Way]:
     known["data.preprocessing: standardise"] = measured
     found: dict[str, _Way] = {}
     as_declared = _Way(declared, reversed=False)
-    for turned in (False, True) if len(population.input_shape) == 3 and channels == 3 else (False,):
+    for turned in (
+        (False, True) if len(population.input_shape) == 3 and channels == 3 and population.axis == 1 else (False,)
+    ):
         for key, numbers in known.items():
             # Statistics of the data turn with its channels; others are those of the model's.
             own = turned and _same(_Way(numbers, reversed=True), _Way(measured, reversed=True))

@@ -10,9 +10,10 @@ from PIL import Image
 
 from edgeaudit.config.data import DataSpec
 from edgeaudit.errors import DataError, SplitError
-from edgeaudit.population.base import NULL, TARGET, Population, numbered, prepare_records
+from edgeaudit.population.base import NULL, TARGET, Population, numbered
 from edgeaudit.population.build import build_population, population_content
-from edgeaudit.population.sources import Raw, find_source
+from edgeaudit.population.layout import prepare_records
+from edgeaudit.population.sources import find_source
 from edgeaudit.stages.population import DrawPopulation
 
 
@@ -84,33 +85,32 @@ def test_too_small_a_pool_states_how_many_records_are_missing(tmp_path: Path) ->
 )
 def test_layouts(shape: tuple[int, ...], layout: str, expected: tuple[int, ...]) -> None:
     x = np.arange(np.prod(shape)).reshape(shape)
-    assert prepare_records(Raw(x, np.zeros(5, np.int64)), layout).shape == expected
+    assert prepare_records(x, 5, layout).x.shape == expected
 
 
 def test_channels_move_with_their_values() -> None:
     x = np.zeros((1, 2, 2, 3), np.uint8)
     x[..., 2] = 9
-    assert prepare_records(Raw(x, np.zeros(1, np.int64)), "auto")[0, 2].tolist() == [[9, 9], [9, 9]]
+    assert prepare_records(x, 1, "auto").x[0, 2].tolist() == [[9, 9], [9, 9]]
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "message"),
+    ("x", "labels", "message"),
     [
-        (np.zeros((3, 2)), np.zeros(2, np.int64), "3 records and 2 labels"),
-        (np.zeros((0, 2)), np.zeros(0, np.int64), "no records"),
-        (np.array([[0.0], [np.nan]]), np.zeros(2, np.int64), "record 1 contains NaN or infinity"),
-        (np.zeros((2, 5, 5, 7)), np.zeros(2, np.int64), "data.layout"),
-        (np.zeros((2, 1)), np.array([0, -1]), "negative"),
-        (np.zeros(3), np.zeros(3, np.int64), r"x has shape \(3,\); it needs a first axis of records"),
-        (np.array(1.0), np.zeros(3, np.int64), r"x has shape \(\)"),
-        (np.zeros((3, 0)), np.zeros(3, np.int64), "and values in each"),
-        (np.zeros((3, 2), complex), np.zeros(3, np.int64), "complex128 are not real numbers"),
-        (np.array([[0.0], [-1e30]]), np.zeros(2, np.int64), r"record 1 has a value of 1e\+30; .* rescale the data"),
+        (np.zeros((3, 2)), 2, "3 records and 2 labels"),
+        (np.zeros((0, 2)), 0, "no records"),
+        (np.array([[0.0], [np.nan]]), 2, "record 1 contains NaN or infinity"),
+        (np.zeros((2, 5, 5, 7)), 2, "data.layout"),
+        (np.zeros(3), 3, r"x has shape \(3,\); it needs a first axis of records"),
+        (np.array(1.0), 3, r"x has shape \(\)"),
+        (np.zeros((3, 0)), 3, "and values in each"),
+        (np.zeros((3, 2), complex), 3, "complex128 are not real numbers"),
+        (np.array([[0.0], [-1e30]]), 2, r"record 1 has a value of 1e\+30; .* rescale the data"),
     ],
 )
-def test_unusable_records_are_named(x: np.ndarray, y: np.ndarray, message: str) -> None:
+def test_unusable_records_are_named(x: np.ndarray, labels: int, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        prepare_records(Raw(x, y), "auto")
+        prepare_records(x, labels, "auto")
 
 
 def test_npz_by_array_name_and_its_errors(tmp_path: Path) -> None:
@@ -138,9 +138,10 @@ def test_npz_by_array_name_and_its_errors(tmp_path: Path) -> None:
     (tmp_path / "d.npy").rename(file)
     with pytest.raises(DataError, match=r"d\.npz is not a complete \.npz file"):
         build_population(spec, 0, out)
-    np.savez(file, images=np.zeros((60, 4)), y=np.array(["cat", "dog"] * 30))
-    with pytest.raises(DataError, match=r"y: labels must be one integer per record; got <U3 of shape \(60,\)"):
-        build_population(spec, 0, out)
+    np.savez(file, images=rng.normal(size=(60, 4)), y=np.array(["cat", "dog"] * 30))
+    build_population(spec, 0, out)
+    assert Population(out).about["class_names"] == ["cat", "dog"]
+    assert Population(out).about["notes"] == ["labels were numbered: cat is 0, dog is 1"]
     with pytest.raises(DataError, match="does not exist"):
         build_population(spec.model_copy(update={"path": tmp_path / "none.npz"}), 0, out)
 
@@ -165,8 +166,9 @@ def test_image_folders(tmp_path: Path) -> None:
 
 def test_reject_a_size_that_is_no_number_of_pixels(tmp_path: Path) -> None:
     (tmp_path / "images" / "a").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"data\.options: size is 'large'; it must be a whole number of pixels"):
-        find_source("folder", tmp_path / "images", {"size": "large"}).read()
+    for size in ("large", 0, 2.5, True, [3, 4, 5], [8, "tall"], [8]):
+        with pytest.raises(DataError, match=r"data\.options: size is .*; it must be a whole number of pixels"):
+            find_source("folder", tmp_path / "images", {"size": size}).read()
 
 
 def test_reject_a_file_as_image_folder(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from edgeaudit.report.html import html_text
 from edgeaudit.report.lookup import Lookup
 from edgeaudit.report.model import Audit, ClaimedRecord, RecordClaims
-from edgeaudit.report.origin import claimed_table, claims_sentence, ranks_table
+from edgeaudit.report.origin import claimed_table, claims_sentence, population_facts, ranks_table
 
 from . import sample
 
@@ -79,3 +79,12 @@ def test_the_page_says_so(audit: Audit) -> None:
     page = html_text(audit.model_copy(update={"claims": FAMILY, "claimed": ROWS}))
     assert "2 records can be claimed as training records" in page
     assert "Records that can be claimed" in page
+
+
+def test_a_claimed_record_has_the_name_of_its_file_and_of_its_class() -> None:
+    named = of(FAMILY, (replace(ROWS[0], name="train/dog/0017.png"),))
+    population = named.audit.population.model_copy(update={"class_names": ("a", "b", "c", "dog")})
+    table = claimed_table(Lookup(named.audit.model_copy(update={"population": population})))
+    assert table is not None
+    assert (table.rows[0].head.detail, table.rows[0].cells[0].detail) == ("train/dog/0017.png", "dog")
+    assert ("classes", "0 a, 1 b, 2 c, 3 dog") in population_facts(population)

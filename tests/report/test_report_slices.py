@@ -56,3 +56,13 @@ def test_the_table_has_a_row_for_each_format() -> None:
 
 def test_slices_are_no_subsets_of_other_tables() -> None:
     assert list(attack_tables(Lookup(_audit()))) == list(attack_tables(Lookup(sample.audit())))
+
+
+def test_a_class_has_the_name_that_the_data_gave_it() -> None:
+    audit = _audit()
+    names = ("ant", "bee", "cow\x1b[2J")
+    population = audit.population.model_copy(update={"class_names": names})
+    lookup = Lookup(audit.model_copy(update={"population": population}))
+    (table,) = slice_tables(lookup)
+    assert [row.cells[0].text for row in table.rows][:3] == ["class:0 (ant)", "class:1 (bee)", "class:2 (cow)"]
+    assert (lookup.class_name(3), lookup.class_name(-1), lookup.subset_name("site:0")) == (None, None, "site:0")

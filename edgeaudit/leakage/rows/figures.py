@@ -169,7 +169,8 @@ class ExposedRecord:
     """A record that the headline attack ranks among the most likely members: a ranking, no claim (`ClaimedRecord`).
 
     record: its id in the population. p_value: in this format alone, not adjusted for the number of records. calibrated:
-    the target's quantiser was calibrated on it, which can expose a record that the training never used.
+    the target's quantiser was calibrated on it, which can expose a record that the training never used. name: of its
+    file; null if it has none.
     """
 
     format: str
@@ -181,6 +182,7 @@ class ExposedRecord:
     p_value: float | None
     member: bool
     calibrated: bool = False
+    name: str | None = None
 
 
 @dataclass(frozen=True)

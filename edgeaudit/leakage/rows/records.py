@@ -14,7 +14,8 @@ class ClaimedRecord:
     p_value: combined over formats. q_value, q_by: the smallest level at which the record would be claimed, by
     Benjamini-Hochberg and by Benjamini-Yekutieli. stability: share of two random halves of the shadows with which it
     would be claimed too; null with fewer than 8 shadows. member: the truth, which no claim used. calibrated: the
-    target's quantiser was calibrated on it, which can expose a record that the training never used.
+    target's quantiser was calibrated on it, which can expose a record that the training never used. name: of its file;
+    null if it has none.
     """
 
     record: int
@@ -25,6 +26,7 @@ class ClaimedRecord:
     stability: float | None
     member: bool
     calibrated: bool
+    name: str | None = None
 
 
 @dataclass(frozen=True)

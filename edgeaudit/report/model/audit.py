@@ -53,8 +53,9 @@ class Environment(Model):
 class PopulationInfo(Model):
     """The records that were drawn. `duplicates` counts records that repeat an earlier one byte for byte.
 
-    grouped_by: what makes records related. groups, largest_group: number of groups among the audited records, and
-    records of the largest; null in files of earlier versions.
+    class_names: the data's own labels in the order of classes 0, 1, ...; empty where these are the labels. grouped_by:
+    what makes records related. groups, largest_group: number of groups among the audited records, and records of the
+    largest; null in files of earlier versions. notes: also how labels, files and columns were read.
     """
 
     source: str
@@ -64,6 +65,7 @@ class PopulationInfo(Model):
     nonmembers: int
     reference: int
     classes: int
+    class_names: tuple[str, ...] = ()
     input_shape: tuple[int, ...]
     duplicates: int
     conflicting_labels: int
