@@ -184,7 +184,7 @@ def test_what_a_plugin_lacks_is_installed_with_the_plugins_own_distribution(offe
 
 def test_another_packages_source_has_what_stands_behind_the_colon(offered: Offer) -> None:
     offered(("rows", Rows))
-    assert find_source("rows:3", None, {}).read().x.shape == (3, 2)
+    assert len(find_source("rows:3", None, {}).read().x) == 3
     assert find_source("rows_of:mine", None, {}).spec.name == "function"
     with pytest.raises(
         DataError, match=r"'row' is not known\. Did you mean 'rows'\? It is one of: digits, .*rows:<number>"

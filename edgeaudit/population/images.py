@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,7 +22,14 @@ Size = tuple[int, int]
 """Height and width in pixels."""
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-_DEEP = {"I;16": np.uint16, "I;16L": np.uint16, "I;16B": np.uint16, "I;16N": np.uint16, "I": np.int32, "F": np.float32}
+_DEEP: Mapping[str, type[np.generic]] = {
+    "I;16": np.uint16,
+    "I;16L": np.uint16,
+    "I;16B": np.uint16,
+    "I;16N": np.uint16,
+    "I": np.int32,
+    "F": np.float32,
+}
 """Pillow's modes of one channel with more than 8 bits -> the dtype that holds them."""
 
 
@@ -94,7 +102,7 @@ def _read(file: Path, size: Size | None) -> tuple[npt.NDArray[Any], bool]:
     except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as exc:
         raise DataError(f"{file} cannot be read as an image: {exc}. Remove or fix it") from exc
     if dtype is not None and pixels.dtype != dtype:
-        if dtype != np.float32:
+        if issubclass(dtype, np.integer):
             limits = np.iinfo(dtype)
             pixels = np.clip(np.rint(pixels), limits.min, limits.max)
         pixels = pixels.astype(dtype)

@@ -88,7 +88,8 @@ def test_images_of_16_bits_are_kept(tmp_path: Path, suffix: str) -> None:
     assert np.array_equal(found.x[1], kept)
     larger = _read(tmp_path, size=[4, 6]).x
     assert isinstance(larger, np.ndarray)
-    assert (larger.shape, larger.dtype) == ((2, 4, 6), np.uint16)
+    assert larger.shape == (2, 4, 6)
+    assert larger.dtype == np.uint16
     assert larger.max() > 20_000
 
 

@@ -23,7 +23,7 @@ SCALES = np.array([1.0, 0.3, 500.0])
 
 def _windows(n: int = 60) -> npt.NDArray[np.float64]:
     """An accelerometer in g, and one axis of a gyroscope in degrees a second, around different means."""
-    return np.random.default_rng(0).normal(size=(n, STEPS, SENSORS)) * SCALES + [0, 1, 40]
+    return np.asarray(np.random.default_rng(0).normal(size=(n, STEPS, SENSORS)) * SCALES + [0, 1, 40], np.float64)
 
 
 def _build(tmp_path: Path, x: npt.NDArray[Any], **settings: Any) -> Population:
