@@ -13,7 +13,11 @@ from edgeaudit.exporters.litert import FILE, records_channels_last
 from edgeaudit.exporters.read_back import read_back
 from edgeaudit.host.quiet import quiet
 
-__all__ = ["DynamicInt8", "Float16", "StaticInt8", "StaticInt16x8", "WeightOnlyInt8"]
+__all__ = ["DynamicInt8", "Float16", "StaticInt8", "StaticInt16x8", "WeightOnlyInt8", "takes_ids"]
+
+_MOVING = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE", "TRANSPOSE")
+"""Operators that leave values as they are."""
+_IDS = "the model casts its input to integers (ids), so the file takes it in float32: a scale would change most ids"
 
 
 class _Quantise(Pass):
@@ -25,14 +29,18 @@ class _Quantise(Pass):
 
             source = job.source.read_bytes()
             recipe = self._recipe()
+            ids = self.spec.calibrates and takes_ids(source)
             if job.params.get("interface") == "float":
-                recipe = _between_floats(recipe)
+                recipe = _with_float(recipe, "INPUT", "OUTPUT")
+            elif ids:
+                recipe = _with_float(recipe, "INPUT")
             ranges = self._ranges(source, recipe, job)
             result = quantizer.Quantizer(source, recipe).quantize(
                 ranges, enable_progress_bar=False, enable_progress_report=False
             )
             (job.workdir / FILE).write_bytes(result.quantized_model)
-        return read_back(job, "tflite", FILE)
+        result = read_back(job, "tflite", FILE)
+        return replace(result, said=(_IDS,)) if ids else result
 
     def _recipe(self) -> Any:
         raise NotImplementedError
@@ -174,16 +182,34 @@ class StaticInt16x8(StaticInt8):
         return recipe.static_wi8_ai16()
 
 
-def _between_floats(recipe: Any) -> Any:
-    """The recipe with float input and output of the file."""
+def _with_float(recipe: Any, *ends: str) -> Any:
+    """The recipe with float tensors at these ends of the file, `INPUT` or `OUTPUT`."""
     from ai_edge_quantizer import qtyping, recipe_manager
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
     manager = recipe_manager.RecipeManager()
     manager.load_quantization_recipe(recipe)
-    for end in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
-        manager.add_quantization_config(regex=".*", operation_name=end, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    for end in ends:
+        operation = qtyping.TFLOperationName[end]
+        manager.add_quantization_config(regex=".*", operation_name=operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
     return manager.get_quantization_recipe()
+
+
+def takes_ids(content: bytes) -> bool:
+    """Whether a float file casts its input to integers first, as a model of token ids does.
+
+    Quantised, the 256 steps of the input's scale would stand for all ids, most of which would become another one.
+    """
+    interpreter = _interpreter(content)
+    (entry,) = interpreter.get_input_details()
+    tensors, readers = {int(entry["index"])}, []
+    for node in interpreter._get_ops_details():  # noqa: SLF001  there is no public API
+        if tensors & {int(index) for index in node["inputs"]}:
+            if node["op_name"] in _MOVING:
+                tensors |= {int(index) for index in node["outputs"]}
+            else:
+                readers.append(node["op_name"])
+    return bool(readers) and set(readers) == {"CAST"}
 
 
 def _dataset(source: bytes, job: ExportJob) -> dict[str, list[dict[str, npt.NDArray[np.float32]]]]:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, ClassVar, final
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.errors import ToolchainError, pip_line, toolchain_errors
+from edgeaudit.errors import EdgeAuditError, ToolchainError, pip_line, toolchain_errors
+from edgeaudit.exporters.explaining import explained
+from edgeaudit.exporters.plain_weights import make_plain
 from edgeaudit.filetypes.artifact import Kind, TensorSpec
 from edgeaudit.host.isolation import IsolationGroup
 from edgeaudit.host.packages import installed_versions, package_versions, providing_distribution
@@ -123,8 +125,8 @@ class ExportJob:
         return self.module()
 
     def module_to_export(self) -> nn.Module:
-        """The source in eval mode, followed by a softmax if the parameter `softmax` is `inside`."""
-        module = self.torch_module()
+        """The source in eval mode with plain weights, followed by a softmax if the parameter `softmax` is `inside`."""
+        module = make_plain(self.torch_module())
         if self.params["softmax"] == "outside":
             return module
         from torch import nn
@@ -184,6 +186,7 @@ class PassResult:
 
     companions: names of further files in `workdir` that belong to it.
     recipe: of the module for the file's weights, if it differs from the source's (torch only).
+    said: sentences for the report on what the pass did to this model, where its name does not tell.
     """
 
     file: str
@@ -193,6 +196,7 @@ class PassResult:
     notes: Mapping[str, object] = field(default_factory=dict)
     companions: tuple[str, ...] = ()
     recipe: Recipe | None = None
+    said: tuple[str, ...] = ()
 
 
 Product = PassResult  # the former name, for passes of other packages
@@ -212,6 +216,26 @@ def _random_states_kept(*, imports_torch: bool) -> Iterator[None]:
         np.random.set_state(numpy)  # noqa: NPY002
         if torch:
             torch.set_rng_state(torch_state)
+
+
+@contextmanager
+def _attention_as_written(*, imports_torch: bool) -> Iterator[None]:
+    """Turn off the fused kernel of torch's attention layers, which converters cannot trace.
+
+    In eval mode nn.TransformerEncoderLayer and nn.MultiheadAttention call `aten::_transformer_encoder_layer_fwd` and
+    `aten::_native_multi_head_attention` (torch 2.14.1), which ONNX, OpenVINO and LiteRT do not have. What replaces
+    them differs in the last bits.
+    """
+    if not imports_torch:
+        yield
+        return
+    mha = importlib.import_module("torch.backends.mha")
+    before = mha.get_fastpath_enabled()
+    mha.set_fastpath_enabled(value=False)
+    try:
+        yield
+    finally:
+        mha.set_fastpath_enabled(before)
 
 
 class Pass(ABC):
@@ -236,17 +260,24 @@ class Pass(ABC):
 
     @final
     def apply(self, job: ExportJob) -> PassResult:
-        """Run the step; any exception of the toolchain becomes a `ToolchainError` that names the pass.
+        """Run the step; any exception of the toolchain becomes a `ToolchainError` that names the pass and the cause.
 
         Restores the process's random states afterwards: importing litert-torch 0.10 draws from numpy's and torch's, so
         a job would otherwise depend on earlier jobs of the same worker.
         """
         self.spec.versions()
+        torch = "torch" in self.spec.packages
         with (
             toolchain_errors(f"the pass '{self.spec.name}'"),
-            _random_states_kept(imports_torch="torch" in self.spec.packages),
+            _random_states_kept(imports_torch=torch),
+            _attention_as_written(imports_torch=torch),
         ):
-            result = self._apply(job)
+            try:
+                result = self._apply(job)
+            except (EdgeAuditError, ImportError, OSError):
+                raise
+            except Exception as exc:
+                raise ToolchainError(f"the pass '{self.spec.name}' failed: {explained(exc)}") from exc
         for name in (result.file, *result.companions):
             if not (job.workdir / name).is_file():
                 raise ToolchainError(f"the pass '{self.spec.name}' ended without writing {name}")

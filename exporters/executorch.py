@@ -53,7 +53,8 @@ class StaticInt8(Pass):
     """torch -> ExecuTorch with int8 weights (per channel) and activations, by PT2E and XNNPACK's quantizer.
 
     Input and output stay float32: the file quantises and dequantises. Operators that XNNPACK has no int8 kernel for
-    (the mean over an image, for one) compute in float32.
+    (the mean over an image, for one) compute in float32. One-dimensional convolutions, for which it has none, are
+    written as two-dimensional ones of height 1.
 
     calibration: `min-max`, or executorch 1.5.1's own default, `histogram` (see `pt2e.with_ranges`).
     """
@@ -85,7 +86,12 @@ class StaticInt8(Pass):
             config = pt2e.with_ranges(get_symmetric_quantization_config(is_per_channel=True), calibration)
             quantizer = XNNPACKQuantizer().set_global(config)
             module = pt2e.quantised(
-                job.module_to_export(), records, quantizer, batch=LARGEST_BATCH, dynamic_shapes=_dynamic_shapes()
+                job.module_to_export(),
+                records,
+                quantizer,
+                batch=LARGEST_BATCH,
+                dynamic_shapes=_dynamic_shapes(),
+                conv1d_as_2d=True,
             )
             return _lowered(module, job)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
+from edgeaudit.exporters.plain_weights import require_plain
 from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Prune(Pass):
     def _apply(self, job: ExportJob) -> PassResult:
         ratio, epochs = job.share("ratio"), int(job.params["epochs"])
         module = job.torch_module()
+        require_plain(module, "pruning")
         names = list(module.state_dict())
         pruned, masked, example = _prune(_shelled(module), ratio, job.input_shape)
         job.train_on(pruned, epochs)

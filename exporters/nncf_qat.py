@@ -11,6 +11,7 @@ from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
 from edgeaudit.exporters.finetune import zeros_kept
 from edgeaudit.exporters.nncf_ptq import CALIBRATIONS, PRESETS, settings
+from edgeaudit.exporters.plain_weights import require_plain
 from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class QuantisationAware(Pass):
         from edgeaudit.exporters import fake_quantised
 
         original = job.torch_module()
+        require_plain(original, "quantisation-aware training")
         weights = original.state_dict()
         quantised = _quantised(fake_quantised.hookable(original), job)
         with zeros_kept(quantised), _without_extension():

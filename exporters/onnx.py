@@ -203,11 +203,18 @@ def _quant_type(short: str) -> Any:
 
 
 def _preprocessed(job: ExportJob) -> Path:
-    """The model with inferred shapes and a folded graph, as the quantisers require."""
+    """The model with inferred shapes and a folded graph, as the quantisers require.
+
+    ONNX Runtime 1.32's symbolic shape inference fails on some graphs ("AssertionError" on attention with a dynamic
+    batch, reshapes of recurrent layers). Then ONNX's own, which infers fewer shapes, is enough for the quantisers.
+    """
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     path = job.workdir / "preprocessed.onnx"
-    quant_pre_process(str(job.source), str(path))
+    try:
+        quant_pre_process(str(job.source), str(path))
+    except Exception:  # noqa: BLE001  it raises AssertionError, Exception and what sympy does
+        quant_pre_process(str(job.source), str(path), skip_symbolic_shape=True)
     return path
 
 

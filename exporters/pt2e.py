@@ -43,13 +43,14 @@ def quantised(
     batch: int,
     dynamic_shapes: Any = None,
     fold: bool = True,
+    conv1d_as_2d: bool = False,
 ) -> nn.Module:
     """The module with quantised weights and with quantise and dequantise steps between its operators.
 
     module: in eval mode; BatchNorm is folded. records: float32 [n, ...], in the layout that the module takes; the
     observers see all of them, `batch` at a time. dynamic_shapes: as `torch.export.export` takes it; None fixes the
     batch, which must then divide the number of records. fold: store int8 weights, instead of float weights with the
-    steps that make them int8.
+    steps that make them int8. conv1d_as_2d: see `_conv1d_as_2d`.
     """
     import torch
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -57,6 +58,8 @@ def quantised(
     example = torch.zeros(batch, *records.shape[1:])
     graph = torch.export.export(module, (example,), dynamic_shapes=dynamic_shapes).module()
     _drop_dropout(graph)
+    if conv1d_as_2d:
+        _conv1d_as_2d(graph)
     prepared = prepare_pt2e(graph, quantizer)
     with torch.no_grad():
         for start in range(0, len(records), batch):
@@ -79,3 +82,61 @@ def _drop_dropout(graph: Any) -> None:
             node.replace_all_uses_with(node.args[0])
             graph.graph.erase_node(node)
     graph.recompile()
+
+
+def _conv1d_as_2d(graph: Any) -> None:
+    """Write one-dimensional convolutions as two-dimensional ones of height 1, with BatchNorm folded into them before.
+
+    executorch 1.5.1 has no int8 kernel for the former: its lowering fails with "Weight and Input should both be
+    quantized" where it inserts the axis itself, between the weight and its quantisation.
+    """
+    import torch
+    from torchao.quantization.pt2e.utils import _fuse_conv_bn_
+
+    aten = torch.ops.aten
+    widened = {aten.conv1d.default: aten.conv2d.default, aten.conv1d.padding: aten.conv2d.padding}
+    if not any(node.target in widened for node in graph.graph.nodes):
+        return
+    _fuse_conv_bn_(graph)
+    for node in list(graph.graph.nodes):
+        if node.target not in widened:
+            continue
+        entry, weight, bias, stride, padding, dilation, groups = _conv_arguments(node)
+        fake = entry.meta["val"].fake_mode
+
+        def put(target: Any, *arguments: Any, mode: Any = fake) -> Any:
+            made = graph.graph.call_function(target, arguments)
+            values = [one.meta["val"] if isinstance(one, torch.fx.Node) else one for one in arguments]
+            with mode:
+                made.meta["val"] = target(*values)
+            return made
+
+        with graph.graph.inserting_before(node):
+            name = f"{str(weight.target).replace('.', '_')}_as_2d"
+            value = _attribute(graph, str(weight.target)).detach().unsqueeze(2)
+            graph.register_parameter(name, torch.nn.Parameter(value, requires_grad=False))
+            kernel = graph.graph.get_attr(name)
+            kernel.meta["val"] = fake.from_tensor(value)
+            sides = padding if isinstance(padding, str) else [0, *padding]
+            wide = put(aten.unsqueeze.default, entry, 2)
+            made = put(widened[node.target], wide, kernel, bias, [1, *stride], sides, [1, *dilation], groups)
+            narrow = put(aten.squeeze.dim, made, 2)
+        node.replace_all_uses_with(narrow)
+        graph.graph.erase_node(node)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+
+
+def _conv_arguments(node: Any) -> tuple[Any, ...]:
+    """Of `aten.conv1d`: (input, weight, bias, stride, padding, dilation, groups), defaults filled in."""
+    defaults = {"bias": None, "stride": [1], "padding": [0], "dilation": [1], "groups": 1}
+    given = list(node.args) + [
+        node.kwargs.get(name, value) for name, value in list(defaults.items())[len(node.args) - 2 :]
+    ]
+    return tuple(given)
+
+
+def _attribute(graph: Any, path: str) -> Any:
+    for part in path.split("."):
+        graph = getattr(graph, part)
+    return graph

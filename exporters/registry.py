@@ -40,6 +40,7 @@ PASSES: Registry[Pass, PassSpec] = Registry(
         "distil": "edgeaudit.exporters.distillation:Distil",
         "finetune": "edgeaudit.exporters.finetune:Finetune",
         "tflite.convert": "edgeaudit.exporters.tflite:Convert",
+        "skl2onnx.export": "edgeaudit.exporters.sklearn_onnx:Export",
     },
     error=ToolchainError,
     named_by_spec=True,

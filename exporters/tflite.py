@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,15 @@ class Convert(Pass):
         or one for each tensor, which old interpreters and some accelerators need.
 
     The batch stays dynamic in the file. TensorFlow 2.21 gives the same bytes for the same model.
+
+    Models with recurrent layers are converted with a fixed batch of 1, as TensorFlow's guide to the conversion of RNNs
+    advises: with a dynamic one the converter has no operator for the list of their steps (TensorListReserve). In float
+    and dynamic-int8 files the steps are a loop. The converter calibrates loops by a crash of its process (TensorFlow
+    2.21, segmentation fault), so that full-integer files have the layers unrolled, a few operators for each step: 128
+    steps of an LSTM of 16 units took 46 s and 1.3 MB.
+
+    Records that the model casts to integers itself (token ids into an Embedding) enter full-integer files as float32:
+    a scale would round most of them to another id.
     """
 
     spec = PassSpec(
@@ -67,7 +77,7 @@ class Convert(Pass):
 
     def _apply(self, job: ExportJob) -> PassResult:
         from edgeaudit.host.tensorflow import tensorflow
-        from edgeaudit.recipes.keras_models import keras, load_keras
+        from edgeaudit.recipes.keras_models import keras, load_keras, recurrent_layers
 
         inside = job.params["softmax"] == "inside"
         if job.params["interface"] == "uint8" and job.params["precision"] == "int16x8":
@@ -75,15 +85,35 @@ class Convert(Pass):
                 "an int16x8 file has an int16 or a float interface; leave 'interface' integer or float"
             )
         model = load_keras(job.source, job.model_recipe())
+        recurrent = recurrent_layers(model)
         with quiet():
+            if recurrent:
+                model = _one_at_a_time(model, unrolled=self.calibrates(job.params))
             if inside:
-                model = keras().Sequential([keras().Input(model.input_shape[1:]), model, keras().layers.Softmax()])
+                entry = keras().Input(batch_shape=model.inputs[0].shape)
+                model = keras().Model(entry, keras().layers.Softmax()(model(entry)))
             content = _converted(tensorflow(), model, job, self.calibrates(job.params))
             (job.workdir / _FILE).write_bytes(content)
-        return read_back(job, "tflite", _FILE, softmax_inside=inside)
+        result = read_back(job, "tflite", _FILE, softmax_inside=inside)
+        if not recurrent or result.input is None:
+            return result
+        return replace(result, input=replace(result.input, shape=(1, *result.input.shape[1:])))
+
+
+def _one_at_a_time(model: Any, *, unrolled: bool) -> Any:
+    """The model with a fixed batch of 1, and its recurrent layers unrolled or as a loop."""
+    from edgeaudit.recipes.keras_models import keras, recurrent_layers
+
+    if unrolled:
+        for layer in recurrent_layers(model):
+            layer.unroll = True  # read when the layer is called below
+    entry = keras().Input(batch_shape=(1, *model.input_shape[1:]))
+    return keras().Model(entry, model(entry))
 
 
 def _converted(tf: Any, model: Any, job: ExportJob, calibrates: bool) -> bytes:  # noqa: FBT001
+    from edgeaudit.recipes.keras_models import takes_ids
+
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     precision, sets = job.params["precision"], tf.lite.OpsSet
     if precision != "float32":
@@ -103,6 +133,8 @@ def _converted(tf: Any, model: Any, job: ExportJob, calibrates: bool) -> bytes: 
         interface = {"integer": integer, "uint8": tf.uint8, "float": tf.float32}[job.params["interface"]]
         converter.target_spec.supported_ops = [integers[precision]]
         converter.inference_input_type = converter.inference_output_type = interface
+        if takes_ids(model):
+            converter.inference_input_type = tf.float32
         converter.representative_dataset = _one_by_one(job)
     content: bytes = converter.convert()
     return content

@@ -11,6 +11,8 @@ Properties of torch-pruning 1.6.1 that are worked around here:
 * a layer that rounding down to a multiple of `round_to` would remove is silently left unpruned;
 * what remains of n channels is `int(n * (1 - ratio))`, and 10 * (1 - 0.9) is slightly less than 1: the layer would stay
   unpruned. The ratio passed is a billionth smaller;
+* it knows no recurrent layer but the LSTM, whose pruning fails ("index out of range in self"), and takes a GRU for an
+  operator that keeps its channels. All of them are opaque here: they and the channels that they read stay whole;
 * the remaining channels of a LayerNorm are taken in the order of a Python set (its `sort()` of a tensor sorts a copy),
   which may differ from their order if few of many remain. Such a model is refused.
 """
@@ -24,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
+from edgeaudit.exporters.plain_weights import require_plain
 from edgeaudit.host.quiet import quiet
 from edgeaudit.recipes.base import Recipe
 
@@ -47,6 +50,9 @@ class Structured(Pass):
 
     A channel's magnitude is the sum of the squares of all weights that go with it, in every layer that is coupled,
     divided by the number of those layers ("group L2 norm", p = 2).
+
+    Recurrent layers stay whole, and so do layers whose channels they read. A model that has no other layer but the last
+    is only fine-tuned; the report says so.
 
     The file has the names of the original architecture and smaller shapes, and the recipe is marked `resized`: whoever
     builds it takes the widths from the file.
@@ -72,18 +78,55 @@ class Structured(Pass):
             raise ToolchainError(f"the parameter 'round_to' is {round_to}; it must be 1 or more")
         recipe, module = replace(job.torch_recipe(), resized=True), job.torch_module()
         names, parameters = list(module.state_dict()), _parameters(module)
+        require_plain(module, "pruning")
         with quiet():
             before, after = _prune(module, ratio, round_to, job)
         notes = {"parameters": _parameters(module), "parameters_before": parameters}
         notes |= {"channels": after, "channels_before": before}
         _require_pruned(notes, ratio, round_to)
         _answer(module, recipe)
+        _require_trainable(module, recipe)
         job.train_on(module, epochs)
         if list(module.state_dict()) != names:
             raise ToolchainError("the pruned model has other tensors than its source")
         file = job.save_weights(module.state_dict())
         _require_rebuilt(module, recipe, job.workdir / file)
-        return PassResult(file, notes=notes, recipe=recipe)
+        return PassResult(file, notes=notes, recipe=recipe, said=_whole(module, after))
+
+
+def _whole(module: nn.Module, channels: int) -> tuple[str, ...]:
+    """What the report says of layers that were not pruned."""
+    if recurrent := ", ".join(f"{type(layer).__name__} '{name}'" for name, layer in _recurrent(module)):
+        rest = "; no other layer has channels that could be removed" if channels == 0 else ""
+        return (f"channel pruning leaves recurrent layers as they are: {recurrent}{rest}",)
+    return ()
+
+
+def _recurrent(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    from torch import nn
+
+    return [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.RNNBase | nn.RNNCellBase)]
+
+
+def _opaque() -> Any:
+    """How torch-pruning is told of a layer that it must not change."""
+    from torch_pruning.pruner.function import BasePruningFunc
+
+    class Opaque(BasePruningFunc):  # type: ignore[misc]  # torch-pruning 1.6 has no types
+        def prune_out_channels(self, layer: Any, idxs: Any) -> Any:
+            raise ToolchainError(f"channels {idxs} of the recurrent layer {layer} would be removed")
+
+        def prune_in_channels(self, layer: Any, idxs: Any) -> Any:  # not the same function
+            raise ToolchainError(f"inputs {idxs} of the recurrent layer {layer} would be removed")
+
+        def get_out_channels(self, layer: Any) -> int:
+            directions = 2 if getattr(layer, "bidirectional", False) else 1
+            return int(layer.hidden_size) * directions
+
+        def get_in_channels(self, layer: Any) -> int:
+            return int(layer.input_size)
+
+    return Opaque()
 
 
 def _prune(module: nn.Module, ratio: float, round_to: int, job: ExportJob) -> tuple[int, int]:
@@ -91,6 +134,7 @@ def _prune(module: nn.Module, ratio: float, round_to: int, job: ExportJob) -> tu
     import torch
     import torch_pruning
 
+    recurrent = {layer for _, layer in _recurrent(module)}
     pruner = torch_pruning.pruner.MagnitudePruner(
         module,
         (torch.zeros(1, *job.input_shape),),
@@ -100,11 +144,13 @@ def _prune(module: nn.Module, ratio: float, round_to: int, job: ExportJob) -> tu
         in_channel_groups={},
         out_channel_groups={},
         num_heads={},
+        customized_pruners={type(layer): _opaque() for layer in recurrent},
+        root_module_types=[torch_pruning.ops.TORCH_CONV, torch_pruning.ops.TORCH_LINEAR],
     )
-    layers = set(_prunable(pruner.DG))
+    layers = set(_prunable(pruner.DG, recurrent))
     before = _channels(pruner.DG, layers)
     for group in pruner.step(interactive=True):
-        if not _answers(pruner.DG, group):
+        if not _answers(pruner.DG, group) and not _touches(group, recurrent):
             _require_order(group)
             group.prune()
     return before, _channels(pruner.DG, layers)
@@ -130,12 +176,17 @@ def _answers(graph: Any, group: Any) -> bool:
     return any(not step.target.outputs and graph.is_out_channel_pruning_fn(step.handler) for step, _ in group)
 
 
-def _prunable(graph: Any) -> Iterator[nn.Module]:
-    """The layers whose output channels may be removed."""
+def _touches(group: Any, layers: set[nn.Module]) -> bool:
+    """Whether channels of `group` are read or made by one of the layers."""
+    return any(step.target.module in layers for step, _ in group)
+
+
+def _prunable(graph: Any, whole: set[nn.Module]) -> Iterator[nn.Module]:
+    """The layers whose output channels may be removed; not those that go with one of `whole`."""
     from torch import nn
 
     for group in graph.get_all_groups():
-        if not _answers(graph, group):
+        if not _answers(graph, group) and not _touches(group, whole):
             for step, _ in group:
                 layer = step.target.module
                 weighted = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
@@ -181,6 +232,24 @@ def _answer(module: nn.Module, recipe: Recipe) -> Tensor:
             f"records. Its forward must take the numbers of channels from its tensors"
         )
     return answer
+
+
+def _require_trainable(module: nn.Module, recipe: Recipe) -> None:
+    """Check that the module still computes what it does in training mode alone: pruning follows its answers."""
+    import copy
+
+    import torch
+
+    records = torch.zeros(_PROBES, *recipe.input_shape)
+    try:
+        with torch.no_grad():
+            copy.deepcopy(module).train()(records)
+    except RuntimeError as exc:
+        raise ToolchainError(
+            f"{recipe.name} cannot be pruned by channels, it fails in training mode at the pruned widths: "
+            f"{str(exc).splitlines()[0]}. Pruning misses layers that the answers do not pass, such as auxiliary "
+            "heads; build the model without them (model.options)"
+        ) from exc
 
 
 def _require_rebuilt(module: nn.Module, recipe: Recipe, file: Path) -> None:

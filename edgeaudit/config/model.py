@@ -18,7 +18,7 @@ class ModelSpec(Section):
     """The model under audit and how such models are trained."""
 
     recipe: Annotated[str, names_of("recipe")] = "mlp"
-    """Architecture: a built-in one, `torchvision:<name>`, or `module:function` of your own; `keras:` for Keras."""
+    """Architecture: built-in, `torchvision:<name>`, `timm:<name>`, or your `module:function`; `keras:`, `sklearn:`."""
     options: Params = Field(default_factory=dict)
     """Arguments of the architecture, such as `hidden` or `width`."""
     train: str | None = None
@@ -41,6 +41,8 @@ class ModelSpec(Section):
     """Weight decay."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Label smoothing."""
+    auxiliary_weight: float = Field(0.3, ge=0)
+    """Weight of the loss of each auxiliary head, of models that answer with several while they train."""
     augment: Literal["none", "flip-shift"] = "none"
     """`flip-shift` mirrors half of the images and shifts all by up to 4 pixels."""
     precision: Literal["float32", "bfloat16"] = "float32"

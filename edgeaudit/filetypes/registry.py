@@ -24,6 +24,7 @@ FILETYPES: Registry[FileType, FileTypeSpec] = Registry(
         "executorch": "edgeaudit.filetypes.executorch:ExecuTorch",
         "torch": "edgeaudit.filetypes.torch:Torch",
         "keras": "edgeaudit.filetypes.keras:Keras",
+        "sklearn": "edgeaudit.filetypes.sklearn:Sklearn",
     },
     error=ArtifactError,
     named_by_spec=True,

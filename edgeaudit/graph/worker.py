@@ -17,7 +17,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from edgeaudit.errors import EdgeAuditError, OutdatedEntry, StoreError
+from edgeaudit.errors import EdgeAuditError, OutdatedEntry, StoreError, ToolchainError
 from edgeaudit.graph.executor import AnyJob
 from edgeaudit.graph.fresh_code import compile_users_modules
 from edgeaudit.graph.job import Context, Outcome, Ref, content_key
@@ -117,13 +117,20 @@ def _explained(job: AnyJob, store: Store, exc: Exception) -> EdgeAuditError:
     full = os.strerror(errno.ENOSPC) in str(exc) or shutil.disk_usage(store.root).free < _FULL
     if full and not isinstance(exc, StoreError):
         return StoreError(f"{job.label}: the disk is full. Finished work is kept; free some space and run again")
+    if type(exc) is ToolchainError and exc.__cause__ is not None:
+        return ToolchainError(f"{exc}{_traced(job, store, exc)}")
     return exc if isinstance(exc, EdgeAuditError) else _unexpected(job, store, exc)
 
 
 def _unexpected(job: AnyJob, store: Store, exc: Exception) -> EdgeAuditError:
+    return EdgeAuditError(f"{job.label} failed: {type(exc).__name__}: {exc}{_traced(job, store, exc)}")
+
+
+def _traced(job: AnyJob, store: Store, exc: Exception) -> str:
+    """Keep the whole trace among the logs; says where, "" where it cannot be written."""
     try:
         trace = store.logs() / f"{job.kind}-{job.key[:12]}.txt"
         trace.write_text("".join(traceback.format_exception(exc)), encoding="utf-8")
     except (OSError, StoreError):
-        return EdgeAuditError(f"{job.label} failed: {type(exc).__name__}: {exc}")
-    return EdgeAuditError(f"{job.label} failed: {type(exc).__name__}: {exc} (traceback: {trace})")
+        return ""
+    return f" (traceback: {trace})"

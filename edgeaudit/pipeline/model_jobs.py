@@ -13,10 +13,11 @@ from edgeaudit.errors import ArtifactError, SpecError
 from edgeaudit.exporters.registry import find_pass
 from edgeaudit.filetypes.artifact import file_sha256
 from edgeaudit.filetypes.registry import find_filetype
-from edgeaudit.formats.presets import Format
+from edgeaudit.formats.presets import Format, tolerance_of
 from edgeaudit.pipeline.inputs import PlanInputs
 from edgeaudit.pipeline.once import Once
 from edgeaudit.population.base import TARGET, Role
+from edgeaudit.recipes.frameworks import FRAMEWORKS
 from edgeaudit.recipes.keras_checkpoint import checkpoint_digest
 from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
@@ -57,8 +58,10 @@ class ModelJobs:
         if declared is not None and path is not None:
             return self._adopt(path, declared, use, resolved)
         source: ArtifactJob = self._train(role)
+        precision = "float32"
         for step in resolved.passes:
-            source = self._compress(role, source, step, use)
+            source = self._compress(role, source, step, use, tolerance_of(precision))
+            precision = _precision(step) or precision
         return source
 
     def target_is_built_in(self, use: FormatUse) -> bool:
@@ -110,9 +113,13 @@ class ModelJobs:
             ),
         )
 
-    def _compress(self, role: Role, source: ArtifactJob, use: PassEntry, format_use: FormatUse) -> Compress:
+    def _compress(
+        self, role: Role, source: ArtifactJob, use: PassEntry, format_use: FormatUse, tolerance: float
+    ) -> Compress:
+        """The job of one pass. tolerance: of the source's answers, if the pass rounds a file."""
         step = find_pass(use.name)
         params = step.parameters(use.params)
+        rounds = step.spec.consumes not in FRAMEWORKS and step.precision(params) is not None
         default = self._inputs.spec.data.calibration
         calibration = None
         if step.calibrates(params):
@@ -130,8 +137,15 @@ class ModelJobs:
                 calibration=calibration,
                 check=self.check,
                 versions=step.spec.versions(),
+                source_tolerance=tolerance if rounds else None,
             ),
         )
+
+
+def _precision(use: PassEntry) -> str | None:
+    """Of the weights after a pass; None if it does not change them."""
+    step = find_pass(use.name)
+    return step.precision(step.parameters(use.params))
 
 
 def _frozen(params: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from edgeaudit.exporters.registry import find_pass
 from edgeaudit.formats.presets import Format
 from edgeaudit.formats.resolve import find_format
 from edgeaudit.pipeline.device_plan import require_devices
-from edgeaudit.recipes.frameworks import Framework, framework_of
+from edgeaudit.recipes.frameworks import Framework, framework_of, require_zoo
 from edgeaudit.recipes.keras_checkpoint import require_checkpoint_fits
 from edgeaudit.runtimes.registry import find_runtime
 
@@ -24,10 +24,12 @@ def preflight(spec: AuditSpec) -> None:
     if spec.recipe_known:
         with problems.collecting():
             require_checkpoint_fits(spec.model.recipe, spec.model.checkpoint)
-        with problems.collecting():
-            _require_precision(spec, framework)
+        for check in (_require_precision, _require_no_pickle, _require_logits):
+            with problems.collecting():
+                check(spec, framework)
         with problems.collecting():
             framework.versions()
+            require_zoo(spec.model.recipe)
     formats: dict[str, Format] = {}
     for use in spec.formats:
         with problems.collecting():
@@ -56,3 +58,16 @@ def _require_usable(name: str, resolved: Format, spec: AuditSpec) -> None:
     for step in resolved.passes:
         find_pass(step.name).spec.versions()
     find_runtime(resolved.runtime).spec.versions()
+
+
+def _require_logits(spec: AuditSpec, framework: Framework) -> None:
+    if spec.threat.exposure == "logits" and framework.kind == "sklearn":
+        raise SpecError("threat.exposure: models of scikit-learn answer with probabilities and have no logits")
+
+
+def _require_no_pickle(spec: AuditSpec, framework: Framework) -> None:
+    if framework.kind == "sklearn" and spec.model.checkpoint is not None:
+        raise SpecError(
+            f"model.checkpoint: {spec.model.checkpoint} would be a pickle, which runs code when it is read; convert "
+            "your estimator with skl2onnx and audit the file as target.artifact, with this recipe for its shadows"
+        )

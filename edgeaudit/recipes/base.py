@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,15 +15,30 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = [
-    "Architecture", "ArchitectureSpec", "Recipe", "Training", "build", "import_function", "module_from_manifest",
-    "recipe_modules",
+    "BOOSTERS", "BUILDS", "TRAINS", "ZOOS", "Architecture", "ArchitectureSpec", "Recipe", "Training", "build",
+    "import_function", "module_from_manifest", "recipe_modules", "require_signature",
 ]  # fmt: skip
+
+ZOOS: Mapping[str, str] = {
+    "timm": "edgeaudit.recipes.timm_models",
+    "torchvision": "edgeaudit.recipes.torchvision_models",
+}
+"""Package of ready-made architectures, as in `timm:<name>` -> the module whose `build_named` builds them."""
+
+BOOSTERS: Mapping[str, str] = {"LGBMClassifier": "lightgbm", "XGBClassifier": "xgboost"}
+"""Classifiers with scikit-learn's interface that `sklearn:<name>` takes, too -> their modules."""
+
+BUILDS = "function(input_shape, n_classes, **options)"
+TRAINS = "function(module, x, y, *, seed, epochs)"
+"""How functions of the user's are called, for messages."""
 
 
 @dataclass(frozen=True)
 class Training:
     """The training loop's settings. lr follows one cosine from `lr` to 0 over all steps.
 
+    auxiliary_weight: of the loss of each auxiliary head, for models that answer (logits, auxiliary logits, ...) while
+        they train; 0.3 as in GoogLeNet (Szegedy et al., "Going deeper with convolutions", 2015, section 5).
     augment: `flip-shift` mirrors half of the images and shifts all by up to 4 pixels, or `none`.
     precision: `bfloat16` trains under CPU autocast (faster where the CPU has bf16); weights stay float32.
     """
@@ -36,13 +52,14 @@ class Training:
     label_smoothing: float = 0.0
     augment: Literal["none", "flip-shift"] = "none"
     precision: Literal["float32", "bfloat16"] = "float32"
+    auxiliary_weight: float = 0.3
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How a model is built and trained.
 
-    name: a built-in architecture, `torchvision:<name>`, or the user's `module:function`, called as
+    name: a built-in architecture, `torchvision:<name>`, `timm:<name>`, or the user's `module:function`, called as
         function(input_shape, n_classes, **options) -> torch.nn.Module that answers logits.
     train_function: the user's `module:function`, called as function(module, x, y, *, seed, epochs) and training in
         place; None for the built-in loop.
@@ -100,7 +117,6 @@ def build(recipe: Recipe, seed: int) -> nn.Module:
     import torch
 
     from edgeaudit.recipes.registry import ARCHITECTURES
-    from edgeaudit.recipes.torchvision_models import build_torchvision
 
     known = [name for name in ARCHITECTURES.names() if not name.startswith("keras:")]
     module: nn.Module
@@ -110,19 +126,50 @@ def build(recipe: Recipe, seed: int) -> nn.Module:
             if recipe.name in known:
                 architecture = ARCHITECTURES.find(recipe.name)
                 module = architecture.build(recipe.input_shape, recipe.n_classes, **recipe.options)
-            elif recipe.name.startswith("torchvision:"):
-                module = build_torchvision(recipe.name.partition(":")[2], recipe.n_classes, recipe.options)
+            elif (zoo := recipe.name.partition(":")[0]) in ZOOS:
+                module = importlib.import_module(ZOOS[zoo]).build_named(recipe)
             elif ":" in recipe.name:
-                module = import_function(recipe.name)(recipe.input_shape, recipe.n_classes, **recipe.options)
+                module = _users_function(recipe)(recipe.input_shape, recipe.n_classes, **recipe.options)
             else:
                 raise RecipeError(
                     f"model.recipe: '{recipe.name}' is not known.{did_you_mean(recipe.name, known)} "
-                    f"Built in: {', '.join(known)}; or torchvision:<name>, or module:function of your own"
+                    f"Built in: {', '.join(known)}; or torchvision:<name>, timm:<name>, or module:function of your own"
                 )
             _check_fit(module, recipe)
         except (TypeError, ValueError) as exc:
             raise RecipeError(f"model.recipe '{recipe.name}' cannot be built: {exc}") from exc
     return module
+
+
+def _users_function(recipe: Recipe) -> Callable[..., Any]:
+    function = import_function(recipe.name)
+    given = (recipe.input_shape, recipe.n_classes)
+    require_signature(function, f"model.recipe: '{recipe.name}'", BUILDS, *given, **recipe.options)
+    return function
+
+
+def require_signature(
+    function: Callable[..., Any], what: str, expected: str, *arguments: object, **named: object
+) -> None:
+    """Raise `RecipeError` where a function of the user's cannot be called with these arguments.
+
+    what: the key and the function, for the message. expected: how it is called. What has no signature that Python
+    could read (some built-in functions) is taken as it is.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*arguments, **named)
+    except TypeError as exc:
+        raise RecipeError(f"{what} is defined as {_short(signature)}, but is called as {expected}: {exc}") from exc
+
+
+def _short(signature: inspect.Signature) -> str:
+    """The signature without annotations, which may be long."""
+    plain = [one.replace(annotation=inspect.Parameter.empty) for one in signature.parameters.values()]
+    return f"function{signature.replace(parameters=plain, return_annotation=inspect.Signature.empty)}"
 
 
 def _check_fit(module: nn.Module, recipe: Recipe) -> None:
@@ -136,13 +183,21 @@ def _check_fit(module: nn.Module, recipe: Recipe) -> None:
             answer = module(torch.zeros(2, *recipe.input_shape))
     except RuntimeError as exc:
         first_line = str(exc).splitlines()[0]
+        remedy = ""
+        if "indices" in first_line and "Float" in first_line:
+            remedy = ". Records are float32, token ids too, which float32 holds exactly up to 2^24: write x.long()"
         raise RecipeError(
-            f"model.recipe '{recipe.name}' cannot take records of shape {recipe.input_shape}: {first_line}"
+            f"model.recipe '{recipe.name}' cannot take records of shape {recipe.input_shape}: {first_line}{remedy}"
         ) from exc
-    if not isinstance(answer, torch.Tensor) or answer.shape != (2, recipe.n_classes):
-        shape = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
+    if not isinstance(answer, torch.Tensor):
         raise RecipeError(
-            f"model.recipe '{recipe.name}' returns {shape} for 2 records; expected logits [2, {recipe.n_classes}]"
+            f"model.recipe '{recipe.name}' returns a {type(answer).__name__} in eval mode; expected logits, a tensor "
+            f"[2, {recipe.n_classes}] for 2 records. Return auxiliary answers only while it trains (if self.training)"
+        )
+    if answer.shape != (2, recipe.n_classes):
+        raise RecipeError(
+            f"model.recipe '{recipe.name}' returns {tuple(answer.shape)} for 2 records; expected logits "
+            f"[2, {recipe.n_classes}]"
         )
 
 
@@ -185,8 +240,14 @@ def recipe_modules(*references: str | None) -> tuple[str, ...]:
 
     known = ARCHITECTURES.names()
     named = tuple(ARCHITECTURES.module(one) for one in references if one in known)
-    own = (one.removeprefix("keras:").partition(":") for one in references if one and one not in known)
-    return (*named, *(module for module, separator, _ in own if separator and module != "torchvision"))
+    own = (_users_part(one).partition(":") for one in references if one and one not in known)
+    return (*named, *(ZOOS.get(module, module) for module, separator, _ in own if separator))
+
+
+def _users_part(reference: str) -> str:
+    """`module:function` of a reference that may begin with its framework; boosters are in modules of their own."""
+    part = reference.removeprefix("keras:").removeprefix("sklearn:")
+    return f"{BOOSTERS[part]}:{part}" if part in BOOSTERS and part != reference else part
 
 
 def _is_dotted(name: str) -> bool:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Protocol, cast
 
+from edgeaudit.errors import MissingToolchain
 from edgeaudit.filetypes.artifact import Kind
 from edgeaudit.host.isolation import IsolationGroup
 from edgeaudit.host.packages import package_versions
-from edgeaudit.recipes.base import Recipe
+from edgeaudit.recipes.base import BOOSTERS, ZOOS, Recipe
 
-__all__ = ["FRAMEWORKS", "Framework", "Loop", "framework_of"]
+__all__ = ["FRAMEWORKS", "Framework", "Loop", "framework_of", "require_zoo"]
 
 
 class Loop(Protocol):
@@ -78,10 +80,29 @@ FRAMEWORKS: Mapping[str, Framework] = {
             "edgeaudit.stages.train_keras",
             ("float32",),
         ),
+        Framework(
+            "sklearn",
+            "torch",
+            "sklearn",
+            ("scikit-learn", "numpy"),
+            "edgeaudit.recipes.sklearn_models",
+            "edgeaudit.stages.train_sklearn",
+            ("float32",),
+        ),
     )
 }
 
 
 def framework_of(recipe: str) -> Framework:
-    """The framework of a recipe by its name: Keras where it begins with `keras:`, else torch."""
-    return FRAMEWORKS["keras" if recipe.startswith("keras:") else "torch"]
+    """The framework of a recipe by its name: that of its prefix `keras:` or `sklearn:`, else torch."""
+    prefix = recipe.partition(":")[0]
+    return FRAMEWORKS[prefix if prefix in ("keras", "sklearn") else "torch"]
+
+
+def require_zoo(recipe: str) -> None:
+    """Raise `MissingToolchain` with the pip line where a recipe names a model of a package that is not installed."""
+    zoo, _, name = recipe.partition(":")
+    if zoo in ZOOS and not find_spec(zoo):
+        raise MissingToolchain(f"model.recipe '{recipe}'", zoo, "torch" if zoo == "torchvision" else zoo)
+    if zoo == "sklearn" and name in BOOSTERS and not find_spec(BOOSTERS[name]):
+        raise MissingToolchain(f"model.recipe '{recipe}'", BOOSTERS[name], BOOSTERS[name])

@@ -20,13 +20,14 @@ import numpy.typing as npt
 from edgeaudit.errors import RecipeError, did_you_mean
 from edgeaudit.host.quiet import quiet
 from edgeaudit.host.tensorflow import tensorflow
-from edgeaudit.recipes.base import Architecture, ArchitectureSpec, Recipe, import_function
+from edgeaudit.recipes.base import BUILDS, Architecture, ArchitectureSpec, Recipe, import_function, require_signature
 from edgeaudit.recipes.keras_checkpoint import ARCHITECTURE, CHECKPOINT
 from edgeaudit.recipes.registry import ARCHITECTURES
 
 __all__ = [
     "Cnn", "Mlp", "ResNet8", "answers", "as_keras_takes_them", "build", "first_line", "fitted", "keras", "load_keras",
-    "models_apart", "probabilities", "records_shape", "save_keras", "seeded", "without_softmax",
+    "models_apart", "probabilities", "records_shape", "recurrent_layers", "save_keras", "seeded", "takes_ids",
+    "without_softmax",
 ]  # fmt: skip
 
 FloatArray = npt.NDArray[np.float32]
@@ -145,8 +146,9 @@ def build(recipe: Recipe, seed: int) -> Any:
                 architecture = ARCHITECTURES.find(recipe.name)
                 model = architecture.build(records_shape(recipe.input_shape), recipe.n_classes, **recipe.options)
             elif ":" in name:
-                function = import_function(name)
-                model = function(records_shape(recipe.input_shape), recipe.n_classes, **recipe.options)
+                function, given = import_function(name), (records_shape(recipe.input_shape), recipe.n_classes)
+                require_signature(function, f"model.recipe: '{recipe.name}'", BUILDS, *given, **recipe.options)
+                model = function(*given, **recipe.options)
             else:
                 raise RecipeError(
                     f"model.recipe: '{recipe.name}' is not known.{did_you_mean(recipe.name, known)} "
@@ -240,6 +242,16 @@ def _last_layer(model: Any) -> Any:
         if not isinstance(last, keras().Model):
             return last if isinstance(last, layers.Layer) else None
         model = last
+
+
+def recurrent_layers(model: Any) -> list[Any]:
+    """Layers that go through the steps of a record: LSTM, GRU, SimpleRNN, RNN of any cell; in wrappers, too."""
+    return [layer for layer in model._flatten_layers() if isinstance(layer, keras().layers.RNN)]  # noqa: SLF001
+
+
+def takes_ids(model: Any) -> bool:
+    """Whether the first layer looks records up in a table, which makes integers of them."""
+    return any(isinstance(layer, keras().layers.Embedding) for layer in model._flatten_layers())  # noqa: SLF001
 
 
 def probabilities(answer: FloatArray) -> bool:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from edgeaudit.errors import TrainingError
 from edgeaudit.host.tensorflow import tensorflow
-from edgeaudit.recipes.base import Recipe, Training, import_function
+from edgeaudit.recipes.base import TRAINS, Recipe, Training, import_function, require_signature
 from edgeaudit.recipes.keras_models import answers as logits
 from edgeaudit.recipes.keras_models import as_keras_takes_them, build, keras, seeded
 
@@ -46,7 +46,10 @@ def train(
         if recipe.train_function is not None:
             native = as_keras_takes_them(x)
             before = _parameters(model)
-            _take(model, import_function(recipe.train_function)(model, native, y, seed=seed, epochs=n_epochs), recipe)
+            function = import_function(recipe.train_function)
+            what = f"model.train: '{recipe.train_function}'"
+            require_signature(function, what, TRAINS, model, native, y, seed=seed, epochs=n_epochs)
+            _take(model, function(model, native, y, seed=seed, epochs=n_epochs), recipe)
             if epochs is None and all(np.array_equal(a, b) for a, b in zip(before, _parameters(model), strict=True)):
                 raise TrainingError(
                     f"model.train: '{recipe.train_function}' left every weight as it was. Does it train a copy? Train "

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from edgeaudit.errors import TrainingError
-from edgeaudit.recipes.base import Recipe, Training, build, import_function
+from edgeaudit.recipes.auxiliary import logits_and_auxiliary
+from edgeaudit.recipes.base import TRAINS, Recipe, Training, build, import_function, require_signature
 
 __all__ = ["build", "distil", "distil_model", "distillation_loss", "logits", "train"]
 
@@ -46,7 +47,10 @@ def train(
     with _reproducible(module, recipe, seed, "training"):
         if recipe.train_function is not None:
             before = {name: value.clone() for name, value in module.state_dict().items()}
-            _take(module, import_function(recipe.train_function)(module, x, y, seed=seed, epochs=n_epochs), recipe)
+            function = import_function(recipe.train_function)
+            what = f"model.train: '{recipe.train_function}'"
+            require_signature(function, what, TRAINS, module, x, y, seed=seed, epochs=n_epochs)
+            _take(module, function(module, x, y, seed=seed, epochs=n_epochs), recipe)
             if epochs is None:
                 _require_changed(module, before, recipe)
             loss = math.nan
@@ -245,7 +249,7 @@ def _loop(
     criterion: _Loss,
     after_epoch: Callable[[nn.Module], None] | None = None,
 ) -> float:
-    """Every training runs through here; returns the mean loss of the last epoch."""
+    """Every training runs through here; returns the mean loss of the last epoch, that of auxiliary heads included."""
     generator = torch.Generator().manual_seed(seed)
     batch = min(setting.batch, len(x))
     steps = len(x) // batch  # BatchNorm cannot take a last batch of one, so the rest of each epoch waits for the next
@@ -264,8 +268,10 @@ def _loop(
             inputs = _augmented(x[rows], setting, generator)
             optimizer.zero_grad(set_to_none=True)
             with torch.autocast("cpu", torch.bfloat16, enabled=setting.precision == "bfloat16"):
-                answer = module(inputs)
+                answer, *others = logits_and_auxiliary(module(inputs))
             loss = criterion(answer.float(), inputs, rows)
+            for other in others:
+                loss = loss + setting.auxiliary_weight * criterion(other.float(), inputs, rows)
             loss.backward()  # type: ignore[no-untyped-call]  # torch 2.14
             optimizer.step()
             schedule.step()

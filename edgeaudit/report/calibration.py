@@ -54,12 +54,15 @@ def _row(lookup: Lookup, row: CalibrationLeak, notes: Notes) -> Row:
 
 
 def found_table(lookup: Lookup) -> Table | None:
-    """Facts read from each foreign file, and facts inferred from its answers."""
+    """Facts read from a user's file or checkpoint or inferred from its answers, and what passes say of models."""
     rows = tuple(
         Row(Cell(lookup.label(place), code=True), (Cell(sentence),))
         for place, result in lookup.ok()
         if result.artifact is not None
         for sentence in result.artifact.found
     )
-    heads = (Head("Format", align="text"), Head("Read from the file, or inferred from its answers", align="text"))
-    return Table("Foreign files", heads, rows, classes="origin") if rows else None
+    heads = (
+        Head("Format", align="text"),
+        Head("Read from the file, inferred from its answers, or done to it", align="text"),
+    )
+    return Table("Found in files and models", heads, rows, classes="origin") if rows else None

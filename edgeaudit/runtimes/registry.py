@@ -24,6 +24,7 @@ RUNTIMES: Registry[Runtime, RuntimeSpec] = Registry(
         "executorch": "edgeaudit.runtimes.executorch:ExecuTorch",
         "torch": "edgeaudit.runtimes.torch:TorchReference",
         "keras": "edgeaudit.runtimes.keras:KerasReference",
+        "sklearn": "edgeaudit.runtimes.sklearn:SklearnReference",
         "tf-lite": "edgeaudit.runtimes.tf_lite:TfLite",
         "tflite-runtime": "edgeaudit.devices.environment_runtimes:TfliteRuntimeElsewhere",
     },

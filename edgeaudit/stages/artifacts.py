@@ -18,7 +18,10 @@ _NOTES = "notes.json"
 
 @dataclass(frozen=True)
 class StoredArtifact:
-    """An artifact in the store. found: properties detected in a foreign file. notes: figures of a toolchain or loop."""
+    """An artifact in the store.
+
+    found: sentences on what was detected in a file or checkpoint of the user's. notes: figures of a toolchain or loop.
+    """
 
     artifact: Artifact
     found: tuple[str, ...] = ()

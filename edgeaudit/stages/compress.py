@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassResult
 from edgeaudit.exporters.registry import find_pass
+from edgeaudit.filetypes.agreement import comparable, require_agreement
 from edgeaudit.filetypes.artifact import Artifact, Manifest, PassRecord, file_sha256
 from edgeaudit.filetypes.registry import filetype_module
 from edgeaudit.graph.distributions import with_dependencies
@@ -20,9 +21,11 @@ from edgeaudit.graph.job import Context, Cost, Job
 from edgeaudit.population.base import Population
 from edgeaudit.recipes.base import Recipe, module_from_manifest, recipe_modules
 from edgeaudit.recipes.frameworks import FRAMEWORKS
+from edgeaudit.runtimes.base import Runtime
+from edgeaudit.runtimes.registry import default_runtime
 from edgeaudit.settings import Settings
 from edgeaudit.stages.artifacts import ArtifactJob, StoredArtifact
-from edgeaudit.stages.check_answers import CHECK
+from edgeaudit.stages.check_answers import CHECK, read_check
 from edgeaudit.stages.population import DrawPopulation
 from edgeaudit.stages.train import model_seed
 from edgeaudit.stages.train_torch import torch_manifest, write_check
@@ -61,6 +64,7 @@ class Compress(Job[StoredArtifact]):
     calibration: Calibration | None
     check: Mapping[str, int]
     versions: Mapping[str, str]
+    source_tolerance: float | None = None
 
     @property
     def label(self) -> str:
@@ -76,8 +80,15 @@ class Compress(Job[StoredArtifact]):
         """The pass, the file type that it writes, and the user's module if a recipe is a parameter."""
         student = self.params.get("student")
         student_modules = recipe_modules(student) if isinstance(student, str) else ()
-        step = find_pass(self.step)
-        return (type(step).__module__, *step.spec.code, filetype_module(step.spec.produces), *student_modules)
+        step, served = find_pass(self.step), self._float_runtime()
+        checking = () if served is None else (served.__module__, *served.spec.code)
+        return (
+            type(step).__module__,
+            *step.spec.code,
+            filetype_module(step.spec.produces),
+            *student_modules,
+            *checking,
+        )
 
     def packages(self) -> tuple[str, ...]:
         """Packages of the toolchain; of a converter or quantiser with those beneath it.
@@ -86,8 +97,9 @@ class Compress(Job[StoredArtifact]):
         new version of any. A pass that trains computes in torch itself, as training does, and is not: `nncf` requires
         `rich`, which draws its progress bars.
         """
-        spec = find_pass(self.step).spec
-        return spec.packages if spec.trains else with_dependencies((*spec.packages, *spec.companions))
+        spec, served = find_pass(self.step).spec, self._float_runtime()
+        checking = () if served is None else served.spec.installed_packages()
+        return spec.packages if spec.trains else with_dependencies((*spec.packages, *spec.companions, *checking))
 
     def passes(self) -> tuple[tuple[str, Settings], ...]:
         """All passes from the trained model on."""
@@ -103,8 +115,10 @@ class Compress(Job[StoredArtifact]):
     def run(self, context: Context) -> StoredArtifact:
         """See the class."""
         step, folder = find_pass(self.step), context.draft
-        source, population = context.read(self.source).artifact, context.read(self.population)
+        given, population = context.read(self.source), context.read(self.population)
+        source = given.artifact
         ids = self._calibration_ids(population)
+        self._require_faithful(source, population)
         product = step.apply(self._export_job(context, step, source, population, ids))
         manifest = self._manifest(context, step, source, product, ids)
         if step.spec.produces == "torch":
@@ -112,7 +126,29 @@ class Compress(Job[StoredArtifact]):
             write_check(module, population, self.role, self.seed, self.check, folder)
         else:
             shutil.copyfile(source.folder / CHECK, folder / CHECK)
-        return StoredArtifact(Artifact(folder, manifest), notes=dict(product.notes))
+        return StoredArtifact(Artifact(folder, manifest), (*given.found, *product.said), dict(product.notes))
+
+    def _float_runtime(self) -> type[Runtime] | None:
+        """The runtime in which a file is compared with its model before this pass rounds it; None where none is."""
+        if self.source_tolerance is None:
+            return None
+        return default_runtime(find_pass(self.step).spec.consumes)
+
+    def _require_faithful(self, source: Artifact, population: Population) -> None:
+        """Raise `AgreementError` where a file differs from its model already before this pass rounds it.
+
+        The limit of rounded files is two hundred times wider, and would hide a wrong conversion.
+        """
+        served = self._float_runtime()
+        if served is None or self.source_tolerance is None:  # both or none
+            return
+        ids, logits = read_check(source.folder, source.manifest.calibration_policy)
+        require_agreement(
+            comparable(logits, softmax_inside=source.manifest.softmax_inside),
+            served(source).query(population.take(ids)),
+            what=f"{' + '.join(record.name for record in source.manifest.passes)} ({self.role}), before '{self.step}',",
+            tolerance=self.source_tolerance,
+        )
 
     def _calibration_ids(self, population: Population) -> tuple[int, ...]:
         if self.calibration is None:

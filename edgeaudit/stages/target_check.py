@@ -226,12 +226,18 @@ def require_trained(runtime: type[Runtime], artifact: Artifact, population: Popu
     together, alone = runtime(artifact), runtime(artifact, {"batch": 1})
     require_steady(together.query, alone.query, population.take(population.split.nonmembers[:_REPEATED]), door.what)
     examined = Examined(together.query, population, door)
-    if is_probability(examined.nonmembers):
+    inside = artifact.manifest.softmax_inside
+    if not inside and is_probability(examined.nonmembers):
         raise ArtifactError(
             f"{door.what} returns probabilities (values in [0, 1] that sum to 1), but a model must return logits: "
             "remove its final softmax, and train with cross_entropy, or with nll_loss of log_softmax"
         )
-    examined.require_fitting(inside=False)
+    if not inside and in_unit_range(examined.nonmembers):
+        raise ArtifactError(
+            f"{door.what} returns values in [0, 1] alone, as a sigmoid does, but a model must return logits: remove "
+            "its final sigmoid, and train with cross_entropy, or with binary_cross_entropy_with_logits"
+        )
+    examined.require_fitting(inside=inside)
 
 
 def require_model(population: Population, responses: FloatArray, what: str, *, inside: bool, refuse: bool) -> bool:

@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from edgeaudit.errors import RecipeError, TrainingError
+from edgeaudit.errors import MissingToolchain, RecipeError, TrainingError
 from edgeaudit.graph.closure import closure
 from edgeaudit.recipes.base import Recipe, Training, build, recipe_modules
+from edgeaudit.recipes.frameworks import require_zoo
 from edgeaudit.recipes.registry import ARCHITECTURES
 from edgeaudit.recipes.resizing import resize
 from edgeaudit.recipes.training import distil, distil_model, distillation_loss, logits, train
@@ -228,7 +229,8 @@ def test_the_modules_that_recipes_run() -> None:
     assert recipe_modules("keras:mlp") == ("edgeaudit.recipes.keras_models",)
     assert recipe_modules("mine:make", "mine.training:train") == ("mine", "mine.training")
     assert recipe_modules("keras:theirs.models:make") == ("theirs.models",)
-    assert recipe_modules("torchvision:resnet18") == ()  # a package, known by its version
+    assert recipe_modules("torchvision:resnet18") == ("edgeaudit.recipes.torchvision_models",)
+    assert recipe_modules("timm:resnet18") == ("edgeaudit.recipes.timm_models",)
 
 
 def test_the_distillation_loss_by_hand() -> None:
@@ -306,3 +308,109 @@ def test_reject_a_state_that_lacks_a_tensor() -> None:
     resize(module, state)
     with pytest.raises(RuntimeError, match="Missing key"):
         module.load_state_dict(state)
+
+
+class Heads(nn.Module):
+    """Logits, and those of an auxiliary head while it trains."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.main, self.other, self.form = nn.Linear(64, 3), nn.Linear(64, 3), form
+
+    def forward(self, x: torch.Tensor) -> Any:
+        x = x.flatten(1)
+        main, other = self.main(x), self.other(x)
+        forms: dict[str, Any] = {
+            "tuple": (main, other), "mapping": {"out": main, "aux": other}, "off": (main, None), "both": (main, other),
+            "features": (main, x),
+        }  # fmt: skip
+        return forms[self.form] if self.training or self.form == "both" else main
+
+
+def heads(_: tuple[int, ...], __: int, form: str = "tuple") -> nn.Module:
+    return Heads(form)
+
+
+@pytest.mark.parametrize(("form", "weight"), [("tuple", 0.5), ("mapping", 0.5), ("off", 0.5), ("tuple", 0.0)])
+def test_auxiliary_heads_are_trained_by_a_weighted_loss(form: str, weight: float) -> None:
+    """One step of plain SGD: each head moves by the learning rate times its gradient, the auxiliary one's weighted."""
+    setting = Training(epochs=1, batch=48, lr=0.1, momentum=0.0, weight_decay=0.0, auxiliary_weight=weight)
+    setting = replace(setting, momentum=1e-12)  # torch's Nesterov needs one above 0
+    recipe = _recipe(f"{HERE}:heads", options={"form": form}, training=setting)
+    module, same = build(recipe, 1), build(recipe, 1)
+    train(module, X, Y, recipe, 1)
+    x, y = torch.from_numpy(X).flatten(1), torch.from_numpy(Y)
+    for name, share in (("main", 1.0), ("other", 0.0 if form == "off" else weight)):
+        layer, moved = getattr(same, name), getattr(module, name)
+        (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(layer(x), y), layer.weight)
+        torch.testing.assert_close(moved.weight, layer.weight - 0.1 * share * gradient, atol=1e-6, rtol=1e-5)
+
+
+def test_answers_that_are_no_heads_are_refused() -> None:
+    with pytest.raises(TrainingError, match=r"answers \(48, 3\), \(48, 64\) while it trains; expected logits"):
+        recipe = _recipe(f"{HERE}:heads", options={"form": "features"}, training=replace(FEW, batch=48))
+        train(build(recipe, 0), X, Y, recipe, 0)
+    with pytest.raises(RecipeError, match=r"returns a tuple in eval mode; .* only while it trains"):
+        build(_recipe(f"{HERE}:heads", options={"form": "both"}), 0)
+
+
+def with_a_loader(module: nn.Module, loader: object) -> None: ...
+
+
+def without_classes(shape: tuple[int, ...]) -> nn.Module:
+    return nn.Linear(shape[0], 3)
+
+
+def test_a_function_with_another_signature_is_shown_the_expected_one() -> None:
+    recipe = _recipe(train_function=f"{HERE}:with_a_loader")
+    expected = r"is defined as function\(module, loader\), but is called as function\(module, x, y, \*, seed, epochs\)"
+    with pytest.raises(RecipeError, match=expected):
+        train(build(recipe, 0), X, Y, recipe, 0)
+    expected = r"defined as function\(shape\), but is called as function\(input_shape, n_classes, \*\*options\)"
+    with pytest.raises(RecipeError, match=expected):
+        build(_recipe(f"{HERE}:without_classes"), 0)
+
+
+class Words(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(9, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = self.table(x).mean(1)
+        return answer
+
+
+def words(_: tuple[int, ...], __: int) -> nn.Module:
+    return Words()
+
+
+def test_a_table_of_words_is_told_how_ids_come() -> None:
+    with pytest.raises(RecipeError, match=r"Records are float32, token ids too, .* write x\.long\(\)"):
+        build(_recipe(f"{HERE}:words", input_shape=(6,)), 0)
+
+
+def test_any_timm_classifier() -> None:
+    pytest.importorskip("timm")
+    recipe = Recipe("timm:test_efficientnet", (1, 32, 32), 7)
+    assert build(recipe, 0)(torch.zeros(2, 1, 32, 32)).shape == (2, 7)
+    for name, message in (
+        ("timm:test_eficientnet", "timm has no model 'test_eficientnet'. Did you mean 'test_efficientnet'"),
+        (
+            "timm:test_efficientnet.r160_in1k",
+            "names the weights 'r160_in1k', but recipes are trained anew; write timm:",
+        ),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            build(replace(recipe, name=name), 0)
+
+
+def test_a_package_of_models_that_is_missing_is_named_with_its_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeaudit.recipes.frameworks.find_spec", lambda _: None)
+    for recipe, line in (
+        ("timm:mobilenetv4_conv_small", r"pip install 'edgeaudit\[timm\]'"),
+        ("sklearn:LGBMClassifier", r"pip install 'edgeaudit\[lightgbm\]'"),
+    ):
+        with pytest.raises(MissingToolchain, match=line):
+            require_zoo(recipe)
+    require_zoo("mine:make")
