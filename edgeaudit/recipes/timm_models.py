@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from edgeaudit.errors import MissingToolchain, RecipeError, did_you_mean
@@ -36,7 +38,7 @@ def build_named(recipe: Recipe) -> nn.Module:
             f"model.recipe: timm has no model '{name}'.{did_you_mean(name, models)} Among others it has: "
             f"{', '.join(near[:12])}"
         )
-    settings = {"num_classes": recipe.n_classes, "in_chans": recipe.input_shape[0], **recipe.options}
+    settings: dict[str, Any] = {"num_classes": recipe.n_classes, "in_chans": recipe.input_shape[0], **recipe.options}
     if len(recipe.input_shape) != 3:
         settings.pop("in_chans", None)
     module: nn.Module = timm.create_model(name, pretrained=False, **settings)

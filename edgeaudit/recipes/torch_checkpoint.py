@@ -118,7 +118,7 @@ def _prefix(state: State, module: nn.Module, path: Path) -> str:
 def _candidates(state: State, own: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
     first = next(iter(own))
     for name in state:
-        if isinstance(name, str) and name.endswith(f".{first}"):
+        if name.endswith(f".{first}"):
             yield name.removesuffix(first)
 
 
