@@ -117,7 +117,7 @@ def _prefix(state: State, module: nn.Module, path: Path) -> str:
 
 def _candidates(state: State, own: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
     first = next(iter(own))
-    for name in state:
+    for name in map(str, state):  # what is no state dict may have other keys
         if name.endswith(f".{first}"):
             yield name.removesuffix(first)
 
