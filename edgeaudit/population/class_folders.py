@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeaudit.digests import files_below
 from edgeaudit.errors import DataError
 
-__all__ = ["ClassFiles", "class_files"]
+__all__ = ["ClassFiles", "class_files", "excluded"]
 
 _SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
 _SHOWN = 3
@@ -32,17 +32,30 @@ class ClassFiles:
     notes: tuple[str, ...]
 
 
-def class_files(root: Path, suffixes: tuple[str, ...], noun: str) -> ClassFiles:
+def excluded(options: Mapping[str, object]) -> tuple[str, ...]:
+    """The names in `data.options.exclude`: one, or a list. Raises `DataError` for anything else."""
+    value = options.get("exclude", ())
+    names = value if isinstance(value, list | tuple) else (value,)
+    if not all(isinstance(name, str | int) for name in names):
+        raise DataError(f"data.options: exclude is {value!r}; it must be a folder's name, or a list of names")
+    return tuple(map(str, names))
+
+
+def class_files(root: Path, suffixes: tuple[str, ...], noun: str, exclude: Sequence[str] = ()) -> ClassFiles:
     """Every file with one of the suffixes, by class, in sorted order of split, class and path.
 
     A class is a sub-folder, with its files at any depth. Where all sub-folders have names of splits (train, val, test)
     and contain folders, classes are the folders in them, and the splits' records are one pool. Hidden files and folders
-    are passed over.
+    are passed over, and so are folders that would be classes and are in `exclude`.
 
     Raises:
-        DataError: no sub-folders, no files, and a class without any.
+        DataError: no sub-folders, no files, a class without any, and a name in `exclude` that is no class.
     """
-    found = list(_classes(root))
+    every = list(_classes(root))
+    unknown = sorted(set(exclude) - {label for _, label, _ in every})
+    if unknown:
+        raise DataError(f"data.options: exclude has '{unknown[0]}', which is no class of {root}")
+    found = [(split, label, folder) for split, label, folder in every if label not in exclude]
     if not found:
         raise DataError(f"{root} has no sub-folders; it needs one for each class, with the {noun} inside")
     files: list[Path] = []

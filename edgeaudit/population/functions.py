@@ -12,7 +12,7 @@ from edgeaudit.errors import DataError
 from edgeaudit.population.raw import Raw, Table
 from edgeaudit.population.tables import table_of_frame
 
-__all__ = ["GROUPS", "as_array", "raw_of_result"]
+__all__ = ["GROUPS", "as_array", "raw_of_columns", "raw_of_result"]
 
 AnyArray = npt.NDArray[Any]
 
@@ -20,6 +20,8 @@ GROUPS = "groups"
 """The column that is the third value of (x, y, groups)."""
 _LABELS = ("y", "label", "labels", "target", "class")
 _RECORDS = ("x", "image", "img", "input", "inputs", "features", "data", "pixel_values", "audio")
+_PLAIN = ("string", "large_string", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")
+"""Types of further columns that groups and slices may be."""
 _FORMS = "(x, y), (x, y, groups), {'x': x, 'y': y}, a torch Dataset or DataLoader, or a Hugging Face data set"
 
 
@@ -45,7 +47,7 @@ def raw_of_result(result: Any, where: str) -> Raw:
         columns = {GROUPS: as_array(result[2], where)} if len(result) == 3 else {}
         return _of_pair(result[0], result[1], columns, where)
     if hasattr(result, "features") and hasattr(result, "column_names"):
-        return _of_columns(result, where)
+        return raw_of_columns(result, where)
     data = _without_loader(result)
     if hasattr(data, "shape") or not (isinstance(data, Iterable) or hasattr(data, "__getitem__")):
         raise DataError(f"{where} must return {_FORMS}; it returned {type(result).__name__}")
@@ -203,18 +205,31 @@ def _pair(item: Any, where: str) -> tuple[Any, Any]:
     raise DataError(f"{where}: a record of the data set is {what}; it needs a record and a label")
 
 
-def _of_columns(data: Any, where: str) -> Raw:
-    """A Hugging Face data set: one column of records or a table of the others, and a column of labels."""
+def raw_of_columns(data: Any, where: str, x: str | None = None, y: str | None = None) -> Raw:
+    """A Hugging Face data set: one column of records or a table of the others, and a column of labels.
+
+    x, y: their names; None to find them by the usual ones. where: the data set, for messages.
+
+    Raises:
+        DataError: there is no such column.
+    """
     names = list(data.column_names)
-    y = _named(names, _LABELS)
+    for key, name in (("x", x), ("y", y)):
+        if name is not None and name not in names:
+            raise DataError(f"{where}: there is no column '{name}' ({key}); there are {', '.join(names)}")
+    y = y or _named(names, _LABELS)
     if y is None:
-        raise DataError(f"{where}: none of the columns {', '.join(names)} is called {' or '.join(_LABELS)}; rename one")
-    x = _named(names, _RECORDS)
+        raise DataError(
+            f"{where}: none of the columns {', '.join(names)} is called {' or '.join(_LABELS)}; rename the column "
+            "of labels, or name it"
+        )
+    x = x or _named(names, _RECORDS)
     known = getattr(data.features.get(y), "names", None)
     classes = tuple(map(str, known)) if known else ()
     labels = as_array(list(data[y]), where)
     if x is not None:
-        columns = {name: as_array(list(data[name]), where) for name in names if name not in {x, y}}
+        plain = [name for name in names if name not in {x, y} and getattr(data.features[name], "dtype", "") in _PLAIN]
+        columns = {name: as_array(list(data[name]), where) for name in plain}
         return Raw(as_array(list(_records(data, x)), where), labels, classes, columns=columns)
     return Raw(table_of_frame(data.to_pandas().drop(columns=y)), labels, classes)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edgeaudit.digests import tree_sha256
 from edgeaudit.errors import DataError
-from edgeaudit.population.class_folders import class_files
+from edgeaudit.population.class_folders import class_files, excluded
 from edgeaudit.population.memory import require_memory
 from edgeaudit.population.raw import Raw
 from edgeaudit.population.sources import Source, SourceSpec, SourceUse
@@ -37,11 +37,11 @@ class Folder(Source):
     """Images in one sub-folder for each class, also below train/ and test/ (`edgeaudit.population.class_folders`).
 
     Images of 8 bits are read as RGB, those of one channel with more bits as they are. `data.options.size` resizes them:
-    a number of pixels, or `[height, width]`.
+    a number of pixels, or `[height, width]`; `exclude` names folders that are no classes.
     """
 
     spec: ClassVar[SourceSpec] = SourceSpec(
-        "folder", "images, one sub-folder for each class", needs_path=True, options=("size",)
+        "folder", "images, one sub-folder for each class", needs_path=True, options=("size", "exclude")
     )
 
     def __init__(self, use: SourceUse) -> None:
@@ -59,7 +59,7 @@ class Folder(Source):
     def read(self) -> Raw:
         """See `Source.read`. Labels are the names of folders; columns are `folder` and `split`."""
         size = _size(self.use.options.get("size"))
-        found = class_files(self.path, _SUFFIXES, "images")
+        found = class_files(self.path, _SUFFIXES, "images", excluded(self.use.options))
         images: list[npt.NDArray[Any]] = []
         lossy = 0
         for file in found.files:

@@ -22,6 +22,8 @@ SOURCES: Registry[Source, SourceSpec] = Registry(
         "folder": "edgeaudit.population.images:Folder",
         "csv": "edgeaudit.population.frames:Csv",
         "parquet": "edgeaudit.population.frames:Parquet",
+        "arrow": "edgeaudit.population.arrow:Arrow",
+        "wav": "edgeaudit.population.audio:Wav",
         "torchvision": "edgeaudit.population.sources:Torchvision",
     },
     error=DataError,

@@ -113,7 +113,9 @@ def test_a_size_is_height_and_width(tmp_path: Path) -> None:
 
 def test_unknown_options_are_refused_by_name(tmp_path: Path) -> None:
     _plain(tmp_path)
-    with pytest.raises(DataError, match=r"source 'folder' has no option 'sise'. Did you mean 'size'\? .* takes size"):
+    with pytest.raises(
+        DataError, match=r"source 'folder' has no option 'sise'. Did you mean 'size'\? .* takes size, exclude"
+    ):
         _read(tmp_path, sise=16)
     with pytest.raises(DataError, match=r"source 'digits' has no option 'classes'. Of options it takes none"):
         find_source("digits", None, {"classes": 3})
