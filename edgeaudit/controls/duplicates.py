@@ -54,13 +54,28 @@ def copies(members: npt.NDArray[Any], nonmembers: npt.NDArray[Any], counts: Dupl
     return Control("duplicates", status, statement, share, low, high, n=len(nonmembers), note="; ".join(notes))
 
 
-def near_copies(members: npt.NDArray[np.float32], nonmembers: npt.NDArray[np.float32]) -> Control:
-    """Warn where more than `MANY` of the nonmembers are near-copies of a member; records are standardised, [n, ...]."""
-    hits = int((nearest_cosines(nonmembers, members) > COSINE).sum())
+def near_copies(
+    members: npt.NDArray[np.float32],
+    nonmembers: npt.NDArray[np.float32],
+    overlapping: npt.NDArray[np.bool_] | None = None,
+) -> Control:
+    """Warn where more than `MANY` of the nonmembers are near-copies of a member, or overlap one.
+
+    members, nonmembers: standardised, [n, ...]. overlapping: whether each nonmember shares a stretch of values with a
+    member (`edgeaudit.controls.overlap`), bool [nonmembers]; None where that was not examined.
+    """
+    near = nearest_cosines(nonmembers, members) > COSINE
+    shared = np.zeros(len(near), np.bool_) if overlapping is None else overlapping
+    hits = int((near | shared).sum())
     share = hits / len(nonmembers)
     low, high = clopper_pearson(hits, len(nonmembers))
-    statement = f"{hits} of {len(nonmembers)} nonmembers are almost identical to a member (cosine above {COSINE:g})"
+    statement = (
+        f"{int(near.sum())} of {len(nonmembers)} nonmembers are almost identical to a member (cosine above {COSINE:g})"
+    )
     note = "attacks score near-copies of members as members, which biases every figure downwards"
+    if shared.any():
+        statement += f", and {int(shared.sum())} share a stretch of values with one, as windows that overlap do"
+        note += "; name the recording that each window is of in data.groups, which keeps it on one side"
     status: Status = "warning" if share > MANY else "holds"
     return Control(
         "near duplicates", status, statement, share, low, high, n=len(nonmembers), note=note if share > MANY else None

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgeaudit.controls.base import Control as Checked  # the job below has the name Control
 from edgeaudit.controls.duplicates import copies, near_copies
+from edgeaudit.controls.overlap import overlapping
 from edgeaudit.controls.shift import Sides, sampled_ids, shift
 from edgeaudit.graph.job import Context, Job
 from edgeaudit.population.base import Population, stream
@@ -89,5 +90,9 @@ def _duplicates(population: Population, seed: int) -> list[Checked]:
         few = np.sort(stream(seed, "control", "near duplicates").choice(few, _QUERIES, replace=False))
     return [
         copies(records[split.members], records[split.nonmembers], population.about),
-        near_copies(population.take(split.members), population.take(few)),
+        near_copies(
+            population.take(split.members),
+            population.take(few),
+            overlapping(records[split.members], records[few], population.axis),
+        ),
     ]
