@@ -59,7 +59,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     "OpenVINO int8": {"torch": "openvino-int8-nncf"},
     "ExecuTorch": {"torch": "executorch-fp32"},
     "ExecuTorch int8": {"torch": "executorch-int8"},
-    "channels pruned, ONNX": {"torch": "channels-pruned-50-onnx"},
+    "channels pruned": {"torch": "channels-pruned-50-onnx"},
 }
 """Column -> framework -> the format that stands for it."""
 
@@ -427,15 +427,14 @@ def _artifact(result: PassResult, source: Artifact, name: str, params: Any, fold
     return Artifact(folder, manifest)
 
 
-def measured(model: Architecture) -> dict[str, Cell]:
-    """Every column that there is for the architecture's framework."""
+def measured(model: Architecture, columns: Sequence[str]) -> dict[str, Cell]:
+    """Those of the columns that there are for the architecture's framework."""
     found: dict[str, Cell] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         trained = Trained(model, folder)
-        for column, formats in COLUMNS.items():
-            if (form := formats.get(trained.kind)) is None:
-                continue
+        for column in columns:
+            form = COLUMNS[column][trained.kind]
             try:
                 found[column] = trained.through(FORMATS[form], folder)
             except MissingToolchain as exc:
@@ -455,22 +454,26 @@ def state() -> str:
     return total.hexdigest()
 
 
-def results(names: Sequence[str], cache: Path, *, again: bool) -> dict[str, dict[str, Cell]]:
+def results(names: Sequence[str], columns: Sequence[str], cache: Path, *, again: bool) -> dict[str, dict[str, Cell]]:
     """The rows, from the cache where it has them; Keras's in a process of their own, since TensorFlow needs one."""
     cache.mkdir(parents=True, exist_ok=True)
     now, found = state(), {}
     for name in names:
         file, model = cache / f"{name}.json", ARCHITECTURES[name]
-        known = json.loads(file.read_text()) if file.is_file() else {}
-        if not known or (again and known["state"] != now):
-            print(model.title, flush=True)
-            if framework_of(model.recipe).isolation == "tensorflow" and "tensorflow" not in sys.argv:
-                arguments = [__file__, "--only", name, "--cache", str(cache), "--group", "tensorflow"]
-                subprocess.run([sys.executable, *arguments, *(["--again"] if again else [])], check=True)
-            else:
-                cells = {column: asdict(cell) for column, cell in measured(model).items()}
-                file.write_text(json.dumps({"state": now, "cells": cells}, indent=1))
+        known = json.loads(file.read_text()) if file.is_file() else {"state": now, "cells": {}}
+        if again and known["state"] != now:
+            known = {"state": now, "cells": {}}
+        framework = framework_of(model.recipe)
+        missing = [one for one in columns if framework.kind in COLUMNS[one] and one not in known["cells"]]
+        if missing and framework.isolation == "tensorflow" and "tensorflow" not in sys.argv:
+            arguments = [__file__, "--only", name, "--columns", ",".join(columns), "--cache", str(cache)]
+            again_too = ["--again"] if again else []
+            subprocess.run([sys.executable, *arguments, "--group", "tensorflow", *again_too], check=True)
             known = json.loads(file.read_text())
+        elif missing:
+            print(model.title, flush=True)
+            known["cells"] |= {column: asdict(cell) for column, cell in measured(model, missing).items()}
+            file.write_text(json.dumps(known, indent=1))
         found[name] = {column: Cell(**cell) for column, cell in known["cells"].items()}
     return found
 
@@ -538,7 +541,9 @@ _DONE: Mapping[str, str] = {
     "recurrent layers in Keras": (
         "TFLite files have a fixed batch of 1; in full-integer files the layers are unrolled"
     ),
-    "Conv1d": ("ExecuTorch's int8 has it as a two-dimensional convolution of height 1"),
+    "BatchNorm after another layer than a convolution, such as a ReLU": (
+        "ExecuTorch's int8 has it as a depthwise convolution; XNNPACK's own way of writing it cannot be quantised"
+    ),
     "token ids": (
         "a model that casts its input to integers (`x.long()`, keras.layers.Embedding) gets it in float32 in "
         "int8 files, too"
@@ -565,6 +570,7 @@ def main() -> None:
     """Measure what is missing and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="names, separated by commas: " + ", ".join(ARCHITECTURES))
+    parser.add_argument("--columns", help="toolchains, separated by commas: " + ", ".join(COLUMNS))
     parser.add_argument("--write", type=Path, help="the page")
     parser.add_argument("--cache", type=Path, default=Path("out/architectures"))
     parser.add_argument("--again", action="store_true", help="measure rows of other code or packages again")
@@ -573,7 +579,10 @@ def main() -> None:
     names = list(ARCHITECTURES) if chosen.only is None else chosen.only.split(",")
     if unknown := [name for name in names if name not in ARCHITECTURES]:
         parser.error(f"there is no architecture '{unknown[0]}'; there are: {', '.join(ARCHITECTURES)}")
-    found = results(names, chosen.cache, again=chosen.again)
+    columns = list(COLUMNS) if chosen.columns is None else chosen.columns.split(",")
+    if unknown := [column for column in columns if column not in COLUMNS]:
+        parser.error(f"there is no toolchain '{unknown[0]}'; there are: {', '.join(COLUMNS)}")
+    found = results(names, columns, chosen.cache, again=chosen.again)
     if chosen.write is not None:
         chosen.write.parent.mkdir(parents=True, exist_ok=True)
         chosen.write.write_text("\n".join(page(found)), encoding="utf-8")

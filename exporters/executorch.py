@@ -53,8 +53,8 @@ class StaticInt8(Pass):
     """torch -> ExecuTorch with int8 weights (per channel) and activations, by PT2E and XNNPACK's quantizer.
 
     Input and output stay float32: the file quantises and dequantises. Operators that XNNPACK has no int8 kernel for
-    (the mean over an image, for one) compute in float32. One-dimensional convolutions, for which it has none, are
-    written as two-dimensional ones of height 1.
+    (the mean over an image, for one) compute in float32. BatchNorm that follows no convolution, as after a ReLU,
+    becomes a depthwise convolution.
 
     calibration: `min-max`, or executorch 1.5.1's own default, `histogram` (see `pt2e.with_ranges`).
     """
@@ -91,7 +91,7 @@ class StaticInt8(Pass):
                 quantizer,
                 batch=LARGEST_BATCH,
                 dynamic_shapes=_dynamic_shapes(),
-                conv1d_as_2d=True,
+                for_xnnpack=True,
             )
             return _lowered(module, job)
 

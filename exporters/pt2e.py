@@ -43,14 +43,14 @@ def quantised(
     batch: int,
     dynamic_shapes: Any = None,
     fold: bool = True,
-    conv1d_as_2d: bool = False,
+    for_xnnpack: bool = False,
 ) -> nn.Module:
     """The module with quantised weights and with quantise and dequantise steps between its operators.
 
     module: in eval mode; BatchNorm is folded. records: float32 [n, ...], in the layout that the module takes; the
     observers see all of them, `batch` at a time. dynamic_shapes: as `torch.export.export` takes it; None fixes the
     batch, which must then divide the number of records. fold: store int8 weights, instead of float weights with the
-    steps that make them int8. conv1d_as_2d: see `_conv1d_as_2d`.
+    steps that make them int8. for_xnnpack: write BatchNorm as its lowering can quantise it.
     """
     import torch
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -58,8 +58,8 @@ def quantised(
     example = torch.zeros(batch, *records.shape[1:])
     graph = torch.export.export(module, (example,), dynamic_shapes=dynamic_shapes).module()
     _drop_dropout(graph)
-    if conv1d_as_2d:
-        _conv1d_as_2d(graph)
+    if for_xnnpack:
+        _norms_as_convolutions(graph)
     prepared = prepare_pt2e(graph, quantizer)
     with torch.no_grad():
         for start in range(0, len(records), batch):
@@ -84,56 +84,56 @@ def _drop_dropout(graph: Any) -> None:
     graph.recompile()
 
 
-def _conv1d_as_2d(graph: Any) -> None:
-    """Write one-dimensional convolutions as two-dimensional ones of height 1, with BatchNorm folded into them before.
+def _norms_as_convolutions(graph: Any) -> None:
+    """Fold BatchNorm into the convolution before it, and write what is left, as after a ReLU, as a depthwise one.
 
-    executorch 1.5.1 has no int8 kernel for the former: its lowering fails with "Weight and Input should both be
-    quantized" where it inserts the axis itself, between the weight and its quantisation.
+    executorch 1.5.1 writes it so itself when it lowers, but after the weights were quantised, and then fails with
+    "Weight and Input should both be quantized". Quantised per channel, a kernel of one number is exact.
     """
     import torch
     from torchao.quantization.pt2e.utils import _fuse_conv_bn_
 
     aten = torch.ops.aten
-    widened = {aten.conv1d.default: aten.conv2d.default, aten.conv1d.padding: aten.conv2d.padding}
-    if not any(node.target in widened for node in graph.graph.nodes):
-        return
     _fuse_conv_bn_(graph)
     for node in list(graph.graph.nodes):
-        if node.target not in widened:
+        if node.target is not aten.batch_norm.default or node.args[0].meta["val"].ndim not in {3, 4}:
             continue
-        entry, weight, bias, stride, padding, dilation, groups = _conv_arguments(node)
-        fake = entry.meta["val"].fake_mode
-
-        def put(target: Any, *arguments: Any, mode: Any = fake) -> Any:
-            made = graph.graph.call_function(target, arguments)
-            values = [one.meta["val"] if isinstance(one, torch.fx.Node) else one for one in arguments]
-            with mode:
-                made.meta["val"] = target(*values)
-            return made
-
+        entry, weight, bias, mean, variance = node.args[:5]
+        values = [None if one is None else _attribute(graph, str(one.target)) for one in (weight, bias, mean, variance)]
+        scale = torch.rsqrt(values[3] + node.args[7]) * (1 if values[0] is None else values[0])
+        shift = (0 if values[1] is None else values[1]) - values[2] * scale
+        flat = entry.meta["val"].ndim == 3
+        name = str(node.args[3].target).replace(".", "_")
         with graph.graph.inserting_before(node):
-            name = f"{str(weight.target).replace('.', '_')}_as_2d"
-            value = _attribute(graph, str(weight.target)).detach().unsqueeze(2)
-            graph.register_parameter(name, torch.nn.Parameter(value, requires_grad=False))
-            kernel = graph.graph.get_attr(name)
-            kernel.meta["val"] = fake.from_tensor(value)
-            sides = padding if isinstance(padding, str) else [0, *padding]
-            wide = put(aten.unsqueeze.default, entry, 2)
-            made = put(widened[node.target], wide, kernel, bias, [1, *stride], sides, [1, *dilation], groups)
-            narrow = put(aten.squeeze.dim, made, 2)
-        node.replace_all_uses_with(narrow)
+            kernel = _constant(graph, f"{name}_scale", scale.reshape(-1, *([1] * (2 if flat else 3))), entry)
+            added = _constant(graph, f"{name}_shift", shift, entry)
+            ones, none = ([1], [0]) if flat else ([1, 1], [0, 0])
+            target = aten.conv1d.default if flat else aten.conv2d.default
+            made = _put(graph, target, entry, kernel, added, ones, none, ones, len(scale))
+        node.replace_all_uses_with(made)
         graph.graph.erase_node(node)
     graph.graph.eliminate_dead_code()
     graph.recompile()
 
 
-def _conv_arguments(node: Any) -> tuple[Any, ...]:
-    """Of `aten.conv1d`: (input, weight, bias, stride, padding, dilation, groups), defaults filled in."""
-    defaults = {"bias": None, "stride": [1], "padding": [0], "dilation": [1], "groups": 1}
-    given = list(node.args) + [
-        node.kwargs.get(name, value) for name, value in list(defaults.items())[len(node.args) - 2 :]
-    ]
-    return tuple(given)
+def _constant(graph: Any, name: str, value: Any, beside: Any) -> Any:
+    """A new parameter of the graph, as a node. beside: a node whose value says how values are traced."""
+    import torch
+
+    graph.register_parameter(name, torch.nn.Parameter(value.detach().clone(), requires_grad=False))
+    node = graph.graph.get_attr(name)
+    node.meta["val"] = beside.meta["val"].fake_mode.from_tensor(value.detach())
+    return node
+
+
+def _put(graph: Any, target: Any, *arguments: Any) -> Any:
+    """A call, with the value that quantizers look at."""
+    import torch
+
+    made = graph.graph.call_function(target, arguments)
+    with arguments[0].meta["val"].fake_mode:
+        made.meta["val"] = target(*(one.meta["val"] if isinstance(one, torch.fx.Node) else one for one in arguments))
+    return made
 
 
 def _attribute(graph: Any, path: str) -> Any:

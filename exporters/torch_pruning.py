@@ -11,8 +11,9 @@ Properties of torch-pruning 1.6.1 that are worked around here:
 * a layer that rounding down to a multiple of `round_to` would remove is silently left unpruned;
 * what remains of n channels is `int(n * (1 - ratio))`, and 10 * (1 - 0.9) is slightly less than 1: the layer would stay
   unpruned. The ratio passed is a billionth smaller;
-* it knows no recurrent layer but the LSTM, whose pruning fails ("index out of range in self"), and takes a GRU for an
-  operator that keeps its channels. All of them are opaque here: they and the channels that they read stay whole;
+* it knows no recurrent layer but the LSTM, whose pruning fails ("index out of range in self"), and follows operators of
+  a GRU step by step ("list index out of range"). An operator that it must not change stands in for each of them, so
+  that they and the channels that they read stay whole;
 * the remaining channels of a LayerNorm are taken in the order of a Python set (its `sort()` of a tensor sorts a copy),
   which may differ from their order if few of many remain. Such a model is refused.
 """
@@ -20,6 +21,7 @@ Properties of torch-pruning 1.6.1 that are worked around here:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,9 +110,17 @@ def _recurrent(module: nn.Module) -> list[tuple[str, nn.Module]]:
     return [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.RNNBase | nn.RNNCellBase)]
 
 
-def _opaque() -> Any:
-    """How torch-pruning is told of a layer that it must not change."""
+@contextmanager
+def _stood_in(module: nn.Module) -> Iterator[tuple[set[nn.Module], Any]]:
+    """Put a layer of one operator in the place of each recurrent one; (these layers, torch-pruning's idea of them)."""
     from torch_pruning.pruner.function import BasePruningFunc
+
+    stand_in = _stand_in_class()
+    places: list[tuple[nn.Module, str, nn.Module]] = []
+    for name, layer in _recurrent(module):
+        parent, _, last = name.rpartition(".")
+        places.append((module.get_submodule(parent), last, layer))
+        setattr(module.get_submodule(parent), last, stand_in(layer))
 
     class Opaque(BasePruningFunc):  # type: ignore[misc]  # torch-pruning 1.6 has no types
         def prune_out_channels(self, layer: Any, idxs: Any) -> Any:
@@ -120,13 +130,44 @@ def _opaque() -> Any:
             raise ToolchainError(f"inputs {idxs} of the recurrent layer {layer} would be removed")
 
         def get_out_channels(self, layer: Any) -> int:
-            directions = 2 if getattr(layer, "bidirectional", False) else 1
-            return int(layer.hidden_size) * directions
+            return int(layer.weight.shape[0])
 
         def get_in_channels(self, layer: Any) -> int:
-            return int(layer.input_size)
+            return int(layer.weight.shape[1])
 
-    return Opaque()
+    try:
+        yield {one for one in module.modules() if isinstance(one, stand_in)}, ({stand_in: Opaque()} if places else {})
+    finally:
+        for parent, last, layer in places:
+            setattr(parent, last, layer)
+
+
+def _stand_in_class() -> Any:
+    import torch
+    from torch import nn
+
+    class StandIn(nn.Module):
+        """What is traced instead of a recurrent layer: its inputs and outputs, and one operator between them."""
+
+        def __init__(self, layer: Any) -> None:
+            super().__init__()
+            self.layer = [layer]  # not a submodule
+            directions = 2 if getattr(layer, "bidirectional", False) else 1
+            outputs = (getattr(layer, "proj_size", 0) or layer.hidden_size) * directions
+            self.weight = nn.Parameter(torch.zeros(outputs, layer.input_size))
+            self.states = getattr(layer, "num_layers", 1) * directions
+
+        def forward(self, x: torch.Tensor, _: Any = None) -> Any:
+            (layer,) = self.layer
+            y = nn.functional.linear(x, self.weight)
+            pair = isinstance(layer, nn.LSTM | nn.LSTMCell)
+            if isinstance(layer, nn.RNNCellBase):
+                return (y, y) if pair else y
+            last = y.select(1 if layer.batch_first and x.ndim == 3 else 0, -1)
+            state = last[..., : layer.hidden_size].expand(self.states, *last.shape[:-1], -1)
+            return y, ((state, state) if pair else state)
+
+    return StandIn
 
 
 def _prune(module: nn.Module, ratio: float, round_to: int, job: ExportJob) -> tuple[int, int]:
@@ -134,26 +175,26 @@ def _prune(module: nn.Module, ratio: float, round_to: int, job: ExportJob) -> tu
     import torch
     import torch_pruning
 
-    recurrent = {layer for _, layer in _recurrent(module)}
-    pruner = torch_pruning.pruner.MagnitudePruner(
-        module,
-        (torch.zeros(1, *job.input_shape),),
-        importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
-        pruning_ratio=ratio - _ROUNDING,
-        round_to=round_to,
-        in_channel_groups={},
-        out_channel_groups={},
-        num_heads={},
-        customized_pruners={type(layer): _opaque() for layer in recurrent},
-        root_module_types=[torch_pruning.ops.TORCH_CONV, torch_pruning.ops.TORCH_LINEAR],
-    )
-    layers = set(_prunable(pruner.DG, recurrent))
-    before = _channels(pruner.DG, layers)
-    for group in pruner.step(interactive=True):
-        if not _answers(pruner.DG, group) and not _touches(group, recurrent):
-            _require_order(group)
-            group.prune()
-    return before, _channels(pruner.DG, layers)
+    with _stood_in(module) as (recurrent, pruners):
+        pruner = torch_pruning.pruner.MagnitudePruner(
+            module,
+            (torch.zeros(1, *job.input_shape),),
+            importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+            pruning_ratio=ratio - _ROUNDING,
+            round_to=round_to,
+            in_channel_groups={},
+            out_channel_groups={},
+            num_heads={},
+            customized_pruners=pruners,
+            root_module_types=[torch_pruning.ops.TORCH_CONV, torch_pruning.ops.TORCH_LINEAR],
+        )
+        layers = set(_prunable(pruner.DG, recurrent))
+        before = _channels(pruner.DG, layers)
+        for group in pruner.step(interactive=True):
+            if not _answers(pruner.DG, group) and not _touches(group, recurrent):
+                _require_order(group)
+                group.prune()
+        return before, _channels(pruner.DG, layers)
 
 
 def _require_order(group: Any) -> None:
