@@ -1,8 +1,8 @@
 """edgeaudit: how much each deployment format of a model gives away about its training data.
 
-`run`, `plan`, `load`, `check` and `export` do what the command line's verbs do; `attack` takes arrays and needs no
-toolchain. docs/python.md shows them at work. A name is imported when it is first used: `import edgeaudit` itself
-imports nothing.
+`run`, `plan`, `load`, `check`, `export` and `inspect` do what the command line's verbs do; `attack` takes arrays and
+needs no toolchain. docs/python.md shows them at work. A name is imported when it is first used: `import edgeaudit`
+itself imports nothing.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from edgeaudit.api import (
         AuditSource,
         EvidenceFile,
+        FileReport,
         Listener,
         PlanSummary,
         attack_run,
         check,
         export,
+        inspect,
         load,
         plan,
         run,
@@ -32,9 +34,9 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "AttackFigure", "AttackResult", "Audit", "AuditSource", "AuditSpec", "EdgeAuditError", "EvidenceFile", "Grid",
-    "Listener", "PlanSummary", "Reference", "Rows", "Verdict", "__version__", "attack", "attack_run", "check", "export",
-    "load", "plan", "run",
+    "AttackFigure", "AttackResult", "Audit", "AuditSource", "AuditSpec", "EdgeAuditError", "EvidenceFile", "FileReport",
+    "Grid", "Listener", "PlanSummary", "Reference", "Rows", "Verdict", "__version__", "attack", "attack_run", "check",
+    "export", "inspect", "load", "plan", "run",
 ]  # fmt: skip
 
 _MODULES = {
@@ -45,6 +47,7 @@ _MODULES = {
     "AuditSpec": "edgeaudit.config.audit",
     "EdgeAuditError": "edgeaudit.errors",
     "EvidenceFile": "edgeaudit.api",
+    "FileReport": "edgeaudit.api",
     "Grid": "edgeaudit.attacks.arrays",
     "Listener": "edgeaudit.api",
     "PlanSummary": "edgeaudit.api",
@@ -55,6 +58,7 @@ _MODULES = {
     "attack_run": "edgeaudit.api",
     "check": "edgeaudit.api",
     "export": "edgeaudit.api",
+    "inspect": "edgeaudit.api",
     "load": "edgeaudit.api",
     "plan": "edgeaudit.api",
     "run": "edgeaudit.api",

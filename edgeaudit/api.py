@@ -32,13 +32,15 @@ from edgeaudit.pipeline.audit import Prepared, prepare, run_audit
 from edgeaudit.pipeline.engine import Engine, engine
 from edgeaudit.pipeline.export import EvidenceFile, export_evidence
 from edgeaudit.pipeline.forecast import forecast
+from edgeaudit.pipeline.inspect_file import FileReport, inspect_file
 from edgeaudit.pipeline.more_attacks import require_answers, with_more_attacks
 from edgeaudit.report.model import Audit, PopulationInfo, Verdict
 from edgeaudit.report.schema import read_audit
 from edgeaudit.rows import Rows
 
 __all__ = [
-    "AuditSource", "EvidenceFile", "Listener", "PlanSummary", "attack_run", "check", "export", "load", "plan", "run",
+    "AuditSource", "EvidenceFile", "FileReport", "Listener", "PlanSummary", "attack_run", "check", "export", "inspect",
+    "load", "plan", "run",
 ]  # fmt: skip
 
 AuditSource: TypeAlias = AuditSpec | Mapping[str, object] | str | Path
@@ -135,6 +137,27 @@ def plan(
         drawn = population_info(prepared.population)
         needs = Rows(budget_needs(spec, drawn.members, drawn.nonmembers, drawn.classes), of=BudgetNeed)
         return PlanSummary(drawn, stages, running.executor.workers, needs)
+
+
+def inspect(file: str | Path, data: str | Path | Iterable[str | Path] = (), *, output: str | None = None) -> FileReport:
+    """Say what a model file is, and with records how it is fed and read best; nothing is audited.
+
+    Args:
+        file: a .tflite, .onnx, OpenVINO (.xml) or .pte file.
+        data: the records that it was trained on, and others, as two paths: .npz files or folders of images. Or one path
+            that has both: an audit.yaml, a folder with train/ and test/, an .npz with x_train, y_train, x_test, y_test.
+        output: name of the output with the scores; None to find it.
+
+    Returns:
+        The report; its `audit_yaml()` is an audit.yaml for the file.
+
+    Raises:
+        ArtifactError: no runtime here serves the file, or records do not fit it. DataError: they cannot be read.
+    """
+    paths = [data] if isinstance(data, str | Path) else list(data)
+    path = _path("file", file, "the path of a model file")
+    with TemporaryDirectory(prefix="edgeaudit-") as folder, engine(Path.cwd(), Path(folder), 1) as running:
+        return inspect_file(path, [_path("data", one, "a path") for one in paths], output, running, Silent())
 
 
 def load(folder: str | Path) -> Audit:

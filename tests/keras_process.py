@@ -116,6 +116,50 @@ def stateful_tflite(folder: Path) -> None:
     (folder / "model.tflite").write_bytes(converter.convert())
 
 
+def default_int8_tflite(folder: Path, x: FloatArray, y: npt.NDArray[np.int64]) -> None:
+    """Store what TFLiteConverter makes of a small CNN by default: integers inside, floats in and out.
+
+    x: [n, 8, 8, 1] from 0 to 1.
+    """
+    from edgeaudit.host.tensorflow import tensorflow
+    from edgeaudit.recipes.keras_models import keras
+
+    tf, layers = tensorflow(), keras().layers
+    keras().utils.set_random_seed(0)
+    net = keras().Sequential([
+        keras().Input((8, 8, 1)), layers.Conv2D(8, 3, activation="relu"), layers.Flatten(),
+        layers.Dense(10, activation="softmax"),
+    ])  # fmt: skip
+    net.compile("adam", "sparse_categorical_crossentropy")
+    net.fit(x, y, epochs=25, batch_size=32, verbose=0)
+    converter = tf.lite.TFLiteConverter.from_keras_model(net)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([x[i : i + 1]] for i in range(100))
+    (folder / "model.tflite").write_bytes(converter.convert())
+
+
+def stateful_lstm_tflite(folder: Path, x: FloatArray, y: npt.NDArray[np.int64]) -> None:
+    """Store a Keras LSTM that keeps its state between calls, as a TFLite file with batch 1. x: [n, steps, values]."""
+    from edgeaudit.host.tensorflow import tensorflow
+    from edgeaudit.recipes.keras_models import keras
+
+    tf, layers = tensorflow(), keras().layers
+    keras().utils.set_random_seed(0)
+
+    def network(*, stateful: bool) -> Any:
+        entry = keras().Input(batch_shape=(1 if stateful else None, *x.shape[1:]))
+        return keras().Model(entry, layers.Dense(10)(layers.LSTM(24, stateful=stateful)(entry)))
+
+    trained, deployed = network(stateful=False), network(stateful=True)
+    loss = keras().losses.SparseCategoricalCrossentropy(from_logits=True)
+    trained.compile(keras().optimizers.Adam(0.01), loss)
+    trained.fit(x, y, epochs=25, batch_size=32, verbose=0)
+    deployed.set_weights(trained.get_weights())
+    converter = tf.lite.TFLiteConverter.from_keras_model(deployed)
+    converter.experimental_enable_resource_variables = True
+    (folder / "model.tflite").write_bytes(converter.convert())
+
+
 def converted(toy: KerasToy, source: Path, folder: Path, params: Mapping[str, Any]) -> None:
     """Apply `tflite.convert` to the artifact in `source`; store what it makes in `folder`."""
     step = find_pass("tflite.convert")

@@ -28,6 +28,7 @@ from edgeaudit.cli import (
     export,
     formats,
     init,
+    inspect,
     plan,
     report,
     run,
@@ -49,6 +50,7 @@ app = typer.Typer(
 app.command("init")(init.init)
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
+app.command("inspect")(inspect.inspect)
 app.command("plan")(plan.plan)
 app.command("run")(run.run)
 app.command("attack")(attack.attack)

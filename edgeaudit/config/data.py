@@ -68,6 +68,8 @@ class DataSpec(Section):
     """Number of classes, where labels are 0 to K-1, or the labels in the order of the model's outputs."""
     layout: Literal["auto", "HW", "HWC", "CHW", "TC", "CT", "flat"] = "auto"
     """Axes of a record; TC (steps x sensors) and CT are windows of sensors, which models see as they are."""
+    channels: Literal["as-stored", "reversed"] = "as-stored"
+    """Order of the channels of images: `reversed` makes RGB of BGR, as OpenCV reads it."""
     standardise: bool = True
     """Mean 0 and deviation 1 in each channel or column, measured on the reference records."""
     preprocessing: Literal["standardise", "raw", "unit", "symmetric", "imagenet"] | PreprocessingSpec | None = None

@@ -47,8 +47,10 @@ class TargetSpec(Section):
 
     artifact: Path | Annotated[dict[str, Path], Field(min_length=1)]
     """The file (.tflite, .onnx, .xml, .pte); or format -> file to audit several files of one model."""
-    softmax: Literal["detect", "inside", "outside"] = "detect"
-    """Whether the file returns probabilities (`inside`); `detect` derives it from the answers."""
+    output: str | None = Field(None, min_length=1)
+    """Name of the output with the scores, of a file with several; by default the only one with a score per label."""
+    softmax: Literal["detect", "inside", "outside", "sigmoid"] = "detect"
+    """Whether the file returns probabilities (`inside`, or `sigmoid`: one per label); `detect` derives it."""
     outputs: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=2)] | None = None
     """Index of each label's score among the file's outputs; by default the outputs are in the order of the labels."""
     accuracy: Accuracy | StatedAccuracy | None = None

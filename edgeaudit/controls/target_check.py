@@ -21,7 +21,10 @@ import scipy
 from edgeaudit.leakage.intervals import clopper_pearson
 from edgeaudit.tasks import CLASSIFICATION
 
-__all__ = ["GAIN", "LEVEL", "Better", "Sample", "by_chance", "clearly_worse", "find_better", "is_stated", "majority"]
+__all__ = [
+    "GAIN", "LEVEL", "Better", "Sample", "by_chance", "clearly_worse", "find_better", "is_stated", "judged_loss",
+    "majority",
+]  # fmt: skip
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -185,6 +188,12 @@ def clearly_worse(declared: Answers, other: Answers, sample: Sample, *, inside: 
     first = _judged(_logs(declared, inside=inside), sample.labels, 0)
     readings = _readings(_logs(other, inside=inside), sample.labels)
     return all(_more_often(first.right, judged.right) < LEVEL for _, _, judged in readings)
+
+
+def judged_loss(answers: Answers, labels: IntArray, *, inside: bool) -> tuple[BoolArray, FloatArray]:
+    """Return where answers, [n, classes], are right, bool [n], and each record's loss in nats, float64 [n]."""
+    judged = _judged(_logs(answers, inside=inside), labels, 0)
+    return judged.right, judged.loss
 
 
 def is_stated(right: BoolArray, stated: float) -> tuple[bool, float, float]:

@@ -26,7 +26,8 @@ class TensorSpec:
     """One input or output of an artifact, as the file itself declares it.
 
     `shape` has -1 for the batch axis, or the file's fixed batch. `scale` and `zero_point` are set if the tensor is
-    quantised: real = scale * (integer - zero_point).
+    quantised: real = scale * (integer - zero_point). `rounded`: of a float output that the file itself dequantises, the
+    step between its values; None if it does not. `alias`: the name in the file's signature, where that is another one.
     """
 
     name: str
@@ -35,6 +36,8 @@ class TensorSpec:
     layout: Layout = "flat"
     scale: float | None = None
     zero_point: int | None = None
+    rounded: float | None = None
+    alias: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,10 @@ class Manifest:
     their paths in the artifact's folder, each with its SHA-256.
     `bytes` counts all of them. `calibration_ids` are the population's record ids that a quantiser saw (empty if there
     was none). `softmax_inside` tells whether the file answers with probabilities (True) or logits (False). `outputs`
-    are the indices of the labels' scores among the file's outputs; None for all, in the file's order. `foreign`: the
-    file was not made by edgeaudit, so there is no torch model to compare its outputs with.
+    are the indices of the labels' scores among the values of `output`; None for all, in the file's order. `place`: of
+    `output` among the outputs of a file that has several. `single`: the file has one value per record, the probability
+    or the logit of label 1, and answers are made of it for both labels. `stateful`: the file keeps a state between
+    calls. `foreign`: the file was not made by edgeaudit, so there is no torch model to compare its outputs with.
     """
 
     kind: Kind
@@ -71,6 +76,9 @@ class Manifest:
     recipe: dict[str, object] = field(default_factory=dict)
     companions: dict[str, str] = field(default_factory=dict)
     outputs: tuple[int, ...] | None = None
+    place: int = 0
+    single: Literal["probability", "logit"] | None = None
+    stateful: bool = False
     foreign: bool = False
 
     def to_json(self) -> str:

@@ -19,25 +19,41 @@ import numpy.typing as npt
 
 from edgeaudit.errors import ArtifactError, EdgeAuditError, MissingToolchain
 from edgeaudit.filetypes.artifact import Layout, TensorSpec
+from edgeaudit.filetypes.compiled import require_portable
+from edgeaudit.filetypes.recognise import recognised, require_content
+from edgeaudit.filetypes.traits import Traits
 from edgeaudit.host.packages import installed_versions, package_versions, providing_distribution
 from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 
-__all__ = ["Array", "Contract", "Fact", "FileType", "FileTypeSpec", "WeightTensor", "fits", "stored_zero"]
+__all__ = [
+    "Array", "Contract", "Fact", "FileType", "FileTypeSpec", "Head", "Range", "WeightTensor", "fits", "held_range",
+    "stored_zero",
+]  # fmt: skip
 
 Array = npt.NDArray[Any]
-Fact = Literal["contract", "weights", "softmax", "operators"]
+Fact = Literal["contract", "weights", "softmax", "operators", "state", "traits"]
 """Facts that can be read from a file, apart from its companions."""
+Range = tuple[float, float]
+Head = Literal["softmax", "sigmoid", "other"]
+"""What an output comes out of, ignoring conversions, quantisation steps and changes of shape."""
 
 
 @dataclass(frozen=True)
 class Contract:
     """Inputs and outputs as declared in the file; layouts are not declared.
 
-    Shapes have -1 for dynamic sizes, and on the batch axis if a runtime can set another batch.
+    Shapes have -1 for dynamic sizes, and on the batch axis if a runtime can set another batch. ranges: of each input
+    that the file quantises, or that is quantised, the smallest and largest value that it can hold; None of others.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    ranges: tuple[Range | None, ...] = ()
+
+    @property
+    def range(self) -> Range | None:
+        """Of the first input."""
+        return self.ranges[0] if self.ranges else None
 
 
 @dataclass(frozen=True)
@@ -144,12 +160,19 @@ class FileType(ABC):
                 raise ArtifactError(
                     f"{path} keeps weights in {name}, which is missing; put {name} next to it, or save the model again"
                 )
+            if (found := recognised(path.parent / name)) is not None and found.stands_in:
+                raise ArtifactError(f"{path} keeps weights in {name}, which is {found.what}; {found.remedy}")
         return names
 
     @final
     def contract(self, path: Path) -> Contract:
-        """The file's inputs and outputs: name, shape, dtype, scale and zero point of each tensor."""
+        """The file's inputs and outputs: name, shape, dtype, scale and zero point of each tensor.
+
+        Raises `ArtifactError` also for a file that was compiled for hardware that no runtime has.
+        """
         self._require("contract", path)
+        if "operators" not in self.spec.unreadable:
+            require_portable(path, self.operators(path))
         with self._reading(path):
             return self._contract(path)
 
@@ -161,11 +184,30 @@ class FileType(ABC):
             return [tensor for tensor in self._weights(path) if tensor.is_weight]
 
     @final
-    def ends_in_softmax(self, path: Path) -> bool:
-        """Whether the first output comes out of a softmax, ignoring conversions and quantisation steps."""
+    def head(self, path: Path, output: int = 0) -> Head:
+        """What an output comes out of; output: its place among the file's."""
         self._require("softmax", path)
         with self._reading(path):
-            return self._ends_in_softmax(path)
+            return self._head(path, output)
+
+    @final
+    def ends_in_softmax(self, path: Path, output: int = 0) -> bool:
+        """Whether an output comes out of a softmax; output: its place among the file's."""
+        return self.head(path, output) == "softmax"
+
+    @final
+    def state(self, path: Path) -> tuple[str, ...]:
+        """Names of what the file keeps between calls; runtimes reset it before each of them."""
+        self._require("state", path)
+        with self._reading(path):
+            return tuple(dict.fromkeys(self._state(path)))
+
+    @final
+    def traits(self, path: Path, output: int = 0) -> Traits:
+        """How the file was made; output: whose last operator is meant, by its place among the file's."""
+        self._require("traits", path)
+        with self._reading(path):
+            return self._traits(path, output)
 
     @final
     def operators(self, path: Path) -> dict[str, int]:
@@ -192,8 +234,15 @@ class FileType(ABC):
         """Every constant that may be a weight; `weights` picks those that are."""
         raise NotImplementedError(path)
 
-    def _ends_in_softmax(self, path: Path) -> bool:
-        raise NotImplementedError(path)
+    def _head(self, path: Path, output: int) -> Head:
+        raise NotImplementedError(path, output)
+
+    def _state(self, path: Path) -> Iterable[str]:  # noqa: ARG002  # most types keep none
+        return ()
+
+    def _traits(self, path: Path, output: int) -> Traits:
+        del output
+        raise ArtifactError(f"{path}: a {self.spec.title} file does not say how it was made")
 
     def _operators(self, path: Path) -> Iterable[str]:
         """The type of each operator, once for each time that the file has it."""
@@ -210,10 +259,10 @@ class FileType(ABC):
     def _reading(self, path: Path) -> Iterator[None]:
         """Silence the readers, and name the file in their errors."""
         spec = self.spec
+        require_content(path, spec.title, spec.suffixes)
         spec.versions()
         try:
             with quiet(NO_TELEMETRY):
-                path.open("rb").close()  # readers differ in how they report a missing file
                 yield
         except EdgeAuditError:
             raise
@@ -228,6 +277,19 @@ class FileType(ABC):
             raise ArtifactError(
                 f"cannot read {path} as {spec.title}: it is truncated, damaged or of another type ({reason})"
             ) from exc
+
+
+def held_range(dtype: str, scale: float, zero_point: int) -> Range | None:
+    """The smallest and largest value that a quantised tensor can hold; None for a dtype that is no integer's.
+
+    Examples:
+        >>> held_range("int8", 1 / 255, -128)
+        (0.0, 1.0)
+    """
+    if not dtype.startswith(("int", "uint")):
+        return None
+    info = np.iinfo(dtype)
+    return scale * (int(info.min) - zero_point), scale * (int(info.max) - zero_point)
 
 
 def fits(sizes: tuple[int, ...], record: tuple[int, ...], layout: Layout) -> bool:

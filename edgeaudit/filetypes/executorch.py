@@ -36,6 +36,7 @@ class ExecuTorch(FileType):
         unreadable={
             "weights": f"the weights of a .pte file {_DELEGATE}",
             "softmax": f"the last operators of a .pte file {_DELEGATE}",
+            "traits": f"the quantised operators of a .pte file {_DELEGATE}",
         },
     )
 
@@ -55,6 +56,23 @@ class ExecuTorch(FileType):
                 yield plan.delegates[call.delegate_index].id
             elif isinstance(call, KernelCall):
                 yield plan.operators[call.op_index].name
+
+    def _state(self, path: Path) -> Iterator[str]:
+        """Buffers that the program writes at the end of a call (`copy_`) and reads at the start of the next one.
+
+        Files of executorch 1.5 have no names for them.
+        """
+        plan = _plan(path)
+        for call in _kernel_calls(plan):
+            if plan.operators[call.op_index].name == "aten::copy_":
+                yield f"buffer {call.args[0]}"
+
+
+def _kernel_calls(plan: Any) -> Iterator[Any]:
+    from executorch.exir.schema import KernelCall
+
+    for chain in plan.chains:
+        yield from (step.instr_args for step in chain.instructions if isinstance(step.instr_args, KernelCall))
 
 
 def _plan(path: Path) -> Any:

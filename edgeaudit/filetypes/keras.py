@@ -14,7 +14,7 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from edgeaudit.filetypes.base import FileType, FileTypeSpec, WeightTensor, stored_zero
+from edgeaudit.filetypes.base import FileType, FileTypeSpec, Head, WeightTensor, stored_zero
 
 __all__ = ["Keras"]
 
@@ -34,7 +34,10 @@ class Keras(FileType):
         extra="tensorflow",
         packages=("keras", "h5py"),
         layouts=("NHWC", "NCHW", "HW", "flat"),
-        unreadable={"contract": "a .keras file does not declare the shape of its outputs; set it as model.checkpoint"},
+        unreadable={
+            "contract": "a .keras file does not declare the shape of its outputs; set it as model.checkpoint",
+            "traits": "a .keras file is the trained model itself, which no toolchain has made",
+        },
     )
 
     def _weights(self, path: Path) -> Iterator[WeightTensor]:
@@ -51,14 +54,21 @@ class Keras(FileType):
             file.visititems(visit)
         yield from tensors
 
-    def _ends_in_softmax(self, path: Path) -> bool:
+    def _head(self, path: Path, output: int) -> Head:
+        del output  # a model with several outputs has them by name, each behind a layer of its own
         for layer in reversed(list(_layers(_config(path)))):
             activation = layer.get("config", {}).get("activation")
             if layer["class_name"] == "Softmax" or activation == "softmax":
-                return True
+                return "softmax"
+            if activation == "sigmoid":
+                return "sigmoid"
             if layer["class_name"] not in _TRANSPARENT or activation not in (None, "linear"):
-                return False
-        return False
+                return "other"
+        return "other"
+
+    def _state(self, path: Path) -> Iterator[str]:
+        layers = _layers(_config(path))
+        return (str(layer["config"].get("name")) for layer in layers if layer.get("config", {}).get("stateful"))
 
     def _operators(self, path: Path) -> Iterator[str]:
         return (layer["class_name"] for layer in _layers(_config(path)))
@@ -67,6 +77,8 @@ class Keras(FileType):
 class _LayerConfig(TypedDict, total=False):
     """activation: its name, null, or the description of an object. layers: of a nested model."""
 
+    name: str
+    stateful: bool
     activation: object
     layers: list[_Layer]
 

@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgeaudit.filetypes.artifact import TensorSpec
-from edgeaudit.filetypes.base import Array, Contract, FileType, FileTypeSpec, WeightTensor, stored_zero
+from edgeaudit.filetypes.base import (
+    Array,
+    Contract,
+    FileType,
+    FileTypeSpec,
+    Head,
+    Range,
+    WeightTensor,
+    held_range,
+    stored_zero,
+)
+from edgeaudit.filetypes.traits import Traits, has_integers, most_of
 
 __all__ = ["Onnx"]
 
-_TRANSPARENT = {"Identity", "Cast", "QuantizeLinear", "DequantizeLinear"}
+_TRANSPARENT = {
+    "Identity", "Cast", "QuantizeLinear", "DequantizeLinear", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "ZipMap",
+}  # fmt: skip
 """Operators that do not change the meaning of the output."""
+_HEADS: Mapping[str, Head] = {
+    "Softmax": "softmax", "QLinearSoftmax": "softmax", "Sigmoid": "sigmoid", "QLinearSigmoid": "sigmoid",
+}  # fmt: skip
+_SCALE_OF_WEIGHTS: Mapping[str, tuple[int, int]] = {
+    "DequantizeLinear": (0, 1), "QLinearConv": (3, 4), "QLinearMatMul": (3, 4), "QGemm": (3, 4),
+    "MatMulIntegerToFloat": (1, 3), "DynamicQuantizeMatMul": (1, 2),
+    "MatMulInteger": (1, 3), "ConvInteger": (1, 3),
+}  # fmt: skip
+"""Positions of integer weights and of their scales among an operator's inputs; of zero points, as many as scales, where
+scales are applied later."""
 _ONNX_DOMAINS = ("", "ai.onnx")
 
 
@@ -67,7 +92,8 @@ class Onnx(FileType):
         return Contract(
             # Before IR version 4 an initializer had to be among the inputs.
             tuple(_tensor(value) for value in model.graph.input if value.name not in constants),
-            tuple(_tensor(value) for value in model.graph.output),
+            tuple(_output(value, model.graph) for value in model.graph.output),
+            tuple(_range(value, model.graph) for value in model.graph.input if value.name not in constants),
         )
 
     def _weights(self, path: Path) -> Iterator[WeightTensor]:
@@ -84,13 +110,32 @@ class Onnx(FileType):
         for name, values in constants.items():
             yield WeightTensor(name, values, zeros.get(name, stored_zero(values)))
 
-    def _ends_in_softmax(self, path: Path) -> bool:
-        graph = _model(path, whole=False).graph
-        makers = {name: node for node in graph.node for name in node.output}
-        node = makers.get(graph.output[0].name)
-        while node is not None and node.op_type in _TRANSPARENT:
-            node = makers.get(node.input[0])
-        return node is not None and node.op_type in {"Softmax", "QLinearSoftmax"}
+    def _head(self, path: Path, output: int) -> Head:
+        return _head(_model(path, whole=False).graph, output)
+
+    def _state(self, path: Path) -> Iterator[str]:  # noqa: ARG002  what is kept goes in and out as tensors
+        return iter(())
+
+    def _traits(self, path: Path, output: int) -> Traits:
+        model = _model(path)
+        graph, constants = model.graph, _constants(model.graph)
+        rounded = {node.input[0]: node for node in graph.node if node.op_type == "QuantizeLinear"}
+        weights = []
+        for name, values in constants.items():
+            if WeightTensor(name, values, stored_zero(values)).is_weight:
+                step = rounded.get(name)  # a trained rounding keeps its weights as floats, behind a quantiser
+                kind = values.dtype.name if step is None else _zero_dtype(step, constants)
+                weights.append((kind, int(values.size)))
+        activations = _activations(graph, constants)
+        return Traits(
+            producer=" ".join(word for word in (model.producer_name, model.producer_version) if word),
+            weights=most_of(weights),
+            activations=activations,
+            scales=_scales(graph, constants),
+            arrangement=_arrangement(graph),
+            head=_head(graph, output),
+            quantised=activations != "float32" or has_integers(weights),
+        )
 
     def _operators(self, path: Path) -> Iterator[str]:
         for node in _nodes(_model(path, whole=False).graph.node):
@@ -134,6 +179,97 @@ def _tensor(value: Any) -> TensorSpec:
     strings = tensor.elem_type == TensorProto.STRING
     dtype = "string" if strings else helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
     return TensorSpec(value.name, shape, dtype)
+
+
+def _output(value: Any, graph: Any) -> TensorSpec:
+    """An output; one of scikit-learn's classes (ZipMap: a mapping a record) as the scores that it is made of."""
+    makers = {name: node for node in graph.node for name in node.output}
+    maker = makers.get(value.name)
+    if maker is not None and maker.op_type == "ZipMap":
+        classes = max(len(attribute.ints) + len(attribute.strings) for attribute in maker.attribute)
+        return TensorSpec(value.name, (-1, classes), "float32")
+    found = _tensor(value)
+    while maker is not None and maker.op_type in {"Identity", "Cast", "Reshape", "Flatten", "Squeeze"}:
+        maker = makers.get(maker.input[0])
+    if maker is None or maker.op_type != "DequantizeLinear":
+        return found
+    scale = _constant(graph, maker.input[1])
+    return replace(found, rounded=float(scale.reshape(-1)[0])) if scale is not None and scale.size == 1 else found
+
+
+def _range(value: Any, graph: Any) -> Range | None:
+    """What an input that the file quantises at once, with one scale, can hold."""
+    for node in graph.node:
+        if node.op_type == "QuantizeLinear" and node.input[0] == value.name and len(node.input) > 2:
+            scale, zero = _constant(graph, node.input[1]), _constant(graph, node.input[2])
+            if scale is not None and zero is not None and scale.size == zero.size == 1:
+                return held_range(zero.dtype.name, float(scale.reshape(())), int(zero.reshape(())))
+    return None
+
+
+def _head(graph: Any, output: int) -> Head:
+    makers = {name: node for node in graph.node for name in node.output}
+    node = makers.get(graph.output[output].name)
+    while node is not None and node.op_type in _TRANSPARENT:
+        node = makers.get(node.input[0])
+    if node is None:
+        return "other"
+    if node.op_type.startswith("TreeEnsemble") or node.op_type.startswith("Linear"):
+        ways = [attribute.s for attribute in node.attribute if attribute.name == "post_transform"]
+        return {b"SOFTMAX": "softmax", b"LOGISTIC": "sigmoid"}.get(ways[0] if ways else b"", "other")  # type: ignore[return-value]
+    return _HEADS.get(node.op_type, "other")
+
+
+def _zero_dtype(node: Any, constants: Mapping[str, Array]) -> str:
+    """The dtype that a QuantizeLinear writes: that of its zero point, or uint8."""
+    zero = constants.get(node.input[2]) if len(node.input) > 2 else None
+    return "uint8" if zero is None else zero.dtype.name
+
+
+def _activations(graph: Any, constants: Mapping[str, Array]) -> str:
+    types = {node.op_type for node in graph.node}
+    if types & {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}:
+        return "dynamic"
+    inner = [
+        _zero_dtype(node, constants)
+        for node in graph.node
+        if node.op_type == "QuantizeLinear" and node.input[0] not in constants
+    ]
+    return most_of((name, 1) for name in inner) or "float32"
+
+
+def _scales(graph: Any, constants: Mapping[str, Array]) -> str:
+    """How many scales the weights have: one for each channel where any has."""
+    found = False
+    for node in graph.node:
+        places = _SCALE_OF_WEIGHTS.get(node.op_type)
+        if places is None or len(node.input) <= max(places) or node.input[places[0]] not in constants:
+            continue
+        values, scale = constants[node.input[places[0]]], constants.get(node.input[places[1]])
+        if values.ndim < 2 or values.dtype.itemsize > 2 or scale is None:
+            continue
+        if scale.size > 1:
+            return "per channel"
+        found = True
+    return "per tensor" if found else ""
+
+
+def _arrangement(graph: Any) -> str:
+    types = {node.op_type for node in graph.node}
+    if any(name.startswith("QLinear") or name == "QGemm" for name in types):
+        return "QOperator"
+    return "QDQ" if "DequantizeLinear" in types else ""
+
+
+def _constant(graph: Any, name: str) -> Array | None:
+    """The values of one small constant; None where there is none, or it lies in another file."""
+    from onnx import external_data_helper, numpy_helper
+
+    stored = [tensor for tensor in graph.initializer if tensor.name == name]
+    stored += [a.t for node in graph.node if node.op_type == "Constant" and name in node.output for a in node.attribute]
+    if not stored or external_data_helper.uses_external_data(stored[0]):
+        return None
+    return np.asarray(numpy_helper.to_array(stored[0]))
 
 
 def _constants(graph: Any) -> dict[str, Array]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeaudit.errors import ArtifactError
+from edgeaudit.filetypes.recognise import unknown_suffix
 from edgeaudit.registry import Registry
 
 if TYPE_CHECKING:
@@ -47,11 +48,10 @@ def filetype_specs() -> tuple[FileTypeSpec, ...]:
 
 
 def filetype_of(path: Path) -> FileType:
-    """The type of a foreign model file, by its suffix. `ArtifactError` names the readable types."""
+    """The type of a foreign model file, by its suffix. `ArtifactError` says what another file is, and what to do."""
     specs = [spec for spec in filetype_specs() if spec.adoptable]
     for spec in specs:
         if path.suffix in spec.suffixes:
             return find_filetype(spec.name)
-    listed = ", ".join(suffix for spec in specs for suffix in spec.suffixes)
-    titles = ", ".join(spec.title for spec in specs)
-    raise ArtifactError(f"{path.name} has none of the suffixes {listed} ({titles}), so its type is unknown")
+    suffixes = tuple(suffix for spec in specs for suffix in spec.suffixes)
+    raise ArtifactError(unknown_suffix(path, suffixes, tuple(spec.title for spec in specs)))

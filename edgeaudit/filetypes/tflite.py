@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +14,18 @@ import numpy.typing as npt
 
 from edgeaudit.errors import ArtifactError
 from edgeaudit.filetypes.artifact import TensorSpec
-from edgeaudit.filetypes.base import Array, Contract, FileType, FileTypeSpec, WeightTensor, stored_zero
+from edgeaudit.filetypes.base import (
+    Array,
+    Contract,
+    FileType,
+    FileTypeSpec,
+    Head,
+    Range,
+    WeightTensor,
+    held_range,
+    stored_zero,
+)
+from edgeaudit.filetypes.traits import Traits, has_integers, most_of
 from edgeaudit.host.tensorflow import tensorflow
 
 __all__ = ["Tflite", "UnmatchedBias", "unmatched_bias"]
@@ -22,6 +34,13 @@ _WEIGHT_DTYPES: Mapping[str, Any] = {
     "FLOAT32": np.float32, "FLOAT16": np.float16, "INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16,
 }  # fmt: skip
 _PACKED = ("INT4", "INT2")
+_COMPUTING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "CONV_3D", "TRANSPOSE_CONV", "BATCH_MATMUL",
+              "UNIDIRECTIONAL_SEQUENCE_LSTM", "LSTM", "SVDF")  # fmt: skip
+"""Operators with weights, whose first input are activations and whose second are weights."""
+_HEADS: Mapping[str, Head] = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}
+_TRANSPARENT = ("QUANTIZE", "DEQUANTIZE", "CAST", "RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+"""Operators that do not change the meaning of the output."""
+_VERSION = re.compile(rb"\d+\.\d+\.\d+")
 
 
 class Tflite(FileType):
@@ -40,9 +59,15 @@ class Tflite(FileType):
     def _contract(self, path: Path) -> Contract:
         model = _model(path)
         graph = model.Subgraphs(0)
+        names = _aliases(model)
+        entries = _places(graph.InputsAsNumpy())
         return Contract(
-            tuple(_tensor(graph.Tensors(graph.Inputs(i))) for i in range(graph.InputsLength())),
-            tuple(_tensor(graph.Tensors(graph.Outputs(i))) for i in range(graph.OutputsLength())),
+            tuple(_named(_tensor(graph.Tensors(i)), i, names) for i in entries),
+            tuple(
+                replace(_named(_tensor(graph.Tensors(i)), i, names), rounded=_rounded(model, graph, i))
+                for i in _places(graph.OutputsAsNumpy())
+            ),
+            tuple(_range(model, graph, i) for i in entries),
         )
 
     def _weights(self, path: Path) -> Iterator[WeightTensor]:
@@ -65,27 +90,49 @@ class Tflite(FileType):
             axis = details.QuantizedDimension() if details is not None else None
             yield WeightTensor(name, values, stored_zero(values, points, axis))
 
-    def _ends_in_softmax(self, path: Path) -> bool:
-        codes = _schema().BuiltinOperator
-        model = _model(path)
-        graph = model.Subgraphs(0)
-        makers = {op.Outputs(i): op for op in _ops(graph) for i in range(op.OutputsLength())}
-        tensor = graph.Outputs(0)
-        while tensor in makers:
-            code = _code(model, makers[tensor])
-            if code not in {codes.QUANTIZE, codes.DEQUANTIZE, codes.CAST}:
-                return bool(code == codes.SOFTMAX)
-            tensor = makers[tensor].Inputs(0)
-        return False
+    def _head(self, path: Path, output: int) -> Head:
+        return _head(_model(path), output)
 
     def _operators(self, path: Path) -> Iterator[str]:
-        codes = _schema().BuiltinOperator
-        names = {code: name for name, code in vars(codes).items() if not name.startswith("_")}
+        model = _model(path)
+        return (_op_name(model, op) for graph in _graphs(model) for op in _ops(graph))
+
+    def _state(self, path: Path) -> Iterator[str]:
+        """Resource variables, as of stateful Keras layers, and variable tensors, as of fused recurrent operators."""
+        schema = _schema()
         model = _model(path)
         for op in (op for graph in _graphs(model) for op in _ops(graph)):
-            code = _code(model, op)
-            custom = model.OperatorCodes(op.OpcodeIndex()).CustomCode()
-            yield custom.decode() if code == codes.CUSTOM and custom else names.get(code, f"operator {code}")
+            if _op_name(model, op) == "VAR_HANDLE":
+                options = schema.VarHandleOptions()
+                table = op.BuiltinOptions()
+                options.Init(table.Bytes, table.Pos)
+                yield (options.SharedName() or b"variable").decode(errors="replace")
+        for graph in _graphs(model):
+            yield from (_name(t) for i in range(graph.TensorsLength()) if (t := graph.Tensors(i)).IsVariable())
+
+    def _traits(self, path: Path, output: int) -> Traits:
+        content = path.read_bytes()
+        model = _model(path, content)
+        weights = [
+            (_kind(tensor), int(np.prod([tensor.Shape(i) for i in range(tensor.ShapeLength())])), tensor)
+            for graph in _graphs(model)
+            for i in range(graph.TensorsLength())
+            if _is_weight(model, content, tensor := graph.Tensors(i))
+        ]
+        kind = most_of((name, count) for name, count, _ in weights)
+        scales = [
+            tensor.Quantization().ScaleLength() for name, _, tensor in weights if name == kind and _scaled(tensor)
+        ]
+        activations = _activations(model)
+        return Traits(
+            producer=_producer(model),
+            weights=kind,
+            activations=activations,
+            scales="" if not scales else "per channel" if max(scales) > 1 else "per tensor",
+            arrangement="",
+            head=_head(model, output),
+            quantised=activations != "float32" or has_integers((name, count) for name, count, _ in weights),
+        )
 
 
 @dataclass(frozen=True)
@@ -118,6 +165,120 @@ def unmatched_bias(path: Path) -> UnmatchedBias | None:
         if not np.allclose(actual, required, rtol=0.01):
             return UnmatchedBias(_name(bias), float(actual.ravel()[0]), float(required.ravel()[0]))
     return None
+
+
+def _head(model: Any, output: int) -> Head:
+    graph = model.Subgraphs(0)
+    makers = _makers(graph)
+    tensor = graph.Outputs(output)
+    while tensor in makers:
+        name = _op_name(model, makers[tensor])
+        if name not in _TRANSPARENT:
+            return _HEADS.get(name, "other")
+        tensor = makers[tensor].Inputs(0)
+    return "other"
+
+
+def _rounded(model: Any, graph: Any, output: int) -> float | None:
+    """The step of a float output that the file dequantises; output: index of the tensor."""
+    makers = _makers(graph)
+    while output in makers and _op_name(model, makers[output]) in ("RESHAPE", "SQUEEZE", "EXPAND_DIMS"):
+        output = makers[output].Inputs(0)
+    if output not in makers or _op_name(model, makers[output]) != "DEQUANTIZE":
+        return None
+    source = graph.Tensors(makers[output].Inputs(0))
+    return (
+        float(source.Quantization().Scale(0)) if _scaled(source) and source.Quantization().ScaleLength() == 1 else None
+    )
+
+
+def _range(model: Any, graph: Any, entry: int) -> Range | None:
+    """What a quantised input, or a float one that the file quantises at once, can hold; entry: index of the tensor."""
+    tensors = [graph.Tensors(entry)]
+    tensors += [
+        graph.Tensors(op.Outputs(0))
+        for op in _ops(graph)
+        if _op_name(model, op) == "QUANTIZE" and op.Inputs(0) == entry
+    ]
+    for tensor in tensors:
+        spec = _tensor(tensor)
+        if spec.scale is not None:
+            return held_range(spec.dtype, spec.scale, spec.zero_point or 0)
+    return None
+
+
+def _makers(graph: Any) -> dict[int, Any]:
+    """Index of a tensor -> the operator that writes it."""
+    return {op.Outputs(i): op for op in _ops(graph) for i in range(op.OutputsLength())}
+
+
+def _aliases(model: Any) -> dict[int, str]:
+    """Index of a tensor -> its name in the first signature, which users of the file's maker know."""
+    if not model.SignatureDefsLength():
+        return {}
+    signature = model.SignatureDefs(0)
+    maps = [signature.Inputs(i) for i in range(signature.InputsLength())]
+    maps += [signature.Outputs(i) for i in range(signature.OutputsLength())]
+    return {one.TensorIndex(): (one.Name() or b"").decode(errors="replace") for one in maps}
+
+
+def _named(tensor: TensorSpec, index: int, aliases: Mapping[int, str]) -> TensorSpec:
+    alias = aliases.get(index, "")
+    return tensor if alias == tensor.name else replace(tensor, alias=alias)
+
+
+def _places(indices: Any) -> list[int]:
+    return [] if isinstance(indices, int) else [int(index) for index in indices]  # flatbuffers: 0 for none
+
+
+def _op_name(model: Any, op: Any) -> str:
+    """The operator's type; a custom one's own name."""
+    code, codes = _code(model, op), _schema().BuiltinOperator
+    custom = model.OperatorCodes(op.OpcodeIndex()).CustomCode()
+    if code == codes.CUSTOM and custom:
+        return str(custom.decode(errors="replace"))
+    return next((name for name, value in _codes() if value == code), f"operator {code}")
+
+
+def _codes() -> list[tuple[str, int]]:
+    return [(name, code) for name, code in vars(_schema().BuiltinOperator).items() if not name.startswith("_")]
+
+
+def _is_weight(model: Any, content: bytes, tensor: Any) -> bool:
+    if not _buffer(model.Buffers(tensor.Buffer()), content).size:
+        return False
+    sizes = [tensor.Shape(i) for i in range(tensor.ShapeLength())]
+    return _type_name(tensor) in (*_WEIGHT_DTYPES, *_PACKED) and sum(size > 1 for size in sizes) > 1
+
+
+def _kind(tensor: Any) -> str:
+    return _type_name(tensor).lower()
+
+
+def _scaled(tensor: Any) -> bool:
+    return tensor.Quantization() is not None and tensor.Quantization().ScaleLength() > 0
+
+
+def _activations(model: Any) -> str:
+    """What most operators with weights take; floats with integer weights are quantised at each inference."""
+    found = []
+    for graph in _graphs(model):
+        for op in _ops(graph):
+            if _op_name(model, op) in _COMPUTING and op.InputsLength() > 1 and op.Inputs(1) >= 0:
+                source, weight = _kind(graph.Tensors(op.Inputs(0))), _kind(graph.Tensors(op.Inputs(1)))
+                found.append(("dynamic" if source == "float32" and weight.startswith(("int", "uint")) else source, 1))
+    return most_of(one for one in found if one[0] != "float32") or "float32"
+
+
+def _producer(model: Any) -> str:
+    """The converter and the version of TensorFlow in its metadata, where it wrote them."""
+    said = (model.Description() or b"").decode(errors="replace").strip(" .")
+    for i in range(model.MetadataLength()):
+        entry = model.Metadata(i)
+        if entry.Name() == b"CONVERSION_METADATA":
+            version = _VERSION.search(bytes(_buffer(model.Buffers(entry.Buffer()), b"")))
+            return f"TensorFlow Lite Converter {version.group().decode()}" if version else "TensorFlow Lite Converter"
+    return said
 
 
 def _schema() -> ModuleType:

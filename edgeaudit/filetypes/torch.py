@@ -21,7 +21,13 @@ class Torch(FileType):
         suffixes=(".safetensors",),
         extra="torch",
         packages=("torch", "safetensors"),
-        unreadable={"contract": _RECIPE, "softmax": _RECIPE, "operators": _RECIPE},
+        unreadable={
+            "contract": _RECIPE,
+            "softmax": _RECIPE,
+            "operators": _RECIPE,
+            "state": _RECIPE,
+            "traits": "a state dict is the trained model itself, which no toolchain has made",
+        },
     )
 
     def _weights(self, path: Path) -> Iterator[WeightTensor]:

@@ -16,6 +16,7 @@ from edgeaudit.attacks.headline import headline_order
 from edgeaudit.attacks.registry import chosen_attacks, find_attack
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.controls.base import Control
+from edgeaudit.controls.file_match import Made, shadow_files_match
 from edgeaudit.controls.members_known import Known, Origin, members_known
 from edgeaudit.controls.null_target import null_target, null_target_together
 from edgeaudit.controls.resolution import Answers, resolution, tie_mass
@@ -25,6 +26,7 @@ from edgeaudit.controls.target_accuracy import target_accuracy
 from edgeaudit.endpoint import LOCAL
 from edgeaudit.errors import RunError, StoreError, store_errors
 from edgeaudit.filetypes.agreement import Agreement as Agreed
+from edgeaudit.filetypes.traits import Traits
 from edgeaudit.gate.judge import FormatScores, judge
 from edgeaudit.graph.executor import AnyJob, RunResult
 from edgeaudit.graph.store import Store
@@ -46,6 +48,7 @@ from edgeaudit.report.model import (
     Agreement,
     ArtifactInfo,
     Audit,
+    FileTraits,
     FormatResult,
     Latency,
     LimitsOrigin,
@@ -54,6 +57,7 @@ from edgeaudit.report.model import (
     PopulationInfo,
     Quality,
     RuntimeInfo,
+    ShadowFiles,
     ToolInfo,
     WeakerExposure,
 )
@@ -63,6 +67,7 @@ from edgeaudit.runtimes.base import RuntimeSpec
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.stages.collude import Collude, ColludeResult
 from edgeaudit.stages.compare import Compare, CompareResult
+from edgeaudit.stages.file_traits import ReadTraits
 from edgeaudit.stages.latency import BatchTime
 from edgeaudit.stages.measure import MeasureFindings
 from edgeaudit.stages.scores import TargetScores, read_scores
@@ -138,6 +143,7 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
                 *_population_controls(plan, result, store),
                 *_model_controls(spec, population, formats, null_rows, held.together_null),
                 *_target_controls(spec, population, judged),
+                *_file_controls(formats),
             ],
             "formats": formats,
             **sections,
@@ -251,13 +257,59 @@ def _format_result(
             calibration_audited=int(np.isin(manifest.calibration_ids, audited).sum()),
             companions=manifest.companions,
             found=stored.found,
+            traits=_traits(planned.traits, result, store)[0],
         ),
+        shadow_files=_shadow_files(planned, result, store),
         accuracy=first.accuracy,
         outputs=Outputs(**asdict(first.outputs)),
         probability_floor=first.floors.get(TARGET),
         agreement=_agreement(planned, query.agreement, store),
         quality=_quality(planned, result, store),
     )
+
+
+def _traits(job: ReadTraits | None, result: RunResult, store: Store) -> tuple[FileTraits | None, str | None]:
+    """How a file was made, and why that is not known."""
+    if job is None:
+        return None, None
+    if (cause := result.cause(job)) is not None:
+        return None, str(cause)
+    found = store.read(job)
+    return None if found.traits is None else FileTraits(**asdict(found.traits)), found.note
+
+
+def _shadow_files(planned: FormatPlan, result: RunResult, store: Store) -> ShadowFiles | None:
+    """What the shadows of a file of another maker went through."""
+    if planned.shadow_traits is None or result.cause(planned.shadow_queries[0]) is not None:
+        return None
+    manifest = store.read(planned.shadow_queries[0].source).artifact.manifest
+    traits, note = _traits(planned.shadow_traits, result, store)
+    return ShadowFiles(
+        passes=tuple(PassInfo.model_validate(asdict(step)) for step in manifest.passes),
+        kind=manifest.kind,
+        softmax_inside=manifest.softmax_inside,
+        calibration_policy=manifest.calibration_policy,
+        calibration_records=len(manifest.calibration_ids),
+        traits=traits,
+        note=note,
+    )
+
+
+def _file_controls(formats: Sequence[FormatResult]) -> list[Control]:
+    """Whether files of other makers and the files of their shadows were made alike."""
+    pairs = {
+        place_name(row.id, row.device): (
+            Made(_as_traits(row.artifact.traits), row.artifact.softmax_inside),
+            Made(_as_traits(row.shadow_files.traits), row.shadow_files.softmax_inside),
+        )
+        for row in formats
+        if row.artifact is not None and row.shadow_files is not None
+    }
+    return shadow_files_match(pairs)
+
+
+def _as_traits(row: FileTraits | None) -> Traits | None:
+    return None if row is None else Traits(**row.model_dump())
 
 
 def _version(runtime: RuntimeSpec, versions: Mapping[str, str]) -> str:

@@ -24,10 +24,12 @@ from edgeaudit.pipeline.once import Once
 from edgeaudit.pipeline.query_jobs import QueryJobs, equivalence_of
 from edgeaudit.population.base import TARGET, Population, Role
 from edgeaudit.recipes.frameworks import framework_of
+from edgeaudit.stages.adopt import Adopt
 from edgeaudit.stages.artifacts import ArtifactJob
 from edgeaudit.stages.canaries import MeasureCanaries
 from edgeaudit.stages.control import Control
 from edgeaudit.stages.equivalence import Equivalence
+from edgeaudit.stages.file_traits import ReadTraits
 from edgeaudit.stages.inspect import Inspect
 from edgeaudit.stages.latency import Latency
 from edgeaudit.stages.measure import Measure
@@ -45,7 +47,8 @@ class FormatPlan:
     device: its name in audit.yaml. measures: by shadow match.
     inspect, latency: of the first target's artifact; latency is None if nothing is timed.
     exposures: the first measurement at each weaker level, by name of the level. canaries: its attacks on canaries.
-    equivalence: the comparison with this machine that decides where shadows are queried.
+    equivalence: the comparison with this machine that decides where shadows are queried. traits: how a file of another
+    maker, and the file of its first shadow, were made; None for files that the audit makes, and without shadows.
     """
 
     use: FormatUse
@@ -60,6 +63,8 @@ class FormatPlan:
     exposures: Mapping[str, Weaken] = field(default_factory=dict)
     canaries: MeasureCanaries | None = None
     equivalence: Equivalence | None = None
+    traits: ReadTraits | None = None
+    shadow_traits: ReadTraits | None = None
 
     @property
     def measure(self) -> Measure:
@@ -132,6 +137,7 @@ class _Planner:
         # Other shadow matches are an ablation; weaker exposures use the audit's own shadows.
         own = next(iter(measures.values()))
         target_query = queries[TARGET]
+        foreign = isinstance(target_query.source, Adopt)
         return FormatPlan(
             use=use,
             format=resolved,
@@ -145,6 +151,8 @@ class _Planner:
             inspect=self.queries.inspect(use, resolved, target_query.source),
             latency=self.queries.latency(resolved, device, target_query),
             equivalence=equivalence_of(queries.values()),
+            traits=self.queries.traits(use, resolved, target_query.source) if foreign else None,
+            shadow_traits=self.queries.traits(use, resolved, matched[0].source) if foreign and matched else None,
         )
 
     def _reference_shadows(self) -> tuple[Query, ...]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.errors import Problems, SpecError
 from edgeaudit.exporters.registry import find_pass
+from edgeaudit.filetypes.recognise import recognised
 from edgeaudit.formats.presets import Format
 from edgeaudit.formats.resolve import find_format
 from edgeaudit.pipeline.device_plan import require_devices
@@ -21,6 +25,8 @@ def preflight(spec: AuditSpec) -> None:
     A missing toolchain is named with the pip command.
     """
     framework, problems = framework_of(spec.model.recipe), Problems()
+    with problems.collecting():
+        _require_fetched(spec)
     if spec.recipe_known:
         with problems.collecting():
             require_checkpoint_fits(spec.model.recipe, spec.model.checkpoint)
@@ -71,3 +77,27 @@ def _require_no_pickle(spec: AuditSpec, framework: Framework) -> None:
             f"model.checkpoint: {spec.model.checkpoint} would be a pickle, which runs code when it is read; convert "
             "your estimator with skl2onnx and audit the file as target.artifact, with this recipe for its shadows"
         )
+
+
+def _require_fetched(spec: AuditSpec) -> None:
+    """Raise `SpecError` for a file of the user's that stands for another one: a Git LFS pointer, a page about it."""
+    for key, path in _files(spec):
+        found = recognised(path) if path.is_file() else None
+        if found is not None and found.stands_in:
+            raise SpecError(f"{key}: {path} is {found.what}; {found.remedy}")
+
+
+def _files(spec: AuditSpec) -> Iterator[tuple[str, Path]]:
+    """The files that audit.yaml names, with their keys. Those of a target have companions, which their type knows."""
+    if spec.model.checkpoint is not None:
+        yield "model.checkpoint", spec.model.checkpoint
+    if spec.data.path is not None:
+        yield "data.path", spec.data.path
+    for key, side in spec.data.sides.items():
+        yield f"data.{key}.path", side.path
+    for key in ("members", "nonmembers", "calibrated"):
+        if isinstance(value := getattr(spec.data, key), Path):
+            yield f"data.{key}", value
+    if spec.target is not None:
+        named = spec.target.artifact
+        yield from (("target.artifact", path) for path in ([named] if isinstance(named, Path) else named.values()))

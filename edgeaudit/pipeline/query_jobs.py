@@ -19,6 +19,7 @@ from edgeaudit.stages.adopt import Adopt
 from edgeaudit.stages.artifacts import ArtifactJob
 from edgeaudit.stages.device_query import DeviceQuery, StandIn
 from edgeaudit.stages.equivalence import Equivalence, ShadowProbe
+from edgeaudit.stages.file_traits import ReadTraits
 from edgeaudit.stages.inspect import Inspect
 from edgeaudit.stages.latency import Latency
 from edgeaudit.stages.query import Query
@@ -68,6 +69,11 @@ class QueryJobs:
                 format=use.id,
             ),
         )
+
+    def traits(self, use: FormatUse, resolved: Format, source: ArtifactJob) -> ReadTraits:
+        """How an artifact's file was made."""
+        filetype = find_runtime(resolved.runtime).spec.serves
+        return self._once(ReadTraits, source.ref, lambda: ReadTraits(source=source, filetype=filetype, format=use.id))
 
     def latency(self, resolved: Format, device: str, query: Query) -> Latency | None:
         """Time calls of the query's artifact, if audit.yaml requests it."""

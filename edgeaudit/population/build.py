@@ -25,7 +25,7 @@ from edgeaudit.population.canaries import make_canaries
 from edgeaudit.population.collapse import require_variation
 from edgeaudit.population.groups import COPIES, EXACT, Groups, copies, joined, numbered_values, text_values
 from edgeaudit.population.labels import Labels, numbered_labels, same_kind
-from edgeaudit.population.layout import Prepared, prepare_records
+from edgeaudit.population.layout import Prepared, in_order, prepare_records
 from edgeaudit.population.preprocessing import Affine, affine
 from edgeaudit.population.raw import Raw, Table, joined_records
 from edgeaudit.population.sources import Source, column_values, find_source, read_array
@@ -86,6 +86,7 @@ def build_population(spec: DataSpec, seed: int, folder: Path, planted: CanariesS
     table = encoded(raw.x) if isinstance(raw.x, Table) else None
     columns = () if table is None else table.names
     prepared = prepare_records(raw.x if table is None else table.x, len(raw.y), spec.layout)  # type: ignore[arg-type]
+    prepared = in_order(prepared, spec.channels)
     x = prepared.x
     labels = numbered_labels(raw.y, spec.classes, raw.classes)
     y = labels.numbers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edgeaudit.errors import DataError
 
-__all__ = ["Prepared", "prepare_records"]
+__all__ = ["Prepared", "in_order", "prepare_records"]
 
 AnyArray = npt.NDArray[Any]
 
@@ -36,6 +36,18 @@ class Prepared:
     x: AnyArray
     axis: int = 1
     note: str | None = None
+
+
+def in_order(records: Prepared, channels: str) -> Prepared:
+    """Images with their channels `as-stored` or `reversed`. Raises `DataError` where records have no such channels."""
+    if channels == "as-stored":
+        return records
+    if records.x.ndim != 4 or records.x.shape[1] < 2:
+        raise DataError(
+            "data.channels: only images with several channels can be reversed; these records have shape "
+            f"{records.x.shape[1:]}"
+        )
+    return replace(records, x=np.ascontiguousarray(records.x[:, ::-1]))
 
 
 def prepare_records(x: AnyArray, labels: int, layout: str) -> Prepared:

@@ -133,30 +133,32 @@ class Runtime(ABC):
         """Run inference on records.
 
         records: float32 [n, C, H, W] or [n, d], as the recipe saw them in training.
-        Returns float32 [n, classes]: the outputs, dequantised if they are integers.
+        Returns float32 [n, classes]: the outputs, dequantised if they are integers; of a file with one value per
+        record, the probabilities or logits of both labels.
         The last batch is padded by repeating its last record, so that every call has the same shape.
         """
         self._require_shape(records)
-        outputs = self.artifact.manifest.outputs
+        manifest = self.artifact.manifest
+        outputs = manifest.outputs
         if len(records) == 0:
-            classes = self.artifact.manifest.output.shape[-1] if outputs is None else len(outputs)
-            return np.empty((0, classes), np.float32)
+            whole = manifest.output.shape[-1] if manifest.single is None else 2
+            return np.empty((0, whole if outputs is None else len(outputs)), np.float32)
         raw = self.ask(self._to_native(np.asarray(records, np.float32)))
-        answers = _dequantise(raw, self.artifact.manifest.output)
+        answers = _both_labels(_dequantise(raw, manifest.output), manifest.single)
         return answers if outputs is None else np.ascontiguousarray(answers[:, outputs])
 
     @final
     def ask(self, native: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Run inference on tensors in the file's own layout and dtype, without quantisation steps.
 
-        native: [n, ...] with n >= 1. Returns [n, classes].
+        native: [n, ...] with n >= 1. Returns [n, values]; other axes of the file's output have length 1.
         """
         raw = self._answer_all(native)
-        output = self.artifact.manifest.output
-        if raw.ndim != 2 or raw.shape[1] != output.shape[-1]:
-            raise ArtifactError(
-                f"{self.artifact.path.name} returned shape {raw.shape}, not [records, {output.shape[-1]}]"
-            )
+        values = self.artifact.manifest.output.shape[-1]
+        if raw.ndim != 2 and raw.ndim > 0 and max(raw.shape[1:], default=1) * len(raw) == raw.size:
+            raw = raw.reshape(len(native), -1)
+        if raw.ndim != 2 or values not in (-1, raw.shape[1]) or len(raw) != len(native):
+            raise ArtifactError(f"{self.artifact.path.name} returned shape {raw.shape}, not [records, {values}]")
         return raw
 
     def _answer_all(self, native: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -265,6 +267,14 @@ def _quantise(values: npt.NDArray[np.float32], spec: TensorSpec) -> npt.NDArray[
     codes = np.round(values / np.float32(spec.scale or 1)) + (spec.zero_point or 0)
     quantised: npt.NDArray[Any] = np.clip(codes, info.min, info.max).astype(spec.dtype)
     return quantised
+
+
+def _both_labels(answers: npt.NDArray[np.float32], single: str | None) -> npt.NDArray[np.float32]:
+    """Answers [n, 1] for label 1 as answers for labels 0 and 1, [n, 2]: 1 - p and p, or the logits 0 and z."""
+    if single is None:
+        return answers
+    other = 1 - answers if single == "probability" else np.zeros_like(answers)
+    return np.concatenate([other, answers], axis=1)
 
 
 def _dequantise(raw: npt.NDArray[Any], spec: TensorSpec) -> npt.NDArray[np.float32]:

@@ -24,7 +24,7 @@ _DTYPES = {0: "uint8", 1: "int8", 6: "float32"}
 
 
 class ExecuTorch(Runtime):
-    """The method `forward` of a program.
+    """The method `forward` of a program. One that keeps a state between calls is loaded anew before each of them.
 
     batch: at most the one that the file was exported for (64 in files of `executorch.export`).
     """
@@ -41,14 +41,18 @@ class ExecuTorch(Runtime):
     def _open(self) -> None:
         # Keep the program alive: the method belongs to it.
         self._program, self._method = _loaded(self.artifact.path)
+        self._asked = False
         meta = self._method.metadata
-        self._check_contract(meta.input_tensor_meta(0), meta.output_tensor_meta(0))
+        self._check_contract(meta.input_tensor_meta(0), meta.output_tensor_meta(self.artifact.manifest.place))
 
     def _check_contract(self, entry: Any, exit_: Any) -> None:
         """The manifest's shapes and dtypes must be the file's, and the batch must fit."""
         manifest, name = self.artifact.manifest, self.artifact.path.name
         for tensor, spec in ((entry, manifest.input), (exit_, manifest.output)):
-            actual = _DTYPES.get(tensor.dtype(), f"ScalarType {tensor.dtype()}"), tuple(tensor.sizes()[1:])
+            sizes = tuple(tensor.sizes()[1:])
+            if spec is manifest.output:  # its other axes have length 1
+                sizes = (max(sizes, default=1),)
+            actual = _DTYPES.get(tensor.dtype(), f"ScalarType {tensor.dtype()}"), sizes
             if actual != (spec.dtype, spec.shape[1:]):
                 raise ArtifactError(
                     f"{name} has a tensor '{spec.name}' of {actual[0]} {actual[1]}, but its manifest says {spec.dtype} "
@@ -64,9 +68,13 @@ class ExecuTorch(Runtime):
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         import torch
 
+        if self.artifact.manifest.stateful and self._asked:
+            # Its buffers belong to the program: a method that is loaded again finds them as they were left.
+            self._program, self._method = _loaded(self.artifact.path)
+        self._asked = True
         with quiet():  # an error is printed from C++, and raised with an error number only
-            (answer,) = self._method.execute([torch.from_numpy(block)])
-        return np.asarray(answer.numpy())
+            answers = self._method.execute([torch.from_numpy(block)])
+        return np.asarray(answers[self.artifact.manifest.place].numpy())
 
     def _bare_call(self, block: npt.NDArray[Any]) -> Callable[[], object]:
         import torch

@@ -120,4 +120,6 @@ class OnnxRuntime(Runtime):
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         manifest = self.artifact.manifest
         (answer,) = self._session.run([manifest.output.name], {manifest.input.name: block})
+        if isinstance(answer, list):  # ZipMap: class -> score, for each record; classes are sorted in scikit-learn
+            return np.array([[row[label] for label in sorted(row)] for row in answer], np.float32)
         return np.asarray(answer)

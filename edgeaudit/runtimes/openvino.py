@@ -94,7 +94,7 @@ class OpenVino(Runtime):
     def _answer(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if self._stateful:
             self._request.reset_state()  # an answer depends on its batch alone
-        return np.array(self._request.infer([block])[0])
+        return np.array(self._request.infer([block])[self.artifact.manifest.place])
 
 
 def _settings(precision: str, *, integers: bool) -> dict[str, int | bool | str]:

@@ -7,43 +7,41 @@ Nothing is assumed: the file's own answers determine layout, softmax and batch, 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
 from edgeaudit.errors import ArtifactError
-from edgeaudit.filetypes.artifact import Artifact, Layout, Manifest, TensorSpec, file_sha256
-from edgeaudit.filetypes.base import Contract
+from edgeaudit.filetypes.artifact import Artifact, file_sha256
+from edgeaudit.filetypes.base import FileType
 from edgeaudit.filetypes.registry import filetype_module, find_filetype
-from edgeaudit.graph.job import Context, Job
-from edgeaudit.runtimes.base import Runtime
+from edgeaudit.filetypes.traits import is_integer
+from edgeaudit.graph.job import Context, Job, unkeyed
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.settings import Settings
 from edgeaudit.stages.artifacts import StoredArtifact
+from edgeaudit.stages.file_contract import require_labels
+from edgeaudit.stages.file_head import find_head, is_inside
+from edgeaudit.stages.file_opening import Opened, Wish, open_file, state_note, tensor_note
 from edgeaudit.stages.population import DrawPopulation
-from edgeaudit.stages.target_check import Door, Examined, Stated, in_unit_range, is_probability, require_steady
+from edgeaudit.stages.target_check import Door, Examined, Stated, clipped_share, evenly, require_steady
 from edgeaudit.stages.train import SourceFile
 
 __all__ = ["Adopt"]
 
-FloatArray = npt.NDArray[np.float32]
-
-_BATCHED = 64
-"""Nonmembers that are queried singly and together."""
-_LAYOUTS: Mapping[int, tuple[Layout, ...]] = {4: ("NCHW", "NHWC"), 3: ("HW", "flat"), 2: ("flat",)}
+_LOST = 0.5
+"""Share of the records' variance that clipping may take. The ranges of honest files cut off tails."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Adopt(Job[StoredArtifact]):
     """Copy a foreign model file and write its manifest; the result's `found` lists what was read and detected.
 
-    options: all options of the runtime. batch_given: whether audit.yaml sets its batch. softmax, outputs, accuracy,
-    train_accuracy (on members): as declared by `target` in audit.yaml. versions: of the runtime. machine: the CPU's
-    fingerprint, on which answers depend.
+    options: all options of the runtime. batch_given: whether audit.yaml sets its batch. output, softmax, outputs,
+    accuracy, train_accuracy (on members): as declared by `target` in audit.yaml. precision: of the weights in the
+    format that the file is said to have; None where none is stated. versions: of the runtime. machine: the CPU's
+    fingerprint, on which answers depend. format: its name, for messages.
     """
 
     kind: ClassVar[str] = "adopt"
@@ -60,6 +58,9 @@ class Adopt(Job[StoredArtifact]):
     train_accuracy: float | None
     versions: Mapping[str, str]
     machine: Mapping[str, object]
+    output: str | None = None
+    precision: str | None = None
+    format: str = unkeyed("")
 
     @property
     def label(self) -> str:
@@ -84,118 +85,80 @@ class Adopt(Job[StoredArtifact]):
         """See the class."""
         population, source, folder = context.read(self.population), self.file.path, context.draft
         runtime = find_runtime(self.runtime)
-        contract = find_filetype(runtime.spec.serves).contract(source)
-        input_, output = _only(contract, source.name)
-        input_, layout_note = _with_layout(input_, population.input_shape, source.name)
-        outputs = _require_classes(output, self.outputs, population.n_classes, source.name)
+        filetype, labels = find_filetype(runtime.spec.serves), population.n_classes
+        wish = Wish(self.output, self.outputs, self.options, batch_given=self.batch_given)
+        self._require_precision(filetype, source)
         companions = _copied(self.file, folder)
-        manifest = Manifest(
-            kind=runtime.spec.serves,
-            file=source.name,
+        opened = open_file(folder / source.name, companions, runtime, wish, population)
+        manifest = replace(
+            opened.manifest,
             sha256=file_sha256(folder / source.name),
             bytes=sum((folder / name).stat().st_size for name in (source.name, *companions)),
-            input=input_,
-            output=output,
-            softmax_inside=False,
             calibration_policy="declared" if len(population.calibrated) else None,
             calibration_ids=tuple(int(i) for i in population.calibrated),
-            companions=companions,
-            outputs=outputs,
-            foreign=True,
         )
-        records = population.take(population.split.nonmembers[:_BATCHED])
-        manifest, independent, batch_note = _batched(manifest, runtime, self, folder, records)
-        opened = runtime(Artifact(folder, manifest), self.options)
-        require_steady(opened.query, opened.query if independent else None, records, source.name)
+        _require_held(opened, source.name)
+        outputs, single = require_labels(opened.values, self.outputs, labels, source.name)
+        whole, graph = opened.whole, opened.graph
+        seen = whole.query(population.take(evenly(population.split.nonmembers)))
+        inside = is_inside(seen, manifest.output, graph)
+        if single:
+            manifest = replace(manifest, single="probability" if inside and self.softmax != "outside" else "logit")
+        manifest = replace(manifest, outputs=outputs)
+        served = runtime(Artifact(folder, manifest), self.options)
+        require_steady(served.query, served.query if opened.independent else None, opened.records, source.name)
         door = Door(
             what=source.name,
             stated=Stated("target.accuracy", self.train_accuracy, self.accuracy),
-            outputs=outputs or tuple(range(population.n_classes)),
+            outputs=outputs or tuple(range(labels)),
         )
-        examined = Examined(opened.query, population, door)
-        answers = examined.nonmembers
         # Inputs first: with wrongly scaled ones, the answers say nothing about the softmax.
-        fitting_note = examined.require_fitting(inside=is_probability(answers, output.scale or 0.0))
-        inside, softmax_note = _softmax(answers, output, self.softmax, source.name)
-        manifest = replace(manifest, softmax_inside=inside)
+        fitting_note = Examined(served.query, population, door).require_fitting(inside=inside)
+        head = find_head(seen, manifest.output, graph, self.softmax, source.name)
+        manifest = replace(manifest, softmax_inside=head.inside, single=head.single)
         notes = (
-            _tensor_note("input", input_),
-            layout_note,
-            _tensor_note("output", output),
-            softmax_note,
-            batch_note,
+            tensor_note("input", manifest.input),
+            opened.layout_note,
+            tensor_note("output", manifest.output),
+            head.note,
+            opened.batch_note,
             fitting_note,
+            opened.output_note,
+            state_note(opened.kept),
         )
         return StoredArtifact(Artifact(folder, manifest), tuple(sentence for sentence in notes if sentence))
 
+    def _require_precision(self, filetype: FileType, source: Path) -> None:
+        """Raise `ArtifactError` where floats are declared as integers, or the reverse: shadows would be others."""
+        if self.precision is None or "traits" in filetype.spec.unreadable:
+            return
+        try:
+            found = filetype.traits(source)
+        except ArtifactError:  # a file may work in its runtime although our reader cannot parse its weights
+            return
+        if is_integer(self.precision) and found.weights and not found.quantised:
+            raise ArtifactError(
+                f"formats: '{self.format}' is {self.precision}, but {source.name} has {found.weights} weights and no "
+                "quantised operators, so that its shadows would be quantised and it is not; name the format that the "
+                "file has (`edgeaudit formats` lists them), or audit the quantised file"
+            )
+        if not is_integer(self.precision) and is_integer(found.weights):
+            raise ArtifactError(
+                f"formats: '{self.format}' is {self.precision}, but {source.name} has {found.weights} weights, so that "
+                "it is quantised and its shadows would not be; name the format that the file has (`edgeaudit formats` "
+                "lists them), or audit the float file"
+            )
 
-def _only(contract: Contract, name: str) -> tuple[TensorSpec, TensorSpec]:
-    """The single input and the single output."""
-    for what, tensors in (("input", contract.inputs), ("output", contract.outputs)):
-        if len(tensors) != 1:
-            listed = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in tensors) or "none"
-            remedy = "export the class scores alone" if what == "output" else "export a file that takes records alone"
-            raise ArtifactError(f"target.artifact: {name} has {len(tensors)} {what}s ({listed}), not one; {remedy}")
-    return contract.inputs[0], contract.outputs[0]
 
-
-def _with_layout(input_: TensorSpec, record: tuple[int, ...], name: str) -> tuple[TensorSpec, str]:
-    """The input with the layout in which records fit, and the reason."""
-    fitting = [layout for layout in _LAYOUTS.get(len(input_.shape), ()) if _fits(input_.shape[1:], record, layout)]
-    if not fitting:
-        raise ArtifactError(
-            f"target.artifact: {name} takes records of shape {list(input_.shape[1:])}, but the data's records have "
-            f"{list(record)} (channels first). Resize or crop the data to that shape, or set data.layout"
-        )
-    layout = fitting[0]
-    shape = (input_.shape[0], *_native(record, layout))
-    if len(fitting) == 1:
-        return replace(input_, shape=shape, layout=layout), f"layout {layout}: the only one in which the records fit"
+def _require_held(opened: Opened, name: str) -> None:
+    """Raise `ArtifactError` where most of what records differ in is beyond what the quantised input can hold."""
+    if opened.held is None or (lost := clipped_share(opened.records, opened.held)) < _LOST:
+        return
+    low, high = opened.held
     raise ArtifactError(
-        f"target.artifact: records of shape {list(record)} fit {name} with channels first and with channels last; "
-        "export it for another size, or set data.layout: flat"
+        f"data.preprocessing does not fit {name}: its quantised input holds values from {low:.4g} to {high:.4g}, and "
+        f"{lost:.0%} of the records' variance lies beyond; `edgeaudit inspect` finds the preprocessing that fits"
     )
-
-
-def _native(record: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
-    if layout == "NHWC":
-        return (*record[1:], record[0])
-    return record[1:] if layout == "HW" else record
-
-
-def _fits(sizes: tuple[int, ...], record: tuple[int, ...], layout: Layout) -> bool:
-    """Whether the sizes in the file (-1: any) match a record in that layout."""
-    native = _native(record, layout)
-    if (len(record) == 3) == (layout == "flat") or (layout == "HW" and record[0] != 1) or len(native) != len(sizes):
-        return False
-    return all(size in (-1, expected) for size, expected in zip(sizes, native, strict=True))
-
-
-def _require_classes(
-    output: TensorSpec, requested: Sequence[int] | None, labels: int, name: str
-) -> tuple[int, ...] | None:
-    """The outputs that hold the labels' scores; None if these are all outputs, in order."""
-    if len(output.shape) != 2 or output.shape[1] < 2:
-        single = len(output.shape) == 1 or output.shape[1:] == (1,)
-        what = "one value per record, like a regression or a single sigmoid" if single else f"{list(output.shape)}"
-        raise ArtifactError(
-            f"target.artifact: {name} returns {what}; an audit needs a score per class, [records, 2 or more]"
-        )
-    classes = output.shape[1]
-    if requested is None:
-        if classes == labels:
-            return None
-        raise ArtifactError(
-            f"target.artifact: {name} returns {classes} scores, but the data has {labels} labels. If the labels are "
-            f"some of the outputs, list them: target.outputs: [{labels} indices from 0 to {classes - 1}]; a classifier "
-            "of other data cannot be audited with this data"
-        )
-    if len(requested) != labels or len(set(requested)) != labels or max(requested) >= classes:
-        raise ArtifactError(
-            f"target.outputs: {labels} different indices from 0 to {classes - 1} are needed, one for each label of the "
-            f"data; got {list(requested)}"
-        )
-    return None if tuple(requested) == tuple(range(classes)) else tuple(requested)
 
 
 def _copied(file: SourceFile, folder: Path) -> dict[str, str]:
@@ -212,60 +175,3 @@ def _copied(file: SourceFile, folder: Path) -> dict[str, str]:
         if file_sha256(target) != digest:
             raise ArtifactError(f"target.artifact: {source} changed while the audit was running; run again")
     return dict(file.companions)
-
-
-def _batched(
-    manifest: Manifest, runtime: type[Runtime], job: Adopt, folder: Path, records: FloatArray
-) -> tuple[Manifest, bool, str]:
-    """The manifest with the batch for queries, whether answers must not depend on it, and the reason."""
-    fixed = manifest.input.shape[0]
-    if fixed > 0:
-        return manifest, fixed == 1, f"queried {fixed} at a time, the batch size fixed in the file"
-    single = replace(manifest, input=replace(manifest.input, shape=(1, *manifest.input.shape[1:])))
-    options, artifact = job.options, Artifact(folder, manifest)
-    try:
-        together = runtime(artifact, options).query(records)
-        alone = runtime(artifact, {**options, "batch": 1}).query(records)
-    except ArtifactError:
-        return single, True, "queried one at a time: larger batches fail"
-    off, spread = float(np.abs(together - alone).max()), float(together.std())
-    if off <= 1e-3 * spread:
-        return manifest, True, "answers do not depend on the batch"
-    if job.batch_given:
-        note = f"answers depend on the batch (by up to {off:.3g}); queried {options['batch']} at a time, as declared"
-        return manifest, False, note
-    return single, True, f"queried one at a time: answers depend on the batch (by up to {off:.3g})"
-
-
-def _softmax(answers: FloatArray, output: TensorSpec, declared: str, name: str) -> tuple[bool, str]:
-    """Whether the answers are probabilities, and the evidence."""
-    sums = answers.astype(np.float64).sum(axis=1)
-    off, where = float(np.abs(sums - 1).max()), f"{len(answers):,} answers"
-    inside = is_probability(answers, output.scale or 0.0)
-    if declared == "inside" and not inside:
-        raise ArtifactError(
-            f"target.softmax is inside, but {name} does not return probabilities: the sums of {where} range from "
-            f"{sums.min():.3g} to {sums.max():.3g}; set it to outside or remove it"
-        )
-    if declared == "outside" and inside:
-        raise ArtifactError(
-            f"target.softmax is outside, but {name} returns probabilities: {where} are in [0, 1] and sum to 1 "
-            f"within {off:.2g}; remove it"
-        )
-    if inside:
-        return True, f"softmax inside: {where} are in [0, 1] and sum to 1 within {off:.2g}"
-    if declared == "detect" and in_unit_range(answers, output.scale or 0.0):
-        raise ArtifactError(
-            f"target.artifact: {name} returns values in [0, 1] with sums from {sums.min():.3g} to {sums.max():.3g}; "
-            "they are neither probabilities of a softmax nor logits (perhaps one sigmoid per class). target.softmax: "
-            "outside treats them as scores"
-        )
-    return False, f"softmax outside: the sums of {where} range from {sums.min():.3g} to {sums.max():.3g}"
-
-
-def _tensor_note(what: str, tensor: TensorSpec) -> str:
-    shape = ", ".join("any" if size < 0 else str(size) for size in tensor.shape)
-    point = tensor.zero_point or 0
-    offset = "q" if point == 0 else f"(q {'-' if point > 0 else '+'} {abs(point)})"
-    scale = f", value = {tensor.scale:.6g} * {offset}" if tensor.scale is not None else ""
-    return f"{what} '{tensor.name}': {tensor.dtype} [{shape}]{scale}"

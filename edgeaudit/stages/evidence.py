@@ -125,7 +125,7 @@ def own_floor(manifest: Manifest, answers: npt.NDArray[np.floating[Any]]) -> flo
     """
     step = _HALF_STEP if manifest.output.dtype == "float16" else _FLOAT_STEP
     if manifest.softmax_inside:
-        step = manifest.output.scale or output_step(answers) or step
+        step = manifest.output.scale or manifest.output.rounded or output_step(answers) or step
     return min(step, 0.5) / 2
 
 

@@ -32,8 +32,8 @@ from edgeaudit.population.preprocessing import NAMED, Affine, affine
 from edgeaudit.runtimes.base import Runtime
 
 __all__ = [
-    "Ask", "Door", "Examined", "Stated", "Training", "in_unit_range", "is_probability", "require_model",
-    "require_steady", "require_trained",
+    "Ask", "Door", "Examined", "Stated", "Training", "Way", "clipped_share", "evenly", "every_input", "fed",
+    "in_unit_range", "is_probability", "require_model", "require_steady", "require_trained",
 ]  # fmt: skip
 
 FloatArray = npt.NDArray[np.float32]
@@ -149,7 +149,7 @@ class Examined:
         for count in _TRIED:
             kept = self._evenly(count)
             sample, declared = self._sample.first(kept), self._answers[kept]
-            answers = {name: self._ask(self._fed(self._ids[kept], way)) for name, way in ways.items()}
+            answers = {name: self._ask(fed(self._population, self._ids[kept], way)) for name, way in ways.items()}
             finite = {name for name, got in answers.items() if np.isfinite(got).all()}
             ways = {
                 name: way
@@ -166,53 +166,70 @@ class Examined:
             kept[_spaced(np.flatnonzero(side), count)] = True
         return kept
 
-    def _fed(self, ids: IntArray, way: _Way) -> FloatArray:
-        mean, deviation = way.affine
-        if not way.reversed:
-            return self._population.take(ids, way.affine)
-        given = self._population.take(ids, (mean[::-1], deviation[::-1]))
-        return np.ascontiguousarray(given[:, ::-1])
-
 
 @dataclass(frozen=True)
-class _Way:
-    """Other inputs. affine: mean and deviation of channels as the model sees them. reversed: channels in that order."""
+class Way:
+    """Inputs. affine: mean and deviation of channels as the model sees them. reversed: channels in that order.
+
+    preprocessing: its name in audit.yaml; "" for the declared one.
+    """
 
     affine: Affine
     reversed: bool
+    preprocessing: str = ""
 
 
-def _other_inputs(population: Population) -> Mapping[str, _Way]:
+def fed(population: Population, ids: IntArray, way: Way) -> FloatArray:
+    """Records in another way, float32 [n, *input_shape]."""
+    mean, deviation = way.affine
+    if not way.reversed:
+        return population.take(ids, way.affine)
+    given = population.take(ids, (mean[::-1], deviation[::-1]))
+    return np.ascontiguousarray(given[:, ::-1])
+
+
+def every_input(population: Population) -> Mapping[str, Way]:
+    """All usual inputs of records that are declared `raw`, by name; the most usual first."""
+    channels = population.input_shape[population.axis - 1]
+    raw = [0.0] * channels, [1.0] * channels
+    named = {"raw": Way(raw, reversed=False, preprocessing="raw")}
+    for name, way in _other_inputs(population, raw).items():
+        words = f"{way.preprocessing}, channels reversed" if way.reversed else way.preprocessing
+        named[words or name] = way
+    return named
+
+
+def _other_inputs(population: Population, declared: Affine | None = None) -> Mapping[str, Way]:
     """The usual inputs other than the declared ones, by the change in audit.yaml or the data that makes them."""
     channels = population.input_shape[population.axis - 1]
-    declared = population.about["mean"], population.about["deviation"]
-    known: dict[str, Affine] = {"": declared}
+    standing = declared or (population.about["mean"], population.about["deviation"])
+    known: dict[str, Affine] = {"": standing} if declared is None else {"raw": standing}
     for name in NAMED:
         try:
-            known[f"data.preprocessing: {name}"] = affine(name, channels)
+            known[name] = affine(name, channels)
         except DataError:  # statistics for another number of channels
             continue
     measured = population.standardising()
-    known["data.preprocessing: standardise"] = measured
-    found: dict[str, _Way] = {}
-    as_declared = _Way(declared, reversed=False)
+    known["standardise"] = measured
+    found: dict[str, Way] = {}
+    as_declared = Way(standing, reversed=False)
     for turned in (
         (False, True) if len(population.input_shape) == 3 and channels == 3 and population.axis == 1 else (False,)
     ):
         for key, numbers in known.items():
             # Statistics of the data turn with its channels; others are those of the model's.
-            own = turned and _same(_Way(numbers, reversed=True), _Way(measured, reversed=True))
-            way = _Way((numbers[0][::-1], numbers[1][::-1]) if own else numbers, turned)
+            own = turned and _same(Way(numbers, reversed=True), Way(measured, reversed=True))
+            way = Way((numbers[0][::-1], numbers[1][::-1]) if own else numbers, turned, key)
             if not any(_same(way, other) for other in (as_declared, *found.values())):
                 words = [
-                    f"with {key}" if key else "",
+                    f"with data.preprocessing: {key}" if key else "",
                     "with channels in the reverse order (BGR, RGB)" if turned else "",
                 ]
                 found[" and ".join(word for word in words if word)] = way
     return found
 
 
-def _same(one: _Way, other: _Way) -> bool:
+def _same(one: Way, other: Way) -> bool:
     return one.reversed == other.reversed and all(
         np.allclose(a, b, rtol=1e-6, atol=1e-9) for a, b in zip(one.affine, other.affine, strict=True)
     )
@@ -316,6 +333,18 @@ def _apart(one: FloatArray, other: FloatArray) -> float:
     return float(np.abs(one - other).max())
 
 
+def clipped_share(records: FloatArray, held: tuple[float, float]) -> float:
+    """The share of the records' variance that is lost where values end at what an input can hold, in [0, 1]."""
+    values = records.astype(np.float64)
+    lost = float(((values - np.clip(values, *held)) ** 2).sum())
+    return min(1.0, lost / max(float(((values - values.mean()) ** 2).sum()), 1e-300))
+
+
+def evenly(ids: IntArray, count: int = _EXAMINED) -> IntArray:
+    """Some of the ids, evenly spaced; as many as are examined of a side."""
+    return _spaced(ids, count)
+
+
 def _spaced(ids: IntArray, count: int) -> IntArray:
     """Evenly spaced ones."""
     return ids[np.linspace(0, len(ids) - 1, min(len(ids), count)).astype(np.int64)]
@@ -328,7 +357,7 @@ def _worse_than(better: Better, door: Door) -> str:
     inputs = better.inputs or ""
     remedies = {
         "data.preprocessing": "Set data.preprocessing to what the model was trained with",
-        "channels": "Reverse the channels of the data (x[..., ::-1]; OpenCV reads BGR)",
+        "channels": "Set data.channels: reversed (OpenCV reads BGR), or remove it where it is set",
     }
     remedy += [what for word, what in remedies.items() if word in inputs]
     if better.shift:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from edgeaudit.filetypes.artifact import TensorSpec
 from edgeaudit.filetypes.registry import find_filetype
@@ -28,6 +30,40 @@ def test_resource_variables_of_litert(tmp_path: Path, xnnpack: bool) -> None:
     assert runtime.batch == runtime.options["batch"] == 1
     for _ in range(2):
         np.testing.assert_array_equal(runtime.query(RECORDS), RECORDS)
+
+
+@pytest.mark.toolchain
+def test_buffers_of_executorch(tmp_path: Path) -> None:
+    class Cell(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("state", torch.zeros(1, 2))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            answer = x + 0.5 * self.state
+            self.state.copy_(answer)
+            return answer.clone()
+
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from executorch.exir import to_edge_transform_and_lower
+
+        exported = torch.export.export(Cell().eval(), (torch.zeros(1, 2),))
+        (tmp_path / "model.pte").write_bytes(to_edge_transform_and_lower(exported).to_executorch().buffer)
+    filetype = find_filetype("executorch")
+    assert len(filetype.state(tmp_path / "model.pte")) == 1
+    contract = filetype.contract(tmp_path / "model.pte")
+    artifact = seal(tmp_path / "model.pte", "executorch", contract.inputs[0], contract.outputs[0], stateful=True)
+    runtime = find_runtime("executorch")(artifact, {"batch": 1})
+    for _ in range(2):
+        np.testing.assert_array_equal(runtime.query(RECORDS), RECORDS)
+
+
+@pytest.mark.toolchain
+def test_the_state_of_a_file_is_named(tmp_path: Path) -> None:
+    in_tensorflow(stateful_tflite, tmp_path)
+    (name,) = find_filetype("tflite").state(tmp_path / "model.tflite")
+    assert name
 
 
 def test_variables_of_openvino(tmp_path: Path) -> None:

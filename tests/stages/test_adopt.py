@@ -53,17 +53,24 @@ def _onnx(
     softmax: bool = False,
     shape: tuple[int | str, ...] = ("n", 1, SIDE, SIDE),
     outputs: int = 1,
+    sigmoid: bool = False,
+    rounded: bool = False,
 ) -> Path:
     """(records * scale + bias) @ weights, by hand; `bias` spoils it where values are not what the file takes."""
+    head = "Softmax" if softmax else "Sigmoid" if sigmoid else ""
+    name = "rounding" if rounded else "out0"
     nodes = [
         helper.make_node("Mul", ["input", "scale"], ["scaled"]),
         helper.make_node("Add", ["scaled", "bias"], ["moved"]),
         helper.make_node("Relu", ["moved"], ["positive"]),
         helper.make_node("Flatten", ["positive"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "weights"], ["logits" if softmax else "out0"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["logits" if head else name]),
     ]
-    if softmax:
-        nodes.append(helper.make_node("Softmax", ["logits"], ["out0"], axis=1))
+    if head:
+        nodes.append(helper.make_node(head, ["logits"], [name]))
+    if rounded:
+        nodes.append(helper.make_node("QuantizeLinear", [name, "step", "zero"], ["codes"]))
+        nodes.append(helper.make_node("DequantizeLinear", ["codes", "step", "zero"], ["out0"]))
     if outputs == 2:
         nodes.append(helper.make_node("Identity", ["flat"], ["out1"]))
     answers = [helper.make_tensor_value_info("out0", TensorProto.FLOAT, [shape[0], weights.shape[1]])]
@@ -77,6 +84,8 @@ def _onnx(
             numpy_helper.from_array(np.array(scale, np.float32), "scale"),
             numpy_helper.from_array(np.array(bias, np.float32), "bias"),
             numpy_helper.from_array(weights.astype(np.float32), "weights"),
+            numpy_helper.from_array(np.array(1 / 256, np.float32), "step"),
+            numpy_helper.from_array(np.array(0, np.uint8), "zero"),
         ],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
@@ -88,16 +97,18 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-def _drawn(tmp_path: Path, preprocessing: object, layout: str = "auto") -> DrawPopulation:
+def _drawn(tmp_path: Path, preprocessing: object, layout: str = "auto", labels: int = CLASSES) -> DrawPopulation:
     for name, seed in (("train", 1), ("test", 2)):
         x, y = _records(seed)
+        x, y = x[y < labels], y[y < labels]
         np.savez(tmp_path / f"{name}.npz", x=x, y=y, seen=y == 1)
     data = DataSpec.model_validate({
         "source": "npz", "preprocessing": preprocessing, "layout": layout,
         "members": {"path": tmp_path / "train.npz"},
         "nonmembers": {"path": tmp_path / "test.npz", "calibrated": "seen"},
     })  # fmt: skip
-    return DrawPopulation(content={}, seed=0, data=data)
+    content = {"preprocessing": str(preprocessing), "layout": layout, "labels": labels}
+    return DrawPopulation(content=content, seed=0, data=data)
 
 
 def _run(job: Job[Made], store: Store) -> Made:
@@ -132,9 +143,15 @@ def _job(population: DrawPopulation, path: Path, **inputs: Any) -> Adopt:
 
 
 def _adopt(
-    tmp_path: Path, store: Store, path: Path, preprocessing: object = "raw", layout: str = "auto", **inputs: Any
+    tmp_path: Path,
+    store: Store,
+    path: Path,
+    preprocessing: object = "raw",
+    layout: str = "auto",
+    labels: int = CLASSES,
+    **inputs: Any,
 ) -> tuple[Artifact, tuple[str, ...]]:
-    population = _drawn(tmp_path, preprocessing, layout)
+    population = _drawn(tmp_path, preprocessing, layout, labels)
     _run(population, store)
     job = _job(population, path, **inputs)
     made = _run(job, store)
@@ -203,6 +220,139 @@ def test_target_outputs_reorder_labels(tmp_path: Path, store: Store) -> None:
     assert "correct on 100.0%" in found[5]
 
 
+def test_a_softmax_is_found_in_all_outputs_before_some_are_taken(tmp_path: Path, store: Store) -> None:
+    weights = np.concatenate([np.full((16, 1), 0.01), WEIGHTS], axis=1)  # output 0 takes a share of every sum
+    path = _onnx(tmp_path / "made.onnx", weights=weights, softmax=True)
+    artifact, found = _adopt(tmp_path, store, path, outputs=(1, 2, 3))
+    assert artifact.manifest.softmax_inside
+    assert "softmax inside: 120 answers are in [0, 1] and sum to 1" in found[3]
+
+
+def test_a_softmax_that_the_file_quantises_and_dequantises(tmp_path: Path, store: Store) -> None:
+    path = _onnx(tmp_path / "made.onnx", softmax=True, rounded=True)
+    artifact, found = _adopt(tmp_path, store, path)
+    assert artifact.manifest.output.rounded == 1 / 256
+    assert artifact.manifest.softmax_inside
+    assert "dequantised in the file, in steps of 0.00390625" in found[2]
+
+
+def test_one_sigmoid_per_label_is_taken_as_probabilities(tmp_path: Path, store: Store) -> None:
+    path = _onnx(tmp_path / "made.onnx", sigmoid=True)
+    artifact, found = _adopt(tmp_path, store, path)
+    assert artifact.manifest.softmax_inside
+    assert found[3].startswith("one sigmoid per label (the last operator of the file): 120 answers are in [0, 1]")
+    artifact, _ = _adopt(tmp_path, store, path, softmax="outside")
+    assert not artifact.manifest.softmax_inside
+
+
+def test_the_output_with_a_score_per_label_is_found(tmp_path: Path, store: Store) -> None:
+    artifact, found = _adopt(tmp_path, store, _onnx(tmp_path / "made.onnx", outputs=2))
+    assert (artifact.manifest.output.name, artifact.manifest.place) == ("out0", 0)
+    assert found[6] == "output 'out0' of 2: the only one with a score per label"
+
+
+def test_an_output_is_named(tmp_path: Path, store: Store) -> None:
+    path = _onnx(tmp_path / "made.onnx", outputs=2)
+    for name, message in (
+        (
+            "out2",
+            r"target.output: made.onnx has no output 'out2'. Did you mean 'out\d'\? It has: out0: float32 \[-1, 3",
+        ),
+        ("out1", "returns 16 scores, but the data has 3 labels"),
+    ):
+        with pytest.raises(ArtifactError, match=message):
+            _adopt(tmp_path, store, path, output=name)
+    artifact, _ = _adopt(tmp_path, store, path, output="out0")
+    assert artifact.manifest.output.name == "out0"
+
+
+@pytest.mark.parametrize(
+    ("precision", "rounded", "message"),
+    [
+        ("int8", False, "formats: 'mine' is int8, but made.onnx has float32 weights and no quantised operators"),
+        ("int8", True, None),
+        ("float32", False, None),
+        (None, False, None),
+    ],
+)
+def test_a_float_file_is_not_taken_as_quantised(
+    tmp_path: Path, store: Store, precision: str | None, rounded: bool, message: str | None
+) -> None:
+    path = _onnx(tmp_path / "made.onnx", softmax=True, rounded=rounded)
+    if message is None:
+        _adopt(tmp_path, store, path, precision=precision, format="mine")
+        return
+    with pytest.raises(ArtifactError, match=message):
+        _adopt(tmp_path, store, path, precision=precision, format="mine")
+
+
+def _quantised_input(path: Path, step: float) -> Path:
+    """`_onnx` behind an input of unsigned bytes times `step`."""
+    model = onnx.load(_onnx(path, scale=1 / 64 if step == 1 else 20.0))
+    for node in model.graph.node:
+        if node.input[0] == "input":
+            node.input[0] = "held"
+    constants: dict[str, npt.NDArray[Any]] = {"in step": np.array(step, np.float32), "in zero": np.array(0, np.uint8)}
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    around = ["in step", "in zero"]
+    model.graph.node.insert(0, helper.make_node("QuantizeLinear", ["input", *around], ["bytes"]))
+    model.graph.node.insert(1, helper.make_node("DequantizeLinear", ["bytes", *around], ["held"]))
+    onnx.save(model, path)
+    return path
+
+
+def test_records_that_a_quantised_input_cannot_hold_are_refused(tmp_path: Path, store: Store) -> None:
+    """Held are 0..1; of records of 0..255 all that is above is lost, though it answers them as well."""
+    path = _quantised_input(tmp_path / "made.onnx", 1 / 255)
+    with pytest.raises(ArtifactError, match=r"preprocessing does not fit .* holds values from 0 to 1, and \d+% of"):
+        _adopt(tmp_path, store, path, preprocessing="raw")
+    artifact, _ = _adopt(tmp_path, store, path, preprocessing="unit")
+    assert not artifact.manifest.softmax_inside
+    _adopt(tmp_path, store, _quantised_input(tmp_path / "bytes.onnx", 1.0), preprocessing="raw")
+
+
+TWO = np.zeros((SIDE * SIDE, 1), np.float32)
+TWO[:SIDE], TWO[SIDE : 2 * SIDE] = -1 / SIDE, 1 / SIDE  # the first row is bright in label 0, the second in label 1
+
+
+@pytest.mark.parametrize(("sigmoid", "kind"), [(True, "probability"), (False, "logit")])
+def test_one_value_per_record_is_of_two_labels(tmp_path: Path, store: Store, sigmoid: bool, kind: str) -> None:
+    path = _onnx(tmp_path / "made.onnx", weights=TWO, sigmoid=sigmoid)
+    artifact, found = _adopt(tmp_path, store, path, labels=2)
+    manifest = artifact.manifest
+    assert (manifest.single, manifest.softmax_inside) == (kind, sigmoid)
+    assert "correct on 100.0%" in found[5]
+    records = np.array([np.eye(4)[0], np.eye(4)[1]], np.float32).repeat(4, axis=1).reshape(2, 1, 4, 4) * 100
+    answers = default_runtime("onnx")(artifact).query(records)
+    # A bright row adds 100 / 64 to its logit.
+    first, second = 1 / (1 + np.exp(100 / 64)), 1 / (1 + np.exp(-100 / 64))
+    expected = [[1 - first, first], [1 - second, second]] if sigmoid else [[0, -100 / 64], [0, 100 / 64]]
+    np.testing.assert_allclose(answers, expected, rtol=1e-5)
+
+
+def test_the_value_of_the_other_label_is_named(tmp_path: Path, store: Store) -> None:
+    path = _onnx(tmp_path / "made.onnx", weights=-TWO, sigmoid=True)
+    with pytest.raises(ArtifactError, match=r"set target.outputs: \[1, 0\]"):
+        _adopt(tmp_path, store, path, labels=2)
+    artifact, found = _adopt(tmp_path, store, path, labels=2, outputs=(1, 0))
+    assert artifact.manifest.outputs == (1, 0)
+    assert "correct on 100.0%" in found[5]
+
+
+def test_scores_with_other_axes_of_length_one(tmp_path: Path, store: Store) -> None:
+    path = _onnx(tmp_path / "made.onnx")
+    model = onnx.load(path)
+    model.graph.node[-1].output[0] = "rows"
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 2], np.int64), "axes"))
+    model.graph.node.append(helper.make_node("Unsqueeze", ["rows", "axes"], ["out0"]))
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("out0", TensorProto.FLOAT, ["n", 1, 1, CLASSES]))
+    onnx.save(model, path)
+    artifact, found = _adopt(tmp_path, store, path)
+    assert artifact.manifest.output.shape == (-1, CLASSES)
+    assert "correct on 100.0%" in found[5]
+
+
 def test_wrong_preprocessing_names_the_right_one(tmp_path: Path, store: Store) -> None:
     path = _onnx(tmp_path / "made.onnx", scale=1.0, bias=-100.0)  # takes 0..255: of 0..1 nothing is left
     with pytest.raises(ArtifactError, match=r"data.preprocessing does not fit made.onnx: .*preprocessing: raw"):
@@ -236,7 +386,6 @@ def test_external_data_are_copied(tmp_path: Path, store: Store, location: str) -
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"outputs": 2}, r"has 2 outputs \(out0 \[-1, 3\], out1 \[-1, 16\]\), not one"),
         ({"weights": WEIGHTS[:, :1]}, "returns one value per record, like a regression or a single sigmoid"),
         ({"weights": np.tile(WEIGHTS, 2)}, "returns 6 scores, but the data has 3 labels"),
         (

@@ -77,7 +77,10 @@ def test_a_good_model_is_accepted(tmp_path: Path) -> None:
 
 def test_channels_in_the_reverse_order(tmp_path: Path) -> None:
     population = _population(tmp_path, "unit", _same)
-    with pytest.raises(ArtifactError, match=r"the order of channels does not fit model.pt: .*reverse order .* OpenCV"):
+    with pytest.raises(
+        ArtifactError,
+        match=r"the order of channels does not fit model.pt: .*reverse order .* Set data.channels: reversed",
+    ):
         Examined(lambda x: _bright(x[:, ::-1]), population, GIVEN).require_fitting(inside=False)
 
 
@@ -97,7 +100,7 @@ def test_both_at_once(tmp_path: Path) -> None:
     population = _population(tmp_path, "standardise", _same)
     with pytest.raises(
         ArtifactError,
-        match=r"with data.preprocessing: unit and with channels in the reverse .* Set data.prepro.* Reverse",
+        match=r"with data.preprocessing: unit and with channels in the reverse .* Set data.prepro.* Set data.channels",
     ):
         Examined(lambda x: _bright(x[:, ::-1]), population, GIVEN).require_fitting(inside=False)
 

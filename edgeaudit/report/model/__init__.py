@@ -32,12 +32,14 @@ from edgeaudit.report.model.devices import DeviceFormat, DeviceInfo, PlacesCompa
 from edgeaudit.report.model.formats import (
     Agreement,
     ArtifactInfo,
+    FileTraits,
     FormatResult,
     Latency,
     Outputs,
     PassInfo,
     Quality,
     RuntimeInfo,
+    ShadowFiles,
     WeakerExposure,
 )
 from edgeaudit.report.model.verdict import Budget, JudgedAttack, LimitsOrigin, Verdict
@@ -62,6 +64,7 @@ __all__ = [
     "DeviceInfo",
     "Environment",
     "ExposedRecord",
+    "FileTraits",
     "FormatResult",
     "JudgedAttack",
     "Latency",
@@ -77,6 +80,7 @@ __all__ = [
     "RecordClaims",
     "RuntimeInfo",
     "SameFile",
+    "ShadowFiles",
     "TogetherRow",
     "TogetherSingle",
     "ToolInfo",

@@ -12,12 +12,14 @@ from edgeaudit.report.model.base import Model, Table, Versions
 __all__ = [
     "Agreement",
     "ArtifactInfo",
+    "FileTraits",
     "FormatResult",
     "Latency",
     "Outputs",
     "PassInfo",
     "Quality",
     "RuntimeInfo",
+    "ShadowFiles",
     "WeakerExposure",
 ]
 
@@ -38,12 +40,31 @@ class RuntimeInfo(Model):
     options: Table
 
 
+class FileTraits(Model):
+    """How a file was made, as far as it says so.
+
+    producer: the toolchain that wrote it; empty where it does not say. weights: dtype of most of its weights; empty
+    where it has none. activations: float32, int8, uint8 or int16 with ranges in the file, or dynamic. scales: of
+    integer weights, per channel or per tensor. arrangement: of quantised operators, QDQ or QOperator, where there are
+    several. head: softmax, sigmoid or other, the last operator. quantised: whether any weight or activation is an
+    integer.
+    """
+
+    producer: str
+    weights: str
+    activations: str
+    scales: str
+    arrangement: str
+    head: str
+    quantised: bool
+
+
 class ArtifactInfo(Model):
     """The target's file.
 
     companions: SHA-256 of the files that ship beside it, by name; bytes counts them. calibration_audited: calibration
     records that are also audited, which is a separate leak. found: for a file that was made elsewhere, what was read
-    from it and what its answers show.
+    from it and what its answers show; traits: how it was made, null where its type does not say.
     """
 
     file: str
@@ -55,6 +76,22 @@ class ArtifactInfo(Model):
     calibration_audited: int = 0
     companions: dict[str, str] = Field(default={})
     found: tuple[str, ...] = ()
+    traits: FileTraits | None = None
+
+
+class ShadowFiles(Model):
+    """What the shadows of a file that was made elsewhere went through; their files, by the first one's.
+
+    passes: from the trained model on. traits: null where such files do not say, and note gives the reason.
+    """
+
+    passes: tuple[PassInfo, ...]
+    kind: str
+    softmax_inside: bool
+    calibration_policy: str | None
+    calibration_records: int
+    traits: FileTraits | None = None
+    note: str | None = None
 
 
 class Outputs(Model):
@@ -99,6 +136,7 @@ class Quality(Model):
 class FormatResult(Model):
     """One format on one device. status `failed` carries the error and has no figures.
 
+    passes: of the target; none where its file was made elsewhere, and shadow_files has those of its shadows.
     probability_floor: p of the format's own figures is clipped to [floor, 1 - floor]; formats are compared at the one
     in `threat`.
     """
@@ -111,6 +149,7 @@ class FormatResult(Model):
     passes: tuple[PassInfo, ...] = ()
     runtime: RuntimeInfo | None = None
     artifact: ArtifactInfo | None = None
+    shadow_files: ShadowFiles | None = None
     accuracy: Accuracy | None = None
     outputs: Outputs | None = None
     probability_floor: float | None = None

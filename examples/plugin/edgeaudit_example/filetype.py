@@ -13,7 +13,7 @@ class Npz(FileType):
 
     spec = FileTypeSpec(
         "npz", "NumPy", (".npz",), "", ("numpy",),
-        unreadable=dict.fromkeys(("contract", "softmax", "operators"), "an .npz states its arrays alone"),
+        unreadable=dict.fromkeys(("contract", "softmax", "operators", "traits"), "an .npz states its arrays alone"),
     )  # fmt: skip
 
     def _weights(self, path: Path) -> Iterator[WeightTensor]:

@@ -1,0 +1,41 @@
+"""Files that stand for others are named before anything runs, whatever key of audit.yaml has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeaudit.config.audit import spec_of
+from edgeaudit.errors import SpecError
+from edgeaudit.pipeline.preflight import preflight
+
+POINTER = (
+    "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1\nsize 12345\n"
+)
+LISTS: dict[str, Any] = {"members": "ids.txt", "nonmembers": "ids.txt"}
+SIDES: dict[str, Any] = {"source": "npz", "members": {"path": "a.npz"}, "nonmembers": {"path": "b.npz"}}
+
+
+@pytest.mark.parametrize(
+    ("raw", "key", "name"),
+    [
+        ({"model": {"checkpoint": "model.pt"}, "data": LISTS}, "model.checkpoint", "model.pt"),
+        ({"data": {"source": "npz", "path": "all.npz"}}, "data.path", "all.npz"),
+        ({"data": SIDES}, "data.members.path", "a.npz"),
+        ({"data": SIDES}, "data.nonmembers.path", "b.npz"),
+        ({"data": LISTS}, "data.members", "ids.txt"),
+        ({"target": {"artifact": "m.onnx"}, "data": {**SIDES, "preprocessing": "raw"}}, "target.artifact", "m.onnx"),
+        ({"target": {"artifact": {"a": "m.onnx", "b": "n.onnx"}}, "data": {**SIDES, "preprocessing": "raw"}},
+         "target.artifact", "n.onnx"),
+    ],
+)  # fmt: skip
+def test_a_pointer_of_git_lfs(tmp_path: Path, raw: dict[str, Any], key: str, name: str) -> None:
+    (tmp_path / name).write_text(POINTER, encoding="utf-8")
+    spec = spec_of({"formats": ["torch-fp32"], **raw} if "target" not in raw else raw, tmp_path)
+    with pytest.raises(SpecError) as raised:
+        preflight(spec)
+    assert str(raised.value) == (
+        f"{key}: {tmp_path / name} is a Git LFS pointer, not the file itself; fetch the file: git lfs pull"
+    )
