@@ -16,7 +16,7 @@ HEAVY = (
 )  # fmt: skip
 VERBS = (
     "schema",
-    "init", "doctor", "plan", "run", "attack", "check", "report", "export", "formats", "attacks", "agent",
+    "init", "doctor", "inspect", "plan", "run", "attack", "check", "report", "export", "formats", "attacks", "agent",
     "cache ls", "cache clean", "environments list", "environments prepare", "environments remove", "devices list",
     "devices show", "devices probe", "devices emulate", "devices deploy",
 )  # fmt: skip

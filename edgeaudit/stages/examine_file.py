@@ -22,7 +22,6 @@ from edgeaudit.graph.job import Context, Job
 from edgeaudit.population.base import Population
 from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
-from edgeaudit.stages.file_contract import width
 from edgeaudit.stages.file_head import find_head, is_inside
 from edgeaudit.stages.file_opening import Opened, Wish, open_file, state_note
 from edgeaudit.stages.json_files import read_json, write_json
@@ -224,7 +223,7 @@ class ExamineFile(Job[Fitted]):
             preprocessing=way.preprocessing,
             reversed_channels=way.reversed,
             outputs=None if best.outputs == tuple(range(values)) else best.outputs,
-            output=self.output or (opened.manifest.output.name if _must_be_named(opened, path, labels) else None),
+            output=self.output or (opened.manifest.output.name if opened.output_note else None),
             softmax=softmax,
             notes=tuple(note for note in (*notes, *_steadiness(opened, path.name)) if note),
             tried=tuple(_tried(reading) for reading in [best, *(r for r in ranked if r.inputs != best.inputs)]),
@@ -301,13 +300,6 @@ def _declaration(seen: FloatArray, opened: Opened, name: str) -> tuple[str | Non
     except ArtifactError:
         note = find_head(seen, opened.manifest.output, opened.graph, "sigmoid", name).note
         return "sigmoid", (note, "the file does not say whether it ends in a sigmoid: check target.softmax")
-
-
-def _must_be_named(opened: Opened, path: Path, labels: int) -> bool:
-    """Whether the audit would not find the output by itself: there is another one that could be it."""
-    contract = find_filetype(opened.manifest.kind).contract(path)
-    fitting = [tensor for tensor in contract.outputs if width(tensor) in (labels, -1, *((1,) if labels == 2 else ()))]
-    return len(contract.outputs) > 1 and len(fitting) != 1
 
 
 def _steadiness(opened: Opened, name: str) -> tuple[str, ...]:

@@ -54,8 +54,8 @@ def test_without_a_recipe(shipped: tuple[Workbench, dict[str, Any], dict[str, An
     (bench.folder / "alone.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
     done = bench.run("run", "alone.yaml", "--out", "out-alone", out="out-alone")
     assert done.code == 0, done.stderr
-    # Nothing is trained: control, adopt, query, measure, inspect, latency, compare.
-    assert jobs_run(done.stdout) == (7, 7)
+    # Nothing is trained: control, adopt, query, measure, inspect, traits, latency, compare.
+    assert jobs_run(done.stdout) == (8, 8)
     found = done.audit
     assert found["formats"][0]["artifact"]["sha256"] == native["formats"][0]["artifact"]["sha256"]
     # The same file, asked about the same records: the same answers.
@@ -86,6 +86,18 @@ def test_with_shadows_through_the_same_toolchain(
     assert found["formats"][0]["accuracy"]["shadow_train"] > 0.8
     assert [c["status"] for c in found["controls"] if c["name"] == "shadow-target match"] == ["holds"]
     assert found["formats"][0]["agreement"] is None
+
+
+def test_the_file_is_compared_with_its_shadows_files(with_shadows: Finished) -> None:
+    (row,) = with_shadows.audit["formats"]
+    shadows = row["shadow_files"]
+    assert [step["name"] for step in shadows["passes"]] == ["onnx.export", "ort.static-int8"]
+    assert shadows["calibration_records"] > 0
+    assert shadows["traits"] == row["artifact"]["traits"]
+    assert (shadows["traits"]["weights"], shadows["traits"]["arrangement"]) == ("int8", "QDQ")
+    (control,) = (c for c in with_shadows.audit["controls"] if c["name"] == "shadow files match")
+    assert control["status"] == "holds"
+    assert "int8 weights (per channel, QDQ), uint8 activations and the softmax outside" in control["statement"]
 
 
 def test_calibration_records_are_distinguished(with_shadows: Finished) -> None:
