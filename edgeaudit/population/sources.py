@@ -158,6 +158,11 @@ def column_values(name: str, sources: Mapping[str, Source], raw: Raw, where: str
         return raw.columns[name]
     if isinstance(raw.x, Table) and name in raw.x.columns:
         return raw.x.columns[name]
+    known = [*raw.columns, *(raw.x.columns if isinstance(raw.x, Table) else ())]
+    if known and all(type(source).column is Source.column for source in sources.values()):
+        raise DataError(
+            f"{where}: there is no column '{name}'.{did_you_mean(name, known)} There are {', '.join(known)}"
+        )
     return np.concatenate([source.column(name, where) for source in sources.values()])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,10 @@ import pytest
 import scipy.sparse
 import torch
 
+from edgeaudit.config.data import DataSpec
 from edgeaudit.errors import DataError
+from edgeaudit.population.base import Population
+from edgeaudit.population.build import build_population
 from edgeaudit.population.functions import raw_of_result
 from edgeaudit.population.raw import Table
 
@@ -89,6 +93,20 @@ def test_categorical_labels_and_a_frame_with_texts() -> None:
 def test_a_third_value_is_the_column_of_groups_and_a_mapping_may_have_more() -> None:
     assert raw_of_result((X, Y, np.arange(20) // 4), "f").columns["groups"].tolist() == (np.arange(20) // 4).tolist()
     assert list(raw_of_result({"x": X, "y": Y, "person": Y}, "f").columns) == ["person"]
+
+
+def test_columns_are_named_where_there_is_no_such_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "grouped_source.py").write_text(
+        "import numpy as np\n\n\ndef load():\n"
+        "    return np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2, np.arange(40) // 4\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    spec = DataSpec(source="grouped_source:load", members=8, nonmembers=8, groups="groups")
+    build_population(spec, 0, tmp_path)
+    assert Population(tmp_path).groups.tolist() == [i // 4 * 4 for i in range(40)]
+    with pytest.raises(DataError, match=r"data\.groups: there is no column 'group'\. Did you mean 'groups'\?"):
+        build_population(spec.model_copy(update={"groups": "group"}), 0, tmp_path)
 
 
 def test_a_data_set_that_answers_differently_when_read_again_is_refused() -> None:
