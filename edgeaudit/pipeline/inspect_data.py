@@ -50,7 +50,8 @@ def given_data(paths: Sequence[Path]) -> Given:
     path = paths[0].resolve()
     if path.suffix in (".yaml", ".yml"):
         data = load_spec(path).data.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        return Given({**data, "source": data.get("source", "digits")}, sides_known=True)
+        counted = not isinstance(data.get("members"), str | Mapping)
+        return Given({**data, "source": data.get("source", "digits")}, sides_known=not counted)
     if path.is_dir():
         return _folder(path)
     return _one(path)
