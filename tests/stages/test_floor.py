@@ -63,7 +63,7 @@ def _measured(tmp_path: Path, manifest: Manifest, answers: np.ndarray) -> Measur
     held = {
         "population": Population(tmp_path),
         "artifact": SimpleNamespace(artifact=SimpleNamespace(manifest=manifest)),
-        "query": SimpleNamespace(responses=answers),
+        "query": SimpleNamespace(responses=answers, at_chance=False),
     }
     evidence = EvidenceSettings(
         population=cast("Any", population),
