@@ -394,6 +394,7 @@ class Trained:
             module=lambda: module_from_manifest(source.manifest.recipe, source.path),
             finetune=finetune,
             recipe=recipe,
+            training_records=lambda: (self.x, self.y),
         )
         return _artifact(find_pass(name).apply(job), source, name, params, workdir)
 

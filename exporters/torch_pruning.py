@@ -86,13 +86,14 @@ class Structured(Pass):
         notes = {"parameters": _parameters(module), "parameters_before": parameters}
         notes |= {"channels": after, "channels_before": before}
         _require_pruned(notes, ratio, round_to)
-        _answer(module, recipe)
+        records = _probes(job)
+        _answer(module, recipe, records)
         _require_trainable(module, recipe)
         job.train_on(module, epochs)
         if list(module.state_dict()) != names:
             raise ToolchainError("the pruned model has other tensors than its source")
         file = job.save_weights(module.state_dict())
-        _require_rebuilt(module, recipe, job.workdir / file)
+        _require_rebuilt(module, recipe, job.workdir / file, records)
         return PassResult(file, notes=notes, recipe=recipe, said=_whole(module, after))
 
 
@@ -194,6 +195,9 @@ def _prune(module: nn.Module, ratio: float, round_to: int, job: ExportJob) -> tu
             if not _answers(pruner.DG, group) and not _touches(group, recurrent):
                 _require_order(group)
                 group.prune()
+        for layer in module.modules():
+            if isinstance(layer, torch.nn.modules.instancenorm._InstanceNorm) and layer.affine:  # noqa: SLF001
+                layer.num_features = len(layer.weight)  # which torch-pruning 1.6.1 leaves, and torch compares
         return before, _channels(pruner.DG, layers)
 
 
@@ -254,11 +258,19 @@ def _require_pruned(notes: dict[str, int], ratio: float, round_to: int) -> None:
         )
 
 
-def _answer(module: nn.Module, recipe: Recipe) -> Tensor:
-    """The module's outputs for a few records of noise, [n, classes]; an error if pruning broke it."""
+def _probes(job: ExportJob) -> Tensor:
+    """A few records, [n, *input_shape]: the model's own, since noise need not be something that it takes (ids)."""
     import torch
 
-    records = torch.randn(_PROBES, *recipe.input_shape, generator=torch.Generator().manual_seed(0))
+    if job.training_records is not None:
+        return torch.from_numpy(job.training_records()[0][:_PROBES])
+    return torch.randn(_PROBES, *job.input_shape, generator=torch.Generator().manual_seed(0))
+
+
+def _answer(module: nn.Module, recipe: Recipe, records: Tensor) -> Tensor:
+    """The module's outputs for a few records, [n, classes]; an error if pruning broke it."""
+    import torch
+
     try:
         with torch.no_grad():
             answer: Tensor = module.eval()(records)
@@ -267,10 +279,10 @@ def _answer(module: nn.Module, recipe: Recipe) -> Tensor:
             f"{recipe.name} cannot be pruned by channels, it fails at the pruned widths: {str(exc).splitlines()[0]}. "
             "Its forward must take the numbers of channels from its tensors"
         ) from exc
-    if answer.shape != (_PROBES, recipe.n_classes):
+    if answer.shape != (len(records), recipe.n_classes):
         raise ToolchainError(
-            f"{recipe.name} cannot be pruned by channels: pruned, it returns shape {tuple(answer.shape)} for {_PROBES} "
-            f"records. Its forward must take the numbers of channels from its tensors"
+            f"{recipe.name} cannot be pruned by channels: pruned, it returns shape {tuple(answer.shape)} for "
+            f"{len(records)} records. Its forward must take the numbers of channels from its tensors"
         )
     return answer
 
@@ -293,11 +305,12 @@ def _require_trainable(module: nn.Module, recipe: Recipe) -> None:
         ) from exc
 
 
-def _require_rebuilt(module: nn.Module, recipe: Recipe, file: Path) -> None:
+def _require_rebuilt(module: nn.Module, recipe: Recipe, file: Path, records: Tensor) -> None:
     """Check that later steps rebuild the pruned module from the file."""
     from edgeaudit.recipes.base import module_from_manifest
 
-    if not _answer(module, recipe).equal(_answer(module_from_manifest(recipe.to_dict(), file), recipe)):
+    rebuilt = module_from_manifest(recipe.to_dict(), file)
+    if not _answer(module, recipe, records).equal(_answer(rebuilt, recipe, records)):
         raise ToolchainError(
             f"{recipe.name} cannot be pruned by channels: rebuilt at the pruned widths, its outputs differ. "
             "All that it computes with must be in its parameters, its buffers and the options of its recipe"

@@ -9,6 +9,10 @@ from torch import nn
 
 __all__ = ["resize"]
 
+_NORMS = (
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
+)  # fmt: skip
+
 
 def resize(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     """Give every parameter and buffer the shape that it has in `state`, in place, and tell its layer of it.
@@ -39,7 +43,7 @@ def _tell(layer: nn.Module) -> None:
         layer.in_channels, layer.out_channels = inputs_a_group * layer.groups, outputs
     elif isinstance(layer, nn.Linear):
         layer.out_features, layer.in_features = layer.weight.shape
-    elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+    elif isinstance(layer, _NORMS):
         layer.num_features = len(next(iter(layer.state_dict().values())))  # the weight, or the mean without weights
     elif isinstance(layer, nn.LayerNorm):
         layer.normalized_shape = tuple(layer.weight.shape)

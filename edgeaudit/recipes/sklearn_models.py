@@ -24,8 +24,8 @@ FloatArray = npt.NDArray[np.float32]
 
 _FLOOR = 1e-30
 """What a probability of 0 counts as in a logarithm; float32 holds both."""
-_FIXED: Mapping[str, object] = {"n_jobs": 1, "deterministic": True, "force_row_wise": True, "verbosity": -1}
-"""Parameters that every estimator in a model gets where it has them: one thread, and the same model twice."""
+_REPEATABLE: Mapping[str, Any] = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
+"""Parameters of LightGBM with which it fits the same model twice."""
 
 
 def build(recipe: Recipe, seed: int) -> Any:
@@ -84,12 +84,13 @@ def _fix(model: Any, seed: int) -> None:
         short = name.rpartition("__")[2]
         if short == "random_state" and value is None:
             wanted[name] = seed
-        elif short == "n_jobs":
+        elif short == "n_jobs" and value is not None:  # None is one thread, but for boosters
             wanted[name] = 1
     model.set_params(**wanted)
     for one in (model, *(value for value in given.values() if hasattr(value, "get_params"))):
-        if type(one).__name__ in BOOSTERS and BOOSTERS[type(one).__name__] == "lightgbm":
-            one.set_params(**{name: value for name, value in _FIXED.items() if name != "n_jobs"})
+        package = BOOSTERS.get(type(one).__name__)
+        if package is not None:
+            one.set_params(n_jobs=1, **(_REPEATABLE if package == "lightgbm" else {}))
 
 
 def train(

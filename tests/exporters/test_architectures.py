@@ -103,6 +103,12 @@ def windows(shape: tuple[int, ...], _: int) -> nn.Module:
     )  # fmt: skip
 
 
+def norms(shape: tuple[int, ...], _: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(shape[0], 16, 3), nn.InstanceNorm2d(16, affine=True), nn.ReLU(), nn.Flatten(), nn.Linear(576, CLASSES)
+    )
+
+
 def computed(shape: tuple[int, ...], _: int) -> nn.Module:
     return nn.Sequential(nn.Linear(shape[0], 32), nn.ReLU(), spectral_norm(nn.Linear(32, CLASSES)))
 
@@ -134,6 +140,7 @@ class Model:
                 at, folder, step.parameters(params), made.input_shape, CLASSES, 0, self.x,
                 lambda: module_from_manifest(made.to_dict(), at),
                 lambda module, epochs: void(train(module, self.x, self.y, made, 1, epochs)), made,
+                lambda: (self.x, self.y),
             )
         )  # fmt: skip
 
@@ -190,6 +197,16 @@ def test_pruning_names_heads_that_it_does_not_reach(tmp_path: Path) -> None:
     ):
         model.applied("torch-pruning.structured")
     assert model.error("onnx.export") < 1e-3
+
+
+def test_channels_of_instance_norm_and_of_words_are_pruned(tmp_path: Path) -> None:
+    for name, function, shape in (("norms", "norms", (3, 8, 8)), ("words", "words", (12,))):
+        (tmp_path / name).mkdir()
+        model = Model(function, shape, tmp_path / name)
+        result = model.applied("torch-pruning.structured")
+        assert result.recipe is not None
+        pruned = module_from_manifest(result.recipe.to_dict(), model.folder / "torch-pruning.structured" / result.file)
+        assert logits(pruned, model.x).shape == (RECORDS, CLASSES)
 
 
 def test_computed_weights_are_exported_as_plain_ones(tmp_path: Path) -> None:

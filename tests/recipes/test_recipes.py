@@ -290,6 +290,7 @@ def test_layers_take_the_shapes_of_a_state_dict() -> None:
         return nn.Sequential(
             nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.PReLU(width),
             nn.Conv2d(width, width, 3, groups=width), nn.BatchNorm2d(width, affine=False), nn.GroupNorm(2, width),
+            nn.InstanceNorm2d(width, affine=True),
             nn.Conv2d(width, 2 * width, 1, groups=2), nn.Flatten(), nn.LayerNorm(2 * width * 4),
             nn.Linear(2 * width * 4, 3),
         )  # fmt: skip

@@ -259,6 +259,10 @@ def ending_in_softmax(shape: tuple[int, ...], n: int) -> nn.Module:
     return nn.Sequential(linear(shape, n), nn.Softmax(1))
 
 
+def ending_in_sigmoid(shape: tuple[int, ...], n: int) -> nn.Module:
+    return nn.Sequential(linear(shape, n), nn.Sigmoid())
+
+
 def with_batch_statistics(shape: tuple[int, ...], n: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64, track_running_stats=False), nn.Linear(64, n))
 
@@ -301,6 +305,7 @@ def _audited(tmp_path: Path, preprocessing: str | None = None, **model: object) 
     [
         ("linear", None),
         ("ending_in_softmax", "returns probabilities (values in [0, 1] that sum to 1), but a model must return logits"),
+        ("ending_in_sigmoid", "returns values in [0, 1] alone, as a sigmoid does, but a model must return logits"),
         ("with_batch_statistics", "cannot answer one record at a time"),
         ("with_dropout_at_inference", "answers the same records differently when they are asked again"),
     ],
