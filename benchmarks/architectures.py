@@ -461,7 +461,7 @@ def results(names: Sequence[str], columns: Sequence[str], cache: Path, *, again:
     now, found = state(), {}
     for name in names:
         file, model = cache / f"{name}.json", ARCHITECTURES[name]
-        known = json.loads(file.read_text()) if file.is_file() else {"state": now, "cells": {}}
+        known: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {"state": now, "cells": {}}
         if again and known["state"] != now:
             known = {"state": now, "cells": {}}
         framework = framework_of(model.recipe)
@@ -494,7 +494,8 @@ def page(found: Mapping[str, Mapping[str, Cell]]) -> Iterator[str]:
     yield "|---" * (len(COLUMNS) + 1) + "|"
     reasons: dict[str, str] = {}
     for name, cells in found.items():
-        told = [_lettered(cells.get(column), reasons) for column in COLUMNS]
+        kind = framework_of(ARCHITECTURES[name].recipe).kind
+        told = [_lettered(cells.get(column), reasons, there=kind in COLUMNS[column]) for column in COLUMNS]
         yield f"| {ARCHITECTURES[name].title} | {' | '.join(told)} |"
     yield ""
     for reason, letter in reasons.items():
@@ -507,9 +508,9 @@ def page(found: Mapping[str, Mapping[str, Cell]]) -> Iterator[str]:
     yield ""
 
 
-def _lettered(cell: Cell | None, reasons: dict[str, str]) -> str:
+def _lettered(cell: Cell | None, reasons: dict[str, str], *, there: bool) -> str:
     if cell is None:
-        return "-"
+        return "not measured" if there else "-"
     if cell.refused is None:
         return _cell(cell)
     return reasons.setdefault(cell.refused.replace("|", "\\|"), _letter(len(reasons)))
@@ -574,13 +575,16 @@ def main() -> None:
     parser.add_argument("--columns", help="toolchains, separated by commas: " + ", ".join(COLUMNS))
     parser.add_argument("--write", type=Path, help="the page")
     parser.add_argument("--cache", type=Path, default=Path("out/architectures"))
+    parser.add_argument("--cached", action="store_true", help="measure nothing; what is missing is said to be so")
     parser.add_argument("--again", action="store_true", help="measure rows of other code or packages again")
     parser.add_argument("--group", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     names = list(ARCHITECTURES) if chosen.only is None else chosen.only.split(",")
     if unknown := [name for name in names if name not in ARCHITECTURES]:
         parser.error(f"there is no architecture '{unknown[0]}'; there are: {', '.join(ARCHITECTURES)}")
-    columns = list(COLUMNS) if chosen.columns is None else chosen.columns.split(",")
+    if chosen.cached:
+        chosen.columns = ""
+    columns = list(COLUMNS) if chosen.columns is None else [one for one in chosen.columns.split(",") if one]
     if unknown := [column for column in columns if column not in COLUMNS]:
         parser.error(f"there is no toolchain '{unknown[0]}'; there are: {', '.join(COLUMNS)}")
     found = results(names, columns, chosen.cache, again=chosen.again)

@@ -98,10 +98,12 @@ def _norms_as_convolutions(graph: Any) -> None:
     for node in list(graph.graph.nodes):
         if node.target is not aten.batch_norm.default or node.args[0].meta["val"].ndim not in {3, 4}:
             continue
+        if node.args[3] is None:  # statistics of the batch; such models are refused when they are examined
+            continue
         entry, weight, bias, mean, variance = node.args[:5]
-        values = [None if one is None else _attribute(graph, str(one.target)) for one in (weight, bias, mean, variance)]
-        scale = torch.rsqrt(values[3] + node.args[7]) * (1 if values[0] is None else values[0])
-        shift = (0 if values[1] is None else values[1]) - values[2] * scale
+        centre, spread = _attribute(graph, str(mean.target)), _attribute(graph, str(variance.target))
+        scale = torch.rsqrt(spread + node.args[7]) * (1 if weight is None else _attribute(graph, str(weight.target)))
+        shift = (0 if bias is None else _attribute(graph, str(bias.target))) - centre * scale
         flat = entry.meta["val"].ndim == 3
         name = str(node.args[3].target).replace(".", "_")
         with graph.graph.inserting_before(node):

@@ -14,6 +14,8 @@ Properties of torch-pruning 1.6.1 that are worked around here:
 * it knows no recurrent layer but the LSTM, whose pruning fails ("index out of range in self"), and follows operators of
   a GRU step by step ("list index out of range"). An operator that it must not change stands in for each of them, so
   that they and the channels that they read stay whole;
+* it prunes channels of nn.MultiheadAttention, but not its `embed_dim` ("was expecting embedding dimension of 32, but
+  got 16"). Whatever it is coupled with stays whole;
 * the remaining channels of a LayerNorm are taken in the order of a Python set (its `sort()` of a tensor sorts a copy),
   which may differ from their order if few of many remain. Such a model is refused.
 """
@@ -53,8 +55,8 @@ class Structured(Pass):
     A channel's magnitude is the sum of the squares of all weights that go with it, in every layer that is coupled,
     divided by the number of those layers ("group L2 norm", p = 2).
 
-    Recurrent layers stay whole, and so do layers whose channels they read. A model that has no other layer but the last
-    is only fine-tuned; the report says so.
+    Recurrent and attention layers stay whole, and so do layers whose channels they read or are added to. A model that
+    has no other layer but the last is only fine-tuned; the report says so.
 
     The file has the names of the original architecture and smaller shapes, and the recipe is marked `resized`: whoever
     builds it takes the widths from the file.
@@ -99,29 +101,35 @@ class Structured(Pass):
 
 def _whole(module: nn.Module, channels: int) -> tuple[str, ...]:
     """What the report says of layers that were not pruned."""
-    if recurrent := ", ".join(f"{type(layer).__name__} '{name}'" for name, layer in _recurrent(module)):
-        rest = "; no other layer has channels that could be removed" if channels == 0 else ""
-        return (f"channel pruning leaves recurrent layers as they are: {recurrent}{rest}",)
-    return ()
-
-
-def _recurrent(module: nn.Module) -> list[tuple[str, nn.Module]]:
     from torch import nn
 
-    return [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.RNNBase | nn.RNNCellBase)]
+    kept = [*_layers(module, nn.RNNBase | nn.RNNCellBase), *_layers(module, nn.MultiheadAttention)]
+    if not kept:
+        return ()
+    rest = "; no other layer has channels that could be removed" if channels == 0 else ""
+    named = ", ".join(f"{type(layer).__name__} '{name}'" for name, layer in kept)
+    return (f"channel pruning leaves recurrent and attention layers as they are: {named}{rest}",)
+
+
+def _layers(module: nn.Module, kind: Any) -> list[tuple[str, nn.Module]]:
+    return [(name, layer) for name, layer in module.named_modules() if isinstance(layer, kind)]
 
 
 @contextmanager
 def _stood_in(module: nn.Module) -> Iterator[tuple[set[nn.Module], Any]]:
-    """Put a layer of one operator in the place of each recurrent one; (these layers, torch-pruning's idea of them)."""
+    """Put a layer of one operator in the place of each recurrent one.
+
+    Yields the layers that must stay whole, those of attention among them, and how torch-pruning is told of them.
+    """
+    from torch import nn
     from torch_pruning.pruner.function import BasePruningFunc
 
     stand_in = _stand_in_class()
     places: list[tuple[nn.Module, str, nn.Module]] = []
-    for name, layer in _recurrent(module):
-        parent, _, last = name.rpartition(".")
-        places.append((module.get_submodule(parent), last, layer))
-        setattr(module.get_submodule(parent), last, stand_in(layer))
+    for name, layer in _layers(module, nn.RNNBase | nn.RNNCellBase):
+        above, _, last = name.rpartition(".")
+        places.append((module.get_submodule(above), last, layer))
+        setattr(module.get_submodule(above), last, stand_in(layer))
 
     class Opaque(BasePruningFunc):  # type: ignore[misc]  # torch-pruning 1.6 has no types
         def prune_out_channels(self, layer: Any, idxs: Any) -> Any:
@@ -137,7 +145,8 @@ def _stood_in(module: nn.Module) -> Iterator[tuple[set[nn.Module], Any]]:
             return int(layer.weight.shape[1])
 
     try:
-        yield {one for one in module.modules() if isinstance(one, stand_in)}, ({stand_in: Opaque()} if places else {})
+        whole = {layer for _, layer in _layers(module, (stand_in, nn.MultiheadAttention))}
+        yield whole, ({stand_in: Opaque()} if places else {})
     finally:
         for parent, last, layer in places:
             setattr(parent, last, layer)
@@ -176,7 +185,7 @@ def _prune(module: nn.Module, ratio: float, round_to: int, job: ExportJob) -> tu
     import torch
     import torch_pruning
 
-    with _stood_in(module) as (recurrent, pruners):
+    with _stood_in(module) as (whole, pruners):
         pruner = torch_pruning.pruner.MagnitudePruner(
             module,
             (torch.zeros(1, *job.input_shape),),
@@ -189,10 +198,10 @@ def _prune(module: nn.Module, ratio: float, round_to: int, job: ExportJob) -> tu
             customized_pruners=pruners,
             root_module_types=[torch_pruning.ops.TORCH_CONV, torch_pruning.ops.TORCH_LINEAR],
         )
-        layers = set(_prunable(pruner.DG, recurrent))
+        layers = set(_prunable(pruner.DG, whole))
         before = _channels(pruner.DG, layers)
         for group in pruner.step(interactive=True):
-            if not _answers(pruner.DG, group) and not _touches(group, recurrent):
+            if not _answers(pruner.DG, group) and not _touches(group, whole):
                 _require_order(group)
                 group.prune()
         for layer in module.modules():
@@ -274,7 +283,7 @@ def _answer(module: nn.Module, recipe: Recipe, records: Tensor) -> Tensor:
     try:
         with torch.no_grad():
             answer: Tensor = module.eval()(records)
-    except RuntimeError as exc:
+    except (RuntimeError, ValueError, AssertionError, IndexError) as exc:
         raise ToolchainError(
             f"{recipe.name} cannot be pruned by channels, it fails at the pruned widths: {str(exc).splitlines()[0]}. "
             "Its forward must take the numbers of channels from its tensors"

@@ -178,7 +178,7 @@ def test_attention_is_exported_without_torchs_fused_kernel(tmp_path: Path) -> No
 def test_channel_pruning_leaves_recurrent_layers_whole_and_says_so(kind: str, convolved: bool, tmp_path: Path) -> None:
     model = Model("recurrent", (1, 6, 8), tmp_path, kind=kind, convolved=convolved)
     result = model.applied("torch-pruning.structured")
-    assert result.said == (f"channel pruning leaves recurrent layers as they are: {kind} 'rnn'",)
+    assert result.said == (f"channel pruning leaves recurrent and attention layers as they are: {kind} 'rnn'",)
     assert result.recipe is not None
     pruned = module_from_manifest(result.recipe.to_dict(), tmp_path / "torch-pruning.structured" / result.file)
     shapes = {name: tuple(value.shape) for name, value in pruned.state_dict().items()}
@@ -188,6 +188,17 @@ def test_channel_pruning_leaves_recurrent_layers_whole_and_says_so(kind: str, co
     assert shapes["rnn.weight_ih_l0"] == (12 * gates, 16 if convolved else 8)
     assert shapes.get("conv.weight", (16,))[0] == 16
     assert logits(pruned, model.x).shape == (RECORDS, CLASSES)
+
+
+def test_channel_pruning_leaves_attention_whole(tmp_path: Path) -> None:
+    model = Model("attention", (1, 6, 8), tmp_path)
+    result = model.applied("torch-pruning.structured")
+    assert "MultiheadAttention 'encoder.layers.0.self_attn'" in result.said[0]
+    assert result.recipe is not None
+    pruned = module_from_manifest(result.recipe.to_dict(), tmp_path / "torch-pruning.structured" / result.file)
+    shapes = {name: tuple(value.shape) for name, value in pruned.state_dict().items()}
+    assert shapes["encoder.layers.0.linear1.weight"] == (8, 8)  # half of 16
+    assert shapes["out.weight"] == (CLASSES, 8)
 
 
 def test_pruning_names_heads_that_it_does_not_reach(tmp_path: Path) -> None:
