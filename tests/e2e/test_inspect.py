@@ -68,13 +68,13 @@ def _auc(answers: FloatArray, labels: npt.NDArray[np.int64], *, logits: bool) ->
 
 
 def _int8(folder: Path, x: npt.NDArray[np.uint8], y: npt.NDArray[np.int64]) -> tuple[float, npt.NDArray[Any]]:
-    inputs = x[..., None] / np.float32(255)
+    inputs = (x[..., None] / 255).astype(np.float32)
     in_tensorflow(default_int8_tflite, folder, inputs[:N], y[:N])
     return _auc(_tflite_answers(folder / "model.tflite", inputs), y, logits=False), x
 
 
 def _lstm(folder: Path, x: npt.NDArray[np.uint8], y: npt.NDArray[np.int64]) -> tuple[float, npt.NDArray[Any]]:
-    inputs = x / np.float32(255)
+    inputs = (x / 255).astype(np.float32)
     in_tensorflow(stateful_lstm_tflite, folder, inputs[:N], y[:N])
     return _auc(_tflite_answers(folder / "model.tflite", inputs), y, logits=True), inputs
 
@@ -96,12 +96,12 @@ def _torch(folder: Path, x: npt.NDArray[np.uint8], y: npt.NDArray[np.int64]) -> 
 
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))
-    inputs = torch.from_numpy(x[:, None] / np.float32(255))
+    inputs = torch.from_numpy((x[:, None] / 255).astype(np.float32))
     optimizer = torch.optim.Adam(net.parameters(), 0.005)
     for _ in range(60):
-        for rows in torch.randperm(N).split(50):
+        for rows in torch.randperm(N).split(50):  # type: ignore[no-untyped-call]
             optimizer.zero_grad()
-            nn.functional.cross_entropy(net(inputs[rows]), torch.from_numpy(y)[rows]).backward()
+            nn.functional.cross_entropy(net(inputs[rows]), torch.from_numpy(y)[rows]).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     with quiet():
         torch.onnx.export(net.eval(), (inputs[:1],), str(folder / "model.onnx"), verbose=False)

@@ -35,6 +35,8 @@ def test_resource_variables_of_litert(tmp_path: Path, xnnpack: bool) -> None:
 @pytest.mark.toolchain
 def test_buffers_of_executorch(tmp_path: Path) -> None:
     class Cell(torch.nn.Module):
+        state: torch.Tensor
+
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("state", torch.zeros(1, 2))
