@@ -256,7 +256,7 @@ def _read_ids(path: Path, key: str) -> IntArray:
     """Record ids from .npy (integers) or a text file (one a line; # starts a comment)."""
     try:
         if path.suffix == ".npy":
-            ids = np.load(path, allow_pickle=False)
+            ids = np.load(path, mmap_mode="r", allow_pickle=False)  # a file cannot ask for more than it holds
             if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
                 raise SplitError(f"{key}: {path} must hold a list of integers; it holds {ids.dtype} {ids.shape}")
             listed: IntArray = ids.astype(np.int64)

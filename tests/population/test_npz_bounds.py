@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeaudit.errors import DataError
+from edgeaudit.config.data import DataSpec
+from edgeaudit.errors import DataError, SplitError
+from edgeaudit.population.build import population_content
 from edgeaudit.population.sources import find_source
 
 
@@ -43,3 +45,17 @@ def test_objects_are_refused_with_the_remedy(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x=np.zeros((4, 2)), y=np.array(["a", "b", "a", "b"], object))
     with pytest.raises(DataError, match=r"'y' of .* holds Python objects; write texts as dtype str"):
         find_source("npz", tmp_path / "d.npz", {}).read()
+
+
+def test_a_list_of_records_is_no_longer_than_its_file(tmp_path: Path) -> None:
+    header = b"{'descr': '<i8', 'fortran_order': False, 'shape': (1000000000000,), }"
+    header += b" " * (-(len(header) + 11) % 64) + b"\n"
+    (tmp_path / "m.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+    np.save(tmp_path / "n.npy", np.arange(10))
+    spec = DataSpec(members=tmp_path / "m.npy", nonmembers=tmp_path / "n.npy")
+    with pytest.raises(SplitError, match=r"data\.members: .*m\.npy cannot be read"):
+        population_content(spec)
+    np.save(tmp_path / "m.npy", np.empty(0, np.int64))
+    content = population_content(spec)
+    assert content is not None
+    assert content["sides"]["members"] == []
