@@ -61,12 +61,14 @@ class PlanSummary:
 
     population: records that were drawn. stages: jobs of each, those that the store has, and CPU seconds of the others.
     workers: processes of one thread each, among which they are divided. budgets: what each needs to be decided.
+    outputs: numbers that a model of the recipe answers; None without a recipe.
     """
 
     population: PopulationInfo
     stages: Rows[StageEstimate]
     workers: int
     budgets: Rows[BudgetNeed] = Rows(of=BudgetNeed)  # noqa: RUF009  immutable
+    outputs: int | None = None
 
     @property
     def seconds(self) -> float:
@@ -133,10 +135,11 @@ def plan(
     heard = _listener(listener)
     with engine(folder, _store(store), *_how(workers, executor), spec.limits) as running:
         prepared = prepare(spec, running.store, running.executor, heard)
-        stages = Rows(forecast(prepared, running, heard), of=StageEstimate)
+        expected = forecast(prepared, running, heard)
         drawn = population_info(prepared.population)
         needs = Rows(budget_needs(spec, drawn.members, drawn.nonmembers, drawn.classes), of=BudgetNeed)
-        return PlanSummary(drawn, stages, running.executor.workers, needs)
+        stages = Rows(expected.stages, of=StageEstimate)
+        return PlanSummary(drawn, stages, running.executor.workers, needs, expected.outputs)
 
 
 def inspect(file: str | Path, data: str | Path | Iterable[str | Path] = (), *, output: str | None = None) -> FileReport:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from edgeaudit.host.isolation import IsolationGroup
 from edgeaudit.host.packages import installed_versions, package_versions, providing_distribution
 from edgeaudit.recipes.base import Recipe
 from edgeaudit.settings import Settings, checked_settings
+from edgeaudit.tasks import TaskName
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -103,7 +104,10 @@ class ExportJob:
     finetune: (module, epochs) -> None; trains in place on the model's own training records with the recipe's
         training loop, seeded by the job.
     recipe: of the source (trained models only), which builds the module for the source's weights.
-    training_records: -> the model's own training records, float32 [m, *input_shape] and int64 [m] (passes that train).
+    n_classes: outputs of the model: classes (or one logit of two), labels or values.
+    training_records: -> the model's own training records, float32 [m, *input_shape], and what its task compares answers
+        with: int64 [m], classes, or float32 [m, outputs] (passes that train).
+    task: what the model is for. source_inside: the source answers with probabilities.
     """
 
     source: Path
@@ -116,7 +120,9 @@ class ExportJob:
     module: Callable[[], nn.Module] | None = None
     finetune: Callable[[nn.Module, int], None] | None = None
     recipe: Recipe | None = None
-    training_records: Callable[[], tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]] | None = None
+    training_records: Callable[[], tuple[npt.NDArray[np.float32], npt.NDArray[Any]]] | None = None
+    task: TaskName = "classification"
+    source_inside: bool = False
 
     def torch_module(self) -> nn.Module:
         """The source as a torch module in eval mode."""
@@ -125,13 +131,31 @@ class ExportJob:
         return self.module()
 
     def module_to_export(self) -> nn.Module:
-        """The source in eval mode with plain weights, followed by a softmax if the parameter `softmax` is `inside`."""
+        """The source in eval mode with plain weights, followed by a softmax if the parameter `softmax` is `inside`.
+
+        See `sigmoid` for the probabilities that are not of a softmax.
+        """
         module = make_plain(self.torch_module())
         if self.params["softmax"] == "outside":
             return module
         from torch import nn
 
-        return nn.Sequential(module, nn.Softmax(dim=1)).eval()
+        return nn.Sequential(module, nn.Sigmoid() if self.sigmoid else nn.Softmax(dim=1)).eval()
+
+    @property
+    def sigmoid(self) -> bool:
+        """Whether probabilities are those of a sigmoid: of one logit of two classes, and of several labels."""
+        return self.task == "multi-label" or (self.task == "classification" and self.n_classes == 1)
+
+    @property
+    def answers_inside(self) -> bool | None:
+        """Whether the file answers with probabilities; None where its last operator tells, as a sigmoid does not.
+
+        Networks end in sigmoids for other reasons, too, so it is what this pass or an earlier one was asked for.
+        """
+        if not self.sigmoid:
+            return None
+        return self.params["softmax"] == "inside" if "softmax" in self.params else self.source_inside
 
     def train_on(self, module: nn.Module, epochs: int) -> None:
         """Fine-tune in place, see `finetune`; 0 epochs change nothing. `Pass.apply` restores torch's random state."""

@@ -174,7 +174,8 @@ def _product(program: Any, exported: torch.export.ExportedProgram, job: ExportJo
         raise ToolchainError(f"the file takes records of shape {entry.shape[1:]}, but the model {job.input_shape}")
     if exit_.shape[1:] != (job.n_classes,):
         raise ToolchainError(f"the model returns shape {exit_.shape}, not [n, {job.n_classes}]")
-    return PassResult(_FILE, entry, exit_, softmax_inside=_ends_in_softmax(exported))
+    inside = _ends_in_softmax(exported) if job.answers_inside is None else job.answers_inside
+    return PassResult(_FILE, entry, exit_, softmax_inside=inside)
 
 
 def _tensor_spec(name: str, plan: Any, index: int) -> TensorSpec:

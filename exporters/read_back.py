@@ -33,6 +33,8 @@ def read_back(job: ExportJob, kind: str, file: str, *, softmax_inside: bool | No
         raise ToolchainError(f"the file takes records of shape {entry.shape[1:]}, but the model {job.input_shape}")
     if answer.shape[1:] != (job.n_classes,):
         raise ToolchainError(f"the model returns shape {answer.shape}, not [n, {job.n_classes}]")
+    if softmax_inside is None:
+        softmax_inside = job.answers_inside
     return PassResult(
         file,
         replace(entry, layout=layouts[0]),

@@ -91,7 +91,9 @@ class Convert(Pass):
                 model = _one_at_a_time(model, unrolled=self.calibrates(job.params))
             if inside:
                 entry = keras().Input(batch_shape=model.inputs[0].shape)
-                model = keras().Model(entry, keras().layers.Softmax()(model(entry)))
+                layers = keras().layers
+                head = layers.Activation("sigmoid") if job.sigmoid else layers.Softmax()
+                model = keras().Model(entry, head(model(entry)))
             content = _converted(tensorflow(), model, job, self.calibrates(job.params))
             (job.workdir / _FILE).write_bytes(content)
         result = read_back(job, "tflite", _FILE, softmax_inside=inside)

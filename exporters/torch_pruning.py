@@ -32,7 +32,7 @@ from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassResult, PassSpec
 from edgeaudit.exporters.plain_weights import require_plain
 from edgeaudit.host.quiet import quiet
-from edgeaudit.recipes.base import Recipe
+from edgeaudit.recipes.base import Recipe, shape_problem
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -288,7 +288,7 @@ def _answer(module: nn.Module, recipe: Recipe, records: Tensor) -> Tensor:
             f"{recipe.name} cannot be pruned by channels, it fails at the pruned widths: {str(exc).splitlines()[0]}. "
             "Its forward must take the numbers of channels from its tensors"
         ) from exc
-    if answer.shape != (len(records), recipe.n_classes):
+    if shape_problem((2, *answer.shape[1:]), recipe) is not None:
         raise ToolchainError(
             f"{recipe.name} cannot be pruned by channels: pruned, it returns shape {tuple(answer.shape)} for "
             f"{len(records)} records. Its forward must take the numbers of channels from its tensors"

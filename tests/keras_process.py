@@ -89,7 +89,7 @@ def trained(toy: KerasToy, folder: Path) -> FloatArray:
     model = build(toy.recipe, 1)
     train(model, x[:MEMBERS], y[:MEMBERS], toy.recipe, 1)
     save_keras(model, folder / "model.keras")
-    Artifact(folder, keras_manifest(toy.recipe, folder / "model.keras")).save()
+    Artifact(folder, keras_manifest(toy.recipe, folder / "model.keras", toy.recipe.n_classes)).save()
     return logits(model, toy.queries)
 
 
@@ -179,7 +179,7 @@ def converted(toy: KerasToy, source: Path, folder: Path, params: Mapping[str, An
     assert product.input is not None
     assert product.output is not None
     made = folder / product.file
-    manifest = keras_manifest(toy.recipe, made)
+    manifest = keras_manifest(toy.recipe, made, toy.recipe.n_classes)
     fields = {
         "kind": "tflite",
         "input": product.input,

@@ -34,7 +34,8 @@ _RIDGE = 1.0
 class ShadowSignals:
     """Margin phi, l = log p_y and entropy H of K shadows, float64 [K, n].
 
-    l is clipped as in the task's loss; H, in nats, is the entropy of the returned probabilities. out: bool [K, n].
+    l is clipped as in the task's loss; H, in nats, is the entropy of the returned probabilities (`Task.entropy`). out:
+    bool [K, n].
     """
 
     shadow_phi: FloatArray
@@ -113,9 +114,11 @@ def _signals(
     answers: FloatArray, source: ShadowAnswers | Evidence, records: IntArray | BoolArray | slice = slice(None)
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     task, details = source.task, (source.labels[records], source.exposure, source.floor)
-    p = task.probabilities(answers, source.exposure)
-    entropy = -(p * np.log(np.maximum(p, np.finfo(np.float64).tiny))).sum(axis=1)
-    return task.margin(answers, *details), -task.loss(answers, *details), entropy
+    return (
+        task.margin(answers, *details),
+        -task.loss(answers, *details),
+        task.entropy(answers, source.exposure),
+    )
 
 
 @dataclass(frozen=True)

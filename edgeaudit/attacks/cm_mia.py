@@ -54,7 +54,7 @@ class CmMia(Attack):
         needs=Needs(shadows=2, out=1),
         variant_needs={
             "t": Needs(shadows=2, out=1, variance=True),
-            "discrete": Needs(shadows=2, out=1, variance=True, grid=True),
+            "discrete": Needs(shadows=2, out=1, variance=True, classes=True, grid=True),
             "calibrated": Needs(shadows=4, out=2, reference=60, examples=200),
         },
         calibrated_p=("t", "ecdf", "pchip", "discrete", "calibrated"),

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from edgeaudit.attacks.base import Attack, AttackSpec, Scores
+from edgeaudit.attacks.base import Attack, AttackSpec, Needs, Scores
 from edgeaudit.attacks.evidence import Evidence
 
 __all__ = ["Gap"]
@@ -27,6 +27,7 @@ class Gap(Attack):
         variants=("label",),
         summary="member where the model classifies the record correctly",
         paper="Yeom et al., CSF 2018; Choquette-Choo et al., ICML 2021",
+        needs=Needs(classes=True),
         threshold=0.5,
         reads_labels=("label",),
     )

@@ -35,8 +35,8 @@ class LabelOnly(Attack):
         variants=("augmentation", "boundary"),
         summary="robustness of the predicted class around the record",
         paper="Choquette-Choo et al., ICML 2021",
-        needs=Needs(views="any"),
-        variant_needs={"boundary": Needs(shadows=1, trace="boundary")},
+        needs=Needs(classes=True, views="any"),
+        variant_needs={"boundary": Needs(shadows=1, classes=True, trace="boundary")},
         variant_thresholds={"boundary": 0.0},
         reads_labels=("augmentation", "boundary"),
     )

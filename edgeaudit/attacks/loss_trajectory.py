@@ -43,7 +43,7 @@ class LossTrajectory(Attack):
         variants=("distilled",),
         summary="MLP on the losses of a student distilled from the model, epoch by epoch, trained on shadows",
         paper="Liu et al., CCS 2022",
-        needs=Needs(shadows=1, trace="trajectory"),
+        needs=Needs(shadows=1, classes=True, trace="trajectory"),
         threshold=0.0,
     )
 

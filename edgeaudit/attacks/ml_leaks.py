@@ -32,7 +32,7 @@ class MlLeaks(Attack):
         variants=("top-3",),
         summary="classifier on the three largest probabilities, trained on shadows",
         paper="Salem et al., NDSS 2019",
-        needs=Needs(shadows=1, examples=50),
+        needs=Needs(shadows=1, examples=50, classes=True),
         threshold=0.0,
     )
 

@@ -34,6 +34,7 @@ class Needs:
         in which it did not. Where the shadows trained on no reference record (auditor mode) and the target's answers on
         those are not needed (`reference` is 0), pairs with audited records count instead.
     inputs: the records themselves, audited and (where `reference` is above 0) reference ones.
+    classes: a number for each class, of which one is right; other tasks have none (`edgeaudit.tasks`).
     grid: answers on the grid of an integer output.
     views: answers on transformed records: of any kind (`any`) or of the named one; also on reference records where
         `reference` or `examples` is above 0.
@@ -48,6 +49,7 @@ class Needs:
     reference: int = 0
     examples: int = 0
     inputs: bool = False
+    classes: bool = False
     grid: bool = False
     views: Literal["", "any", "noise"] = ""
     trace: Literal["", "boundary", "trajectory"] = ""
@@ -89,6 +91,7 @@ def require_same_models(evidence: Evidence, reference: Evidence) -> None:
 
 def missing(needs: Needs, evidence: Evidence, reference: Evidence) -> Iterator[str]:
     """Yield a phrase for each requirement that the target's or the shadows' answers do not meet."""
+    yield from _missing_classes(needs, evidence.shadow_answers)
     if needs.grid and evidence.grid is None:
         yield "needs answers on the grid of an integer output; these answers are continuous"
     trace = evidence.traces.get(needs.trace)
@@ -99,6 +102,7 @@ def missing(needs: Needs, evidence: Evidence, reference: Evidence) -> Iterator[s
 
 def missing_of_shadows(needs: Needs, shadows: ShadowAnswers, reference: ShadowAnswers) -> Iterator[str]:
     """Yield a phrase for each requirement that the shadows' answers do not meet, so that nothing can be fitted."""
+    yield from _missing_classes(needs, shadows)
     yield from _missing_kinds(needs, shadows, reference)
     k, n = shadows.out.shape
     if k < needs.shadows:
@@ -124,6 +128,11 @@ def missing_of_shadows(needs: Needs, shadows: ShadowAnswers, reference: ShadowAn
             f"learns from shadows' answers on reference records: {needs.examples} or more on records they trained on "
             f"and as many on other records; there are {inside} and {out.size - inside}"
         )
+
+
+def _missing_classes(needs: Needs, shadows: ShadowAnswers) -> Iterator[str]:
+    if needs.classes and not shadows.task.has_classes:
+        yield f"reads an answer for each class, and a model for {shadows.task.name} has no classes"
 
 
 def _missing_kinds(needs: Needs, shadows: ShadowAnswers, reference: ShadowAnswers) -> Iterator[str]:

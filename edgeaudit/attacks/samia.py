@@ -35,7 +35,7 @@ class Samia(Attack):
         variants=("attention",),
         summary="transformer on the answer, its sensitivity to noise and the label, trained on shadows",
         paper="Yuan & Zhang, USENIX Security 2022",
-        needs=Needs(shadows=1, examples=50, views="noise"),
+        needs=Needs(shadows=1, examples=50, classes=True, views="noise"),
         threshold=0.0,
     )
 

@@ -32,7 +32,7 @@ class Shokri(Attack):
         variants=("classifier",),
         summary="classifier on the answer and the label, trained on shadows",
         paper="Shokri et al., S&P 2017",
-        needs=Needs(shadows=1, examples=50),
+        needs=Needs(shadows=1, examples=50, classes=True),
         threshold=0.0,
     )
 

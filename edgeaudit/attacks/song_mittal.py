@@ -35,7 +35,7 @@ class SongMittal(Attack):
         variants=("per-class",),
         summary="modified entropy against the class's threshold, learned on shadows",
         paper="Song, Mittal, USENIX Security 2021",
-        needs=Needs(shadows=1, examples=_LEAST),
+        needs=Needs(shadows=1, examples=_LEAST, classes=True),
         threshold=0.0,
     )
 

@@ -31,6 +31,8 @@ def plan(audit: AuditFile, store: StoreOption = DEFAULT_STORE, workers: WorkersO
     console.print(_records(summary.population), markup=False, highlight=False)
     for note in summary.population.notes:
         console.print(printable(note), markup=False, highlight=False)
+    if (task := _task(summary.population, summary.outputs)) is not None:
+        console.print(task, markup=False, highlight=False)
     table = Table("stage", "jobs", "stored", "to do", "about", box=None, pad_edge=False)
     for row in summary.stages:
         table.add_row(row.stage, str(row.jobs), str(row.stored), str(row.jobs - row.stored), clock(row.seconds))
@@ -65,6 +67,15 @@ def budget_text(need: BudgetNeed) -> str:
     has = f"this audit has {need.available:,}, enough for a limit of {figure(need.metric, need.decides)}"
     remedy = "" if need.decidable else ": audit more records, or set a larger limit"
     return f"{name}: {needs}; {has}{remedy}"
+
+
+def _task(drawn: PopulationInfo, outputs: int | None) -> str | None:
+    """What the model is for, unless it is one class of as many outputs."""
+    if drawn.task != "classification":
+        return f"task: {drawn.task}, {drawn.outputs:,} outputs"
+    if outputs == 1:
+        return "one output for two classes: audited as 0 for class 0 and the logit for class 1"
+    return None
 
 
 def _records(drawn: PopulationInfo) -> str:

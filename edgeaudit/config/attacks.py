@@ -8,10 +8,12 @@ from pydantic import Field
 
 from edgeaudit.config.base import Section
 
-__all__ = ["WITH_SECTIONS", "CmMiaSpec", "LabelOnlySpec", "LossTrajectorySpec"]
+__all__ = ["WITH_SECTIONS", "WITH_TRACES", "CmMiaSpec", "LabelOnlySpec", "LossTrajectorySpec"]
 
 WITH_SECTIONS = ("cm-mia", "label-only", "loss-trajectory")
 """Attacks whose settings have their own section of audit.yaml."""
+WITH_TRACES = ("label-only", "loss-trajectory")
+"""Attacks that need further queries or training, which only run where `attacks` names them."""
 
 
 class CmMiaSpec(Section):

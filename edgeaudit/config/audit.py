@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from edgeaudit.config.attacks import WITH_SECTIONS, CmMiaSpec, LabelOnlySpec, LossTrajectorySpec
+from edgeaudit.config.attacks import WITH_SECTIONS, WITH_TRACES, CmMiaSpec, LabelOnlySpec, LossTrajectorySpec
 from edgeaudit.config.base import Section, each_once, names_of
-from edgeaudit.config.budgets import BudgetsInput, BudgetSpec, as_budgets, unset_defaults
+from edgeaudit.config.budgets import CLASSES, BudgetsInput, BudgetSpec, as_budgets, unset_defaults
 from edgeaudit.config.canaries import CanariesSpec
 from edgeaudit.config.controls import ControlsSpec, QualitySpec
 from edgeaudit.config.data import LISTS, DataSpec, SideSpec
@@ -62,6 +62,8 @@ class AuditSpec(Section):
     """Every draw and every model follows from it."""
     targets: int = Field(1, ge=1)
     """Models that are audited; each trains on members of its own draw from the audited records."""
+    task: Literal["classification", "multi-label", "regression", "reconstruction"] = "classification"
+    """What the model is for: one class a record, several labels, values, or the record itself (autoencoders)."""
     target: TargetSpec | None = None
     """A foreign model file, instead of a model that the audit trains."""
     model: ModelSpec = ModelSpec()
@@ -248,6 +250,45 @@ class AuditSpec(Section):
                 f"canaries are planted into the training of the target, and {trained} is trained already: remove "
                 "'canaries', or audit a model that the audit trains"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _task_fits(self) -> AuditSpec:
+        """Refuse what tasks without classes have not, in one sentence each."""
+        if self.task == "classification":
+            return self
+        stated = self.model.accuracy is not None or (self.target is not None and self.target.accuracy is not None)
+        named = [name for name in self.attacks if name in WITH_TRACES]
+        values = self.task in ("regression", "reconstruction")
+        for wrong, sentence in (
+            (stated, "an accuracy is a share of right classes; remove 'accuracy'"),
+            (self.canaries is not None, "canaries are made with labels of classes; remove 'canaries'"),
+            (
+                any(one.subset.startswith(CLASSES) for limits in self.budgets.values() for one in limits),
+                "there are no figures by class; remove the budget's 'subset'",
+            ),
+            (self.together, "attacks on several formats together read an answer for each class; remove 'together'"),
+            (self.threat.weaker, "weaker exposures are of an answer for each class; remove 'threat.weaker'"),
+            (
+                self.threat.views and self.task == "reconstruction",
+                "what is to be reconstructed of a transformed record is another record; remove 'threat.views'",
+            ),
+            (named, f"'{', '.join(named)}' needs predicted classes; remove it from 'attacks'"),
+            (
+                values and self.model.label_smoothing > 0,
+                "no labels to smooth; remove 'model.label_smoothing'",
+            ),
+            (
+                values and any(use.softmax == "inside" for use in self.formats),
+                "values are no probabilities; remove 'softmax: inside'",
+            ),
+            (
+                self.target is not None and self.target.outputs is not None,
+                "outputs are in the order of the data's labels or values; remove 'target.outputs'",
+            ),
+        ):
+            if wrong:
+                raise ValueError(f"task: {self.task}: {sentence}")
         return self
 
     @model_validator(mode="after")

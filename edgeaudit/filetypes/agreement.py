@@ -44,6 +44,7 @@ one may not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,8 @@ from edgeaudit.errors import AgreementError
 __all__ = ["RANGE_TOLERANCE", "Agreement", "agreement", "comparable", "require_agreement"]
 
 FloatArray = npt.NDArray[np.floating]
+IntArray = npt.NDArray[np.int64]
+Decide = Callable[[FloatArray], IntArray | None]
 
 RANGE_TOLERANCE = 0.15
 # A class may be off by this many times the overall tolerance: classes with little variance are.
@@ -71,7 +74,7 @@ class Agreement:
     rel_rms: RMS difference over the standard deviation of torch's answers.
     worst_class: the largest over classes of the RMS difference over that class's standard deviation (which is taken
         as a quarter of the overall one where it is smaller).
-    top1: share of records with the same largest class.
+    top1: share of records with the same largest class; None for tasks without classes.
     range_ratio: how far the artifact's answers reach where torch's reach farthest, 1 being as far. The mean answer
         over the 1% highest entries of torch's, measured from torch's median, over torch's own; the same for the
         lowest; of the two the one farther from 1. An end that makes up less than a fifth of the range is left out:
@@ -82,20 +85,31 @@ class Agreement:
     max_abs: float
     rel_rms: float
     worst_class: float
-    top1: float
+    top1: float | None
     range_ratio: float
 
 
-def comparable(logits: FloatArray, *, softmax_inside: bool) -> FloatArray:
-    """Torch's logits [n, classes] as an artifact gives its answers: probabilities if its softmax is inside."""
+def comparable(logits: FloatArray, *, softmax_inside: bool, sigmoid: bool = False) -> FloatArray:
+    """Torch's logits [n, classes] as an artifact gives its answers: probabilities if its softmax is inside.
+
+    Probabilities of one logit, or where `sigmoid` says so, are those of a sigmoid.
+    """
     if not softmax_inside:
         return logits
+    if sigmoid or logits.shape[1] == 1:
+        return np.asarray(1 / (1 + np.exp(-np.clip(logits, -80, 80))))
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
-def agreement(reference: FloatArray, answers: FloatArray) -> Agreement:
+def _largest(answers: FloatArray) -> IntArray | None:
+    return np.asarray(answers.argmax(axis=1), np.int64)
+
+
+def agreement(reference: FloatArray, answers: FloatArray, decide: Decide = _largest) -> Agreement:
     """Compare torch's answers with an artifact's on the same records, both [n, classes] (see `comparable`).
+
+    decide: answers -> the predicted class of each; None for tasks without classes.
 
     Take members and others alike, 64 records or more: overfitted members have the highest logits, which are the
     first to be clipped. NaN or infinity raises `AgreementError`.
@@ -115,7 +129,7 @@ def agreement(reference: FloatArray, answers: FloatArray) -> Agreement:
         max_abs=float(np.abs(off).max()),
         rel_rms=_ratio(_rms(off), spread),
         worst_class=max(_ratio(_rms(off[:, c]), float(per_class[c])) for c in range(off.shape[1])),
-        top1=float((torch.argmax(axis=1) == artifact.argmax(axis=1)).mean()),
+        top1=_same(decide(torch), decide(artifact)),
         range_ratio=_range_ratio(torch.ravel(), artifact.ravel()),
     )
 
@@ -127,13 +141,14 @@ def require_agreement(
     what: str,
     tolerance: float,
     range_tolerance: float = RANGE_TOLERANCE,
+    decide: Decide = _largest,
 ) -> Agreement:
     """The agreement, if it is within `tolerance` (of `rel_rms`) and `range_tolerance` (of `range_ratio` about 1).
 
-    what: the format, for the message of the `AgreementError` raised otherwise.
+    what: the format, for the message of the `AgreementError` raised otherwise. decide: as in `agreement`.
     """
     try:
-        measured = agreement(reference, answers)
+        measured = agreement(reference, answers, decide)
     except AgreementError as exc:
         raise AgreementError(f"{what} does not agree with the trained model: {exc}. {_CONVERT}") from exc
     wrong = (
@@ -141,8 +156,11 @@ def require_agreement(
         ("relative RMS error of the worst class", measured.worst_class, _CLASS_FACTOR * tolerance),
         ("range error", abs(measured.range_ratio - 1), range_tolerance),
     )
-    context = f"same top class on {measured.top1:.1%} of {measured.records} records"
-    if measured.range_ratio < 1 - range_tolerance and measured.top1 >= 0.5 and wrong[1][1] <= wrong[1][2]:
+    same = 1.0 if measured.top1 is None else measured.top1
+    context = f"on {measured.records} records"
+    if measured.top1 is not None:
+        context = f"same top class on {same:.1%} of {measured.records} records"
+    if measured.range_ratio < 1 - range_tolerance and same >= 0.5 and wrong[1][1] <= wrong[1][2]:
         raise AgreementError(
             f"{what} clips the model's outputs: their range is {measured.range_ratio:.1%} of the trained model's, at "
             f"least {1 - range_tolerance:.0%} is required ({context}). Calibrate with min-max ranges, on more records"
@@ -160,6 +178,10 @@ _CONVERT = (
     "Recreate the artifact; if it is calibrated, use min-max ranges and more records. If that does not help, "
     "its toolchain converts this model incorrectly: use another format"
 )
+
+
+def _same(one: IntArray | None, other: IntArray | None) -> float | None:
+    return None if one is None or other is None else float((one == other).mean())
 
 
 def _rms(values: npt.NDArray[np.float64]) -> float:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 __all__ = ["Differing", "differing"]
+
+
+Decide = Callable[[npt.NDArray[np.floating]], npt.NDArray[np.integer] | None]
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,13 @@ class Differing:
     top1: int
 
 
-def differing(first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]) -> Differing:
+def differing(
+    first: npt.NDArray[np.floating], second: npt.NDArray[np.floating], decide: Decide | None = None
+) -> Differing:
     """Compare answers [records, classes] of one artifact on two devices. Raises `ValueError` for unequal shapes.
+
+    decide: answers -> the predicted class of each, or None for tasks without classes, of which none differs. By default
+    the first of the largest outputs.
 
     Examples:
         >>> import numpy as np
@@ -38,5 +47,6 @@ def differing(first: npt.NDArray[np.floating], second: npt.NDArray[np.floating])
         raise ValueError(f"answers must have the same shape [records, classes]: {first.shape} and {second.shape}")
     unequal = (first != second) & ~(np.isnan(first) & np.isnan(second))
     deviation = np.abs(first.astype(np.float64) - second.astype(np.float64))[unequal]
-    top1 = first.argmax(axis=1) != second.argmax(axis=1)
-    return Differing(len(first), int(unequal.any(axis=1).sum()), float(deviation.max(initial=0.0)), int(top1.sum()))
+    one, other = (a.argmax(axis=1) if decide is None else decide(a) for a in (first, second))
+    top1 = 0 if one is None or other is None else int((one != other).sum())
+    return Differing(len(first), int(unequal.any(axis=1).sum()), float(deviation.max(initial=0.0)), top1)

@@ -368,7 +368,7 @@ def _agreement(planned: FormatPlan, target: Agreed | None, store: Store) -> Agre
     return Agreement(
         **asdict(target),
         worst_shadow_rel_rms=max(agreement.rel_rms for agreement in shadows),
-        worst_shadow_top1=min(agreement.top1 for agreement in shadows),
+        worst_shadow_top1=min((a.top1 for a in shadows if a.top1 is not None), default=None),
     )
 
 
@@ -434,6 +434,12 @@ def population_info(population: Population) -> PopulationInfo:
             f"{audited:,} audited records are {about['groups']:,} groups of related records, the largest of "
             f"{about['largest_group']:,}: no group is on two sides, and intervals are over groups"
         )
+    task = population.task
+    if not task.has_classes:
+        notes.append(
+            f"task: {task.name} ({population.outputs:,} outputs): what is called accuracy is the share of "
+            f"{task.right_is}"
+        )
     if about["groups_note"]:
         notes.append(about["groups_note"])
     if about["moved"]:
@@ -447,7 +453,8 @@ def population_info(population: Population) -> PopulationInfo:
     if about["files"]:
         first = ", ".join(f"those of {side} ({name}) from {start}" for side, (name, start) in about["files"].items())
         notes.append(f"records are counted through all files: {first}")
-    names = ("source", "sha256", "records", "members", "nonmembers", "reference", "classes", "class_names",
+    names = ("source", "sha256", "records", "members", "nonmembers", "reference", "task", "classes", "outputs",
+             "class_names",
              "input_shape", "duplicates", "conflicting_labels", "grouped_by", "groups", "largest_group")  # fmt: skip
     reported = {name: value for name, value in about.items() if name in names}
     return PopulationInfo.model_validate({**reported, "notes": tuple(notes)})

@@ -83,7 +83,14 @@ def _draw(spec: AuditSpec, store: Store, executor: Executor, listener: Listener)
     content = population_content(spec.data, spec.canaries)
     group = "torch" if spec.data.source.startswith("torchvision:") else framework_of(spec.model.recipe).isolation
     nonce: dict[str, Any] = {"read": secrets.token_hex(16)}
-    job = DrawPopulation(content=content or nonce, seed=spec.seed, data=spec.data, canaries=spec.canaries, group=group)
+    job = DrawPopulation(
+        content=content or nonce,
+        seed=spec.seed,
+        task=spec.task,
+        data=spec.data,
+        canaries=spec.canaries,
+        group=group,
+    )
     result = executor.run({job.ref: job}, listener)
     raise_errors(result)
     if content is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from edgeaudit.graph.estimate import StageEstimate, estimate
 from edgeaudit.graph.executor import Listener, raise_errors
 from edgeaudit.pipeline.audit import Prepared
@@ -9,19 +11,34 @@ from edgeaudit.pipeline.engine import Engine
 from edgeaudit.stages.probe import Probe
 from edgeaudit.stages.train import Train
 
-__all__ = ["forecast"]
+__all__ = ["Forecast", "forecast"]
 
 
-def forecast(prepared: Prepared, running: Engine, listener: Listener) -> list[StageEstimate]:
-    """Counts and CPU seconds of each stage, in the order in which stages begin.
+@dataclass(frozen=True)
+class Forecast:
+    """stages: counts and CPU seconds of each, in the order in which they begin.
 
-    Where no model of the audit was trained yet, some steps of a training are timed. Raises what that raises.
+    outputs: numbers that a model of the recipe answers; None without a recipe.
+    """
+
+    stages: list[StageEstimate]
+    outputs: int | None
+
+
+def forecast(prepared: Prepared, running: Engine, listener: Listener) -> Forecast:
+    """What is left to do. Where no model of the audit was trained yet, some steps of a training are timed.
+
+    Raises what that raises.
     """
     jobs, store = prepared.plan.jobs, running.store
     trains = [job for job in jobs.values() if isinstance(job, Train)]
-    training_seconds = None
-    if trains and not any(store.has(*job.ref) for job in trains):
+    training_seconds, outputs = None, None
+    trained = next((job for job in trains if store.has(*job.ref)), None)
+    if trained is not None:
+        outputs = store.read(trained).artifact.manifest.output.shape[-1]
+    elif trains:
         probe = Probe(train=trains[0])
         raise_errors(running.executor.run({probe.ref: probe}, listener))
-        training_seconds = store.read(probe).recipe_seconds
-    return estimate(jobs, store, training_seconds)
+        found = store.read(probe)
+        training_seconds, outputs = found.recipe_seconds, found.outputs
+    return Forecast(estimate(jobs, store, training_seconds), outputs)

@@ -33,7 +33,13 @@ class PlanInputs:
         settings = {name: getattr(model, name) for name in Training.__dataclass_fields__}
         options = {**model.options, **checkpoint_options(model.recipe, model.checkpoint)}
         return Recipe(
-            model.recipe, population.input_shape, population.n_classes, options, Training(**settings), model.train
+            model.recipe,
+            population.input_shape,
+            population.outputs,
+            options,
+            Training(**settings),
+            model.train,
+            task=population.task.name,
         )
 
     @cached_property

@@ -48,6 +48,10 @@ def preflight(spec: AuditSpec) -> None:
 
 
 def _require_precision(spec: AuditSpec, framework: Framework) -> None:
+    if framework.kind == "sklearn" and spec.task != "classification":
+        raise SpecError(
+            f"task: {spec.task}: scikit-learn's recipes are classifiers; use a torch or Keras recipe, or a file"
+        )
     if spec.model.precision not in framework.precisions:
         raise SpecError(
             f"model.precision: models of {framework.kind} train in {' or '.join(framework.precisions)}, not in "

@@ -20,6 +20,8 @@ from edgeaudit.population.groups import Groups, related
 from edgeaudit.population.labels import Labels
 from edgeaudit.population.split import Split, in_groups, partition
 from edgeaudit.randomness import stream
+from edgeaudit.tasks import AuditedTask, TaskName, find_task
+from edgeaudit.tasks.audited import Scale
 
 __all__ = [
     "HALF",
@@ -68,7 +70,7 @@ class Records:
 
     x: [n, C, H, W], [n, T, C], [n, C, T] or [n, d], in the source's dtype. axis: of x, from 1; each index along it has
     a mean and a deviation of its own. labels: of the records. names: of the records, such as file names; () for none.
-    notes: what was changed or left out while they were read, in words.
+    notes: what was changed or left out while they were read, in words. truth: see `edgeaudit.population.truth`.
     """
 
     x: npt.NDArray[Any]
@@ -76,6 +78,7 @@ class Records:
     labels: Labels
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    truth: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ class PopulationFacts(TypedDict):
 
     source: name in reports. sha256: of records, labels and preprocessing, in hex. records: all; members, nonmembers,
     reference: of each side. moved: listed nonmembers that were copies of members, and were removed. classes: number of
-    classes, of which some may not occur. class_names: in label order; empty if the source has none. notes: what was
+    classes, of which some may not occur. task: of audit.yaml. outputs: classes, labels or values of a model that fits.
+    class_names: in label order; empty if the source has none. notes: what was
     changed or left out while reading. input_shape: of one record. axis: of a batch, from 1, that mean and deviation are
     along. duplicates: records that are exact copies of another. conflicting_labels: groups of copies with different
     labels. grouped_by: what makes records related; groups_note: what was not searched. groups, largest_group: number of
@@ -120,7 +124,9 @@ class PopulationFacts(TypedDict):
     nonmembers: int
     reference: int
     moved: int
+    task: TaskName
     classes: int
+    outputs: int
     class_names: list[str]
     notes: list[str]
     input_shape: list[int]
@@ -144,6 +150,8 @@ class PopulationFacts(TypedDict):
 @dataclass(frozen=True)
 class Population:
     """A stored population: a folder with x.npy, y.npy, split.npz, slices.npz, names.npy and about.json.
+
+    truth.npy beside them has labels or values where records have no classes.
 
     Canaries and then decoys are the last records; they are on no side.
     """
@@ -169,6 +177,39 @@ class Population:
         """int64 [all records]."""
         y: IntArray = np.load(self.folder / "y.npy")
         return y
+
+    @property
+    def task(self) -> AuditedTask:
+        """What the model is for."""
+        return find_task(self.about["task"])
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs a model has: classes, labels, or values."""
+        return int(self.about["outputs"])
+
+    @cached_property
+    def _values(self) -> npt.NDArray[np.float32]:
+        values: npt.NDArray[np.float32] = np.load(self.folder / "truth.npy", mmap_mode="r")
+        return values
+
+    def truth(self, ids: IntArray) -> npt.NDArray[Any]:
+        """What answers are compared with, as models are trained on it.
+
+        int64 [ids], classes; float32 [ids, outputs], labels (0 or 1) or values; or the records as models see them,
+        flattened.
+        """
+        if self.task.has_classes:
+            return self.labels[ids]
+        if self.task.name == "reconstruction":
+            return self.take(ids).reshape(len(ids), -1)
+        return np.asarray(self._values[ids])
+
+    @cached_property
+    def truth_scale(self) -> Scale:
+        """The scale of the truth, over the reference pool, which reveals no membership."""
+        pool = self.split.reference if len(self.split.reference) else self.split.nonmembers
+        return self.task.scale(self.truth(pool))
 
     @cached_property
     def split(self) -> Split:
@@ -365,7 +406,14 @@ class Population:
         return np.sort(pool[order][:count])
 
 
-def write_population(folder: Path, source: str, records: Records, split: Split, declared: Declared) -> None:
+def write_population(
+    folder: Path,
+    source: str,
+    records: Records,
+    split: Split,
+    declared: Declared,
+    task: TaskName = "classification",
+) -> None:
     """Write a population's files."""
     x, y = records.x, records.labels.numbers
     mean, deviation = declared.affine or standardised(x, split, records.axis)
@@ -381,7 +429,10 @@ def write_population(folder: Path, source: str, records: Records, split: Split, 
             drawn.update(f"{len(array)} ".encode() + np.ascontiguousarray(array).tobytes())
     digest = hashlib.sha256(np.ascontiguousarray(x).data)
     digest.update(np.ascontiguousarray(y).data)
+    if records.truth is not None:
+        digest.update(np.ascontiguousarray(records.truth).data)
     digest.update(json.dumps([str(x.dtype), x.shape, records.axis, mean, deviation]).encode())
+    outputs = records.labels.count if records.truth is None else records.truth.shape[1]
     about: PopulationFacts = {
         "source": source,
         "sha256": digest.hexdigest(),
@@ -390,7 +441,9 @@ def write_population(folder: Path, source: str, records: Records, split: Split, 
         "nonmembers": len(split.nonmembers),
         "reference": len(split.reference),
         "moved": split.moved,
+        "task": task,
         "classes": records.labels.count,
+        "outputs": int(np.prod(x.shape[1:])) if task == "reconstruction" else outputs,
         "class_names": list(records.labels.names),
         "notes": [*records.notes, *([records.labels.note] if records.labels.note else [])],
         "input_shape": list(x.shape[1:]),
@@ -418,6 +471,8 @@ def write_population(folder: Path, source: str, records: Records, split: Split, 
     np.save(folder / "x.npy", x)
     np.save(folder / "y.npy", y)
     np.save(folder / "names.npy", np.array(records.names, np.str_))
+    if records.truth is not None:
+        np.save(folder / "truth.npy", records.truth)
     np.savez(
         folder / "split.npz",
         members=split.members,

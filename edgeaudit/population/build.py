@@ -31,6 +31,8 @@ from edgeaudit.population.raw import Raw, Table, joined_records
 from edgeaudit.population.sources import Source, column_values, find_source, read_array
 from edgeaudit.population.split import Split, draw_split, in_groups, listed_split
 from edgeaudit.population.tables import encoded
+from edgeaudit.population.truth import truth_of
+from edgeaudit.tasks import TaskName
 
 __all__ = ["PopulationContent", "build_population", "population_content"]
 
@@ -78,9 +80,15 @@ def population_content(spec: DataSpec, canaries: CanariesSpec | None = None) -> 
     }
 
 
-def build_population(spec: DataSpec, seed: int, folder: Path, planted: CanariesSpec | None = None) -> None:
+def build_population(
+    spec: DataSpec,
+    seed: int,
+    folder: Path,
+    planted: CanariesSpec | None = None,
+    task: TaskName = "classification",
+) -> None:
     """Read the source, find duplicates, draw the split, make canaries and write everything into `folder`."""
-    sources = _sources(spec)
+    sources = _sources(spec, task)
     parts = {key: source.read() for key, source in sources.items()}
     raw = _joined(parts, spec)
     table = encoded(raw.x) if isinstance(raw.x, Table) else None
@@ -88,7 +96,8 @@ def build_population(spec: DataSpec, seed: int, folder: Path, planted: CanariesS
     prepared = prepare_records(raw.x if table is None else table.x, len(raw.y), spec.layout)  # type: ignore[arg-type]
     prepared = in_order(prepared, spec.channels)
     x = prepared.x
-    labels = numbered_labels(raw.y, spec.classes, raw.classes)
+    truth = truth_of(raw.y, task)
+    labels = numbered_labels(raw.y, spec.classes, raw.classes) if task == "classification" else _no_classes(len(raw.y))
     y = labels.numbers
     related = _groups(spec, sources, raw, x, y)
     groups = related.numbers
@@ -101,7 +110,10 @@ def build_population(spec: DataSpec, seed: int, folder: Path, planted: CanariesS
     else:
         split, files, shadow_records = _split(spec, groups, rng), {}, spec.shadow_records
         calibrated = _within(_read_ids(spec.calibrated, "data.calibrated"), len(y)) if spec.calibrated else _none()
-    _require_classes(labels, split, declared=spec.classes is not None)
+    if len(split.members) < 2:
+        raise SplitError("data.members: at least 2 records are needed")
+    if task == "classification":
+        _require_classes(labels, declared=spec.classes is not None)
     slices = {
         key: text_values(column_values(column, sources, raw, f"data.slices.{key}"), len(x), f"data.slices.{key}")
         for key, column in spec.slices.items()
@@ -115,7 +127,11 @@ def build_population(spec: DataSpec, seed: int, folder: Path, planted: CanariesS
     declared = Declared(numbers, calibrated, files, shadow_records, related, slices, canaries, repeats)
     name = " + ".join(dict.fromkeys(source.name for source in sources.values()))
     notes = (*raw.notes, *(() if table is None else table.notes), *((prepared.note,) if prepared.note else ()))
-    write_population(folder, name, Records(x, prepared.axis, labels, raw.names, notes), split, declared)
+    write_population(folder, name, Records(x, prepared.axis, labels, raw.names, notes, truth), split, declared, task)
+
+
+def _no_classes(n: int) -> Labels:
+    return Labels(np.zeros(n, np.int64), (), 1)
 
 
 def _groups(spec: DataSpec, sources: Mapping[str, Source], raw: Raw, x: npt.NDArray[Any], y: IntArray) -> Groups:
@@ -127,12 +143,12 @@ def _groups(spec: DataSpec, sources: Mapping[str, Source], raw: Raw, x: npt.NDAr
     return replace(found, numbers=joined(found.numbers, numbers), by=f"'{spec.groups}', and exact copies")
 
 
-def _sources(spec: DataSpec) -> dict[str, Source]:
+def _sources(spec: DataSpec, task: TaskName = "classification") -> dict[str, Source]:
     """By side where sides have files of their own; else one."""
     if not spec.sides:
-        return {"all": find_source(spec.source, spec.path, spec.options)}
+        return {"all": find_source(spec.source, spec.path, spec.options, task=task)}
     return {
-        key: find_source(spec.source, side.path, {**spec.options, **side.options}, f"data.{key}.path")
+        key: find_source(spec.source, side.path, {**spec.options, **side.options}, f"data.{key}.path", task)
         for key, side in spec.sides.items()
     }
 
@@ -275,7 +291,7 @@ def _read_ids(path: Path, key: str) -> IntArray:
     return np.array(numbers, np.int64)
 
 
-def _require_classes(labels: Labels, split: Split, *, declared: bool) -> None:
+def _require_classes(labels: Labels, *, declared: bool) -> None:
     if labels.count < 2:
         raise DataError("data: the source has one class; a classifier needs at least two")
     missing = np.setdiff1d(np.arange(labels.count), labels.numbers)
@@ -284,5 +300,3 @@ def _require_classes(labels: Labels, split: Split, *, declared: bool) -> None:
             f"data: {labels.count} classes, but {len(missing)} of them never occur; are they class labels? If so, set "
             f"data.classes: {labels.count}"
         )
-    if len(split.members) < 2:
-        raise SplitError("data.members: at least 2 records are needed")

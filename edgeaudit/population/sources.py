@@ -58,12 +58,14 @@ class SourceUse:
     path: the file or folder, which exists; None where none is given.
     options: `data.options`.
     where: the key of audit.yaml that gives the path, for messages.
+    task: of audit.yaml.
     """
 
     name: str
     path: Path | None = None
     options: Mapping[str, object] = field(default_factory=dict)
     where: str = "data.path"
+    task: str = "classification"
 
 
 class Source(ABC):
@@ -122,7 +124,13 @@ class Source(ABC):
         )
 
 
-def find_source(name: str, path: Path | None, keys: Mapping[str, object], where: str = "data.path") -> Source:
+def find_source(
+    name: str,
+    path: Path | None,
+    keys: Mapping[str, object],
+    where: str = "data.path",
+    task: str = "classification",
+) -> Source:
     """The source that `data.source` names.
 
     name: digits | npz | folder | torchvision:<DataSet> | another package's | module:function.
@@ -130,8 +138,9 @@ def find_source(name: str, path: Path | None, keys: Mapping[str, object], where:
     keys: `x` and `y`, the arrays' names in an .npz; other entries are arguments of a torchvision data set or of the
         user's function.
     where: the key of audit.yaml that gave the path, for messages.
+    task: of audit.yaml; records that are their own truth need no labels.
     """
-    use, known = SourceUse(name, path, keys, where), SOURCES.names()
+    use, known = SourceUse(name, path, keys, where, task), SOURCES.names()
     before, colon, _ = name.partition(":")
     if before in known and bool(colon) == SOURCES.find(before).spec.takes_name:
         return SOURCES.find(before)(use)
@@ -206,7 +215,7 @@ class Npz(Source):
 
     def read(self) -> Raw:
         """See `Source.read`."""
-        return _read_npz(self.path, self.use.options)
+        return _read_npz(self.path, self.use.options, self.use.task)
 
     def column(self, name: str, where: str) -> npt.NDArray[Any]:
         """See `Source.column`."""
@@ -240,14 +249,20 @@ class Function(Source):
 
     def read(self) -> Raw:
         """See `Source.read`."""
-        return _read_function(self.name, self.use.options)
+        return _read_function(self.name, self.use.options, self.use.task)
 
 
-def _read_npz(file: Path, keys: Mapping[str, object]) -> Raw:
+def _read_npz(file: Path, keys: Mapping[str, object], task: str) -> Raw:
     x_key, y_key = str(keys.get("x", "x")), str(keys.get("y", "y"))
     hint = "Name the arrays in data.options: {x: ..., y: ...}"
+    if task == "reconstruction" and "y" not in keys:
+        return _unlabelled(_arrays(file, (x_key,), "data.path", hint)[x_key])
     found = _arrays(file, (x_key, y_key), "data.path", hint)
     return Raw(found[x_key], found[y_key])
+
+
+def _unlabelled(x: npt.NDArray[Any]) -> Raw:
+    return Raw(x, np.zeros(len(x), np.int64))
 
 
 def read_array(file: Path, name: str, where: str) -> npt.NDArray[Any]:
@@ -326,7 +341,7 @@ def _read_torchvision(name: str, root: Path, keys: Mapping[str, object]) -> Raw:
     return Raw(np.stack(images), as_array(labels, name), tuple(getattr(data, "classes", ())))
 
 
-def _read_function(name: str, keys: Mapping[str, object]) -> Raw:
+def _read_function(name: str, keys: Mapping[str, object], task: str) -> Raw:
     function, where = import_function(name), f"data.source: {name}"
     try:
         inspect.signature(function).bind(**keys)
@@ -334,4 +349,7 @@ def _read_function(name: str, keys: Mapping[str, object]) -> Raw:
         pass
     except TypeError as exc:
         raise DataError(f"{where}: data.options does not fit its arguments: {exc}") from exc
-    return raw_of_result(function(**keys), where)
+    result = function(**keys)
+    if task == "reconstruction" and isinstance(result, np.ndarray):
+        return _unlabelled(result)
+    return raw_of_result(result, where)

@@ -9,14 +9,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
+
 from edgeaudit.errors import RecipeError, did_you_mean
+from edgeaudit.tasks import TaskName, find_task
 
 if TYPE_CHECKING:
     from torch import nn
 
 __all__ = [
     "BOOSTERS", "BUILDS", "TRAINS", "ZOOS", "Architecture", "ArchitectureSpec", "Recipe", "Training", "build",
-    "import_function", "module_from_manifest", "recipe_modules", "require_signature",
+    "import_function", "module_from_manifest", "recipe_modules", "require_signature", "shape_problem",
 ]  # fmt: skip
 
 ZOOS: Mapping[str, str] = {
@@ -61,11 +64,13 @@ class Recipe:
 
     name: a built-in architecture, `torchvision:<name>`, `timm:<name>`, or the user's `module:function`, called as
         function(input_shape, n_classes, **options) -> torch.nn.Module that answers logits.
+    n_classes: classes, labels or values that a model answers; of two classes it may have one logit, for the second.
     train_function: the user's `module:function`, called as function(module, x, y, *, seed, epochs) and training in
         place; None for the built-in loop.
     input_shape: of one record, (C, H, W) or (d,).
     resized: the weights determine the width of each layer (after channel pruning), so
         `module_from_manifest` resizes the module that `build` returns.
+    task: what the model is for, as `task` of audit.yaml.
     """
 
     name: str
@@ -75,6 +80,7 @@ class Recipe:
     training: Training = field(default_factory=Training)
     train_function: str | None = None
     resized: bool = False
+    task: TaskName = "classification"
 
     def to_dict(self) -> dict[str, object]:
         """JSON-ready."""
@@ -110,7 +116,7 @@ class Architecture:
 
 
 def build(recipe: Recipe, seed: int) -> nn.Module:
-    """An untrained module; its initial weights depend on `seed` alone.
+    """An untrained module; its initial weights depend on `seed` alone. A final sigmoid is taken off (`heads`).
 
     Raises `RecipeError` where the architecture is unknown or does not fit records of `input_shape`.
     """
@@ -194,11 +200,35 @@ def _check_fit(module: nn.Module, recipe: Recipe) -> None:
             f"model.recipe '{recipe.name}' returns a {type(answer).__name__} in eval mode; expected logits, a tensor "
             f"[2, {recipe.n_classes}] for 2 records. Return auxiliary answers only while it trains (if self.training)"
         )
-    if answer.shape != (2, recipe.n_classes):
-        raise RecipeError(
-            f"model.recipe '{recipe.name}' returns {tuple(answer.shape)} for 2 records; expected logits "
-            f"[2, {recipe.n_classes}]"
-        )
+    if (problem := shape_problem(tuple(answer.shape), recipe)) is not None:
+        raise RecipeError(f"model.recipe '{recipe.name}' returns {tuple(answer.shape)} for 2 records; {problem}")
+    if not find_task(recipe.task).has_probabilities:
+        return
+    from edgeaudit.recipes.heads import without_sigmoid
+
+    records = torch.from_numpy(np.random.default_rng(0).normal(size=(2, *recipe.input_shape)).astype(np.float32))
+    if recipe.n_classes > 2 and recipe.task == "classification":
+        return  # sigmoids of many classes are no probabilities of one class, and are refused where answers are examined
+    without_sigmoid(module, records)
+
+
+def shape_problem(shape: tuple[int, ...] | str, recipe: Recipe) -> str | None:
+    """Why a model of the recipe cannot answer 2 records in this shape, and what to do; None where it can.
+
+    shape: of the answers, or what else they are.
+    """
+    wanted, task = recipe.n_classes, find_task(recipe.task)
+    if not isinstance(shape, str) and len(shape) == 2 and shape[0] == 2:
+        problem = task.width_problem(shape[1], wanted)
+    else:
+        problem = f"expected [2, {wanted}]"
+    if problem is None:
+        return None
+    if task.has_classes and shape in ((2,), (2, 1, 1, 1)) and wanted == 2:
+        return f"{problem}; one logit a record is [2, 1]: end with nn.Flatten(), or do not squeeze the answer"
+    if task.name == "reconstruction":
+        return f"{problem}: the record, flattened; end the model with nn.Flatten()"
+    return problem
 
 
 def module_from_manifest(recipe: Mapping[str, object], state: Path) -> nn.Module:

@@ -20,9 +20,18 @@ import numpy.typing as npt
 from edgeaudit.errors import RecipeError, did_you_mean
 from edgeaudit.host.quiet import quiet
 from edgeaudit.host.tensorflow import tensorflow
-from edgeaudit.recipes.base import BUILDS, Architecture, ArchitectureSpec, Recipe, import_function, require_signature
+from edgeaudit.recipes.base import (
+    BUILDS,
+    Architecture,
+    ArchitectureSpec,
+    Recipe,
+    import_function,
+    require_signature,
+    shape_problem,
+)
 from edgeaudit.recipes.keras_checkpoint import ARCHITECTURE, CHECKPOINT
 from edgeaudit.recipes.registry import ARCHITECTURES
+from edgeaudit.tasks import find_task
 
 __all__ = [
     "Cnn", "Mlp", "ResNet8", "answers", "as_keras_takes_them", "build", "first_line", "fitted", "keras", "load_keras",
@@ -182,7 +191,9 @@ def _from_architecture(options: Mapping[str, object]) -> Any:
 
 
 def fitted(model: Any, recipe: Recipe, what: str) -> tuple[Any, bool]:
-    """(the model as logits, whether a softmax was taken off). Raises `RecipeError` where it does not fit the records.
+    """(the model as logits or values, whether a softmax or sigmoid was taken off).
+
+    Raises `RecipeError` where it does not fit the records.
 
     what: the model, for messages.
     """
@@ -196,13 +207,22 @@ def fitted(model: Any, recipe: Recipe, what: str) -> tuple[Any, bool]:
     except (ValueError, TypeError, tensorflow().errors.OpError) as exc:
         raise RecipeError(f"{what} cannot take records of shape {shape}: {first_line(exc)}") from exc
     found = getattr(answer, "shape", None)
-    if found is None or tuple(found) != (_ROWS, recipe.n_classes):
-        told = tuple(found) if found is not None else type(answer).__name__
-        raise RecipeError(f"{what} returns {told} for {_ROWS} records; expected [{_ROWS}, {recipe.n_classes}]")
+    told = tuple(found) if found is not None else type(answer).__name__
+    of_two: tuple[int, ...] | str = told if isinstance(told, str) or told[:1] != (_ROWS,) else (2, *told[1:])
+    if (problem := shape_problem(of_two, recipe)) is not None:
+        raise RecipeError(f"{what} returns {told} for {_ROWS} records; {problem}")
     if len(model.inputs or ()) > 1:
         raise RecipeError(f"{what} has {len(model.inputs)} inputs; expected one")
-    model, taken = without_softmax(model)
-    if probabilities(np.asarray(model(records, training=False))):
+    if recipe.task == "reconstruction" and len(shape) > 1:
+        raise RecipeError(
+            f"{what}: task: reconstruction of images needs a torch recipe, since Keras flattens them in another order "
+            "than the records have here; or set data.layout: flat"
+        )
+    if not find_task(recipe.task).has_probabilities:
+        return model, False
+    width = int(told[1])
+    model, taken = without_softmax(model, sigmoid=width == 1 or recipe.task == "multi-label")
+    if width > 1 and recipe.task == "classification" and probabilities(np.asarray(model(records, training=False))):
         raise RecipeError(
             f"{what} returns probabilities, but has no final softmax that could be removed. End it with "
             "Dense(..., activation='softmax'), in a Softmax or Activation layer, or in logits"
@@ -210,20 +230,23 @@ def fitted(model: Any, recipe: Recipe, what: str) -> tuple[Any, bool]:
     return model, taken
 
 
-def without_softmax(model: Any) -> tuple[Any, bool]:
-    """(the model less the softmax that it ends in, whether there was one).
+def without_softmax(model: Any, *, sigmoid: bool = False) -> tuple[Any, bool]:
+    """(the model less the softmax that it ends in, whether there was one). sigmoid: it is a sigmoid instead.
 
     An audit needs the logits: the weakest exposure is derived from the strongest, and a file's own softmax is set by
     its format (`softmax: inside`). The weights stay the very ones, so putting the softmax back is exact.
     """
     last = _last_layer(model)
     named = getattr(getattr(last, "activation", None), "__name__", "")
-    if named == "sigmoid":
-        raise RecipeError("the Keras model ends with a sigmoid; end it with logits or a softmax, one value per class")
-    if named == "softmax":
+    if named == "sigmoid" and not sigmoid:
+        raise RecipeError(
+            "the Keras model ends with a sigmoid for each of several classes; end it with logits or a softmax, or set "
+            "task: multi-label where a record has several labels"
+        )
+    if named == ("sigmoid" if sigmoid else "softmax"):
         last.activation = keras().activations.linear
         return model, True
-    if isinstance(last, keras().layers.Softmax) and last in model.layers:
+    if not sigmoid and isinstance(last, keras().layers.Softmax) and last in model.layers:
         return keras().Model(model.input, last.input, name=model.name), True
     return model, False
 
@@ -254,8 +277,15 @@ def takes_ids(model: Any) -> bool:
     return any(isinstance(layer, keras().layers.Embedding) for layer in model._flatten_layers())  # noqa: SLF001
 
 
-def probabilities(answer: FloatArray) -> bool:
-    """Whether rows look like probabilities: not negative, and each with sum 1."""
+def probabilities(answer: FloatArray, recipe: Recipe | None = None) -> bool:
+    """Whether rows look like probabilities: not negative, and each with sum 1.
+
+    Of one output, or of several labels, whether all are between 0 and 1. recipe: of the model; None for classes.
+    """
+    if recipe is not None and not find_task(recipe.task).has_probabilities:
+        return False
+    if answer.shape[1] == 1 or (recipe is not None and recipe.task == "multi-label"):
+        return bool((answer >= 0).all() and (answer <= 1).all())
     return bool((answer >= 0).all() and np.allclose(answer.sum(axis=1), 1, atol=1e-3))
 
 

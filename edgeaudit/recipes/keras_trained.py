@@ -69,7 +69,7 @@ def _read(path: Path, recipe: Recipe, records: FloatArray, what: str) -> tuple[A
         return model, False
     if path.is_dir():
         values, answer = _saved_model(path, records, what)
-        taken = probabilities(answer)
+        taken = probabilities(answer, recipe)
     else:
         whole, taken = fitted(_loaded(path), recipe, what)
         values = [(variable.path, variable.numpy()) for variable in _trained_first(whole.weights)]
@@ -122,7 +122,8 @@ def _set(model: Any, values: list[tuple[str, FloatArray]], recipe: Recipe, what:
 
 
 def _require_same(model: Any, records: FloatArray, answer: FloatArray, recipe: Recipe, what: str) -> None:
-    own = comparable(answers(model, records), softmax_inside=probabilities(answer))
+    inside = probabilities(answer, recipe)
+    own = comparable(answers(model, records), softmax_inside=inside, sigmoid=recipe.task == "multi-label")
     found = agreement(answer, own)
     if found.rel_rms > _TOLERANCE:
         raise RecipeError(

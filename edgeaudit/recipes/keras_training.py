@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from edgeaudit.host.tensorflow import tensorflow
 from edgeaudit.recipes.base import TRAINS, Recipe, Training, import_function, require_signature
 from edgeaudit.recipes.keras_models import answers as logits
 from edgeaudit.recipes.keras_models import as_keras_takes_them, build, keras, seeded
+from edgeaudit.tasks import TaskName, find_task
 
 __all__ = ["build", "distil", "logits", "train"]
 
@@ -30,11 +31,12 @@ _SHIFT = 4
 
 
 def train(
-    model: Any, x: FloatArray, y: npt.NDArray[np.int64], recipe: Recipe, seed: int, epochs: int | None = None
+    model: Any, x: FloatArray, y: npt.NDArray[Any], recipe: Recipe, seed: int, epochs: int | None = None
 ) -> float:
     """Train in place; returns the mean loss of the last epoch (NaN for a user's own loop).
 
-    x: float32 [n, *input_shape], images channels first; y: int64 [n]. A user's own loop is given images channels last,
+    x: float32 [n, *input_shape], images channels first; y: what the task compares answers with (`Population.truth`):
+    int64 [n], classes, or float32 [n, outputs]. A user's own loop is given images channels last,
     as his model takes them, and may return the trained model instead of training in place. `epochs` overrides the
     recipe's (fine-tuning), and the learning rate is then a tenth.
     Raises `TrainingError` where the loss or a weight is no longer finite, where a user's own loop returns a model of
@@ -57,7 +59,9 @@ def train(
                 )
             return math.nan
         lr = setting.lr if epochs is None else setting.lr / 10
-        return _loop(model, x, np.eye(recipe.n_classes, dtype=np.float32)[y], setting, n_epochs, lr, seed)
+        classes = find_task(recipe.task).has_classes
+        wanted = np.eye(recipe.n_classes, dtype=np.float32)[y] if classes else np.asarray(y, np.float32)
+        return _loop(model, x, wanted, setting, n_epochs, lr, seed, task=recipe.task)
 
 
 def _parameters(model: Any) -> list[FloatArray]:
@@ -117,13 +121,30 @@ def _optimizer(setting: Training, lr: float, steps: int) -> Any:
     return keras().optimizers.SGD(schedule, momentum=setting.momentum, nesterov=setting.momentum > 0)
 
 
-def _step(model: Any, setting: Training, lr: float, steps: int) -> Callable[[Any, Any], Any]:
-    """(records, wanted probabilities) -> mean cross-entropy, one step of the optimiser later."""
+def _criterion(model: Any, setting: Training, task: TaskName, deviation: FloatArray) -> Callable[[Any, Any], Any]:
+    """(wanted, answers) -> the loss of the task, as `recipes/losses.py` has it for torch."""
+    losses, smoothing = keras().losses, setting.label_smoothing
+    if task == "regression":
+        return lambda wanted, answer: losses.MeanSquaredError()(wanted / deviation, answer / deviation)
+    if task == "reconstruction":
+        return cast("Callable[[Any, Any], Any]", losses.MeanSquaredError())
+    binary = losses.BinaryCrossentropy(from_logits=True, label_smoothing=smoothing)
+    if task == "multi-label":
+        return cast("Callable[[Any, Any], Any]", binary)
+    if model.output_shape[-1] == 1:
+        return lambda wanted, answer: binary(wanted[:, 1:], answer)
+    many = losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
+    return cast("Callable[[Any, Any], Any]", many)
+
+
+def _step(
+    model: Any, setting: Training, lr: float, steps: int, criterion: Callable[[Any, Any], Any]
+) -> Callable[[Any, Any], Any]:
+    """(records, what is wanted) -> mean loss, one step of the optimiser later."""
     tf = tensorflow()
     optimizer = _optimizer(setting, lr, steps)
     variables = model.trainable_variables
     optimizer.build(variables)
-    criterion = keras().losses.CategoricalCrossentropy(from_logits=True, label_smoothing=setting.label_smoothing)
     # As torch has it: with SGD the decay is part of the gradient, so momentum sees it; AdamW's is apart.
     decay = setting.weight_decay if setting.optimizer == "sgd" else 0.0
 
@@ -139,7 +160,7 @@ def _step(model: Any, setting: Training, lr: float, steps: int) -> Callable[[Any
     return compiled
 
 
-def _loop(
+def _loop(  # noqa: PLR0913, PLR0917  what is trained, on what, and how
     model: Any,
     x: FloatArray,
     wanted: FloatArray,
@@ -148,14 +169,20 @@ def _loop(
     lr: float,
     seed: int,
     after_epoch: Callable[[Any], None] | None = None,
+    task: TaskName = "classification",
 ) -> float:
-    """Every training runs through here; wanted: float32 [n, classes]. Returns the mean loss of the last epoch."""
+    """Every training runs through here; returns the mean loss of the last epoch.
+
+    wanted: float32 [n, classes or outputs].
+    """
     tf = tensorflow()
     generator = np.random.default_rng(seed)
     native = as_keras_takes_them(x)
     batch = min(setting.batch, len(native))
     steps = len(native) // batch  # as in the torch loop: the rest of each epoch waits for the next
-    step = _step(model, setting, lr, epochs * steps)
+    deviation = wanted.std(axis=0)
+    deviation = np.where(deviation > 0, deviation, np.float32(1))
+    step = _step(model, setting, lr, epochs * steps, _criterion(model, setting, task, deviation))
     mean = math.nan
     for epoch in range(epochs):
         order = generator.permutation(len(native))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -16,19 +16,18 @@ from torch import nn
 from edgeaudit.errors import TrainingError
 from edgeaudit.recipes.auxiliary import logits_and_auxiliary
 from edgeaudit.recipes.base import TRAINS, Recipe, Training, build, import_function, require_signature
+from edgeaudit.recipes.heads import as_written
+from edgeaudit.recipes.losses import Loss, distillation_loss, loss_of
 
 __all__ = ["build", "distil", "distil_model", "distillation_loss", "logits", "train"]
 
 _SHIFT = 4
 
-_Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""(answers [n, classes], the inputs that were answered, their row numbers in the training records) -> scalar."""
-
 
 def train(
     module: nn.Module,
     x: npt.NDArray[np.float32],
-    y: npt.NDArray[np.int64],
+    y: npt.NDArray[Any],
     recipe: Recipe,
     seed: int,
     epochs: int | None = None,
@@ -38,7 +37,8 @@ def train(
     A user's own loop may return the trained module or its `state_dict` instead, as early stopping does with the best
     one: the module is then given these weights.
 
-    x: float32 [n, *input_shape]; y: int64 [n]. `epochs` overrides the recipe's (fine-tuning), and the learning rate
+    x: float32 [n, *input_shape]; y: what the task compares answers with (`Population.truth`): int64 [n], classes, or
+    float32 [n, outputs]. `epochs` overrides the recipe's (fine-tuning), and the learning rate
     is then a tenth. Raises `TrainingError` where the loss or a weight is no longer finite, where a user's own loop
     returns a model of another layout, and where it leaves all weights as they were (but for fine-tuning).
     """
@@ -50,13 +50,15 @@ def train(
             function = import_function(recipe.train_function)
             what = f"model.train: '{recipe.train_function}'"
             require_signature(function, what, TRAINS, module, x, y, seed=seed, epochs=n_epochs)
-            _take(module, function(module, x, y, seed=seed, epochs=n_epochs), recipe)
+            with as_written(module):
+                returned = function(module, x, y, seed=seed, epochs=n_epochs)
+            _take(module, returned, recipe)
             if epochs is None:
                 _require_changed(module, before, recipe)
             loss = math.nan
         else:
             lr = setting.lr if epochs is None else setting.lr / 10
-            criterion = _against(torch.from_numpy(y), setting)
+            criterion = loss_of(recipe, torch.from_numpy(y))
             loss = _loop(module, torch.from_numpy(x), setting, n_epochs, lr, seed, criterion)
     return loss
 
@@ -124,7 +126,7 @@ def distil(
     """
     setting = replace(recipe.training, label_smoothing=0.0, augment="none")
     with _reproducible(student, recipe, seed, "distillation"):
-        criterion = _against(torch.from_numpy(answers), setting)
+        criterion = loss_of(replace(recipe, training=setting), torch.from_numpy(answers))
         return _loop(student, torch.from_numpy(x), setting, epochs, setting.lr, seed, criterion, after_epoch)
 
 
@@ -132,7 +134,7 @@ def distil_model(
     student: nn.Module,
     teacher: nn.Module,
     x: npt.NDArray[np.float32],
-    y: npt.NDArray[np.int64],
+    y: npt.NDArray[Any],
     recipe: Recipe,
     seed: int,
     temperature: float,
@@ -148,7 +150,7 @@ def distil_model(
         student: untrained.
         teacher: it is put in eval mode and not changed.
         x: float32 [n, *input_shape].
-        y: int64 [n].
+        y: as in `train`.
         recipe: of the student.
         seed: of the order of records, of augmentation and of dropout.
         temperature: above 0.
@@ -163,30 +165,10 @@ def distil_model(
 
         def criterion(answer: torch.Tensor, inputs: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
             known = taught(inputs, rows)
-            return distillation_loss(answer, known, labels[rows], temperature, alpha, setting.label_smoothing)
+            hard = loss_of(recipe, labels)(answer, inputs, rows)
+            return distillation_loss(answer, known, hard, temperature, alpha, recipe.task)
 
         return _loop(student, torch.from_numpy(x), setting, setting.epochs, setting.lr, seed, criterion)
-
-
-def distillation_loss(
-    answer: torch.Tensor,
-    taught: torch.Tensor,
-    labels: torch.Tensor,
-    temperature: float,
-    alpha: float,
-    label_smoothing: float = 0.0,
-) -> torch.Tensor:
-    """Mean over records of alpha T^2 KL(teacher_T || student_T) + (1 - alpha) CE(student, labels), in nats.
-
-    answer, taught: logits [n, classes] of student and teacher; labels: int64 [n]. A model_T is its softmax after
-    division of the logits by the temperature T. The gradients of the first term shrink as 1/T^2, which T^2 undoes.
-
-    Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network" (2015), section 2.
-    """
-    soft, wanted = (nn.functional.log_softmax(logit / temperature, dim=1) for logit in (answer, taught))
-    divergence = nn.functional.kl_div(soft, wanted, reduction="batchmean", log_target=True)
-    hard = nn.functional.cross_entropy(answer, labels, label_smoothing=label_smoothing)
-    return alpha * temperature**2 * divergence + (1 - alpha) * hard
 
 
 def _taught(
@@ -204,17 +186,6 @@ def _taught(
         return answer
 
     return ask
-
-
-def _against(targets: torch.Tensor, setting: Training) -> _Loss:
-    """Cross-entropy with `targets`: int64 [n], classes, or float32 [n, classes], probabilities."""
-    criterion = nn.CrossEntropyLoss(label_smoothing=setting.label_smoothing)
-
-    def loss(answer: torch.Tensor, _: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = criterion(answer, targets[rows])
-        return found
-
-    return loss
 
 
 @contextmanager
@@ -246,7 +217,7 @@ def _loop(
     epochs: int,
     lr: float,
     seed: int,
-    criterion: _Loss,
+    criterion: Loss,
     after_epoch: Callable[[nn.Module], None] | None = None,
 ) -> float:
     """Every training runs through here; returns the mean loss of the last epoch, that of auxiliary heads included."""

@@ -90,7 +90,10 @@ def _format_row(lookup: Lookup, place: Place, result: FormatResult, notes: Notes
 
 
 def _agreement(agreement: Agreement | None) -> Cell:
-    return EMPTY if agreement is None else Cell(percent(agreement.top1), f"{agreement.rel_rms:.2g}")
+    if agreement is None:
+        return EMPTY
+    same = "" if agreement.top1 is None else percent(agreement.top1)
+    return Cell(same, f"{agreement.rel_rms:.2g}")
 
 
 def _budget_cell(word: str) -> Cell:

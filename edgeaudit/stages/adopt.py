@@ -22,7 +22,7 @@ from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.settings import Settings
 from edgeaudit.stages.artifacts import StoredArtifact
 from edgeaudit.stages.file_contract import require_labels
-from edgeaudit.stages.file_head import find_head, is_inside
+from edgeaudit.stages.file_head import HeadFound, find_head, is_inside
 from edgeaudit.stages.file_opening import Opened, Wish, open_file, state_note, tensor_note
 from edgeaudit.stages.population import DrawPopulation
 from edgeaudit.stages.target_check import Door, Examined, Stated, clipped_share, evenly, require_steady
@@ -85,7 +85,7 @@ class Adopt(Job[StoredArtifact]):
         """See the class."""
         population, source, folder = context.read(self.population), self.file.path, context.draft
         runtime = find_runtime(self.runtime)
-        filetype, labels = find_filetype(runtime.spec.serves), population.n_classes
+        filetype, labels = find_filetype(runtime.spec.serves), population.outputs
         wish = Wish(self.output, self.outputs, self.options, batch_given=self.batch_given)
         self._require_precision(filetype, source)
         companions = _copied(self.file, folder)
@@ -98,7 +98,15 @@ class Adopt(Job[StoredArtifact]):
             calibration_ids=tuple(int(i) for i in population.calibrated),
         )
         _require_held(opened, source.name)
-        outputs, single = require_labels(opened.values, self.outputs, labels, source.name)
+        task = population.task
+        if task.has_classes:
+            outputs, single = require_labels(opened.values, self.outputs, labels, source.name)
+        elif (problem := task.width_problem(opened.values, labels)) is None:
+            outputs, single = None, False
+        else:
+            raise ArtifactError(
+                f"target.artifact: {source.name} returns {opened.values} numbers a record; task: {task.name}: {problem}"
+            )
         whole, graph = opened.whole, opened.graph
         seen = whole.query(population.take(evenly(population.split.nonmembers)))
         inside = is_inside(seen, manifest.output, graph)
@@ -113,8 +121,14 @@ class Adopt(Job[StoredArtifact]):
             outputs=outputs or tuple(range(labels)),
         )
         # Inputs first: with wrongly scaled ones, the answers say nothing about the softmax.
-        fitting_note = Examined(served.query, population, door).require_fitting(inside=inside)
-        head = find_head(seen, manifest.output, graph, self.softmax, source.name)
+        examined = Examined(served.query, population, door)
+        if task.has_classes:
+            fitting_note = examined.require_fitting(inside=inside)
+            head = find_head(seen, manifest.output, graph, self.softmax, source.name)
+        else:
+            inside = self.softmax == "inside" or (self.softmax == "detect" and examined.reads_as_probability())
+            fitting_note = examined.require_fitting(inside=inside and task.has_probabilities)
+            head = HeadFound(inside and task.has_probabilities, None, "")
         manifest = replace(manifest, softmax_inside=head.inside, single=head.single)
         notes = (
             tensor_note("input", manifest.input),

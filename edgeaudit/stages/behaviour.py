@@ -11,6 +11,7 @@ from edgeaudit.leakage.roc import auc
 from edgeaudit.leakage.rows import Behaviour, Gap, Gaps
 from edgeaudit.population.groups import related
 from edgeaudit.stages.evidence import Answers
+from edgeaudit.tasks import Task
 
 __all__ = ["SUREST", "behaviour"]
 
@@ -37,9 +38,9 @@ def behaviour(answers: Answers) -> Behaviour:
     right, shadow_right = answers.correct()
     members, others = trained & audited, audited & ~trained
     out, groups = answers.out, answers.groups_queried
-    own = zip(shadow_right, shadow_margins, out, strict=True)
-    shadows = [_gaps(r, m, ~mask, _left_out(mask, audited), groups) for r, m, mask in own]
-    target = _gaps(right, margins, members, others, groups)
+    own, task = zip(shadow_right, shadow_margins, out, strict=True), answers.task
+    shadows = [_gaps(task, r, m, ~mask, _left_out(mask, audited), groups) for r, m, mask in own]
+    target = _gaps(task, right, margins, members, others, groups)
     of_audited = None if groups is None else related(groups[audited])
     p_accuracy, p_loss = (
         _better(v[audited], members[audited], of_audited) for v in (right.astype(np.float64), margins)
@@ -65,9 +66,14 @@ def _left_out(out: BoolArray, audited: BoolArray) -> BoolArray:
 
 
 def _gaps(
-    right: BoolArray, margins: FloatArray, inside: BoolArray, outside: BoolArray, groups: IntArray | None
+    task: Task,
+    right: BoolArray,
+    margins: FloatArray,
+    inside: BoolArray,
+    outside: BoolArray,
+    groups: IntArray | None,
 ) -> Gaps:
-    either, losses = inside | outside, np.logaddexp(0.0, -margins)
+    either, losses = inside | outside, task.loss_of(margins)
     both = sides(inside[either], None if groups is None else groups[either])
     return Gaps(*(_gap(v[inside], v[outside], both) for v in (right.astype(np.float64), -losses, margins)))
 

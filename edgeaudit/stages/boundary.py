@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from edgeaudit.attacks.hop_skip_jump import Boundary, hop_skip_jump
 from edgeaudit.attacks.traces import spread
+from edgeaudit.errors import ArtifactError
 from edgeaudit.graph.job import Context, Cost, Job
 from edgeaudit.population.base import SHADOW, Population, stream
 from edgeaudit.population.views import input_range
@@ -70,7 +72,9 @@ class BoundaryDistance(Job[StoredTrace]):
     def _search(self, context: Context, runtime: Runtime) -> StoredTrace:
         population = context.read(self.population)
         shape = population.input_shape
-        predicted = context.read(self.query).responses.argmax(axis=1)
+        inside = context.read(self.query.source).artifact.manifest.softmax_inside
+        decide = partial(_classes, population, inside=inside)
+        predicted = decide(context.read(self.query).responses)
         queried, seed = population.queried, self.seed
         places = _places(population, self.role, seed, self.records)
         limits = input_range(population)
@@ -78,7 +82,7 @@ class BoundaryDistance(Job[StoredTrace]):
         steps = np.broadcast_to(limits.step, (1, *shape))
 
         def predict(points: npt.NDArray[np.float32]) -> IntArray:
-            return np.asarray(runtime.query(points.reshape(-1, *shape)).argmax(axis=1), dtype=np.int64)
+            return decide(runtime.query(points.reshape(-1, *shape)))
 
         candidates = _candidates(population)
         pool = population.take(queried[candidates]).reshape(len(candidates), -1)
@@ -103,6 +107,13 @@ class BoundaryDistance(Job[StoredTrace]):
         distance = np.concatenate([part.distance for part in boundaries])
         queries = np.concatenate([part.queries for part in boundaries])
         return StoredTrace(places, distance[:, None], queries, np.empty(0, np.int64))
+
+
+def _classes(population: Population, answers: npt.NDArray[np.float32], *, inside: bool) -> IntArray:
+    found = population.task.decisions(answers, inside=inside)
+    if found is None:
+        raise ArtifactError(f"a model for {population.task.name} has no decision boundary")
+    return found
 
 
 def _places(population: Population, role: str, seed: int, count: int) -> IntArray:

@@ -30,7 +30,7 @@ def write_answers(
 ) -> None:
     """Answer the calibration records of every policy (policy -> how many); store ids and logits in `folder`.
 
-    answer: float32 [n, *input_shape] -> logits, float32 [n, classes].
+    answer: float32 [n, *input_shape] -> logits or values, float32 [n, outputs].
     """
     arrays: dict[str, npt.NDArray[np.generic]] = {}
     for policy, count in calibration.items():

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from edgeaudit.config.budgets import METRIC_RANGES
 from edgeaudit.endpoint import LOCAL
 from edgeaudit.graph.job import Context, Job, Ref
-from edgeaudit.leakage.differing import differing
+from edgeaudit.leakage.differing import Decide, differing
 from edgeaudit.leakage.influence import LinearisedFigure, target_figure
 from edgeaudit.leakage.rows import (
     AcrossTargets,
@@ -58,13 +58,17 @@ class CompareSettings:
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """The first target's answers in one deployment. artifact: the job of its file. read: returns [records, outputs]."""
+    """The first target's answers in one deployment. artifact: the job of its file. read: returns [records, outputs].
+
+    decide: such answers -> the predicted class of each; None for the largest output.
+    """
 
     format: str
     device: str
     artifact: Ref
     query: Ref
     read: Callable[[], npt.NDArray[np.floating[Any]]]
+    decide: Decide | None = None
 
     @property
     def place(self) -> tuple[str, str]:
@@ -136,6 +140,7 @@ class Compare(Job[CompareResult]):
                 measure.query.source.ref,
                 measure.query.ref,
                 partial(_responses, context, measure.query),
+                partial(_decisions, context, self.population, measure.query),
             )
             for measure in self.answers
         ]
@@ -178,6 +183,13 @@ def _measured(place: Place, result: MeasureResult, roles: Sequence[str]) -> Meas
 
 def _responses(context: Context, query: Query) -> npt.NDArray[np.floating[Any]]:
     return context.read(query).responses
+
+
+def _decisions(
+    context: Context, population: DrawPopulation, query: Query, answers: npt.NDArray[np.floating[Any]]
+) -> npt.NDArray[np.int64] | None:
+    inside = context.read(query.source).artifact.manifest.softmax_inside
+    return context.read(population).task.decisions(answers, inside=inside)
 
 
 def run_compare(
@@ -238,4 +250,4 @@ def _same_file(answered: Sequence[Answered]) -> Iterator[SameFile]:
     for a, b in combinations(answered, 2):
         unlike = (a.format != b.format) + (a.device != b.device)
         if a.artifact == b.artifact and a.query != b.query and unlike == 1:
-            yield SameFile.of(a.place, b.place, differing(a.read(), b.read()))
+            yield SameFile.of(a.place, b.place, differing(a.read(), b.read(), a.decide))

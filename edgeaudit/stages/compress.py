@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -28,7 +29,7 @@ from edgeaudit.stages.artifacts import ArtifactJob, StoredArtifact
 from edgeaudit.stages.check_answers import CHECK, read_check
 from edgeaudit.stages.population import DrawPopulation
 from edgeaudit.stages.train import model_seed
-from edgeaudit.stages.train_torch import torch_manifest, write_check
+from edgeaudit.stages.train_torch import torch_manifest, width_of, write_check
 
 if TYPE_CHECKING:
     from torch import nn
@@ -120,11 +121,13 @@ class Compress(Job[StoredArtifact]):
         ids = self._calibration_ids(population)
         self._require_faithful(source, population)
         product = step.apply(self._export_job(context, step, source, population, ids))
-        manifest = self._manifest(context, step, source, product, ids)
         if step.spec.produces == "torch":
-            module = module_from_manifest(manifest.recipe, folder / product.file)
+            recipe = product.recipe or Recipe.from_dict(source.manifest.recipe)
+            module = module_from_manifest(recipe.to_dict(), folder / product.file)
+            manifest = self._torch_manifest(source, recipe, folder / product.file, width_of(module, recipe), ids)
             write_check(module, population, self.role, self.seed, self.check, folder)
         else:
+            manifest = self._manifest(context, step, source, product, ids)
             shutil.copyfile(source.folder / CHECK, folder / CHECK)
         return StoredArtifact(Artifact(folder, manifest), (*given.found, *product.said), dict(product.notes))
 
@@ -162,10 +165,10 @@ class Compress(Job[StoredArtifact]):
         recipe = Recipe.from_dict(source.manifest.recipe)
         seed = model_seed(self.seed, f"{self.role}/{step.spec.name}")
 
-        def training_records() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        def training_records() -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
             # A checkpoint's own training records are the audited members: the same role, the same ids.
             trained = population.training_ids(self.role, self.seed)
-            return population.take(trained), population.labels[trained]
+            return population.take(trained), population.truth(trained)
 
         def finetune(module: nn.Module, epochs: int) -> None:
             from edgeaudit.recipes.training import train
@@ -178,7 +181,7 @@ class Compress(Job[StoredArtifact]):
             workdir=context.draft,
             params=self.params,
             input_shape=recipe.input_shape,
-            n_classes=recipe.n_classes,
+            n_classes=source.manifest.output.shape[-1],
             seed=seed,
             calibration=population.take(np.array(ids, np.int64)) if ids else None,
             module=(lambda: module_from_manifest(source.manifest.recipe, source.path))
@@ -187,22 +190,30 @@ class Compress(Job[StoredArtifact]):
             finetune=finetune if step.spec.trains else None,
             recipe=recipe if source.manifest.kind in FRAMEWORKS else None,
             training_records=training_records if step.spec.trains else None,
+            task=recipe.task,
+            source_inside=source.manifest.softmax_inside,
         )
+
+    def _history(self, source: Artifact, ids: tuple[int, ...]) -> dict[str, Any]:
+        """What a manifest says of the passes so far, this one included."""
+        history: dict[str, Any] = {
+            "passes": (*source.manifest.passes, PassRecord(self.step, dict(self.params), dict(self.versions))),
+            "calibration_policy": source.manifest.calibration_policy,
+            "calibration_ids": source.manifest.calibration_ids,
+        }
+        if self.calibration is not None:
+            history |= {"calibration_policy": self.calibration.policy, "calibration_ids": ids}
+        return history
+
+    def _torch_manifest(
+        self, source: Artifact, recipe: Recipe, file: Path, outputs: int, ids: tuple[int, ...]
+    ) -> Manifest:
+        return replace(torch_manifest(recipe, file, outputs), **self._history(source, ids))
 
     def _manifest(
         self, context: Context, step: Pass, source: Artifact, product: PassResult, ids: tuple[int, ...]
     ) -> Manifest:
         file = context.draft / product.file
-        passes = (*source.manifest.passes, PassRecord(self.step, dict(self.params), dict(self.versions)))
-        calibration: dict[str, Any] = {
-            "calibration_policy": source.manifest.calibration_policy,
-            "calibration_ids": source.manifest.calibration_ids,
-        }
-        if self.calibration is not None:
-            calibration = {"calibration_policy": self.calibration.policy, "calibration_ids": ids}
-        if step.spec.produces == "torch":
-            recipe = product.recipe or Recipe.from_dict(source.manifest.recipe)
-            return replace(torch_manifest(recipe, file), passes=passes, **calibration)
         if product.input is None or product.output is None:
             raise ToolchainError(f"the pass '{self.step}' returned no input and output of {product.file}")
         return Manifest(
@@ -213,8 +224,7 @@ class Compress(Job[StoredArtifact]):
             input=product.input,
             output=product.output,
             softmax_inside=product.softmax_inside,
-            passes=passes,
             recipe=source.manifest.recipe,
             companions={name: file_sha256(context.draft / name) for name in product.companions},
-            **calibration,
+            **self._history(source, ids),
         )

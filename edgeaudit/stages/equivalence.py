@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -81,8 +82,9 @@ class Equivalence(Job[EquivalenceResult]):
         return f"compare {self.device} with this machine: {self.format}"
 
     def reads(self) -> tuple[Job[Any], ...]:
-        """The inputs; the probe's artifact is one of them, its queries run within this job."""
+        """The inputs; the artifacts are among them, the probe's queries run within this job."""
         artifacts = () if self.shadow is None else (self.shadow.native.source,)
+        artifacts = (self.native.source, *artifacts)
         return (self.population, self.native, self.device_query, *artifacts)
 
     def cost(self) -> Cost:
@@ -92,7 +94,9 @@ class Equivalence(Job[EquivalenceResult]):
     def run(self, context: Context) -> EquivalenceResult:
         """See the class."""
         here, there = (context.read(query).responses for query in (self.native, self.device_query))
-        compared: dict[str, Differing] = {"target": differing(here, there)}
+        inside = context.read(self.native.source).artifact.manifest.softmax_inside
+        decide = partial(context.read(self.population).task.decisions, inside=inside)
+        compared: dict[str, Differing] = {"target": differing(here, there, decide)}
         if self.shadow is not None:
             compared[self.shadow.native.role] = self._probe(context, self.shadow)
         result = EquivalenceResult(compared)
@@ -113,4 +117,5 @@ class Equivalence(Job[EquivalenceResult]):
         for query in (shadow.native, shadow.device):
             with query.serve(context, artifact) as runtime:
                 answers.append(runtime.query(population.take(ids)))
-        return differing(answers[0], answers[1])
+        decide = partial(population.task.decisions, inside=artifact.manifest.softmax_inside)
+        return differing(answers[0], answers[1], decide)

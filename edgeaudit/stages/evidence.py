@@ -29,7 +29,7 @@ from edgeaudit.stages.population import DrawPopulation
 from edgeaudit.stages.query import Query
 from edgeaudit.stages.traces import TraceJob
 from edgeaudit.stages.view import View
-from edgeaudit.tasks import CLASSIFICATION, Task
+from edgeaudit.tasks import AuditedTask, Task
 
 __all__ = ["Answers", "Case", "EvidenceSettings", "accuracy", "own_floor"]
 
@@ -137,14 +137,16 @@ class Answers:
         self._context = context
         self._seen = Seen(settings.exposure, level)
         self._population = context.read(settings.population)
-        self.task: Task = CLASSIFICATION
+        self.audited_task: AuditedTask = self._population.task
         self.queried = self._population.queried
         self.labels = self._population.labels[self.queried]
+        self._truth = self._population.truth(self.queried)
         self.n_audited = len(self._population.audited)
         self._records = self._population.take(self.queried).reshape(len(self.queried), -1)
-        self._shadows, self._shadow_grids = self._read_shadows()
+        self._shadows, self._shadow_grids, self._shadows_right = self._read_shadows()
         outside = [~self.trained(role) for role in settings.shadow_roles]
         self._out = np.array(outside, np.bool_).reshape(len(outside), len(self.queried))
+        self.task: Task = self.audited_task.for_attacks(self._unseen())
         views = [self._views(ref) for ref in settings.shadows]
         self._shadow_views = [np.stack(view) for view in zip(*views, strict=True)] if views else self._no_views()
         self._parts: list[tuple[slice, ShadowAnswers]]
@@ -152,8 +154,11 @@ class Answers:
         self.read_at(self._own_floor())
 
     def _own_floor(self) -> float:
-        """The format's own probability floor, of the first target; logits need none but a positive number."""
-        if self._seen.read_as == "logits":
+        """The format's own probability floor, of the first target; logits need none but a positive number.
+
+        Neither does a task without classes, whose answers are no probabilities.
+        """
+        if self._seen.read_as == "logits" or not self.audited_task.has_classes:
             return float(np.finfo(np.float64).tiny)
         _, query = self.settings.targets[0]
         raw = np.asarray(self._context.read(query).responses)
@@ -161,7 +166,7 @@ class Answers:
 
     def at_common_floor(self) -> Answers:
         """The same answers, read with the floor at which formats are compared; these where that is their own."""
-        if self.floor == self.settings.common_floor:
+        if self.floor == self.settings.common_floor or not self.audited_task.has_classes:
             return self
         other = copy(self)
         other.read_at(self.settings.common_floor)
@@ -172,12 +177,12 @@ class Answers:
         self.floor = floor
         self._parts = []
 
-    def _read_shadows(self) -> tuple[FloatArray, list[OutputGrid]]:
-        """[K, queried, outputs], and each shadow's grid."""
-        refs = self.settings.shadows
+    def _read_shadows(self) -> tuple[FloatArray, list[OutputGrid], BoolArray]:
+        """[K, queried, numbers], each shadow's grid, and without classes where each is right, [K, queried]."""
+        refs, n = self.settings.shadows, len(self.queried)
         if not refs:
             _, query = self.settings.targets[0]
-            return np.empty((0, *self._responses(query)[0].shape)), []
+            return np.empty((0, *self._responses(query)[0].shape)), [], np.empty((0, n), np.bool_)
         first, grid = self._responses(refs[0])
         # Filled in place: stacking a list would hold the largest array of an audit twice.
         shadows, grids = np.empty((len(refs), *first.shape)), [grid]
@@ -185,7 +190,25 @@ class Answers:
         for k, ref in enumerate(refs[1:], 1):
             shadows[k], grid = self._responses(ref)
             grids.append(grid)
-        return shadows, grids
+        right = [] if self.audited_task.has_classes else [self._right(ref) for ref in refs]
+        return shadows, grids, np.array(right, np.bool_).reshape(len(right), n)
+
+    def _unseen(self) -> FloatArray:
+        """What the shadows answer on records that they did not train on, or without shadows the first target: [n].
+
+        A target's part in it only sets the unit in which its own answers are read.
+        """
+        if self.audited_task.has_classes:
+            return np.empty(0)
+        if len(self._shadows):
+            return np.asarray(self._shadows[..., 0][self._out], np.float64)
+        role, query = self.settings.targets[0]
+        return np.asarray(self._responses(query)[0][~self.trained(role), 0], np.float64)
+
+    def _right(self, query: Query) -> BoolArray:
+        """Where a model's answers count as right, bool [queried]; see `AuditedTask.right`."""
+        raw = np.asarray(self._context.read(query).responses)
+        return self.audited_task.right(raw, self._truth, self._population.truth_scale, self._native(query))
 
     @property
     def records(self) -> IntArray:
@@ -237,10 +260,11 @@ class Answers:
         ids = population.canaries
         raw = np.asarray(asked(query))
         grid = self._grid(query, self._responses(query)[1], raw.shape[1])
-        shadows = [self._exposed(np.asarray(asked(shadow)), shadow) for shadow in self.settings.shadows]
+        truth = population.truth(ids)
+        shadows = [self._exposed(np.asarray(asked(shadow)), shadow, truth) for shadow in self.settings.shadows]
         outside = [~np.isin(ids, population.planted(shadow, seed)) for shadow in self.settings.shadow_roles]
         answers = ShadowAnswers(
-            np.array(shadows, np.float64).reshape(len(shadows), len(ids), raw.shape[1]),
+            np.array(shadows, np.float64).reshape(len(shadows), len(ids), plain.audited.target.shape[1]),
             np.array(outside, np.bool_).reshape(len(outside), len(ids)),
             population.labels[ids],
             self._seen.read_as,
@@ -249,14 +273,18 @@ class Answers:
             None if grid is None else grid.of_shadows,
             task=self.task,
         )
-        target = TargetAnswers(self._exposed(raw, query), None if grid is None else grid.of_target)
+        target = TargetAnswers(self._exposed(raw, query, truth), None if grid is None else grid.of_target)
         planted = np.isin(ids, population.planted(role, seed))
         return replace(plain, audited=Evidence.of(target, answers), members=planted, groups=None)
 
     def _grid(self, query: Query, of_target: OutputGrid, outputs: int) -> Grid | None:
-        """The grids of the target and of the shadows; None where the target's answers are continuous."""
-        of: Exposure = "probabilities" if self._artifact(query).manifest.softmax_inside else "logits"
-        joined = Grid.joined(of, [of_target, *self._shadow_grids])
+        """The grids of the target and of the shadows; None where the target's answers are continuous.
+
+        Losses of tasks without classes lie on no grid.
+        """
+        if not self.audited_task.has_classes:
+            return None
+        joined = Grid.joined(self._native(query), [of_target, *self._shadow_grids])
         return self._seen.grid(joined, 1 + len(self._shadow_grids), outputs)
 
     @property
@@ -280,7 +308,10 @@ class Answers:
 
     def correct(self) -> tuple[BoolArray, BoolArray]:
         """Where the first target [queried] and the shadows [K, queried] predict the label."""
-        answers, _ = self._responses(self.settings.targets[0][1])
+        _, query = self.settings.targets[0]
+        if not self.audited_task.has_classes:
+            return self._right(query), self._shadows_right
+        answers, _ = self._responses(query)
         return self.task.correct(answers, self.labels), self.task.correct(self._shadows, self.labels)
 
     @property
@@ -338,13 +369,13 @@ class Answers:
     def _responses(self, query: Query) -> tuple[FloatArray, OutputGrid]:
         """float64 [records, outputs] at the audit's exposure, and the grid of the artifact's own outputs."""
         raw = np.asarray(self._context.read(query).responses)
-        return self._exposed(raw, query), output_grid(raw)
+        return self._exposed(raw, query, self._truth), _grid_of_classes(raw, self._native(query))
 
     def _views(self, query: Query) -> list[FloatArray]:
         """Answers of the artifact of `query` to each query of each view, float64 [records, outputs]."""
         jobs = [_required(query, pairs) for _, pairs in self.settings.views]
         return [
-            self._exposed(np.asarray(responses), query)
+            self._exposed(np.asarray(responses), query, self._truth)
             for job in jobs
             for responses in self._context.read(job).responses
         ]
@@ -378,14 +409,29 @@ class Answers:
         values[result.places], queries[result.places] = result.values, result.queries
         return values, queries
 
-    def _exposed(self, stored: npt.NDArray[np.float32], query: Query) -> FloatArray:
-        """Stored answers of the artifact of `query`, float64 at the attacker's exposure."""
-        artifact, exposure = self._artifact(query), self.settings.exposure
-        native: Exposure = "probabilities" if artifact.manifest.softmax_inside else "logits"
+    def _native(self, query: Query) -> Exposure:
+        """What the artifact of `query` returns."""
+        return "probabilities" if self._artifact(query).manifest.softmax_inside else "logits"
+
+    def _exposed(self, stored: npt.NDArray[np.float32], query: Query, truth: npt.NDArray[Any]) -> FloatArray:
+        """Stored answers of the artifact of `query`, float64 at the attacker's exposure.
+
+        truth: of the same records (`Population.truth`).
+        """
+        exposure, native = self.settings.exposure, self._native(query)
         if native == "probabilities" and exposure == "logits":
-            raise AttackError(f"{artifact.path.name} returns probabilities; threat.exposure cannot be logits")
-        answers = stored.astype(np.float64)
-        return self._seen.of(answers if exposure == native else self.task.probabilities(answers, native))
+            name = self._artifact(query).path.name
+            raise AttackError(f"{name} returns probabilities; threat.exposure cannot be logits")
+        scale = self._population.truth_scale
+        return self._seen.of(self.audited_task.read(stored, truth, scale, native, exposure))
+
+
+def _grid_of_classes(raw: npt.NDArray[np.floating[Any]], native: Exposure) -> OutputGrid:
+    """The grid of an output. Of one logit it has no ends: the 0 of the other class would count as one, where it is."""
+    grid = output_grid(raw)
+    if raw.shape[1] > 1 or native == "probabilities" or grid.step == 0:
+        return grid
+    return OutputGrid(grid.step)
 
 
 def _of(query: Query, pairs: Sequence[tuple[Query, JobT]]) -> JobT | None:

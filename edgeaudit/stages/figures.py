@@ -152,8 +152,10 @@ def exposed(
 def true_class_granularity(case: Case) -> Granularity:
     """How coarse the target's true-class probabilities are."""
     audited = case.audited
-    true_class = audited.task.probabilities(audited.target, audited.exposure)
-    return granularity(true_class[np.arange(len(true_class)), audited.labels])
+    # The likelihood of the truth, where there are no classes.
+    probabilities = audited.task.probabilities(audited.target, audited.exposure)
+    labels = audited.labels if audited.task.has_classes else np.zeros_like(audited.labels)
+    return granularity(probabilities[np.arange(len(probabilities)), labels])
 
 
 def with_queries(row: LeakageRow, queries: int) -> LeakageRow:

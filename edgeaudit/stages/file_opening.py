@@ -75,7 +75,7 @@ def open_file(
     filetype, name = find_filetype(runtime.spec.serves), path.name
     contract = filetype.contract(path)
     entry, layout_note = with_layout(only_input(contract, name), population.input_shape, name)
-    chosen = choose_output(contract, wish.output, population.n_classes, wish.outputs, name)
+    chosen = choose_output(contract, wish.output, population.outputs, wish.outputs, name)
     kept = () if "state" in filetype.spec.unreadable else filetype.state(path)
     manifest = Manifest(
         kind=runtime.spec.serves,

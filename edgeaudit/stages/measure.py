@@ -255,7 +255,8 @@ class _Measurement:
     def __init__(self, settings: MeasureSettings, answers: Answers, cases: Sequence[Case]) -> None:
         self.settings, self.answers, self.cases, self.first = settings, answers, cases, cases[0]
         self.subsets = _subsets(self.first, settings.cm_mia)
-        self.slices = records_by_slice(answers.labels[: answers.n_audited], answers.slices)
+        labels = answers.labels[: answers.n_audited] if answers.task.has_classes else None
+        self.slices = records_by_slice(labels, answers.slices)
         self.rows = _Rows()
         self.scores: dict[str, dict[str, FloatArray]] = {case.role: {} for case in cases}
         self.p_values: dict[str, dict[str, FloatArray]] = {case.role: {} for case in cases}
@@ -327,7 +328,7 @@ class _Measurement:
         variants = find_attack(name).spec.headlines_in(self.settings.mode)
         series = (self.settings.series(name, variant) for variant in variants)
         chosen = next((one for one in series if one.name in self.scores[self.first.role]), None)
-        if chosen is None:
+        if chosen is None or not self.slices:
             return
         figures = SliceFigures(self.slices, self.first, self.scores[self.first.role][chosen.name], chosen)
         self.rows.worst_slices.append(figures.worst())

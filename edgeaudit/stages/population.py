@@ -12,6 +12,7 @@ from edgeaudit.errors import DataError
 from edgeaudit.graph.job import Context, Job, unkeyed
 from edgeaudit.population.base import Population
 from edgeaudit.population.registry import SOURCES
+from edgeaudit.tasks import TaskName
 
 __all__ = ["DrawPopulation"]
 
@@ -24,7 +25,7 @@ class DrawPopulation(Job[Population]):
     of others.
 
     content: everything that determines the population: digests of the source's files, the requested split.
-    data, canaries: the sections of audit.yaml, which `content` has; paths are not part of the key.
+    data, canaries: the sections of audit.yaml, which `content` has; paths are not part of the key. task: of audit.yaml.
     """
 
     kind: ClassVar[str] = "population"
@@ -33,6 +34,7 @@ class DrawPopulation(Job[Population]):
 
     content: Mapping[str, Any]
     seed: int
+    task: TaskName = "classification"
     data: DataSpec = unkeyed()
     canaries: CanariesSpec | None = unkeyed(None)
     group: str = unkeyed("torch")
@@ -53,7 +55,7 @@ class DrawPopulation(Job[Population]):
         """See the class."""
         from edgeaudit.population.build import build_population, population_content
 
-        build_population(self.data, self.seed, context.draft, self.canaries)
+        build_population(self.data, self.seed, context.draft, self.canaries, self.task)
         if "source" in self.content and population_content(self.data, self.canaries) != self.content:
             raise DataError("data: a file of the records changed while the audit ran; run it again")
         return Population(context.draft)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,13 +20,14 @@ _FILE = "probe.json"
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """recipe_seconds: duration of one full training."""
+    """recipe_seconds: duration of one full training. outputs: numbers that a model of the recipe answers."""
 
     recipe_seconds: float
+    outputs: int
 
     def save(self, folder: Path) -> None:
         """As JSON."""
-        (folder / _FILE).write_text(json.dumps({"recipe_seconds": self.recipe_seconds}), encoding="utf-8")
+        (folder / _FILE).write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> ProbeResult:
@@ -67,9 +68,10 @@ class Probe(Job[ProbeResult]):
         loop = framework_of(recipe.name).loop()
         ids = population.training_ids(self.train.role, self.train.seed)
         few = ids[:_RECORDS]
-        x, y = population.take(few), population.labels[few]
+        x, y = population.take(few), population.truth(few)
         module = loop.build(recipe, 0)
         loop.train(module, x, y, recipe, 0, epochs=1)
         started = time.perf_counter()
         loop.train(module, x, y, recipe, 0, epochs=1)
-        return ProbeResult((time.perf_counter() - started) * len(ids) / len(few) * recipe.training.epochs)
+        seconds = (time.perf_counter() - started) * len(ids) / len(few) * recipe.training.epochs
+        return ProbeResult(seconds, int(loop.logits(module, x[:2]).shape[1]))

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -26,6 +27,7 @@ from edgeaudit.stages.artifacts import ArtifactJob
 from edgeaudit.stages.check_answers import read_check
 from edgeaudit.stages.population import DrawPopulation
 from edgeaudit.stages.target_check import require_model
+from edgeaudit.tasks import AuditedTask
 
 if TYPE_CHECKING:
     from edgeaudit.agent.messages import Fingerprint
@@ -183,7 +185,7 @@ class Query(Job[QueryResult]):
         artifact, population = context.read(self.source).artifact, context.read(self.population)
         with self.serve(context, artifact) as runtime:
             ask = self._query_in_blocks(context, runtime, population)
-            agreed, checked = self._agreement(artifact, ask)
+            agreed, checked = self._agreement(artifact, population.task, ask)
             responses = ask("responses", population.queried)
             device, options = self._device_facts(runtime, ask), runtime.options
         if not np.isfinite(responses).all():
@@ -216,7 +218,7 @@ class Query(Job[QueryResult]):
         del runtime, ask
         return None
 
-    def _agreement(self, artifact: Artifact, ask: BlockQuery) -> tuple[Agreement | None, int]:
+    def _agreement(self, artifact: Artifact, task: AuditedTask, ask: BlockQuery) -> tuple[Agreement | None, int]:
         """The agreement with the torch model's answers, and on how many records; raises if they differ too much.
 
         Without a tolerance it is only measured: a device's answers are what is audited, and the file itself was
@@ -225,16 +227,19 @@ class Query(Job[QueryResult]):
         if artifact.manifest.foreign:
             return None, 0
         ids, logits = read_check(artifact.folder, artifact.manifest.calibration_policy)
-        expected = comparable(logits, softmax_inside=artifact.manifest.softmax_inside)
+        inside = artifact.manifest.softmax_inside
+        expected = comparable(logits, softmax_inside=inside, sigmoid=task.name == "multi-label")
+        decide = partial(task.decisions, inside=inside)
         answers = ask("check", ids)
         if self.tolerance is None or self.range_tolerance is None:
-            return agreement(expected, answers), len(ids)
+            return agreement(expected, answers, decide), len(ids)
         result = require_agreement(
             expected,
             answers,
             what=described(artifact, self.role),
             tolerance=self.tolerance,
             range_tolerance=self.range_tolerance,
+            decide=decide,
         )
         return result, len(ids)
 

@@ -34,12 +34,13 @@ MOST = 100
 _METRICS = ("auc", "tpr@fpr=0.01")
 
 
-def records_by_slice(labels: IntArray, columns: Mapping[str, npt.NDArray[np.str_]]) -> Columns:
+def records_by_slice(labels: IntArray | None, columns: Mapping[str, npt.NDArray[np.str_]]) -> Columns:
     """The audited records of each class and of each value of the user's columns.
 
-    labels: int64 [audited]. columns: name -> texts [audited].
+    labels: int64 [audited]; None for tasks without classes. columns: name -> texts [audited].
     """
-    values: dict[str, npt.NDArray[np.generic]] = {CLASS: labels, **columns}
+    values: dict[str, npt.NDArray[np.generic]] = {} if labels is None else {CLASS: labels}
+    values |= columns
     found: dict[str, dict[str, IntArray]] = {}
     for name, column in values.items():
         kinds, index, counts = np.unique(column, return_inverse=True, return_counts=True)

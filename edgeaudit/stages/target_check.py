@@ -9,6 +9,7 @@ a model of the records. What is decided, and by which tests, is in `edgeaudit.co
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,11 +26,15 @@ from edgeaudit.controls.target_check import (
     is_stated,
     majority,
 )
+from edgeaudit.controls.truth_check import Examined as TruthExamined
+from edgeaudit.controls.truth_check import better_fed, shows_a_model
 from edgeaudit.errors import ArtifactError, DataError
 from edgeaudit.filetypes.artifact import Artifact
 from edgeaudit.population.base import Population
 from edgeaudit.population.preprocessing import NAMED, Affine, affine
 from edgeaudit.runtimes.base import Runtime
+from edgeaudit.tasks import AuditedTask, Exposure
+from edgeaudit.tasks.classification import as_classes
 
 __all__ = [
     "Ask", "Door", "Examined", "Stated", "Training", "Way", "clipped_share", "evenly", "every_input", "fed",
@@ -86,11 +91,13 @@ class Door:
 class Examined:
     """A target's answers to records of both sides, with which it is examined.
 
-    Creating it asks the target. Raises `ArtifactError` where answers are not finite.
+    Creating it asks the target. Raises `ArtifactError` where answers are not finite. `inside` of its methods: whether
+    it answers with probabilities.
     """
 
     def __init__(self, ask: Ask, population: Population, door: Door) -> None:
         self._ask, self._population, self._door = ask, population, door
+        self._task = population.task
         members = _spaced(population.split.members, _EXAMINED)
         others = _spaced(population.split.nonmembers, _EXAMINED)
         self._ids = np.concatenate([members, others])
@@ -105,14 +112,34 @@ class Examined:
 
     @property
     def nonmembers(self) -> FloatArray:
-        """Answers to nonmembers, float32 [n, classes]."""
+        """Answers to nonmembers, float32 [n, outputs]."""
         return self._answers[~self._sample.members]
+
+    def reads_as_probability(self, step: float = 0.0) -> bool:
+        """Whether answers are probabilities: of a softmax, or of sigmoids. step: of an integer output.
+
+        Logits of a weak model may lie between 0 and 1, too, so those of sigmoids must also be right as often as they
+        would be as logits, which are then all on the side of 1. Losses do not tell: they are large where a model that
+        is sure of everything is wrong.
+        """
+        if not self._task.has_probabilities:
+            return False
+        if self._task.has_classes and self._answers.shape[1] > 1:
+            return is_probability(self.nonmembers, step)
+        if not in_unit_range(self._answers, step):
+            return False
+        ones = self._population.truth(self._ids).reshape(self._answers.shape) > 0
+        return bool(((self._answers > 0.5) == ones).mean() >= ((self._answers > 0) == ones).mean())
 
     def require_fitting(self, *, inside: bool) -> str:
         """Raise `ArtifactError` unless the target is fed and read as it was trained, and is as accurate as stated.
 
-        inside: whether it answers with probabilities. Returns a sentence for the report.
+        Returns a sentence for the report.
         """
+        if not self._task.has_classes:
+            return self._require_truthful(inside=inside)
+        if self._answers.shape[1] == 1:
+            return self._as_classes(inside=inside).require_fitting(inside=inside)
         door, sample = self._door, self._sample
         built_in = door.training == "built-in loop"
         better = None if built_in else self._better(inside=inside)
@@ -133,6 +160,56 @@ class Examined:
                 _require_stated(door, right[side], stated, name)
         others = right[~sample.members]
         return f"correct on {others.mean():.1%} of {len(others):,} nonmembers; no other common preprocessing is better"
+
+    def _as_classes(self, *, inside: bool) -> Examined:
+        """The same target with an answer for each of two classes."""
+        ask, native, other = self._ask, _native(inside=inside), copy(self)
+        other._ask = lambda records: as_classes(ask(records), native).astype(np.float32)  # noqa: SLF001
+        other._answers = as_classes(self._answers, native).astype(np.float32)  # noqa: SLF001
+        return other
+
+    def _require_truthful(self, *, inside: bool) -> str:
+        """`require_fitting` where there are no classes."""
+        door = self._door
+        declared = self._examined(self._answers, self._ids, self._sample.members, None, inside=inside)
+        better = None if door.known or door.sure else self._better_fed(inside=inside)
+        explained = [f"{share:.1%}" for share in declared.explained]
+        if better is not None:
+            raise ArtifactError(
+                f"data.preprocessing does not fit {door.what}: as set, its answers have {explained[0]} less loss on "
+                f"members and {explained[1]} less on nonmembers than knowing nothing of a record, and far less "
+                f"{better}. Set data.preprocessing to what the model was trained with"
+            )
+        if not shows_a_model(declared):
+            raise ArtifactError(_knows_nothing(door.what, self._task, declared))
+        return (
+            f"{explained[1]} less loss on nonmembers than knowing nothing of a record; no other preprocessing is better"
+        )
+
+    def _better_fed(self, *, inside: bool) -> str | None:
+        kept = self._evenly(_TRIED[-1])
+        ids, members = self._ids[kept], self._sample.members[kept]
+        declared = self._examined(self._answers[kept], ids, members, None, inside=inside)
+        others = {}
+        for name, way in _other_inputs(self._population).items():
+            answers = self._ask(fed(self._population, ids, way))
+            if np.isfinite(answers).all():
+                others[name] = self._examined(answers, ids, members, way, inside=inside)
+        return better_fed(declared, others)
+
+    def _examined(
+        self, answers: FloatArray, ids: IntArray, members: npt.NDArray[np.bool_], way: Way | None, *, inside: bool
+    ) -> TruthExamined:
+        """Losses of answers to records that were fed in this way, or as declared."""
+        task, population = self._task, self._population
+        truth, scale = population.truth(ids), population.truth_scale
+        if way is not None and task.name == "reconstruction":
+            # What is to be reconstructed is what was fed.
+            truth = fed(self._population, ids, way).reshape(len(ids), -1)
+            scale = task.scale(truth)
+        native = _native(inside=inside)
+        loss = task.read(answers, truth, scale, native, native)[:, 0]
+        return TruthExamined(loss, task.knowing_nothing(truth, scale), members)
 
     def _as_stated(self) -> bool:
         """Whether the accuracy on nonmembers is stated, and all that is stated agrees."""
@@ -240,11 +317,18 @@ def require_trained(runtime: type[Runtime], artifact: Artifact, population: Popu
 
     runtime: the reference of its framework.
     """
+    task = population.task
     together, alone = runtime(artifact), runtime(artifact, {"batch": 1})
     require_steady(together.query, alone.query, population.take(population.split.nonmembers[:_REPEATED]), door.what)
     examined = Examined(together.query, population, door)
     inside = artifact.manifest.softmax_inside
-    if not inside and is_probability(examined.nonmembers):
+    sigmoid = task.name == "multi-label" or examined.nonmembers.shape[1] == 1
+    if not inside and sigmoid and examined.reads_as_probability():
+        raise ArtifactError(
+            f"{door.what} returns probabilities (values in [0, 1]), but a model must return logits: remove its final "
+            "sigmoid, or make it a layer (nn.Sigmoid) at the end, which is then taken off"
+        )
+    if not inside and examined.reads_as_probability():
         raise ArtifactError(
             f"{door.what} returns probabilities (values in [0, 1] that sum to 1), but a model must return logits: "
             "remove its final softmax, and train with cross_entropy, or with nll_loss of log_softmax"
@@ -271,7 +355,18 @@ def require_model(population: Population, responses: FloatArray, what: str, *, i
         _spaced(np.arange(sizes[0]), _ANSWERED),
         sizes[0] + _spaced(np.arange(sizes[1]), _ANSWERED),
     ])  # fmt: skip
-    answers, sample = np.asarray(responses[rows]), Sample(population.labels[population.queried[rows]], rows < sizes[0])
+    ids, members = population.queried[rows], rows < sizes[0]
+    answers, sample = np.asarray(responses[rows]), Sample(population.labels[ids], members)
+    task, scale, native = population.task, population.truth_scale, _native(inside=inside)
+    if not task.has_classes:
+        truth = population.truth(ids)
+        loss = task.read(answers, truth, scale, native, native)[:, 0]
+        examined = TruthExamined(loss, task.knowing_nothing(truth, scale), members)
+        at_chance = not shows_a_model(examined)
+        if at_chance and refuse:
+            raise ArtifactError(_knows_nothing(what, task, examined))
+        return at_chance
+    answers = as_classes(answers, native)
     at_chance = by_chance(answers, sample, inside=inside)
     if at_chance and refuse:
         raise ArtifactError(_by_chance(what, answers, sample))
@@ -343,6 +438,20 @@ def clipped_share(records: FloatArray, held: tuple[float, float]) -> float:
 def evenly(ids: IntArray, count: int = _EXAMINED) -> IntArray:
     """Some of the ids, evenly spaced; as many as are examined of a side."""
     return _spaced(ids, count)
+
+
+def _native(*, inside: bool) -> Exposure:
+    return "probabilities" if inside else "logits"
+
+
+def _knows_nothing(what: str, task: AuditedTask, examined: TruthExamined) -> str:
+    on = "the mean record" if task.name == "reconstruction" else "the mean of the data's labels or values"
+    shares = [f"{100 - 100 * share:.4g}%" for share in examined.explained]
+    return (
+        f"{what} has {shares[0]} of the loss of answering {on} on records that it trained on, and {shares[1]} on "
+        "nonmembers: it is not a model of these records. Check the training, data.preprocessing, the list of members, "
+        "and that values are in the units that the model was trained with"
+    )
 
 
 def _spaced(ids: IntArray, count: int) -> IntArray:

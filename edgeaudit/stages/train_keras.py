@@ -33,7 +33,7 @@ def train_model(job: Train, population: Population, folder: Path) -> StoredArtif
     if job.checkpoint is None:
         ids = population.training_ids(job.role, job.seed)
         model = build(recipe, seed)
-        loss = train(model, population.take(ids), population.labels[ids], recipe, seed)
+        loss = train(model, population.take(ids), population.truth(ids), recipe, seed)
         notes["loss"] = loss if np.isfinite(loss) else None
     else:
         policy, count = next(iter(job.check.items()))
@@ -41,10 +41,11 @@ def train_model(job: Train, population: Population, folder: Path) -> StoredArtif
         model, notes["softmax_taken_off"] = read_checkpoint(job.checkpoint.path, recipe, records)
     save_keras(model, folder / MODEL)
     write_answers(lambda x: answers(model, x), population, job.role, job.seed, job.check, folder)
-    return StoredArtifact(Artifact(folder, keras_manifest(recipe, folder / MODEL)), notes=notes)
+    manifest = keras_manifest(recipe, folder / MODEL, int(model.output_shape[-1]))
+    return StoredArtifact(Artifact(folder, manifest), notes=notes)
 
 
-def keras_manifest(recipe: Recipe, model: Path) -> Manifest:
+def keras_manifest(recipe: Recipe, model: Path, outputs: int) -> Manifest:
     """The manifest of a Keras artifact: a .keras file that returns logits and takes images channels last."""
     shape, layout = recipe.input_shape, "flat"
     if len(shape) == 3:
@@ -55,7 +56,7 @@ def keras_manifest(recipe: Recipe, model: Path) -> Manifest:
         sha256=file_sha256(model),
         bytes=model.stat().st_size,
         input=TensorSpec("input", (-1, *shape), "float32", _LAYOUTS[layout]),
-        output=TensorSpec("logits", (-1, recipe.n_classes), "float32"),
+        output=TensorSpec("logits", (-1, outputs), "float32"),
         softmax_inside=False,
         recipe=recipe.to_dict(),
     )

@@ -18,7 +18,7 @@ from edgeaudit.stages.train import Train, model_seed
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["torch_manifest", "train_model", "write_check"]
+__all__ = ["torch_manifest", "train_model", "width_of", "write_check"]
 
 _WEIGHTS = "model.safetensors"
 
@@ -36,14 +36,22 @@ def train_model(job: Train, population: Population, folder: Path) -> StoredArtif
     found: tuple[str, ...] = ()
     if job.checkpoint is None:
         ids = population.training_ids(job.role, job.seed)
-        loss = train(module, population.take(ids), population.labels[ids], job.recipe, seed)
+        loss = train(module, population.take(ids), population.truth(ids), job.recipe, seed)
         notes["loss"] = loss if np.isfinite(loss) else None
     else:
         found = load_checkpoint(module, job.checkpoint.path, job.recipe)
     state = {name: value.contiguous().clone() for name, value in module.state_dict().items()}
     save_file(state, folder / _WEIGHTS)
     write_check(module, population, job.role, job.seed, job.check, folder)
-    return StoredArtifact(Artifact(folder, torch_manifest(job.recipe, folder / _WEIGHTS)), found, notes)
+    manifest = torch_manifest(job.recipe, folder / _WEIGHTS, width_of(module, job.recipe))
+    return StoredArtifact(Artifact(folder, manifest), found, notes)
+
+
+def width_of(module: nn.Module, recipe: Recipe) -> int:
+    """How many outputs a module has: of two classes it may have one."""
+    from edgeaudit.recipes.training import logits
+
+    return int(logits(module, np.zeros((2, *recipe.input_shape), np.float32)).shape[1])
 
 
 def write_check(
@@ -55,7 +63,7 @@ def write_check(
     write_answers(lambda x: logits(module, x), population, role, audit_seed, calibration, folder)
 
 
-def torch_manifest(recipe: Recipe, weights: Path) -> Manifest:
+def torch_manifest(recipe: Recipe, weights: Path, outputs: int) -> Manifest:
     """The manifest of a torch artifact: weights, and the recipe that builds the module they belong to."""
     images = len(recipe.input_shape) == 3
     return Manifest(
@@ -64,7 +72,7 @@ def torch_manifest(recipe: Recipe, weights: Path) -> Manifest:
         sha256=file_sha256(weights),
         bytes=weights.stat().st_size,
         input=TensorSpec("input", (-1, *recipe.input_shape), "float32", "NCHW" if images else "flat"),
-        output=TensorSpec("logits", (-1, recipe.n_classes), "float32"),
+        output=TensorSpec("logits", (-1, outputs), "float32"),
         softmax_inside=False,
         recipe=recipe.to_dict(),
     )

@@ -19,7 +19,7 @@ from edgeaudit.stages.population import DrawPopulation
 from edgeaudit.stages.query import Query
 from edgeaudit.stages.traces import StoredTrace
 from edgeaudit.stages.train import model_seed
-from edgeaudit.tasks.classification import softmax, true_class_loss
+from edgeaudit.tasks.classification import as_classes, softmax, true_class_loss
 
 __all__ = ["Trajectory", "as_labels", "distillation_half", "records_to_distil"]
 
@@ -109,7 +109,9 @@ class Trajectory(Job[StoredTrace]):
     def _soft_answers(self, context: Context) -> FloatArray:
         """Stored answers as probabilities that sum to 1, float64 [queried, classes]."""
         stored = context.read(self.query).responses.astype(np.float64)
-        return as_labels(stored, softmax_inside=context.read(self.query.source).artifact.manifest.softmax_inside)
+        inside = context.read(self.query.source).artifact.manifest.softmax_inside
+        classes = as_classes(stored, "probabilities" if inside else "logits")
+        return as_labels(np.asarray(classes, np.float64), softmax_inside=inside)
 
 
 def records_to_distil(n_reference: int, n_trained: int, most: int) -> int:
@@ -166,7 +168,7 @@ def _losses(loop: Loop, model: Any, population: Population, ids: IntArray) -> Fl
     losses = np.empty(len(ids))
     for start in range(0, len(ids), _BLOCK):
         block = ids[start : start + _BLOCK]
-        answers = loop.logits(model, population.take(block)).astype(np.float64)
+        answers = as_classes(loop.logits(model, population.take(block)).astype(np.float64), "logits")
         losses[start : start + _BLOCK] = true_class_loss(answers, population.labels[block], "logits", floor=0.0)
     if not np.isfinite(losses).all():
         bad = int(ids[~np.isfinite(losses)][0])

@@ -32,6 +32,11 @@ class Task(Protocol):
         """The name in messages and reports."""
         ...
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether answers are a number for each class, of which one is right."""
+        ...
+
     def answers_problem(self, shape: tuple[int, ...]) -> str | None:
         """Return why one model's answers cannot have this shape, or None."""
         ...
@@ -44,12 +49,23 @@ class Task(Protocol):
         """Return the answers as probabilities, float64 of the same shape."""
         ...
 
+    def entropy(self, answers: _Answers, exposure: Exposure) -> _FloatArray:
+        """Return the entropy of each record's answer in nats, float64 [records]; 0 where the task has no classes."""
+        ...
+
     def margin(self, answers: _Answers, labels: _IntArray, exposure: Exposure, floor: float) -> _FloatArray:
-        """Return the margin of the true label over all others, float64 [records]; higher = more member-like."""
+        """Return the margin of the true label over all others, float64 [records]; higher = more member-like.
+
+        Without classes, a function of the loss that is roughly normal over models.
+        """
         ...
 
     def loss(self, answers: _Answers, labels: _IntArray, exposure: Exposure, floor: float) -> _FloatArray:
         """Return the training loss of each record, float64 [records]; lower = more member-like."""
+        ...
+
+    def loss_of(self, margins: _FloatArray) -> _FloatArray:
+        """Return the loss in nats of answers with these margins, float64 of the same shape."""
         ...
 
     def true_probability(self, answers: _Answers, labels: _IntArray, exposure: Exposure, floor: float) -> _FloatArray:
@@ -57,9 +73,12 @@ class Task(Protocol):
         ...
 
     def decision(self, answers: _Answers) -> _IntArray:
-        """Return the predicted label, int64 [...]."""
+        """Return the predicted label, int64 [...]. Raises `AttackError` without classes."""
         ...
 
     def correct(self, answers: _Answers, labels: _IntArray) -> _BoolArray:
-        """Return where the predicted label is correct, bool [...]; labels broadcast against the decisions."""
+        """Return where the predicted label is correct, bool [...]; labels broadcast against the decisions.
+
+        Raises `AttackError` without classes.
+        """
         ...

@@ -17,6 +17,7 @@ from edgeaudit.tasks.base import Exposure
 __all__ = [
     "CLASSIFICATION",
     "Classification",
+    "as_classes",
     "probabilities",
     "softmax",
     "true_class_loss",
@@ -46,6 +47,18 @@ def probabilities(answers: _Answers, exposure: Exposure) -> _FloatArray:
     renormalising would give values that the artifact never returned.
     """
     return softmax(answers) if exposure == "logits" else np.asarray(answers, dtype=np.float64)
+
+
+def as_classes(answers: _Answers, exposure: Exposure) -> _Answers:
+    """Return answers with a number for each class; those of one output, [..., 1], as two classes, [..., 2].
+
+    One logit z is that of class 1 against 0 for class 0, since the sigmoid of z is the softmax of (0, z). One
+    probability p is that of class 1, and 1 - p is that of class 0. Others are returned unchanged.
+    """
+    if answers.shape[-1] != 1:
+        return answers
+    first = 1 - answers if exposure == "probabilities" else np.zeros_like(answers)
+    return np.concatenate((first, answers), axis=-1)
 
 
 def true_class_margin(answers: _Answers, labels: _IntArray, exposure: Exposure, floor: float) -> _FloatArray:
@@ -104,6 +117,11 @@ class Classification:
 
     name: str = "classification"
 
+    @property
+    def has_classes(self) -> bool:
+        """See `Task.has_classes`."""
+        return True
+
     def answers_problem(self, shape: tuple[int, ...]) -> str | None:
         """See `Task.answers_problem`."""
         if len(shape) != 2 or shape[1] < 2:
@@ -120,6 +138,11 @@ class Classification:
         """See `probabilities`."""
         return probabilities(answers, exposure)
 
+    def entropy(self, answers: _Answers, exposure: Exposure) -> _FloatArray:
+        """Return the entropy of the returned probabilities, in nats."""
+        p = self.probabilities(answers, exposure)
+        return np.asarray(-(p * np.log(np.maximum(p, np.finfo(np.float64).tiny))).sum(axis=1), dtype=np.float64)
+
     def margin(self, answers: _Answers, labels: _IntArray, exposure: Exposure, floor: float) -> _FloatArray:
         """See `true_class_margin`."""
         return true_class_margin(answers, labels, exposure, floor)
@@ -127,6 +150,10 @@ class Classification:
     def loss(self, answers: _Answers, labels: _IntArray, exposure: Exposure, floor: float) -> _FloatArray:
         """See `true_class_loss`."""
         return true_class_loss(answers, labels, exposure, floor)
+
+    def loss_of(self, margins: _FloatArray) -> _FloatArray:
+        """See `Task.loss_of`."""
+        return np.asarray(np.logaddexp(0.0, -margins), dtype=np.float64)
 
     def true_probability(self, answers: _Answers, labels: _IntArray, exposure: Exposure, floor: float) -> _FloatArray:
         """See `true_class_probability`."""

@@ -96,6 +96,7 @@ def test_artifact_answers_like_keras(bench: Bench, fmt: Format, name: str) -> No
         range_tolerance=fmt.range_tolerance,
     )
     assert found.records == len(toy.queries)
+    assert found.top1 is not None
     assert found.top1 > 0.95
 
 

@@ -243,7 +243,7 @@ def test_the_distillation_loss_by_hand() -> None:
     student = torch.zeros(2, 2, dtype=torch.float64)
     teacher = torch.tensor([[2 * np.log(3), 0], [0, 0]], dtype=torch.float64)
     divergence = 0.75 * np.log(1.5) + 0.25 * np.log(0.5)
-    found = distillation_loss(student, teacher, torch.tensor([0, 1]), temperature=2.0, alpha=0.75)
+    found = distillation_loss(student, teacher, nn.CrossEntropyLoss()(student, torch.tensor([0, 1])), 2.0, 0.75)
     assert float(found) == pytest.approx(0.75 * 4 * divergence / 2 + 0.25 * np.log(2), rel=1e-12)
 
 
@@ -252,10 +252,11 @@ def test_the_distillation_loss_against_torchs_own_functions() -> None:
     student, teacher, labels = torch.randn(5, 4) * 3, torch.randn(5, 4) * 3, torch.arange(5) % 4
     soft = nn.KLDivLoss(reduction="sum")(nn.LogSoftmax(1)(student / 4), nn.Softmax(1)(teacher / 4)) / 5 * 16
     hard = nn.CrossEntropyLoss(label_smoothing=0.1)(student, labels)
-    found = distillation_loss(student, teacher, labels, 4.0, 0.9, 0.1)
+    found = distillation_loss(student, teacher, nn.CrossEntropyLoss(label_smoothing=0.1)(student, labels), 4.0, 0.9)
     torch.testing.assert_close(found, 0.9 * soft + 0.1 * hard)
     torch.testing.assert_close(
-        distillation_loss(student, teacher, labels, 4.0, 0.0), nn.CrossEntropyLoss()(student, labels)
+        distillation_loss(student, teacher, nn.CrossEntropyLoss()(student, labels), 4.0, 0.0),
+        nn.CrossEntropyLoss()(student, labels),
     )
 
 

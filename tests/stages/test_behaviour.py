@@ -10,6 +10,7 @@ import pytest
 
 from edgeaudit.stages.behaviour import behaviour
 from edgeaudit.stages.evidence import Answers
+from edgeaudit.tasks import CLASSIFICATION
 
 MEMBERS, OTHERS, REFERENCE, SHADOWS = 60, 40, 120, 3
 
@@ -39,6 +40,7 @@ def answers(
             margins=lambda _: (margins, shadow_margins),
             correct=lambda: (margins > 0, shadow_margins > 0),
             out=out,
+            task=CLASSIFICATION,
             groups_queried=None if copies == 1 else np.arange(n) // copies,
         ),
     )

@@ -66,6 +66,8 @@ class PopulationInfo(Model):
     reference: int
     classes: int
     class_names: tuple[str, ...] = ()
+    task: str = "classification"
+    outputs: int | None = None
     input_shape: tuple[int, ...]
     duplicates: int
     conflicting_labels: int

@@ -110,7 +110,7 @@ class Agreement(Model):
     records: int
     max_abs: float
     rel_rms: float
-    top1: float
+    top1: float | None
     range_ratio: float
     worst_class: float
     worst_shadow_rel_rms: float | None = None
