@@ -126,7 +126,9 @@ class Adopt(Job[StoredArtifact]):
             fitting_note = examined.require_fitting(inside=inside)
             head = find_head(seen, manifest.output, graph, self.softmax, source.name)
         else:
-            inside = self.softmax == "inside" or (self.softmax == "detect" and examined.reads_as_probability())
+            inside = self.softmax in {"inside", "sigmoid"} or (
+                self.softmax == "detect" and examined.reads_as_probability()
+            )
             fitting_note = examined.require_fitting(inside=inside and task.has_probabilities)
             head = HeadFound(inside and task.has_probabilities, None, "")
         manifest = replace(manifest, softmax_inside=head.inside, single=head.single)

@@ -41,6 +41,7 @@ def answers(
             correct=lambda: (margins > 0, shadow_margins > 0),
             out=out,
             task=CLASSIFICATION,
+            at_chance=False,
             groups_queried=None if copies == 1 else np.arange(n) // copies,
         ),
     )
