@@ -537,8 +537,8 @@ _DONE: Mapping[str, str] = {
     ),
     "recurrent layers in torch": (
         "ONNX and OpenVINO have operators for them; LiteRT and ExecuTorch unroll them, some operators for "
-        "each step, so that long windows take minutes. Channel pruning leaves them, and the layers that they "
-        "read, as they are, and the report says so"
+        "each step, so that long windows take minutes. Channel pruning leaves them, attention, and the "
+        "layers that they read as they are, and the report says so"
     ),
     "recurrent layers in Keras": (
         "TFLite files have a fixed batch of 1; in full-integer files the layers are unrolled"

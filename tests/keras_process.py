@@ -193,3 +193,21 @@ def converted(toy: KerasToy, source: Path, folder: Path, params: Mapping[str, An
 def asked(folder: Path, runtime: str, options: Mapping[str, Any], records: FloatArray) -> FloatArray:
     """Answers of the artifact in `folder` through a runtime."""
     return find_runtime(runtime)(Artifact.load(folder), options).query(records)
+
+
+def lstm(shape: tuple[int, ...], n: int) -> Any:
+    """An LSTM that reads an image line by line."""
+    return _recurrent("LSTM", shape, n)
+
+
+def gru(shape: tuple[int, ...], n: int) -> Any:
+    """The same with a GRU."""
+    return _recurrent("GRU", shape, n)
+
+
+def _recurrent(kind: str, shape: tuple[int, ...], n: int) -> Any:
+    from edgeaudit.recipes.keras_models import keras
+
+    layers = keras().layers
+    steps = [keras().Input(shape), layers.Reshape(shape[:2]), getattr(layers, kind)(12), layers.Dense(n)]
+    return keras().Sequential(steps)

@@ -14,10 +14,11 @@ from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters import ExportJob, find_pass
 from edgeaudit.filetypes.agreement import agreement, comparable, require_agreement
 from edgeaudit.filetypes.artifact import Artifact
+from edgeaudit.filetypes.registry import find_filetype
 from edgeaudit.formats.presets import FORMATS, Format
 from edgeaudit.formats.resolve import starts_from
 from edgeaudit.runtimes.registry import find_runtime
-from tests.keras_process import TOYS, asked, converted, in_tensorflow, trained
+from tests.keras_process import TOYS, KerasToy, asked, converted, in_tensorflow, trained
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -200,3 +201,25 @@ def test_beside_torch_tensorflow_is_refused_and_not_loaded(bench: Bench, tmp_pat
     job = ExportJob(source / "model.keras", tmp_path, step.parameters({}), (64,), 10, 0, recipe=TOYS["mlp"].recipe)
     with pytest.raises(ToolchainError, match="tensorflow and torch cannot share a process"):
         step.apply(job)
+
+
+RECURRENT = {
+    "lstm": KerasToy("keras:tests.keras_process:lstm", images=True, epochs=40),
+    "gru": KerasToy("keras:tests.keras_process:gru", images=True, epochs=40),
+}
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize(("name", "precision"), [("lstm", "float32"), ("lstm", "int8"), ("gru", "dynamic-int8")])
+def test_recurrent_layers_are_converted_for_one_record_at_a_time(tmp_path: Path, name: str, precision: str) -> None:
+    """Full-integer files have them unrolled: a loop would end the process that calibrates it."""
+    toy, source, made = RECURRENT[name], tmp_path / "source", tmp_path / "made"
+    source.mkdir()
+    made.mkdir()
+    logits = in_tensorflow(trained, toy, source)
+    in_tensorflow(converted, toy, source, made, {"precision": precision})
+    assert Artifact.load(made).manifest.input.shape == (1, 8, 8, 1)
+    found = agreement(logits, litert(made, toy.queries))
+    assert found.rel_rms < (1e-5 if precision == "float32" else 0.1)
+    kinds = find_filetype("tflite").operators(made / "model.tflite")
+    assert ("WHILE" in kinds) == (precision != "int8")
