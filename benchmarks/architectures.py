@@ -339,7 +339,7 @@ class Trained:
             from edgeaudit.stages.train_keras import keras_manifest
 
             save_keras(model, folder / "model.keras")
-            return keras_manifest(self.recipe, folder / "model.keras")
+            return keras_manifest(self.recipe, folder / "model.keras", self.recipe.n_classes)
         if self.kind == "sklearn":
             from edgeaudit.recipes.sklearn_models import save_model
             from edgeaudit.stages.train_sklearn import sklearn_manifest
@@ -352,7 +352,7 @@ class Trained:
 
         state = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
         save_file(state, folder / "model.safetensors")
-        return torch_manifest(self.recipe, folder / "model.safetensors")
+        return torch_manifest(self.recipe, folder / "model.safetensors", self.recipe.n_classes)
 
     def through(self, form: Format, folder: Path) -> Cell:
         """One format: its passes, its runtime, and the agreement as an audit requires it."""
@@ -408,8 +408,9 @@ class Trained:
         range_tolerance: float = 0.15,
     ) -> float:
         expected = comparable(logits, softmax_inside=artifact.manifest.softmax_inside)
-        limits = {"tolerance": tolerance, "range_tolerance": range_tolerance}
-        return require_agreement(expected, answers, what=what, **limits).rel_rms
+        return require_agreement(
+            expected, answers, what=what, tolerance=tolerance, range_tolerance=range_tolerance
+        ).rel_rms
 
 
 def _artifact(result: PassResult, source: Artifact, name: str, params: Any, folder: Path) -> Artifact:
@@ -419,7 +420,7 @@ def _artifact(result: PassResult, source: Artifact, name: str, params: Any, fold
         from edgeaudit.stages.train_torch import torch_manifest
 
         recipe = result.recipe or Recipe.from_dict(source.manifest.recipe)
-        return Artifact(folder, replace(torch_manifest(recipe, file), passes=passes))
+        return Artifact(folder, replace(torch_manifest(recipe, file, recipe.n_classes), passes=passes))
     entry: TensorSpec = result.input
     manifest = Manifest(
         find_pass(name).spec.produces, file.name, file_sha256(file), file.stat().st_size, entry, result.output,

@@ -15,12 +15,13 @@ from torch import nn
 
 Records = tuple[npt.NDArray[np.generic], npt.NDArray[np.int64]]
 
+DATA = Path(os.environ.get("EDGEAUDIT_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
 ANIMALS = (2, 3, 4, 5, 6, 7)
 """Bird, cat, deer, dog, frog and horse among CIFAR-10's classes."""
 
 
 def _arrays(name: str) -> dict[str, npt.NDArray[np.generic]]:
-    with np.load(Path(os.environ["EDGEAUDIT_DATA"]) / name, allow_pickle=False) as found:
+    with np.load(DATA / name, allow_pickle=False) as found:
         return {key: found[key] for key in found.files if found[key].dtype != object}
 
 

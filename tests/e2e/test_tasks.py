@@ -167,8 +167,8 @@ def _onnx(file: Path, weights: Any, bias: float, *, inside: bool) -> None:
     from onnx import TensorProto, helper, numpy_helper
 
     values = [
-        numpy_helper.from_array(np.float32(weights).reshape(-1, 1), "w"),
-        numpy_helper.from_array(np.float32([bias]), "b"),
+        numpy_helper.from_array(np.array(weights, np.float32).reshape(-1, 1), "w"),
+        numpy_helper.from_array(np.array([bias], np.float32), "b"),
     ]
     nodes = [helper.make_node("Gemm", ["x", "w", "b"], ["z"])]
     nodes += [helper.make_node("Sigmoid", ["z"], ["p"])] if inside else []

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.errors import ArtifactError
@@ -15,6 +18,15 @@ from edgeaudit.pipeline.plan import make_plan
 from edgeaudit.stages import target_check
 from edgeaudit.stages.population import DrawPopulation
 
+HERE = __name__
+
+
+def hardly(module: nn.Module, x: Any, y: Any, *, seed: int, epochs: int) -> None:
+    """A training loop that changes weights and teaches nothing."""
+    with torch.no_grad():
+        for weights in module.parameters():
+            weights.mul_(0.999)
+
 
 @pytest.mark.parametrize("examined", [True, False])
 def test_a_target_that_training_hardly_changed_is_refused(
@@ -23,7 +35,7 @@ def test_a_target_that_training_hardly_changed_is_refused(
     """By the job that trains it, and, where a format spoils what was examined, by the job that asks it."""
     spec, store = AuditSpec.model_validate({
         "data": {"members": 100, "nonmembers": 100, "reference": 300, "calibration": {"records": 8}},
-        "model": {"recipe": "mlp", "lr": 1e-9, "epochs": 10},
+        "model": {"recipe": "mlp", "train": f"{HERE}:hardly"},
         "threat": {"shadows": 2},
         "formats": ["torch-fp32"],
         "controls": {"null-targets": 0, "shift": False},
