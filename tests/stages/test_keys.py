@@ -99,7 +99,6 @@ def _anew(before: Iterable[AnyJob], after: Iterable[AnyJob]) -> set[str]:
 @pytest.mark.parametrize(
     ("module", "anew"),
     [
-        ("edgeaudit.filetypes.agreement", QUERIED | {"compare", "collude"}),
         ("edgeaudit.stages.query", QUERIED | {"compare", "collude"}),
         ("edgeaudit.host.quiet", None),
         ("edgeaudit.attacks.yeom", {"measure", "weaken", "compare", "collude"}),
