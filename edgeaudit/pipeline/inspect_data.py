@@ -11,7 +11,9 @@ from zipfile import BadZipFile
 import numpy as np
 
 from edgeaudit.config.audit import load_spec
+from edgeaudit.digests import files_below
 from edgeaudit.errors import DataError
+from edgeaudit.population.images import IMAGE_SUFFIXES
 from edgeaudit.population.registry import SOURCES
 
 __all__ = ["Given", "given_data"]
@@ -21,7 +23,6 @@ _RECORDS, _LABELS = ("x", "data", "images", "features", "inputs"), ("y", "labels
 _BY_SUFFIX: Mapping[str, str] = {".npz": "npz", ".csv": "csv", ".parquet": "parquet"}
 _MOST = 4096
 """Records that are asked where it is not known which of them the file was trained on."""
-_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _folder(path: Path) -> Given:
     test = next((named[name] for name in _TEST if name in named), None)
     if train is not None and test is not None:
         return _two(train, test)
-    count = sum(file.suffix.lower() in _IMAGES for file in path.rglob("*"))
+    count = sum(file.suffix.lower() in IMAGE_SUFFIXES for file in files_below(path, hidden=False))
     return _counted({"source": "folder", "path": str(path)}, count)
 
 

@@ -16,12 +16,12 @@ from edgeaudit.population.memory import require_memory
 from edgeaudit.population.raw import Raw
 from edgeaudit.population.sources import Source, SourceSpec, SourceUse
 
-__all__ = ["Folder"]
+__all__ = ["IMAGE_SUFFIXES", "Folder"]
 
 Size = tuple[int, int]
 """Height and width in pixels."""
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _DEEP: Mapping[str, type[np.generic]] = {
     "I;16": np.uint16,
     "I;16L": np.uint16,
@@ -59,7 +59,7 @@ class Folder(Source):
     def read(self) -> Raw:
         """See `Source.read`. Labels are the names of folders; columns are `folder` and `split`."""
         size = _size(self.use.options.get("size"))
-        found = class_files(self.path, _SUFFIXES, "images", excluded(self.use.options))
+        found = class_files(self.path, IMAGE_SUFFIXES, "images", excluded(self.use.options))
         images: list[npt.NDArray[Any]] = []
         lossy = 0
         for file in found.files:

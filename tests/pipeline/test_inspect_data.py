@@ -60,6 +60,22 @@ def test_a_folder_with_train_and_test(tmp_path: Path) -> None:
     assert given.data["nonmembers"] == {"path": str(tmp_path / "val")}
 
 
+def test_images_of_one_folder_are_counted_as_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / "photos" / "cat" / ".thumbs").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for file in (
+        "photos/cat/a.png",
+        "photos/cat/b.tif",
+        "elsewhere/c.ppm",
+        "elsewhere/d.JPG",
+        "photos/cat/.thumbs/a.png",
+    ):
+        (tmp_path / file).touch()
+    (tmp_path / "photos" / "dog").symlink_to(tmp_path / "elsewhere")
+    given = given_data([tmp_path / "photos"])
+    assert (given.data["members"], given.data["nonmembers"]) == (2, 2)
+
+
 def test_an_audit_yaml_has_any_source(tmp_path: Path) -> None:
     data: dict[str, Any] = {"source": "my_module:records", "members": "in.txt", "nonmembers": "out.txt"}
     spec = {"data": {**data, "preprocessing": "raw"}, "target": {"artifact": "m.onnx"}}
