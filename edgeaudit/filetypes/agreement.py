@@ -176,7 +176,8 @@ def require_agreement(
 
 _CONVERT = (
     "Recreate the artifact; if it is calibrated, use min-max ranges and more records. If that does not help, "
-    "its toolchain converts this model incorrectly: use another format"
+    "its toolchain converts this model badly: use another format, or, if that is the file that ships, allow the "
+    "difference by a `tolerance` of the format in audit.yaml"
 )
 
 
