@@ -10,8 +10,10 @@ TOOLCHAINS = {
     "openvino", "safetensors", "tensorflow", "tflite_runtime", "torch", "torch_pruning", "torchao", "torchvision",
 }  # fmt: skip
 NEEDS_TORCH = {
-    "edgeaudit.exporters.fake_quantised", "edgeaudit.recipes.architectures", "edgeaudit.recipes.resizing",
-    "edgeaudit.recipes.torchvision_models", "edgeaudit.recipes.training",
+    "edgeaudit.exporters.fake_quantised", "edgeaudit.recipes.architectures", "edgeaudit.recipes.auxiliary",
+    "edgeaudit.recipes.heads", "edgeaudit.recipes.losses", "edgeaudit.recipes.resizing",
+    "edgeaudit.recipes.timm_models", "edgeaudit.recipes.torch_checkpoint", "edgeaudit.recipes.torchvision_models",
+    "edgeaudit.recipes.training",
 }  # fmt: skip
 """Define torch modules and train them; whoever uses them imports them when it runs."""
 

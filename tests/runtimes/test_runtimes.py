@@ -41,7 +41,17 @@ EXPECTED = np.array([[10, 0], [0, -1], [5, 0.5], [-10, -1], [2.5, -1]], np.float
 
 
 def test_all_runtimes_are_registered() -> None:
-    names = ["executorch", "keras", "litert", "onnxruntime", "openvino", "tf-lite", "tflite-runtime", "torch"]
+    names = [
+        "executorch",
+        "keras",
+        "litert",
+        "onnxruntime",
+        "openvino",
+        "sklearn",
+        "tf-lite",
+        "tflite-runtime",
+        "torch",
+    ]
     assert [spec.name for spec in runtime_specs()] == names
 
 
@@ -58,7 +68,7 @@ def test_specs_are_complete(spec: RuntimeSpec) -> None:
 def test_an_unknown_runtime_lists_known_ones() -> None:
     with pytest.raises(
         ArtifactError,
-        match=r"no runtime 'tvm'\. There are: onnxruntime, litert, openvino, executorch, torch, keras, tf-lite, "
+        match=r"no runtime 'tvm'\. There are: onnxruntime, litert, openvino, executorch, torch, keras, sklearn, tf-lite, "
         "tflite-runtime",
     ):
         find_runtime("tvm")
