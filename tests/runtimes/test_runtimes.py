@@ -68,8 +68,8 @@ def test_specs_are_complete(spec: RuntimeSpec) -> None:
 def test_an_unknown_runtime_lists_known_ones() -> None:
     with pytest.raises(
         ArtifactError,
-        match=r"no runtime 'tvm'\. There are: onnxruntime, litert, openvino, executorch, torch, keras, sklearn, tf-lite, "
-        "tflite-runtime",
+        match=r"no runtime 'tvm'\. There are: onnxruntime, litert, openvino, executorch, torch, keras, sklearn, "
+        "tf-lite, tflite-runtime",
     ):
         find_runtime("tvm")
 
