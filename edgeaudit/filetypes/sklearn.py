@@ -18,5 +18,5 @@ class Sklearn(FileType):
         suffixes=(".pickle",),
         extra="sklearn",
         packages=("scikit-learn",),
-        unreadable={"contract": _PICKLE, "weights": _PICKLE, "softmax": _PICKLE, "operators": _PICKLE},
+        unreadable=dict.fromkeys(("contract", "weights", "softmax", "operators", "state", "traits"), _PICKLE),
     )

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
+from edgeaudit.recipes.sklearn_models import save_model
 from tests.filetypes.keras_file import keras_file
 from tests.keras_process import in_tensorflow
 from tests.runtimes.served import converted
@@ -85,6 +87,11 @@ def sample(kind: str, folder: Path) -> Sample:
         in_tensorflow(keras_file, folder)
         layers = {"InputLayer": 1, "Conv2D": 1, "ReLU": 1, "Flatten": 1, "Dense": 1}
         return Sample("keras", folder / "model.keras", (), None, None, (123, 45), False, layers)
+    if kind == "sklearn":
+        path = folder / "model.pickle"
+        labels = np.arange(len(IMAGES)) % 2
+        save_model(LogisticRegression().fit(IMAGES.reshape(len(IMAGES), -1), labels), path)
+        return Sample("sklearn", path, (), None, None, None, None, None)
     row = _CONVERTED[kind]
     artifact = converted(folder, row.passes, sparse_module, IMAGES)
     return Sample(

@@ -122,7 +122,9 @@ def test_a_damaged_file_gives_a_one_line_error(
 @every_type
 def test_a_missing_file_is_named(samples: Callable[[str], Sample], name: str, tmp_path: Path) -> None:
     filetype, path = find_filetype(name), tmp_path / samples(name).path.name
-    fact = next(fact for fact in FACTS if fact not in filetype.spec.unreadable)
+    fact = next((fact for fact in FACTS if fact not in filetype.spec.unreadable), None)
+    if fact is None:
+        return  # such files are never read
     with pytest.raises(ArtifactError) as raised:
         FACTS[fact](filetype, path)
     assert str(raised.value) == f"{path} cannot be read: No such file or directory"
