@@ -17,7 +17,7 @@ from edgeaudit.filetypes.base import Contract, FileType, FileTypeSpec
 from edgeaudit.filetypes.registry import filetype_of, filetype_specs, find_filetype
 from edgeaudit.runtimes.registry import runtime_specs
 
-OWN = ("onnx", "tflite", "openvino", "executorch", "torch", "keras")
+OWN = ("onnx", "tflite", "openvino", "executorch", "torch", "keras", "sklearn")
 
 
 class Spoken(FileType):
@@ -47,7 +47,7 @@ def test_every_kind_of_a_pass_or_runtime_is_a_file_type() -> None:
 
 def test_suffixes_are_unique() -> None:
     suffixes = [suffix for spec in filetype_specs() for suffix in spec.suffixes]
-    assert sorted(suffixes) == [".keras", ".onnx", ".pte", ".safetensors", ".tflite", ".xml"]
+    assert sorted(suffixes) == [".keras", ".onnx", ".pickle", ".pte", ".safetensors", ".tflite", ".xml"]
 
 
 def test_an_unknown_type_lists_known_types() -> None:
