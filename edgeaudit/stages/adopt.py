@@ -15,14 +15,15 @@ from typing import ClassVar
 from edgeaudit.errors import ArtifactError
 from edgeaudit.filetypes.artifact import Artifact, file_sha256
 from edgeaudit.filetypes.base import FileType
-from edgeaudit.filetypes.registry import filetype_module, find_filetype
+from edgeaudit.filetypes.registry import find_filetype
 from edgeaudit.filetypes.traits import is_integer
-from edgeaudit.graph.job import Context, Job, unkeyed
+from edgeaudit.graph.job import Context, unkeyed
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.settings import Settings
 from edgeaudit.stages.artifacts import StoredArtifact
 from edgeaudit.stages.file_contract import require_labels
 from edgeaudit.stages.file_head import HeadFound, find_head, is_inside
+from edgeaudit.stages.file_job import FileJob
 from edgeaudit.stages.file_opening import Opened, Wish, open_file, state_note, tensor_note
 from edgeaudit.stages.population import DrawPopulation
 from edgeaudit.stages.target_check import Door, Examined, Stated, clipped_share, evenly, require_steady
@@ -35,7 +36,7 @@ _LOST = 0.5
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Adopt(Job[StoredArtifact]):
+class Adopt(FileJob[StoredArtifact]):
     """Copy a foreign model file and write its manifest; the result's `found` lists what was read and detected.
 
     options: all options of the runtime. batch_given: whether audit.yaml sets its batch. output, softmax, outputs,
@@ -48,8 +49,6 @@ class Adopt(Job[StoredArtifact]):
     result: ClassVar[type[StoredArtifact]] = StoredArtifact
 
     population: DrawPopulation
-    file: SourceFile
-    runtime: str
     options: Settings
     batch_given: bool
     softmax: str
@@ -66,20 +65,6 @@ class Adopt(Job[StoredArtifact]):
     def label(self) -> str:
         """See `Job`."""
         return f"read {self.file.path.name}"
-
-    @property
-    def isolation(self) -> str:
-        """See `Job`."""
-        return find_runtime(self.runtime).spec.isolation
-
-    def code(self) -> tuple[str, ...]:
-        """The runtime and the file type."""
-        runtime = find_runtime(self.runtime)
-        return (runtime.__module__, *runtime.spec.code, filetype_module(runtime.spec.serves))
-
-    def packages(self) -> tuple[str, ...]:
-        """Packages of the runtime."""
-        return find_runtime(self.runtime).spec.packages
 
     def run(self, context: Context) -> StoredArtifact:
         """See the class."""

@@ -23,6 +23,7 @@ from edgeaudit.population.base import Population
 from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.stages.file_head import find_head, is_inside
+from edgeaudit.stages.file_job import FileJob
 from edgeaudit.stages.file_opening import Opened, Wish, open_file, state_note
 from edgeaudit.stages.json_files import read_json, write_json
 from edgeaudit.stages.population import DrawPopulation
@@ -164,7 +165,7 @@ class Fitted:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ExamineFile(Job[Fitted]):
+class ExamineFile(FileJob[Fitted]):
     """Ask a file in every usual way.
 
     runtime: its name. output: of the file, as `target.output`; None to find it. sides_known: whether the population's
@@ -175,8 +176,6 @@ class ExamineFile(Job[Fitted]):
     result: ClassVar[type[Fitted]] = Fitted
 
     population: DrawPopulation
-    file: SourceFile
-    runtime: str
     output: str | None = None
     sides_known: bool = True
 
@@ -184,20 +183,6 @@ class ExamineFile(Job[Fitted]):
     def label(self) -> str:
         """See `Job`."""
         return f"ask {self.file.path.name} in every way"
-
-    @property
-    def isolation(self) -> str:
-        """See `Job`."""
-        return find_runtime(self.runtime).spec.isolation
-
-    def code(self) -> tuple[str, ...]:
-        """The runtime and the file type."""
-        runtime = find_runtime(self.runtime)
-        return (runtime.__module__, *runtime.spec.code, filetype_module(runtime.spec.serves))
-
-    def packages(self) -> tuple[str, ...]:
-        """Packages of the runtime."""
-        return find_runtime(self.runtime).spec.packages
 
     def run(self, context: Context) -> Fitted:
         """See the class."""

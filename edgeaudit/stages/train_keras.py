@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeaudit.filetypes.artifact import Artifact, Layout, Manifest, TensorSpec, file_sha256
+from edgeaudit.filetypes.artifact import Artifact, Layout, Manifest, TensorSpec
 from edgeaudit.population.base import Population
 from edgeaudit.recipes.base import Recipe
 from edgeaudit.stages.artifacts import StoredArtifact
 from edgeaudit.stages.check_answers import write_answers
 from edgeaudit.stages.train import Train, model_seed
+from edgeaudit.stages.trained_manifest import trained_manifest
 
 __all__ = ["keras_manifest", "train_model"]
 
@@ -50,16 +51,8 @@ def keras_manifest(recipe: Recipe, model: Path, outputs: int) -> Manifest:
     shape, layout = recipe.input_shape, "flat"
     if len(shape) == 3:
         shape, layout = (*shape[1:], shape[0]), "NHWC"
-    return Manifest(
-        kind="keras",
-        file=model.name,
-        sha256=file_sha256(model),
-        bytes=model.stat().st_size,
-        input=TensorSpec("input", (-1, *shape), "float32", _LAYOUTS[layout]),
-        output=TensorSpec("logits", (-1, outputs), "float32"),
-        softmax_inside=False,
-        recipe=recipe.to_dict(),
-    )
+    entry = TensorSpec("input", (-1, *shape), "float32", _LAYOUTS[layout])
+    return trained_manifest("keras", recipe, model, entry, outputs)
 
 
 _LAYOUTS: Mapping[str, Layout] = {"flat": "flat", "NHWC": "NHWC"}

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeaudit.filetypes.artifact import Artifact, Manifest, TensorSpec, file_sha256
+from edgeaudit.filetypes.artifact import Artifact, Manifest
 from edgeaudit.population.base import Population
 from edgeaudit.recipes.base import Recipe
 from edgeaudit.stages.artifacts import StoredArtifact
 from edgeaudit.stages.check_answers import write_answers
 from edgeaudit.stages.train import Train, model_seed
+from edgeaudit.stages.trained_manifest import channels_first, trained_manifest
 
 __all__ = ["sklearn_manifest", "train_model"]
 
@@ -36,14 +37,4 @@ def train_model(job: Train, population: Population, folder: Path) -> StoredArtif
 
 def sklearn_manifest(recipe: Recipe, model: Path) -> Manifest:
     """The manifest of a fitted estimator, which answers with probabilities."""
-    images = len(recipe.input_shape) == 3
-    return Manifest(
-        kind="sklearn",
-        file=model.name,
-        sha256=file_sha256(model),
-        bytes=model.stat().st_size,
-        input=TensorSpec("input", (-1, *recipe.input_shape), "float32", "NCHW" if images else "flat"),
-        output=TensorSpec("probabilities", (-1, recipe.n_classes), "float32"),
-        softmax_inside=True,
-        recipe=recipe.to_dict(),
-    )
+    return trained_manifest("sklearn", recipe, model, channels_first(recipe), recipe.n_classes, softmax_inside=True)

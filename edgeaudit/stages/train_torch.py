@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeaudit.filetypes.artifact import Artifact, Manifest, TensorSpec, file_sha256
+from edgeaudit.filetypes.artifact import Artifact, Manifest
 from edgeaudit.population.base import Population
 from edgeaudit.recipes.base import Recipe, build
 from edgeaudit.stages.artifacts import StoredArtifact
 from edgeaudit.stages.check_answers import write_answers
 from edgeaudit.stages.train import Train, model_seed
+from edgeaudit.stages.trained_manifest import channels_first, trained_manifest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,14 +66,4 @@ def write_check(
 
 def torch_manifest(recipe: Recipe, weights: Path, outputs: int) -> Manifest:
     """The manifest of a torch artifact: weights, and the recipe that builds the module they belong to."""
-    images = len(recipe.input_shape) == 3
-    return Manifest(
-        kind="torch",
-        file=weights.name,
-        sha256=file_sha256(weights),
-        bytes=weights.stat().st_size,
-        input=TensorSpec("input", (-1, *recipe.input_shape), "float32", "NCHW" if images else "flat"),
-        output=TensorSpec("logits", (-1, outputs), "float32"),
-        softmax_inside=False,
-        recipe=recipe.to_dict(),
-    )
+    return trained_manifest("torch", recipe, weights, channels_first(recipe), outputs)

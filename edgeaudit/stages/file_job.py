@@ -1,0 +1,34 @@
+"""What jobs have in common that ask a file of another maker in a runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeaudit.filetypes.registry import filetype_module
+from edgeaudit.graph.job import Job, R
+from edgeaudit.runtimes.registry import find_runtime
+from edgeaudit.stages.train import SourceFile
+
+__all__ = ["FileJob"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FileJob(Job[R]):
+    """A job on a foreign file. runtime: its name."""
+
+    file: SourceFile
+    runtime: str
+
+    @property
+    def isolation(self) -> str:
+        """See `Job`."""
+        return find_runtime(self.runtime).spec.isolation
+
+    def code(self) -> tuple[str, ...]:
+        """The runtime and the file type."""
+        runtime = find_runtime(self.runtime)
+        return (runtime.__module__, *runtime.spec.code, filetype_module(runtime.spec.serves))
+
+    def packages(self) -> tuple[str, ...]:
+        """Packages of the runtime."""
+        return find_runtime(self.runtime).spec.packages
