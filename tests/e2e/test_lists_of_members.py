@@ -138,4 +138,4 @@ def test_stated_accuracies_stand_for_a_list_that_the_answers_cannot_show(bench: 
     assert "members known" in _last(done).rsplit("controls that warn: ", 1)[1]
     refused = _audit(bench, "misstated", *sides, accuracy={"train": 1.0, "test": measured["test"]})
     assert refused.code == 2
-    assert "target.accuracy.train is 100.0%, but model.onnx classifies" in " ".join(refused.stdout.split())
+    assert "target.accuracy.train is 100.0%, but model.onnx classifies" in " ".join(refused.stderr.split())

@@ -305,7 +305,7 @@ def test_a_trained_target_with_its_own_lists(shared_bench: Workbench) -> None:
     done = shared_bench.audit("own", model={"checkpoint": "model.pt"}, data=lists)
     # An untrained checkpoint knows nothing: it is really the one that was audited, and it is refused.
     assert done.code == 2
-    assert "it is not a model of these records" in " ".join(done.stdout.split())
+    assert "it is not a model of these records" in " ".join(done.stderr.split())
     (shared_bench.folder / "model.pt").write_bytes(b"not a checkpoint")
     bad = shared_bench.audit("own", model={"checkpoint": "model.pt"}, data=lists)
     assert bad.code == 2

@@ -23,7 +23,8 @@ EXPORTS = {
     "openvino": PassEntry("openvino.export"),
 }
 PASSES = (
-    *(PassEntry(spec.name) for spec in pass_specs() if spec.consumes != "keras"),  # which no process with torch can run
+    # Of Keras models no process with torch can run any; of estimators see tests/recipes/test_sklearn_models.py.
+    *(PassEntry(spec.name) for spec in pass_specs() if spec.consumes not in ("keras", "sklearn")),
     PassEntry("ort.static-int8", {"quant_format": "QOperator", "per_channel": False}),
     PassEntry("ort.static-int8", {"calibration": "percentile", "percentile": 99.9}),
     PassEntry("aeq.static-int8", {"calibration": "moving-average"}),

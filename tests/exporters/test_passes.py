@@ -25,7 +25,7 @@ NAMES = [
     "aeq.dynamic-int8", "aeq.fp16", "aeq.static-int16x8", "aeq.static-int8", "aeq.weight-only-int8", "distil",
     "executorch.dynamic-int8", "executorch.export", "executorch.static-int8", "finetune", "litert.export",
     "litert.pt2e-int8", "nncf.prune", "nncf.ptq-onnx", "nncf.ptq-openvino", "nncf.qat", "onnx.export",
-    "openvino.export", "ort.dynamic-int8", "ort.fp16", "ort.static-int8", "tflite.convert",
+    "openvino.export", "ort.dynamic-int8", "ort.fp16", "ort.static-int8", "skl2onnx.export", "tflite.convert",
     "torch-pruning.structured",
 ]  # fmt: skip
 

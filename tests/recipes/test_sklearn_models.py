@@ -82,6 +82,9 @@ def test_the_file_answers_as_the_estimator(recipe: Recipe, tmp_path: Path) -> No
     file = folder / result.file
     size = file.stat().st_size
     manifest = Manifest("onnx", file.name, file_sha256(file), size, result.input, result.output, softmax_inside=True)
+    again = tmp_path / "again"
+    again.mkdir()
+    assert (again / step.apply(replace(job, workdir=again)).file).read_bytes() == file.read_bytes()
     answers = find_runtime("onnxruntime")(Artifact(folder, manifest)).query(X)
     np.testing.assert_allclose(answers, expected, atol=1e-5)
 

@@ -37,6 +37,7 @@ from edgeaudit.stages.evidence import Answers, Case, EvidenceSettings
 from edgeaudit.stages.measure import CmMiaSettings, Fits, MeasureFindings, MeasureResult, MeasureSettings
 from edgeaudit.stages.scores import StoredScores, TargetScores
 from edgeaudit.stages.weaken import WeakenFindings, WeakenResult
+from edgeaudit.tasks import CLASSIFICATION
 
 K, N, M = 4, 30, 50
 SERIES = Series(Place("f", "local", "matched"), "lira", "offline-global", "logits")
@@ -124,6 +125,7 @@ class _Brought:
     labels = np.zeros(N, dtype=np.int64)
     n_audited = N
     slices: ClassVar[Mapping[str, Any]] = {}
+    task = CLASSIFICATION
 
     def at_common_floor(self) -> _Brought:
         return self
