@@ -28,10 +28,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from edgeaudit.digests import file_sha256
 from edgeaudit.errors import EdgeAuditError, MissingToolchain
 from edgeaudit.exporters import ExportJob, PassResult, find_pass
 from edgeaudit.filetypes.agreement import comparable, require_agreement
-from edgeaudit.filetypes.artifact import Artifact, Manifest, PassRecord, TensorSpec, file_sha256
+from edgeaudit.filetypes.artifact import Artifact, Manifest, PassRecord, TensorSpec
 from edgeaudit.formats.presets import FORMATS, Format, tolerance_of
 from edgeaudit.recipes.base import Recipe, Training, module_from_manifest
 from edgeaudit.recipes.frameworks import framework_of

@@ -39,8 +39,11 @@ def _below(folder: Path, above: tuple[tuple[int, int], ...], *, hidden: bool) ->
 
 def file_sha256(file: Path) -> str:
     """Of a file's content, in hex. Raises `OSError` for one that cannot be read."""
+    digest = hashlib.sha256()
     with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+        while block := handle.read(1 << 20):  # hashlib.file_digest came with Python 3.11, and boards run older ones
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def tree_sha256(folder: Path, *, hidden: bool = True) -> str:

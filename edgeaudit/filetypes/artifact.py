@@ -5,15 +5,15 @@ A manifest is plain JSON, readable with the standard library alone, since the de
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from edgeaudit.digests import file_sha256
 from edgeaudit.errors import ArtifactError
 
-__all__ = ["Artifact", "Kind", "Layout", "Manifest", "PassRecord", "TensorSpec", "file_sha256"]
+__all__ = ["Artifact", "Kind", "Layout", "Manifest", "PassRecord", "TensorSpec"]
 
 Kind = str
 """The name of a file type (`edgeaudit.filetypes.registry`, which the device side does not have)."""
@@ -134,12 +134,3 @@ class Artifact:
         if (path := self.changed()) is not None:
             fault = "does not match its manifest" if path.is_file() else "is missing"
             raise ArtifactError(f"{path} {fault}; recreate the artifact")
-
-
-def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(1 << 20):  # hashlib.file_digest came with Python 3.11, and boards run older ones
-            digest.update(block)
-    return digest.hexdigest()

@@ -13,7 +13,6 @@ result is current only if every file that the code may mean has the content.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
@@ -25,6 +24,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from edgeaudit.digests import file_sha256
 from edgeaudit.graph.closure import module_file
 
 __all__ = [
@@ -230,5 +230,4 @@ def file_state(path: str) -> FileState | None:
 
 @cache
 def _digest(path: str, size: int, mtime: int) -> str:  # noqa: ARG001  another state may be another content
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(Path(path))

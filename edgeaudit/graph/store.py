@@ -32,6 +32,7 @@ from pathlib import Path
 
 import psutil
 
+from edgeaudit.digests import file_sha256
 from edgeaudit.errors import DamagedEntry, OutdatedEntry, StoreError, UnusableEntry, store_errors
 from edgeaudit.graph.job import Job, KeyContents, R, Ref
 from edgeaudit.graph.reads import READS, Comparison, FileRead, Place, load_reads, save_reads
@@ -232,7 +233,7 @@ class Store:
     def finish(self, draft: Path, about: Mapping[str, object]) -> None:
         """Write the entry's description with the digests of its files, the last file of a draft."""
         with store_errors(f"the store {self.root}"):
-            description = {**about, "files": {name: _file_digest(draft / name) for name, _, _ in _states(draft)}}
+            description = {**about, "files": {name: file_sha256(draft / name) for name, _, _ in _states(draft)}}
             text = json.dumps({**description, "digest": _digest_of(description)}, indent=1, sort_keys=True)
             (draft / _ABOUT).write_text(text + "\n", encoding="utf-8")
 
@@ -415,14 +416,9 @@ def _damaged(entry: Entry, states: tuple[tuple[str, int, int], ...]) -> str | No
     files: Mapping[str, str] = about["files"]
     present = {name for name, _, _ in states}
     for name in sorted(present | set(files)):
-        if name not in present or name not in files or _file_digest(entry.folder / name) != files[name]:
+        if name not in present or name not in files or file_sha256(entry.folder / name) != files[name]:
             return name
     return None
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest_of(about: Mapping[str, object]) -> str:

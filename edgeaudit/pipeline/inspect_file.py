@@ -10,8 +10,9 @@ from typing import Any, Literal, TypeVar
 
 from edgeaudit.config.data import DataSpec
 from edgeaudit.config.yaml_text import flow_yaml
+from edgeaudit.digests import file_sha256
 from edgeaudit.errors import ArtifactError, DataError, EdgeAuditError
-from edgeaudit.filetypes.artifact import TensorSpec, file_sha256
+from edgeaudit.filetypes.artifact import TensorSpec
 from edgeaudit.filetypes.registry import filetype_of
 from edgeaudit.graph.executor import AnyJob, Listener, raise_errors
 from edgeaudit.graph.job import Job, Result

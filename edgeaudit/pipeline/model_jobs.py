@@ -9,9 +9,9 @@ from typing import Any
 from edgeaudit.config.entries import PassEntry
 from edgeaudit.config.formats import FormatUse
 from edgeaudit.config.target import StatedAccuracy, TargetSpec
+from edgeaudit.digests import file_sha256
 from edgeaudit.errors import ArtifactError, SpecError
 from edgeaudit.exporters.registry import find_pass
-from edgeaudit.filetypes.artifact import file_sha256
 from edgeaudit.filetypes.registry import find_filetype
 from edgeaudit.formats.presets import Format, tolerance_of
 from edgeaudit.pipeline.inputs import PlanInputs

@@ -21,8 +21,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
+from edgeaudit.digests import file_sha256
 from edgeaudit.errors import ArtifactError, did_you_mean
-from edgeaudit.filetypes.artifact import file_sha256
 
 __all__ = [
     "CPU",

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+from edgeaudit.digests import file_sha256
 from edgeaudit.errors import ArtifactError
-from edgeaudit.filetypes.artifact import Artifact, file_sha256
+from edgeaudit.filetypes.artifact import Artifact
 from edgeaudit.filetypes.base import FileType
 from edgeaudit.filetypes.registry import find_filetype
 from edgeaudit.filetypes.traits import is_integer

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from edgeaudit.digests import file_sha256
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters.base import ExportJob, Pass, PassResult
 from edgeaudit.exporters.registry import find_pass
 from edgeaudit.filetypes.agreement import comparable, require_agreement
-from edgeaudit.filetypes.artifact import Artifact, Manifest, PassRecord, file_sha256
+from edgeaudit.filetypes.artifact import Artifact, Manifest, PassRecord
 from edgeaudit.filetypes.registry import filetype_module
 from edgeaudit.graph.distributions import with_dependencies
 from edgeaudit.graph.job import Context, Cost, Job

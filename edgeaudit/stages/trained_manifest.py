@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeaudit.filetypes.artifact import Layout, Manifest, TensorSpec, file_sha256
+from edgeaudit.digests import file_sha256
+from edgeaudit.filetypes.artifact import Layout, Manifest, TensorSpec
 from edgeaudit.recipes.base import Recipe
 
 __all__ = ["channels_first", "trained_manifest"]

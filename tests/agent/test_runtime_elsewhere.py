@@ -21,9 +21,10 @@ from edgeaudit.config.formats import FormatUse
 from edgeaudit.devices.agent_process import AgentProcess
 from edgeaudit.devices.environment_runtimes import EnvironmentRuntime, TfliteRuntimeElsewhere
 from edgeaudit.devices.environments import Environment
+from edgeaudit.digests import file_sha256
 from edgeaudit.errors import AgreementError, ArtifactError, DeviceError, MissingEnvironment, SpecError
 from edgeaudit.filetypes.agreement import require_agreement
-from edgeaudit.filetypes.artifact import Artifact, file_sha256
+from edgeaudit.filetypes.artifact import Artifact
 from edgeaudit.formats.presets import FORMATS
 from edgeaudit.formats.resolve import find_format
 from edgeaudit.recipes.base import Recipe

@@ -19,9 +19,10 @@ from edgeaudit.devices.agent_process import AgentProcess
 from edgeaudit.devices.device_runtime import DeviceRuntime, RemoteRuntime, device_facts, on_device
 from edgeaudit.devices.querying import QueryPolicy, RetryingSession
 from edgeaudit.devices.transport import InferenceSession
+from edgeaudit.digests import file_sha256
 from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import ArtifactError, DeviceError
-from edgeaudit.filetypes.artifact import Artifact, file_sha256
+from edgeaudit.filetypes.artifact import Artifact
 from edgeaudit.runtimes.litert import LiteRT
 from edgeaudit.runtimes.onnxruntime import OnnxRuntime
 from tests.runtimes.served import onnx_artifact, tflite_artifact

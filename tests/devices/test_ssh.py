@@ -31,9 +31,10 @@ from edgeaudit.devices.ssh import link as ssh_link
 from edgeaudit.devices.ssh import transport as ssh
 from edgeaudit.devices.ssh.transport import SshSession, SshTransport
 from edgeaudit.devices.transport import Transport
+from edgeaudit.digests import file_sha256
 from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost
-from edgeaudit.filetypes.artifact import Artifact, file_sha256
+from edgeaudit.filetypes.artifact import Artifact
 from edgeaudit.formats.presets import FORMATS
 from edgeaudit.runtimes.registry import find_runtime
 from tests.devices.far_host import FarHost, Programs, emulated_python, end_all, find_programs, host_python

@@ -77,9 +77,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     return Workbench(folder)
 
 
-def _audit(bench: Workbench, name: str, data: str, model: str, **changes: Any) -> Finished:
+def _audit(bench: Workbench, name: str, data: str, model: str, *, epochs: int = 60, **changes: Any) -> Finished:
     spec: dict[str, Any] = {
-        "model": {"recipe": model, "options": {}, **TRAINING},
+        "model": {"recipe": model, "options": {}, **TRAINING, "epochs": epochs},
         "data": {"source": "npz", "path": str(bench.folder / f"{data}.npz"), **SIZES},
         "attacks": ATTACKS,
         "formats": BOTH,
@@ -157,8 +157,7 @@ def test_a_sigmoid_that_is_a_function_is_refused_with_the_remedy(bench: Workbenc
 
 def test_a_sigmoid_inside_the_file(bench: Workbench) -> None:
     formats = [{"format": name, "softmax": "inside"} for name in BOTH[1:]]
-    learned = {"recipe": "heads:logit", "options": {}, **TRAINING, "epochs": 300}  # by heart
-    done = _audit(bench, "inside", "binary", "heads:logit", formats=formats, attacks=["yeom"], model=learned)
+    done = _audit(bench, "inside", "binary", "heads:logit", epochs=300, formats=formats, attacks=["yeom"])  # by heart
     assert done.code == 0, done.stderr
     assert all(one["artifact"]["softmax_inside"] for one in done.audit["formats"])
     assert min(_aucs(done, "yeom", "loss").values()) > 0.6

@@ -13,10 +13,11 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from edgeaudit.digests import file_sha256
 from edgeaudit.errors import ToolchainError
 from edgeaudit.exporters import ExportJob, PassResult, find_pass
 from edgeaudit.filetypes.agreement import agreement
-from edgeaudit.filetypes.artifact import Artifact, Manifest, file_sha256
+from edgeaudit.filetypes.artifact import Artifact, Manifest
 from edgeaudit.recipes.base import Recipe, Training, build, module_from_manifest
 from edgeaudit.recipes.training import logits, train
 from edgeaudit.runtimes.registry import default_runtime

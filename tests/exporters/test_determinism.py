@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from edgeaudit.config.entries import PassEntry
+from edgeaudit.digests import file_sha256
 from edgeaudit.exporters import PassResult, find_pass, pass_specs
-from edgeaudit.filetypes.artifact import file_sha256
 from tests.exporters.toys import Toy, apply, pushed, toy
 
 ROOT = Path(__file__).resolve().parent.parent.parent

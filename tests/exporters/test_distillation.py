@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from edgeaudit.config.entries import PassEntry
+from edgeaudit.digests import file_sha256
 from edgeaudit.errors import RecipeError, ToolchainError
 from edgeaudit.exporters import ExportJob, find_pass
 from edgeaudit.exporters.distillation import student_recipe
-from edgeaudit.filetypes.artifact import file_sha256
 from edgeaudit.recipes.base import Recipe, Training, build, module_from_manifest
 from edgeaudit.recipes.training import logits
 from tests.exporters.toys import MEMBERS, apply, toy

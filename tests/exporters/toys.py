@@ -17,8 +17,9 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from edgeaudit.config.entries import PassEntry
+from edgeaudit.digests import file_sha256
 from edgeaudit.exporters import ExportJob, PassResult, find_pass
-from edgeaudit.filetypes.artifact import Artifact, Manifest, PassRecord, file_sha256
+from edgeaudit.filetypes.artifact import Artifact, Manifest, PassRecord
 from edgeaudit.recipes import base as recipes
 
 FloatArray = npt.NDArray[np.float32]

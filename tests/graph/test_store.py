@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from edgeaudit.errors import DamagedEntry, StoreError
+from edgeaudit.digests import file_sha256
 from edgeaudit.graph import store as store_module
 from edgeaudit.graph.job import Ref
 from edgeaudit.graph.store import MARKER, Store
@@ -177,13 +178,12 @@ def test_files_are_checked_once_per_process_while_size_and_mtime_stay(
     store = Store(tmp_path)
     folder = _entry(store)
     read: list[str] = []
-    real = store_module._file_digest
 
     def digest(path: Path) -> str:
         read.append(path.name)
-        return real(path)
+        return file_sha256(path)
 
-    monkeypatch.setattr(store_module, "_file_digest", digest)
+    monkeypatch.setattr(store_module, "file_sha256", digest)
     store.entry("train", KEY)
     store.entry("train", KEY)
     assert read == ["weights"]

@@ -13,9 +13,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from edgeaudit.digests import file_sha256
 from edgeaudit.errors import RecipeError, TrainingError
 from edgeaudit.exporters import ExportJob, find_pass
-from edgeaudit.filetypes.artifact import Artifact, Manifest, file_sha256
+from edgeaudit.filetypes.artifact import Artifact, Manifest
 from edgeaudit.recipes.base import Recipe, recipe_modules
 from edgeaudit.recipes.sklearn_models import build, logits, probabilities, save_model, train
 from edgeaudit.runtimes.registry import find_runtime

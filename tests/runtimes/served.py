@@ -13,8 +13,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from edgeaudit.digests import file_sha256
 from edgeaudit.exporters import ExportJob, PassResult, find_pass
-from edgeaudit.filetypes.artifact import Artifact, Kind, Manifest, TensorSpec, file_sha256
+from edgeaudit.filetypes.artifact import Artifact, Kind, Manifest, TensorSpec
 from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 
 # answer = 10 * first value, -1 * second value

@@ -13,8 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeaudit.config.data import DataSpec
 from edgeaudit.devices.shipping import shipped
+from edgeaudit.digests import file_sha256
 from edgeaudit.errors import ArtifactError
-from edgeaudit.filetypes.artifact import Artifact, file_sha256
+from edgeaudit.filetypes.artifact import Artifact
 from edgeaudit.filetypes.registry import filetype_of, filetype_specs
 from edgeaudit.graph.job import Context, Job, Result
 from edgeaudit.graph.store import Store

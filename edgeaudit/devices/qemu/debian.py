@@ -7,7 +7,6 @@ verification are overridden here. The mirror comes from the host's apt configura
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import re
@@ -18,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeaudit.digests import file_sha256
 from edgeaudit.errors import ToolchainError, store_errors
 
 __all__ = ["ARCHITECTURES", "Deb", "Fetched", "fetch_debs", "host_lacks", "unpack"]
@@ -166,7 +166,7 @@ class _Apt:
         sums = {(about.get("Package"), about.get("Version")): about.get("SHA256") for about in stanzas}
         debs = []
         for path, (name, version) in zip(paths, names, strict=True):
-            digest = _sha256(path)
+            digest = file_sha256(path)
             if sums.get((name, version)) != digest:
                 raise ToolchainError(f"{path.name} does not match Debian's signed index: its SHA-256 is {digest}")
             shutil.move(path, folder / path.name)
@@ -196,11 +196,6 @@ def _bytes_fetched(output: str) -> int:
     """Bytes from apt's line `Fetched 12.5 MB in 1s`."""
     match = re.search(r"^Fetched ([\d.,]+) ([kMG]?)B ", output, re.MULTILINE)
     return 0 if match is None else int(float(match[1].replace(",", "")) * _UNITS[match[2]])
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _run(

@@ -27,6 +27,7 @@ from edgeaudit.devices.qemu.debian import Fetched, fetch_debs, host_lacks, unpac
 from edgeaudit.devices.qemu.guest import Guest
 from edgeaudit.devices.qemu.wheels import WheelSet, fetch_wheels
 from edgeaudit.devices.transport import DeviceProperties, properties
+from edgeaudit.digests import file_sha256
 from edgeaudit.errors import DeviceError, MissingEnvironment, ToolchainError
 
 __all__ = ["Emulation", "Took", "wheel_sets"]
@@ -264,7 +265,7 @@ class Emulation:
                 fetched = fetch_debs("x86_64", _QEMU_SUITE, ["qemu-user"], Path(debs), with_dependencies=False)
                 names = {machine: f"qemu-{machine}" for machine in ("aarch64", "x86_64")}
                 unpack(fetched.debs[0].path, draft, [f"usr/bin/{name}" for name in names.values()])
-            programs = {machine: _sha256(draft / "usr" / "bin" / name) for machine, name in names.items()}
+            programs = {machine: file_sha256(draft / "usr" / "bin" / name) for machine, name in names.items()}
             return {**_of_debs(fetched, draft), "version": fetched.debs[0].version, "programs": programs}
 
         return self._piece("qemu", key, fill, "QEMU")
@@ -374,11 +375,6 @@ def _tidy(root: Path) -> None:
 
 def _size(folder: Path) -> int:
     return sum(path.lstat().st_size for path in folder.rglob("*"))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(parts: object) -> str:

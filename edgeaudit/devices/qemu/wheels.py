@@ -7,7 +7,6 @@ user's own profile, is resolved by pip and trusted as the index serves it; its h
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -20,6 +19,7 @@ from importlib import resources
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from edgeaudit.digests import file_sha256
 from edgeaudit.errors import ToolchainError, store_errors
 
 __all__ = ["HASHES", "Wheel", "WheelSet", "fetch_wheels", "known_hashes", "resolved_hashes"]
@@ -119,9 +119,7 @@ def _target(wanted: WheelSet) -> list[str]:
 
 def _wheel(path: Path) -> Wheel:
     name, version, *_ = path.stem.split("-")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Wheel(name.lower().replace("_", "-"), version, path.name, digest, path.stat().st_size)
+    return Wheel(name.lower().replace("_", "-"), version, path.name, file_sha256(path), path.stat().st_size)
 
 
 def _pip(arguments: Sequence[str], what: str) -> None:

@@ -38,9 +38,10 @@ from edgeaudit.devices.profiles import find_profile
 from edgeaudit.devices.shipping import shipped
 from edgeaudit.devices.ssh.link import ProgramEnded, RemoteProgram, SshLink, require_address
 from edgeaudit.devices.transport import DeviceProperties, Transport, TransportSpec, properties
+from edgeaudit.digests import file_sha256
 from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, MissingToolchain
-from edgeaudit.filetypes.artifact import Artifact, file_sha256
+from edgeaudit.filetypes.artifact import Artifact
 
 __all__ = ["LEASE_SECONDS", "SshDevice", "SshSession", "SshTransport"]
 
