@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edgeaudit.errors import DamagedEntry, StoreError
 from edgeaudit.digests import file_sha256
+from edgeaudit.errors import DamagedEntry, StoreError
 from edgeaudit.graph import store as store_module
 from edgeaudit.graph.job import Ref
 from edgeaudit.graph.store import MARKER, Store
