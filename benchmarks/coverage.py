@@ -6,8 +6,8 @@
     python benchmarks/coverage.py coverage.json --repetitions 2000 --page docs/verdict.md   # half an hour of one core
 
 Scores are drawn, never trained: what is measured is the statistics alone, through the functions that an audit calls
-(`figures`, `target_figure`, `pipeline_mean`, `auc_difference`, `tpr_difference`, `decide`). Prints Markdown tables and
-writes every cell to the JSON file; a run that is interrupted goes on where it was.
+(`figures`, `target_figure`, `pipeline_mean`, `auc_difference`, `tpr_difference`, `simultaneous_level`, `decide`).
+Prints Markdown tables and writes every cell to the JSON file; a run that is interrupted goes on where it was.
 
 up: share of audits whose interval ends below the truth (a wrong pass if the limit is there), lo: begins above it.
 """
@@ -32,13 +32,14 @@ from typing import Any
 import numpy as np
 from scipy import integrate, special, stats
 
-from edgeaudit.leakage.decision import Bounds, corrected_level, decide
+from edgeaudit.leakage.decision import Bounds, decide
 from edgeaudit.leakage.decision_power import records_to_decide
 from edgeaudit.leakage.influence import LinearisedFigure, target_figure
 from edgeaudit.leakage.intervals import ppv
 from edgeaudit.leakage.metrics import FPR_LEVELS, PRIORS, figures
 from edgeaudit.leakage.paired import auc_difference, tpr_difference
 from edgeaudit.leakage.roc import BoolArray, FloatArray
+from edgeaudit.leakage.simultaneous import simultaneous_level
 from edgeaudit.leakage.targets import pipeline_mean
 
 SIZES = ((200, 200), (500, 500), (1000, 1000), (2500, 2500), (10000, 10000), (200, 2000), (2000, 200), (1000, 10000))
@@ -292,9 +293,10 @@ def cell_decisions(rng: np.random.Generator, repetitions: int, attacks: int, rho
     """
     at = 1.0
     d = [at] + [at if shifts == "all" else 0.2] * (attacks - 1)
-    limits, truth = normal(at).truth(), {metric: {"pass": 0, "fail": 0, "inconclusive": 0} for metric in JUDGED}
+    limits = {metric: value for metric, value in normal(at).truth().items() if metric in JUDGED}
+    truth = {metric: {"pass": 0, "fail": 0, "inconclusive": 0} for metric in JUDGED}
     for _ in range(repetitions):
-        for metric, bounds in _attacks(rng, d, rho, m, at / 2).items():
+        for metric, bounds in _attacks(rng, d, rho, m, at / 2, limits).items():
             truth[metric][decide(limits[metric], bounds).outcome] += 1
     return {"outcomes": {metric: {k: v / repetitions for k, v in row.items()} for metric, row in truth.items()}}
 
@@ -306,26 +308,39 @@ def cell_plans(rng: np.random.Generator, repetitions: int, metric: str, limit: f
         raise SystemExit(f"{metric} at {limit} with {attacks} attacks cannot be planned")
     found = {"pass": 0, "fail": 0, "inconclusive": 0}
     for _ in range(repetitions):
-        found[decide(limit, _attacks(rng, [0.0] * attacks, rho, sizes[0], 0.0)[metric]).outcome] += 1
+        bounds = _attacks(rng, [0.0] * attacks, rho, sizes[0], 0.0, {metric: limit})[metric]
+        found[decide(limit, bounds).outcome] += 1
     return {"records": sizes[0], "outcomes": {metric: {k: v / repetitions for k, v in found.items()}}}
 
 
 def _attacks(
-    rng: np.random.Generator, d: list[float], rho: float, m: int, threshold: float
+    rng: np.random.Generator, d: list[float], rho: float, m: int, threshold: float, limits: Mapping[str, float]
 ) -> dict[str, dict[str, Bounds]]:
-    """Bounds of every judged metric and attack."""
-    members: BoolArray = np.arange(2 * m) < m
+    """Bounds of every attack, by metric; as the gate computes them, corrected only where an end is beyond its limit."""
+    members, units = np.arange(2 * m) < m, np.arange(2 * m)
     common = rng.normal(size=2 * m)
-    level = corrected_level(len(d))
-    found: dict[str, dict[str, Bounds]] = {metric: {} for metric in JUDGED}
-    for i, shift in enumerate(d):
-        scores = math.sqrt(rho) * common + math.sqrt(1 - rho) * rng.normal(size=2 * m) + shift * members
-        rows = figures(scores, members, threshold)
-        corrected = rows if len(d) == 1 else figures(scores, members, threshold, level=level)
-        for row, other in zip(rows, corrected, strict=True):
-            if row.metric in found:
-                found[row.metric][str(i)] = Bounds(row.value, row.low, row.high, other.low, row.note)
+    drawn = [math.sqrt(rho) * common + math.sqrt(1 - rho) * rng.normal(size=2 * m) + shift * members for shift in d]
+    rows = [{row.metric: row for row in figures(scores, members, threshold)} for scores in drawn]
+    found: dict[str, dict[str, Bounds]] = {}
+    for metric, limit in limits.items():
+        lows = [row[metric].low for row in rows]
+        if len(d) > 1 and any(low is not None and low > limit for low in lows):
+            shares = [target_figure(scores, members, metric, units, threshold) for scores in drawn]
+            level = simultaneous_level(shares, len(d))
+            lows = [
+                low if low is None or low <= limit else min(low, _low(metric, scores, members, threshold, level))
+                for low, scores in zip(lows, drawn, strict=True)
+            ]
+        found[metric] = {
+            str(i): Bounds(row[metric].value, row[metric].low, row[metric].high, low, row[metric].note)
+            for i, (row, low) in enumerate(zip(rows, lows, strict=True))
+        }
     return found
+
+
+def _low(metric: str, scores: FloatArray, members: BoolArray, threshold: float, level: float) -> float:
+    low = next(row.low for row in figures(scores, members, threshold, level=level) if row.metric == metric)
+    return -math.inf if low is None else low
 
 
 CELLS: dict[str, Callable[..., Row]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -14,18 +14,24 @@ from scipy import special
 
 from edgeaudit.config.budgets import EVERY_CLASS, METRIC_RANGES, BudgetSpec
 from edgeaudit.endpoint import LOCAL
-from edgeaudit.leakage.decision import TAIL, Bounds, corrected_level
+from edgeaudit.leakage.decision import TAIL, Bounds
+from edgeaudit.leakage.influence import LinearisedFigure, target_figure
 from edgeaudit.leakage.metrics import figures
 from edgeaudit.leakage.paired import Difference, auc_difference, tpr_difference
+from edgeaudit.leakage.simultaneous import simultaneous_level
 from edgeaudit.leakage.targets import FEWEST_TARGETS
 from edgeaudit.leakage.thresholds import threshold_of
 from edgeaudit.randomness import stream
 from edgeaudit.report.model import CANARIES, AcrossTargets, LeakageRow
 
-__all__ = ["Deployment", "Evidence", "FormatScores", "Judged", "Scores", "bounds_of"]
+__all__ = ["Deployment", "Evidence", "FormatScores", "Judged", "Level", "Scores", "bounds_of", "level_of"]
 
+_NOMINAL = 1 - 2 * TAIL
 # Resamples for each test: fifty lie beyond the lower end, however it is corrected.
 _RESAMPLES = 2000
+
+Level = Callable[[], float]
+"""The level at which the lower ends of a budget's figures hold together, computed when it is asked for."""
 
 
 class Deployment(NamedTuple):
@@ -95,16 +101,54 @@ class Judged:
         return float(value or 0)
 
 
-def bounds_of(judged: Judged, evidence: Evidence) -> Bounds:
+def bounds_of(judged: Judged, evidence: Evidence, level: Level) -> Bounds:
     """Return the figure with its intervals; an interval that is not resolvable is None and has the reason."""
     if judged.baseline is not None:
-        return _increase(judged, judged.baseline, evidence)
+        return _increase(judged, judged.baseline, evidence, level)
     if judged.budget.scope == "pipeline":
         return _of_pipeline(judged, evidence)
-    return _of_file(judged, evidence)
+    return _of_file(judged, evidence, level)
 
 
-def _of_file(judged: Judged, evidence: Evidence) -> Bounds:
+def level_of(family: Sequence[Judged], evidence: Evidence) -> float:
+    """Return the level of the two-sided intervals whose lower ends hold together (`simultaneous_level`).
+
+    family: all figures of a budget on one deployment. A budget on a pipeline is corrected for their number alone, since
+    a few targets do not tell how attacks are related.
+    """
+    return simultaneous_level([_shares(one, evidence) for one in family], family[0].tests)
+
+
+def _shares(judged: Judged, evidence: Evidence) -> LinearisedFigure | None:
+    """Return the figure's shares of the records; None where it has none."""
+    here = _stored(judged, evidence.scores(*judged.deployment))
+    if here is None:
+        return None
+    if judged.baseline is not None:
+        return _shares_of_difference(judged, here, evidence.scores(*judged.baseline))
+    row = _row(judged, evidence.rows)
+    if row is None or row.metric != judged.metric or row.value is None:
+        return None
+    kept = _kept(judged, here)
+    if kept is None:
+        return None
+    threshold = threshold_of(row.metric, row.value, row.realised_fpr, kept.scores, kept.members)
+    return target_figure(kept.scores, kept.members, judged.metric, kept.units, threshold)
+
+
+def _shares_of_difference(judged: Judged, here: FormatScores, there: FormatScores) -> LinearisedFigure | None:
+    if judged.series not in here.scores or judged.series not in there.scores:
+        return None
+    first, second = here.compared(judged.series), there.compared(judged.series)
+    both = ~(np.isnan(first) | np.isnan(second))
+    units = (np.arange(len(both)) if here.groups is None else here.groups)[both]
+    one, other = (target_figure(scores[both], here.members[both], judged.metric, units) for scores in (first, second))
+    if one is None or other is None:
+        return None
+    return LinearisedFigure(one.value - other.value, units, one.shares - other.shares)
+
+
+def _of_file(judged: Judged, evidence: Evidence, level: Level) -> Bounds:
     row = _row(judged, evidence.rows)
     if row is None:
         some = "some classes have no figure: the report lists the largest of many, or none of their records was audited"
@@ -114,7 +158,7 @@ def _of_file(judged: Judged, evidence: Evidence) -> Bounds:
         return Bounds(None, None, None, None, row.note)
     corrected = None
     if row.low is not None and row.low > judged.limit:
-        corrected = row.low if judged.tests == 1 else _recomputed(judged, row, evidence.scores(*judged.deployment))
+        corrected = row.low if judged.tests == 1 else _recomputed(judged, row, evidence, level)
     return Bounds(row.value, row.low, row.high, corrected, row.note)
 
 
@@ -132,24 +176,45 @@ def _row(judged: Judged, rows: Sequence[LeakageRow]) -> LeakageRow | None:
     return found or next((row for row in none if row.subset in (judged.subset, "all")), None)
 
 
-def _recomputed(judged: Judged, row: LeakageRow, stored: FormatScores) -> float | None:
-    """Return the lower end at the corrected level; None where the scores are not stored."""
-    if judged.subset == CANARIES and stored.canaries is not None:
-        return _recomputed(replace(judged, subset="all"), row, stored.canaries)
+@dataclass(frozen=True)
+class _Kept:
+    """What a figure was computed on: float64, bool and int64 [n]; groups: None where records are not related."""
+
+    scores: npt.NDArray[np.float64]
+    members: npt.NDArray[np.bool_]
+    groups: npt.NDArray[np.int64] | None
+    units: npt.NDArray[np.int64]
+
+
+def _stored(judged: Judged, stored: FormatScores) -> FormatScores | None:
+    """Return the scores of the judged records: the audited ones, or the canaries."""
+    return stored.canaries if judged.subset == CANARIES else stored
+
+
+def _kept(judged: Judged, stored: FormatScores) -> _Kept | None:
+    """Return the scored records of the judged subset; None where they are not stored."""
     scores, mask = stored.scores.get(judged.series), _mask(judged.subset, stored)
     if scores is None or mask is None:
         return None
     mask = mask & ~np.isnan(scores)
-    kept, members = scores[mask], stored.members[mask]
     groups = None if stored.groups is None else stored.groups[mask]
-    threshold = threshold_of(row.metric, row.value, row.realised_fpr, kept, members)
-    again = figures(kept, members, threshold, None, groups, corrected_level(judged.tests))
+    return _Kept(scores[mask], stored.members[mask], groups, np.flatnonzero(mask) if groups is None else groups)
+
+
+def _recomputed(judged: Judged, row: LeakageRow, evidence: Evidence, level: Level) -> float | None:
+    """Return the lower end at the corrected level; None where the scores are not stored."""
+    source = _stored(judged, evidence.scores(*judged.deployment))
+    kept = None if source is None else _kept(judged, source)
+    if kept is None:
+        return None
+    threshold = threshold_of(row.metric, row.value, row.realised_fpr, kept.scores, kept.members)
+    again = figures(kept.scores, kept.members, threshold, None, kept.groups, level())
     low = next(figure.low for figure in again if figure.metric == judged.metric)
     return None if low is None or row.low is None else min(low, row.low)
 
 
 def _mask(subset: str, stored: FormatScores) -> npt.NDArray[np.bool_] | None:
-    if subset == "all":
+    if subset in ("all", CANARIES):
         return np.ones(len(stored.members), dtype=np.bool_)
     if subset in stored.subsets:
         return stored.subsets[subset]
@@ -196,25 +261,24 @@ def _wider_low(judged: Judged, value: float, low: float, targets: int) -> float 
     return of.lowest + (of.highest - of.lowest) * share
 
 
-def _increase(judged: Judged, baseline: Deployment, evidence: Evidence) -> Bounds:
+def _increase(judged: Judged, baseline: Deployment, evidence: Evidence, level: Level) -> Bounds:
     here, there = evidence.scores(*judged.deployment), evidence.scores(*baseline)
     if judged.series not in here.scores or judged.series not in there.scores:
         note = f"{judged.series} could not be run; its row in the report gives the reason"
         return Bounds(None, None, None, None, note)
-    change = _difference(judged, here, there, tests=1)
+    change = _difference(judged, here, there, 1, _NOMINAL)
     corrected = None
     if change.low is not None and change.low > judged.limit:
-        wider = change if judged.tests == 1 else _difference(judged, here, there, judged.tests)
+        wider = change if judged.tests == 1 else _difference(judged, here, there, judged.tests, level())
         corrected = wider.low
     return Bounds(change.value, change.low, change.high, corrected, change.note)
 
 
-def _difference(judged: Judged, here: FormatScores, there: FormatScores, tests: int) -> Difference:
+def _difference(judged: Judged, here: FormatScores, there: FormatScores, tests: int, level: float) -> Difference:
     first, second = here.compared(judged.series), there.compared(judged.series)
     both = ~(np.isnan(first) | np.isnan(second))
     first, second, members = first[both], second[both], here.members[both]
     groups = None if here.groups is None else here.groups[both]
-    level = corrected_level(tests)
     if judged.metric == "auc":
         return auc_difference(first, second, members, level, groups)
     place = judged.deployment

@@ -8,10 +8,10 @@ from functools import cache
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.config.budgets import CLASSES, EVERY_CLASS, BudgetSpec
 from edgeaudit.gate.attack_set import Mode, attacks_of, set_of, standing_for
-from edgeaudit.gate.bounds import Deployment, Evidence, FormatScores, Judged, Scores, bounds_of
+from edgeaudit.gate.bounds import Deployment, Evidence, FormatScores, Judged, Scores, bounds_of, level_of
 from edgeaudit.gate.needed import factor_that_decides, rounded_up, side_names
 from edgeaudit.gate.requirements import budgets_of, limited_formats
-from edgeaudit.leakage.decision import Bounds, decide
+from edgeaudit.leakage.decision import Bounds, corrected_level, decide
 from edgeaudit.report.model import AcrossTargets, Budget, Control, FormatResult, JudgedAttack, LeakageRow, Verdict
 from edgeaudit.report.words import judged_figure, listed, place_name
 
@@ -138,7 +138,8 @@ def _judge_one(
     judged = {
         (name, subset): Judged(metric, budget, deployment, baseline, name, subset, tests) for name, subset in series
     }
-    bounds = {key: bounds_of(one, evidence) for key, one in judged.items()}
+    level = cache(lambda: level_of(list(judged.values()), evidence))
+    bounds = {key: bounds_of(one, evidence, level) for key, one in judged.items()}
     attacks = {key: _attack(key, bounds[key]) for key in series}
     decision = decide(judged[series[0]].limit, {attacks[key].name: bounds[key] for key in series})
     open_ = decision.outcome == "inconclusive"
@@ -231,9 +232,10 @@ def _worst_outside(
     outside = [name for one in attacks_of(spec) if (name := ran.standing_for(one)) not in inside]
     subsets = _subsets(budget.subset, deployment, evidence)
     found = [
-        _attack((name, subset), bounds_of(Judged(metric, budget, deployment, baseline, name, subset, 1), evidence))
+        _attack((name, subset), bounds_of(one, evidence, lambda: corrected_level(1)))
         for name in outside
         for subset in subsets
+        for one in [Judged(metric, budget, deployment, baseline, name, subset, 1)]
     ]
     known = [one for one in found if one.value is not None]
     return max(known, key=lambda one: one.value or 0.0, default=None)

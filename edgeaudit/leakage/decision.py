@@ -2,7 +2,8 @@
 
 Pass needs every attack's upper end within the limit. That is an intersection-union test (Berger 1982): it needs no
 correction, since the truth is above the limit only if some attack's is, and that attack passes in at most 2.5%.
-Fail needs some attack's lower end above the limit at the level .025 / A for A attacks, which is exactly that the
+Fail needs some attack's lower end above the limit, at a tail at which the lower ends of all A attacks hold together:
+that of `edgeaudit.leakage.simultaneous` where the attacks' scores are known, else .025 / A, which is exactly that the
 smallest Holm-adjusted p-value is at most .025. Neither is inconclusive.
 """
 
@@ -31,9 +32,9 @@ Outcome = Literal["pass", "fail", "inconclusive"]
 class Bounds:
     """A judged figure of one attack.
 
-    value: the figure. low, high: ends of its 95% interval. low_corrected: the lower end at the tail .025 / A, see
-    `corrected_level`. None where an end is not resolvable; note gives the reason, or a caveat. A figure may have ends
-    without a value.
+    value: the figure. low, high: ends of its 95% interval. low_corrected: the lower end at a tail at which those of all
+    attacks hold together, at least .025 / A. None where an end is not resolvable; note gives the reason, or a caveat. A
+    figure may have ends without a value.
     """
 
     value: float | None
@@ -55,7 +56,7 @@ class Decision(NamedTuple):
 
 
 def corrected_level(attacks: int) -> float:
-    """Return the level of the two-sided interval whose lower end is `Bounds.low_corrected`: 1 - .05 / A.
+    """Return 1 - .05 / A: the level of two-sided intervals whose lower ends hold together for any relation of attacks.
 
     Args:
         attacks: A, the number of attacks that the budget names, whether or not they could be run.

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from edgeaudit.gate.judge import FormatScores, judge
+from edgeaudit.leakage.influence import target_figure
 from edgeaudit.leakage.metrics import figures
+from edgeaudit.leakage.simultaneous import simultaneous_level
 from tests.gate import cases
 from tests.gate.cases import SERIES, judged, mean, measured, one, row, spec
 
@@ -26,6 +28,13 @@ def _scored(rng: np.random.Generator, shift: dict[str, float], n: int = 1000) ->
     common = rng.normal(size=2 * n)
     values = {SERIES[a]: 0.8 * common + 0.6 * rng.normal(size=2 * n) + s * members for a, s in shift.items()}
     return FormatScores(values, members)
+
+
+def _level(metric: str, scores: FormatScores, threshold: float | None = None, tests: int = 3) -> float:
+    """The level at which the lower ends of all attacks on all records hold together."""
+    groups = np.arange(len(scores.members)) if scores.groups is None else scores.groups
+    shares = [target_figure(one, scores.members, metric, groups, threshold) for one in scores.scores.values()]
+    return simultaneous_level(shares, tests)
 
 
 def test_a_stronger_attack_than_the_headline_decides() -> None:
@@ -46,15 +55,17 @@ def test_a_stronger_attack_than_the_headline_decides() -> None:
 
 
 def test_the_lower_end_is_corrected_for_the_attacks_of_the_set() -> None:
-    """Expected: DeLong's lower end at a tail of 2.5% / 3, by another call than the gate's."""
+    """Expected: DeLong's lower end for three related attacks, above that at a tail of 2.5% / 3."""
     scores = _scored(np.random.default_rng(2), {"lira": 0.0, "yeom": 0.35, "gap": 0.0})
     rows = measured(scores.scores, scores.members)
     strong = scores.scores["yeom/loss"]
     alone = figures(strong, scores.members, None)[0]
-    of_three = figures(strong, scores.members, None, level=1 - 2 * 0.025 / 3)[0]
+    of_three = figures(strong, scores.members, None, level=_level("auc", scores))[0]
+    independent = figures(strong, scores.members, None, level=1 - 2 * 0.025 / 3)[0]
     assert alone.low is not None
     assert of_three.low is not None
-    assert of_three.low < alone.low - 0.002
+    assert independent.low is not None
+    assert independent.low + 0.0005 < of_three.low < alone.low - 0.002
     between = (of_three.low + alone.low) / 2
     undecided = one(judged(spec({"auc": ["error", {"max": between}]}), rows, scores))
     assert (undecided.verdict, undecided.decided_by) == ("inconclusive", "yeom/loss")
@@ -71,7 +82,9 @@ def test_every_metric_has_a_corrected_lower_end(metric: str) -> None:
     scores = _scored(np.random.default_rng(3), {"lira": 0.0, "yeom": 2.0, "gap": 0.0})
     rows = measured(scores.scores, scores.members, threshold=1.0)
     strong = scores.scores["yeom/loss"]
-    expected = {f.metric: f.low for f in figures(strong, scores.members, 1.0, level=1 - 2 * 0.025 / 3)}[metric]
+    level = _level(metric, scores, 1.0)
+    assert 0.95 < level < 1 - 2 * 0.025 / 3
+    expected = {f.metric: f.low for f in figures(strong, scores.members, 1.0, level=level)}[metric]
     budget = one(
         judged(spec({metric: ["error", {"max": 0.1 if metric != "balanced_accuracy" else 0.6}]}), rows, scores)
     )
@@ -89,7 +102,8 @@ def test_related_records_enter_the_corrected_end() -> None:
         cases.series(name).row("all", f) for name, v in scores.items() for f in figures(v, members, None, groups=groups)
     ]
     budget = one(judged(spec({"auc": ["error", {"max": 0.55}]}), rows, FormatScores(scores, members, groups=groups)))
-    by_group = figures(values, members, None, groups=groups, level=1 - 2 * 0.025 / 3)[0].low
+    level = _level("auc", FormatScores(scores, members, groups=groups))
+    by_group = figures(values, members, None, groups=groups, level=level)[0].low
     assert budget.attacks[0].low_corrected == pytest.approx(by_group)
 
 
@@ -164,6 +178,11 @@ def test_all_without_shadows_means_attacks_that_need_none() -> None:
     assert not names & {"lira", "cm-mia", "rmia"}
 
 
+def _sidak(tests: int) -> float:
+    """The level of the intervals of independent figures whose lower ends hold together in 97.5%."""
+    return float(2 * 0.975 ** (1 / tests) - 1)
+
+
 def test_classes_are_judged_together_with_the_attacks() -> None:
     rng = np.random.default_rng(6)
     n = 4000
@@ -180,8 +199,10 @@ def test_classes_are_judged_together_with_the_attacks() -> None:
     budget = one(judged(spec({"auc": ["error", {"max": 0.7, "subset": "class:*"}]}), rows, stored))
     assert (budget.verdict, budget.decided_by, budget.subset) == ("fail", "yeom/loss on class:2", "class:*")
     assert len(budget.attacks) == 12
-    expected = figures(scores["yeom/loss"][leaky], members[leaky], None, level=1 - 2 * 0.025 / 12)[0].low
-    assert next(a for a in budget.attacks if a.name == budget.decided_by).low_corrected == pytest.approx(expected)
+    expected = figures(scores["yeom/loss"][leaky], members[leaky], None, level=_sidak(12))[0].low
+    # Independent but for chance: twelve correlations of a few hundredths.
+    ours = next(a for a in budget.attacks if a.name == budget.decided_by).low_corrected
+    assert ours == pytest.approx(expected, abs=5e-4)
     quiet = one(judged(spec({"auc": ["error", {"max": 0.7, "subset": "class:1"}]}), rows, stored))
     assert (quiet.verdict, len(quiet.attacks)) == ("pass", 3)
     # A class that is too small has no upper end, so that nothing passes.
@@ -208,9 +229,10 @@ def test_classes_that_are_not_listed_block_a_pass_and_count_as_tests() -> None:
     assert blocked.verdict == "inconclusive"
     assert "some classes have no figure" in (blocked.note or "")
     failed = one(judged(loose, rows, stored, classes=4))
-    expected = figures(scores["yeom/loss"][labels == 2], members[labels == 2], None, level=1 - 2 * 0.025 / 12)[0].low
+    expected = figures(scores["yeom/loss"][labels == 2], members[labels == 2], None, level=_sidak(12))[0].low
     assert failed.verdict == "fail"
-    assert next(a for a in failed.attacks if a.name == failed.decided_by).low_corrected == pytest.approx(expected)
+    ours = next(a for a in failed.attacks if a.name == failed.decided_by).low_corrected
+    assert ours == pytest.approx(expected, abs=5e-4)
 
 
 def test_without_figures_by_class_a_budget_on_classes_does_not_pass() -> None:
