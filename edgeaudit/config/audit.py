@@ -22,6 +22,7 @@ from edgeaudit.config.limits import LimitsSpec
 from edgeaudit.config.mistakes import sentences
 from edgeaudit.config.model import ModelSpec
 from edgeaudit.config.report import ReportSpec
+from edgeaudit.config.shadows import ShadowsSpec
 from edgeaudit.config.target import ALONE, AS_SHIPPED, TargetSpec
 from edgeaudit.config.threat import ThreatSpec
 from edgeaudit.config.variables import expanded
@@ -74,6 +75,8 @@ class AuditSpec(Section):
     """Records with known truth that are planted into the target's training; by default none."""
     threat: ThreatSpec = ThreatSpec()
     """What the attacker observes and possesses."""
+    shadows: ShadowsSpec | None = None
+    """Reference models that exist already, beside those that the audit trains (`threat.shadows`, then 0 by default)."""
     controls: ControlsSpec = ControlsSpec()
     """Checks of the audit itself."""
     formats: tuple[FormatItem, ...] = Field(
@@ -111,11 +114,20 @@ class AuditSpec(Section):
     @model_validator(mode="before")
     @classmethod
     def _as_shipped(cls, raw: object) -> object:
-        """A foreign target: without a recipe there are no shadows; without a format it has its own."""
-        if not isinstance(raw, dict) or not isinstance(raw.get("target"), dict):
+        """A foreign target: without a recipe there are no shadows; without a format it has its own.
+
+        Where reference models are given, no others are trained unless audit.yaml says how many.
+        """
+        if not isinstance(raw, dict):
+            return raw
+        if raw.get("shadows"):
+            threat = raw.get("threat") or {}
+            if isinstance(threat, dict):
+                raw = {**raw, "threat": {"shadows": 0, **threat}}
+        if not isinstance(raw.get("target"), dict):
             return raw
         raw = dict(raw)
-        if not raw.get("model"):
+        if not raw.get("model") and not raw.get("shadows"):
             threat = raw.get("threat") or {}
             if isinstance(threat, dict):
                 raw["threat"] = {"shadows": 0, **threat}
@@ -163,12 +175,44 @@ class AuditSpec(Section):
     @property
     def recipe_known(self) -> bool:
         """Whether models can be trained: always, except for a foreign target without a recipe."""
-        return self.target is None or self.threat.shadows > 0
+        return self.target is None or self.threat.shadows > 0 or self._checkpoints > 0
+
+    @property
+    def shadow_count(self) -> int:
+        """Number of models that attacks learn from: trained by the audit, and given."""
+        return self.threat.shadows + (0 if self.shadows is None else len(self.shadows.models))
 
     @property
     def null_targets(self) -> int:
-        """Number of models that trained on none of the audited records."""
-        return self.controls.null_targets if self.recipe_known else 0
+        """Number of models that trained on none of the audited records.
+
+        Where all shadows are given, none is trained unless audit.yaml asks for it.
+        """
+        asked = self.threat.shadows > 0 or self.shadows is None or "null_targets" in self.controls.model_fields_set
+        return self.controls.null_targets if self.recipe_known and asked else 0
+
+    def given_checkpoint(self, number: int) -> Path | None:
+        """The checkpoint of a given shadow, which goes through the passes; None where it is a model file."""
+        named = None if self.shadows is None else self.shadows.models[number]
+        return named if isinstance(named, Path) and not self._is_file(named) else None
+
+    def given_file(self, number: int, use: FormatUse) -> Path | None:
+        """The model file of a given shadow in this format; None where it is a checkpoint."""
+        named = None if self.shadows is None else self.shadows.models[number]
+        if isinstance(named, Path):
+            return named if self._is_file(named) else None
+        return None if named is None else named[use.id]
+
+    def _is_file(self, named: Path) -> bool:
+        """Whether a given shadow is a file of the target's kind."""
+        artifact = None if self.target is None else self.target.artifact
+        return isinstance(artifact, Path) and artifact.suffix == named.suffix
+
+    @property
+    def _checkpoints(self) -> int:
+        """Number of given shadows that are checkpoints."""
+        count = 0 if self.shadows is None else len(self.shadows.models)
+        return sum(self.given_checkpoint(number) is not None for number in range(count))
 
     def artifact_of(self, use: FormatUse) -> Path | None:
         """The file that is this format's target; None if the audit creates it."""
@@ -305,11 +349,41 @@ class AuditSpec(Section):
             raise ValueError(
                 "a format with softmax: inside outputs probabilities; threat.exposure: logits needs logits"
             )
-        if self.threat.shadows == 1 or (self.threat.shadows == 0 and self.target is None):
-            raise ValueError(f"threat.shadows: at least 2 are needed (it is {self.threat.shadows})")
+        count = self.shadow_count
+        if count == 1 or (count == 0 and self.target is None):
+            key = "threat.shadows" if self.shadows is None else "threat.shadows and shadows.models"
+            raise ValueError(f"{key}: at least 2 are needed (it is {count})")
+        if self.shadows is not None:
+            self._shadows_fit(self.shadows)
         if self.target is not None:
             self._target_fits(self.target)
         return self
+
+    def _shadows_fit(self, shadows: ShadowsSpec) -> None:
+        if isinstance(self.data.members, int):
+            raise ValueError(  # noqa: TRY004  pydantic collects ValueErrors alone
+                "shadows.members are ids of records, which are drawn where data.members is a number: list the target's "
+                "members and nonmembers as files of ids as well"
+            )
+        if self.canaries is not None:
+            raise ValueError("shadows.models are trained already, without canaries; remove 'canaries'")
+        ids = {use.id for use in self.formats}
+        for number, named in enumerate(shadows.models):
+            if self.given_checkpoint(number) is not None and "model" not in self.model_fields_set:
+                raise ValueError(
+                    f"shadows.models[{number}]: a checkpoint needs its architecture; name it in model.recipe, or give "
+                    "files of the target's kind"
+                )
+            if isinstance(named, dict) and set(named) != ids:
+                raise ValueError(
+                    f"shadows.models[{number}] has files for {', '.join(named)}, but formats has "
+                    f"{', '.join(use.id for use in self.formats)}; each format needs its file"
+                )
+            if isinstance(named, dict) and self.target is None:
+                raise ValueError(
+                    f"shadows.models[{number}]: model files are shadows of a target that is a file itself "
+                    "(target.artifact); give checkpoints of model.recipe, which go through the target's passes"
+                )
 
     def _target_fits(self, target: TargetSpec) -> None:
         shipped = [f.id for f in self.formats if f.format == AS_SHIPPED]
@@ -338,7 +412,7 @@ class AuditSpec(Section):
                 f"target.artifact has files for {', '.join(target.artifact)}, but formats has "
                 f"{', '.join(f.id for f in self.formats)}; each format needs its file"
             )
-        if shipped and self.threat.shadows:
+        if shipped and (self.threat.shadows or self._checkpoints):
             raise ValueError(
                 f"formats: shadows need the toolchain of the target; name the actual format of "
                 f"'{shipped[0]}' (`edgeaudit formats` lists them), or remove 'model' and threat.shadows to run "
@@ -346,10 +420,11 @@ class AuditSpec(Section):
             )
         if "model" not in self.model_fields_set and self.threat.shadows:
             raise ValueError("threat.shadows: shadows need a recipe; name it in model.recipe, or remove threat.shadows")
-        if not self.recipe_known and self.together:
+        if not self.shadow_count and self.together:
             raise ValueError("together: combined attacks learn from shadows; name the recipe in model.recipe")
-        if not self.recipe_known and set(self.threat.shadow_match) != {"matched"}:
-            raise ValueError("threat.shadow_match: there are no shadows without model.recipe; remove it")
+        files = self.shadows is not None and self._checkpoints < len(self.shadows.models)
+        if (files or not self.recipe_known) and set(self.threat.shadow_match) != {"matched"}:
+            raise ValueError("threat.shadow_match: there are no uncompressed shadows without model.recipe; remove it")
 
 
 def load_spec(path: Path) -> AuditSpec:
@@ -422,4 +497,11 @@ def absolute(spec: AuditSpec, folder: Path) -> AuditSpec:
         named = target.artifact
         files = resolved(named) if isinstance(named, Path) else {key: resolved(file) for key, file in named.items()}
         target = target.model_copy(update={"artifact": files})
-    return spec.model_copy(update={"data": data, "model": model, "target": target})
+    shadows = spec.shadows
+    if shadows is not None:
+        models = tuple(
+            resolved(one) if isinstance(one, Path) else {key: resolved(file) for key, file in one.items()}
+            for one in shadows.models
+        )
+        shadows = shadows.model_copy(update={"models": models, "members": tuple(map(resolved, shadows.members))})
+    return spec.model_copy(update={"data": data, "model": model, "target": target, "shadows": shadows})

@@ -15,7 +15,7 @@ __all__ = ["Mode", "attacks_of", "set_of", "standing_for"]
 def attacks_of(spec: AuditSpec) -> tuple[str, ...]:
     """Return every attack that the audit runs, whether or not it then can be run."""
     names = chosen_attacks(spec.attacks)
-    if ALL in spec.attacks and not spec.recipe_known:
+    if ALL in spec.attacks and not spec.shadow_count:
         # Without a recipe there are no shadows, and `all` stands for the attacks that need none.
         return tuple(name for name in names if _least_shadows(name) == 0)
     return names

@@ -61,7 +61,8 @@ def _correlations(figures: Sequence[LinearisedFigure]) -> npt.NDArray[np.float64
     norms = np.sqrt((shares**2).sum(axis=1))
     shares = shares[norms > 0] / norms[norms > 0, None]
     # Rounded, so that a level does not hang on the last bits of a sum.
-    return np.round(np.clip(shares @ shares.T, -1, 1), 3)
+    related: npt.NDArray[np.float64] = np.round(np.clip(shares @ shares.T, -1, 1), 3)
+    return related
 
 
 @lru_cache(maxsize=64)

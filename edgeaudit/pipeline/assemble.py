@@ -42,7 +42,7 @@ from edgeaudit.pipeline.assemble_devices import devices_of
 from edgeaudit.pipeline.environment import current_environment, version
 from edgeaudit.pipeline.measure_jobs import FLOOR
 from edgeaudit.pipeline.plan import FormatPlan, Plan
-from edgeaudit.population.base import TARGET, Population
+from edgeaudit.population.base import GIVEN, TARGET, Population
 from edgeaudit.report.model import (
     SCHEMA_VERSION,
     Agreement,
@@ -463,8 +463,15 @@ def population_info(population: Population) -> PopulationInfo:
 def _threat(spec: AuditSpec, population: Population) -> dict[str, object]:
     # An auditor's shadow trains on as many records as the target.
     drawn = spec.recipe_known and spec.threat.mode == "adversary"
+    files = () if spec.shadows is None else spec.shadows.models
+    given = [
+        f"{', '.join(path.name for path in ([named] if isinstance(named, Path) else named.values()))}, trained on "
+        f"{len(population.own_ids(f'{GIVEN}-{number}', spec.seed)):,} records"
+        for number, named in enumerate(files)
+    ]
     return {
         **spec.threat.model_dump(mode="json"),
+        **({"given_shadows": given} if given else {}),
         "targets": spec.targets,
         "controls": spec.controls.model_dump(mode="json", by_alias=True),
         "records_per_model": population.about["shadow_records"] if drawn else len(population.split.members),
@@ -504,7 +511,7 @@ def _model_controls(
     return [
         *null_target(placed, spec.null_targets, spec.threat.shadow_match[0], recipe_known=spec.recipe_known),
         *null_target_together(together_null),
-        *resolution(len(population.split.nonmembers), spec.threat.shadows),
+        *resolution(len(population.split.nonmembers), spec.shadow_count),
         *tie_mass(answers, len(population.audited)),
     ]
 

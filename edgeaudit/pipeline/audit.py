@@ -80,7 +80,7 @@ def _draw(spec: AuditSpec, store: Store, executor: Executor, listener: Listener)
 
     A source without a fingerprint is read in every run, and the records read determine the key.
     """
-    content = population_content(spec.data, spec.canaries)
+    content = population_content(spec.data, spec.canaries, spec.shadows)
     group = "torch" if spec.data.source.startswith("torchvision:") else framework_of(spec.model.recipe).isolation
     nonce: dict[str, Any] = {"read": secrets.token_hex(16)}
     job = DrawPopulation(
@@ -89,6 +89,7 @@ def _draw(spec: AuditSpec, store: Store, executor: Executor, listener: Listener)
         task=spec.task,
         data=spec.data,
         canaries=spec.canaries,
+        shadows=spec.shadows,
         group=group,
     )
     result = executor.run({job.ref: job}, listener)

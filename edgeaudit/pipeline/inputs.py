@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.host.fingerprint import local_fingerprint
 from edgeaudit.pipeline.measurement import AttackChoice
-from edgeaudit.population.base import HALF, NULL, SHADOW, TARGET, Population, Role, numbered
+from edgeaudit.population.base import GIVEN, HALF, NULL, SHADOW, TARGET, Population, Role, numbered
 from edgeaudit.recipes.base import Recipe, Training
 from edgeaudit.recipes.keras_checkpoint import checkpoint_options
 from edgeaudit.stages.population import DrawPopulation
@@ -59,9 +60,24 @@ class PlanInputs:
 
     @cached_property
     def shadows(self) -> tuple[Role, ...]:
-        """Models that attacks learn from."""
+        """Models that attacks learn from: those that are trained, then those that are given."""
+        return (*self.trained_shadows, *(f"{GIVEN}-{k}" for k in range(len(self.given))))
+
+    @cached_property
+    def trained_shadows(self) -> tuple[Role, ...]:
+        """Shadows that the audit trains."""
         kind = HALF if self.spec.threat.mode == "auditor" else SHADOW
         return tuple(f"{kind}-{k}" for k in range(self.spec.threat.shadows))
+
+    @property
+    def given(self) -> tuple[Path, ...]:
+        """Lists of the records that each given shadow trained on."""
+        return () if self.spec.shadows is None else self.spec.shadows.members
+
+    def number_of(self, role: Role) -> int | None:
+        """Which of the given shadows a role is; None if it is none of them."""
+        kind, _, number = role.rpartition("-")
+        return int(number) if kind == GIVEN else None
 
     @property
     def roles(self) -> tuple[Role, ...]:

@@ -112,14 +112,15 @@ class MeasureJobs:
         self, target_queries: Mapping[Role, Query], shadows: tuple[Query, ...]
     ) -> tuple[tuple[str, tuple[tuple[Query, TraceJob], ...]], ...]:
         """Name -> pairs of a query and the trace of the same artifact, for attacks that audit.yaml names."""
-        spec, roles = self._inputs.spec, self._inputs.shadows
+        # Given shadows come without the records on which a trace is fitted: those that it trained on, of the pool.
+        spec, roles = self._inputs.spec, self._inputs.trained_shadows
         if spec.threat.mode == "auditor" or not roles:
             return ()
         makers: dict[str, tuple[int, Callable[[Role, Query], TraceJob]]] = {
             "boundary": (spec.label_only.shadows, self._boundary),
             "trajectory": (spec.loss_trajectory.shadows, self._trajectory),
         }
-        shadow_pairs = list(zip(roles, shadows, strict=True))
+        shadow_pairs = list(zip(roles, shadows, strict=False))
         return tuple(
             (
                 name,

@@ -36,17 +36,17 @@ def choose_attacks(spec: AuditSpec) -> AttackChoice:
     every variant, and a cutoff in audit.yaml that K shadows cannot resolve. Default cutoffs that K cannot resolve and
     variants that cannot run are not errors; they are reported.
     """
-    k, names = spec.threat.shadows, chosen_attacks(spec.attacks)
+    k, names = spec.shadow_count, chosen_attacks(spec.attacks)
     needs = {name: _least_shadows(name) for name in names}
-    if ALL in spec.attacks and not spec.recipe_known:
+    if ALL in spec.attacks and not k:
         names = tuple(name for name in names if needs[name] == 0)
     for name, settings in spec.attack_settings.items():
         make_attack(name, settings)
     for name in names:
         if k < needs[name]:
             remedy = "" if spec.recipe_known else "; name the recipe that trains them in model.recipe"
-            raise AttackError(f"attacks: '{name}' needs at least {needs[name]} shadows; threat.shadows is {k}{remedy}")
-    for cutoff in (spec.cm_mia.cutoffs or ()) if spec.recipe_known else ():
+            raise AttackError(f"attacks: '{name}' needs at least {needs[name]} shadows; there are {k}{remedy}")
+    for cutoff in (spec.cm_mia.cutoffs or ()) if k else ():
         for test in sorted(RANK_TESTS):
             check_cutoff(cutoff, k, test)
     configured = spec.cm_mia

@@ -6,17 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgeaudit.config.entries import PassEntry
 from edgeaudit.config.formats import FormatUse
 from edgeaudit.config.target import StatedAccuracy, TargetSpec
 from edgeaudit.digests import file_sha256
-from edgeaudit.errors import ArtifactError, SpecError
+from edgeaudit.errors import ArtifactError, SpecError, SplitError
 from edgeaudit.exporters.registry import find_pass
 from edgeaudit.filetypes.registry import find_filetype
 from edgeaudit.formats.presets import Format, tolerance_of
 from edgeaudit.pipeline.inputs import PlanInputs
 from edgeaudit.pipeline.once import Once
-from edgeaudit.population.base import TARGET, Role
+from edgeaudit.population.base import GIVEN, TARGET, Role
 from edgeaudit.recipes.frameworks import FRAMEWORKS
 from edgeaudit.recipes.keras_checkpoint import checkpoint_digest
 from edgeaudit.runtimes.base import Runtime
@@ -47,16 +49,31 @@ class ModelJobs:
         inputs = self._inputs
         if not inputs.spec.recipe_known:
             return
-        for role in (*inputs.targets, *inputs.nulls, inputs.shadows[0]):
+        compressed = (role for role in inputs.shadows if self._is_compressed(role))
+        for role in (*inputs.targets, *inputs.nulls, *inputs.trained_shadows[:1], *compressed):
             for policy, count in self.check.items():
                 inputs.population.calibration_ids(role, inputs.spec.seed, policy, count)
 
+    def require_given_fit(self) -> None:
+        """Raise `SplitError` where a given shadow trained on audited records, which an adversary's never saw."""
+        spec, population = self._inputs.spec, self._inputs.population
+        for number in range(len(self._inputs.given) if spec.threat.mode == "adversary" else 0):
+            seen = np.intersect1d(population.own_ids(f"{GIVEN}-{number}", spec.seed), population.audited)
+            if len(seen):
+                raise SplitError(
+                    f"shadows.members[{number}]: the model trained on {len(seen):,} audited records, or on records "
+                    f"related to them, {seen[0]} first, and shadows of an adversary saw none; set threat.mode: "
+                    "auditor, in which each shadow is IN or OUT for each record"
+                )
+
     def artifact(self, role: Role, use: FormatUse, resolved: Format) -> ArtifactJob:
-        """The job whose result is this model's file. The first target's may be a foreign file."""
-        declared = self._inputs.spec.target
+        """The job whose result is this model's file; that of a target or given shadow may be a foreign one."""
+        declared, number = self._inputs.spec.target, self._inputs.number_of(role)
         path = self._inputs.spec.artifact_of(use) if role == TARGET else None
+        if number is not None:
+            path = self._inputs.spec.given_file(number, use)
         if declared is not None and path is not None:
-            return self._adopt(path, declared, use, resolved)
+            return self._adopt(role, path, declared, use, resolved)
         source: ArtifactJob = self._train(role)
         precision = "float32"
         for step in resolved.passes:
@@ -70,16 +87,27 @@ class ModelJobs:
         trained_here = model.checkpoint is None and self._inputs.spec.artifact_of(use) is None
         return trained_here and self._inputs.recipe.train_function is None
 
-    def _adopt(self, path: Path, declared: TargetSpec, use: FormatUse, resolved: Format) -> Adopt:
-        runtime = find_runtime(resolved.runtime)
+    def _is_compressed(self, role: Role) -> bool:
+        """Whether a given shadow is a checkpoint, which goes through the passes."""
+        number = self._inputs.number_of(role)
+        return number is not None and self._inputs.spec.given_checkpoint(number) is not None
+
+    def _key(self, role: Role, of_target: str) -> str:
+        """The key of audit.yaml that names the file of a model."""
+        number = self._inputs.number_of(role)
+        return of_target if number is None else f"shadows.models[{number}]"
+
+    def _adopt(self, role: Role, path: Path, declared: TargetSpec, use: FormatUse, resolved: Format) -> Adopt:
+        runtime, key = find_runtime(resolved.runtime), self._key(role, "target.artifact")
+        stated = declared.stated if role == TARGET else StatedAccuracy()
         return self._once(
             Adopt,
-            use.id,
+            (role, use.id),
             lambda: Adopt(
                 population=self._inputs.drawn,
                 file=SourceFile(
-                    sha256=_digest(path),
-                    companions={name: _digest(path.parent / name) for name in _companions(path, runtime)},
+                    sha256=_digest(path, key),
+                    companions={name: _digest(path.parent / name, key) for name in _companions(path, runtime, key)},
                     path=path,
                 ),
                 runtime=resolved.runtime,
@@ -90,8 +118,11 @@ class ModelJobs:
                 format=use.id,
                 precision=resolved.precision if resolved.passes else None,
                 outputs=declared.outputs,
-                accuracy=declared.stated.test,
-                train_accuracy=declared.stated.train,
+                accuracy=stated.test,
+                train_accuracy=stated.train,
+                role=role,
+                where=key,
+                seed=self._inputs.spec.seed,
                 versions=runtime.spec.versions(),
                 machine=self._inputs.machine,
             ),
@@ -101,6 +132,9 @@ class ModelJobs:
         inputs = self._inputs
         model = inputs.spec.model
         checkpoint, stated = (model.checkpoint, model.stated) if role == TARGET else (None, StatedAccuracy())
+        number = inputs.number_of(role)
+        if number is not None:
+            checkpoint = inputs.spec.given_checkpoint(number)
         return self._once(
             Train,
             role,
@@ -110,9 +144,12 @@ class ModelJobs:
                 seed=inputs.spec.seed,
                 recipe=inputs.recipe,
                 check=self.check,
-                checkpoint=None if checkpoint is None else SourceFile(checkpoint_digest(checkpoint), {}, checkpoint),
+                checkpoint=None
+                if checkpoint is None
+                else SourceFile(checkpoint_digest(checkpoint, self._key(role, "model.checkpoint")), {}, checkpoint),
                 accuracy=stated.test,
                 train_accuracy=stated.train,
+                where=self._key(role, "model.checkpoint"),
             ),
         )
 
@@ -155,15 +192,15 @@ def _frozen(params: Mapping[str, Any]) -> str:
     return repr(sorted(params.items()))
 
 
-def _companions(path: Path, runtime: type[Runtime]) -> tuple[str, ...]:
+def _companions(path: Path, runtime: type[Runtime], key: str) -> tuple[str, ...]:
     try:
         return find_filetype(runtime.spec.serves).companions(path)
     except ArtifactError as exc:
-        raise SpecError(f"target.artifact: {exc}") from exc
+        raise SpecError(f"{key}: {exc}") from exc
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, key: str) -> str:
     try:
         return file_sha256(path)
     except OSError as exc:
-        raise SpecError(f"target.artifact: {path} cannot be read: {exc.strerror}") from exc
+        raise SpecError(f"{key}: {path} cannot be read: {exc.strerror}") from exc

@@ -108,6 +108,7 @@ class _Planner:
         self.measures = MeasureJobs(inputs, self.once)
 
     def plan(self) -> Plan:
+        self.models.require_given_fit()
         self.models.require_pool()
         require_views_fit(self.spec.threat.views, self.inputs.population.input_shape)
         require_levels_fit(self.spec.threat.weaker, self.inputs.population.n_classes)

@@ -28,8 +28,9 @@ def preflight(spec: AuditSpec) -> None:
     with problems.collecting():
         _require_fetched(spec)
     if spec.recipe_known:
-        with problems.collecting():
-            require_checkpoint_fits(spec.model.recipe, spec.model.checkpoint)
+        for key, checkpoint in _checkpoints(spec):
+            with problems.collecting():
+                require_checkpoint_fits(spec.model.recipe, checkpoint, key)
         for check in (_require_precision, _require_no_pickle, _require_logits):
             with problems.collecting():
                 check(spec, framework)
@@ -76,11 +77,21 @@ def _require_logits(spec: AuditSpec, framework: Framework) -> None:
 
 
 def _require_no_pickle(spec: AuditSpec, framework: Framework) -> None:
-    if framework.kind == "sklearn" and spec.model.checkpoint is not None:
+    pickled = [(key, path) for key, path in _checkpoints(spec) if path is not None]
+    if framework.kind == "sklearn" and pickled:
+        key, path = pickled[0]
         raise SpecError(
-            f"model.checkpoint: {spec.model.checkpoint} would be a pickle, which runs code when it is read; convert "
+            f"{key}: {path} would be a pickle, which runs code when it is read; convert "
             "your estimator with skl2onnx and audit the file as target.artifact, with this recipe for its shadows"
         )
+
+
+def _checkpoints(spec: AuditSpec) -> Iterator[tuple[str, Path | None]]:
+    """The checkpoints of the target (None where it has none) and of given shadows, with their keys."""
+    yield "model.checkpoint", spec.model.checkpoint
+    for number in range(0 if spec.shadows is None else len(spec.shadows.models)):
+        if (path := spec.given_checkpoint(number)) is not None:
+            yield f"shadows.models[{number}]", path
 
 
 def _require_fetched(spec: AuditSpec) -> None:
@@ -95,6 +106,11 @@ def _files(spec: AuditSpec) -> Iterator[tuple[str, Path]]:
     """The files that audit.yaml names, with their keys. Those of a target have companions, which their type knows."""
     if spec.model.checkpoint is not None:
         yield "model.checkpoint", spec.model.checkpoint
+    if spec.shadows is not None:
+        for number, named in enumerate(spec.shadows.models):
+            files = [named] if isinstance(named, Path) else named.values()
+            yield from ((f"shadows.models[{number}]", path) for path in files)
+        yield from ((f"shadows.members[{number}]", path) for number, path in enumerate(spec.shadows.members))
     if spec.data.path is not None:
         yield "data.path", spec.data.path
     for key, side in spec.data.sides.items():

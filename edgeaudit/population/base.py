@@ -24,6 +24,7 @@ from edgeaudit.tasks import AuditedTask, TaskName, find_task
 from edgeaudit.tasks.audited import Scale
 
 __all__ = [
+    "GIVEN",
     "HALF",
     "NULL",
     "SHADOW",
@@ -34,6 +35,7 @@ __all__ = [
     "Records",
     "Role",
     "along",
+    "is_given",
     "numbered",
     "scale_only",
     "scaled",
@@ -43,10 +45,10 @@ __all__ = [
 ]  # fmt: skip
 
 IntArray = npt.NDArray[np.int64]
-HALF, NULL, SHADOW, TARGET = "half", "null-target", "shadow", "target"
+GIVEN, HALF, NULL, SHADOW, TARGET = "given", "half", "null-target", "shadow", "target"
 Role = str
 """Which model: `target`, `target-<i>` (i from 1: other members), `null-target`, `null-target-<j>`, `shadow-<k>` (the
-adversary's), or `half-<k>` (the auditor's)."""
+adversary's), `half-<k>` (the auditor's), or `given-<k>` (a shadow that the user has)."""
 
 
 _FULL = 0.9
@@ -56,6 +58,11 @@ _FULL = 0.9
 def numbered(kind: str, count: int) -> list[Role]:
     """The roles of `count` targets or null targets; the first of a kind has no number."""
     return [kind if i == 0 else f"{kind}-{i}" for i in range(count)]
+
+
+def is_given(role: Role) -> bool:
+    """Whether a role is a shadow that the user has, trained elsewhere."""
+    return _kind(role)[0] == GIVEN
 
 
 def _kind(role: Role) -> tuple[str, int]:
@@ -89,6 +96,7 @@ class Declared:
     target's quantiser saw. files: side -> its own file and the id of its first record. shadow_records:
     training records of a shadow; None for as many as the target's. groups: of related records. slices: name -> a text
     for each record. canaries: None if there are none; repeats: how often a planted one is in the training records.
+    given: ids of the records that each given shadow trained on.
     """
 
     affine: tuple[list[float], list[float]] | None
@@ -99,6 +107,7 @@ class Declared:
     slices: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
     canaries: Canaries | None = None
     repeats: int = 1
+    given: tuple[IntArray, ...] = ()
 
 
 class PopulationFacts(TypedDict):
@@ -272,6 +281,8 @@ class Population:
         are as many and made like canaries: without them they would be unlike the target.
         """
         kind, number = _kind(role)
+        if kind == GIVEN:
+            return self.canaries[:0]
         if kind == TARGET:
             return self.canaries[planted_half(len(self.canaries), stream(seed, "canaries", role))]
         if kind == HALF:
@@ -316,11 +327,13 @@ class Population:
         is drawn as a shadow is, so it is exchangeable with them and every test must find nothing.
         A `half-<k>` trains on as many audited records as the target, whatever data.shadow-records says: of equal sides
         on a random half, and the next one on the other half. No two records differ by more than one in the number of
-        shadows that trained on them.
+        shadows that trained on them. A given shadow trained on what its list says, and on what is related to that.
         """
         kind, number = _kind(role)
         if kind == TARGET:
             return self._members(number, seed)
+        if kind == GIVEN:
+            return self._given(number)
         if kind == HALF:
             return self._half(number, seed)
         n, pool = int(self.about["shadow_records"]), self.split.reference
@@ -360,6 +373,11 @@ class Population:
             )
         return np.sort(self.audited[drawn])
 
+    def _given(self, number: int) -> IntArray:
+        with np.load(self.folder / "split.npz") as arrays:
+            listed = arrays[f"given-{number}"]
+        return np.flatnonzero(np.isin(self.groups, self.groups[listed]))
+
     def _half(self, index: int, seed: int) -> IntArray:
         # Of equal sides: one half, then the other half.
         n, size = len(self.audited), len(self.split.members)
@@ -386,7 +404,7 @@ class Population:
 
         disjoint: reference records that the model did not train on and that are not audited.
         members: records that the model trained on. nonmembers: audited records it did not train on; for an adversary's
-        shadow, whose nonmembers are the reference records it did not train on, the same as disjoint.
+        shadow, and a given one, whose nonmembers are the reference records it did not train on, the same as disjoint.
         """
         trained = self.own_ids(role, seed)
         if policy == "members":
@@ -420,7 +438,8 @@ def write_population(
     groups, canaries = declared.groups, declared.canaries
     sizes = np.unique(groups.numbers[np.concatenate([split.members, split.nonmembers])], return_counts=True)[1]
     drawn = hashlib.sha256()
-    for ids in (split.members, split.nonmembers, split.reference, declared.calibrated, groups.numbers):
+    lists = (split.members, split.nonmembers, split.reference, declared.calibrated, groups.numbers, *declared.given)
+    for ids in lists:
         drawn.update(f"{len(ids)} ".encode() + np.ascontiguousarray(ids).tobytes())
     for slice_name, values in sorted(declared.slices.items()):
         drawn.update(json.dumps([slice_name, values.tolist()]).encode())
@@ -481,6 +500,7 @@ def write_population(
         moved=np.int64(split.moved),
         calibrated=declared.calibrated,
         groups=numbers,
+        **{f"{GIVEN}-{k}": ids for k, ids in enumerate(declared.given)},  # type: ignore[arg-type]
     )
     np.savez(folder / "slices.npz", **slices)  # type: ignore[arg-type]
     (folder / "about.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")

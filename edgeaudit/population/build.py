@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.config.canaries import CanariesSpec
 from edgeaudit.config.data import LISTS, DataSpec, SideSpec
+from edgeaudit.config.shadows import ShadowsSpec
 from edgeaudit.errors import DataError, SplitError
 from edgeaudit.population.base import (
     Declared,
@@ -45,16 +46,19 @@ class PopulationContent(TypedDict):
     """Everything a population depends on except the seed, by content.
 
     source: fingerprint of the source, or of each side's. spec: the keys of `data` that matter. sides: key -> its
-    records, listed or counted. canaries: that section.
+    records, listed or counted. canaries: that section. given: records of each given shadow; only where there are any.
     """
 
     source: str | list[str]
     spec: dict[str, object]
     sides: dict[str, object]
     canaries: dict[str, object] | None
+    given: NotRequired[list[list[int]]]
 
 
-def population_content(spec: DataSpec, canaries: CanariesSpec | None = None) -> PopulationContent | None:
+def population_content(
+    spec: DataSpec, canaries: CanariesSpec | None = None, shadows: ShadowsSpec | None = None
+) -> PopulationContent | None:
     """Everything a population depends on except the seed, by content; None if the source has no fingerprint."""
     told = [source.fingerprint() for source in _sources(spec).values()]
     fingerprints = [fingerprint for fingerprint in told if fingerprint is not None]
@@ -72,12 +76,17 @@ def population_content(spec: DataSpec, canaries: CanariesSpec | None = None) -> 
             seen = [int(i) for i in _read_ids(Path(seen), f"data.{key}.calibrated")]  # type: ignore[assignment]
         lists[key] = {**side.model_dump(mode="json", exclude={"path", "calibrated"}), "calibrated": seen}
     sides = {key: value for key in ("members", "nonmembers") if isinstance(value := getattr(spec, key), int)}
-    return {
+    content: PopulationContent = {
         "source": fingerprints[0] if len(fingerprints) == 1 else fingerprints,
         "spec": spec.model_dump(mode="json", exclude=_UNKEYED | ({"reference"} & set(spec.sides))),
         "sides": {**sides, **lists},
         "canaries": None if canaries is None else canaries.model_dump(mode="json"),
     }
+    if shadows is not None:
+        content["given"] = [
+            [int(i) for i in _read_ids(path, f"shadows.members[{k}]")] for k, path in enumerate(shadows.members)
+        ]
+    return content
 
 
 def build_population(
@@ -86,6 +95,7 @@ def build_population(
     folder: Path,
     planted: CanariesSpec | None = None,
     task: TaskName = "classification",
+    shadows: ShadowsSpec | None = None,
 ) -> None:
     """Read the source, find duplicates, draw the split, make canaries and write everything into `folder`."""
     sources = _sources(spec, task)
@@ -124,10 +134,24 @@ def build_population(
     repeats = 1 if planted is None else planted.repeats
     numbers = _affine(spec, prepared, split)
     require_variation(x, numbers, prepared.axis, columns)
-    declared = Declared(numbers, calibrated, files, shadow_records, related, slices, canaries, repeats)
+    given = () if shadows is None else tuple(_given(k, path, len(y)) for k, path in enumerate(shadows.members))
+    declared = Declared(numbers, calibrated, files, shadow_records, related, slices, canaries, repeats, given)
     name = " + ".join(dict.fromkeys(source.name for source in sources.values()))
     notes = (*raw.notes, *(() if table is None else table.notes), *((prepared.note,) if prepared.note else ()))
     write_population(folder, name, Records(x, prepared.axis, labels, raw.names, notes, truth), split, declared, task)
+
+
+def _given(number: int, path: Path, n: int) -> IntArray:
+    """Ids of the records that a given shadow trained on, int64 ascending."""
+    key = f"shadows.members[{number}]"
+    ids = np.unique(_read_ids(path, key))
+    if not len(ids):
+        raise SplitError(f"{key}: {path} is empty; list the ids of the records that the model trained on")
+    if ids[0] < 0 or ids[-1] >= n:
+        raise SplitError(
+            f"{key}: record {ids[0] if ids[0] < 0 else ids[-1]} does not exist; the source has {n} records"
+        )
+    return ids
 
 
 def _no_classes(n: int) -> Labels:

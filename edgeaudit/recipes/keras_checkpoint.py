@@ -31,7 +31,7 @@ def is_keras_checkpoint(path: Path) -> bool:
     return path.suffix in {".keras", ".h5", ".hdf5"} or (path / "saved_model.pb").is_file()
 
 
-def require_checkpoint_fits(recipe: str, checkpoint: Path | None) -> None:
+def require_checkpoint_fits(recipe: str, checkpoint: Path | None, key: str = "model.checkpoint") -> None:
     """Raise `SpecError` where a recipe and a checkpoint are of different frameworks, or one needs another kind."""
     keras_recipe = recipe.startswith("keras:")
     if checkpoint is None:
@@ -43,14 +43,14 @@ def require_checkpoint_fits(recipe: str, checkpoint: Path | None) -> None:
         return
     if keras_recipe and checkpoint.suffix in _TORCH_SUFFIXES:
         raise SpecError(
-            f"model.checkpoint: {checkpoint} contains torch weights, but model.recipe '{recipe}' is Keras; use the "
+            f"{key}: {checkpoint} contains torch weights, but model.recipe '{recipe}' is Keras; use the "
             ".keras file, or the torch recipe of these weights"
         )
     if keras_recipe and checkpoint.exists() and not is_keras_checkpoint(checkpoint):
-        raise SpecError(f"model.checkpoint: {checkpoint} is not a .keras file, .h5 file or SavedModel folder")
+        raise SpecError(f"{key}: {checkpoint} is not a .keras file, .h5 file or SavedModel folder")
     if not keras_recipe and is_keras_checkpoint(checkpoint):
         raise SpecError(
-            f"model.checkpoint: {checkpoint} is a Keras model, but model.recipe '{recipe}' is a torch recipe; "
+            f"{key}: {checkpoint} is a Keras model, but model.recipe '{recipe}' is a torch recipe; "
             + (f"write recipe: {CHECKPOINT}, or keras:module:function" if checkpoint.suffix == ".keras" else _NAMED)
         )
     if recipe == CHECKPOINT and checkpoint.suffix != ".keras":
@@ -92,9 +92,9 @@ def _numbered(value: Any, seen: dict[int, int]) -> Any:
     return [_numbered(one, seen) for one in value] if isinstance(value, list) else value
 
 
-def checkpoint_digest(path: Path) -> str:
+def checkpoint_digest(path: Path, key: str = "model.checkpoint") -> str:
     """SHA-256 of a file, or of all files of a folder with their names. Raises `SpecError` naming the key."""
     try:
         return path_sha256(path)
     except OSError as exc:
-        raise SpecError(f"model.checkpoint: {path} cannot be read: {exc.strerror}") from exc
+        raise SpecError(f"{key}: {path} cannot be read: {exc.strerror}") from exc

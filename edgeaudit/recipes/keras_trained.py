@@ -32,7 +32,7 @@ FloatArray = npt.NDArray[np.float32]
 _TOLERANCE = 1e-3
 
 
-def read_checkpoint(path: Path, recipe: Recipe, records: FloatArray) -> tuple[Any, bool]:
+def read_checkpoint(path: Path, recipe: Recipe, records: FloatArray, key: str = "model.checkpoint") -> tuple[Any, bool]:
     """(the trained model as logits, whether its softmax was taken off).
 
     With the recipe `keras:checkpoint` the model is the file's. With any other, the recipe's model takes the file's
@@ -42,7 +42,7 @@ def read_checkpoint(path: Path, recipe: Recipe, records: FloatArray) -> tuple[An
     records: some of the audit's, float32 [n, *input_shape], on which both are asked.
     Raises `RecipeError` where the file cannot be read, does not fit the recipe or the records, or answers otherwise.
     """
-    what = f"model.checkpoint: {path}"
+    what = f"{key}: {path}"
     keras()  # before the user's module imports it with settings of its own
     try:
         with quiet():

@@ -23,7 +23,7 @@ _NAMED = 3
 State = Mapping[str, torch.Tensor]
 
 
-def load_checkpoint(module: nn.Module, path: Path, recipe: Recipe) -> tuple[str, ...]:
+def load_checkpoint(module: nn.Module, path: Path, recipe: Recipe, key: str = "model.checkpoint") -> tuple[str, ...]:
     """Give the module the weights of a checkpoint; eval mode.
 
     A state_dict (.pt, .pth, .ckpt; read with weights_only) or .safetensors, also nested under a usual key as in
@@ -32,12 +32,12 @@ def load_checkpoint(module: nn.Module, path: Path, recipe: Recipe) -> tuple[str,
     loss, metrics) is left out.
 
     Returns sentences on what was taken off and left out; none where the file has the module's names alone.
-    Raises `RecipeError` where it cannot be read, does not fit the recipe, or contains NaN or infinity.
+    Raises `RecipeError`, naming the key, where it cannot be read, does not fit the recipe, or contains NaN or infinity.
     """
-    nested, state = _nested(_read(path))
+    nested, state = _nested(_read(path, key))
     if state is None:
-        raise RecipeError(f"model.checkpoint: {path} holds a {nested}, not a state_dict")
-    prefix = _prefix(state, module, path)
+        raise RecipeError(f"{key}: {path} holds a {nested}, not a state_dict")
+    prefix = _prefix(state, module, path, key)
     said = [f"weights of the checkpoint are those under '{nested}'"] if nested else []
     if prefix:
         left = sorted(name for name in state if not name.startswith(prefix))
@@ -51,16 +51,15 @@ def load_checkpoint(module: nn.Module, path: Path, recipe: Recipe) -> tuple[str,
     except RuntimeError as exc:
         lines = " ".join(line.strip() for line in str(exc).splitlines()[1:4])
         raise RecipeError(
-            f"model.checkpoint: {path} does not fit model.recipe '{recipe.name}' "
-            f"with options {dict(recipe.options)}: {lines}"
+            f"{key}: {path} does not fit model.recipe '{recipe.name}' with options {dict(recipe.options)}: {lines}"
         ) from exc
     if not all(bool(torch.isfinite(value).all()) for value in module.state_dict().values()):
-        raise RecipeError(f"model.checkpoint: {path} contains NaN or infinity")
+        raise RecipeError(f"{key}: {path} contains NaN or infinity")
     module.eval()
     return tuple(said)
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, key: str) -> Any:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -73,7 +72,7 @@ def _read(path: Path) -> Any:
         if isinstance(exc, pickle.UnpicklingError):  # torch raises a long message on how to run the file's code
             first_line = "it was not written by torch.save, or contains more than tensors, like a pickled model"
         raise RecipeError(
-            f"model.checkpoint: {path} cannot be read as a state_dict ({first_line}); "
+            f"{key}: {path} cannot be read as a state_dict ({first_line}); "
             "save it with torch.save(model.state_dict(), ...) or as .safetensors"
         ) from exc
 
@@ -96,7 +95,7 @@ def _is_state(found: Mapping[Any, Any]) -> bool:
     return bool(found) and all(isinstance(value, torch.Tensor) for value in found.values())
 
 
-def _prefix(state: State, module: nn.Module, path: Path) -> str:
+def _prefix(state: State, module: nn.Module, path: Path, key: str) -> str:
     """What stands before the module's own names in the file; "" where they stand alone, or where nothing fits.
 
     Raises `RecipeError` where the weights fit under more than one, as a model beside its moving average.
@@ -107,7 +106,7 @@ def _prefix(state: State, module: nn.Module, path: Path) -> str:
     fitting = sorted(prefix for prefix in _candidates(state, own) if _fits(state, own, prefix))
     if len(fitting) > 1:
         raise RecipeError(
-            f"model.checkpoint: {path} holds the recipe's weights {len(fitting)} times, under "
+            f"{key}: {path} holds the recipe's weights {len(fitting)} times, under "
             f"{', '.join(repr(prefix) for prefix in fitting)}; save the one that is deployed by itself: "
             f"torch.save({{k.removeprefix({fitting[0]!r}): v for k, v in state.items() if "
             f"k.startswith({fitting[0]!r})}}, ...)"

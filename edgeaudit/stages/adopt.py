@@ -19,6 +19,7 @@ from edgeaudit.filetypes.base import FileType
 from edgeaudit.filetypes.registry import find_filetype
 from edgeaudit.filetypes.traits import is_integer
 from edgeaudit.graph.job import Context, unkeyed
+from edgeaudit.population.base import TARGET, is_given
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.settings import Settings
 from edgeaudit.stages.artifacts import StoredArtifact
@@ -27,7 +28,7 @@ from edgeaudit.stages.file_head import HeadFound, find_head, is_inside
 from edgeaudit.stages.file_job import FileJob
 from edgeaudit.stages.file_opening import Opened, Wish, open_file, state_note, tensor_note
 from edgeaudit.stages.population import DrawPopulation
-from edgeaudit.stages.target_check import Door, Examined, Stated, clipped_share, evenly, require_steady
+from edgeaudit.stages.target_check import Door, Examined, Stated, clipped_share, evenly, require_steady, sides_of_given
 from edgeaudit.stages.train import SourceFile
 
 __all__ = ["Adopt"]
@@ -43,7 +44,8 @@ class Adopt(FileJob[StoredArtifact]):
     options: all options of the runtime. batch_given: whether audit.yaml sets its batch. output, softmax, outputs,
     accuracy, train_accuracy (on members): as declared by `target` in audit.yaml. precision: of the weights in the
     format that the file is said to have; None where none is stated. versions: of the runtime. machine: the CPU's
-    fingerprint, on which answers depend. format: its name, for messages.
+    fingerprint, on which answers depend. role: which model, drawn with `seed`. format: its name, for messages. where:
+    the key of audit.yaml that names the file.
     """
 
     kind: ClassVar[str] = "adopt"
@@ -60,7 +62,10 @@ class Adopt(FileJob[StoredArtifact]):
     machine: Mapping[str, object]
     output: str | None = None
     precision: str | None = None
+    role: str = TARGET
+    seed: int = 0
     format: str = unkeyed("")
+    where: str = unkeyed("target.artifact")
 
     @property
     def label(self) -> str:
@@ -74,14 +79,15 @@ class Adopt(FileJob[StoredArtifact]):
         filetype, labels = find_filetype(runtime.spec.serves), population.outputs
         wish = Wish(self.output, self.outputs, self.options, batch_given=self.batch_given)
         self._require_precision(filetype, source)
-        companions = _copied(self.file, folder)
+        companions = _copied(self.file, folder, self.where)
+        calibrated = population.calibrated if self.role == TARGET else population.calibrated[:0]
         opened = open_file(folder / source.name, companions, runtime, wish, population)
         manifest = replace(
             opened.manifest,
             sha256=file_sha256(folder / source.name),
             bytes=sum((folder / name).stat().st_size for name in (source.name, *companions)),
-            calibration_policy="declared" if len(population.calibrated) else None,
-            calibration_ids=tuple(int(i) for i in population.calibrated),
+            calibration_policy="declared" if len(calibrated) else None,
+            calibration_ids=tuple(int(i) for i in calibrated),
         )
         _require_held(opened, source.name)
         task = population.task
@@ -91,7 +97,7 @@ class Adopt(FileJob[StoredArtifact]):
             outputs, single = None, False
         else:
             raise ArtifactError(
-                f"target.artifact: {source.name} returns {opened.values} numbers a record; task: {task.name}: {problem}"
+                f"{self.where}: {source.name} returns {opened.values} numbers a record; task: {task.name}: {problem}"
             )
         whole, graph = opened.whole, opened.graph
         seen = whole.query(population.take(evenly(population.split.nonmembers)))
@@ -105,6 +111,7 @@ class Adopt(FileJob[StoredArtifact]):
             what=source.name,
             stated=Stated("target.accuracy", self.train_accuracy, self.accuracy),
             outputs=outputs or tuple(range(labels)),
+            sides=sides_of_given(population, self.role, self.seed, source.name) if is_given(self.role) else None,
         )
         # Inputs first: with wrongly scaled ones, the answers say nothing about the softmax.
         examined = Examined(served.query, population, door)
@@ -163,7 +170,7 @@ def _require_held(opened: Opened, name: str) -> None:
     )
 
 
-def _copied(file: SourceFile, folder: Path) -> dict[str, str]:
+def _copied(file: SourceFile, folder: Path, where: str) -> dict[str, str]:
     """Copy the file and its companions; returns companion name -> SHA-256."""
     path = file.path
     for name, digest in (("", file.sha256), *file.companions.items()):
@@ -173,7 +180,7 @@ def _copied(file: SourceFile, folder: Path) -> dict[str, str]:
         try:
             shutil.copyfile(source, target)
         except OSError as exc:
-            raise ArtifactError(f"target.artifact: {source} cannot be read: {exc.strerror}") from exc
+            raise ArtifactError(f"{where}: {source} cannot be read: {exc.strerror}") from exc
         if file_sha256(target) != digest:
-            raise ArtifactError(f"target.artifact: {source} changed while the audit was running; run again")
+            raise ArtifactError(f"{where}: {source} changed while the audit was running; run again")
     return dict(file.companions)

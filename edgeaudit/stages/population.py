@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from edgeaudit.config.canaries import CanariesSpec
 from edgeaudit.config.data import DataSpec
+from edgeaudit.config.shadows import ShadowsSpec
 from edgeaudit.errors import DataError
 from edgeaudit.graph.job import Context, Job, unkeyed
 from edgeaudit.population.base import Population
@@ -25,7 +26,8 @@ class DrawPopulation(Job[Population]):
     of others.
 
     content: everything that determines the population: digests of the source's files, the requested split.
-    data, canaries: the sections of audit.yaml, which `content` has; paths are not part of the key. task: of audit.yaml.
+    data, canaries, shadows: the sections of audit.yaml, which `content` has; paths are not part of the key. task: of
+    audit.yaml.
     """
 
     kind: ClassVar[str] = "population"
@@ -37,6 +39,7 @@ class DrawPopulation(Job[Population]):
     task: TaskName = "classification"
     data: DataSpec = unkeyed()
     canaries: CanariesSpec | None = unkeyed(None)
+    shadows: ShadowsSpec | None = unkeyed(None)
     group: str = unkeyed("torch")
 
     @property
@@ -55,8 +58,8 @@ class DrawPopulation(Job[Population]):
         """See the class."""
         from edgeaudit.population.build import build_population, population_content
 
-        build_population(self.data, self.seed, context.draft, self.canaries, self.task)
-        if "source" in self.content and population_content(self.data, self.canaries) != self.content:
+        build_population(self.data, self.seed, context.draft, self.canaries, self.task, self.shadows)
+        if "source" in self.content and population_content(self.data, self.canaries, self.shadows) != self.content:
             raise DataError("data: a file of the records changed while the audit ran; run it again")
         return Population(context.draft)
 

@@ -30,7 +30,7 @@ from edgeaudit.controls.truth_check import Examined as TruthExamined
 from edgeaudit.controls.truth_check import better_fed, shows_a_model
 from edgeaudit.errors import ArtifactError, DataError
 from edgeaudit.filetypes.artifact import Artifact
-from edgeaudit.population.base import Population
+from edgeaudit.population.base import Population, Role
 from edgeaudit.population.preprocessing import NAMED, Affine, affine
 from edgeaudit.runtimes.base import Runtime
 from edgeaudit.tasks import AuditedTask, Exposure
@@ -38,7 +38,7 @@ from edgeaudit.tasks.classification import as_classes
 
 __all__ = [
     "Ask", "Door", "Examined", "Stated", "Training", "Way", "clipped_share", "evenly", "every_input", "fed",
-    "in_unit_range", "is_probability", "require_model", "require_steady", "require_trained",
+    "in_unit_range", "is_probability", "require_model", "require_steady", "require_trained", "sides_of_given",
 ]  # fmt: skip
 
 FloatArray = npt.NDArray[np.float32]
@@ -56,6 +56,8 @@ _ANSWERED = 4096
 _KNOWS = 0.5
 """Accuracy from which on another way is what explains answers that are no better than chance."""
 _REPEATED = 32
+_FEWEST_OTHERS = 10
+"""Records that a given shadow did not train on."""
 _STEADY = 1e-3
 """How far answers to the same records may be apart, in deviations of the answers."""
 
@@ -80,12 +82,29 @@ class Door:
     """How a target came into the audit.
 
     what: it, for messages. outputs: of the file that are read, for `target.outputs`; None where there is no such key.
+    sides: ids of records that it trained on, and of others; None for the audit's members and nonmembers.
     """
 
     what: str
     stated: Stated
     training: Training = "elsewhere"
     outputs: tuple[int, ...] | None = None
+    sides: tuple[IntArray, IntArray] | None = None
+
+
+def sides_of_given(population: Population, role: Role, seed: int, what: str) -> tuple[IntArray, IntArray]:
+    """Ids of the records that a given shadow trained on, and of those that it did not.
+
+    Raises `DataError` where the latter are too few to examine it, or to learn from it.
+    """
+    trained = population.own_ids(role, seed)
+    others = np.setdiff1d(population.queried, trained)
+    if len(others) < _FEWEST_OTHERS:
+        raise DataError(
+            f"{what} trained on all but {len(others)} of the records that the audit queries, according to its list in "
+            f"shadows.members; {_FEWEST_OTHERS} others are needed. Check the list, or add reference records"
+        )
+    return trained, others
 
 
 class Examined:
@@ -98,8 +117,8 @@ class Examined:
     def __init__(self, ask: Ask, population: Population, door: Door) -> None:
         self._ask, self._population, self._door = ask, population, door
         self._task = population.task
-        members = _spaced(population.split.members, _EXAMINED)
-        others = _spaced(population.split.nonmembers, _EXAMINED)
+        sides = door.sides or (population.split.members, population.split.nonmembers)
+        members, others = (_spaced(side, _EXAMINED) for side in sides)
         self._ids = np.concatenate([members, others])
         self._sample = Sample(population.labels[self._ids], np.arange(len(self._ids)) < len(members))
         self._answers = ask(population.take(self._ids))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from edgeaudit.errors import RecipeError
 from edgeaudit.graph.job import Context, Cost, Job, unkeyed
-from edgeaudit.population.base import TARGET, Population, stream
+from edgeaudit.population.base import TARGET, Population, is_given, stream
 from edgeaudit.recipes.base import Recipe, recipe_modules
 from edgeaudit.recipes.frameworks import framework_of
 from edgeaudit.recipes.keras_checkpoint import checkpoint_digest
@@ -27,7 +27,7 @@ Trained = Callable[["Train", Population, Path], StoredArtifact]
 """The `train_model` function of a framework's module: trains or reads the checkpoint, and writes into a folder."""
 
 _CHECK = "edgeaudit.stages.target_check"
-"""Imported for the target alone, so that no shadow's key depends on it."""
+"""Imported for targets and given shadows alone, so that no key of a trained shadow depends on it."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Train(Job[StoredArtifact]):
 
     role: which model. seed: of the audit. check: calibration policy -> number of records that the model answers, with
     which its artifacts are compared (`edgeaudit.stages.check_answers`). accuracy, train_accuracy (on members): of the
-    first target, as declared by `model.accuracy`.
+    first target, as declared by `model.accuracy`. where: the key of audit.yaml that names the checkpoint.
     """
 
     kind: ClassVar[str] = "train"
@@ -65,6 +65,7 @@ class Train(Job[StoredArtifact]):
     checkpoint: SourceFile | None = None
     accuracy: float | None = None
     train_accuracy: float | None = None
+    where: str = unkeyed("model.checkpoint")
 
     @property
     def label(self) -> str:
@@ -84,9 +85,9 @@ class Train(Job[StoredArtifact]):
         return framework_of(self.recipe.name).isolation
 
     def code(self) -> tuple[str, ...]:
-        """Modules of the training loop and of the user; for the first target also those that examine it."""
+        """Modules of the training loop and of the user, and those that examine the model if it is examined."""
         framework = framework_of(self.recipe.name)
-        examining = (_CHECK, find_runtime(framework.kind).__module__) if self.role == TARGET else ()
+        examining = (_CHECK, find_runtime(framework.kind).__module__) if self._is_examined else ()
         own = recipe_modules(self.recipe.name, self.recipe.train_function)
         return (framework.stage, framework.training, *examining, *own)
 
@@ -96,7 +97,14 @@ class Train(Job[StoredArtifact]):
 
     def cost(self) -> Cost:
         """One training of the recipe."""
+        if self.checkpoint is not None:
+            return Cost((self.population.key, self.recipe.to_dict(), "checkpoint"), 0.0, 1.0)
         return Cost((self.population.key, self.recipe.to_dict()), 0.0, 1.0)
+
+    @property
+    def _is_examined(self) -> bool:
+        """Whether it is a target, or comes from elsewhere."""
+        return self.role == TARGET or is_given(self.role)
 
     def run(self, context: Context) -> StoredArtifact:
         """See the class."""
@@ -104,16 +112,17 @@ class Train(Job[StoredArtifact]):
         population = context.read(self.population)
         result = train_model(self, population, context.draft)
         if self.checkpoint is not None and checkpoint_digest(self.checkpoint.path) != self.checkpoint.sha256:
-            raise RecipeError(f"model.checkpoint: {self.checkpoint.path} was changed while the audit ran; run again")
-        if self.role == TARGET:
+            raise RecipeError(f"{self.where}: {self.checkpoint.path} was changed while the audit ran; run again")
+        if self._is_examined:
             self._examine(population, result)
         return result
 
     def _examine(self, population: Population, result: StoredArtifact) -> None:
         name = f"the target of model.recipe '{self.recipe.name}'"
         if self.checkpoint is not None:
-            name = f"model.checkpoint {self.checkpoint.path.name}"
+            name = f"{self.where} {self.checkpoint.path.name}"
         check = import_module(_CHECK)
         stated = check.Stated("model.accuracy", self.train_accuracy, self.accuracy)
-        door = check.Door(name, stated, self.training)
+        sides = check.sides_of_given(population, self.role, self.seed, name) if is_given(self.role) else None
+        door = check.Door(name, stated, self.training, sides=sides)
         check.require_trained(find_runtime(result.artifact.manifest.kind), result.artifact, population, door)

@@ -39,7 +39,7 @@ def train_model(job: Train, population: Population, folder: Path) -> StoredArtif
     else:
         policy, count = next(iter(job.check.items()))
         records = population.take(population.calibration_ids(job.role, job.seed, policy, count))
-        model, notes["softmax_taken_off"] = read_checkpoint(job.checkpoint.path, recipe, records)
+        model, notes["softmax_taken_off"] = read_checkpoint(job.checkpoint.path, recipe, records, job.where)
     save_keras(model, folder / MODEL)
     write_answers(lambda x: answers(model, x), population, job.role, job.seed, job.check, folder)
     manifest = keras_manifest(recipe, folder / MODEL, int(model.output_shape[-1]))

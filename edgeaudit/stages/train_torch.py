@@ -40,7 +40,7 @@ def train_model(job: Train, population: Population, folder: Path) -> StoredArtif
         loss = train(module, population.take(ids), population.truth(ids), job.recipe, seed)
         notes["loss"] = loss if np.isfinite(loss) else None
     else:
-        found = load_checkpoint(module, job.checkpoint.path, job.recipe)
+        found = load_checkpoint(module, job.checkpoint.path, job.recipe, job.where)
     state = {name: value.contiguous().clone() for name, value in module.state_dict().items()}
     save_file(state, folder / _WEIGHTS)
     write_check(module, population, job.role, job.seed, job.check, folder)
