@@ -17,6 +17,7 @@ from edgeaudit.attacks.registry import chosen_attacks, find_attack
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.controls.base import Control
 from edgeaudit.controls.file_match import Made, shadow_files_match
+from edgeaudit.controls.given_shadows import given_shadows_known
 from edgeaudit.controls.members_known import Known, Origin, members_known
 from edgeaudit.controls.null_target import null_target, null_target_together
 from edgeaudit.controls.resolution import Answers, resolution, tie_mass
@@ -532,6 +533,8 @@ def _target_controls(
     }
     yield from target_accuracy({name: found.behaviour.at_chance for name, found in judged.items()})
     yield from members_known(known, _origin(spec))
+    given = 0 if spec.shadows is None else len(spec.shadows.models)
+    yield from given_shadows_known({name: found.behaviour for name, found in judged.items()}, given)
     sizes = len(population.split.members), len(population.split.nonmembers)
     yield from shadow_target_match(
         {name: alike for name, found in judged.items() if (alike := _likeness(found, *sizes)) is not None}

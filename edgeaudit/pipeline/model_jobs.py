@@ -18,7 +18,7 @@ from edgeaudit.filetypes.registry import find_filetype
 from edgeaudit.formats.presets import Format, tolerance_of
 from edgeaudit.pipeline.inputs import PlanInputs
 from edgeaudit.pipeline.once import Once
-from edgeaudit.population.base import GIVEN, TARGET, Role
+from edgeaudit.population.base import TARGET, Role
 from edgeaudit.recipes.frameworks import FRAMEWORKS
 from edgeaudit.recipes.keras_checkpoint import checkpoint_digest
 from edgeaudit.runtimes.base import Runtime
@@ -55,16 +55,29 @@ class ModelJobs:
                 inputs.population.calibration_ids(role, inputs.spec.seed, policy, count)
 
     def require_given_fit(self) -> None:
-        """Raise `SplitError` where a given shadow trained on audited records, which an adversary's never saw."""
+        """Raise `SplitError` where given shadows cannot be compared with the target on some of the audited records.
+
+        An adversary's trained on none of them; of an auditor's, some did not train on each of them.
+        """
+        if not self._inputs.given:
+            return
         spec, population = self._inputs.spec, self._inputs.population
-        for number in range(len(self._inputs.given) if spec.threat.mode == "adversary" else 0):
-            seen = np.intersect1d(population.own_ids(f"{GIVEN}-{number}", spec.seed), population.audited)
-            if len(seen):
+        audited, unseen = population.audited, np.zeros(len(population.audited), np.bool_)
+        for role in self._inputs.shadows:
+            trained = np.isin(audited, population.own_ids(role, spec.seed))
+            unseen |= ~trained
+            if spec.threat.mode == "adversary" and trained.any():
                 raise SplitError(
-                    f"shadows.members[{number}]: the model trained on {len(seen):,} audited records, or on records "
-                    f"related to them, {seen[0]} first, and shadows of an adversary saw none; set threat.mode: "
-                    "auditor, in which each shadow is IN or OUT for each record"
+                    f"shadows.members[{self._inputs.number_of(role)}]: the model trained on {int(trained.sum()):,} "
+                    f"audited records, or on records related to them, {audited[trained][0]} first, and shadows of an "
+                    "adversary saw none; set threat.mode: auditor, in which each shadow is IN or OUT for each record"
                 )
+        if not unseen.all():
+            raise SplitError(
+                f"shadows.members: {int((~unseen).sum()):,} audited records, {audited[~unseen][0]} first, are in the "
+                "lists of all shadows, so that nothing shows how a model answers that did not train on them; add "
+                "models that did not, or leave these records out of data.members and data.nonmembers"
+            )
 
     def artifact(self, role: Role, use: FormatUse, resolved: Format) -> ArtifactJob:
         """The job whose result is this model's file; that of a target or given shadow may be a foreign one."""

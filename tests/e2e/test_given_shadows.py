@@ -155,6 +155,49 @@ def test_files_show_what_they_showed_where_they_were_made(bench: Workbench, own:
     assert _figures(done, "onnx-fp32") == _figures(own.done, "onnx-fp32")
 
 
+def test_wrong_lists_take_a_pass_away(bench: Workbench, own: Own) -> None:
+    """With them the online attack finds nothing."""
+    if _mode(own) == "adversary":
+        return
+    roles, rng = _shadow_roles(own), np.random.default_rng(0)
+    audited = np.concatenate([own.population.split.members, own.population.split.nonmembers])
+    lists = []
+    for number in range(0, SHADOWS, 2):
+        shuffled = rng.permutation(audited)
+        for k, half in enumerate((shuffled[:100], shuffled[100:])):
+            lists.append(str(bench.folder / f"wrong-{number + k}.npy"))
+            np.save(lists[-1], half)
+    path = bench.write(
+        "wrong-lists",
+        formats=FORMATS[:1],
+        data=_data(bench, own),
+        model={"checkpoint": str(own.weights["target"])},
+        threat={"mode": "auditor", "shadows": 0},
+        shadows={"models": [str(own.weights[role]) for role in roles], "members": lists},
+        budgets={"auc": ["error", {"max": 0.97}]},
+        **SETTINGS,
+    )
+    done = bench.run("run", path, "--out", "wrong-lists", out="wrong-lists")
+    online = next(
+        row["value"]
+        for row in done.audit["leakage"]
+        if (row["attack"], row["variant"], row["subset"], row["metric"]) == ("lira", "online-global", "all", "auc")
+    )
+    assert online < 0.6
+    assert done.code == 3
+    control = next(one for one in done.audit["controls"] if one["name"] == "given shadows known")
+    assert control["status"] == "undecided"
+    # Records that are in the lists of all models are refused beforehand.
+    everyone = bench.folder / "everyone.npy"
+    np.save(everyone, audited)
+    spec = yaml.safe_load(path.read_text())
+    spec["shadows"]["members"] = [str(everyone)] * SHADOWS
+    path.write_text(yaml.safe_dump(spec), encoding="utf-8")
+    refused = bench.call("run", path, "--out", "all-lists", "--workers", "1")
+    assert refused.code == 2
+    assert "200 audited records" in " ".join(refused.stderr.split())
+
+
 def test_what_does_not_fit_is_refused(bench: Workbench, own: Own) -> None:
     roles = _shadow_roles(own)
     files, lists = [str(own.weights[role]) for role in roles], _lists(bench, own, roles)

@@ -1,0 +1,109 @@
+"""Given shadows known: do the shadows that the user has know the members that their lists say?
+
+A list of records that a shadow never trained on makes its IN answers OUT answers, so that attacks learn nothing from
+it and every budget would pass. What shows it is what shows it of a target: a model answers what it trained on better.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import scipy
+
+from edgeaudit.controls.base import ALARM, Control
+from edgeaudit.leakage.multiplicity import holm
+from edgeaudit.leakage.rows import Behaviour, Gap, Gaps
+
+__all__ = ["NAME", "given_shadows_known"]
+
+NAME = "given shadows known"
+_MEASURES = ("accuracy", "loss", "margin")
+_CLEAR = 3.09
+"""Standard errors from which on the target's gap is clear, a one-sided 0.1%."""
+_LEVEL = 0.001
+"""Significance of a shadow's gap being smaller than the target's."""
+_SPREAD = 1 / 3
+"""Standard deviation of the gaps of models that were trained alike, in shares of a gap."""
+
+
+def given_shadows_known(formats: Mapping[str, Behaviour], given: int) -> list[Control]:
+    """Return one finding a format.
+
+    It holds where each given shadow answers what its list says better than other records (1% after Holm over accuracy,
+    loss and margin), or where the target, which is compared in the same way, has no clear gap either. It is undecided
+    where a shadow, or the mean of all, shows no gap and the target's is clear and significantly larger (both at 0.1%),
+    and a warning where the records are too few to tell.
+
+    Args:
+        formats: format -> how target and shadows answer; of the shadows, the given ones are the last.
+        given: number of given shadows; there is no finding without any.
+    """
+    return [_finding(name, behaviour, behaviour.shadows[-given:]) for name, behaviour in formats.items() if given]
+
+
+def _finding(name: str, behaviour: Behaviour, shadows: Sequence[Gaps]) -> Control:
+    unknown = [k for k, gaps in enumerate(shadows) if _knows(gaps) >= ALARM]
+    if not unknown:
+        return Control(NAME, "holds", "each given shadow knows the members of its list", format=name)
+    words = "accuracy on the members of their lists differs from that on other records by " + ", ".join(
+        f"{gaps.accuracy.value * 100:+.1f}" for gaps in shadows
+    )
+    words += f" points, and the target's by {behaviour.target.accuracy.value * 100:+.1f}"
+    if not any(_is_clear(getattr(behaviour.target, measure)) for measure in _MEASURES):
+        statement = f"neither the target nor all given shadows answer their members better than other records: {words}"
+        return Control(NAME, "holds", statement, format=name)
+    smaller = holm(np.array([_smaller(behaviour.target, shadows[k]) for k in unknown], np.float64))
+    wrong = [k for k, p in zip(unknown, smaller.tolist(), strict=True) if p < _LEVEL]
+    together = _mean(shadows)
+    if not wrong and _knows(together) >= ALARM and _smaller(behaviour.target, together) < _LEVEL:
+        wrong = unknown
+    if not wrong:
+        few = f"{len(unknown)} of {len(shadows)} given shadows answer their members no better than other records"
+        statement = f"{few}, and these are too few to tell whether they should: {words}"
+        return Control(NAME, "warning", statement, format=name)
+    keys = ", ".join(f"shadows.models[{k}]" for k in wrong)
+    does = "does not know the members of its list" if len(wrong) == 1 else "do not know the members of their lists"
+    statement = f"{keys} {does} (shadows.members): are the lists right, and in the order of the models?"
+    return Control(NAME, "undecided", f"{statement} The {words}", p_value=float(smaller.min()), format=name)
+
+
+def _knows(gaps: Gaps) -> float:
+    """Return the smallest p-value, after Holm, of a model's gaps not being above 0."""
+    return float(holm(np.array([_tail(getattr(gaps, measure)) for measure in _MEASURES], np.float64)).min())
+
+
+def _tail(gap: Gap) -> float:
+    if gap.variance > 0:
+        return float(scipy.stats.norm.sf(gap.value / math.sqrt(gap.variance)))
+    return float(gap.value <= 0)
+
+
+def _is_clear(gap: Gap) -> bool:
+    return gap.variance > 0 and gap.value >= _CLEAR * math.sqrt(gap.variance)
+
+
+def _smaller(target: Gaps, shadow: Gaps) -> float:
+    """Return the p-value of a shadow's gap being as large as the target's, in the measure that tells most.
+
+    Of three measures, so three times the smallest; models' gaps differ by `_SPREAD`, beside the records' part.
+    """
+    tails = []
+    for measure in _MEASURES:
+        own, other = getattr(target, measure), getattr(shadow, measure)
+        if _is_clear(own):
+            deviation = math.sqrt(own.variance + other.variance + (_SPREAD * max(other.value, 0.0)) ** 2)
+            tails.append(float(scipy.stats.norm.sf((own.value - other.value) / deviation)))
+    return min(1.0, len(_MEASURES) * min(tails, default=1.0))
+
+
+def _mean(shadows: Sequence[Gaps]) -> Gaps:
+    """Return the mean gaps of several models, whose records are taken as independent."""
+    count = len(shadows)
+
+    def mean(measure: str) -> Gap:
+        gaps = [getattr(gaps, measure) for gaps in shadows]
+        return Gap(sum(gap.value for gap in gaps) / count, sum(gap.variance for gap in gaps) / count**2)
+
+    return Gaps(*(mean(measure) for measure in _MEASURES))
