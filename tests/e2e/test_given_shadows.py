@@ -169,7 +169,7 @@ def test_wrong_lists_take_a_pass_away(bench: Workbench, own: Own) -> None:
             np.save(lists[-1], half)
     path = bench.write(
         "wrong-lists",
-        formats=FORMATS[:1],
+        formats=FORMATS[1:],
         data=_data(bench, own),
         model={"checkpoint": str(own.weights["target"])},
         threat={"mode": "auditor", "shadows": 0},
@@ -178,6 +178,7 @@ def test_wrong_lists_take_a_pass_away(bench: Workbench, own: Own) -> None:
         **SETTINGS,
     )
     done = bench.run("run", path, "--out", "wrong-lists", out="wrong-lists")
+    assert done.code == 3, done.stderr
     online = next(
         row["value"]
         for row in done.audit["leakage"]
