@@ -121,10 +121,27 @@ def _significance(lookup: Lookup, ranked: list[tuple[Place, LeakageRow]]) -> str
         )
     if not quiet:
         return _all_leak(len(judged))
+    found = _found_by_another(lookup, [place for place, _ in ranked if lookup.label(place) in quiet])
     if len(quiet) == len(judged):
-        return "Leakage is significant in no format: every AUC interval contains 0.5."
+        attack = lookup.headline.label if lookup.headline else "this attack"
+        return f"Leakage under {attack} is significant in no format: every AUC interval contains 0.5.{found}"
     verb = "its AUC interval contains" if len(quiet) == 1 else "their AUC intervals contain"
-    return f"Leakage is not significant in {listed(quiet)}: {verb} 0.5. It is significant in all others."
+    return f"Leakage is not significant in {listed(quiet)}: {verb} 0.5. It is significant in all others.{found}"
+
+
+def _found_by_another(lookup: Lookup, quiet: list[Place]) -> str:
+    """Return a sentence on the attack that finds most where the headline finds nothing; "" where none does."""
+    rows = [
+        (row, series, place)
+        for place in quiet
+        for series in lookup.series_with(AUC)
+        if series.is_main and series.subset == "all"
+        if (row := lookup.row(place, series, AUC)) is not None and row.low is not None and row.low > 0.5
+    ]
+    if not rows:
+        return ""
+    row, series, place = max(rows, key=lambda found: found[0].low or 0.0)
+    return f" But {series.label} has an {_auc(row)} on {lookup.label(place)}, above 0.5."
 
 
 def _all_leak(count: int) -> str:

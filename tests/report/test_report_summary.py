@@ -67,7 +67,17 @@ def test_an_interval_containing_one_half_is_no_evidence_of_leakage(low: float) -
 
 def test_no_format_leaks_visibly() -> None:
     said = sentences(made({"a": (0.51, 0.48, 0.54), "b": (0.5, 0.47, 0.53)}))
-    assert said[1] == "Leakage is significant in no format: every AUC interval contains 0.5."
+    assert said[1] == "Leakage under cm-mia t is significant in no format: every AUC interval contains 0.5."
+
+
+def test_what_another_attack_finds_is_said_where_the_headline_finds_nothing() -> None:
+    strong = replace(row("a", "auc", (0.7, 0.65, 0.75)), attack="rmia", variant="online")
+    weak = replace(row("b", "auc", (0.6, 0.52, 0.68)), attack="rmia", variant="online")
+    said = sentences(made({"a": (0.51, 0.48, 0.54), "b": (0.5, 0.47, 0.53)}, strong, weak))
+    assert said[1].endswith("But rmia online has an AUC 0.700 [0.650, 0.750] on a, above 0.5.")
+    one = sentences(made({"a": (0.7, 0.68, 0.72), "b": (0.5, 0.47, 0.53)}, strong, weak))
+    assert one[1].endswith("But rmia online has an AUC 0.600 [0.520, 0.680] on b, above 0.5.")
+    assert "But" not in sentences(made({"a": (0.7, 0.68, 0.72), "b": (0.5, 0.47, 0.53)}, strong))[1]
 
 
 def test_an_auc_below_one_half_is_called_a_fault() -> None:
