@@ -1,7 +1,8 @@
 """Given shadows known: do the shadows that the user has know the members that their lists say?
 
-A list of records that a shadow never trained on makes its IN answers OUT answers, so that attacks learn nothing from
-it and every budget would pass. What shows it is what shows it of a target: a model answers what it trained on better.
+A list of records that a shadow never trained on makes its IN answers OUT answers, and one that leaves records out makes
+OUT answers IN answers, so that attacks learn nothing from it and every budget would pass. What shows it is what shows
+it of a target: a model answers what it trained on better. A model that is given twice counts as two, but is one.
 """
 
 from __future__ import annotations
@@ -31,19 +32,39 @@ _SPREAD = 1 / 3
 def given_shadows_known(formats: Mapping[str, Behaviour], given: int) -> list[Control]:
     """Return one finding a format.
 
-    It holds where each given shadow answers what its list says better than other records (1% after Holm over accuracy,
-    loss and margin), or where the target, which is compared in the same way, has no clear gap either. It is undecided
-    where a shadow, or the mean of all, shows no gap and the target's is clear and significantly larger (both at 0.1%),
-    and a warning where the records are too few to tell.
+    It is undecided where
+
+    - a given shadow answers every record as the target or another shadow does, and counts as one more model,
+    - one answers the target's members otherwise than nonmembers although its list has neither (two-sided, 0.1% after
+      Holm over shadows and measures), so that the list is not complete,
+    - one, or the mean of all, shows no gap between what its list says and other records (1% after Holm), and the
+      target's gap is clear and significantly larger (both at 0.1%).
+
+    It is a warning where the records are too few to tell. It holds where each shadow knows its list, and where
+    the target, which is compared in the same way, has no clear gap either.
 
     Args:
         formats: format -> how target and shadows answer; of the shadows, the given ones are the last.
         given: number of given shadows; there is no finding without any.
     """
-    return [_finding(name, behaviour, behaviour.shadows[-given:]) for name, behaviour in formats.items() if given]
+    return [_finding(name, behaviour, given) for name, behaviour in formats.items() if given]
 
 
-def _finding(name: str, behaviour: Behaviour, shadows: Sequence[Gaps]) -> Control:
+def _finding(name: str, behaviour: Behaviour, given: int) -> Control:
+    first = len(behaviour.shadows) - given
+    shadows = behaviour.shadows[first:]
+    if behaviour.alike:
+        pairs = ", ".join(f"{_model(a, first)} and {_model(b, first)}" for a, b in behaviour.alike)
+        statement = f"{pairs} answer every record alike: a model that is given twice is no second model. Remove one"
+        return Control(NAME, "undecided", statement, format=name)
+    incomplete, p = _incomplete(behaviour.unlisted)
+    if incomplete:
+        keys = _keys(incomplete)
+        statement = (
+            f"{keys} answer{'s' if len(incomplete) == 1 else ''} the target's members otherwise than nonmembers, and "
+            "shadows.members lists neither: do the lists have all records that the models trained on?"
+        )
+        return Control(NAME, "undecided", statement, p_value=p, format=name)
     unknown = [k for k, gaps in enumerate(shadows) if _knows(gaps) >= ALARM]
     if not unknown:
         return Control(NAME, "holds", "each given shadow knows the members of its list", format=name)
@@ -57,16 +78,40 @@ def _finding(name: str, behaviour: Behaviour, shadows: Sequence[Gaps]) -> Contro
     smaller = holm(np.array([_smaller(behaviour.target, shadows[k]) for k in unknown], np.float64))
     wrong = [k for k, p in zip(unknown, smaller.tolist(), strict=True) if p < _LEVEL]
     together = _mean(shadows)
-    if not wrong and _knows(together) >= ALARM and _smaller(behaviour.target, together) < _LEVEL:
-        wrong = unknown
-    if not wrong:
+    everyone = _knows(together) >= ALARM and _smaller(behaviour.target, together) < _LEVEL
+    if not wrong and not everyone:
         few = f"{len(unknown)} of {len(shadows)} given shadows answer their members no better than other records"
         statement = f"{few}, and these are too few to tell whether they should: {words}"
         return Control(NAME, "warning", statement, format=name)
-    keys = ", ".join(f"shadows.models[{k}]" for k in wrong)
-    does = "does not know the members of its list" if len(wrong) == 1 else "do not know the members of their lists"
+    keys = "the given shadows, all together," if everyone else f"at least {_keys(wrong)}"
+    does = "does not know the members of its list" if len(wrong) == 1 and not everyone else "do not know their members"
     statement = f"{keys} {does} (shadows.members): are the lists right, and in the order of the models?"
     return Control(NAME, "undecided", f"{statement} The {words}", p_value=float(smaller.min()), format=name)
+
+
+def _model(number: int, first: int) -> str:
+    """Return the name of a model. number: 0 for the target, then the shadows. first: number of trained shadows."""
+    if number == 0:
+        return "the target"
+    return f"shadows.models[{number - 1 - first}]" if number > first else f"trained shadow {number - 1}"
+
+
+def _keys(shadows: Sequence[int]) -> str:
+    return ", ".join(f"shadows.models[{k}]" for k in shadows)
+
+
+def _incomplete(unlisted: Sequence[Gaps | None]) -> tuple[list[int], float | None]:
+    """Return the shadows that know, or avoid, the target's members although their lists do not have them.
+
+    Shadows share these records, and so the chance differences between them, which Holm's method allows.
+    """
+    tested = [k for k, gaps in enumerate(unlisted) if gaps is not None]
+    if not tested:
+        return [], None
+    tails = [2 * min(tail := _tail(getattr(unlisted[k], measure)), 1 - tail) for k in tested for measure in _MEASURES]
+    corrected = holm(np.clip(np.array(tails, np.float64), 0, 1)).reshape(len(tested), len(_MEASURES)).min(axis=1)
+    found = [k for k, p in zip(tested, corrected.tolist(), strict=True) if p < _LEVEL]
+    return found, float(corrected.min())
 
 
 def _knows(gaps: Gaps) -> float:

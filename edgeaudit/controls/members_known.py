@@ -96,7 +96,8 @@ def _holds(name: str, known: Known, p: float) -> Control:
 
 
 def _no_better(known: Known) -> str:
-    return f"the target answers its members no better than nonmembers: {_gap_words(known.behaviour.target)}"
+    words = _gap_words(known.behaviour.target)
+    return f"the target answers its members not significantly better than nonmembers: {words}"
 
 
 def _with_shadows(name: str, known: Known) -> Control:

@@ -66,17 +66,22 @@ class Likeness:
     other: Side
 
 
-def shadow_target_match(formats: Mapping[str, Likeness]) -> list[Control]:
+def shadow_target_match(formats: Mapping[str, Likeness], *, given: bool = False) -> list[Control]:
     """Return one finding a format.
 
     Undecided where accuracies differ by more than `UNLIKE_DIFFERENCE`, or distributions of margins by more than
     `UNLIKE_DISTANCE`, beyond chance; a warning from `MAX_DIFFERENCE` and `MAX_DISTANCE` on. Losses are a function of
     margins, so their distributions are as far apart.
+
+    given: whether the user has some of the shadows, so that a list of their members may be at fault.
     """
-    return [_finding(name, likeness) for name, likeness in formats.items()]
+    return [_finding(name, likeness, given=given) for name, likeness in formats.items()]
 
 
-def _finding(name: str, likeness: Likeness) -> Control:
+_LISTS = "; or a list in shadows.members lacks records that its model trained on"
+
+
+def _finding(name: str, likeness: Likeness, *, given: bool) -> Control:
     trained, other = likeness.trained, likeness.other
     sides = (trained, other)
     distance = max(side.distance for side in sides)
@@ -101,7 +106,7 @@ def _finding(name: str, likeness: Likeness) -> Control:
     return Control(
         NAME,
         status,
-        f"{statement}{advice}",
+        f"{statement}{advice}{_LISTS if given and advice else ''}",
         max(side.difference for side in sides),
         format=name,
         note=f"distributions of margins are at most {distance:.2f} apart",

@@ -537,7 +537,8 @@ def _target_controls(
     yield from given_shadows_known({name: found.behaviour for name, found in judged.items()}, given)
     sizes = len(population.split.members), len(population.split.nonmembers)
     yield from shadow_target_match(
-        {name: alike for name, found in judged.items() if (alike := _likeness(found, *sizes)) is not None}
+        {name: alike for name, found in judged.items() if (alike := _likeness(found, *sizes)) is not None},
+        given=spec.shadows is not None,
     )
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import scipy
 
 from edgeaudit.config.entries import PassEntry
 from edgeaudit.config.formats import FormatUse
@@ -29,6 +31,9 @@ from edgeaudit.stages.compress import Calibration, Compress
 from edgeaudit.stages.train import SourceFile, Train
 
 __all__ = ["ModelJobs"]
+
+_TELLS = 0.01
+"""p-value from which on the number of shadows that left a record out tells members from nonmembers."""
 
 
 class ModelJobs:
@@ -55,17 +60,18 @@ class ModelJobs:
                 inputs.population.calibration_ids(role, inputs.spec.seed, policy, count)
 
     def require_given_fit(self) -> None:
-        """Raise `SplitError` where given shadows cannot be compared with the target on some of the audited records.
+        """Raise `SplitError` where given shadows cannot be compared with the target.
 
-        An adversary's trained on none of them; of an auditor's, some did not train on each of them.
+        An adversary's trained on none of the audited records. Of an auditor's, some did not train on each of them, and
+        how many did says nothing of the side that a record is on: scores depend on it.
         """
         if not self._inputs.given:
             return
         spec, population = self._inputs.spec, self._inputs.population
-        audited, unseen = population.audited, np.zeros(len(population.audited), np.bool_)
+        audited, unseen = population.audited, np.zeros(len(population.audited))
         for role in self._inputs.shadows:
             trained = np.isin(audited, population.own_ids(role, spec.seed))
-            unseen |= ~trained
+            unseen += ~trained
             if spec.threat.mode == "adversary" and trained.any():
                 raise SplitError(
                     f"shadows.members[{self._inputs.number_of(role)}]: the model trained on {int(trained.sum()):,} "
@@ -73,10 +79,19 @@ class ModelJobs:
                     "adversary saw none; set threat.mode: auditor, in which each shadow is IN or OUT for each record"
                 )
         if not unseen.all():
+            none = audited[unseen == 0]
             raise SplitError(
-                f"shadows.members: {int((~unseen).sum()):,} audited records, {audited[~unseen][0]} first, are in the "
-                "lists of all shadows, so that nothing shows how a model answers that did not train on them; add "
-                "models that did not, or leave these records out of data.members and data.nonmembers"
+                f"shadows.members: {len(none):,} audited records, {none[0]} first, are in the lists of all shadows, so "
+                "that nothing shows how a model answers that did not train on them; add models that did not, or leave "
+                "these records out of data.members and data.nonmembers"
+            )
+        members = np.isin(audited, population.split.members)
+        if _tells(unseen, members, population.audited_groups):
+            of_members, of_others = float(unseen[members].mean()), float(unseen[~members].mean())
+            raise SplitError(
+                f"shadows.members: a member is left out by {of_members:.3g} of {len(self._inputs.shadows)} shadows, a "
+                f"nonmember by {of_others:.3g}: that number alone would tell them apart, and scores depend on it. Use "
+                "models that trained on the target's members and on nonmembers alike, such as the folds of both"
             )
 
     def artifact(self, role: Role, use: FormatUse, resolved: Format) -> ArtifactJob:
@@ -193,6 +208,15 @@ class ModelJobs:
                 source_tolerance=tolerance if rounds else None,
             ),
         )
+
+
+def _tells(
+    counts: npt.NDArray[np.float64], members: npt.NDArray[np.bool_], groups: npt.NDArray[np.int64] | None
+) -> bool:
+    """Whether counts differ between members and nonmembers beyond chance; related records count as one."""
+    first = np.arange(len(counts)) if groups is None else np.unique(groups, return_index=True)[1]
+    inside, outside = counts[first][members[first]], counts[first][~members[first]]
+    return bool(scipy.stats.mannwhitneyu(inside, outside).pvalue < _TELLS)  # NaN where all are equal
 
 
 def _precision(use: PassEntry) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgeaudit.config.audit import AuditSpec
+from edgeaudit.digests import path_sha256
 from edgeaudit.errors import Problems, SpecError
 from edgeaudit.exporters.registry import find_pass
 from edgeaudit.filetypes.recognise import recognised
@@ -18,6 +19,9 @@ from edgeaudit.runtimes.registry import find_runtime
 
 __all__ = ["preflight"]
 
+_MODEL_FILES = (".onnx", ".tflite", ".xml", ".pte")
+"""Suffixes of files that runtimes take, none of which is a checkpoint."""
+
 
 def preflight(spec: AuditSpec) -> None:
     """Raise for all that cannot work, as `SeveralErrors` if it is more than one thing.
@@ -27,6 +31,9 @@ def preflight(spec: AuditSpec) -> None:
     framework, problems = framework_of(spec.model.recipe), Problems()
     with problems.collecting():
         _require_fetched(spec)
+    if spec.shadows is not None:
+        with problems.collecting():
+            _require_other_models(spec)
     if spec.recipe_known:
         for key, checkpoint in _checkpoints(spec):
             with problems.collecting():
@@ -92,6 +99,25 @@ def _checkpoints(spec: AuditSpec) -> Iterator[tuple[str, Path | None]]:
     for number in range(0 if spec.shadows is None else len(spec.shadows.models)):
         if (path := spec.given_checkpoint(number)) is not None:
             yield f"shadows.models[{number}]", path
+
+
+def _require_other_models(spec: AuditSpec) -> None:
+    """Raise `SpecError` where a given shadow is the target's file, or is given twice."""
+    seen: dict[str, str] = {}
+    for key, path in _files(spec):
+        if key.startswith(("model.checkpoint", "target.artifact", "shadows.models")) and path.exists():
+            digest = path_sha256(path)
+            if digest in seen and seen[digest] != key and key.startswith("shadows.models"):
+                raise SpecError(
+                    f"{key}: {path} is the same file as {seen[digest]}; a model that is given twice is no second model"
+                )
+            seen.setdefault(digest, key)
+    for key, checkpoint in _checkpoints(spec):
+        if key != "model.checkpoint" and checkpoint is not None and checkpoint.suffix in _MODEL_FILES:
+            raise SpecError(
+                f"{key}: {checkpoint} is a model file, and the target is none of this kind; give checkpoints of "
+                "model.recipe, or audit a file as target.artifact"
+            )
 
 
 def _require_fetched(spec: AuditSpec) -> None:

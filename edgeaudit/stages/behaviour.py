@@ -9,6 +9,7 @@ from edgeaudit.leakage.clusters import Side, sides
 from edgeaudit.leakage.paired import chance_p_value
 from edgeaudit.leakage.roc import auc
 from edgeaudit.leakage.rows import Behaviour, Gap, Gaps
+from edgeaudit.population.base import is_given
 from edgeaudit.population.groups import related
 from edgeaudit.stages.evidence import Answers
 from edgeaudit.tasks import Task
@@ -30,7 +31,8 @@ def behaviour(answers: Answers) -> Behaviour:
     """Compare the first target of a format with its shadows.
 
     Shadows' gaps are between records of the pool that they were drawn from; where a shadow trained on nearly all of
-    it, the other side is everything that it did not train on. Related records count as one draw.
+    it, the other side is everything that it did not train on. Of one that trained on audited and on other records, the
+    audited ones count, on which attacks are run. Related records count as one draw.
     """
     trained = answers.trained(answers.settings.targets[0][0])
     audited = np.arange(len(trained)) < answers.n_audited
@@ -38,8 +40,15 @@ def behaviour(answers: Answers) -> Behaviour:
     right, shadow_right = answers.correct()
     members, others = trained & audited, audited & ~trained
     out, groups = answers.out, answers.groups_queried
-    own, task = zip(shadow_right, shadow_margins, out, strict=True), answers.task
-    shadows = [_gaps(task, r, m, ~mask, _left_out(mask, audited), groups) for r, m, mask in own]
+    own, task = list(zip(shadow_right, shadow_margins, out, strict=True)), answers.task
+    shadows = [_gaps(task, r, m, _listed(mask, audited), _left_out(mask, audited), groups) for r, m, mask in own]
+    unlisted = [
+        _gaps(task, r, m, mask & members, mask & others, groups)
+        if min((mask & members).sum(), (mask & others).sum()) >= _FEWEST
+        else None
+        for role, (r, m, mask) in zip(answers.settings.shadow_roles, own, strict=True)
+        if is_given(role)
+    ]
     target = _gaps(task, right, margins, members, others, groups)
     of_audited = None if groups is None else related(groups[audited])
     p_accuracy, p_loss = (
@@ -55,7 +64,15 @@ def behaviour(answers: Answers) -> Behaviour:
         _distance(margins[members], [m[~mask] for m, mask in zip(shadow_margins, out, strict=True)]),
         _distance(margins[others], [m[mask & audited] for m, mask in zip(shadow_margins, out, strict=True)]),
         answers.at_chance,
+        tuple(unlisted),
+        answers.alike(),
     )
+
+
+def _listed(out: BoolArray, audited: BoolArray) -> BoolArray:
+    """Bool [queried]: the records that a shadow trained on; of audited ones and others the audited, if they suffice."""
+    within: BoolArray = ~out & audited
+    return within if within.sum() >= _FEWEST else ~out
 
 
 def _left_out(out: BoolArray, audited: BoolArray) -> BoolArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from edgeaudit.graph.executor import AnyJob
 from edgeaudit.graph.job import Context
 from edgeaudit.leakage.outputs import OutputGrid, output_grid, output_step
 from edgeaudit.leakage.rows import Accuracy
-from edgeaudit.population.base import NULL, Role
+from edgeaudit.population.base import NULL, Role, is_given
 from edgeaudit.population.groups import related
 from edgeaudit.stages.population import DrawPopulation
 from edgeaudit.stages.query import Query
@@ -313,6 +314,23 @@ class Answers:
             return self._right(query), self._shadows_right
         answers, _ = self._responses(query)
         return self.task.correct(answers, self.labels), self.task.correct(self._shadows, self.labels)
+
+    def alike(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of a given shadow and another model that answer every record alike; 0 is the first target.
+
+        Each such shadow is in one pair, with the first model that answers so.
+        """
+        given = [False, *map(is_given, self.settings.shadow_roles)]
+        if not any(given):
+            return ()
+        found: list[tuple[int, int]] = []
+        first: dict[bytes, int] = {}
+        models = (self._responses(self.settings.targets[0][1])[0], *self._shadows)
+        for number, answers in enumerate(models):
+            before = first.setdefault(hashlib.sha256(np.ascontiguousarray(answers).data).digest(), number)
+            if before < number and (given[before] or given[number]):
+                found.append((before, number))
+        return tuple(found)
 
     @property
     def at_chance(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -74,3 +76,31 @@ def test_error_rates(size: float, n: int) -> None:
     assert right <= 0.02 * audits
     if size * np.sqrt(n / 2) > 6:
         assert wrong > 0.9 * audits
+
+
+def test_a_model_that_counts_twice_takes_a_pass_away() -> None:
+    alike = replace(_behaviour(np.random.default_rng(0), 0.8, [0.8, 0.8, 0.8]), alike=((0, 3), (1, 2)))
+    found = given_shadows_known({"a": alike}, 2)[0]
+    assert found.status == "undecided"
+    assert "the target and shadows.models[1], trained shadow 0 and shadows.models[0] answer" in found.statement
+
+
+@pytest.mark.parametrize("size", [0.8, -0.8])
+def test_a_list_that_leaves_out_the_targets_members_or_nonmembers_is_incomplete(size: float) -> None:
+    rng = np.random.default_rng(1)
+    plain = _behaviour(rng, 0.8, [0.8] * 3)
+    quiet = (_gaps(rng, 0.0, 200), _gaps(rng, 0.0, 200), None)
+    assert given_shadows_known({"a": replace(plain, unlisted=quiet)}, 3)[0].status == "holds"
+    found = given_shadows_known({"a": replace(plain, unlisted=(quiet[0], _gaps(rng, size, 200), None))}, 3)[0]
+    assert found.status == "undecided"
+    assert "shadows.models[1] answers the target's members otherwise" in found.statement
+
+
+def test_complete_lists_are_hardly_ever_doubted() -> None:
+    """Eight shadows answer the same records, so that what chance makes of them is common to all."""
+    rng, doubted = np.random.default_rng(2), 0
+    for _ in range(400):
+        gaps = _gaps(rng, 0.0, 100)
+        plain = replace(_behaviour(rng, 0.8, [0.8] * 2), unlisted=(gaps, gaps))
+        doubted += given_shadows_known({"a": plain}, 2)[0].status == "undecided"
+    assert doubted <= 3

@@ -39,6 +39,9 @@ class Behaviour:
     losses on them, than on nonmembers. trained_distance, other_distance: the largest difference between the
     distribution functions of the target's margins and of its shadows', on what each trained on and on the rest; None
     without shadows. at_chance: the target's answers are no better than chance (accuracy, loss and mean recall).
+    unlisted: of each given shadow, the last of all, the gap between the target's members and nonmembers that its list
+    does not have; None where it has nearly all. alike: pairs of a given shadow and another model that answer every
+    record alike; 0 is the target, then come the shadows from 1.
     """
 
     target: Gaps
@@ -48,3 +51,5 @@ class Behaviour:
     trained_distance: float | None = None
     other_distance: float | None = None
     at_chance: bool = False
+    unlisted: tuple[Gaps | None, ...] = ()
+    alike: tuple[tuple[int, int], ...] = ()
