@@ -218,7 +218,23 @@ def test_what_does_not_fit_is_refused(bench: Workbench, own: Own) -> None:
     beyond.write_text("0\n1797\n", encoding="utf-8")
     done = bench.refused(**common, shadows={"models": files, "members": [*lists[:-1], str(beyond)]})
     assert "shadows.members[3]: record 1797 does not exist" in " ".join(done.stderr.split())
-    # A model of another architecture, and one of other labels.
+    done = bench.refused(**common, shadows={"models": [*files[:-1], files[0]], "members": lists})
+    assert "is the same file as shadows.models[0]" in " ".join(done.stderr.split())
+    done = bench.refused(**common, shadows={"models": [*files[:-1], str(own.weights["target"])], "members": lists})
+    assert "is the same file as model.checkpoint" in " ".join(done.stderr.split())
+    done = bench.refused(**common, shadows={"models": [*files[:-1], str(own.files["target"])], "members": lists})
+    assert "is a model file" in " ".join(done.stderr.split())
+    # Folds of the members alone: by how many shadows left a record out, a member is told from a nonmember.
+    folds = []
+    for k, fold in enumerate(np.array_split(own.population.split.members, SHADOWS)):
+        folds.append(str(bench.folder / f"fold-{k}.npy"))
+        np.save(folds[-1], np.setdiff1d(own.population.split.members, fold))
+    done = bench.refused(
+        **common, threat={"mode": "auditor", "shadows": 0}, shadows={"models": files, "members": folds}
+    )
+    said = " ".join(done.stderr.split())
+    assert "a member is left out by 1 of 4 shadows, a nonmember by 4" in said
+    # A model of another architecture.
     done = bench.run(
         "run",
         bench.write("other", **{**common, "model": {**common["model"], "options": {"width": 16}}},
@@ -226,6 +242,36 @@ def test_what_does_not_fit_is_refused(bench: Workbench, own: Own) -> None:
         "--out", "other", out="other",
     )  # fmt: skip
     assert done.code == 2
+
+
+def test_models_that_saw_more_than_their_lists_say_take_a_pass_away(bench: Workbench, own: Own) -> None:
+    """Near copies of the target, given as models of other records: attacks calibrated on them would find nothing."""
+    from safetensors.numpy import load_file, save_file
+
+    if _mode(own) == "auditor":
+        return
+    roles, rng = _shadow_roles(own), np.random.default_rng(0)
+    files = []
+    for k in range(2):
+        files.append(str(bench.folder / f"near-{k}.safetensors"))
+        weights = load_file(own.weights["target"])
+        noisy = {key: (v + 1e-3 * rng.normal(size=v.shape)).astype(v.dtype) if v.dtype == np.float32 else v
+                 for key, v in weights.items()}  # fmt: skip
+        save_file(noisy, files[-1])
+    spec = bench.write(
+        "near",
+        formats=FORMATS[1:],
+        data=_data(bench, own),
+        model={"checkpoint": str(own.weights["target"])},
+        threat={"shadows": 0},
+        shadows={"models": files, "members": _lists(bench, own, roles[:2])},
+        budgets={"auc": ["error", {"max": 0.9}]},
+        **SETTINGS,
+    )
+    done = bench.run("run", spec, "--out", "near", out="near")
+    assert done.code == 3, done.stderr
+    control = next(one for one in done.audit["controls"] if one["name"] == "given shadows known")
+    assert (control["status"], "do the lists have all records" in control["statement"]) == ("undecided", True)
 
 
 def test_a_shadow_that_is_no_model_of_the_records_is_refused(bench: Workbench, own: Own) -> None:
