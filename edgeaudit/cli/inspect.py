@@ -95,6 +95,9 @@ def _found(report: FileReport) -> list[str]:
     found = report.fitted
     assert found is not None  # noqa: S101  the caller has asked
     lines = [f"  {note}" for note in found.notes]
+    order = found.outputs
+    if order is not None and order != tuple(range(order[0], order[0] + len(order))):
+        lines.append(f"  outputs are in another order than the labels: theirs are {', '.join(map(str, order))}")
     if found.by_chance:
         lines.append(
             "  however it is fed, it answers no better than chance: are these records and labels those of this model?"

@@ -132,3 +132,34 @@ def test_audited_in_one_attempt(
     if make is _lstm:
         assert "keeps a state" not in " ".join(done.audit["formats"][0]["artifact"]["found"][:5])
         assert any("keeps a state between calls" in note for note in done.audit["formats"][0]["artifact"]["found"])
+
+
+def test_outputs_in_another_order_are_said(
+    bench: Workbench, digits: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
+) -> None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+    from sklearn.linear_model import LogisticRegression
+
+    x, y = digits
+    flat = x.reshape(len(x), -1).astype(np.float32)
+    fitted = LogisticRegression(max_iter=200).fit(flat / 255, y)
+    order = np.random.default_rng(0).permutation(10)  # output i is label order[i]
+    weights = (fitted.coef_[order].T / 255).astype(np.float32)
+    bias = fitted.intercept_[order].astype(np.float32)
+    values = [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(bias, "b")]
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "w", "b"], ["z"])],
+        "linear",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 64])],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["n", 10])],
+        values,
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), bench.folder / "order.onnx"
+    )
+    np.savez(bench.folder / "order.npz", x=flat, y=y)
+    done = bench.run("inspect", "order.onnx", "--data", "order.npz")
+    assert done.code == 0, done.stderr
+    places = ", ".join(str(int(np.flatnonzero(order == label)[0])) for label in range(10))
+    assert f"outputs are in another order than the labels: theirs are {places}" in " ".join(done.stdout.split())
