@@ -16,7 +16,14 @@ MEMBERS, OTHERS, REFERENCE, SHADOWS = 60, 40, 120, 3
 
 
 def answers(
-    *, knows: float, shadows_know: float, auditor: bool = False, count: int = SHADOWS, copies: int = 1, seed: int = 3
+    *,
+    knows: float,
+    shadows_know: float,
+    auditor: bool = False,
+    count: int = SHADOWS,
+    copies: int = 1,
+    seed: int = 3,
+    kind: str = "shadow",
 ) -> Answers:
     """Answers of two classes: margins of deviation 1, and more on what a model trained on; right where positive.
 
@@ -34,7 +41,10 @@ def answers(
     return cast(
         "Answers",
         SimpleNamespace(
-            settings=SimpleNamespace(targets=(("target", None),)),
+            settings=SimpleNamespace(
+                targets=(("target", None),), shadow_roles=tuple(f"{kind}-{k}" for k in range(count))
+            ),
+            alike=lambda: (),
             trained=lambda _: trained,
             n_audited=n_audited,
             margins=lambda _: (margins, shadow_margins),
@@ -62,6 +72,24 @@ def test_gaps_are_those_of_means_on_each_models_own_records(auditor: bool) -> No
     pool = slice(0, MEMBERS + OTHERS) if auditor else slice(MEMBERS + OTHERS, None)
     own, mask = shadow_margins[1][pool], given.out[1][pool]
     assert found.shadows[1].margin.value == pytest.approx(own[~mask].mean() - own[mask].mean())
+
+
+@pytest.mark.parametrize("auditor", [False, True])
+def test_what_the_list_of_a_given_shadow_does_not_have_is_compared_by_the_targets_sides(auditor: bool) -> None:
+    given = answers(knows=2.0, shadows_know=1.5, auditor=auditor, kind="given")
+    found = behaviour(given)
+    assert len(found.unlisted) == SHADOWS
+    mask, margins = given.out[2], given.margins(0.0)[1][2]
+    audited = np.arange(len(mask)) < MEMBERS + OTHERS
+    members = np.arange(len(mask)) < MEMBERS
+    gaps = found.unlisted[2]
+    if min((mask & members).sum(), (mask & audited & ~members).sum()) < 20:
+        assert gaps is None
+    else:
+        assert gaps is not None
+        wanted = margins[mask & members].mean() - margins[mask & audited & ~members].mean()
+        assert gaps.margin.value == pytest.approx(wanted)
+    assert behaviour(answers(knows=2.0, shadows_know=1.5)).unlisted == ()
 
 
 def test_what_a_target_knows_is_significant_and_what_it_does_not_is_not() -> None:
