@@ -14,6 +14,7 @@ import numpy as np
 import scipy
 
 from edgeaudit.controls.base import ALARM, Control
+from edgeaudit.controls.members_known import CLEAR, LEVEL
 from edgeaudit.leakage.multiplicity import holm
 from edgeaudit.leakage.rows import Behaviour, Gap, Gaps
 
@@ -21,10 +22,6 @@ __all__ = ["NAME", "given_shadows_known"]
 
 NAME = "given shadows known"
 _MEASURES = ("accuracy", "loss", "margin")
-_CLEAR = 3.09
-"""Standard errors from which on the target's gap is clear, a one-sided 0.1%."""
-_LEVEL = 0.001
-"""Significance of a shadow's gap being smaller than the target's."""
 _SPREAD = 1 / 3
 """Standard deviation of the gaps of models that were trained alike, in shares of a gap."""
 
@@ -76,9 +73,9 @@ def _finding(name: str, behaviour: Behaviour, given: int) -> Control:
         statement = f"neither the target nor all given shadows answer their members better than other records: {words}"
         return Control(NAME, "holds", statement, format=name)
     smaller = holm(np.array([_smaller(behaviour.target, shadows[k]) for k in unknown], np.float64))
-    wrong = [k for k, p in zip(unknown, smaller.tolist(), strict=True) if p < _LEVEL]
+    wrong = [k for k, p in zip(unknown, smaller.tolist(), strict=True) if p < LEVEL]
     together = _mean(shadows)
-    everyone = _knows(together) >= ALARM and _smaller(behaviour.target, together) < _LEVEL
+    everyone = _knows(together) >= ALARM and _smaller(behaviour.target, together) < LEVEL
     if not wrong and not everyone:
         few = f"{len(unknown)} of {len(shadows)} given shadows answer their members no better than other records"
         statement = f"{few}, and these are too few to tell whether they should: {words}"
@@ -110,7 +107,7 @@ def _incomplete(unlisted: Sequence[Gaps | None]) -> tuple[list[int], float | Non
         return [], None
     tails = [2 * min(tail := _tail(getattr(unlisted[k], measure)), 1 - tail) for k in tested for measure in _MEASURES]
     corrected = holm(np.clip(np.array(tails, np.float64), 0, 1)).reshape(len(tested), len(_MEASURES)).min(axis=1)
-    found = [k for k, p in zip(tested, corrected.tolist(), strict=True) if p < _LEVEL]
+    found = [k for k, p in zip(tested, corrected.tolist(), strict=True) if p < LEVEL]
     return found, float(corrected.min())
 
 
@@ -126,7 +123,7 @@ def _tail(gap: Gap) -> float:
 
 
 def _is_clear(gap: Gap) -> bool:
-    return gap.variance > 0 and gap.value >= _CLEAR * math.sqrt(gap.variance)
+    return gap.variance > 0 and gap.value >= CLEAR * math.sqrt(gap.variance)
 
 
 def _smaller(target: Gaps, shadow: Gaps) -> float:

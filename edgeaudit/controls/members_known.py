@@ -19,7 +19,7 @@ from edgeaudit.controls.base import ALARM, Control, Status
 from edgeaudit.leakage.multiplicity import holm
 from edgeaudit.leakage.rows import Behaviour, Gap, Gaps, NullControlRow
 
-__all__ = ["NAME", "Known", "Origin", "members_known"]
+__all__ = ["CLEAR", "LEVEL", "NAME", "Known", "Origin", "members_known"]
 
 NAME = "members known"
 
@@ -27,9 +27,9 @@ Origin = Literal["trained here", "declared", "given"]
 """Why the list of members may be right: edgeaudit trained the model on it; the target's stated accuracies on members
 and on other records are those measured; or it is only given."""
 
-_CLEAR = 3.09
+CLEAR = 3.09
 """Standard errors from which on a gap of the shadows is clear, a one-sided 0.1%."""
-_LEVEL = 0.001
+LEVEL = 0.001
 """Significance of the target's gap being smaller than theirs."""
 _MEASURES: Mapping[str, tuple[str, int]] = {
     "accuracy": ("accuracy", 1),
@@ -107,7 +107,7 @@ def _with_shadows(name: str, known: Known) -> Control:
     if contrast is None:
         statement = f"{_no_better(known)}, and so do its shadows on their own"
         return Control(NAME, "holds", statement, p_value=p, format=name)
-    if contrast.p_value >= _LEVEL:
+    if contrast.p_value >= LEVEL:
         few = "its shadows do on their own, and these records are too few to tell whether it should"
         return Control(NAME, "warning", f"{_no_better(known)}; {few}", p_value=contrast.p_value, format=name)
     statement = f"the target does not know its members: is the list of members right? Its {contrast}"
@@ -176,7 +176,7 @@ def _contrast_in(measure: str, target: Gap, shadows: Sequence[Gap]) -> _Contrast
     drawn = float(np.mean([gap.variance for gap in shadows]))
     spread = max(float(values.var(ddof=1)), drawn) if count > 1 else drawn
     mean = float(values.mean())
-    if spread == 0 or mean < _CLEAR * math.sqrt(spread / count):
+    if spread == 0 or mean < CLEAR * math.sqrt(spread / count):
         return None
     distance = (mean - target.value) / math.sqrt(target.variance + spread * (1 + 1 / count))
     return _Contrast(measure, target.value, mean, distance, float(scipy.stats.norm.sf(distance)))

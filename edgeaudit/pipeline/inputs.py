@@ -74,11 +74,6 @@ class PlanInputs:
         """Lists of the records that each given shadow trained on."""
         return () if self.spec.shadows is None else self.spec.shadows.members
 
-    def number_of(self, role: Role) -> int | None:
-        """Which of the given shadows a role is; None if it is none of them."""
-        kind, _, number = role.rpartition("-")
-        return int(number) if kind == GIVEN else None
-
     @property
     def roles(self) -> tuple[Role, ...]:
         """Every model, in the order in which it is trained and queried."""

@@ -20,7 +20,7 @@ from edgeaudit.filetypes.registry import find_filetype
 from edgeaudit.formats.presets import Format, tolerance_of
 from edgeaudit.pipeline.inputs import PlanInputs
 from edgeaudit.pipeline.once import Once
-from edgeaudit.population.base import TARGET, Role
+from edgeaudit.population.base import TARGET, Role, given_number
 from edgeaudit.recipes.frameworks import FRAMEWORKS
 from edgeaudit.recipes.keras_checkpoint import checkpoint_digest
 from edgeaudit.runtimes.base import Runtime
@@ -74,7 +74,7 @@ class ModelJobs:
             unseen += ~trained
             if spec.threat.mode == "adversary" and trained.any():
                 raise SplitError(
-                    f"shadows.members[{self._inputs.number_of(role)}]: the model trained on {int(trained.sum()):,} "
+                    f"shadows.members[{given_number(role)}]: the model trained on {int(trained.sum()):,} "
                     f"audited records, or on records related to them, {audited[trained][0]} first, and shadows of an "
                     "adversary saw none; set threat.mode: auditor, in which each shadow is IN or OUT for each record"
                 )
@@ -96,7 +96,7 @@ class ModelJobs:
 
     def artifact(self, role: Role, use: FormatUse, resolved: Format) -> ArtifactJob:
         """The job whose result is this model's file; that of a target or given shadow may be a foreign one."""
-        declared, number = self._inputs.spec.target, self._inputs.number_of(role)
+        declared, number = self._inputs.spec.target, given_number(role)
         path = self._inputs.spec.artifact_of(use) if role == TARGET else None
         if number is not None:
             path = self._inputs.spec.given_file(number, use)
@@ -117,12 +117,12 @@ class ModelJobs:
 
     def _is_compressed(self, role: Role) -> bool:
         """Whether a given shadow is a checkpoint, which goes through the passes."""
-        number = self._inputs.number_of(role)
+        number = given_number(role)
         return number is not None and self._inputs.spec.given_checkpoint(number) is not None
 
     def _key(self, role: Role, of_target: str) -> str:
         """The key of audit.yaml that names the file of a model."""
-        number = self._inputs.number_of(role)
+        number = given_number(role)
         return of_target if number is None else f"shadows.models[{number}]"
 
     def _adopt(self, role: Role, path: Path, declared: TargetSpec, use: FormatUse, resolved: Format) -> Adopt:
@@ -160,7 +160,7 @@ class ModelJobs:
         inputs = self._inputs
         model = inputs.spec.model
         checkpoint, stated = (model.checkpoint, model.stated) if role == TARGET else (None, StatedAccuracy())
-        number = inputs.number_of(role)
+        number = given_number(role)
         if number is not None:
             checkpoint = inputs.spec.given_checkpoint(number)
         return self._once(

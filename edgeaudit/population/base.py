@@ -35,6 +35,7 @@ __all__ = [
     "Records",
     "Role",
     "along",
+    "given_number",
     "is_given",
     "numbered",
     "scale_only",
@@ -60,9 +61,15 @@ def numbered(kind: str, count: int) -> list[Role]:
     return [kind if i == 0 else f"{kind}-{i}" for i in range(count)]
 
 
+def given_number(role: Role) -> int | None:
+    """Which of the shadows that the user has, trained elsewhere, a role is; None if it is none of them."""
+    kind, number = _kind(role)
+    return number if kind == GIVEN else None
+
+
 def is_given(role: Role) -> bool:
     """Whether a role is a shadow that the user has, trained elsewhere."""
-    return _kind(role)[0] == GIVEN
+    return given_number(role) is not None
 
 
 def _kind(role: Role) -> tuple[str, int]:
