@@ -139,13 +139,12 @@ def _shares(judged: Judged, evidence: Evidence) -> LinearisedFigure | None:
 def _shares_of_difference(judged: Judged, here: FormatScores, there: FormatScores) -> LinearisedFigure | None:
     if judged.series not in here.scores or judged.series not in there.scores:
         return None
-    first, second = here.compared(judged.series), there.compared(judged.series)
-    both = ~(np.isnan(first) | np.isnan(second))
-    units = (np.arange(len(both)) if here.groups is None else here.groups)[both]
-    one, other = (target_figure(scores[both], here.members[both], judged.metric, units) for scores in (first, second))
-    if one is None or other is None:
+    first, second = (
+        target_figure(kept.scores, kept.members, judged.metric, kept.units) for kept in _pair(judged, here, there)
+    )
+    if first is None or second is None:
         return None
-    return LinearisedFigure(one.value - other.value, units, one.shares - other.shares)
+    return LinearisedFigure(first.value - second.value, first.units, first.shares - second.shares)
 
 
 def _of_file(judged: Judged, evidence: Evidence, level: Level) -> Bounds:
@@ -178,12 +177,26 @@ def _row(judged: Judged, rows: Sequence[LeakageRow]) -> LeakageRow | None:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What a figure was computed on: float64, bool and int64 [n]; groups: None where records are not related."""
+    """What a figure was computed on: float64, bool and int64 [n]; groups: None where records are not related.
+
+    places: of the records among all that are scored, int64 [n].
+    """
 
     scores: npt.NDArray[np.float64]
     members: npt.NDArray[np.bool_]
     groups: npt.NDArray[np.int64] | None
-    units: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, stored: FormatScores, scores: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_]) -> _Kept:
+        """Keep the records of a mask."""
+        groups = None if stored.groups is None else stored.groups[mask]
+        return cls(scores[mask], stored.members[mask], groups, np.flatnonzero(mask))
+
+    @property
+    def units(self) -> npt.NDArray[np.int64]:
+        """What is drawn: groups of related records, or records."""
+        return self.places if self.groups is None else self.groups
 
 
 def _stored(judged: Judged, stored: FormatScores) -> FormatScores | None:
@@ -196,9 +209,14 @@ def _kept(judged: Judged, stored: FormatScores) -> _Kept | None:
     scores, mask = stored.scores.get(judged.series), _mask(judged.subset, stored)
     if scores is None or mask is None:
         return None
-    mask = mask & ~np.isnan(scores)
-    groups = None if stored.groups is None else stored.groups[mask]
-    return _Kept(scores[mask], stored.members[mask], groups, np.flatnonzero(mask) if groups is None else groups)
+    return _Kept.of(stored, scores, mask & ~np.isnan(scores))
+
+
+def _pair(judged: Judged, here: FormatScores, there: FormatScores) -> tuple[_Kept, _Kept]:
+    """Return the scores of two deployments on the records that both have."""
+    first, second = here.compared(judged.series), there.compared(judged.series)
+    both = ~(np.isnan(first) | np.isnan(second))
+    return _Kept.of(here, first, both), _Kept.of(here, second, both)
 
 
 def _recomputed(judged: Judged, row: LeakageRow, evidence: Evidence, level: Level) -> float | None:
@@ -275,15 +293,13 @@ def _increase(judged: Judged, baseline: Deployment, evidence: Evidence, level: L
 
 
 def _difference(judged: Judged, here: FormatScores, there: FormatScores, tests: int, level: float) -> Difference:
-    first, second = here.compared(judged.series), there.compared(judged.series)
-    both = ~(np.isnan(first) | np.isnan(second))
-    first, second, members = first[both], second[both], here.members[both]
-    groups = None if here.groups is None else here.groups[both]
+    first, second = _pair(judged, here, there)
     if judged.metric == "auc":
-        return auc_difference(first, second, members, level, groups)
+        return auc_difference(first.scores, second.scores, first.members, level, first.groups)
     place = judged.deployment
     alpha = float(re.sub(r"^tpr@fpr=", "", judged.metric))
     # Each device has its own random stream; this machine's has no name.
     device = () if place.device == LOCAL else (place.device,)
     rng = stream(0, "paired bootstrap", place.format, str(judged.budget.against), judged.metric, *device)
-    return tpr_difference(first, second, members, alpha, rng, _RESAMPLES * tests, level, groups)
+    scores, resamples = (first.scores, second.scores), _RESAMPLES * tests
+    return tpr_difference(*scores, first.members, alpha, rng, resamples, level, first.groups)

@@ -45,6 +45,7 @@ class ModelJobs:
 
     def __init__(self, inputs: PlanInputs, once: Once) -> None:
         self._inputs, self._once = inputs, once
+        self._owners: dict[str, str] = {}
         calibration = inputs.spec.data.calibration
         policies = {"disjoint", *(use.calibration or calibration.policy for use in inputs.spec.formats)}
         self.check: dict[str, int] = dict.fromkeys(sorted(policies), calibration.records)
@@ -125,6 +126,15 @@ class ModelJobs:
         number = given_number(role)
         return of_target if number is None else f"shadows.models[{number}]"
 
+    def _distinct(self, file: SourceFile, key: str) -> SourceFile:
+        """Return the file; raise `SpecError` where a given shadow is the target's file, or is given twice."""
+        owner = self._owners.setdefault(file.sha256, key)
+        if owner != key:
+            raise SpecError(
+                f"{key}: {file.path} is the same file as {owner}; a model that is given twice is no second model"
+            )
+        return file
+
     def _adopt(self, role: Role, path: Path, declared: TargetSpec, use: FormatUse, resolved: Format) -> Adopt:
         runtime, key = find_runtime(resolved.runtime), self._key(role, "target.artifact")
         stated = declared.stated if role == TARGET else StatedAccuracy()
@@ -133,10 +143,13 @@ class ModelJobs:
             (role, use.id),
             lambda: Adopt(
                 population=self._inputs.drawn,
-                file=SourceFile(
-                    sha256=_digest(path, key),
-                    companions={name: _digest(path.parent / name, key) for name in _companions(path, runtime, key)},
-                    path=path,
+                file=self._distinct(
+                    SourceFile(
+                        sha256=_digest(path, key),
+                        companions={name: _digest(path.parent / name, key) for name in _companions(path, runtime, key)},
+                        path=path,
+                    ),
+                    key,
                 ),
                 runtime=resolved.runtime,
                 options=runtime.spec.options(resolved.runtime_options),
@@ -163,6 +176,7 @@ class ModelJobs:
         number = given_number(role)
         if number is not None:
             checkpoint = inputs.spec.given_checkpoint(number)
+        key = self._key(role, "model.checkpoint")
         return self._once(
             Train,
             role,
@@ -174,10 +188,10 @@ class ModelJobs:
                 check=self.check,
                 checkpoint=None
                 if checkpoint is None
-                else SourceFile(checkpoint_digest(checkpoint, self._key(role, "model.checkpoint")), {}, checkpoint),
+                else self._distinct(SourceFile(checkpoint_digest(checkpoint, key), {}, checkpoint), key),
                 accuracy=stated.test,
                 train_accuracy=stated.train,
-                where=self._key(role, "model.checkpoint"),
+                where=key,
             ),
         )
 

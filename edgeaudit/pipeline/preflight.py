@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgeaudit.config.audit import AuditSpec
-from edgeaudit.digests import path_sha256
 from edgeaudit.errors import Problems, SpecError
 from edgeaudit.exporters.registry import find_pass
 from edgeaudit.filetypes.recognise import recognised
@@ -31,9 +30,8 @@ def preflight(spec: AuditSpec) -> None:
     framework, problems = framework_of(spec.model.recipe), Problems()
     with problems.collecting():
         _require_fetched(spec)
-    if spec.shadows is not None:
-        with problems.collecting():
-            _require_other_models(spec)
+    with problems.collecting():
+        _require_no_model_files(spec)
     if spec.recipe_known:
         for key, checkpoint in _checkpoints(spec):
             with problems.collecting():
@@ -101,17 +99,8 @@ def _checkpoints(spec: AuditSpec) -> Iterator[tuple[str, Path | None]]:
             yield f"shadows.models[{number}]", path
 
 
-def _require_other_models(spec: AuditSpec) -> None:
-    """Raise `SpecError` where a given shadow is the target's file, or is given twice."""
-    seen: dict[str, str] = {}
-    for key, path in _files(spec):
-        if key.startswith(("model.checkpoint", "target.artifact", "shadows.models")) and path.exists():
-            digest = path_sha256(path)
-            if digest in seen and seen[digest] != key and key.startswith("shadows.models"):
-                raise SpecError(
-                    f"{key}: {path} is the same file as {seen[digest]}; a model that is given twice is no second model"
-                )
-            seen.setdefault(digest, key)
+def _require_no_model_files(spec: AuditSpec) -> None:
+    """Raise `SpecError` where a given shadow is a file for a runtime, and the target is none."""
     for key, checkpoint in _checkpoints(spec):
         if key != "model.checkpoint" and checkpoint is not None and checkpoint.suffix in _MODEL_FILES:
             raise SpecError(
