@@ -8,6 +8,7 @@ targets share records.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,14 @@ from edgeaudit.leakage.intervals import delong, placements
 from edgeaudit.leakage.operating_points import accused_rank, members_above
 from edgeaudit.leakage.roc import BoolArray, FloatArray, IntArray, split_scores
 
-__all__ = ["LinearisedFigure", "auc_shares", "balanced_accuracy_shares", "target_figure", "tpr_shares"]
+__all__ = [
+    "LinearisedFigure",
+    "auc_shares",
+    "balanced_accuracy_shares",
+    "shares_by_unit",
+    "target_figure",
+    "tpr_shares",
+]
 
 _TPR = "tpr@fpr="
 
@@ -78,6 +86,21 @@ def target_figure(
     above = members_above(inside, outside)
     upper = float(np.interp(min(alpha * (n + 1) + 0.5, n + 1), np.arange(n + 2), above))
     return LinearisedFigure(float(above[rank]) / m, units, tpr_shares(scores, members, alpha), upper / m)
+
+
+def shares_by_unit(figures: Sequence[LinearisedFigure]) -> FloatArray:
+    """Return the shares of every unit in every figure, float64 [figures, units]; those of one unit are summed.
+
+    Raises:
+        AttackError: a figure's units and shares do not fit.
+    """
+    units = np.unique(np.concatenate([figure.units for figure in figures])) if figures else np.empty(0)
+    shares = np.zeros((len(figures), len(units)))
+    for row, figure in zip(shares, figures, strict=True):
+        if figure.units.ndim != 1 or figure.units.shape != figure.shares.shape:
+            raise AttackError(f"a figure has {figure.units.shape} records and {figure.shares.shape} shares")
+        np.add.at(row, np.searchsorted(units, figure.units), figure.shares)
+    return shares
 
 
 def auc_shares(scores: FloatArray, members: BoolArray) -> FloatArray:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import special
 
 from edgeaudit.leakage.decision import TAIL, corrected_level
-from edgeaudit.leakage.influence import LinearisedFigure
+from edgeaudit.leakage.influence import LinearisedFigure, shares_by_unit
 from edgeaudit.randomness import stream
 
 __all__ = ["critical_value", "simultaneous_level"]
@@ -54,10 +54,7 @@ def simultaneous_level(figures: Sequence[LinearisedFigure | None], tests: int) -
 
 def _correlations(figures: Sequence[LinearisedFigure]) -> npt.NDArray[np.float64]:
     """Return the correlations of figures [k, k], of those that vary at all."""
-    units = np.unique(np.concatenate([figure.units for figure in figures])) if figures else np.empty(0)
-    shares = np.zeros((len(figures), len(units)))
-    for row, figure in zip(shares, figures, strict=True):
-        np.add.at(row, np.searchsorted(units, figure.units), figure.shares)
+    shares = shares_by_unit(figures)
     norms = np.sqrt((shares**2).sum(axis=1))
     shares = shares[norms > 0] / norms[norms > 0, None]
     # Rounded, so that a level does not hang on the last bits of a sum.

@@ -17,7 +17,7 @@ import scipy
 from scipy import special
 
 from edgeaudit.errors import AttackError
-from edgeaudit.leakage.influence import LinearisedFigure
+from edgeaudit.leakage.influence import LinearisedFigure, shares_by_unit
 from edgeaudit.leakage.multiplicity import holm
 from edgeaudit.leakage.roc import FloatArray
 from edgeaudit.leakage.rows import TargetMean
@@ -150,12 +150,7 @@ def pipeline_mean(
 def _record_variances(figures: Sequence[LinearisedFigure]) -> tuple[float, float]:
     """Return V_R and V_I, see `pipeline_mean`."""
     count = len(figures)
-    units = np.unique(np.concatenate([figure.units for figure in figures]))
-    shares = np.zeros((count, len(units)))
-    for row, figure in zip(shares, figures, strict=True):
-        if figure.units.ndim != 1 or figure.units.shape != figure.shares.shape:
-            raise AttackError(f"a target has {figure.units.shape} records and {figure.shares.shape} shares")
-        np.add.at(row, np.searchsorted(units, figure.units), figure.shares)
+    shares = shares_by_unit(figures)
     return float((shares.sum(axis=0) ** 2).sum()) / count**2, float((shares**2).sum()) / count**2
 
 

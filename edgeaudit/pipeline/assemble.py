@@ -43,7 +43,7 @@ from edgeaudit.pipeline.assemble_devices import devices_of
 from edgeaudit.pipeline.environment import current_environment, version
 from edgeaudit.pipeline.measure_jobs import FLOOR
 from edgeaudit.pipeline.plan import FormatPlan, Plan
-from edgeaudit.population.base import GIVEN, TARGET, Population
+from edgeaudit.population.base import TARGET, Population
 from edgeaudit.report.model import (
     SCHEMA_VERSION,
     Agreement,
@@ -467,7 +467,7 @@ def _threat(spec: AuditSpec, population: Population) -> dict[str, object]:
     files = () if spec.shadows is None else spec.shadows.models
     given = [
         f"{', '.join(path.name for path in ([named] if isinstance(named, Path) else named.values()))}, trained on "
-        f"{len(population.own_ids(f'{GIVEN}-{number}', spec.seed)):,} records"
+        f"{len(population.given_ids(number)):,} records"
         for number, named in enumerate(files)
     ]
     return {

@@ -163,7 +163,6 @@ class ModelJobs:
                 train_accuracy=stated.train,
                 role=role,
                 where=key,
-                seed=self._inputs.spec.seed,
                 versions=runtime.spec.versions(),
                 machine=self._inputs.machine,
             ),

@@ -340,7 +340,7 @@ class Population:
         if kind == TARGET:
             return self._members(number, seed)
         if kind == GIVEN:
-            return self._given(number)
+            return self.given_ids(number)
         if kind == HALF:
             return self._half(number, seed)
         n, pool = int(self.about["shadow_records"]), self.split.reference
@@ -380,7 +380,8 @@ class Population:
             )
         return np.sort(self.audited[drawn])
 
-    def _given(self, number: int) -> IntArray:
+    def given_ids(self, number: int) -> IntArray:
+        """Ids of the records that a given shadow trained on, and of those that are related to them, int64 ascending."""
         with np.load(self.folder / "split.npz") as arrays:
             listed = arrays[f"given-{number}"]
         return np.flatnonzero(np.isin(self.groups, self.groups[listed]))

@@ -19,7 +19,7 @@ from edgeaudit.filetypes.base import FileType
 from edgeaudit.filetypes.registry import find_filetype
 from edgeaudit.filetypes.traits import is_integer
 from edgeaudit.graph.job import Context, unkeyed
-from edgeaudit.population.base import TARGET, is_given
+from edgeaudit.population.base import TARGET
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.settings import Settings
 from edgeaudit.stages.artifacts import StoredArtifact
@@ -44,7 +44,7 @@ class Adopt(FileJob[StoredArtifact]):
     options: all options of the runtime. batch_given: whether audit.yaml sets its batch. output, softmax, outputs,
     accuracy, train_accuracy (on members): as declared by `target` in audit.yaml. precision: of the weights in the
     format that the file is said to have; None where none is stated. versions: of the runtime. machine: the CPU's
-    fingerprint, on which answers depend. role: which model, drawn with `seed`. format: its name, for messages. where:
+    fingerprint, on which answers depend. role: which model. format: its name, for messages. where:
     the key of audit.yaml that names the file.
     """
 
@@ -63,7 +63,6 @@ class Adopt(FileJob[StoredArtifact]):
     output: str | None = None
     precision: str | None = None
     role: str = TARGET
-    seed: int = 0
     format: str = unkeyed("")
     where: str = unkeyed("target.artifact")
 
@@ -111,7 +110,7 @@ class Adopt(FileJob[StoredArtifact]):
             what=source.name,
             stated=Stated("target.accuracy", self.train_accuracy, self.accuracy),
             outputs=outputs or tuple(range(labels)),
-            sides=sides_of_given(population, self.role, self.seed, source.name) if is_given(self.role) else None,
+            sides=sides_of_given(population, self.role, source.name),
         )
         # Inputs first: with wrongly scaled ones, the answers say nothing about the softmax.
         examined = Examined(served.query, population, door)

@@ -30,7 +30,7 @@ from edgeaudit.controls.truth_check import Examined as TruthExamined
 from edgeaudit.controls.truth_check import better_fed, shows_a_model
 from edgeaudit.errors import ArtifactError, DataError
 from edgeaudit.filetypes.artifact import Artifact
-from edgeaudit.population.base import Population, Role
+from edgeaudit.population.base import Population, Role, given_number
 from edgeaudit.population.preprocessing import NAMED, Affine, affine
 from edgeaudit.runtimes.base import Runtime
 from edgeaudit.tasks import AuditedTask, Exposure
@@ -92,12 +92,15 @@ class Door:
     sides: tuple[IntArray, IntArray] | None = None
 
 
-def sides_of_given(population: Population, role: Role, seed: int, what: str) -> tuple[IntArray, IntArray]:
-    """Ids of the records that a given shadow trained on, and of those that it did not.
+def sides_of_given(population: Population, role: Role, what: str) -> tuple[IntArray, IntArray] | None:
+    """Ids of the records that a given shadow trained on, and of those that it did not; None for another model.
 
     Raises `DataError` where the latter are too few to examine it, or to learn from it.
     """
-    trained = population.own_ids(role, seed)
+    number = given_number(role)
+    if number is None:
+        return None
+    trained = population.given_ids(number)
     others = np.setdiff1d(population.queried, trained)
     if len(others) < _FEWEST_OTHERS:
         raise DataError(

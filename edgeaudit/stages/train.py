@@ -123,6 +123,5 @@ class Train(Job[StoredArtifact]):
             name = f"{self.where} {self.checkpoint.path.name}"
         check = import_module(_CHECK)
         stated = check.Stated("model.accuracy", self.train_accuracy, self.accuracy)
-        sides = check.sides_of_given(population, self.role, self.seed, name) if is_given(self.role) else None
-        door = check.Door(name, stated, self.training, sides=sides)
+        door = check.Door(name, stated, self.training, sides=check.sides_of_given(population, self.role, name))
         check.require_trained(find_runtime(result.artifact.manifest.kind), result.artifact, population, door)
