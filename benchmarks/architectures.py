@@ -548,6 +548,9 @@ _DONE: Mapping[str, str] = {
     "BatchNorm after another layer than a convolution, such as a ReLU": (
         "ExecuTorch's int8 has it as a depthwise convolution; XNNPACK's own way of writing it cannot be quantised"
     ),
+    "1x1 convolutions with a stride and fewer than 16 input channels, as shortcuts of a pruned ResNet": (
+        "trained with channels first: oneDNN's gradient of their weights is wrong with channels last (its issue 6035)"
+    ),
     "token ids": (
         "a model that casts its input to integers (`x.long()`, keras.layers.Embedding) gets it in float32 in "
         "int8 files, too"

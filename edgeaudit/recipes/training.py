@@ -19,9 +19,10 @@ from edgeaudit.recipes.base import TRAINS, Recipe, Training, build, import_funct
 from edgeaudit.recipes.heads import as_written
 from edgeaudit.recipes.losses import Loss, distillation_loss, loss_of
 
-__all__ = ["build", "distil", "distil_model", "distillation_loss", "logits", "train"]
+__all__ = ["build", "distil", "distil_model", "distillation_loss", "logits", "train", "trains_channels_last"]
 
 _SHIFT = 4
+_ONEDNN_BLOCK = 16
 
 
 def train(
@@ -226,7 +227,7 @@ def _loop(
     steps = len(x) // batch  # BatchNorm cannot take a last batch of one, so the rest of each epoch waits for the next
     optimizer = _optimizer(module, setting, lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, epochs * steps))
-    if x.ndim == 4:
+    if x.ndim == 4 and trains_channels_last(module):
         x = x.contiguous(memory_format=torch.channels_last)
         module.to(memory_format=torch.channels_last)
     mean = math.nan
@@ -257,6 +258,22 @@ def _loop(
             after_epoch(module)
     module.to(memory_format=torch.contiguous_format)
     return mean
+
+
+def trains_channels_last(module: nn.Module) -> bool:
+    """Return whether images may be trained on with channels last, which is faster.
+
+    Not where a 1x1 convolution has a stride and fewer input channels than a block of oneDNN (8 with AVX2, 16 with
+    AVX-512), as the shortcuts of a pruned ResNet have: the gradient of its weights is then wrong, and computing it
+    writes past its workspace, so that the process ends later, anywhere (torch 2.14.1, oneDNN issue 6035).
+    """
+    return not any(
+        isinstance(layer, nn.Conv2d)
+        and set(layer.kernel_size) == {1}
+        and max(layer.stride) > 1
+        and layer.in_channels // layer.groups < _ONEDNN_BLOCK
+        for layer in module.modules()
+    )
 
 
 def _augments(setting: Training, ndim: int) -> bool:

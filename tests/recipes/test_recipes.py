@@ -17,7 +17,7 @@ from edgeaudit.recipes.base import Recipe, Training, build, recipe_modules
 from edgeaudit.recipes.frameworks import require_zoo
 from edgeaudit.recipes.registry import ARCHITECTURES
 from edgeaudit.recipes.resizing import resize
-from edgeaudit.recipes.training import distil, distil_model, distillation_loss, logits, train
+from edgeaudit.recipes.training import distil, distil_model, distillation_loss, logits, train, trains_channels_last
 
 X = np.random.default_rng(0).normal(size=(48, 1, 8, 8)).astype(np.float32)
 Y = np.arange(48) % 3
@@ -182,6 +182,29 @@ def test_unbuildable_recipes_are_named(recipe: Recipe, message: str) -> None:
 def test_any_torchvision_classifier() -> None:
     recipe = Recipe("torchvision:mobilenet_v3_small", (3, 32, 32), 7, {"dropout": 0.0})
     assert build(recipe, 0)(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+
+
+def test_narrow_strided_shortcuts_are_not_trained_channels_last() -> None:
+    # With channels last, oneDNN's weight gradient of such a layer is wrong and ends the process (see the function).
+    narrow = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 8, 1, stride=2), nn.Flatten(), nn.Linear(128, 3))
+    assert not trains_channels_last(narrow)
+    assert trains_channels_last(nn.Conv2d(4, 8, 1)), "no stride"
+    assert trains_channels_last(nn.Conv2d(4, 8, 3, stride=2)), "not 1x1"
+    assert trains_channels_last(nn.Conv2d(16, 32, 1, stride=2)), "a whole block of channels"
+    assert not trains_channels_last(nn.Conv2d(16, 32, 1, stride=2, groups=2)), "8 channels a group"
+    # One step from the same weights, by a gradient of the plain layout.
+    x, y = torch.from_numpy(X[:16].repeat(3, axis=1)), torch.from_numpy(Y[:16])
+    expected = copy.deepcopy(narrow)
+    nn.functional.cross_entropy(expected(x), y).backward()  # type: ignore[no-untyped-call]
+    setting = Training(epochs=1, batch=16, lr=0.1, momentum=0.9, weight_decay=0)
+    layer, reference = narrow[1], expected[1]
+    assert isinstance(layer, nn.Conv2d)
+    assert isinstance(reference, nn.Conv2d)
+    assert reference.weight.grad is not None
+    before = layer.weight.detach().clone()
+    train(narrow, x.numpy(), Y[:16], Recipe("cnn", (3, 8, 8), 3, training=setting), 0)
+    # Nesterov's first step is 1 + momentum times the gradient.
+    np.testing.assert_allclose(layer.weight.detach(), before - 0.1 * 1.9 * reference.weight.grad, atol=1e-6)
 
 
 def test_finetuning_is_gentler_than_training() -> None:
