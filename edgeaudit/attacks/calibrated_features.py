@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, IntArray, ShadowAnswers
+from edgeaudit.attacks.hierarchical import ModelSignals, Sides
 from edgeaudit.attacks.out_statistics import out_statistics
 from edgeaudit.attacks.variance_prior import VariancePrior, fit_prior, moderate, variance_floor
 
@@ -52,6 +53,10 @@ class ShadowSignals:
             signals[:, k] = _signals(shadow, answers)
         return cls(signals[0], signals[1], signals[2], answers.out, answers.labels)
 
+    def sides(self) -> Sides:
+        """Return the sums over the IN and the OUT shadows of each record."""
+        return Sides.of(self.shadow_phi, self.shadow_log_p, self.out)
+
     def with_target(self, evidence: Evidence, records: IntArray | BoolArray | slice = slice(None)) -> Signals:
         """Add the target's signals. records: the records of the evidence that these signals are of."""
         signals = _signals(evidence.target[records], evidence, records)
@@ -65,6 +70,16 @@ class ShadowSignals:
             self.shadow_entropy[:, records],
             self.out[:, records],
             self.labels[records],
+        )
+
+    def keep(self, models: IntArray) -> ShadowSignals:
+        """Return the signals of these shadows only, in this order."""
+        return ShadowSignals(
+            self.shadow_phi[models],
+            self.shadow_log_p[models],
+            self.shadow_entropy[models],
+            self.out[models],
+            self.labels,
         )
 
     def play(self, shadow: int) -> Signals:
@@ -89,6 +104,11 @@ class Signals(ShadowSignals):
     phi: FloatArray
     log_p: FloatArray
     entropy: FloatArray
+
+    @property
+    def tested(self) -> ModelSignals:
+        """The tested model's signals."""
+        return ModelSignals(self.phi, self.log_p, self.entropy)
 
     @classmethod
     def of(cls, evidence: Evidence) -> Signals:

@@ -16,6 +16,7 @@ import numpy as np
 
 from edgeaudit.attacks.base import Attack, AttackSpec, Learned, Needs, Scores
 from edgeaudit.attacks.calibrated import Calibrated
+from edgeaudit.attacks.calibrated_online import CalibratedOnline
 from edgeaudit.attacks.censored import Cells, CensoredNull, shadow_cells, target_cells
 from edgeaudit.attacks.conformal import comparable_masks, conformal_p
 from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, ShadowAnswers
@@ -32,15 +33,16 @@ class CmMia(Attack):
     """One-sided test of each record against its OUT shadows.
 
     Variants: `t`, `ecdf` (rank), `pchip` (as in Long et al.), `discrete` (integer outputs, whose answers are
-    intervals), `calibrated` (our own, fitted to shadows on the reference records). Scores: `t` gives the signed log
-    tail (see `ModeratedNull`), `discrete` that of the mid-p (see `CensoredNull`), the rank tests give -p, so equal
-    p-values remain tied, and `calibrated` gives log odds.
+    intervals), and two of our own: `calibrated` (fitted to shadows on the reference records) and `calibrated-online`
+    (to shadows on the audited records, in auditor mode). Scores: `t` gives the signed log tail (see `ModeratedNull`),
+    `discrete` that of the mid-p (see `CensoredNull`), the rank tests give -p, so equal p-values remain tied, and our
+    own give log odds.
 
     p-values are conformal: the rank of the record's score among those of the reference records with enough OUT
     shadows, which the target did not train on, see `comparable_masks`. The test's own p-value is `nominal`; the paper
     decides by it (`decide` with `ecdf` or `pchip`). It serves for ranking only: shadows from one small pool share
     records and are closer to each other than to a target trained on disjoint records, so even the exact rank test has
-    too many false positives on real targets. `calibrated` has no nominal p-value.
+    too many false positives on real targets. `calibrated` has no nominal p-value, and `calibrated-online` none at all.
 
     Args:
         d0: prior degrees of freedom of `t`; None for empirical Bayes.
@@ -48,7 +50,7 @@ class CmMia(Attack):
 
     spec: ClassVar[AttackSpec] = AttackSpec(
         name="cm-mia",
-        variants=("t", "ecdf", "pchip", "discrete", "calibrated"),
+        variants=("t", "ecdf", "pchip", "discrete", "calibrated", "calibrated-online"),
         summary="per-record test of the target's loss against shadows compressed the same way",
         paper="Jin, Lou, Gao, Computing 105, 2023; Long et al., EuroS&P 2020",
         needs=Needs(shadows=2, out=1),
@@ -56,11 +58,12 @@ class CmMia(Attack):
             "t": Needs(shadows=2, out=1, variance=True),
             "discrete": Needs(shadows=2, out=1, variance=True, classes=True, grid=True),
             "calibrated": Needs(shadows=4, out=2, reference=60, examples=200),
+            "calibrated-online": Needs(shadows=4, out=1, inside=1, variance=True),
         },
         calibrated_p=("t", "ecdf", "pchip", "discrete", "calibrated"),
-        variant_thresholds={"calibrated": 0.0},
+        variant_thresholds={"calibrated": 0.0, "calibrated-online": 0.0},
         defaults={"d0": None},
-        headline=("calibrated", "t", "ecdf"),
+        headline=("calibrated", "calibrated-online", "t", "ecdf"),
         reads_margins=("t", "ecdf", "pchip"),
     )
 
@@ -70,6 +73,8 @@ class CmMia(Attack):
     def _fit(self, shadows: ShadowAnswers, variant: str, reference: ShadowAnswers) -> Learned:
         if variant == "calibrated":
             return Calibrated.fit(shadows, reference)
+        if variant == "calibrated-online":
+            return CalibratedOnline.fit(shadows)
         # A variance needs two OUT shadows, also on the known nonmembers behind the p-values.
         served = reference.out.sum(axis=0) >= (2 if self.spec.needs_of(variant).variance else 1)
         fit, shadows_of, target_of = self._test(variant)

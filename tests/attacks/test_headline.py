@@ -26,25 +26,26 @@ def test_the_modes_order_the_same_variants(spec: AttackSpec) -> None:
     assert {frozenset(spec.headlines_in(mode)) for mode in modes} == {frozenset(spec.headlines)}
 
 
-def test_online_lira_with_one_variance_leads_an_auditor_s_audit_wherever_it_is_listed() -> None:
+def test_the_calibrated_online_test_leads_an_auditor_s_audit_wherever_it_is_listed() -> None:
     for names in (("cm-mia", "lira"), ("lira", "cm-mia"), ("gap", "rmia", "cm-mia", "lira"), attack_names()):
-        assert headline_order(names, "auditor")[0] == "lira/online-global"
+        assert headline_order(names, "auditor")[0] == "cm-mia/calibrated-online"
 
 
-def test_without_lira_an_online_variant_of_another_attack_leads() -> None:
-    assert headline_order(("cm-mia", "rmia", "yeom"), "auditor")[0] == "rmia/online"
-    assert headline_order(("cm-mia", "info-rmia"), "auditor")[0] == "info-rmia/online"
+def test_without_cm_mia_an_online_variant_of_another_attack_leads() -> None:
+    assert headline_order(("yeom", "rmia", "lira"), "auditor")[0] == "lira/online-global"
+    assert headline_order(("yeom", "info-rmia", "rmia"), "auditor")[0] == "rmia/online"
     # No attack has an online variant: the order of audit.yaml.
-    assert headline_order(("cm-mia", "yeom"), "auditor")[0] == "cm-mia/calibrated"
+    assert headline_order(("gap", "yeom"), "auditor")[0] == "gap/label"
     # Where no online variant can be run (too few shadows), the leading attack's others come before the other attacks.
-    order = headline_order(("cm-mia", "lira", "rmia"), "auditor")
-    assert order[:3] == ("lira/online-global", "lira/online-per-record", "rmia/online")
-    assert order[3] == "lira/offline-global"
+    order = headline_order(("rmia", "lira", "cm-mia"), "auditor")
+    online = ("cm-mia/calibrated-online", "lira/online-global", "lira/online-per-record", "rmia/online")
+    assert order[:4] == online
+    assert order[4] == "cm-mia/calibrated"
 
 
 def test_cm_mia_leads_an_adversary_s_audit_and_the_others_follow_as_listed() -> None:
     order = headline_order(("yeom", "lira", "cm-mia"), "adversary")
-    assert order[:4] == ("cm-mia/calibrated", "cm-mia/t", "cm-mia/ecdf", "yeom/loss")
+    assert order[:5] == ("cm-mia/calibrated", "cm-mia/t", "cm-mia/ecdf", "cm-mia/calibrated-online", "yeom/loss")
     assert order[-2:] == ("lira/online-global", "lira/online-per-record")
 
 

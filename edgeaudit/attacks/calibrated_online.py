@@ -1,0 +1,111 @@
+"""The calibrated test for shadows that trained on audited records: learners fitted to plays on these very records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeaudit.attacks.base import Scores
+from edgeaudit.attacks.calibrated_features import ShadowSignals
+from edgeaudit.attacks.evidence import BoolArray, Evidence, IntArray, ShadowAnswers
+from edgeaudit.attacks.hierarchical import ModelSignals, RecordModel, Sides
+from edgeaudit.attacks.play_learners import Learner, Rows, smooth_learners
+from edgeaudit.attacks.plays import Side, canonical, most_records
+from edgeaudit.errors import AttackError
+
+__all__ = ["CalibratedOnline"]
+
+_PAIRS = 8
+
+
+@dataclass(frozen=True)
+class CalibratedOnline:
+    """Score: mean log odds of membership by a network and a quadratic logistic regression of plays, (N + Q) / 2.
+
+    Every shadow plays the target against the others on the audited records, as in `Evidence.play`. A row is a (shadow,
+    record) pair, its label is whether the shadow trained on the record, and its columns are those of `hierarchical`.
+    Only masks of shadows are read, so nothing is known of the target's memberships. A score of 0 or more means member.
+    There are no p-values, since no audited record is known to be a nonmember. Without torch there is no N.
+
+    In auditor mode each record has as many IN shadows as any other, so that the number that is left once a shadow plays
+    the target tells whether it trained on the record. So a play also leaves out one shadow of the record's other side.
+    The target is asked against as many shadows: its log odds are the mean over eight pairs of an IN and an OUT shadow
+    that are left out. With 4 shadows learners meet other numbers than they were taught on otherwise (Letter, AUC .621
+    with all of them, .626 so).
+
+    Attributes:
+        shadows: signals of the shadows on the records to score. model, sides: fitted to them.
+        learners: N and Q.
+
+    Source: our own design; related to Shokri et al. (S&P 2017) and Carlini et al. (S&P 2022).
+    """
+
+    shadows: ShadowSignals
+    model: RecordModel
+    sides: Sides
+    learners: tuple[Learner, ...]
+
+    @classmethod
+    def fit(cls, shadows: ShadowAnswers) -> CalibratedOnline:
+        """Fit to plays on the records to score, each with IN and OUT shadows.
+
+        Raises:
+            AttackError: no record has two shadows on a side, see `RecordModel.fit`.
+        """
+        signals = ShadowSignals.of_shadows(shadows)
+        sides = signals.sides()
+        model = RecordModel.fit(sides)
+        rows, trained = _rows(signals, model)
+        return cls(signals, model, sides, tuple(kind.fit(rows, trained) for kind in smooth_learners()))
+
+    def score(self, evidence: Evidence, reference: Evidence) -> Scores:  # noqa: ARG002
+        """Score one target on the records passed to `fit`."""
+        tested = self.shadows.with_target(evidence).tested
+        inside, outside = _by_side(self.shadows)
+        odds = []
+        for pair in range(_PAIRS):
+            # All pairs of two IN and two OUT shadows are among the first four.
+            spared = inside.at(pair), outside.at(pair + pair // np.maximum(inside.count, 1))
+            others = _without(_without(self.sides, self.shadows, spared[0]), self.shadows, spared[1])
+            rows = self.model.columns(tested, others)
+            odds.append(np.mean([learner.log_odds(rows) for learner in self.learners], axis=0))
+        return Scores(np.asarray(np.mean(odds, axis=0), dtype=np.float64))
+
+
+def _by_side(signals: ShadowSignals) -> tuple[Side, Side]:
+    """Return the IN and the OUT shadows of each record."""
+    return Side.of(signals.shadow_phi, ~signals.out, seed=0), Side.of(signals.shadow_phi, signals.out, seed=1)
+
+
+def _without(sides: Sides, signals: ShadowSignals, models: IntArray) -> Sides:
+    """Take one shadow of each record away, int64 [n]."""
+    at = models, np.arange(len(models))
+    out = signals.out[at]
+    return sides.without(signals.shadow_phi[at], signals.shadow_log_p[at], ~out, out)
+
+
+def _rows(signals: ShadowSignals, model: RecordModel) -> tuple[Rows, BoolArray]:
+    """Return the columns of all plays, float32 [rows, d], and whether the shadow trained on the record, bool [rows].
+
+    In an order that does not depend on that of records or shadows: batches of the network are drawn from the rows.
+    """
+    k = len(signals.out)
+    records = canonical(signals.shadow_phi)
+    inside = (~signals.out[:, records]).sum(axis=0)
+    records = records[(inside > 0) & (inside < k)]
+    if not len(records):
+        raise AttackError("'calibrated-online' needs records that some shadows trained on and others did not")
+    # Evenly over the order, which is one of difficulty.
+    spaced = np.linspace(0, len(records) - 1, min(len(records), most_records(k))).astype(np.int64)
+    played = signals.take(records[spaced])
+    sides, (in_models, out_models) = played.sides(), _by_side(played)
+    rows, trained = [], []
+    for number, shadow in enumerate(canonical(signals.shadow_phi.T)):
+        label = ~played.out[shadow]
+        spared = np.where(label, out_models.at(number), in_models.at(number))
+        others = _without(_without(sides, played, np.full(len(label), shadow)), played, spared)
+        tested = ModelSignals(played.shadow_phi[shadow], played.shadow_log_p[shadow], played.shadow_entropy[shadow])
+        rows.append(model.columns(tested, others).astype(np.float32))
+        trained.append(label)
+    return np.concatenate(rows), np.concatenate(trained)

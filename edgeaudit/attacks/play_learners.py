@@ -1,0 +1,235 @@
+"""Learners of membership from plays: trees, and two smooth ones, a small network and a quadratic logistic regression.
+
+All give log odds for members and nonmembers that are equally frequent, whatever their share among the rows. Rows are
+rounded to float32, so that the last bits of an answer do not change what is learned.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeaudit.attacks.calibrated_features import COLUMNS, RISING
+from edgeaudit.attacks.evidence import BoolArray, FloatArray
+from edgeaudit.errors import AttackError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Learner", "Network", "Quadratic", "Rows", "Trees", "smooth_learners"]
+
+Rows = npt.NDArray[np.float32]
+AnyRows = npt.NDArray[np.floating[Any]]
+
+_SEEDS = 2
+_WIDTH = 32
+_EPOCHS = 5
+_LEAST_STEPS = 300
+_BATCH = 256
+_RATE = 3e-3
+_DECAY = 0.01
+_NETWORK_CLIP = 5.0
+_QUADRATIC_CLIP = 4.0
+_INVERSE_PENALTY = 0.5
+_ITERATIONS = 150
+
+
+class Learner(Protocol):
+    """A learner, fitted to rows of plays."""
+
+    @classmethod
+    def fit(cls, rows: AnyRows, members: BoolArray) -> Self:
+        """Fit to rows [n, d] and whether the model that plays trained on each record, bool [n].
+
+        Raises:
+            AttackError: no row is of a member, or none of a nonmember.
+        """
+        ...
+
+    def log_odds(self, rows: AnyRows) -> FloatArray:
+        """Return log odds of membership, float64 [n]."""
+        ...
+
+
+def smooth_learners() -> tuple[type[Learner], ...]:
+    """Return `Network` and `Quadratic`; `Quadratic` alone where torch is not installed."""
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        return (Quadratic,)
+    return (Network, Quadratic)
+
+
+@dataclass(frozen=True)
+class Standardised:
+    """Columns minus their mean over their deviation, clipped.
+
+    centre, scale: float64 [d].
+    """
+
+    centre: FloatArray
+    scale: FloatArray
+    clip: float
+
+    @classmethod
+    def fit(cls, rows: AnyRows, clip: float) -> Standardised:
+        """rows: [n, d]."""
+        rows = rows.astype(np.float32)
+        centre, scale = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
+        # A constant column's deviation is a rounding error, not 0.
+        constant = scale <= 1e-6 * np.maximum(1.0, np.abs(rows).max(axis=0))
+        return cls(centre, np.where(constant, 1.0, scale), clip)
+
+    def __call__(self, rows: AnyRows) -> Rows:
+        """Return float32 [n, d]. Rows are rounded first, as those of plays are."""
+        rounded = rows.astype(np.float32)
+        return np.clip((rounded - self.centre) / self.scale, -self.clip, self.clip).astype(np.float32)
+
+
+def _prior(members: BoolArray) -> float:
+    if members.all() or not members.any():
+        raise AttackError("a membership classifier needs answers of shadows on members and on nonmembers")
+    return math.log(members.sum() / (~members).sum())
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """Logistic regression on columns, their squares and products; C = .5, at most 150 rounds of L-BFGS."""
+
+    inputs: Standardised
+    model: Any
+    prior: float
+
+    @classmethod
+    def fit(cls, rows: AnyRows, members: BoolArray) -> Self:
+        """See `Learner`."""
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+
+        prior, inputs = _prior(members), Standardised.fit(rows, _QUADRATIC_CLIP)
+        model = LogisticRegression(C=_INVERSE_PENALTY, max_iter=_ITERATIONS)
+        with warnings.catch_warnings():
+            # Few rounds are meant: columns are nearly collinear, and the odds settle long before the weights.
+            warnings.filterwarnings("ignore", category=ConvergenceWarning)
+            model.fit(_squares(inputs(rows)), members)
+        return cls(inputs, model, prior)
+
+    def log_odds(self, rows: AnyRows) -> FloatArray:
+        """See `Learner`."""
+        return np.asarray(self.model.decision_function(_squares(self.inputs(rows))) - self.prior, dtype=np.float64)
+
+
+def _squares(x: Rows) -> Rows:
+    first, second = np.triu_indices(x.shape[1])
+    return np.concatenate((x, x[:, first] * x[:, second]), axis=1)
+
+
+@dataclass(frozen=True)
+class Network:
+    """Networks d-32-32-1 with SiLU, trained with AdamW over one cycle of rates for 5 epochs; mean of two seeds."""
+
+    inputs: Standardised
+    layers: tuple[torch.Tensor, ...]
+    prior: float
+
+    @classmethod
+    def fit(cls, rows: AnyRows, members: BoolArray) -> Self:
+        """See `Learner`. Both seeds see the same batches, and train side by side."""
+        import torch
+
+        prior, inputs = _prior(members), Standardised.fit(rows, _NETWORK_CLIP)
+        x, y = torch.from_numpy(inputs(rows)), torch.from_numpy(members.astype(np.float32))
+        generator = torch.Generator().manual_seed(0)
+        layers = _initial(x.shape[1], generator)
+        batch = min(_BATCH, len(x))
+        epochs = max(_EPOCHS, math.ceil(_LEAST_STEPS * batch / len(x)))
+        steps = epochs * (len(x) // batch)
+        optimizer = torch.optim.AdamW(layers, lr=_RATE, weight_decay=_DECAY)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
+        for _ in range(epochs):
+            order = torch.randperm(len(x), generator=generator)
+            for first in range(0, len(x) - batch + 1, batch):
+                taken = order[first : first + batch]
+                odds = _forward(layers, x[taken])
+                optimizer.zero_grad(set_to_none=True)
+                # The sum over seeds: each has the gradient that it would have alone.
+                loss = torch.nn.functional.binary_cross_entropy_with_logits(
+                    odds, y[taken].expand_as(odds), reduction="sum"
+                )
+                (loss / batch).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                schedule.step()
+        # In doubles: what is scored with a record must not change its score.
+        return cls(inputs, tuple(layer.detach().double() for layer in layers), prior)
+
+    def log_odds(self, rows: AnyRows) -> FloatArray:
+        """See `Learner`; the mean over the seeds."""
+        import torch
+
+        with torch.no_grad():
+            odds = _forward(self.layers, torch.from_numpy(self.inputs(rows)).double()).mean(dim=0)
+        return np.asarray(odds.numpy() - self.prior, dtype=np.float64)
+
+
+def _initial(columns: int, generator: torch.Generator) -> list[torch.Tensor]:
+    """Weights and biases of all seeds, uniform as in torch.nn.Linear."""
+    import torch
+
+    layers = []
+    for inputs, outputs in ((columns, _WIDTH), (_WIDTH, _WIDTH), (_WIDTH, 1)):
+        bound = 1 / math.sqrt(inputs)
+        for shape in ((_SEEDS, inputs, outputs), (_SEEDS, 1, outputs)):
+            values = (2 * torch.rand(shape, generator=generator) - 1) * bound
+            layers.append(values.requires_grad_())
+    return layers
+
+
+def _forward(layers: tuple[torch.Tensor, ...] | list[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """Return the log odds of every seed, [seeds, n]."""
+    import torch
+
+    hidden = x.expand(_SEEDS, *x.shape)
+    for weight, bias in zip(layers[:-2:2], layers[1:-2:2], strict=True):
+        hidden = torch.nn.functional.silu(torch.baddbmm(bias, hidden, weight))
+    return torch.baddbmm(layers[-1], hidden, layers[-2])[..., 0]
+
+
+@dataclass(frozen=True)
+class Trees:
+    """scikit-learn's histogram gradient boosting on `calibrated_features`, monotone in `RISING`.
+
+    250 rounds, rate .06, 12 leaves, L2 5. Leaves hold 80 or more rows; below 3,200 rows a fortieth of the rows, but at
+    least 10. Sample weights would correct the share of members, too, but with them scikit-learn 1.9 computes bin edges
+    by weighted percentiles, one sort for each of 255 edges, which took 80% of the time. Nothing is random except the
+    choice of 200,000 rows for the bin edges where there are more.
+    """
+
+    model: Any
+    prior: float
+
+    @classmethod
+    def fit(cls, rows: AnyRows, members: BoolArray) -> Self:
+        """See `Learner`."""
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        prior = _prior(members)
+        model = HistGradientBoostingClassifier(
+            learning_rate=0.06,
+            max_iter=250,
+            max_leaf_nodes=12,
+            min_samples_leaf=min(80, max(10, len(rows) // 40)),
+            l2_regularization=5.0,
+            monotonic_cst=[int(column in RISING) for column in COLUMNS],
+            early_stopping=False,
+            random_state=0,
+        )
+        return cls(model.fit(rows.astype(np.float32), members), prior)
+
+    def log_odds(self, rows: AnyRows) -> FloatArray:
+        """See `Learner`."""
+        return np.asarray(self.model.decision_function(rows.astype(np.float32)) - self.prior, dtype=np.float64)

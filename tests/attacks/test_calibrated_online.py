@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edgeaudit.attacks.calibrated_online import CalibratedOnline
+from edgeaudit.attacks.cm_mia import CmMia
+from edgeaudit.attacks.evidence import BoolArray, Evidence
+from edgeaudit.attacks.lira import Lira
+from edgeaudit.attacks.rmia import Rmia
+from edgeaudit.errors import AttackError
+from edgeaudit.leakage.roc import auc
+
+from .conftest import MakeWorld, logits_with_margins
+
+ONLINE = "calibrated-online"
+
+
+def uneven(n: int, k: int, seed: int = 0) -> tuple[Evidence, BoolArray]:
+    """Margins of easy records scatter and rise less than those of hard ones, as those of real models do."""
+    rng = np.random.default_rng(seed)
+    members = rng.permutation(n) < n // 2
+    trained = rng.permuted(np.repeat(np.arange(k)[:, None] < k // 2, n, axis=1), axis=0)
+    difficulty = rng.normal(size=n)
+    scale = np.exp(difficulty)
+    target = difficulty + scale * (rng.normal(size=n) + 1.5 * members)
+    shadows = difficulty + scale * (rng.normal(size=(k, n)) + 1.5 * trained)
+    answers = logits_with_margins(target, rng.normal(size=(n, 3)))
+    others = logits_with_margins(shadows, rng.normal(size=(k, n, 3)))
+    return Evidence(answers, others, ~trained, np.zeros(n, dtype=np.int64), "logits"), members
+
+
+@pytest.mark.parametrize("k", [4, 8, 16])
+def test_it_is_ahead_of_lira_where_records_differ(k: int) -> None:
+    evidence, members = uneven(3000, k)
+    area = auc(CmMia().score(evidence, ONLINE).score, members)
+    lira = max(auc(Lira().score(evidence, f"online-{kind}").score, members) for kind in ("global", "per-record"))
+    assert area > lira + 0.02
+
+
+@pytest.mark.parametrize("k", [4, 16])
+def test_it_is_level_with_the_best_test_of_equal_records(world_of: MakeWorld, k: int) -> None:
+    # Gaussian margins of one variance: LiRA with a global variance is the best test, and there is nothing to learn.
+    world = world_of(1, n=4000, k=k, balanced=True)
+    area = auc(CmMia().score(world.evidence, ONLINE, world.reference).score, world.members)
+    lira = auc(Lira().score(world.evidence, "online-global").score, world.members)
+    assert area > lira - 0.01
+    assert area > auc(Rmia().score(world.evidence, "online", world.reference).score, world.members)
+
+
+def test_numbers_of_shadows_do_not_tell_membership(world_of: MakeWorld) -> None:
+    # Without a leak there is nothing in a play but how many shadows are left on either side: 1 and 2, or 2 and 1.
+    world = world_of(2, n=3000, k=4, shift=0.0, balanced=True)
+    score = CalibratedOnline.fit(world.evidence.shadow_answers).score(world.evidence, world.evidence).score
+    assert abs(auc(score, world.members) - 0.5) < 4 * 0.0106
+    # Learners that found something would be sure of it.
+    assert np.abs(score).max() < 1.5
+
+
+def test_even_odds_are_a_sensible_threshold() -> None:
+    evidence, members = uneven(3000, 8)
+    score = CmMia().score(evidence, ONLINE).score
+    best = max(
+        (score[members] >= t).mean() + (score[~members] < t).mean() for t in np.quantile(score, np.linspace(0, 1, 200))
+    )
+    assert (score[members] >= 0).mean() + (score[~members] < 0).mean() > best - 0.03
+
+
+def test_one_fit_scores_every_target() -> None:
+    evidence, members = uneven(600, 8)
+    other, _ = uneven(600, 8, seed=5)
+    fitted = CmMia().fit(evidence.shadow_answers, ONLINE)
+    second = replace(evidence, target=other.target)
+    for one in (evidence, second):
+        np.testing.assert_array_equal(fitted.score(one.target_answers).score, CmMia().score(one, ONLINE).score)
+    assert auc(fitted.score(evidence.target_answers).score, members) > 0.7
+
+
+def test_it_needs_four_shadows_on_both_sides(world_of: MakeWorld) -> None:
+    world = world_of(3, n=100, k=3, balanced=True)
+    assert (
+        CmMia().inapplicable(world.evidence, world.reference, ONLINE) == "'cm-mia' needs at least 4 shadows and has 3"
+    )
+    world = world_of(3, n=100, k=8)
+    reason = CmMia().inapplicable(world.evidence, world.reference, ONLINE)
+    assert reason is not None
+    assert reason.startswith("'cm-mia' needs 1 or more IN shadows per record; 100 of 100 records have fewer.")
+    with pytest.raises(AttackError):
+        CmMia().score(world.evidence, ONLINE, world.reference)
