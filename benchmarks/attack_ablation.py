@@ -42,7 +42,7 @@ YARDSTICKS = {
         "rmia/offline-0.3",
         "rmia/offline-0.6",
     ),
-    "online": ("lira/online-global", "lira/online-per-record", "rmia/online"),
+    "online": ("lira/online-global", "lira/online-per-record", "bavaria/online-t", "bavaria/online-n", "rmia/online"),
 }
 WHOLE = {"offline": "calibrated", "online": "calibrated-online"}
 Figures = dict[str, list[float]]

@@ -11,7 +11,7 @@ __all__ = ["LEADING", "headline_order"]
 
 LEADING: Mapping[Mode, tuple[str, ...]] = {
     "adversary": ("cm-mia",),
-    "auditor": ("cm-mia", "lira", "rmia", "info-rmia"),
+    "auditor": ("cm-mia", "lira", "bavaria", "rmia", "info-rmia"),
 }
 """Mode -> the attacks that lead an audit, the strongest first; all others follow in the order of audit.yaml.
 

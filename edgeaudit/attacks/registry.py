@@ -34,6 +34,7 @@ ATTACKS: Registry[Attack, AttackSpec] = Registry(
         "cm-mia": "edgeaudit.attacks.cm_mia:CmMia",
         "lira": "edgeaudit.attacks.lira:Lira",
         "rmia": "edgeaudit.attacks.rmia:Rmia",
+        "bavaria": "edgeaudit.attacks.bavaria:Bavaria",
         "info-rmia": "edgeaudit.attacks.info_rmia:InfoRmia",
         "watson": "edgeaudit.attacks.watson:Watson",
         "attack-r": "edgeaudit.attacks.attack_r:AttackR",

@@ -9,8 +9,8 @@ from edgeaudit.attacks.base import Attack
 from edgeaudit.errors import AttackError
 
 OWN = [
-    "cm-mia", "lira", "rmia", "info-rmia", "watson", "attack-r", "attack-p", "song-mittal", "shokri", "ml-leaks",
-    "samia", "loss-trajectory", "quantile-regression", "yeom", "label-only", "gap",
+    "cm-mia", "lira", "rmia", "bavaria", "info-rmia", "watson", "attack-r", "attack-p", "song-mittal", "shokri",
+    "ml-leaks", "samia", "loss-trajectory", "quantile-regression", "yeom", "label-only", "gap",
 ]  # fmt: skip
 
 
