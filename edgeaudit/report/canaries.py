@@ -9,7 +9,7 @@ from edgeaudit.report.words import about, chance, figure, metric_name, percent, 
 
 __all__ = ["canary_sentences", "canary_tables"]
 
-_METRICS = (AUC, "tpr@fpr=0.05", TPR, "epsilon_lower", "epsilon_one_run")
+_METRICS = (AUC, "tpr@fpr=0.05", TPR, "epsilon_lower", "epsilon_one_run", "mu_one_run")
 
 
 class _Canaries:
@@ -99,7 +99,7 @@ def _cells(found: _Canaries, place: Place, name: str, notes: Notes) -> list[Cell
 
 
 def _cell(row: LeakageRow | None, notes: Notes) -> Cell:
-    if row is None or row.value is None or not row.metric.startswith("epsilon"):
+    if row is None or row.value is None or not row.metric.startswith(("epsilon", "mu_")):
         return figure_cell(row, notes)
     number = notes.number(row.note) if row.note else None
     return Cell(f">= {figure(row.metric, row.value)}", note=number, why=row.note or "")

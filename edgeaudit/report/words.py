@@ -41,6 +41,7 @@ _NAMES = {
     "fdp": "false discovery proportion",
     "epsilon_lower": "epsilon, lower bound",
     "epsilon_one_run": "epsilon, one-run lower bound",
+    "mu_one_run": "mu of Gaussian DP, one-run lower bound",
 }
 
 

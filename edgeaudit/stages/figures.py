@@ -16,6 +16,7 @@ from edgeaudit.leakage.epsilon import split_epsilon_bound
 from edgeaudit.leakage.intervals import delong
 from edgeaudit.leakage.metrics import Figure, figures, unresolved
 from edgeaudit.leakage.one_run import one_run_pairs
+from edgeaudit.leakage.one_run_gaussian import gaussian_epsilon, one_run_mu
 from edgeaudit.leakage.outputs import Granularity, granularity
 from edgeaudit.leakage.paired import chance_p_value
 from edgeaudit.leakage.roc import roc, thin
@@ -32,6 +33,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 _MOST_EXPOSED = 20
 _LEAST_ONE_RUN = 40
+_DELTA = 1e-5  # at which mu is said as an epsilon, too
 
 
 def leakage(
@@ -67,7 +69,7 @@ def epsilon_bounds(
     subset: str = "all",
     guesses: int | None = None,
 ) -> Iterator[LeakageRow]:
-    """Lower bounds of epsilon, at 95%: from a threshold chosen on half of the records, and from the one-run audit.
+    """Lower bounds at 95%: of epsilon from a threshold chosen on half of the records, of epsilon and mu from one run.
 
     Both need independent records, so they are computed on one record of each group of related records.
 
@@ -89,12 +91,18 @@ def epsilon_bounds(
     yield series.row(subset, lower)
     if not members_drawn or m + n < _LEAST_ONE_RUN:
         note = "the one-run audit needs enough members that were drawn at random"
-        yield series.row(subset, unresolved("epsilon_one_run", members, note))
+        for metric in ("epsilon_one_run", "mu_one_run"):
+            yield series.row(subset, unresolved(metric, members, note))
         return
     # The number of guesses is fixed beforehand: choosing it by the result would void the bound.
     one_run = one_run_pairs(score, members, (m + n) // 20 if guesses is None else guesses, stream(seed, "one run"))
     found = Figure("epsilon_one_run", one_run.epsilon, one_run.epsilon, None, m, n, None, noted(one_run.note))
     yield series.row(subset, found)
+    # The same guesses; a second hypothesis, so it is not the better of two that is reported, but both.
+    mu = one_run_mu(one_run.m, one_run.guesses, one_run.correct)
+    implied = gaussian_epsilon(mu, _DELTA)
+    note = f"{one_run.note}; of Gaussian DP, epsilon {implied:.3g} at delta {_DELTA:g}"
+    yield series.row(subset, Figure("mu_one_run", mu, mu, None, m, n, None, noted(note)))
 
 
 def null_control(case: Case, scores: Scores, series: Series) -> NullControlRow:

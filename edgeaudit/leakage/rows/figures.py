@@ -102,7 +102,7 @@ class LeakageRow(Figure, _LeakageColumns):
     for verdicts of CM-MIA: coverage@0.05, ppv@0.05, recall@0.05, fpr@0.05, forced_accuracy@0.05 (number = cutoff on the
     conformal p-value), coverage@nominal=0.05 ... (the paper's rule: cutoff on what `ecdf` or `pchip` call a p-value);
     for claims at a false discovery rate: claimed@by=0.05, fdp@by=0.05, recall@by=0.05 (bh: Benjamini-Hochberg, by:
-    Benjamini- Yekutieli); epsilon_lower, epsilon_one_run: 95% lower bounds, which have no upper end.
+    Benjamini- Yekutieli); epsilon_lower, epsilon_one_run, mu_one_run: 95% lower bounds, which have no upper end.
     low, high: 95% interval. realised_fpr: at the threshold that was used.
     subset: all, abnormal:<selection>, uncalibrated (without the records that the quantiser was calibrated on),
     canaries (planted against held-out ones, in place of members and nonmembers), or a slice: class:<label>, <column of
