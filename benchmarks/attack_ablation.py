@@ -6,7 +6,9 @@
 A population has its own records, 32 shadows and two targets (small networks, float logits, see `many_nets`); shadows
 train on complementary halves, as in an audit. Offline, they train on reference records; online, on audited ones. Every
 figure is a mean over populations of the mean over targets, every difference is paired by population, with its standard
-error. Results of a data set and population are kept in the JSON file and are not computed again.
+error. From the second population on, learners that are told the true memberships of the targets of the population
+before show what is left to find: a ceiling for learners of plays. Results are kept in the JSON file, and are not
+computed again.
 EDGEAUDIT_DATA is the folder with the data.
 """
 
@@ -25,7 +27,7 @@ from many_nets import SETTINGS, BoolArray, FloatArray, IntArray, answers, record
 from edgeaudit.attacks.calibrated import Calibrated
 from edgeaudit.attacks.calibrated_online import CalibratedOnline
 from edgeaudit.attacks.evidence import Evidence
-from edgeaudit.attacks.play_learners import AnyRows, Learner
+from edgeaudit.attacks.play_learners import AnyRows, Learner, Network, Quadratic
 from edgeaudit.attacks.registry import find_attack
 from edgeaudit.leakage.operating_points import accused_rank, members_above
 from edgeaudit.leakage.roc import auc
@@ -45,8 +47,11 @@ YARDSTICKS = {
     "online": ("lira/online-global", "lira/online-per-record", "bavaria/online-t", "bavaria/online-n", "rmia/online"),
 }
 WHOLE = {"offline": "calibrated", "online": "calibrated-online"}
+TAUGHT = "taught by another population's targets"
 Figures = dict[str, list[float]]
 """Name of a score -> its AUC and TPRs, means over targets."""
+Lessons = dict[tuple[str, str, int], tuple[FloatArray, BoolArray]]
+"""(mode, data set, shadows) -> rows of the targets of the population before, and their true memberships."""
 
 
 class Nothing:
@@ -57,6 +62,21 @@ class Nothing:
         return cls()
 
     def log_odds(self, rows: AnyRows) -> FloatArray:
+        return np.zeros(len(rows))
+
+
+class Recorder:
+    """A learner that knows nothing and keeps the rows that it is asked for."""
+
+    def __init__(self) -> None:
+        self.rows: list[FloatArray] = []
+
+    @classmethod
+    def fit(cls, rows: AnyRows, members: BoolArray) -> Recorder:  # noqa: ARG003  # the protocol's
+        return cls()
+
+    def log_odds(self, rows: AnyRows) -> FloatArray:
+        self.rows.append(np.asarray(rows, dtype=np.float64))
         return np.zeros(len(rows))
 
 
@@ -105,8 +125,8 @@ def figures_of(score: FloatArray, members: BoolArray) -> list[float]:
     return [auc(score, members), *(float(above[accused_rank(rate, len(outside))]) / len(inside) for rate in RATES)]
 
 
-def offline(drawn: Population, shadows: int) -> Figures:
-    """Every score of the offline setting."""
+def offline(drawn: Population, shadows: int) -> tuple[Figures, list[FloatArray]]:
+    """Every score of the offline setting, and the rows of each target."""
     first = drawn.evidence(0, shadows, drawn.audited), drawn.evidence(0, shadows, drawn.reference)
     fitted = Calibrated.fit(first[0].shadow_answers, first[1].shadow_answers)
     network, quadratic = fitted.smooth
@@ -120,11 +140,20 @@ def offline(drawn: Population, shadows: int) -> Figures:
         "without network (no torch)": replace(fitted, smooth=(quadratic,)),
         "asked against all shadows": replace(fitted, size=shadows),
     }
-    return _over_targets(drawn, shadows, "offline", kinds)
+    records = []
+    for target in range(TARGETS):
+        by_trees, by_others = Recorder(), Recorder()
+        asked, known = (drawn.evidence(target, shadows, part) for part in (drawn.audited, drawn.reference))
+        replace(fitted, trees=by_trees, smooth=(by_others,)).score(asked, known)
+        # Audited records are asked for first.
+        count = len(by_trees.rows) // 3
+        both = [np.mean(one.rows[:count], axis=0) for one in (by_trees, by_others)]
+        records.append(np.column_stack(both))
+    return _over_targets(drawn, shadows, "offline", kinds), records
 
 
-def online(drawn: Population, shadows: int) -> Figures:
-    """Every score of the online setting."""
+def online(drawn: Population, shadows: int) -> tuple[Figures, list[FloatArray]]:
+    """Every score of the online setting, and the rows of each target."""
     fitted = CalibratedOnline.fit(drawn.evidence(0, shadows, drawn.audited).shadow_answers)
     network, quadratic = fitted.learners
     kinds = {
@@ -132,7 +161,13 @@ def online(drawn: Population, shadows: int) -> Figures:
         "network alone": replace(fitted, learners=(network,)),
         "regression alone (no torch)": replace(fitted, learners=(quadratic,)),
     }
-    return _over_targets(drawn, shadows, "online", kinds)
+    records = []
+    for target in range(TARGETS):
+        recorder = Recorder()
+        asked = drawn.evidence(target, shadows, drawn.audited)
+        replace(fitted, learners=(recorder,)).score(asked, asked)
+        records.append(np.mean(recorder.rows, axis=0))
+    return _over_targets(drawn, shadows, "online", kinds), records
 
 
 def _over_targets(
@@ -149,6 +184,20 @@ def _over_targets(
         for name, score in scores.items():
             found.setdefault(name, []).append(figures_of(score, members))
     return {name: np.mean(each, axis=0).tolist() for name, each in found.items()}
+
+
+def taught(
+    rows: list[FloatArray], drawn: Population, lesson: tuple[FloatArray, BoolArray] | None
+) -> list[float] | None:
+    """Figures of learners that are told the true memberships of another population's targets; None without one."""
+    if lesson is None:
+        return None
+    learners = [kind.fit(*lesson) for kind in (Network, Quadratic)]
+    each = []
+    for target, columns in enumerate(rows):
+        score = np.mean([learner.log_odds(columns) for learner in learners], axis=0)
+        each.append(figures_of(score, drawn.masks[target, drawn.audited]))
+    return [float(value) for value in np.mean(each, axis=0)]
 
 
 def tables(stored: Mapping[str, Figures]) -> Iterator[str]:
@@ -172,7 +221,11 @@ def tables(stored: Mapping[str, Figures]) -> Iterator[str]:
                 continue
             row = []
             for k in numbers:
-                every = [value for key, value in stored.items() if key.startswith(mode) and key.split("|")[2] == str(k)]
+                every = [
+                    value
+                    for key, value in stored.items()
+                    if key.startswith(mode) and key.split("|")[2] == str(k) and name in value
+                ]
                 difference = np.array([np.subtract(one[name], one[whole])[:2] for one in every])
                 error = difference.std(axis=0, ddof=1) / math.sqrt(len(difference)) if len(difference) > 1 else [0, 0]
                 row.append(
@@ -199,6 +252,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="Markdown page whose tables to write")
     chosen = parser.parse_args()
     stored: dict[str, Figures] = json.loads(chosen.out.read_text()) if chosen.out.exists() else {}
+    lessons: Lessons = {}
     for number in range(chosen.populations):
         for data in chosen.data.split(","):
             for mode in chosen.modes.split(","):
@@ -207,7 +261,12 @@ def main() -> None:
                     continue
                 drawn = population(data, number, mode)
                 for shadows, key in keys.items():
-                    stored[key] = (offline if mode == "offline" else online)(drawn, shadows)
+                    stored[key], rows = (offline if mode == "offline" else online)(drawn, shadows)
+                    told = taught(rows, drawn, lessons.get((mode, data, shadows)))
+                    if told is not None:
+                        stored[key][TAUGHT] = told
+                    true = [drawn.masks[target, drawn.audited] for target in range(TARGETS)]
+                    lessons[mode, data, shadows] = np.concatenate(rows), np.concatenate(true)
                     chosen.out.write_text(json.dumps(stored, indent=1))
                 print(f"{mode} {data} {number}", flush=True)
     text = "\n".join(tables(stored))

@@ -21,7 +21,7 @@ from edgeaudit.attacks.conformal import conformal_p, lent_masks
 from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, IntArray, ShadowAnswers
 from edgeaudit.attacks.hierarchical import RecordModel
 from edgeaudit.attacks.play_learners import Learner, Rows, Trees, smooth_learners
-from edgeaudit.attacks.plays import Side, canonical, most_records, subsets
+from edgeaudit.attacks.plays import Side, canonical, most_records, rounded, subsets
 from edgeaudit.errors import AttackError
 
 __all__ = ["Calibrated", "set_aside"]
@@ -178,8 +178,8 @@ def _rows(known: ShadowSignals, parts: list[IntArray], spread: SpreadModel, mode
         for played, trained, aligning in _plays(known.take(drawn), known.take(other)):
             about, there = context(played), context(aligning)
             alignment = Alignment.fit(aligning, there, spread.sd(there), classes)
-            by_features = features(played, about, spread.sd(about), alignment).astype(np.float32)
-            found.append((by_features, _by_model(played, about, model).astype(np.float32), trained))
+            by_features = rounded(features(played, about, spread.sd(about), alignment))
+            found.append((by_features, rounded(_by_model(played, about, model)), trained))
     if not found:
         raise AttackError(
             "'calibrated' has no shadow that can play the target: each trained on too many reference records. Add "

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from edgeaudit.attacks.base import Scores
 from edgeaudit.attacks.calibrated_features import ShadowSignals
-from edgeaudit.attacks.evidence import BoolArray, Evidence, IntArray, ShadowAnswers
+from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, IntArray, ShadowAnswers
 from edgeaudit.attacks.hierarchical import ModelSignals, RecordModel, Sides
 from edgeaudit.attacks.play_learners import Learner, Rows, smooth_learners
-from edgeaudit.attacks.plays import Side, canonical, most_records
+from edgeaudit.attacks.plays import Side, canonical, most_records, rounded
 from edgeaudit.errors import AttackError
 
 __all__ = ["CalibratedOnline"]
@@ -34,8 +35,16 @@ class CalibratedOnline:
     that are left out. With 4 shadows learners meet other numbers than they were taught on otherwise (Letter, AUC .621
     with all of them, .626 so).
 
+    The target may be surer of everything than its shadows, or less sure: trained longer, or by another loop. Ratios of
+    IN and OUT would then call a member that is surer than its IN shadows a nonmember. Its margins, log probabilities
+    and entropies over the audited records are therefore given the distributions that those of the shadows have there
+    (`_Distribution`), as each shadow trained on as large a part of these records. That changes nothing of a target that
+    is like its shadows. Location-30 with logits three times as large, 4 shadows: AUC .989 so, .959 without, .990 with
+    the right logits.
+
     Attributes:
         shadows: signals of the shadows on the records to score. model, sides: fitted to them.
+        distributions: of the shadows' margins, log probabilities and entropies.
         learners: N and Q.
 
     Source: our own design; related to Shokri et al. (S&P 2017) and Carlini et al. (S&P 2022).
@@ -44,6 +53,7 @@ class CalibratedOnline:
     shadows: ShadowSignals
     model: RecordModel
     sides: Sides
+    distributions: tuple[_Distribution, ...]
     learners: tuple[Learner, ...]
 
     @classmethod
@@ -57,11 +67,15 @@ class CalibratedOnline:
         sides = signals.sides()
         model = RecordModel.fit(sides)
         rows, trained = _rows(signals, model)
-        return cls(signals, model, sides, tuple(kind.fit(rows, trained) for kind in smooth_learners()))
+        parts = (signals.shadow_phi, signals.shadow_log_p, signals.shadow_entropy)
+        distributions = tuple(_Distribution.of(part) for part in parts)
+        return cls(signals, model, sides, distributions, tuple(kind.fit(rows, trained) for kind in smooth_learners()))
 
     def score(self, evidence: Evidence, reference: Evidence) -> Scores:  # noqa: ARG002
         """Score one target on the records passed to `fit`."""
-        tested = self.shadows.with_target(evidence).tested
+        target = self.shadows.with_target(evidence).tested
+        parts = (target.phi, target.log_p, target.entropy)
+        tested = ModelSignals(*(like.give(part) for like, part in zip(self.distributions, parts, strict=True)))
         inside, outside = _by_side(self.shadows)
         odds = []
         for pair in range(_PAIRS):
@@ -71,6 +85,24 @@ class CalibratedOnline:
             rows = self.model.columns(tested, others)
             odds.append(np.mean([learner.log_odds(rows) for learner in self.learners], axis=0))
         return Scores(np.asarray(np.mean(odds, axis=0), dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class _Distribution:
+    """The distribution of a signal of shadows. quantiles: float64 [n], at (i + 1/2) / n for n records, ascending."""
+
+    quantiles: FloatArray
+
+    @classmethod
+    def of(cls, values: FloatArray) -> _Distribution:
+        """values: float64 [K, n]."""
+        n = values.shape[1]
+        return cls(np.asarray(np.quantile(values, (np.arange(n) + 0.5) / n, method="hazen"), dtype=np.float64))
+
+    def give(self, values: FloatArray) -> FloatArray:
+        """Return the values in their order, with this distribution, float64 [n]; equal ones stay equal."""
+        ranks = scipy.stats.rankdata(values) - 1
+        return np.asarray(np.interp(ranks, np.arange(len(values)), self.quantiles), dtype=np.float64)
 
 
 def _by_side(signals: ShadowSignals) -> tuple[Side, Side]:
@@ -106,6 +138,6 @@ def _rows(signals: ShadowSignals, model: RecordModel) -> tuple[Rows, BoolArray]:
         spared = np.where(label, out_models.at(number), in_models.at(number))
         others = _without(_without(sides, played, np.full(len(label), shadow)), played, spared)
         tested = ModelSignals(played.shadow_phi[shadow], played.shadow_log_p[shadow], played.shadow_entropy[shadow])
-        rows.append(model.columns(tested, others).astype(np.float32))
+        rows.append(rounded(model.columns(tested, others)))
         trained.append(label)
     return np.concatenate(rows), np.concatenate(trained)

@@ -57,7 +57,7 @@ class CmMia(Attack):
         variant_needs={
             "t": Needs(shadows=2, out=1, variance=True),
             "discrete": Needs(shadows=2, out=1, variance=True, classes=True, grid=True),
-            "calibrated": Needs(shadows=4, out=2, reference=60, examples=200),
+            "calibrated": Needs(shadows=4, out=2, reference=60, examples=400),
             "calibrated-online": Needs(shadows=4, out=1, inside=1, variance=True),
         },
         calibrated_p=("t", "ecdf", "pchip", "discrete", "calibrated"),

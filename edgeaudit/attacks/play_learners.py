@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edgeaudit.attacks.calibrated_features import COLUMNS, RISING
 from edgeaudit.attacks.evidence import BoolArray, FloatArray
+from edgeaudit.attacks.plays import rounded
 from edgeaudit.errors import AttackError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Standardised:
     @classmethod
     def fit(cls, rows: AnyRows, clip: float) -> Standardised:
         """rows: [n, d]."""
-        rows = rows.astype(np.float32)
+        rows = rounded(rows)
         centre, scale = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
         # A constant column's deviation is a rounding error, not 0.
         constant = scale <= 1e-6 * np.maximum(1.0, np.abs(rows).max(axis=0))
@@ -87,8 +88,7 @@ class Standardised:
 
     def __call__(self, rows: AnyRows) -> Rows:
         """Return float32 [n, d]. Rows are rounded first, as those of plays are."""
-        rounded = rows.astype(np.float32)
-        return np.clip((rounded - self.centre) / self.scale, -self.clip, self.clip).astype(np.float32)
+        return np.clip((rounded(rows) - self.centre) / self.scale, -self.clip, self.clip).astype(np.float32)
 
 
 def _prior(members: BoolArray) -> float:
@@ -228,8 +228,8 @@ class Trees:
             early_stopping=False,
             random_state=0,
         )
-        return cls(model.fit(rows.astype(np.float32), members), prior)
+        return cls(model.fit(rounded(rows), members), prior)
 
     def log_odds(self, rows: AnyRows) -> FloatArray:
         """See `Learner`."""
-        return np.asarray(self.model.decision_function(rows.astype(np.float32)) - self.prior, dtype=np.float64)
+        return np.asarray(self.model.decision_function(rounded(rows)) - self.prior, dtype=np.float64)

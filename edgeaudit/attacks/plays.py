@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeaudit.attacks.evidence import BoolArray, FloatArray, IntArray
 
-__all__ = ["Side", "canonical", "most_records", "subsets"]
+__all__ = ["Side", "canonical", "most_records", "rounded", "subsets"]
 
 _MOST_ROWS = 250_000
 _SUBSETS = 8
+_LARGEST = 1e30
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -22,6 +25,11 @@ def canonical(phi: FloatArray) -> IntArray:
     By mean; the values are summed in ascending order, so that the last bits do not depend on the order of rows either.
     """
     return np.argsort(np.sort(phi, axis=0).mean(axis=0), kind="stable")
+
+
+def rounded(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
+    """Return the values in float32; those beyond 1e30 are as good as each other."""
+    return np.asarray(np.clip(values, -_LARGEST, _LARGEST), dtype=np.float32)
 
 
 def most_records(shadows: int) -> int:
@@ -70,7 +78,7 @@ def _numbers(values: FloatArray, k: int, seed: int) -> FloatArray:
     Source: the finaliser of SplitMix64 (Steele, Lea & Flood, OOPSLA 2014).
     """
     # + 0: -0 and 0 are equal.
-    state = (values.astype(np.float32) + np.float32(0)).view(np.uint32).astype(np.uint64)
+    state = (rounded(values) + np.float32(0)).view(np.uint32).astype(np.uint64)
     z = state + _GAMMA * (np.arange(k, dtype=np.uint64)[:, None] + np.uint64(1 + k * seed))
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

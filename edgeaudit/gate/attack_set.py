@@ -30,8 +30,9 @@ def set_of(spec: AuditSpec, budget: BudgetLimit) -> tuple[str, ...]:
 def standing_for(name: str, mode: Mode, ran: Callable[[str], bool], tried: Collection[str]) -> str:
     """Return the variant that an entry of an attack set means, as `attack/variant`.
 
-    By default the first of the attack's headline variants that ran: in auditor mode, the worst case, online ones go
-    first. If none ran, the first that was tried, since its row gives the reason.
+    By default the first of the attack's headline variants that ran. In auditor mode, the worst case, an attack with
+    online variants is judged by them alone: with 3 shadows an offline variant would pass what an online one with 4
+    shows to leak. If none ran, it is the first that was tried: its row gives the reason, and it blocks a pass.
 
     Args:
         name: `attack` or `attack/variant`.
@@ -43,7 +44,10 @@ def standing_for(name: str, mode: Mode, ran: Callable[[str], bool], tried: Colle
     if variant:
         return name
     about = find_attack(attack).spec
-    headlines = [f"{attack}/{headline}" for headline in about.headlines_in(mode)]
+    variants = about.headlines_in(mode)
+    if mode == "auditor":
+        variants = tuple(variant for variant in variants if about.is_online(variant)) or variants
+    headlines = [f"{attack}/{variant}" for variant in variants]
     first_tried = next((headline for headline in headlines if headline in tried), headlines[0])
     return next((headline for headline in headlines if ran(headline)), first_tried)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgeaudit.attacks.registry import find_attack
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.errors import Problems, SpecError
 from edgeaudit.exporters.registry import find_pass
 from edgeaudit.filetypes.recognise import recognised
 from edgeaudit.formats.presets import Format
 from edgeaudit.formats.resolve import find_format
+from edgeaudit.gate.attack_set import set_of
 from edgeaudit.pipeline.device_plan import require_devices
 from edgeaudit.recipes.frameworks import Framework, framework_of, require_zoo
 from edgeaudit.recipes.keras_checkpoint import require_checkpoint_fits
@@ -42,6 +44,8 @@ def preflight(spec: AuditSpec) -> None:
         with problems.collecting():
             framework.versions()
             require_zoo(spec.model.recipe)
+    with problems.collecting():
+        _require_online(spec)
     formats: dict[str, Format] = {}
     for use in spec.formats:
         with problems.collecting():
@@ -51,6 +55,24 @@ def preflight(spec: AuditSpec) -> None:
         with problems.collecting():
             require_devices(spec, formats)
     problems.raise_found()
+
+
+def _require_online(spec: AuditSpec) -> None:
+    """Refuse budgets that could never pass: in auditor mode an attack with online variants is judged by one of them."""
+    if spec.threat.mode != "auditor":
+        return
+    judged = {name for limits in spec.budgets.values() for budget in limits for name in set_of(spec, budget)}
+    for name in sorted(judged):
+        attack, _, named = name.partition("/")
+        about = find_attack(attack).spec
+        online = [variant for variant in about.headlines_in("auditor") if about.is_online(variant)]
+        least = min((about.needs_of(variant).shadows for variant in online), default=0)
+        if not named and spec.shadow_count < least:
+            raise SpecError(
+                f"threat.shadows: {spec.shadow_count} shadows are too few for budgets in auditor mode: '{attack}' is "
+                f"judged by '{online[0]}' there, which needs {least} or more. Train more, or leave '{attack}' out of "
+                "the attacks that are judged"
+            )
 
 
 def _require_precision(spec: AuditSpec, framework: Framework) -> None:

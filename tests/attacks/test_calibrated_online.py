@@ -89,3 +89,20 @@ def test_it_needs_four_shadows_on_both_sides(world_of: MakeWorld) -> None:
     assert reason.startswith("'cm-mia' needs 1 or more IN shadows per record; 100 of 100 records have fewer.")
     with pytest.raises(AttackError):
         CmMia().score(world.evidence, ONLINE, world.reference)
+
+
+@pytest.mark.parametrize("factor", [0.4, 4.0])
+def test_a_target_that_is_surer_or_less_sure_than_its_shadows_is_found_as_well(factor: float) -> None:
+    # Margins times a factor, as of a model that trained longer or less: the order of records is the same.
+    evidence, members = uneven(3000, 8)
+    alike = auc(CmMia().score(evidence, ONLINE).score, members)
+    scaled = replace(evidence, target=factor * evidence.target)
+    area = auc(CmMia().score(scaled, ONLINE).score, members)
+    assert area > alike - 0.02
+    assert area > auc(Lira().score(scaled, "online-global").score, members) + 0.05
+
+
+def test_huge_logits_are_scored() -> None:
+    evidence, _ = uneven(200, 6)
+    huge = replace(evidence, target=1e39 * evidence.target, shadows=1e39 * evidence.shadows)
+    assert np.isfinite(CmMia().score(huge, ONLINE).score).all()

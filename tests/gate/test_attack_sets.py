@@ -158,6 +158,13 @@ def test_in_auditor_mode_the_online_variant_stands_for_an_attack() -> None:
     assert (budget.verdict, budget.decided_by) == ("fail", "lira/online-global")
     adversary = spec({"auc": ["error", {"max": 0.96}]}, attacks=["lira"])
     assert one(judged(adversary, [offline, online])).decided_by == "lira/offline-global"
+    # With 3 shadows it cannot be run; the offline variant does not pass in its place.
+    reason = "not applicable: 'lira' needs at least 4 shadows and has 3"
+    verdict = judged(auditor, [offline, row("lira/online-global", (None, None, None), note=reason)])
+    assert (verdict.exit_code, one(verdict).decided_by, one(verdict).note) == (3, "lira/online-global", reason)
+    # An attack without such a variant is judged as ever.
+    plain = spec({"auc": ["error", {"max": 0.96}]}, attacks=["yeom"], threat={"mode": "auditor"})
+    assert one(judged(plain, _rows(yeom=_WITHIN))).decided_by == "yeom/loss"
 
 
 def test_the_former_keys_are_a_set_of_one_attack() -> None:

@@ -39,3 +39,24 @@ def test_a_pointer_of_git_lfs(tmp_path: Path, raw: dict[str, Any], key: str, nam
     assert str(raised.value) == (
         f"{key}: {tmp_path / name} is a Git LFS pointer, not the file itself; fetch the file: git lfs pull"
     )
+
+
+def test_budgets_that_no_online_variant_could_pass(tmp_path: Path) -> None:
+    raw: dict[str, Any] = {
+        "formats": ["torch-fp32"],
+        "attacks": ["yeom", "lira"],
+        "threat": {"mode": "auditor", "shadows": 3},
+        "budgets": {"auc": ["error", {"max": 0.6}]},
+    }
+    with pytest.raises(SpecError) as raised:
+        preflight(spec_of(raw, tmp_path))
+    assert str(raised.value) == (
+        "threat.shadows: 3 shadows are too few for budgets in auditor mode: 'lira' is judged by 'online-global' there, "
+        "which needs 4 or more. Train more, or leave 'lira' out of the attacks that are judged"
+    )
+    preflight(spec_of({**raw, "threat": {"mode": "auditor", "shadows": 4}}, tmp_path))
+    preflight(spec_of({**raw, "threat": {"mode": "adversary", "shadows": 3}}, tmp_path))
+    preflight(spec_of({**raw, "attacks": ["yeom"]}, tmp_path))
+    preflight(spec_of({**raw, "budgets": {}}, tmp_path))
+    named = {"auc": ["error", {"max": 0.6, "attacks": ["lira/offline-global"]}]}
+    preflight(spec_of({**raw, "budgets": named}, tmp_path))
