@@ -147,7 +147,15 @@ def test_all_attacks_run_or_report_why_not(shared_bench: Workbench) -> None:
     rows = [r for r in done.audit["leakage"] if (r["subset"], r["metric"]) == ("all", "auc")]
     assert [(r["attack"], r["variant"]) for r in rows] == [(s.name, v) for s in attack_specs() for v in s.variants]
     unrun = {f"{r['attack']}/{r['variant']}": r["note"] for r in rows if r["value"] is None}
-    online = {"lira/online-global", "lira/online-per-record", "rmia/online", "info-rmia/online"}
+    online = {
+        "cm-mia/calibrated-online",
+        "lira/online-global",
+        "lira/online-per-record",
+        "bavaria/online-t",
+        "bavaria/online-n",
+        "rmia/online",
+        "info-rmia/online",
+    }
     active = {"label-only/augmentation", "samia/attention"}
     named = {"label-only/boundary", "loss-trajectory/distilled"}
     assert set(unrun) == online | active | named
@@ -198,16 +206,18 @@ def test_an_auditor_runs_the_online_attacks(shared_bench: Workbench) -> None:
         if (r["format"], r["subset"], r["metric"]) == ("onnx-int8-static", "all", "auc")
     }
     assert len(rows) >= 15
-    for online in (("lira", "online-global"), ("rmia", "online"), ("cm-mia", "t"), ("shokri", "classifier")):
-        assert rows[online]["low"] > 0.5  # the target overfits, and the worst case must see it
+    online = (("cm-mia", "calibrated-online"), ("lira", "online-global"), ("bavaria", "online-t"), ("rmia", "online"))
+    for one in (*online, ("cm-mia", "t"), ("shokri", "classifier")):
+        assert rows[one]["low"] > 0.5  # the target overfits, and the worst case must see it
     accuracy = done.audit["formats"][0]["accuracy"]
     assert accuracy["shadow_train"] > accuracy["shadow_test"] + 0.05
     # The online test leads: what attacks are compared with, and whose scores rank records.
-    assert done.audit["headlines"][0] == "lira/online-global"
-    assert {r["series"] for r in done.audit["comparisons"] if r["kind"] == "attack"} == {"lira/online-global"}
+    headline = "cm-mia/calibrated-online"
+    assert done.audit["headlines"][0] == headline
+    assert {r["series"] for r in done.audit["comparisons"] if r["kind"] == "attack"} == {headline}
     assert done.audit["threat"]["records_per_model"] == done.audit["population"]["members"]
     with np.load(done.out / "scores" / "onnx-int8-static.npz") as scores:
-        best = np.argsort(-scores["lira/online-global"], kind="stable")[:20]
+        best = np.argsort(-scores[headline], kind="stable")[:20]
         assert [r["record"] for r in done.audit["exposed"]] == scores["records"][best].tolist()
         # Claims rest on p-values, which the online test has none of; they were made by halves of 8 shadows, too.
         test = done.audit["claims"]["tests"][0].replace("/", ".")
