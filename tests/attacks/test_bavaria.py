@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from edgeaudit.attacks.bavaria import Bavaria
+from edgeaudit.attacks.cm_mia import CmMia
 from edgeaudit.attacks.evidence import Evidence
 from edgeaudit.attacks.lira import Lira
 from edgeaudit.attacks.variance_prior import fit_prior
@@ -50,3 +53,22 @@ def test_it_is_ahead_of_variances_of_single_records(world_of: MakeWorld, k: int)
     for variant in ("online-t", "online-n"):
         assert areas[variant] > areas["online-per-record"] + 0.02
         assert areas[variant] > areas["online-global"] - 0.01
+
+
+@pytest.mark.parametrize(("variant", "same"), [("offline-t", "t"), ("offline-n", "t")])
+def test_offline_it_ranks_as_the_moderated_test_does(world_of: MakeWorld, variant: str, same: str) -> None:
+    world = world_of(2, n=300, k=6)
+    ours = Bavaria().score(world.evidence, variant, world.reference).score
+    theirs = CmMia().score(world.evidence, same, world.reference).score
+    # All records have six OUT shadows, hence the same degrees of freedom.
+    np.testing.assert_array_equal(np.argsort(ours), np.argsort(theirs))
+
+
+def test_offline_tails_do_not_saturate(world_of: MakeWorld) -> None:
+    world = world_of(3, n=60, k=6)
+    target = world.evidence.target.copy()
+    target[:30, 0] += np.linspace(50, 80, 30)
+    target[30:, 0] -= np.linspace(50, 80, 30)
+    score = Bavaria().score(replace(world.evidence, target=target), "offline-n", world.reference).score
+    assert np.isfinite(score).all()
+    assert len(np.unique(score)) == 60

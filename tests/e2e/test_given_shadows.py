@@ -92,8 +92,8 @@ def _figures(done: Finished, format_id: str) -> dict[tuple[str, ...], tuple[floa
     return {
         (row["attack"], row["variant"], row["subset"], row["metric"]): (row["value"], row["low"], row["high"])
         for row in done.audit["leakage"]
-        # Epsilon from one run needs members that the audit drew at random.
-        if row["format"] == format_id and row["metric"] != "epsilon_one_run"
+        # One-run audits need members that the audit drew at random.
+        if row["format"] == format_id and row["metric"] not in {"epsilon_one_run", "mu_one_run"}
     }
 
 
