@@ -70,7 +70,6 @@ class Calibrated:
 
     Attributes:
         audited, lent: the shadows on the records to score, with their own and with lent out masks.
-        rest: the shadows on the third part of the reference records.
         known: signals of the shadows on the reference records in `served`.
         served: bool [reference], records with two OUT shadows.
         fitting, held: positions in `known` of the first two parts, and of the third.
@@ -191,7 +190,7 @@ def _rows(known: ShadowSignals, parts: list[IntArray], spread: SpreadModel, mode
 
 def _by_model(signals: Signals, about: Context, model: RecordModel) -> FloatArray:
     """Return the columns of the smooth learners, float64 [n, 12]; IN answers of these records are withheld."""
-    columns = model.columns(signals.tested, signals.sides().without_inside())
+    columns = model.columns(signals.tested, signals.outside_alone())
     return np.column_stack((columns, about.mean_entropy))
 
 

@@ -57,6 +57,10 @@ class ShadowSignals:
         """Return the sums over the IN and the OUT shadows of each record."""
         return Sides.of(self.shadow_phi, self.shadow_log_p, self.out)
 
+    def outside_alone(self) -> Sides:
+        """Return the sums over the OUT shadows, as an attacker has them of records that no shadow trained on."""
+        return Sides.of_outside(self.shadow_phi, self.shadow_log_p, self.out)
+
     def with_target(self, evidence: Evidence, records: IntArray | BoolArray | slice = slice(None)) -> Signals:
         """Add the target's signals. records: the records of the evidence that these signals are of."""
         signals = _signals(evidence.target[records], evidence, records)

@@ -115,6 +115,13 @@ class Sides:
         p = np.exp(log_p)
         return cls(Totals.of(phi, ~out), Totals.of(phi, out), Totals.of(p, ~out), Totals.of(p, out))
 
+    @classmethod
+    def of_outside(cls, phi: FloatArray, log_p: FloatArray, out: BoolArray) -> Sides:
+        """Return the OUT sides alone; arguments as in `of`."""
+        nothing = np.zeros(phi.shape[1])
+        none = Totals(nothing, np.zeros(phi.shape[1], np.int64), nothing, nothing)
+        return cls(none, Totals.of(phi, out), none, Totals.of(np.exp(log_p), out))
+
     def without(self, phi: FloatArray, log_p: FloatArray, inside: BoolArray, outside: BoolArray) -> Sides:
         """Take one model's answers away: from the IN side in `inside`, from the OUT side in `outside`, bool [n]."""
         p = np.exp(log_p)
@@ -124,12 +131,6 @@ class Sides:
             self.p_inside.without(p, inside),
             self.p_outside.without(p, outside),
         )
-
-    def without_inside(self) -> Sides:
-        """Return the OUT sides alone, as an attacker knows of records that no shadow trained on."""
-        nothing = np.zeros(len(self.inside.count))
-        none = Totals(nothing, np.zeros(len(nothing), np.int64), nothing, nothing)
-        return Sides(none, self.outside, none, self.p_outside)
 
     def take(self, records: IntArray | BoolArray) -> Sides:
         """Return the sums of these records only."""

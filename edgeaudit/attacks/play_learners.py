@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from edgeaudit.attacks.calibrated_features import COLUMNS, RISING
 from edgeaudit.attacks.evidence import BoolArray, FloatArray
+from edgeaudit.attacks.membership_network import require_both_kinds
 from edgeaudit.attacks.plays import rounded
-from edgeaudit.errors import AttackError
 
 if TYPE_CHECKING:
     import torch
@@ -92,8 +92,7 @@ class Standardised:
 
 
 def _prior(members: BoolArray) -> float:
-    if members.all() or not members.any():
-        raise AttackError("a membership classifier needs answers of shadows on members and on nonmembers")
+    require_both_kinds(members)
     return math.log(members.sum() / (~members).sum())
 
 

@@ -9,7 +9,7 @@ from edgeaudit.attacks.spec import Mode
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.config.budgets import BudgetLimit
 
-__all__ = ["Mode", "attacks_of", "set_of", "standing_for"]
+__all__ = ["Mode", "attacks_of", "judging", "set_of", "standing_for"]
 
 
 def attacks_of(spec: AuditSpec) -> tuple[str, ...]:
@@ -25,6 +25,15 @@ def set_of(spec: AuditSpec, budget: BudgetLimit) -> tuple[str, ...]:
     """Return the attack set of a budget, as `attack` or `attack/variant`."""
     named = budget.named_attacks
     return attacks_of(spec) if named is None else named
+
+
+def judging(attack: str, mode: Mode) -> tuple[str, ...]:
+    """Return the variants that may stand for an attack, in order; in auditor mode online ones alone, if it has any."""
+    about = find_attack(attack).spec
+    variants = about.headlines_in(mode)
+    if mode == "auditor":
+        return tuple(variant for variant in variants if about.is_online(variant)) or variants
+    return variants
 
 
 def standing_for(name: str, mode: Mode, ran: Callable[[str], bool], tried: Collection[str]) -> str:
@@ -43,11 +52,7 @@ def standing_for(name: str, mode: Mode, ran: Callable[[str], bool], tried: Colle
     attack, _, variant = name.partition("/")
     if variant:
         return name
-    about = find_attack(attack).spec
-    variants = about.headlines_in(mode)
-    if mode == "auditor":
-        variants = tuple(variant for variant in variants if about.is_online(variant)) or variants
-    headlines = [f"{attack}/{variant}" for variant in variants]
+    headlines = [f"{attack}/{variant}" for variant in judging(attack, mode)]
     first_tried = next((headline for headline in headlines if headline in tried), headlines[0])
     return next((headline for headline in headlines if ran(headline)), first_tried)
 

@@ -12,7 +12,7 @@ from edgeaudit.exporters.registry import find_pass
 from edgeaudit.filetypes.recognise import recognised
 from edgeaudit.formats.presets import Format
 from edgeaudit.formats.resolve import find_format
-from edgeaudit.gate.attack_set import set_of
+from edgeaudit.gate.attack_set import judging, set_of
 from edgeaudit.pipeline.device_plan import require_devices
 from edgeaudit.recipes.frameworks import Framework, framework_of, require_zoo
 from edgeaudit.recipes.keras_checkpoint import require_checkpoint_fits
@@ -65,7 +65,7 @@ def _require_online(spec: AuditSpec) -> None:
     for name in sorted(judged):
         attack, _, named = name.partition("/")
         about = find_attack(attack).spec
-        online = [variant for variant in about.headlines_in("auditor") if about.is_online(variant)]
+        online = [variant for variant in judging(attack, "auditor") if about.is_online(variant)]
         least = min((about.needs_of(variant).shadows for variant in online), default=0)
         if not named and spec.shadow_count < least:
             raise SpecError(
