@@ -62,7 +62,7 @@ def test_fault_6_one_shadow_is_enough_or_refused(name: str, variant: str) -> Non
 
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)
 def test_fault_6_and_7_odd_sizes_lose_no_record(name: str, variant: str) -> None:
-    world = simulate_world(2, n=41, k=7, reference=131, balanced=True)
+    world = simulate_world(2, n=41, k=7, reference=139, balanced=True)
     assert find_attack(name)().score(world.evidence, variant, world.reference).score.shape == (41,)
 
 

@@ -68,6 +68,25 @@ def test_even_odds_are_a_sensible_threshold() -> None:
     assert (score[members] >= 0).mean() + (score[~members] < 0).mean() > best - 0.03
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_target_that_is_surer_of_a_class_is_as_well_attacked(classes: int) -> None:
+    # As with a loss weighted by class, or a bias that was moved after training.
+    evidence, members = uneven(1200, 8)
+    labels = np.arange(1200) % classes
+    # Class 0 is that of the margins of `uneven`.
+    order = np.stack([(np.arange(3) - one) % 3 for one in labels])
+    turned = replace(
+        evidence,
+        target=np.take_along_axis(evidence.target, order, axis=-1),
+        shadows=np.take_along_axis(evidence.shadows, order[None], axis=-1),
+        labels=labels,
+    )
+    moved = replace(turned, target=turned.target + np.array([0.0, 6.0, 0.0]))
+    plain, found = (auc(CmMia().score(one, ONLINE).score, members) for one in (turned, moved))
+    assert plain > 0.7
+    assert found > plain - 0.04
+
+
 def test_one_fit_scores_every_target() -> None:
     evidence, members = uneven(600, 8)
     other, _ = uneven(600, 8, seed=5)

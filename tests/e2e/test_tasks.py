@@ -47,7 +47,7 @@ def sigmoid(shape, n):
     hidden = keras.layers.Dense(64, activation="relu")(inputs)
     return keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(hidden))
 """
-SIZES = {"members": 100, "nonmembers": 100, "reference": 160, "calibration": {"records": 32}}
+SIZES = {"members": 100, "nonmembers": 100, "reference": 200, "calibration": {"records": 32}}
 TRAINING = {"epochs": 60, "batch": 20, "lr": 0.01, "optimizer": "adam", "weight_decay": 0.0}
 ATTACKS = ["cm-mia", "lira", "rmia", "attack-r", "attack-p", "yeom", "gap"]
 BOTH = ["torch-fp32", "onnx-int8-static", "litert-int8"]
