@@ -61,8 +61,8 @@ def behaviour(answers: Answers) -> Behaviour:
         tuple(shadows),
         p_accuracy,
         p_loss,
-        _distance(margins[members], [m[~mask] for m, mask in zip(shadow_margins, out, strict=True)]),
-        _distance(margins[others], [m[mask & audited] for m, mask in zip(shadow_margins, out, strict=True)]),
+        _distance(margins, members, shadow_margins, ~out, answers.labels),
+        _distance(margins, others, shadow_margins, out & audited, answers.labels),
         answers.at_chance,
         tuple(unlisted),
         answers.alike(),
@@ -110,10 +110,45 @@ def _better(values: FloatArray, members: BoolArray, groups: IntArray | None) -> 
     return p / 2 if auc(values, members) > 0.5 else 1 - p / 2
 
 
-def _distance(target: FloatArray, shadows: list[FloatArray]) -> float:
-    """Return the largest difference between the target's distribution function and the mean of the shadows'."""
-    at = np.unique(np.concatenate([target, *shadows]))
-    own = np.searchsorted(np.sort(target), at, side="right") / len(target)
-    known = [values for values in shadows if len(values)]
+def _distance(target: FloatArray, side: BoolArray, shadows: FloatArray, sides: BoolArray, labels: IntArray) -> float:
+    """Return how far the target's margins are from the shadows', in [0, 1]: over all records, or within classes.
+
+    Over all records it is the largest difference between the target's distribution function and the mean of the
+    shadows'. A target that is surer of one class and less sure of another may not differ there, so the same within each
+    class counts, too, averaged over the target's records, less what that is for a shadow among the others.
+
+    Args:
+        target: margins, float64 [queried].
+        side: the target's records, bool [queried].
+        shadows: margins, float64 [K, queried].
+        sides: the records of each shadow, bool [K, queried].
+        labels: int64 [queried].
+    """
+    pooled = _apart(target[side], [m[mask] for m, mask in zip(shadows, sides, strict=True)])
+    within = _apart_within(target, side, shadows, sides, labels)
+    if len(shadows) < 2 or within <= pooled:
+        return pooled
+    k = np.arange(len(shadows))
+    expected = [_apart_within(shadows[one], sides[one], shadows[k != one], sides[k != one], labels) for one in k]
+    return max(pooled, within - float(np.mean(expected)))
+
+
+def _apart_within(tested: FloatArray, side: BoolArray, others: FloatArray, sides: BoolArray, labels: IntArray) -> float:
+    """Return the mean over the tested model's records of the distance within their classes."""
+    total = 0.0
+    for one in np.unique(labels[side]):
+        of_class = labels == one
+        known = [m[mask & of_class] for m, mask in zip(others, sides, strict=True)]
+        if any(len(values) for values in known):
+            inside = tested[side & of_class]
+            total += len(inside) * _apart(inside, known)
+    return total / max(int(side.sum()), 1)
+
+
+def _apart(tested: FloatArray, others: list[FloatArray]) -> float:
+    """Return the largest difference between a distribution function and the mean of those of others."""
+    at = np.unique(np.concatenate([tested, *others]))
+    own = np.searchsorted(np.sort(tested), at, side="right") / len(tested)
+    known = [values for values in others if len(values)]
     theirs = np.mean([np.searchsorted(np.sort(v), at, side="right") / len(v) for v in known], axis=0)
     return float(np.abs(own - theirs).max())

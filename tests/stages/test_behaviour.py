@@ -24,10 +24,12 @@ def answers(
     copies: int = 1,
     seed: int = 3,
     kind: str = "shadow",
+    surer_of: float = 0.0,
 ) -> Answers:
     """Answers of two classes: margins of deviation 1, and more on what a model trained on; right where positive.
 
-    copies: how often the records of the target's sides repeat, with the same answers.
+    copies: how often the records of the target's sides repeat, with the same answers. surer_of: what the target's
+    margins of one class have more, and those of the other less.
     """
     rng = np.random.default_rng(seed)
     n_audited, n = MEMBERS + OTHERS, MEMBERS + OTHERS + REFERENCE
@@ -37,6 +39,8 @@ def answers(
         pool = np.arange(n_audited) if auditor else np.arange(n_audited, n)
         row[rng.choice(pool, len(pool) // 2, replace=False)] = False
     margins = np.repeat(rng.standard_normal(n), copies)[:n] + knows * trained
+    labels = np.arange(n) % 2
+    margins += surer_of * (2 * labels - 1)
     shadow_margins = rng.standard_normal((count, n)) + shadows_know * ~out
     return cast(
         "Answers",
@@ -52,6 +56,7 @@ def answers(
             out=out,
             task=CLASSIFICATION,
             at_chance=False,
+            labels=labels,
             groups_queried=None if copies == 1 else np.arange(n) // copies,
         ),
     )
@@ -124,6 +129,22 @@ def test_distances_are_those_of_distribution_functions() -> None:
     assert found.trained_distance > 0.5
     assert found.other_distance is not None
     assert found.other_distance < 0.3
+
+
+@pytest.mark.parametrize("auditor", [False, True])
+def test_a_target_that_is_surer_of_one_class_and_less_of_another_is_far_from_its_shadows(auditor: bool) -> None:
+    alike, biased = (
+        behaviour(answers(knows=1.0, shadows_know=1.0, auditor=auditor, surer_of=offset)) for offset in (0.0, 1.5)
+    )
+    for small, large in (
+        (alike.trained_distance, biased.trained_distance),
+        (alike.other_distance, biased.other_distance),
+    ):
+        assert small is not None
+        assert large is not None
+        # Normal margins 1.5 deviations apart: 2 Phi(.75) - 1 = .55; with both classes together .27.
+        assert small < 0.25
+        assert 0.35 < large < 0.7
 
 
 def test_without_shadows_only_the_target_is_described() -> None:
