@@ -22,6 +22,7 @@ from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, IntArray
 from edgeaudit.attacks.hierarchical import RecordModel
 from edgeaudit.attacks.play_learners import Learner, Rows, Trees, smooth_learners
 from edgeaudit.attacks.plays import Side, canonical, most_records, rounded, subsets
+from edgeaudit.attacks.shadow_distribution import ShadowDistribution
 from edgeaudit.errors import AttackError
 
 __all__ = ["Calibrated", "set_aside"]
@@ -29,6 +30,8 @@ __all__ = ["Calibrated", "set_aside"]
 _LEAST_OUT = 2
 _LEAST_PLAYED = 10
 _PARTS = 3
+_ALIKE = 2.0
+"""A target whose members were drawn from another and larger pool than its shadows' varies more between classes."""
 
 
 def set_aside(out: BoolArray) -> int:
@@ -57,6 +60,12 @@ class Calibrated:
       mean something else with other numbers: a rank, a distance to the largest, a mean of one. So a record is asked
       against as many OUT shadows as plays have, and its log odds are the mean over eight such subsets of its shadows
       (`subsets`). With 4 shadows this is worth .005 to .009 of AUC and .003 to .012 of TPR at 1% FPR.
+    - The target may be surer of everything than its shadows, or less sure, or surer of a class. Learners of plays would
+      then read nonmembers as members, or members beyond what they know of members as nonmembers. Its margins, log
+      probabilities and entropies are therefore given the distributions that those of OUT shadows have on the reference
+      records (`ShadowDistribution`; fitted to both parts). Nothing changes for a target that is like its shadows. AUC
+      and TPR at 1% FPR with 4 shadows, Location-30: .972 and .465; with all logits doubled .970 and .479, without this
+      .940 and .056; with 4 added to every second logit .939 and .398, without .878 and .280.
     - The third part calibrates: p = (1 + #{z: s(z) >= s(x)}) / (m + 1) over its m records z. Nothing is fitted to them,
       and the same function scores audited records and z's. p does not depend on K; its minimum is 1/(m + 1).
 
@@ -76,6 +85,7 @@ class Calibrated:
         about, spread: context and spread model of the first two parts.
         model: the hierarchical model of the first two parts.
         trees, smooth: the learners, H and then N and Q.
+        distributions: of the OUT shadows' margins, log probabilities and entropies on the first two parts.
         size: number of OUT shadows that plays have.
 
     Source: our own design; related to Shokri et al. (S&P 2017), Carlini et al. (S&P 2022) and Zarifzadeh, Liu & Shokri
@@ -94,6 +104,7 @@ class Calibrated:
     model: RecordModel
     trees: Learner
     smooth: tuple[Learner, ...]
+    distributions: tuple[ShadowDistribution, ...]
     classes: int
     size: int
 
@@ -129,6 +140,7 @@ class Calibrated:
             model,
             Trees.fit(rows.by_features, rows.trained),
             tuple(kind.fit(rows.by_model, rows.trained) for kind in smooth_learners()),
+            fitted.distributions(fitted.out, _ALIKE),
             classes,
             # A play omits one OUT shadow, or is one itself.
             max(1, int(np.median(about.count)) - 1),
@@ -137,10 +149,12 @@ class Calibrated:
     def score(self, evidence: Evidence, reference: Evidence) -> Scores:
         """Score one target on the records passed to `fit`."""
         known, n = self.known.with_target(reference, self.served), len(evidence.labels)
+        matches = known.take(self.fitting).matches(self.distributions)
+        known = known.matched(matches)
         fitted = known.take(self.fitting)
         alignment = Alignment.fit(fitted, self.about, self.spread.sd(self.about), self.classes)
-        signals = self.audited.with_target(evidence), self.lent.with_target(evidence), known.take(self.held)
-        scores = np.concatenate([self._score(part, alignment) for part in signals])
+        asked = [part.with_target(evidence).matched(matches) for part in (self.audited, self.lent)]
+        scores = np.concatenate([self._score(part, alignment) for part in (*asked, known.take(self.held))])
         p_value = conformal_p(scores[n : 2 * n], scores[2 * n :])
         return Scores(scores[:n], p_value, known=set_aside(reference.out))
 

@@ -13,6 +13,7 @@ import numpy as np
 from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, IntArray, ShadowAnswers
 from edgeaudit.attacks.hierarchical import ModelSignals, Sides
 from edgeaudit.attacks.out_statistics import out_statistics
+from edgeaudit.attacks.shadow_distribution import Match, ShadowDistribution
 from edgeaudit.attacks.variance_prior import VariancePrior, fit_prior, moderate, variance_floor
 
 __all__ = [
@@ -60,6 +61,11 @@ class ShadowSignals:
     def outside_alone(self) -> Sides:
         """Return the sums over the OUT shadows, as an attacker has them of records that no shadow trained on."""
         return Sides.of_outside(self.shadow_phi, self.shadow_log_p, self.out)
+
+    def distributions(self, counted: BoolArray | None = None, alike: float = 1.0) -> tuple[ShadowDistribution, ...]:
+        """Return those of margins, log probabilities and entropies; arguments as in `ShadowDistribution.of`."""
+        parts = (self.shadow_phi, self.shadow_log_p, self.shadow_entropy)
+        return tuple(ShadowDistribution.of(part, self.labels, counted, alike) for part in parts)
 
     def with_target(self, evidence: Evidence, records: IntArray | BoolArray | slice = slice(None)) -> Signals:
         """Add the target's signals. records: the records of the evidence that these signals are of."""
@@ -113,6 +119,17 @@ class Signals(ShadowSignals):
     def tested(self) -> ModelSignals:
         """The tested model's signals."""
         return ModelSignals(self.phi, self.log_p, self.entropy)
+
+    def matches(self, distributions: tuple[ShadowDistribution, ...]) -> tuple[Match, ...]:
+        """Compare margins, log probabilities and entropies with those of the shadows on these very records."""
+        parts = (self.phi, self.log_p, self.entropy)
+        return tuple(like.match(part) for like, part in zip(distributions, parts, strict=True))
+
+    def matched(self, matches: tuple[Match, ...]) -> Signals:
+        """Return the signals with the tested model's as `Match.apply` gives them."""
+        parts = (self.phi, self.log_p, self.entropy)
+        phi, log_p, entropy = (one.apply(part, self.labels) for one, part in zip(matches, parts, strict=True))
+        return replace(self, phi=phi, log_p=log_p, entropy=entropy)
 
     @classmethod
     def of(cls, evidence: Evidence) -> Signals:
