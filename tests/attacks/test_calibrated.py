@@ -13,7 +13,7 @@ from edgeaudit.attacks.calibrated import Calibrated, set_aside
 from edgeaudit.attacks.calibrated_features import COLUMNS, Alignment, Context, Signals, SpreadModel, context, features
 from edgeaudit.attacks.cm_mia import CmMia, check_known
 from edgeaudit.attacks.conformal import conformal_p
-from edgeaudit.attacks.evidence import Evidence
+from edgeaudit.attacks.evidence import BoolArray, Evidence
 from edgeaudit.attacks.lira import Lira
 from edgeaudit.attacks.plays import subsets
 from edgeaudit.attacks.threshold import learn_threshold
@@ -25,6 +25,26 @@ from .conftest import MakeWorld, logits_with_margins
 
 def calibrated(evidence: Evidence, reference: Evidence) -> Scores:
     return Calibrated.fit(evidence.shadow_answers, reference.shadow_answers).score(evidence, reference)
+
+
+def uneven() -> tuple[Evidence, Evidence, BoolArray]:
+    """Audited and reference records, and the members of the first; easy ones scatter and rise three times as much."""
+
+    def world(seed: int, n: int, k: int, trained: BoolArray, members: BoolArray) -> Evidence:
+        rng = np.random.default_rng(seed)
+        difficulty = rng.normal(size=n)
+        scale = np.exp(difficulty)
+        target = difficulty + scale * (rng.normal(size=n) + 1.5 * members)
+        shadows = difficulty + scale * (rng.normal(size=(k, n)) + 1.5 * trained)
+        answers = logits_with_margins(target, rng.normal(size=(n, 3)))
+        others = logits_with_margins(shadows, rng.normal(size=(k, n, 3)))
+        return Evidence(answers, others, ~trained, np.zeros(n, dtype=np.int64), "logits")
+
+    rng = np.random.default_rng(0)
+    members = rng.random(3000) < 0.5
+    audited = world(1, 3000, 12, np.zeros((12, 3000), dtype=np.bool_), members)
+    reference = world(2, 1500, 12, rng.random((12, 1500)) < 0.5, np.zeros(1500, dtype=np.bool_))
+    return audited, reference, members
 
 
 def test_close_to_the_optimum_of_gaussian_margins(world_of: MakeWorld) -> None:
@@ -42,22 +62,19 @@ def test_close_to_the_optimum_of_gaussian_margins(world_of: MakeWorld) -> None:
 
 def test_it_beats_lira_where_leakage_depends_on_the_record() -> None:
     # Margins of easy records scatter and rise three times as much as those of hard ones: one variance misjudges both.
-    def world(seed: int, n: int, k: int, trained: np.ndarray, members: np.ndarray) -> Evidence:
-        rng = np.random.default_rng(seed)
-        difficulty = rng.normal(size=n)
-        scale = np.exp(difficulty)
-        target = difficulty + scale * (rng.normal(size=n) + 1.5 * members)
-        shadows = difficulty + scale * (rng.normal(size=(k, n)) + 1.5 * trained)
-        answers = logits_with_margins(target, rng.normal(size=(n, 3)))
-        others = logits_with_margins(shadows, rng.normal(size=(k, n, 3)))
-        return Evidence(answers, others, ~trained, np.zeros(n, dtype=np.int64), "logits")
-
-    rng = np.random.default_rng(0)
-    members = rng.random(3000) < 0.5
-    audited = world(1, 3000, 12, np.zeros((12, 3000), dtype=np.bool_), members)
-    reference = world(2, 1500, 12, rng.random((12, 1500)) < 0.5, np.zeros(1500, dtype=np.bool_))
+    audited, reference, members = uneven()
     area = auc(calibrated(audited, reference).score, members)
     assert area > auc(Lira().score(audited, "offline-global").score, members) + 0.02
+
+
+@pytest.mark.parametrize("factor", [0.4, 4.0])
+def test_a_target_that_is_surer_or_less_sure_than_its_shadows_is_found_as_well(factor: float) -> None:
+    # All of its logits times a factor, as of a model that trained longer or less: the order of records is the same.
+    audited, reference, members = uneven()
+    changed = [replace(one, target=factor * one.target) for one in (audited, reference)]
+    alike, area = (auc(calibrated(*pair).score, members) for pair in ((audited, reference), changed))
+    assert area > alike - 0.02
+    assert area > auc(Lira().score(changed[0], "offline-global").score, members) + 0.03
 
 
 @pytest.mark.parametrize("exposure", ["logits", "probabilities"])
