@@ -41,7 +41,7 @@ def sentences(error: ValidationError, root: type[BaseModel]) -> list[str]:
     for entry in error.errors():
         # Keys are lower-case words; the rest of a location names pydantic's own branches ('lax-or-strict[...]').
         parts = [str(p) for p in entry["loc"] if isinstance(p, int) or _is_key(str(p))]
-        key = ".".join(parts) or "audit.yaml"
+        key = ".".join(parts)  # none for what is wrong between keys, whose message names them
         if entry["type"] == "too_short" and by_key:
             continue  # the entry that was refused is missed by its list, too
         by_key.setdefault(key, _sentence(key, parts, entry, root))
@@ -75,4 +75,5 @@ def _sentence(key: str, parts: list[str], error: ErrorDetails, root: type[BaseMo
     value = error.get("input")
     # Do not repeat a token that was written in place of its variable's name.
     is_shown = isinstance(value, (str, int, float, bool)) and parts[-1:] != ["token"] and f"'{value}'" not in message
-    return f"{key}: {message} (it is {value!r})" if is_shown else f"{key}: {message}"
+    named = f"{key}: {message}" if key else message
+    return f"{named} (it is {value!r})" if is_shown else named

@@ -9,6 +9,7 @@ import numpy as np
 import scipy
 
 from edgeaudit.errors import AttackError
+from edgeaudit.leakage.bisection import last_that_holds
 from edgeaudit.leakage.epsilon import check_delta
 from edgeaudit.leakage.roc import BoolArray, FloatArray, split_scores
 
@@ -90,18 +91,10 @@ def one_run_epsilon(m: int, guesses: int, correct: int, delta: float = 0.0, leve
         0.82
     """
     check_delta(delta, level)
-    low, high = 0.0, 1.0
-    if one_run_p_value(m, guesses, correct, low, delta) >= 1 - level:
-        return 0.0
-    while high < _LARGEST_EPSILON and one_run_p_value(m, guesses, correct, high, delta) < 1 - level:
-        low, high = high, 2 * high
-    while high - low > 1e-9:
-        middle = (low + high) / 2
-        if one_run_p_value(m, guesses, correct, middle, delta) < 1 - level:
-            low = middle
-        else:
-            high = middle
-    return low
+    found = last_that_holds(
+        lambda epsilon: one_run_p_value(m, guesses, correct, epsilon, delta) < 1 - level, 1e-9, _LARGEST_EPSILON
+    )
+    return 0.0 if found is None else found[0]
 
 
 def one_run_audit(

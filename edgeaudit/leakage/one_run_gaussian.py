@@ -7,6 +7,7 @@ import math
 from scipy import special
 
 from edgeaudit.errors import AttackError
+from edgeaudit.leakage.bisection import last_that_holds
 from edgeaudit.leakage.epsilon import check_delta
 
 __all__ = ["gaussian_epsilon", "one_run_mu", "rejects_mu"]
@@ -70,18 +71,8 @@ def one_run_mu(m: int, guesses: int, correct: int, level: float = 0.95) -> float
         >>> round(one_run_mu(m=1000, guesses=200, correct=150), 2)
         0.34
     """
-    low, high = 0.0, 1.0
-    if not rejects_mu(m, guesses, correct, low, level):
-        return 0.0
-    while high < _LARGEST_MU and rejects_mu(m, guesses, correct, high, level):
-        low, high = high, 2 * high
-    while high - low > _PRECISION:
-        middle = (low + high) / 2
-        if rejects_mu(m, guesses, correct, middle, level):
-            low = middle
-        else:
-            high = middle
-    return low
+    found = last_that_holds(lambda mu: rejects_mu(m, guesses, correct, mu, level), _PRECISION, _LARGEST_MU)
+    return 0.0 if found is None else found[0]
 
 
 def gaussian_epsilon(mu: float, delta: float) -> float:
@@ -112,12 +103,5 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
         second = math.exp(epsilon + float(special.log_ndtr(-epsilon / mu - mu / 2)))
         return float(special.ndtr(-epsilon / mu + mu / 2)) - second > delta
 
-    low, high = 0.0, 1.0
-    if not above(low):
-        return 0.0
-    while above(high):
-        low, high = high, 2 * high
-    while high - low > _PRECISION:
-        middle = (low + high) / 2
-        low, high = (middle, high) if above(middle) else (low, middle)
-    return high
+    found = last_that_holds(above, _PRECISION)
+    return 0.0 if found is None else found[1]
