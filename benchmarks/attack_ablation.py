@@ -7,8 +7,9 @@ A population has its own records, 32 shadows and two targets (small networks, fl
 train on complementary halves, as in an audit. Offline, they train on reference records; online, on audited ones. Every
 figure is a mean over populations of the mean over targets, every difference is paired by population, with its standard
 error. From the second population on, learners that are told the true memberships of the targets of the population
-before show what is left to find: a ceiling for learners of plays. Results are kept in the JSON file, and are not
-computed again.
+before show what is left to find: a ceiling for learners of plays. The same targets with changed logits, as of models
+that were trained unlike their shadows, show what `shadow_distribution` is worth. Results are kept in the JSON file, and
+are not computed again.
 EDGEAUDIT_DATA is the folder with the data.
 """
 
@@ -17,9 +18,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from many_nets import SETTINGS, BoolArray, FloatArray, IntArray, answers, records
@@ -46,6 +48,13 @@ YARDSTICKS = {
     ),
     "online": ("lira/online-global", "lira/online-per-record", "bavaria/online-t", "bavaria/online-n", "rmia/online"),
 }
+UNLIKE: Mapping[str, Callable[[FloatArray], FloatArray]] = {
+    "logits doubled": lambda logits: 2 * logits,
+    "logits halved": lambda logits: logits / 2,
+    "4 added to every second logit": lambda logits: logits + 4.0 * (np.arange(logits.shape[-1]) % 2 == 0),
+}
+"""Name of a change -> the target's logits with it."""
+UNMATCHED = "without the match"
 WHOLE = {"offline": "calibrated", "online": "calibrated-online"}
 TAUGHT = "taught by another population's targets"
 Figures = dict[str, list[float]]
@@ -80,6 +89,16 @@ class Recorder:
         return np.zeros(len(rows))
 
 
+class Alike:
+    """A distribution that takes every target as it is."""
+
+    def match(self, values: FloatArray) -> Alike:  # noqa: ARG002  # as of `ShadowDistribution`
+        return self
+
+    def apply(self, values: FloatArray, labels: IntArray) -> FloatArray:  # noqa: ARG002  # as of `Match`
+        return values
+
+
 @dataclass(frozen=True)
 class Population:
     """Logits of targets, then of shadows, float64 [models, n, classes], masks of their members, labels, and parts."""
@@ -89,6 +108,10 @@ class Population:
     labels: IntArray
     audited: IntArray
     reference: IntArray
+
+    def with_targets(self, change: Callable[[FloatArray], FloatArray]) -> Population:
+        """The same with other logits of the targets."""
+        return replace(self, logits=np.concatenate((change(self.logits[:TARGETS]), self.logits[TARGETS:])))
 
     def evidence(self, target: int, shadows: int, which: IntArray) -> Evidence:
         """The answers of one target and the first shadows on some records."""
@@ -125,8 +148,8 @@ def figures_of(score: FloatArray, members: BoolArray) -> list[float]:
     return [auc(score, members), *(float(above[accused_rank(rate, len(outside))]) / len(inside) for rate in RATES)]
 
 
-def offline(drawn: Population, shadows: int) -> tuple[Figures, list[FloatArray]]:
-    """Every score of the offline setting, and the rows of each target."""
+def offline(drawn: Population, shadows: int) -> tuple[dict[str, Figures], list[FloatArray]]:
+    """Every score of the offline setting by the change of the targets ("" for none), and the rows of each target."""
     first = drawn.evidence(0, shadows, drawn.audited), drawn.evidence(0, shadows, drawn.reference)
     fitted = Calibrated.fit(first[0].shadow_answers, first[1].shadow_answers)
     network, quadratic = fitted.smooth
@@ -149,11 +172,11 @@ def offline(drawn: Population, shadows: int) -> tuple[Figures, list[FloatArray]]
         count = len(by_trees.rows) // 3
         both = [np.mean(one.rows[:count], axis=0) for one in (by_trees, by_others)]
         records.append(np.column_stack(both))
-    return _over_targets(drawn, shadows, "offline", kinds), records
+    return _of_all_changes(drawn, shadows, "offline", kinds), records
 
 
-def online(drawn: Population, shadows: int) -> tuple[Figures, list[FloatArray]]:
-    """Every score of the online setting, and the rows of each target."""
+def online(drawn: Population, shadows: int) -> tuple[dict[str, Figures], list[FloatArray]]:
+    """Every score of the online setting by the change of the targets ("" for none), and the rows of each target."""
     fitted = CalibratedOnline.fit(drawn.evidence(0, shadows, drawn.audited).shadow_answers)
     network, quadratic = fitted.learners
     kinds = {
@@ -167,7 +190,19 @@ def online(drawn: Population, shadows: int) -> tuple[Figures, list[FloatArray]]:
         asked = drawn.evidence(target, shadows, drawn.audited)
         replace(fitted, learners=(recorder,)).score(asked, asked)
         records.append(np.mean(recorder.rows, axis=0))
-    return _over_targets(drawn, shadows, "online", kinds), records
+    return _of_all_changes(drawn, shadows, "online", kinds), records
+
+
+def _of_all_changes(
+    drawn: Population, shadows: int, mode: str, kinds: Mapping[str, Calibrated | CalibratedOnline]
+) -> dict[str, Figures]:
+    whole = kinds[WHOLE[mode]]
+    unmatched = replace(whole, distributions=cast("Any", (Alike(),) * len(whole.distributions)))
+    found = {"": _over_targets(drawn, shadows, mode, {**kinds, UNMATCHED: unmatched})}
+    for name, change in UNLIKE.items():
+        some = {WHOLE[mode]: whole, UNMATCHED: unmatched}
+        found[name] = _over_targets(drawn.with_targets(change), shadows, mode, some)
+    return found
 
 
 def _over_targets(
@@ -206,7 +241,8 @@ def tables(stored: Mapping[str, Figures]) -> Iterator[str]:
         yield f"\n**{mode}**: {whole}, and in brackets the paired difference to the best yardstick of that column\n"
         yield "| data | shadows | populations | AUC | TPR at 1% | TPR at .1% |\n|---|---|---|---|---|---|"
         cells = sorted(
-            {tuple(key.split("|")[1:3]) for key in stored if key.startswith(mode)}, key=lambda c: (c[0], int(c[1]))
+            {tuple(key.split("|")[1:3]) for key in stored if key.startswith(f"{mode}|")},
+            key=lambda c: (c[0], int(c[1])),
         )
         for data, shadows in cells:
             every = [value for key, value in stored.items() if key.startswith(f"{mode}|{data}|{shadows}|")]
@@ -215,7 +251,7 @@ def tables(stored: Mapping[str, Figures]) -> Iterator[str]:
         yield f"\nParts of {whole}: mean difference to the whole, AUC / TPR at 1%, over all data sets and populations\n"
         numbers = sorted({int(c[1]) for c in cells})
         yield "| part | " + " | ".join(f"K = {k}" for k in numbers) + " |\n|---" + "|---" * len(numbers) + "|"
-        names = dict.fromkeys(name for key, value in stored.items() if key.startswith(mode) for name in value)
+        names = dict.fromkeys(name for key, value in stored.items() if key.startswith(f"{mode}|") for name in value)
         for name in names:
             if name == whole or "/" in name:
                 continue
@@ -224,7 +260,7 @@ def tables(stored: Mapping[str, Figures]) -> Iterator[str]:
                 every = [
                     value
                     for key, value in stored.items()
-                    if key.startswith(mode) and key.split("|")[2] == str(k) and name in value
+                    if key.startswith(f"{mode}|") and key.split("|")[2] == str(k) and name in value
                 ]
                 difference = np.array([np.subtract(one[name], one[whole])[:2] for one in every])
                 error = difference.std(axis=0, ddof=1) / math.sqrt(len(difference)) if len(difference) > 1 else [0, 0]
@@ -232,6 +268,19 @@ def tables(stored: Mapping[str, Figures]) -> Iterator[str]:
                     " / ".join(f"{d:+.3f} ± {e:.3f}" for d, e in zip(difference.mean(axis=0), error, strict=True))
                 )
             yield f"| {name} | " + " | ".join(row) + " |"
+        yield f"\nTargets unlike their shadows, AUC / TPR at 1%: {whole}, {UNMATCHED}, and the best yardstick\n"
+        yield "| change | data | shadows | populations | whole | without | best yardstick |"
+        yield "|---" * 7 + "|"
+        for change in UNLIKE:
+            for data, shadows in cells:
+                prefix = f"{mode} {change}|{data}|{shadows}|"
+                every = [value for key, value in stored.items() if key.startswith(prefix)]
+                if not every:
+                    continue
+                means = {name: np.mean([one[name][:2] for one in every], axis=0) for name in every[0]}
+                best = np.max([means[name] for name in YARDSTICKS[mode]], axis=0)
+                shown = (f"{auc_:.3f} / {tpr:.3f}" for auc_, tpr in (means[whole], means[UNMATCHED], best))
+                yield f"| {change} | {data} | {shadows} | {len(every)} | " + " | ".join(shown) + " |"
 
 
 def _compared(every: list[Figures], whole: str, yardsticks: tuple[str, ...], place: int) -> str:
@@ -261,7 +310,9 @@ def main() -> None:
                     continue
                 drawn = population(data, number, mode)
                 for shadows, key in keys.items():
-                    stored[key], rows = (offline if mode == "offline" else online)(drawn, shadows)
+                    found, rows = (offline if mode == "offline" else online)(drawn, shadows)
+                    for change, figures in found.items():
+                        stored[f"{mode} {change}|{data}|{shadows}|{number}" if change else key] = figures
                     told = taught(rows, drawn, lessons.get((mode, data, shadows)))
                     if told is not None:
                         stored[key][TAUGHT] = told
