@@ -19,7 +19,7 @@ from edgeaudit.attacks.registry import ALL
 from edgeaudit.config.audit import AuditSpec, absolute, load_spec, recorded_spec, spec_of
 from edgeaudit.config.report import ReportSpec
 from edgeaudit.config.yaml_text import contains_itself
-from edgeaudit.errors import RunError, SpecError
+from edgeaudit.errors import EdgeAuditError, RunError, SpecError
 from edgeaudit.gate.judge import FormatScores, judge
 from edgeaudit.gate.needed import BudgetNeed, budget_needs
 from edgeaudit.gate.origin import limits_origin
@@ -263,8 +263,8 @@ def export(
         notify: called with a sentence on the size of the file before it is written.
 
     Raises:
-        RunError: the run cannot be read, or the store lacks its models and answers. StoreError: the file cannot be
-            written.
+        RunError: the run cannot be read, the store lacks its models and answers, or what the run names cannot be found
+            from here. StoreError: the file cannot be written.
     """
     folder = _path("run", run)
     path = folder / "evidence.npz" if out is None else _path("out", out, "the path of a file")
@@ -275,7 +275,13 @@ def export(
     if not (where / MARKER).is_file():  # opening it would make an empty one
         raise RunError(f"{where} is not a store: name the store of {folder} with --store, or run the audit again")
     with engine(Path.cwd(), where, 1, "local", spec.limits) as running:
-        prepared = prepare(spec, running.store, running.executor, Silent())
+        try:
+            prepared = prepare(spec, running.store, running.executor, Silent())
+        except EdgeAuditError as exc:
+            raise RunError(
+                f"{exc}. {folder} was made from the folder of its audit.yaml: export it from there, where modules and "
+                "data of its own are found"
+            ) from exc
         return export_evidence(prepared, running.store, audit, folder, path, shadows=shadows, notify=notify or _ignore)
 
 

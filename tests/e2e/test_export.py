@@ -315,6 +315,16 @@ def test_a_store_that_is_gone_is_named(bench: Workbench, adversary: Finished, tm
     assert not (tmp_path / "e.npz").exists()
 
 
+def test_a_module_that_is_not_found_from_here_says_where_to_go(
+    bench: Workbench, adversary: Finished, tmp_path: Path
+) -> None:
+    audit = json.loads((adversary.out / "audit.json").read_text(encoding="utf-8"))
+    audit["spec"]["model"]["recipe"] = "elsewhere:make"
+    (tmp_path / "audit.json").write_text(json.dumps(audit), encoding="utf-8")
+    with pytest.raises(RunError, match=r"'elsewhere' cannot be found.*export it from there"):
+        edgeaudit.export(tmp_path, tmp_path / "e.npz", store=bench.folder / ".edgeaudit")
+
+
 def test_a_damaged_answer_is_named_and_nothing_is_written(bench: Workbench, auditor: Finished, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     shutil.copytree(bench.folder / ".edgeaudit", kept)
