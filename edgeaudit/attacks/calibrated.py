@@ -21,7 +21,7 @@ from edgeaudit.attacks.conformal import conformal_p, lent_masks
 from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, IntArray, ShadowAnswers
 from edgeaudit.attacks.hierarchical import RecordModel
 from edgeaudit.attacks.play_learners import Learner, Rows, Trees, smooth_learners
-from edgeaudit.attacks.plays import Side, canonical, most_records, rounded, subsets
+from edgeaudit.attacks.plays import Side, canonical, most_opposite, most_records, rounded, subsets
 from edgeaudit.attacks.shadow_distribution import ShadowDistribution
 from edgeaudit.errors import AttackError
 
@@ -235,17 +235,19 @@ def _plays(training: ShadowSignals, other: ShadowSignals) -> Iterator[tuple[Sign
     An OUT shadow that plays the target is not part of the OUT statistics that it is compared with; an IN shadow never
     is. Uncorrected, all IN plays of a record would share one mean, from which trees would learn membership, and where
     each record has as many IN shadows as any other, the number of OUT shadows would tell all learners. So an IN play
-    omits one OUT shadow, too.
+    omits one OUT shadow, too: the complement of the one that plays, which is OUT there (`most_opposite`).
     """
     outside = Side.of(training.shadow_phi, training.out, seed=1)
     # In an order that does not depend on that of the shadows: batches of the network are drawn from the rows.
-    for number, shadow in enumerate(canonical(training.shadow_phi.T)):
+    order = canonical(training.shadow_phi.T)
+    for number, shadow in enumerate(order):
         aligning, _ = _playable(other.take(other.out[shadow]).play(shadow))
         if len(aligning.labels) < _LEAST_PLAYED:
             continue
         inside = np.flatnonzero(~training.out[shadow])
         out = training.out.copy()
-        out[outside.at(number)[inside], inside] = False
+        opposite = most_opposite(training.out, shadow, order)
+        out[np.where(out[opposite, inside], opposite, outside.at(number)[inside]), inside] = False
         played, kept = _playable(replace(training, out=out).play(shadow))
         if len(played.labels):
             yield played, ~training.out[shadow, kept], aligning

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edgeaudit.attacks.evidence import BoolArray, FloatArray, IntArray
 
-__all__ = ["Side", "canonical", "most_records", "rounded", "subsets"]
+__all__ = ["Side", "canonical", "most_opposite", "most_records", "rounded", "subsets"]
 
 _MOST_ROWS = 250_000
 _SUBSETS = 8
@@ -35,6 +35,22 @@ def rounded(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
 def most_records(shadows: int) -> int:
     """Return on how many records shadows play at most, to bound memory and time: 250,000 rows in all."""
     return max(1, _MOST_ROWS // max(shadows, 1))
+
+
+def most_opposite(out: BoolArray, shadow: int, order: IntArray) -> int:
+    """Return the shadow whose training records differ most from those of this one.
+
+    Shadows are drawn in pairs of complements. One of them that plays the target is compared with the other, which is on
+    the other side of every record: never so for a target, whose memberships depend on those of no shadow. The answers
+    of complements are not independent (a model that trained on more records of a class leaves fewer to the other), and
+    learners take that for a trait of members. So a play leaves the complement out.
+
+    Args:
+        out: bool [K, n].
+        shadow: the one that plays.
+        order: int64 [K], all shadows; the first of equally different ones is taken.
+    """
+    return int(order[(out[order] != out[shadow]).sum(axis=1).argmax()])
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edgeaudit.attacks import calibrated_online
 from edgeaudit.attacks.calibrated_online import CalibratedOnline
 from edgeaudit.attacks.cm_mia import CmMia
-from edgeaudit.attacks.evidence import BoolArray, Evidence
+from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray
 from edgeaudit.attacks.lira import Lira
 from edgeaudit.attacks.rmia import Rmia
 from edgeaudit.errors import AttackError
@@ -57,6 +58,33 @@ def test_numbers_of_shadows_do_not_tell_membership(world_of: MakeWorld) -> None:
     assert abs(auc(score, world.members) - 0.5) < 4 * 0.0106
     # Learners that found something would be sure of it.
     assert np.abs(score).max() < 1.5
+
+
+def complements(seed: int) -> tuple[Evidence, BoolArray]:
+    """Two pairs of complements. Models are surer of groups of ten records of which they trained on many."""
+    rng = np.random.default_rng(seed)
+    n, k, groups = 3000, 4, np.arange(3000) % 300
+    halves = np.array([rng.permutation(n) < n // 2 for _ in range(k // 2)])
+    trained = np.stack([halves, ~halves], axis=1).reshape(k, n)
+    members = rng.permutation(n) < n // 2
+
+    def answers(mask: BoolArray) -> FloatArray:
+        share = np.bincount(groups, mask) / np.bincount(groups)
+        margins = difficulty + 0.5 * mask + 12 * (share[groups] - 0.5) + rng.normal(size=n)
+        return logits_with_margins(margins, rng.normal(size=(n, 3)))
+
+    difficulty = rng.normal(size=n)
+    shadows = np.array([answers(mask) for mask in trained])
+    return Evidence(answers(members), shadows, ~trained, np.zeros(n, dtype=np.int64), "logits"), members
+
+
+def test_the_complement_of_the_shadow_that_plays_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Where one trained on more of a group, its complement trained on less: never so for a target.
+    worlds = [complements(seed) for seed in range(3)]
+    left_out = [auc(CmMia().score(evidence, ONLINE).score, members) for evidence, members in worlds]
+    monkeypatch.setattr(calibrated_online, "most_opposite", lambda _out, shadow, _order: shadow)  # any other one
+    kept = [auc(CmMia().score(evidence, ONLINE).score, members) for evidence, members in worlds]
+    assert np.mean(left_out) > np.mean(kept) + 0.005
 
 
 def test_even_odds_are_a_sensible_threshold() -> None:

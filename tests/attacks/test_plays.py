@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeaudit.attacks.plays import Side, canonical, most_records, subsets
+from edgeaudit.attacks.plays import Side, canonical, most_opposite, most_records, subsets
 
 
 def _phi(k: int = 8, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
@@ -68,3 +68,14 @@ def test_few_models_are_one_subset() -> None:
 def test_plays_are_bounded() -> None:
     assert most_records(25) * 25 == 250_000
     assert most_records(1_000_000) == 1
+
+
+def test_the_most_opposite_shadow_is_the_complement_in_any_order() -> None:
+    rng = np.random.default_rng(0)
+    halves = rng.random((3, 40)) < 0.5
+    out = np.concatenate((halves, ~halves))
+    assert [most_opposite(out, shadow, np.arange(6)) for shadow in range(6)] == [3, 4, 5, 0, 1, 2]
+    # Without complements the first of equally different ones in the given order.
+    alike = np.array([[True, False], [False, False], [True, True]])
+    assert most_opposite(alike, 0, np.array([2, 1, 0])) == 2
+    assert most_opposite(alike, 0, np.array([0, 1, 2])) == 1
