@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,10 @@ __all__ = ["FILE", "DynamicInt8", "Export", "Float16", "StaticInt8", "product"]
 
 FILE = "model.onnx"
 _CALIBRATION_BATCH = 64
+_PRODUCTS = ("Conv", "Gemm", "MatMul")
+_IN_FLOAT = (
+    "the graph has LayerNormalization: Conv, Gemm and MatMul alone are quantised (ort.static-int8, operators: auto)"
+)
 
 
 class Export(Pass):
@@ -138,6 +143,10 @@ class StaticInt8(Pass):
         512 bins for 128 quantised ones: outputs of ReLU cut to half of their reach), but `quantize_static` has no
         option for them: who wants them calibrates by hand.
     percentile: from 0 to 100. At ONNX Runtime's own 99.999 most ranges stay what they are.
+    operators: which are computed in integers: `all` that ONNX Runtime can quantise, `products` (Conv, Gemm, MatMul), or
+        `auto`, which takes products where the graph has LayerNormalization. Sums along a transformer's residual path
+        and their normalisations have outliers that one scale a tensor does not hold, which is why deployments leave
+        them in float (a ViT of two blocks: relative RMS error .16 with all, .019 with products).
 
     Weight-only int4 is not here. ONNX Runtime's own quantiser (MatMulNBits) needs onnx-ir, which onnxruntime 1.32 does
     not bring, and takes MatMul nodes only, while exports of convolutional networks and MLPs have Conv and Gemm. Files
@@ -160,8 +169,10 @@ class StaticInt8(Pass):
             "reduce_range": False,
             "calibration": "min-max",
             "percentile": 99.999,
+            "operators": "auto",
         },
         choices={
+            "operators": ("auto", "all", "products"),
             "quant_format": ("QDQ", "QOperator"),
             "activation_type": ("u8", "s8"),
             "weight_type": ("u8", "s8"),
@@ -180,6 +191,7 @@ class StaticInt8(Pass):
             from onnxruntime.quantization import CalibrationMethod, QuantFormat, quantize_static
 
             source = _preprocessed(job)
+            products = params["operators"] == "products" or (params["operators"] == "auto" and _normalises(source))
             quantize_static(
                 source,
                 job.workdir / FILE,
@@ -191,9 +203,17 @@ class StaticInt8(Pass):
                 activation_type=_quant_type(params["activation_type"]),
                 weight_type=_quant_type(params["weight_type"]),
                 calibrate_method=CalibrationMethod.Percentile if clips else CalibrationMethod.MinMax,
+                op_types_to_quantize=list(_PRODUCTS) if products else None,
                 extra_options={"CalibPercentile": params["percentile"]} if clips else {},
             )
-        return product(job)
+        done = product(job)
+        return replace(done, said=(*done.said, _IN_FLOAT)) if products and params["operators"] == "auto" else done
+
+
+def _normalises(path: Path) -> bool:
+    import onnx
+
+    return any(node.op_type == "LayerNormalization" for node in onnx.load(path).graph.node)
 
 
 def _quant_type(short: str) -> Any:

@@ -29,6 +29,7 @@ _POSITIONS: Mapping[str, tuple[str, ...]] = {
     "ort.dynamic-int8": ("weight_type", "per_channel"),
     "ort.static-int8": (
         "quant_format", "per_channel", "activation_type", "weight_type", "reduce_range", "calibration", "percentile",
+        "operators",
     ),
     "litert.export": ("softmax",),
     "litert.pt2e-int8": ("softmax", "calibration", "activations", "per_channel"),

@@ -175,6 +175,24 @@ def test_attention_is_exported_without_torchs_fused_kernel(tmp_path: Path) -> No
     assert torch.backends.mha.get_fastpath_enabled() is before is True
 
 
+def test_residual_sums_and_normalisations_of_attention_stay_in_float(tmp_path: Path) -> None:
+    import onnx
+
+    model = Model("attention", (1, 6, 8), tmp_path)
+    source = tmp_path / "onnx.export" / model.applied("onnx.export").file
+    readers = {}
+    for operators in ("auto", "all", "products"):
+        name = "ort.static-int8"
+        result = model.applied(name, source, operators=operators)
+        graph = onnx.load(tmp_path / name / result.file).graph
+        (tmp_path / name).rename(tmp_path / operators)
+        dequantised = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+        readers[operators] = {node.op_type for node in graph.node if dequantised & set(node.input)}
+        assert bool(result.said) is (operators == "auto")
+    assert readers["auto"] == readers["products"]
+    assert "LayerNormalization" in readers["all"] - readers["auto"]
+
+
 @pytest.mark.parametrize(("kind", "convolved"), [("LSTM", False), ("GRU", False), ("LSTM", True), ("GRU", True)])
 def test_channel_pruning_leaves_recurrent_layers_whole_and_says_so(kind: str, convolved: bool, tmp_path: Path) -> None:
     model = Model("recurrent", (1, 6, 8), tmp_path, kind=kind, convolved=convolved)
