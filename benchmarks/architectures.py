@@ -531,8 +531,8 @@ def _cell(cell: Cell) -> str:
 _DONE: Mapping[str, str] = {
     "attention (nn.TransformerEncoder, nn.MultiheadAttention)": (
         "torch's fused kernel, which no converter has, is off while exporting; where ONNX Runtime's symbolic "
-        "shape inference fails, its quantisers get ONNX's own; its static quantiser leaves all but Conv, Gemm and MatMul "
-        "in float where there is a LayerNormalization"
+        "shape inference fails, its quantisers get ONNX's own; its static quantiser leaves all but Conv, Gemm and "
+        "MatMul in float where there is a LayerNormalization"
     ),
     "weight_norm, spectral_norm, masks of torch.nn.utils.prune": (
         "computed weights become plain ones before export; passes that would change them (pruning, "
