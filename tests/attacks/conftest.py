@@ -27,6 +27,22 @@ def logits_with_margins(margins: FloatArray, rest: FloatArray) -> FloatArray:
     return np.concatenate((true[..., None], rest), axis=-1)
 
 
+def uneven_evidence(seed: int, members: BoolArray, trained: BoolArray) -> Evidence:
+    """Margins of easy records scatter and rise less than those of hard ones, as those of real models do.
+
+    members: bool [n]. trained: bool [k, n].
+    """
+    rng = np.random.default_rng(seed)
+    k, n = trained.shape
+    difficulty = rng.normal(size=n)
+    scale = np.exp(difficulty)
+    target = difficulty + scale * (rng.normal(size=n) + 1.5 * members)
+    shadows = difficulty + scale * (rng.normal(size=(k, n)) + 1.5 * trained)
+    answers = logits_with_margins(target, rng.normal(size=(n, 3)))
+    others = logits_with_margins(shadows, rng.normal(size=(k, n, 3)))
+    return Evidence(answers, others, ~trained, np.zeros(n, dtype=np.int64), "logits")
+
+
 def grid_of(k: int, step: float = 0.05, of: Exposure = "logits") -> Grid:
     """A grid whose ends are not known, finer than the answers scatter; steps differ by model."""
     return Grid(of, step * (1 + np.arange(k + 1) / 100), np.full(k + 1, -np.inf), np.full(k + 1, np.inf))

@@ -20,7 +20,7 @@ from edgeaudit.attacks.threshold import learn_threshold
 from edgeaudit.errors import AttackError
 from edgeaudit.leakage.roc import auc
 
-from .conftest import MakeWorld, logits_with_margins
+from .conftest import MakeWorld, uneven_evidence
 
 
 def calibrated(evidence: Evidence, reference: Evidence) -> Scores:
@@ -28,22 +28,11 @@ def calibrated(evidence: Evidence, reference: Evidence) -> Scores:
 
 
 def uneven() -> tuple[Evidence, Evidence, BoolArray]:
-    """Audited and reference records, and the members of the first; easy ones scatter and rise three times as much."""
-
-    def world(seed: int, n: int, k: int, trained: BoolArray, members: BoolArray) -> Evidence:
-        rng = np.random.default_rng(seed)
-        difficulty = rng.normal(size=n)
-        scale = np.exp(difficulty)
-        target = difficulty + scale * (rng.normal(size=n) + 1.5 * members)
-        shadows = difficulty + scale * (rng.normal(size=(k, n)) + 1.5 * trained)
-        answers = logits_with_margins(target, rng.normal(size=(n, 3)))
-        others = logits_with_margins(shadows, rng.normal(size=(k, n, 3)))
-        return Evidence(answers, others, ~trained, np.zeros(n, dtype=np.int64), "logits")
-
+    """Audited and reference records, and the members of the first; see `uneven_evidence`."""
     rng = np.random.default_rng(0)
     members = rng.random(3000) < 0.5
-    audited = world(1, 3000, 12, np.zeros((12, 3000), dtype=np.bool_), members)
-    reference = world(2, 1500, 12, rng.random((12, 1500)) < 0.5, np.zeros(1500, dtype=np.bool_))
+    audited = uneven_evidence(1, members, np.zeros((12, 3000), dtype=np.bool_))
+    reference = uneven_evidence(2, np.zeros(1500, dtype=np.bool_), rng.random((12, 1500)) < 0.5)
     return audited, reference, members
 
 
