@@ -20,6 +20,7 @@ from edgeaudit.attacks.calibrated_features import (
 from edgeaudit.attacks.conformal import conformal_p, lent_masks
 from edgeaudit.attacks.evidence import BoolArray, Evidence, FloatArray, IntArray, ShadowAnswers
 from edgeaudit.attacks.hierarchical import RecordModel
+from edgeaudit.attacks.output_offsets import OutputOffsets, answers_without
 from edgeaudit.attacks.play_learners import Learner, Rows, Trees, smooth_learners
 from edgeaudit.attacks.plays import Side, canonical, most_opposite, most_records, rounded, subsets
 from edgeaudit.attacks.shadow_distribution import ShadowDistribution
@@ -85,6 +86,7 @@ class Calibrated:
         about, spread: context and spread model of the first two parts.
         model: the hierarchical model of the first two parts.
         trees, smooth: the learners, H and then N and Q.
+        offsets: of outputs, by the OUT shadows' answers on the first two parts.
         distributions: of the OUT shadows' margins, log probabilities and entropies on the first two parts.
         size: number of OUT shadows that plays have.
 
@@ -104,6 +106,7 @@ class Calibrated:
     model: RecordModel
     trees: Learner
     smooth: tuple[Learner, ...]
+    offsets: OutputOffsets | None
     distributions: tuple[ShadowDistribution, ...]
     classes: int
     size: int
@@ -140,6 +143,7 @@ class Calibrated:
             model,
             Trees.fit(rows.by_features, rows.trained),
             tuple(kind.fit(rows.by_model, rows.trained) for kind in smooth_learners()),
+            OutputOffsets.of(reference.take(np.flatnonzero(served)[fitting]), fitted.out, _ALIKE),
             fitted.distributions(fitted.out, _ALIKE),
             classes,
             # A play omits one OUT shadow, or is one itself.
@@ -148,12 +152,15 @@ class Calibrated:
 
     def score(self, evidence: Evidence, reference: Evidence) -> Scores:
         """Score one target on the records passed to `fit`."""
-        known, n = self.known.with_target(reference, self.served), len(evidence.labels)
+        n, fitting = len(evidence.labels), np.flatnonzero(self.served)[self.fitting]
+        offsets = None if self.offsets is None else self.offsets.of_target(reference.target[fitting])
+        answers = [answers_without(part, offsets) for part in (evidence, reference)]
+        known = self.known.with_target(reference, self.served, answers[1])
         matches = known.take(self.fitting).matches(self.distributions)
         known = known.matched(matches)
         fitted = known.take(self.fitting)
         alignment = Alignment.fit(fitted, self.about, self.spread.sd(self.about), self.classes)
-        asked = [part.with_target(evidence).matched(matches) for part in (self.audited, self.lent)]
+        asked = [part.with_target(evidence, answers=answers[0]).matched(matches) for part in (self.audited, self.lent)]
         scores = np.concatenate([self._score(part, alignment) for part in (*asked, known.take(self.held))])
         p_value = conformal_p(scores[n : 2 * n], scores[2 * n :])
         return Scores(scores[:n], p_value, known=set_aside(reference.out))

@@ -67,9 +67,15 @@ class ShadowSignals:
         parts = (self.shadow_phi, self.shadow_log_p, self.shadow_entropy)
         return tuple(ShadowDistribution.of(part, self.labels, counted, alike) for part in parts)
 
-    def with_target(self, evidence: Evidence, records: IntArray | BoolArray | slice = slice(None)) -> Signals:
-        """Add the target's signals. records: the records of the evidence that these signals are of."""
-        signals = _signals(evidence.target[records], evidence, records)
+    def with_target(
+        self, evidence: Evidence, records: IntArray | BoolArray | slice = slice(None), answers: FloatArray | None = None
+    ) -> Signals:
+        """Add the target's signals.
+
+        records: the records of the evidence that these signals are of. answers: other answers than the evidence's.
+        """
+        answers = evidence.target if answers is None else answers
+        signals = _signals(answers[records], evidence, records)
         return Signals(self.shadow_phi, self.shadow_log_p, self.shadow_entropy, self.out, self.labels, *signals)
 
     def take(self, records: IntArray | BoolArray) -> ShadowSignals:

@@ -10,6 +10,7 @@ from edgeaudit.attacks.base import Scores
 from edgeaudit.attacks.calibrated_features import ShadowSignals
 from edgeaudit.attacks.evidence import BoolArray, Evidence, IntArray, ShadowAnswers
 from edgeaudit.attacks.hierarchical import ModelSignals, RecordModel, Sides
+from edgeaudit.attacks.output_offsets import OutputOffsets, answers_without
 from edgeaudit.attacks.play_learners import Learner, Rows, smooth_learners
 from edgeaudit.attacks.plays import Side, canonical, most_opposite, most_records, rounded
 from edgeaudit.attacks.shadow_distribution import ShadowDistribution
@@ -47,6 +48,7 @@ class CalibratedOnline:
 
     Attributes:
         shadows: signals of the shadows on the records to score. model, sides: fitted to them.
+        offsets: of outputs, by the shadows' answers.
         distributions: of the shadows' margins, log probabilities and entropies.
         learners: N and Q.
 
@@ -56,6 +58,7 @@ class CalibratedOnline:
     shadows: ShadowSignals
     model: RecordModel
     sides: Sides
+    offsets: OutputOffsets | None
     distributions: tuple[ShadowDistribution, ...]
     learners: tuple[Learner, ...]
 
@@ -71,11 +74,12 @@ class CalibratedOnline:
         model = RecordModel.fit(sides)
         rows, trained = _rows(signals, model)
         learners = tuple(kind.fit(rows, trained) for kind in smooth_learners())
-        return cls(signals, model, sides, signals.distributions(), learners)
+        return cls(signals, model, sides, OutputOffsets.of(shadows), signals.distributions(), learners)
 
     def score(self, evidence: Evidence, reference: Evidence) -> Scores:  # noqa: ARG002
         """Score one target on the records passed to `fit`."""
-        target = self.shadows.with_target(evidence)
+        offsets = None if self.offsets is None else self.offsets.of_target(evidence.target)
+        target = self.shadows.with_target(evidence, answers=answers_without(evidence, offsets))
         tested = target.matched(target.matches(self.distributions)).tested
         inside, outside = _by_side(self.shadows)
         odds = []
