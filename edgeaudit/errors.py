@@ -65,6 +65,7 @@ __all__ = [
     "UnusableEntry",
     "did_you_mean",
     "pip_line",
+    "reason_of",
     "store_errors",
     "toolchain_errors",
 ]
@@ -287,6 +288,11 @@ def toolchain_errors(step: str) -> Iterator[None]:
     except Exception as exc:
         first_line = (str(exc).strip().splitlines() or ["no message"])[0]
         raise ToolchainError(f"{step} failed: {type(exc).__name__}: {first_line}") from exc
+
+
+def reason_of(exc: Exception) -> str:
+    """Return what went wrong, without the number and the path that an `OSError` repeats."""
+    return exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc) or type(exc).__name__
 
 
 @contextmanager

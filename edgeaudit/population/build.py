@@ -13,7 +13,7 @@ import numpy.typing as npt
 from edgeaudit.config.canaries import CanariesSpec
 from edgeaudit.config.data import LISTS, DataSpec, SideSpec
 from edgeaudit.config.shadows import ShadowsSpec
-from edgeaudit.errors import DataError, SplitError
+from edgeaudit.errors import DataError, SplitError, reason_of
 from edgeaudit.population.base import (
     Declared,
     Records,
@@ -304,7 +304,7 @@ def _read_ids(path: Path, key: str) -> IntArray:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as exc:
         hint = f" (records themselves: {key}: {{path: {path.name}}})" if path.suffix == ".npz" else ""
-        raise SplitError(f"{key}: {path} cannot be read: {exc}{hint}") from exc
+        raise SplitError(f"{key}: {path} cannot be read: {reason_of(exc)}{hint}") from exc
     numbers = []
     for line_number, line in enumerate(lines, 1):
         text = line.partition("#")[0].strip()

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.digests import path_sha256
-from edgeaudit.errors import DataError, MissingToolchain, did_you_mean
+from edgeaudit.errors import DataError, MissingToolchain, did_you_mean, reason_of
 from edgeaudit.population.functions import as_array, raw_of_result
 from edgeaudit.population.memory import array_bytes, require_memory
 from edgeaudit.population.raw import Raw, Table
@@ -285,7 +285,7 @@ def _arrays(file: Path, wanted: tuple[str, ...], where: str, hint: str) -> dict[
                 found = {key: arrays[key] for key in wanted if key in arrays.files}
                 names = ", ".join(arrays.files)
     except (OSError, ValueError, EOFError, BadZipFile, zlib.error, NotImplementedError) as exc:
-        raise DataError(f"{where}: {file} cannot be read as .npz: {exc}") from exc
+        raise DataError(f"{where}: {file} cannot be read as .npz: {reason_of(exc)}") from exc
     for key in wanted:
         if key not in found:
             raise DataError(f"{where}: {file} has no array '{key}'; it has: {names}. {hint}")

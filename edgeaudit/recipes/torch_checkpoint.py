@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -67,9 +66,13 @@ def _read(path: Path, key: str) -> Any:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError) as exc:
-        first_line = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
-        if isinstance(exc, pickle.UnpicklingError):  # torch raises a long message on how to run the file's code
+    # Bytes that are no pickle end torch's reader in any way: KeyError at an unknown opcode, IndexError, struct.error.
+    except Exception as exc:
+        if isinstance(exc, OSError):
+            first_line = exc.strerror or type(exc).__name__
+        elif isinstance(exc, RuntimeError | SafetensorError) and str(exc):
+            first_line = str(exc).splitlines()[0]
+        else:  # of an UnpicklingError, torch raises a long message on how to run the file's code
             first_line = "it was not written by torch.save, or contains more than tensors, like a pickled model"
         raise RecipeError(
             f"{key}: {path} cannot be read as a state_dict ({first_line}); "

@@ -81,3 +81,19 @@ def test_safetensors_with_a_prefix(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused(content: object, message: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=message):
         _loaded(content, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"hello", b"not a checkpoint", b"", b"\x80\x02}q\x00."])
+def test_bytes_that_are_no_checkpoint_are_refused_in_words(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    path.write_bytes(content)
+    with pytest.raises(
+        RecipeError, match=r"model.checkpoint.*weights.pt.*torch.save\(model.state_dict\(\), ...\)|names"
+    ):
+        load_checkpoint(_net(0), path, RECIPE)
+
+
+def test_a_checkpoint_that_is_not_there_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="No such file or directory") as caught:
+        load_checkpoint(_net(0), tmp_path / "absent.pt", RECIPE)
+    assert str(caught.value).count("absent.pt") == 1
