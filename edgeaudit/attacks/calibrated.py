@@ -62,11 +62,12 @@ class Calibrated:
       against as many OUT shadows as plays have, and its log odds are the mean over eight such subsets of its shadows
       (`subsets`). With 4 shadows this is worth .005 to .009 of AUC and .003 to .012 of TPR at 1% FPR.
     - The target may be surer of everything than its shadows, or less sure, or surer of a class. Learners of plays would
-      then read nonmembers as members, or members beyond what they know of members as nonmembers. Its margins, log
-      probabilities and entropies are therefore given the distributions that those of OUT shadows have on the reference
-      records (`ShadowDistribution`; fitted to both parts). Nothing changes for a target that is like its shadows. AUC
-      and TPR at 1% FPR with 4 shadows, Location-30: .972 and .465; with all logits doubled .970 and .479, without this
-      .940 and .056; with 4 added to every second logit .939 and .398, without .878 and .280.
+      then read nonmembers as members, or members beyond what they know of members as nonmembers. Constants that were
+      added to its outputs are taken off (`OutputOffsets`), and its margins, log probabilities and entropies are given
+      the distributions that those of OUT shadows have on the reference records (`ShadowDistribution`); both are fitted
+      to both parts, and change nothing of a target that is like its shadows. AUC and TPR at 1% FPR with 4 shadows,
+      Location-30: .972 and .458; with all logits doubled .970 and .481, without this .940 and .056; with 4 added to
+      every second logit .965 and .456, without .878 and .280.
     - The third part calibrates: p = (1 + #{z: s(z) >= s(x)}) / (m + 1) over its m records z. Nothing is fitted to them,
       and the same function scores audited records and z's. p does not depend on K; its minimum is 1/(m + 1).
 

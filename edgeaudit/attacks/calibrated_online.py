@@ -39,12 +39,13 @@ class CalibratedOnline:
 
     The target may be surer of everything than its shadows, or less sure: trained longer, or by another loop; or surer
     of a class: with a loss weighted by class, or a bias that was moved. Ratios of IN and OUT would then call a member
-    that is surer than its IN shadows a nonmember. Its margins, log probabilities and entropies over the audited records
-    are therefore given the distributions that those of the shadows have there, by class as far as classes differ more
-    than those of shadows do (`ShadowDistribution`), as each shadow trained on as large a part of these records. That
-    changes nothing of a target that is like its shadows. AUC with 4 shadows: Location-30 with logits three times as
-    large, .959 without, .989 with one distribution for all records; Letter with 4 added to every second logit, .515
-    with that, .587 by class, where .656 is found in a target that is like its shadows.
+    that is surer than its IN shadows a nonmember. Constants that were added to its outputs are taken off
+    (`OutputOffsets`), and its margins, log probabilities and entropies over the audited records are given the
+    distributions that those of the shadows have there, by class as far as classes differ more than those of shadows do
+    (`ShadowDistribution`), as each shadow trained on as large a part of these records. That changes nothing of a target
+    that is like its shadows. AUC with 4 shadows: Location-30 with logits three times as large, .959 without, .989 so;
+    Letter with 4 added to every second logit, .515 without, .634 so, where .658 is found in a target that is like its
+    shadows.
 
     Attributes:
         shadows: signals of the shadows on the records to score. model, sides: fitted to them.
