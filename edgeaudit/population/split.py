@@ -137,7 +137,12 @@ def listed_split(
         raise SplitError("data.nonmembers: every record is a copy of a member, or related to one (data.groups)")
     free = np.flatnonzero(~np.isin(groups, groups[np.concatenate([trained, kept])]))
     if n_reference is not None and n_reference > len(free):
-        raise SplitError(f"data.reference: {n_reference} records requested, but {len(free)} are left")
+        listed = len(groups) - len(trained) - len(kept) - len(free)
+        why = f", without {listed} copies of listed records or records related to them" if listed else ""
+        raise SplitError(
+            f"data.reference: {n_reference} records requested, but {len(free)} are left{why}; request as many, or "
+            "'rest'"
+        )
     drawn = free[in_groups(groups[free], rng)[0]]
     reference = np.sort(drawn[: len(free) if n_reference is None else n_reference])
     return Split(np.sort(members), np.sort(kept), reference, int(copies.sum()))

@@ -195,6 +195,12 @@ def test_reject_groups_that_are_no_names(values: list[object], message: str) -> 
         numbered_values(values, 3, "data.groups")  # type: ignore[arg-type]
 
 
+def test_copies_of_listed_records_are_counted_where_too_few_are_left() -> None:
+    groups = np.array([0, 0, 1, 1, 2, 3])
+    with pytest.raises(SplitError, match=r"data.reference: 3 .* 2 are left, without 2 copies of listed records"):
+        listed_split(groups, np.array([0]), np.array([2]), 3, _rng())
+
+
 @pytest.mark.parametrize(
     ("members", "nonmembers", "reference", "message"),
     [
