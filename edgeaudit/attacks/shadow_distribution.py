@@ -191,8 +191,11 @@ def _typical(values: FloatArray, counted: BoolArray) -> tuple[FloatArray, float]
     Rows count as often as they have counted values.
     """
     n, numbers = values.shape[1], counted.sum(axis=1)
-    at, known = (np.arange(n) + 0.5) / n, numbers > 0
-    each = np.array([np.quantile(values[k, counted[k]], at, method="hazen") for k in np.flatnonzero(known)])
+    at, known = (np.arange(n) + 0.5) / n, np.flatnonzero(numbers)
+    # Hazen's quantiles; np.quantile takes eight times as long for the few records of a class.
+    each = np.array(
+        [np.interp(at * numbers[k] - 0.5, np.arange(numbers[k]), np.sort(values[k, counted[k]])) for k in known]
+    )
     mean = np.average(each, axis=0, weights=numbers[known])
     squares = np.average((each - mean) ** 2, axis=0, weights=numbers[known]).mean()
     return np.asarray(mean, dtype=np.float64), float(squares * len(each) / max(len(each) - 1, 1))
