@@ -144,7 +144,7 @@ class Calibrated:
             model,
             Trees.fit(rows.by_features, rows.trained),
             tuple(kind.fit(rows.by_model, rows.trained) for kind in smooth_learners()),
-            OutputOffsets.of(reference.take(np.flatnonzero(served)[fitting]), fitted.out, _ALIKE),
+            OutputOffsets.of(reference.take(np.flatnonzero(served)[fitting]), fitted.out),
             fitted.distributions(fitted.out, _ALIKE),
             classes,
             # A play omits one OUT shadow, or is one itself.

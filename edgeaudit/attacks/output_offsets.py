@@ -13,6 +13,8 @@ __all__ = ["OutputOffsets", "answers_without"]
 
 _LEAST_RECORDS = 10
 _LEAST_SLOPE = 0.05
+_ALIKE = 2.0
+"""Up to this multiple of the shadows' variance a target is like its shadows: of few outputs chance alone exceeds 1."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,13 @@ class OutputOffsets:
     Log probabilities are centred over the outputs of a record. With t those of a target and m the shadows' mean, t is
     regressed on m with a slope for all outputs and an offset b_j for each. The slope is left to `ShadowDistribution`.
     Shadows have offsets among each other, too, with variance v once they are divided by their slopes; the target's are
-    multiplied by 1 - a v / mean((b_j / slope)^2), or 0, so that a target that is like its shadows is left as it is.
+    multiplied by 1 - 2 v / mean((b_j / slope)^2), or 0, so that a target that is like its shadows is left as it is.
     Answers at the floor of probabilities do not count; an output with fewer than ten others has no offset.
 
     Attributes:
         typical: float64 [n, outputs], m.
         known: bool [n, outputs], where some shadow is above the floor.
         variance: v.
-        alike: a, see `ShadowDistribution.of`.
         exposure, floor: as in `Evidence`.
 
     Source: our own design; the factor as in James & Stein, "Estimation with quadratic loss" (1961).
@@ -42,13 +43,12 @@ class OutputOffsets:
     typical: FloatArray
     known: BoolArray
     variance: float
-    alike: float
     exposure: Exposure
     floor: float
 
     @classmethod
-    def of(cls, answers: ShadowAnswers, counted: BoolArray | None = None, alike: float = 1.0) -> OutputOffsets | None:
-        """Fit to shadows' answers; None for a task without classes. Arguments as in `ShadowDistribution.of`."""
+    def of(cls, answers: ShadowAnswers, counted: BoolArray | None = None) -> OutputOffsets | None:
+        """Fit to shadows' answers, of which counted ones, bool [K, n], matter; None for a task without classes."""
         if not answers.task.has_classes:
             return None
         counted = np.ones(answers.out.shape, dtype=np.bool_) if counted is None else counted
@@ -66,14 +66,14 @@ class OutputOffsets:
             offsets, slope = _regressed(own, others, above)
             spread.append((offsets / slope) ** 2)
             known[some] |= above
-        return cls(typical, known, float(np.mean(spread)), alike, answers.exposure, answers.floor)
+        return cls(typical, known, float(np.mean(spread)), answers.exposure, answers.floor)
 
     def of_target(self, answers: FloatArray) -> FloatArray:
         """Return the target's offsets, float64 [outputs], from its answers on these records, [n, outputs]."""
         own, above = _centred(answers, self.exposure, self.floor)
         found, slope = _regressed(own, self.typical, above & self.known)
         size = float((found**2).mean()) / slope**2
-        expected = self.alike * self.variance
+        expected = _ALIKE * self.variance
         return found * (1 - expected / size) if size > expected else np.zeros_like(found)
 
 

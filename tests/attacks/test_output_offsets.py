@@ -42,14 +42,14 @@ def test_offsets_are_found_and_removed(exposure: Exposure, slope: float) -> None
     np.testing.assert_allclose(found(target), MOVED - MOVED.mean(), atol=0.15 * slope)
     wanted = softmax(slope * (one.target if exposure == "logits" else np.log(one.target)))
     answers = answers_without(target, found(target))
-    np.testing.assert_allclose(softmax(answers) if exposure == "logits" else answers, wanted, atol=0.04 * slope)
+    np.testing.assert_allclose(softmax(answers) if exposure == "logits" else answers, wanted, atol=0.06 * slope)
 
 
 def test_a_target_like_its_shadows_is_left_as_it_is() -> None:
     sizes = []
     for seed in range(30):
         one = evidence(seed=seed)
-        offsets = OutputOffsets.of(one.shadow_answers, one.out, 2.0)
+        offsets = OutputOffsets.of(one.shadow_answers, one.out)
         assert offsets is not None
         sizes.append(np.abs(offsets.of_target(one.target)).max())
         assert answers_without(one, np.zeros(len(MOVED))) is one.target
