@@ -37,8 +37,9 @@ def test_targets_that_share_a_fit_score_as_with_a_fit_of_their_own(
     targets = [(world.evidence, world.reference)]
     targets += [(other_target(world.evidence, k), other_target(world.reference, k)) for k in (0, 5)]
     scorer = find_attack(name)().fit(world.evidence.shadow_answers, variant, world.reference.shadow_answers)
-    for evidence, reference in (*targets, *targets[::-1]):
-        own = find_attack(name)().score(evidence, variant, reference)
+    alone = [find_attack(name)().score(evidence, variant, reference) for evidence, reference in targets]
+    both = list(zip(targets, alone, strict=True))
+    for (evidence, reference), own in (*both, *both[::-1]):
         shared = scorer.score(evidence.target_answers, reference.target_answers)
         for one in fields(Scores):
             np.testing.assert_array_equal(getattr(shared, one.name), getattr(own, one.name))
