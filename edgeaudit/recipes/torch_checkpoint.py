@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgeaudit.errors import RecipeError
+from edgeaudit.errors import RecipeError, reason_of
 from edgeaudit.recipes.base import Recipe
 
 __all__ = ["load_checkpoint"]
@@ -69,7 +69,7 @@ def _read(path: Path, key: str) -> Any:
     # Bytes that are no pickle end torch's reader in any way: KeyError at an unknown opcode, IndexError, struct.error.
     except Exception as exc:
         if isinstance(exc, OSError):
-            first_line = exc.strerror or type(exc).__name__
+            first_line = reason_of(exc)
         elif isinstance(exc, RuntimeError | SafetensorError) and str(exc):
             first_line = str(exc).splitlines()[0]
         else:  # of an UnpicklingError, torch raises a long message on how to run the file's code
