@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
+from edgeaudit.cli.console import Console
 from edgeaudit.cli.progress import ProgressView
 from edgeaudit.config.audit import AuditSpec, load_spec
 from edgeaudit.config.formats import FormatUse

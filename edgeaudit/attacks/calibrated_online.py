@@ -10,9 +10,9 @@ from edgeaudit.attacks.base import Scores
 from edgeaudit.attacks.calibrated_features import ShadowSignals
 from edgeaudit.attacks.evidence import BoolArray, Evidence, IntArray, ShadowAnswers
 from edgeaudit.attacks.hierarchical import ModelSignals, RecordModel, Sides
-from edgeaudit.attacks.output_offsets import OutputOffsets, answers_without
+from edgeaudit.attacks.output_match import UNCHANGED, OutputMatch
 from edgeaudit.attacks.play_learners import Learner, Rows, smooth_learners
-from edgeaudit.attacks.plays import Side, canonical, most_opposite, most_records, rounded
+from edgeaudit.attacks.plays import Side, canonical, evenly, most_opposite, most_records, rounded
 from edgeaudit.attacks.shadow_distribution import ShadowDistribution
 from edgeaudit.errors import AttackError
 
@@ -39,17 +39,15 @@ class CalibratedOnline:
 
     The target may be surer of everything than its shadows, or less sure: trained longer, or by another loop; or surer
     of a class: with a loss weighted by class, or a bias that was moved. Ratios of IN and OUT would then call a member
-    that is surer than its IN shadows a nonmember. Constants that were added to its outputs are taken off
-    (`OutputOffsets`), and its margins, log probabilities and entropies over the audited records are given the
-    distributions that those of the shadows have there, by class as far as classes differ more than those of shadows do
-    (`ShadowDistribution`), as each shadow trained on as large a part of these records. That changes nothing of a target
-    that is like its shadows. AUC with 4 shadows: Location-30 with logits three times as large, .959 without, .989 so;
-    Letter with 4 added to every second logit, .515 without, .634 so, where .658 is found in a target that is like its
-    shadows.
+    that is surer than its IN shadows a nonmember. A temperature of its answers and constants that were added to its
+    outputs are undone (`OutputMatch`), and its margins, log probabilities and entropies over the audited records are
+    given the distributions that those of the shadows have there, by class as far as classes differ more than those of
+    shadows do (`ShadowDistribution`), as each shadow trained on as large a part of these records. That changes nothing
+    of a target that is like its shadows. docs/attacks/cm-mia.md has what this is worth.
 
     Attributes:
         shadows: signals of the shadows on the records to score. model, sides: fitted to them.
-        offsets: of outputs, by the shadows' answers.
+        outputs: the shadows' answers, as a target's are matched with them.
         distributions: of the shadows' margins, log probabilities and entropies.
         learners: N and Q.
 
@@ -59,7 +57,7 @@ class CalibratedOnline:
     shadows: ShadowSignals
     model: RecordModel
     sides: Sides
-    offsets: OutputOffsets | None
+    outputs: OutputMatch | None
     distributions: tuple[ShadowDistribution, ...]
     learners: tuple[Learner, ...]
 
@@ -73,14 +71,15 @@ class CalibratedOnline:
         signals = ShadowSignals.of_shadows(shadows)
         sides = signals.sides()
         model = RecordModel.fit(sides)
-        rows, trained = _rows(signals, model)
-        learners = tuple(kind.fit(rows, trained) for kind in smooth_learners())
-        return cls(signals, model, sides, OutputOffsets.of(shadows), signals.distributions(), learners)
+        rows = _rows(signals, model)
+        learners = tuple(kind.fit(*rows) for kind in smooth_learners())
+        return cls(signals, model, sides, OutputMatch.of(shadows), signals.distributions(), learners)
 
     def score(self, evidence: Evidence, reference: Evidence) -> Scores:  # noqa: ARG002
         """Score one target on the records passed to `fit`."""
-        offsets = None if self.offsets is None else self.offsets.of_target(evidence.target)
-        target = self.shadows.with_target(evidence, answers=answers_without(evidence, offsets))
+        change = UNCHANGED if self.outputs is None else self.outputs.of_target(evidence.target)
+        answers = change.undone(evidence.target, evidence.exposure)
+        target = self.shadows.with_target(evidence, answers=answers)
         tested = target.matched(target.matches(self.distributions)).tested
         inside, outside = _by_side(self.shadows)
         odds = []
@@ -105,8 +104,8 @@ def _without(sides: Sides, signals: ShadowSignals, models: IntArray) -> Sides:
     return sides.without(signals.shadow_phi[at], signals.shadow_log_p[at], ~out, out)
 
 
-def _rows(signals: ShadowSignals, model: RecordModel) -> tuple[Rows, BoolArray]:
-    """Return the columns of all plays, float32 [rows, d], and whether the shadow trained on the record, bool [rows].
+def _rows(signals: ShadowSignals, model: RecordModel) -> tuple[Rows, BoolArray, BoolArray]:
+    """Return the columns of all plays, float32 [rows, d], and the labels and the half of the record, bool [rows].
 
     In an order that does not depend on that of records or shadows: batches of the network are drawn from the rows.
     """
@@ -130,4 +129,9 @@ def _rows(signals: ShadowSignals, model: RecordModel) -> tuple[Rows, BoolArray]:
         tested = ModelSignals(played.shadow_phi[shadow], played.shadow_log_p[shadow], played.shadow_entropy[shadow])
         rows.append(rounded(model.columns(tested, others)))
         trained.append(label)
-    return np.concatenate(rows), np.concatenate(trained)
+    # Every second record: the order is one of difficulty.
+    half = np.tile(np.arange(len(spaced)) % 2 == 0, k)
+    # Shadows that the user gave may have trained on one record more often than on another.
+    phi, mean_phi = played.shadow_phi[order].ravel(), np.tile(played.shadow_phi.mean(axis=0), k)
+    kept = evenly(np.tile(in_models.count, k), np.concatenate(trained), (phi, mean_phi))
+    return np.concatenate(rows)[kept], np.concatenate(trained)[kept], half[kept]

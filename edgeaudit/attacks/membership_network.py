@@ -48,18 +48,18 @@ def fit(
     """
     import torch
 
-    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    from edgeaudit.optimizers import AdamW, cosine
+
+    optimizer = AdamW(network.parameters(), weight_decay=1e-2)
     generator = torch.Generator().manual_seed(0)
     truth = members.double()
     share = truth.mean()
     weight = torch.where(members, 0.5 / share, 0.5 / (1 - share))
     network.train()
-    for _ in range(steps):
+    for step in range(steps):
         batch = torch.randint(len(members), (min(_BATCH, len(members)),), generator=generator)
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.clear()
         loss = torch.nn.functional.binary_cross_entropy_with_logits(odds(batch), truth[batch], weight[batch])
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
+        optimizer.step(cosine(rate, step, steps))
     return network.eval()

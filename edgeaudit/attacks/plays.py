@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edgeaudit.attacks.evidence import BoolArray, FloatArray, IntArray
 
-__all__ = ["Side", "canonical", "most_opposite", "most_records", "rounded", "subsets"]
+__all__ = ["Side", "canonical", "evenly", "most_opposite", "most_records", "rounded", "subsets"]
 
 _MOST_ROWS = 250_000
 _SUBSETS = 8
@@ -35,6 +35,33 @@ def rounded(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
 def most_records(shadows: int) -> int:
     """Return on how many records shadows play at most, to bound memory and time: 250,000 rows in all."""
     return max(1, _MOST_ROWS // max(shadows, 1))
+
+
+def evenly(left: IntArray, trained: BoolArray, keys: tuple[FloatArray, ...]) -> IntArray:
+    """Return rows such that members are as frequent among those of each number of shadows: positions, ascending.
+
+    Where records differ in the number of shadows that trained on them, by one or more, the number that a play has left
+    tells its label: of a record that 1 of 4 shadows trained on, a quarter of the plays are of members and have two OUT
+    shadows, of one that 2 trained on it is half, and they have one. Learners read the number from how much an estimate
+    was shrunk, and it means nothing for a target. So the more frequent kind is thinned, evenly over its distribution.
+
+    Args:
+        left: int64 [rows], number of shadows.
+        trained: bool [rows], the label.
+        keys: float64 [rows], values that rows are ordered by, the first one first, so that which rows are kept does not
+            depend on their order.
+    """
+    numbers = np.unique(left)
+    if len(numbers) < 2 or trained.all() or not trained.any():
+        return np.arange(len(left))
+    kept, odds = [], trained.sum() / (~trained).sum()
+    for number in numbers:
+        members, nonmembers = (np.flatnonzero((left == number) & (trained == kind)) for kind in (True, False))
+        most = min(len(members), odds * len(nonmembers))
+        for rows, count in ((members, most), (nonmembers, most / odds)):
+            ordered = rows[np.lexsort(tuple(key[rows] for key in reversed(keys)))]
+            kept.append(ordered[np.linspace(0, len(rows) - 1, round(count)).astype(np.int64)])
+    return np.asarray(np.sort(np.concatenate(kept)), dtype=np.int64)
 
 
 def most_opposite(out: BoolArray, shadow: int, order: IntArray) -> int:

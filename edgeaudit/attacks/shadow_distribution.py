@@ -10,6 +10,8 @@ from edgeaudit.attacks.evidence import BoolArray, FloatArray, IntArray
 
 __all__ = ["Curve", "Match", "ShadowDistribution"]
 
+_LEAST_RUN = 1e-100
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -35,11 +37,16 @@ class Curve:
 
     def at(self, x: FloatArray) -> FloatArray:
         """Return the values at x, float64 [n]."""
-        found = np.interp(x, self.knots, self.values)
+        # Saturated answers have knots that are hardly apart, with no slope between them that a float holds.
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = np.interp(x, self.knots, self.values)
+        if not np.isfinite(found).all():
+            nearest = self.values[np.minimum(np.searchsorted(self.knots, x), len(self.knots) - 1)]
+            found = np.where(np.isfinite(found), found, nearest)
         middle = len(self.knots) // 2
         for end, beyond in ((0, x < self.knots[0]), (-1, x > self.knots[-1])):
             run = self.knots[end] - self.knots[middle]
-            slope = (self.values[end] - self.values[middle]) / run if run else 1.0
+            slope = (self.values[end] - self.values[middle]) / run if abs(run) > _LEAST_RUN else 1.0
             found = np.where(beyond, self.values[end] + slope * (x - self.knots[end]), found)
         return np.asarray(found, dtype=np.float64)
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from edgeaudit.errors import TrainingError
+from edgeaudit.optimizers import AdamW, Nesterov, Optimizer, cosine
 from edgeaudit.recipes.auxiliary import logits_and_auxiliary
 from edgeaudit.recipes.base import TRAINS, Recipe, Training, build, import_function, require_signature
 from edgeaudit.recipes.heads import as_written
@@ -192,7 +193,8 @@ def _taught(
 @contextmanager
 def _reproducible(module: nn.Module, recipe: Recipe, seed: int, what: str) -> Iterator[None]:
     """Seeded and deterministic inside, and the process's random state as before; eval mode and finite weights after."""
-    torch.use_deterministic_algorithms(mode=True)
+    # As torch.use_deterministic_algorithms(True), which imports torch._inductor and torch._dynamo (torch 2.14).
+    torch.set_deterministic_debug_mode("error")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
@@ -203,12 +205,10 @@ def _reproducible(module: nn.Module, recipe: Recipe, seed: int, what: str) -> It
         )
 
 
-def _optimizer(module: nn.Module, setting: Training, lr: float) -> torch.optim.Optimizer:
+def _optimizer(module: nn.Module, setting: Training) -> Optimizer:
     if setting.optimizer == "adam":
-        return torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=setting.weight_decay)
-    return torch.optim.SGD(
-        module.parameters(), lr=lr, momentum=setting.momentum, weight_decay=setting.weight_decay, nesterov=True
-    )
+        return AdamW(module.parameters(), setting.weight_decay)
+    return Nesterov(module.parameters(), setting.momentum, setting.weight_decay)
 
 
 def _loop(
@@ -225,11 +225,10 @@ def _loop(
     generator = torch.Generator().manual_seed(seed)
     batch = min(setting.batch, len(x))
     steps = len(x) // batch  # BatchNorm cannot take a last batch of one, so the rest of each epoch waits for the next
-    optimizer = _optimizer(module, setting, lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, epochs * steps))
     if x.ndim == 4 and trains_channels_last(module):
         x = x.contiguous(memory_format=torch.channels_last)
         module.to(memory_format=torch.channels_last)
+    optimizer = _optimizer(module, setting)
     mean = math.nan
     for epoch in range(epochs):
         module.train()
@@ -238,15 +237,14 @@ def _loop(
         for step in range(steps):
             rows = order[step * batch : (step + 1) * batch]
             inputs = _augmented(x[rows], setting, generator)
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.clear()
             with torch.autocast("cpu", torch.bfloat16, enabled=setting.precision == "bfloat16"):
                 answer, *others = logits_and_auxiliary(module(inputs))
             loss = criterion(answer.float(), inputs, rows)
             for other in others:
                 loss = loss + setting.auxiliary_weight * criterion(other.float(), inputs, rows)
             loss.backward()  # type: ignore[no-untyped-call]  # torch 2.14
-            optimizer.step()
-            schedule.step()
+            optimizer.step(cosine(lr, epoch * steps + step, epochs * steps))
             total += float(loss.detach())
         mean = total / steps
         if not math.isfinite(mean):

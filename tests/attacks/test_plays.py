@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeaudit.attacks.plays import Side, canonical, most_opposite, most_records, subsets
+from edgeaudit.attacks.plays import Side, canonical, evenly, most_opposite, most_records, subsets
 
 
 def _phi(k: int = 8, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
@@ -79,3 +79,29 @@ def test_the_most_opposite_shadow_is_the_complement_in_any_order() -> None:
     alike = np.array([[True, False], [False, False], [True, True]])
     assert most_opposite(alike, 0, np.array([2, 1, 0])) == 2
     assert most_opposite(alike, 0, np.array([0, 1, 2])) == 1
+
+
+def test_the_number_of_shadows_left_does_not_tell_the_label() -> None:
+    # 4 shadows: of records that one trained on a quarter of the plays are members', of those that two did, half.
+    rng = np.random.default_rng(0)
+    left = np.repeat([2, 1], 4000)
+    trained = np.concatenate((np.arange(4000) % 4 == 0, np.arange(4000) % 2 == 0))
+    keys = rng.normal(size=(2, 8000))
+    kept = evenly(left, trained, (keys[0], keys[1]))
+    shares = [trained[kept][left[kept] == number].mean() for number in (1, 2)]
+    np.testing.assert_allclose(shares, 0.375, atol=0.001)
+    assert len(kept) > 0.7 * len(left)
+    # Which rows are kept depends on what they are, not on where.
+    order = rng.permutation(8000)
+    again = evenly(left[order], trained[order], (keys[0][order], keys[1][order]))
+    np.testing.assert_array_equal(np.sort(order[again]), kept)
+    # They are spread over the whole distribution.
+    for number in (1, 2):
+        some, whole = (keys[0][rows[(left[rows] == number) & trained[rows]]] for rows in (kept, np.arange(8000)))
+        np.testing.assert_allclose(np.quantile(some, [0.1, 0.5, 0.9]), np.quantile(whole, [0.1, 0.5, 0.9]), atol=0.02)
+
+
+def test_all_rows_are_kept_where_numbers_are_the_same() -> None:
+    trained = np.arange(100) % 3 == 0
+    kept = evenly(np.full(100, 3), trained, (np.zeros(100),))
+    np.testing.assert_array_equal(kept, np.arange(100))

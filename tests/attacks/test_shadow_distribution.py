@@ -132,3 +132,11 @@ def test_shadows_without_an_answer_to_count_are_passed_over() -> None:
     counted[1:3] = True
     found = ShadowDistribution.of(shadows, labels, counted).match(shadows[1]).apply(shadows[1], labels)
     assert np.isfinite(found).all()
+
+
+def test_knots_that_are_hardly_apart_give_finite_values() -> None:
+    """Saturated answers differ in the last bits of tiny numbers."""
+    curve = Curve(np.array([0.0, 1e-310, 3e-310, 1.0]), np.array([-5.0, 2.0, 7.0, 8.0]))
+    found = curve.at(np.array([-1.0, 0.0, 2e-310, 0.5, 2.0]))
+    assert np.isfinite(found).all()
+    assert (np.diff(found) >= 0).all()
