@@ -2,6 +2,11 @@
 
 It listens on the loopback interface only. Every request, health checks included, needs the token. Sizes are checked in
 the headers, before a body is read; time and the number of connections are limited.
+
+Whoever reaches the port may connect, so that connections which have not shown the token (strangers) must not be in the
+way of those that have. A stranger has five seconds for its whole head, however it drips; of more than 32 the oldest
+one is ended, so that the newest, which may be the owner, is always heard. Connections that have shown the token and
+requests at work have limits of their own; a request waits for its turn, and 503 is answered after a minute.
 """
 
 from __future__ import annotations
@@ -24,7 +29,11 @@ from edgeaudit.errors import EdgeAuditError, ProtocolError
 
 __all__ = ["AgentServer"]
 
-_CONNECTIONS = 16
+_STRANGERS = 32
+_HEAD_SECONDS = 5.0
+_KNOWN = 64
+_AT_WORK = 16
+_TURN_SECONDS = 60.0
 _IDLE_SECONDS = 60.0
 _DRAIN_SECONDS = 2.0
 _MOST_JSON = 8 << 20
@@ -50,6 +59,7 @@ class AgentServer(ThreadingHTTPServer):
 
     daemon_threads = True
     allow_reuse_address = True
+    request_queue_size = 128
 
     def __init__(self, routes: Routes, token: str, port: int = 0, max_body: int = MAX_BODY) -> None:
         if len(token) < LEAST_TOKEN:
@@ -57,8 +67,10 @@ class AgentServer(ThreadingHTTPServer):
         self.routes = routes
         self.token = token.encode()
         self.max_body = max_body
-        self._slots = threading.BoundedSemaphore(_CONNECTIONS)
         self._lock = threading.Lock()
+        self._strangers: dict[socket.socket, float] = {}  # connection -> when its time is over; the oldest first
+        self._known: set[socket.socket] = set()
+        self._turns = threading.BoundedSemaphore(_AT_WORK)
         self._in_progress = 0
         self._last_request = time.monotonic()
         super().__init__(("127.0.0.1", port), _Handler)
@@ -73,35 +85,74 @@ class AgentServer(ThreadingHTTPServer):
         with self._lock:
             return 0.0 if self._in_progress else time.monotonic() - self._last_request
 
-    def begin(self) -> None:
-        """An authorized request starts."""
+    def admit(self, connection: socket.socket) -> bool:
+        """The connection has shown the token. Returns whether it may stay."""
+        with self._lock:
+            if connection in self._known:
+                return True
+            is_there = self._strangers.pop(connection, None) is not None
+            if not is_there or len(self._known) >= _KNOWN:
+                return False
+            self._known.add(connection)
+            return True
+
+    def begin(self) -> bool:
+        """An authorized request starts when it is its turn. Returns False if that takes too long."""
+        if not self._turns.acquire(timeout=_TURN_SECONDS):
+            return False
         with self._lock:
             self._in_progress += 1
+        return True
 
     def end(self) -> None:
         """An authorized request is completed or abandoned."""
         with self._lock:
             self._in_progress -= 1
             self._last_request = time.monotonic()
+        self._turns.release()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection in a thread; refuse it if there are too many."""
-        if self._slots.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
+        """Serve a connection in a thread; the oldest stranger goes if there are too many."""
+        with self._lock:
+            if len(self._strangers) >= _STRANGERS:
+                oldest = next(iter(self._strangers))
+                del self._strangers[oldest]
+                _end(oldest, HTTPStatus.SERVICE_UNAVAILABLE)
+            self._strangers[request] = time.monotonic() + _HEAD_SECONDS
+        super().process_request(request, client_address)
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Runs in the thread of a connection."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._slots.release()
+    def service_actions(self) -> None:
+        """End strangers whose time is over; called about twice a second."""
+        now = time.monotonic()
+        with self._lock:
+            for late in [one for one, end in self._strangers.items() if end < now]:
+                del self._strangers[late]
+                _end(late, HTTPStatus.REQUEST_TIMEOUT)
+
+    def shutdown_request(self, request: Any) -> None:
+        """The connection is closed."""
+        with self._lock:
+            self._strangers.pop(request, None)
+            self._known.discard(request)
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  socketserver's
         """Ignore broken connections; print anything else to standard error and continue to serve."""
         if not isinstance(sys.exc_info()[1], OSError):
             traceback.print_exc()
+
+
+def _end(connection: socket.socket, status: HTTPStatus) -> None:
+    """Say why, and end a connection that another thread reads from."""
+    answer = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n"
+    )
+    try:
+        # What does not fit into the buffer is not waited for.
+        connection.send(answer.encode(), socket.MSG_DONTWAIT)
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -168,9 +219,11 @@ class _Handler(BaseHTTPRequestHandler):
         valid = hmac.compare_digest(token.strip().encode("utf-8", "replace"), self.server.token)
         if len(values) > 1 or scheme.lower() != "bearer" or not valid:
             raise _Refusal(HTTPStatus.FORBIDDEN, "the token is invalid")
-        if not self._authorized:
-            self._authorized = True
-            self.server.begin()
+        if self._authorized:
+            return
+        if not self.server.admit(self.connection) or not self.server.begin():
+            raise _Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the agent has too much to do", {"Retry-After": "1"})
+        self._authorized = True
 
     def handle_one_request(self) -> None:
         """As in http.server; also tells the server when an authorized request ends."""

@@ -87,7 +87,7 @@ def closure(roots: Iterable[str]) -> Closure:
     """
     names = sorted(set(roots))
     for name in names:
-        _require_found(name)
+        require_found(name)
     files: dict[str, Path] = {}
     packages: set[str] = set()
     queue = list(names)
@@ -111,7 +111,8 @@ def closure(roots: Iterable[str]) -> Closure:
     return Closure(tuple(sorted(files.items())), tuple(sorted(packages)), tuple(sorted(roots)))
 
 
-def _require_found(name: str) -> None:
+def require_found(name: str) -> None:
+    """Raise `RecipeError` where a module cannot be found; nothing is imported."""
     parts = name.split(".")
     if not all(part.isidentifier() for part in parts) or (
         module_file(name) is None and (len(parts) > 1 or _spec(name, None) is None)
@@ -120,6 +121,19 @@ def _require_found(name: str) -> None:
             f"the module '{name}' cannot be found; write module:function, the module in audit.yaml's folder or "
             "installed"
         )
+    _require_one(parts[0])
+
+
+def _require_one(top: str) -> None:
+    """Raise `RecipeError` where a module of the user's has the name of an installed one, which is imported instead."""
+    if not _is_standard(top, tuple(sys.path)) and not _is_installed(top):
+        return
+    places = {*installed_folders(), *standard_folders()}
+    for entry in sys.path:
+        folder = Path(entry or ".").resolve()
+        own = _file_in([folder], top) if folder not in places else None
+        if own is not None and own != module_file(top):
+            raise RecipeError(f"the module '{top}' is the installed one, not {own}: rename your file")
 
 
 def current_closure(roots: Iterable[str]) -> Closure:

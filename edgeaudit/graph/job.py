@@ -101,12 +101,14 @@ class KeyContents(TypedDict):
 class Job(ABC, Generic[R_co]):
     """See the module. Subclasses are `@dataclass(frozen=True, eq=False, kw_only=True)`; the key identifies a job.
 
-    essential: whether an audit ends if the job fails; the others cost one format.
+    essential: whether an audit ends if the job fails; the others cost one format. most_seconds: wall time after which
+    it is stopped where audit.yaml sets no limit; None for none.
     """
 
     kind: ClassVar[str]
     result: ClassVar[type[Any]]
     essential: ClassVar[bool] = False
+    most_seconds: ClassVar[float | None] = None
 
     @abstractmethod
     def run(self, context: Context) -> R_co:

@@ -25,6 +25,7 @@ import psutil
 
 from edgeaudit.errors import JobCrashed
 from edgeaudit.graph.executor import AnyJob, Executor, ExecutorSpec, Limits, Listener, RunResult
+from edgeaudit.graph.import_order import with_users_last
 from edgeaudit.graph.job import Outcome, Ref
 from edgeaudit.graph.scheduler import Scheduler
 from edgeaudit.graph.store import Store
@@ -40,11 +41,13 @@ _ENVIRONMENT = {
     "TF_ENABLE_ONEDNN_OPTS": "0",
     "LITERT_TORCH_SHOW_PROGRESS": "n",
     "TQDM_DISABLE": "1",
+    "ORT_DISABLE_TELEMETRY": "1",  # as in `edgeaudit.host.quiet`; the others are read at each call
     "CUDA_VISIBLE_DEVICES": "",  # a model trained on a GPU depends on more than (records, seed, recipe)
 }
 _START = "import sys; sys.path[:] = {path!r}; from edgeaudit.graph.worker import serve; serve({arguments})"
 _POLL = 0.5
 """Seconds between two checks of job limits."""
+_MINUTE = 60.0
 _LINES = 6
 """Lines of a dead worker's log in the error."""
 _CRASH_RETRIES = 1
@@ -74,9 +77,7 @@ class _Worker:
         life, self._lifeline = os.pipe()
         log = store.logs() / f"worker-{os.getpid()}-{time.monotonic_ns()}.log"
         self._log = log
-        path = [entry or str(Path.cwd()) for entry in sys.path]
-        if import_path and str(import_path) not in path:
-            path.insert(0, str(import_path))
+        path = with_users_last(sys.path, import_path)
         arguments = f"{theirs.fileno()}, {life}, {str(store.root)!r}, {isolation!r}"
         with log.open("wb") as file:
             self.process = subprocess.Popen(  # noqa: S603  our own interpreter and our own text
@@ -136,8 +137,10 @@ class _Worker:
         if self.task is None:
             return None
         seconds = time.monotonic() - self.task.started
-        if limits.seconds is not None and seconds > limits.seconds:
-            return f"took longer than {limits.seconds / 60:g} minutes (limits.job-minutes)"
+        most = self.task.job.most_seconds if limits.seconds is None else limits.seconds
+        if most is not None and seconds > most:
+            minutes = "minute" if most == _MINUTE else "minutes"
+            return f"took longer than {most / _MINUTE:g} {minutes} (limits.job-minutes)"
         if limits.memory is not None and _resident(self.process.pid) > limits.memory:
             return f"took more than {limits.memory / 2**20:,.0f} MiB of memory (limits.job-memory)"
         return None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from edgeaudit.errors import RecipeError, did_you_mean
+from edgeaudit.settings import checked_settings
 from edgeaudit.tasks import TaskName, find_task
 
 if TYPE_CHECKING:
@@ -131,6 +132,10 @@ def build(recipe: Recipe, seed: int) -> nn.Module:
         try:
             if recipe.name in known:
                 architecture = ARCHITECTURES.find(recipe.name)
+                _, _, *options = inspect.signature(architecture.build).parameters
+                checked_settings(
+                    f"the architecture '{recipe.name}'", "option", recipe.options, dict.fromkeys(options), RecipeError
+                )
                 module = architecture.build(recipe.input_shape, recipe.n_classes, **recipe.options)
             elif (zoo := recipe.name.partition(":")[0]) in ZOOS:
                 module = importlib.import_module(ZOOS[zoo]).build_named(recipe)
@@ -142,7 +147,7 @@ def build(recipe: Recipe, seed: int) -> nn.Module:
                     f"Built in: {', '.join(known)}; or torchvision:<name>, timm:<name>, or module:function of your own"
                 )
             _check_fit(module, recipe)
-        except (TypeError, ValueError) as exc:
+        except (TypeError, ValueError, RuntimeError) as exc:
             raise RecipeError(f"model.recipe '{recipe.name}' cannot be built: {exc}") from exc
     return module
 

@@ -24,6 +24,7 @@ from edgeaudit.recipes.keras_models import (
     models_apart,
     probabilities,
 )
+from edgeaudit.recipes.saved_model_graph import require_harmless
 
 __all__ = ["read_checkpoint"]
 
@@ -92,6 +93,7 @@ def _trained_first(weights: list[Any]) -> list[Any]:
 def _saved_model(path: Path, records: FloatArray, what: str) -> tuple[list[tuple[str, FloatArray]], FloatArray]:
     """A SavedModel's weights, trained ones first, and what its serving function answers."""
     tf = tensorflow()
+    require_harmless(path, what)
     loaded = tf.saved_model.load(str(path))
     signature = loaded.signatures.get("serving_default")
     if signature is None or not hasattr(loaded, "trainable_variables"):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.host.quiet import quiet
+from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 from edgeaudit.runtimes.base import Runtime, RuntimeSpec
 from edgeaudit.runtimes.execution_providers import (
     CPU,
@@ -57,7 +57,7 @@ class OnnxRuntime(Runtime):
 
     def _open(self) -> None:
         self._engines: tuple[EngineFile, ...] = ()
-        with quiet():
+        with quiet(NO_TELEMETRY):
             import onnxruntime
 
             available, known = onnxruntime.get_available_providers(), onnxruntime.get_all_providers()

@@ -23,7 +23,7 @@ from edgeaudit.population.base import Population
 from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.stages.file_head import find_head, is_inside
-from edgeaudit.stages.file_job import FileJob
+from edgeaudit.stages.file_job import MOST_SECONDS, FileJob
 from edgeaudit.stages.file_opening import Opened, Wish, open_file, state_note
 from edgeaudit.stages.json_files import read_json, write_json
 from edgeaudit.stages.population import DrawPopulation
@@ -78,6 +78,7 @@ class ReadFile(Job[FileFacts]):
 
     kind: ClassVar[str] = "facts"
     result: ClassVar[type[FileFacts]] = FileFacts
+    most_seconds: ClassVar[float | None] = MOST_SECONDS
 
     file: SourceFile
     filetype: str

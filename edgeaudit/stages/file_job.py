@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from edgeaudit.filetypes.registry import filetype_module
 from edgeaudit.graph.job import Job, R
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.stages.train import SourceFile
 
-__all__ = ["FileJob"]
+__all__ = ["MOST_SECONDS", "FileJob"]
+
+MOST_SECONDS = 60.0
+"""For a file to be read and asked about some records, which takes seconds."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FileJob(Job[R]):
-    """A job on a foreign file. runtime: its name."""
+    """A job on a foreign file, which may never answer. runtime: its name."""
+
+    most_seconds: ClassVar[float | None] = MOST_SECONDS
 
     file: SourceFile
     runtime: str

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -246,3 +248,61 @@ def test_a_truncated_response_is_a_lost_connection() -> None:
     for body in (b"", cut):
         with answering(body, head) as url, pytest.raises(DeviceLost):
             OipClient(url).infer("m", {"x": np.zeros((1, 2), np.float32)})
+
+
+@contextmanager
+def saying(parts: Iterable[bytes], pause: float) -> Iterator[str]:
+    """A server that answers a request with these bytes, one part after another with pauses."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with connection, suppress(OSError):
+                    connection.recv(65536)
+                    for part in parts:
+                        connection.sendall(part)
+                        time.sleep(pause)
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        listening.close()
+
+
+DRIPS = {
+    "a body": [b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", *[b"x"] * 200],
+    "a head": [b"HTTP/1.1 200 OK\r\nX: ", *[b"x"] * 200],
+    "not yet, not yet": [b"HTTP/1.1 100 Continue\r\n\r\n"] * 200,
+}
+
+
+@pytest.mark.parametrize("parts", DRIPS.values(), ids=DRIPS)
+def test_a_response_that_drips_has_a_deadline(parts: list[bytes]) -> None:
+    with saying(parts, 0.1) as url:
+        client, begun = OipClient(url, seconds=1.0), time.monotonic()
+        with pytest.raises(DeviceLost, match=r"did not answer within 1 s"):
+            client.server_metadata()
+        assert time.monotonic() - begun < 10
+
+
+def test_a_long_error_is_shortened() -> None:
+    body = json.dumps({"error": "no " * 100_000}).encode()
+    with answering(body, {}, status=400) as url, pytest.raises(DeviceError) as caught:
+        OipClient(url).server_metadata()
+    assert len(str(caught.value)) < 600
+
+
+def test_more_json_than_an_answer_needs_is_not_parsed() -> None:
+    body = b"[" * (33 << 20)
+    with answering(body, {}) as url, pytest.raises(ProtocolError, match=r"bytes of JSON; the limit is 33554432"):
+        OipClient(url).server_metadata()
+
+
+@pytest.mark.parametrize("after", ["9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_nobody_waits_longer_than_an_hour(after: str) -> None:
+    with answering(b"{}", {"Retry-After": after}, status=503) as url, pytest.raises(DeviceLost) as caught:
+        OipClient(url).server_metadata()
+    assert caught.value.after == 3600

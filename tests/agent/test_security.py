@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import socket
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from edgeaudit.agent import server
 from tests.agent.serving import FLOATS, TOKEN, Agent, serving, tensor
 
 GOOD = json.dumps({"inputs": [tensor([[1, 2]])]}).encode()
@@ -188,28 +193,117 @@ def test_a_refused_body_is_not_the_next_request(agent: Agent) -> None:
         assert found.count(b"HTTP/1.1") == 1
 
 
-def test_connections_are_limited_and_idle_ones_expire(agent: Agent) -> None:
-    idle = [socket.create_connection(("127.0.0.1", agent.port), timeout=5) for _ in range(40)]
+def _strangers(agent: Agent, count: int) -> list[socket.socket]:
+    """Connections that have sent half a head."""
+    found = [socket.create_connection(("127.0.0.1", agent.port), timeout=5) for _ in range(count)]
+    for connection in found:
+        connection.sendall(b"GET /v2 HTTP/1.1\r\nX: ")
+    return found
+
+
+def test_strangers_that_drip_bytes_do_not_lock_the_owner_out(agent: Agent) -> None:
+    slow = _strangers(agent, 64)
     try:
-        refused = 0
-        for connection in idle:
-            connection.settimeout(0.2)
-            try:
-                refused += connection.recv(1) == b""
-            except TimeoutError:
-                continue
-            except OSError:
-                refused += 1
-        assert refused == 40 - 16
+        for _ in range(5):
+            for connection in slow:
+                with contextlib.suppress(OSError):
+                    connection.sendall(b"a")
+            begun = time.monotonic()
+            assert agent.serves()
+            assert time.monotonic() - begun < 1
+            time.sleep(0.1)
     finally:
-        for connection in idle:
+        for connection in slow:
             connection.close()
-    for _ in range(50):  # the agent notices that they are gone
+
+
+def test_the_oldest_stranger_goes_and_is_told_why(agent: Agent) -> None:
+    slow = _strangers(agent, 33)
+    try:
+        first = slow[0].recv(1000)
+        assert first.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+        assert b"Retry-After: 1" in first
+        slow[-1].settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            slow[-1].recv(1)
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def test_a_head_has_a_deadline_however_it_drips(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_HEAD_SECONDS", 0.5)
+    begun, connection = time.monotonic(), _strangers(agent, 1)[0]
+    with connection:
+        connection.settimeout(0.1)
+        answer = b""
+        while not answer and time.monotonic() - begun < 10:
+            with contextlib.suppress(TimeoutError):
+                connection.sendall(b"a")
+                answer = connection.recv(1000)
+    assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert time.monotonic() - begun >= 0.5
+
+
+def test_forty_clients_at_once_are_all_served(agent: Agent) -> None:
+    errors: list[object] = []
+
+    def ask() -> None:
+        client = http.client.HTTPConnection("127.0.0.1", agent.port, timeout=30)
         try:
-            if agent.serves():
-                break
-        except OSError:
-            continue
+            for _ in range(10):
+                client.request("POST", "/v2/models/double/infer", GOOD, {"Authorization": f"Bearer {TOKEN}"})
+                answer = client.getresponse()
+                if answer.status != 200 or b"outputs" not in answer.read():
+                    errors.append(answer.status)
+        except OSError as exc:
+            errors.append(exc)
+        finally:
+            client.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+
+
+def test_more_known_connections_than_the_agent_keeps_are_told_to_come_back(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_KNOWN", 1)
+    ask = b"GET /v2/health/live HTTP/1.1\r\n" + AUTHORISED + b"\r\n"
+    with socket.create_connection(("127.0.0.1", agent.port), timeout=5) as kept:
+        assert _asked(kept, ask) == 200
+        assert status(agent.raw(ask, close=True)) == 503
+        assert _asked(kept, ask) == 200
+
+
+def _asked(connection: socket.socket, request: bytes) -> int:
+    """The status of a response with the body {"live": true}."""
+    connection.sendall(request)
+    answer = b""
+    while b"true}" not in answer:
+        answer += connection.recv(1000)
+    return status(answer)
+
+
+def test_a_request_that_gets_no_turn_is_told_to_come_back(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_TURN_SECONDS", 0.1)
+    head = POST + AUTHORISED + b"Content-Length: 100\r\n\r\n"
+    stalled = [socket.create_connection(("127.0.0.1", agent.port), timeout=5) for _ in range(16)]
+    try:
+        for connection in stalled:
+            connection.sendall(head)
+        time.sleep(0.3)
+        found = agent.raw(b"GET /v2/health/live HTTP/1.1\r\n" + AUTHORISED + b"\r\n", close=True)
+        assert status(found) == 503
+        assert b"too much to do" in found
+    finally:
+        for connection in stalled:
+            connection.close()
+    time.sleep(0.3)
 
 
 def test_it_listens_only_on_the_loopback_interface(agent: Agent) -> None:

@@ -104,6 +104,14 @@ class Hog(Job[Text]):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Endless(Hog):
+    """Has a limit of its own."""
+
+    kind: ClassVar[str] = "endless"
+    most_seconds: ClassVar[float | None] = 1.5
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Odd(Job[Text]):
     """Fails with an unexpected error."""
 

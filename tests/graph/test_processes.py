@@ -16,12 +16,15 @@ from edgeaudit.graph import processes
 from edgeaudit.graph.executor import AnyJob, Limits, RunResult
 from edgeaudit.graph.processes import LocalProcesses
 from edgeaudit.graph.store import Store
+from edgeaudit.stages.adopt import Adopt
+from edgeaudit.stages.examine_file import ExamineFile, ReadFile
 from tests.graph.jobs import (
     SIGABRT,
     SIGKILL,
     SIGSEGV,
     Crash,
     Edits,
+    Endless,
     Hog,
     Log,
     Odd,
@@ -145,6 +148,19 @@ def test_a_job_over_its_time_limit_is_stopped_and_not_retried(tmp_path: Path) ->
     assert "'hog' took longer than 0.025 minutes (limits.job-minutes) and was stopped" in str(result.errors[slow.ref])
     assert log.again == []
     assert result.cause(other) is None
+
+
+def test_a_job_may_have_a_limit_where_the_audit_sets_none(tmp_path: Path) -> None:
+    endless = Endless(seconds=60.0)
+    result = _run(Store(tmp_path), endless)
+    assert "'endless' took longer than 0.025 minutes (limits.job-minutes)" in str(result.errors[endless.ref])
+    patient = Endless(seconds=2.0)
+    assert _run(Store(tmp_path), patient, limits=Limits(seconds=60.0)).errors == {}
+
+
+def test_files_of_other_makers_are_read_within_a_minute() -> None:
+    """An ONNX Loop may run 2^62 times."""
+    assert {job.most_seconds for job in (ReadFile, ExamineFile, Adopt)} == {60.0}
 
 
 def test_a_job_over_its_memory_limit_is_stopped(tmp_path: Path) -> None:

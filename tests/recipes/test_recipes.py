@@ -160,7 +160,11 @@ def test_a_loss_that_explodes_names_the_remedy() -> None:
     [
         (_recipe("resnet9"), "'resnet9' is not known. Did you mean 'resnet8'?"),
         (_recipe("cnn", input_shape=(12,)), "needs images"),
-        (_recipe("mlp", options={"hiden": [3]}), "cannot be built"),
+        (
+            _recipe("mlp", options={"hiden": [3]}),
+            r"the architecture 'mlp' has no option 'hiden'; it has: hidden\. Did you mean 'hidden'\?",
+        ),
+        (_recipe("mlp", options={"hidden": [-3]}), "cannot be built"),
         (
             _recipe("torchvision:resnet99"),
             r"has no classifier 'resnet99'\. Did you mean 'resnet50'\? Among others it has: .*resnet101",

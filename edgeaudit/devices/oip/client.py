@@ -5,9 +5,12 @@ docs/decisions/0007 explains why edgeaudit has its own.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import secrets
+import socket
 import ssl
+import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +40,11 @@ from edgeaudit.errors import DeviceError, DeviceLost, ProtocolError
 __all__ = ["OipClient"]
 
 _HEAD_LENGTH = "Inference-Header-Content-Length"
-_LARGEST_ANSWER = 1 << 30
+_LARGEST_ANSWER = 1 << 28
+_LARGEST_JSON = 1 << 25
+"""Bytes of the JSON in an answer. Parsing takes thirteen times as much memory."""
+_LONGEST_REASON = 500
+_LONGEST_WAIT = 3600.0
 _CONNECT_SECONDS = 30.0
 _LATER = {
     HTTPStatus.TOO_MANY_REQUESTS,
@@ -52,10 +59,11 @@ class OipClient:
     """A client of one server, over one persistent connection. Not thread-safe.
 
     url: http[s]://host[:port][/path]. token: sent as a bearer token; over plain http to this machine only. seconds:
-    timeout of a response. binary: tensors as bytes in both directions, unless `infer` overrides it. All methods raise
-    `DeviceLost` if the server cannot be reached or asks for a later retry, `DeviceError` if it refuses or its
-    certificate does not match, and `ProtocolError` if its response violates the protocol. Proxies from the environment
-    are not used and redirects are not followed: a query goes to the address in the audit or fails.
+    of a whole request, from its first byte to the last one of the response, however that drips. binary: tensors as
+    bytes in both directions, unless `infer` overrides it. All methods raise `DeviceLost` if the server cannot be
+    reached or asks for a later retry, `DeviceError` if it refuses or its certificate does not match, and
+    `ProtocolError` if its response violates the protocol. Proxies from the environment are not used and redirects are
+    not followed: a query goes to the address in the audit or fails.
 
     Certificates are checked against the system's authorities, or those of the file that SSL_CERT_FILE names: Python's
     default context uses OpenSSL, which reads that variable. The check cannot be disabled.
@@ -173,6 +181,9 @@ class OipClient:
         return self._read(answer, None)[0]
 
     def _read(self, answer: bytes, head_bytes: int | None) -> tuple[Head, memoryview]:
+        length = len(answer) if head_bytes is None else head_bytes
+        if length > _LARGEST_JSON:
+            raise ProtocolError(f"{self.url} answered with {length} bytes of JSON; the limit is {_LARGEST_JSON}")
         try:
             return split(answer, head_bytes)
         except ProtocolError as exc:
@@ -189,15 +200,23 @@ class OipClient:
         fresh = self._connection.sock is None
         if fresh:
             self._connect()
+        deadline = _Deadline(self._connection, self._seconds)
         try:
-            return self._exchange(method, path, body, sent)
+            with deadline:
+                answer = self._exchange(method, path, body, sent)
         except (RemoteDisconnected, BrokenPipeError, ConnectionResetError, ssl.SSLEOFError) as exc:
             self._connection.close()
+            deadline.require_kept(self.url, exc)
             if fresh:
                 raise DeviceLost(f"{self.url} closed the connection: {exc}") from exc
         except (OSError, HTTPException) as exc:
             self._connection.close()
+            deadline.require_kept(self.url, exc)
             raise DeviceLost(f"{self.url} cannot be reached: {exc or type(exc).__name__}") from exc
+        else:
+            # http.client takes a head that ends too early for a whole one.
+            deadline.require_kept(self.url)
+            return answer
         return self._request(method, path, body, headers)
 
     def _connect(self) -> None:
@@ -227,13 +246,41 @@ class OipClient:
         if status == HTTPStatus.OK:
             return
         try:
-            head = split(answer, None)[0]
+            head = split(answer[:_LARGEST_JSON], None)[0]
             reason = str(head.get("error", head))
         except ProtocolError:
-            reason = answer[:200].decode("utf-8", "replace") or responses.get(status, "")
+            reason = answer[:_LONGEST_REASON].decode("utf-8", "replace") or responses.get(status, "")
+        if len(reason) > _LONGEST_REASON:
+            reason = f"{reason[:_LONGEST_REASON]}..."
         if status in _LATER:
             raise DeviceLost(f"{self.url} cannot answer now ({status}): {reason}", _seconds(headers.get("Retry-After")))
         raise DeviceError(f"{self.url} refused ({status}): {reason}")
+
+
+class _Deadline:
+    """Ends a connection after some seconds in all: a socket's timeout is of each read, and a byte starts it anew."""
+
+    def __init__(self, connection: HTTPConnection, seconds: float) -> None:
+        self._connection, self._seconds = connection, seconds
+        self._passed = False
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def _end(self) -> None:
+        self._passed = True
+        with contextlib.suppress(OSError, AttributeError):  # closed in the meantime
+            self._connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def require_kept(self, url: str, error: Exception | None = None) -> None:
+        """Raise `DeviceLost` if it is the reason for the error."""
+        if self._passed:
+            raise DeviceLost(f"{url} did not answer within {self._seconds:g} s") from error
 
 
 @dataclass(frozen=True)
@@ -310,11 +357,11 @@ def _seconds(text: str | None) -> float | None:
     if text is None:
         return None
     if text.isascii() and text.isdecimal():
-        return float(text)
+        return min(float(text), _LONGEST_WAIT)
     try:
         moment = parsedate_to_datetime(text)
     except ValueError:
         return None
     if moment.tzinfo is None:  # "-0000" means no time zone; HTTP dates are in GMT
         moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return min(max(0.0, (moment - datetime.now(UTC)).total_seconds()), _LONGEST_WAIT)
