@@ -9,7 +9,7 @@ WORKERS ?= 2
 # Hundreds of processes import the package in a run of the tests; each would compile it anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: audit test test-all test-isa check lint types benchmark benchmark-cifar10 formats wheel-hashes clean
+.PHONY: audit test test-all test-isa fuzz check lint types benchmark benchmark-cifar10 formats wheel-hashes clean
 
 # The audit of the README: digits, thirteen formats, twenty shadows.
 audit: $(READY)
@@ -32,6 +32,10 @@ test-isa: $(READY)
 	ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI $(BIN)/pytest $(ISA_TESTS) -n $(WORKERS) --dist worksteal
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(BIN)/pytest $(ISA_TESTS) -n $(WORKERS) --dist worksteal
 	$(if $(QEMU),$(QEMU) -cpu Haswell $(BIN)/python -m pytest $(ISA_TESTS))
+
+# Ten thousand mutated audits, where the tests try 1,500.
+fuzz: $(READY)
+	EDGEAUDIT_FUZZ=10000 $(BIN)/pytest -q tests/config/test_fuzz.py
 
 # The quick loop.
 check: $(READY) lint types

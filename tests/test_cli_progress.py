@@ -5,8 +5,8 @@ from __future__ import annotations
 from io import StringIO
 
 import pytest
-from rich.console import Console
 
+from edgeaudit.cli.console import Console
 from edgeaudit.cli.progress import ProgressView
 from edgeaudit.config.data import DataSpec
 from edgeaudit.errors import DamagedEntry, OutdatedEntry, TrainingError

@@ -10,7 +10,8 @@ TOOLCHAINS = {
     "openvino", "safetensors", "tensorflow", "tflite_runtime", "torch", "torch_pruning", "torchao", "torchvision",
 }  # fmt: skip
 NEEDS_TORCH = {
-    "edgeaudit.exporters.fake_quantised", "edgeaudit.recipes.architectures", "edgeaudit.recipes.auxiliary",
+    "edgeaudit.exporters.fake_quantised", "edgeaudit.optimizers", "edgeaudit.recipes.architectures",
+    "edgeaudit.recipes.auxiliary",
     "edgeaudit.recipes.heads", "edgeaudit.recipes.losses", "edgeaudit.recipes.resizing",
     "edgeaudit.recipes.timm_models", "edgeaudit.recipes.torch_checkpoint", "edgeaudit.recipes.torchvision_models",
     "edgeaudit.recipes.training",

@@ -6,9 +6,9 @@ import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from edgeaudit.cli import completion
+from edgeaudit.cli.console import Console
 from edgeaudit.cli.options import DEFAULT_STORE, RunFolder, StoreOption, WorkersOption
 
 __all__ = ["attack"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Column, Table
 
 from edgeaudit.attacks.registry import attack_specs
+from edgeaudit.cli.console import Console
 
 if TYPE_CHECKING:
     from edgeaudit.attacks.base import AttackSpec, Needs
@@ -39,8 +39,8 @@ def attacks() -> None:
         if spec.defaults and spec.name not in WITH_SECTIONS:
             settings = ", ".join(f"{name}: {value}" for name, value in spec.defaults.items())
             table.add_row("", f"settings: {settings}")
-        console.print(table, markup=False, highlight=False)
-    console.print(_LEGEND, markup=False, highlight=False)
+        console.print(table, highlight=False)
+    console.print(_LEGEND, highlight=False)
 
 
 def _by_needs(spec: AttackSpec) -> dict[str, list[str]]:

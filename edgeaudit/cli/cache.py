@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from edgeaudit.cli.console import Console
 from edgeaudit.cli.options import DEFAULT_STORE, StoreOption
 from edgeaudit.errors import StoreError
 
@@ -54,7 +54,7 @@ def verify(
     count = 0
     for damaged in opened.verify():
         count += 1
-        console.print(f"damaged: {damaged.kind} {damaged.key}: {damaged.file}", markup=False)
+        console.print(f"damaged: {damaged.kind} {damaged.key}: {damaged.file}")
         if drop:
             opened.drop(damaged.kind, damaged.key)
     entries = sum(1 for _ in opened.entries())

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from edgeaudit.cli.console import Console
 from edgeaudit.cli.options import RunFolder
 
 __all__ = ["check"]

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from edgeaudit.agent import LONGEST_LEASE
 from edgeaudit.cli import completion
+from edgeaudit.cli.console import Console
 from edgeaudit.cli.options import DEFAULT_STORE, StoreOption
 from edgeaudit.devices.folders import cache_root
 from edgeaudit.devices.ssh.link import require_address
@@ -184,7 +184,7 @@ def _hold(console: Console, endpoint: Endpoint, load: _Load) -> None:
         try:
             with tempfile.TemporaryDirectory(prefix="edgeaudit-") as folder:
                 token = _write_token(Path(folder) / "token", session.token)
-                console.print(f"{endpoint.via} serves {_names(load)}; stop with Ctrl-C", markup=False)
+                console.print(f"{endpoint.via} serves {_names(load)}; stop with Ctrl-C")
                 _print_use(console, session.client.url, token, load)
                 _watch(console, session, token)
         except KeyboardInterrupt:
@@ -200,10 +200,10 @@ def _watch(console: Console, session: SshSession, token: Path) -> None:
         try:
             session.client.live()
         except DeviceLost as exc:
-            console.print(f"{exc}; retrying", markup=False)
+            console.print(f"{exc}; retrying")
             _restore(session)
             _write_token(token, session.token)
-            console.print(f"connected again, at {session.client.url}", markup=False)
+            console.print(f"connected again, at {session.client.url}")
 
 
 def _restore(session: SshSession) -> None:
@@ -237,10 +237,10 @@ def _leave(console: Console, endpoint: Endpoint, load: _Load) -> None:
         device.disconnect()
     port = int(told["url"].rpartition(":")[2])
     path = _write_token(_tokens() / f"{_slug(endpoint.via)}-{port}", token)
-    console.print(f"{endpoint.via} serves {_names(load)} until there are no queries for 30 days", markup=False)
-    console.print(f"  ssh -N -L {_NEAR_PORT}:127.0.0.1:{port} {endpoint.via}", markup=False)
+    console.print(f"{endpoint.via} serves {_names(load)} until there are no queries for 30 days")
+    console.print(f"  ssh -N -L {_NEAR_PORT}:127.0.0.1:{port} {endpoint.via}")
     _print_use(console, f"http://127.0.0.1:{_NEAR_PORT}", path, load)
-    console.print(f"  edgeaudit devices deploy --stop --to {endpoint.via}", markup=False)
+    console.print(f"  edgeaudit devices deploy --stop --to {endpoint.via}")
 
 
 def _stop(console: Console, endpoint: Endpoint, *, keep: bool) -> None:
@@ -254,14 +254,14 @@ def _stop(console: Console, endpoint: Endpoint, *, keep: bool) -> None:
     for path in _tokens().glob(f"{_slug(endpoint.via)}-*"):
         path.unlink(missing_ok=True)
     ended = f"ended {len(stopped)} agent{'s' if len(stopped) != 1 else ''} on {endpoint.via}"
-    console.print(f"{ended}; what was copied {'stays' if keep else 'is removed'}", markup=False)
+    console.print(f"{ended}; what was copied {'stays' if keep else 'is removed'}")
 
 
 def _print_use(console: Console, url: str, token: Path, load: _Load) -> None:
     """Lines that can be copied."""
     name = next(iter(load.artifacts))
-    console.print(f"  export {_TOKEN}=$(cat {token})", markup=False)
-    console.print(f'  curl -H "Authorization: Bearer ${_TOKEN}" {url}/v2/models/{name}', markup=False)
+    console.print(f"  export {_TOKEN}=$(cat {token})")
+    console.print(f'  curl -H "Authorization: Bearer ${_TOKEN}" {url}/v2/models/{name}')
 
 
 def _names(load: _Load) -> str:

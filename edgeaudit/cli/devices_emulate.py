@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from edgeaudit.cli import completion
+from edgeaudit.cli.console import Console
 
 if TYPE_CHECKING:
     from edgeaudit.devices.qemu.prepare import Emulation, Took
@@ -44,13 +44,13 @@ def emulate(
     begun = time.monotonic()
     found: list[Took] = []
     for emulation in emulations:
-        console.print(f"{emulation.profile.name} ({emulation.cpu})", highlight=False, markup=False)
+        console.print(f"{emulation.profile.name} ({emulation.cpu})", highlight=False)
         # A runtime that only some of the devices have is prepared for those.
         mine = [name for name in runtimes if name in emulation.runtimes] if len(emulations) > 1 else runtimes
         if runtimes and not mine:
-            console.print(f"  has no {', '.join(runtimes)} that can be emulated", highlight=False, markup=False)
+            console.print(f"  has no {', '.join(runtimes)} that can be emulated", highlight=False)
             continue
-        found += emulation.prepare(mine, lambda took: console.print(_line(took), highlight=False, markup=False))
+        found += emulation.prepare(mine, lambda took: console.print(_line(took), highlight=False))
     fresh = [took for took in found if took.fresh]
     down, size = sum(took.bytes_down for took in fresh) / _MB, sum(took.bytes_on_disk for took in fresh) / _MB
     said = f"{down:.0f} MB fetched, {size:.0f} MB on disk" if fresh else "everything was prepared already"

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
+
+from edgeaudit.cli.console import Console
 
 if TYPE_CHECKING:
     from edgeaudit.devices.profiles import Profile
@@ -46,7 +46,7 @@ def _table(profiles: list[Profile]) -> Table:
             profile.name, profile.cpu.name, profile.cpu.int8, ", ".join(profile.runtimes), profile.verified.by,
             ", ".join(profile.transports),
         )  # fmt: skip
-        table.add_row(*map(escape, cells))
+        table.add_row(*cells)
     return table
 
 

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from edgeaudit.agent import RUNTIMES
 from edgeaudit.cli import completion
+from edgeaudit.cli.console import Console
 from edgeaudit.devices.registry import find_transport
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, MissingEnvironment
 
@@ -54,12 +53,12 @@ def probe(
     rows, absent = _asked(transport, known, tuple(runtime or ()))
     console = Console()
     if not rows and not absent:
-        console.print(f"{device} reports nothing about itself", highlight=False, markup=False)
+        console.print(f"{device} reports nothing about itself", highlight=False)
         return
     if rows:
         console.print(_table(known, rows))
     for line in absent:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True)
     if known is not None and rows:
         flagged = sum(row.agrees is False for row in rows)
         console.print(f"{flagged} of {len(rows)} disagree with {known.name}" if flagged else f"as {known.name} says")
@@ -117,5 +116,5 @@ def _table(profile: Profile | None, rows: list[Row]) -> Table:
     table = Table("", "" if profile is None else profile.name, "the device", "", box=None, pad_edge=False)
     for row in rows:
         flag = "differs" if row.agrees is False else ""
-        table.add_row(*map(escape, (row.what, row.profile, row.device, flag)))
+        table.add_row(row.what, row.profile, row.device, flag)
     return table

@@ -8,10 +8,10 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from edgeaudit.cli import completion
+from edgeaudit.cli.console import Console
 from edgeaudit.errors import DeviceError
 
 if TYPE_CHECKING:

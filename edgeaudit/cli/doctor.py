@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from edgeaudit.cli.console import Console
 
 __all__ = ["doctor"]
 
@@ -43,7 +44,7 @@ def doctor() -> None:
                 missing.add(spec.remedy)
     console.print(table)
     for remedy in sorted(missing):
-        console.print(f"missing: {remedy}", markup=False, highlight=False)
+        console.print(f"missing: {remedy}", highlight=False)
     if not missing:
         console.print("every toolchain and runtime is installed", highlight=False)
     raise typer.Exit(0 if usable else 2)

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from edgeaudit.cli import completion
+from edgeaudit.cli.console import Console
 
 __all__ = ["app"]
 
@@ -31,7 +30,7 @@ def list_() -> None:
     table = Table("environment", "packages", "why", "made", box=None, pad_edge=False)
     for found in ENVIRONMENTS.values():
         made = str(found.folder) if found.prepared else f"no: {found.remedy}"
-        table.add_row(*map(escape, (found.name, ", ".join(found.requirements), found.why, made)))
+        table.add_row(found.name, ", ".join(found.requirements), found.why, made)
     Console().print(table)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from edgeaudit.cli.console import Console
 from edgeaudit.cli.options import DEFAULT_STORE, RunFolder, StoreOption
 
 __all__ = ["export"]
@@ -38,6 +38,6 @@ def export(
     """
     from edgeaudit import api
 
-    say = partial(Console().print, soft_wrap=True, markup=False, highlight=False)
+    say = partial(Console().print, soft_wrap=True, highlight=False)
     file = api.export(run, out, shadows=shadows, store=store, notify=say)
     say(f"Evidence: {file.path} ({file.arrays} arrays, {file.bytes:,} bytes; it names members, keep it private)")

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
+
+from edgeaudit.cli.console import Console
 
 if TYPE_CHECKING:
     from edgeaudit.exporters import PassSpec
@@ -49,14 +49,14 @@ def formats() -> None:
             table.add_column(head, overflow="fold", no_wrap=head == "format")
         for line in lines:
             cells = (line.id, line.precision, line.passes, line.runtime, f"[{line.needs}]", line.installed)
-            table.add_row(*map(escape, cells))
+            table.add_row(*cells)
         console.print(table)
     else:
         for line in lines:
             for text in _below(line):
                 console.print(text, soft_wrap=True)
     for remedy in sorted({remedy for line in lines for remedy in line.remedies}):
-        console.print(f"missing: {remedy}", markup=False, highlight=False)
+        console.print(f"missing: {remedy}", highlight=False)
 
 
 def _line(found: Format) -> _Line:

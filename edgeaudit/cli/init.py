@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from edgeaudit.cli.console import Console
 from edgeaudit.errors import SpecError, store_errors
 
 __all__ = ["init"]
@@ -39,7 +39,7 @@ def init(
     written = (
         f"wrote {path}, and {schema.name} beside it. Next: edgeaudit plan {path}, then edgeaudit run {path} --out out"
     )
-    Console().print(written, highlight=False, markup=False, soft_wrap=True)  # commands to copy, so no line is broken
+    Console().print(written, highlight=False, soft_wrap=True)  # commands to copy, so no line is broken
 
 
 def _is_generated(schema: Path) -> bool:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from edgeaudit.cli.console import Console
 
 if TYPE_CHECKING:
     from edgeaudit.api import FileReport
@@ -52,18 +53,18 @@ def inspect(
     with console.status("reading and asking the file"):
         report = api.inspect(file, data or (), output=output)
     for line in _facts(report):
-        console.print(printable(line), markup=False)
+        console.print(printable(line))
     if report.fitted is not None:
         console.print(_tried(report))
         for line in _found(report):
-            console.print(printable(line), markup=False)
+            console.print(printable(line))
     text = report.audit_yaml(None if write is None else write.parent)
     if write is None:
-        console.print(f"\n# audit.yaml\n{text}", markup=False, end="")
+        console.print(f"\n# audit.yaml\n{text}", end="")
         return
     with store_errors(str(write)):
         write.write_text(text, encoding="utf-8")
-    console.print(f"wrote {write}. Next: edgeaudit run {write} --out out", markup=False)
+    console.print(f"wrote {write}. Next: edgeaudit run {write} --out out")
 
 
 def _facts(report: FileReport) -> list[str]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from edgeaudit.cli import (
     agent,
@@ -34,6 +33,7 @@ from edgeaudit.cli import (
     run,
     schema,
 )
+from edgeaudit.cli.console import Console
 from edgeaudit.errors import EdgeAuditError
 
 __all__ = ["app", "main"]
@@ -80,7 +80,7 @@ def main() -> None:
     try:
         app()
     except EdgeAuditError as exc:
-        error.print(f"error: {exc}", markup=False)
+        error.print(f"error: {exc}")
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:  # typer turns Ctrl-C into this, without a word
@@ -89,7 +89,5 @@ def main() -> None:
     except Exception as exc:  # noqa: BLE001  the command line's edge: no traceback reaches a user
         with tempfile.NamedTemporaryFile("w", prefix="edgeaudit-", suffix=".txt", delete=False) as trace:
             traceback.print_exc(file=trace)
-        error.print(
-            f"error: unexpected {type(exc).__name__}: {exc}. Please report it with {Path(trace.name)}", markup=False
-        )
+        error.print(f"error: unexpected {type(exc).__name__}: {exc}. Please report it with {Path(trace.name)}")
         sys.exit(2)

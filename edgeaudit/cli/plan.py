@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
+from edgeaudit.cli.console import Console
 from edgeaudit.cli.options import DEFAULT_STORE, AuditFile, StoreOption, WorkersOption
 
 if TYPE_CHECKING:
@@ -28,11 +28,11 @@ def plan(audit: AuditFile, store: StoreOption = DEFAULT_STORE, workers: WorkersO
     console = Console()
     with ProgressView(console, workers) as view:
         summary = api.plan(audit, store=store, workers=workers, listener=view)
-    console.print(_records(summary.population), markup=False, highlight=False)
+    console.print(_records(summary.population), highlight=False)
     for note in summary.population.notes:
-        console.print(printable(note), markup=False, highlight=False)
+        console.print(printable(note), highlight=False)
     if (task := _task(summary.population, summary.outputs)) is not None:
-        console.print(task, markup=False, highlight=False)
+        console.print(task, highlight=False)
     table = Table("stage", "jobs", "stored", "to do", "about", box=None, pad_edge=False)
     for row in summary.stages:
         table.add_row(row.stage, str(row.jobs), str(row.stored), str(row.jobs - row.stored), clock(row.seconds))
@@ -45,7 +45,7 @@ def plan(audit: AuditFile, store: StoreOption = DEFAULT_STORE, workers: WorkersO
     if summary.budgets:
         console.print("what a model that leaks nothing needs to pass in 80% of audits:")
     for need in summary.budgets:
-        console.print(budget_text(need), style=None if need.decidable else "yellow", markup=False, highlight=False)
+        console.print(budget_text(need), style=None if need.decidable else "yellow", highlight=False)
 
 
 def budget_text(need: BudgetNeed) -> str:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Mapping
 from typing import Self
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from edgeaudit.cli.console import Console
 from edgeaudit.errors import DamagedEntry, EdgeAuditError, OutdatedEntry
 from edgeaudit.graph.estimate import Rates, typical_seconds
 from edgeaudit.graph.executor import AnyJob
@@ -85,7 +85,7 @@ class ProgressView:
         else:
             self._failed += 1
             why = "" if self._ends_audit(job) else f": {outcome.error}"  # told once, in the last line
-            self._console.print(f"failed: {job.label}{why}", markup=False, soft_wrap=True)
+            self._console.print(f"failed: {job.label}{why}", soft_wrap=True)
         self._line()
 
     def _ends_audit(self, job: AnyJob) -> bool:
@@ -115,7 +115,7 @@ class ProgressView:
             text = f"damaged in the store: {reason.kind} {reason.key}: {reason.file}; it is made again: {job.label}"
         elif isinstance(reason, OutdatedEntry):
             text = f"out of date: {reason.file} was changed; it is made again: {job.label}"
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
     def _kinds(self) -> tuple[str, ...]:
         """The stages of the plan, in the order in which they begin."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from edgeaudit.cli import completion
+from edgeaudit.cli.console import Console
 from edgeaudit.cli.options import RunFolder
 
 __all__ = ["report"]

@@ -21,7 +21,7 @@ class CmMiaSpec(Section):
 
     fraction: float = Field(0.1, gt=0, le=1)
     """Share of the audited records that is selected as abnormal."""
-    neighbours: int = Field(5, ge=1)
+    neighbours: int = Field(5, ge=1, le=10_000)
     """Nearest reference records whose mean distance ranks a record."""
     beta: float = Field(0.1, gt=0)
     """`alpha-beta` selects records that expect fewer neighbours than this in a training set."""
@@ -38,7 +38,7 @@ class LabelOnlySpec(Section):
 
     records: int = Field(200, ge=20)
     """Audited records that are searched, evenly spaced."""
-    queries: int = Field(1000, ge=50)
+    queries: int = Field(1000, ge=50, le=1_000_000)
     """Maximum number of queries per record."""
     shadows: int = Field(1, ge=1)
     """Shadows that are searched as well, on as many reference records."""
@@ -47,7 +47,7 @@ class LabelOnlySpec(Section):
 class LossTrajectorySpec(Section):
     """The students of the attack `loss-trajectory`, trained only where `attacks` names it; see its page."""
 
-    epochs: int = Field(30, ge=2)
+    epochs: int = Field(30, ge=2, le=1_000_000)
     """Epochs of each student, and so losses in a trajectory."""
     records: int = Field(5000, ge=20)
     """Maximum number of reference records that a student learns from."""

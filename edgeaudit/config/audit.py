@@ -21,6 +21,7 @@ from edgeaudit.config.formats import FormatItem, FormatUse
 from edgeaudit.config.limits import LimitsSpec
 from edgeaudit.config.mistakes import sentences
 from edgeaudit.config.model import ModelSpec
+from edgeaudit.config.plain_values import require_finite, require_plain
 from edgeaudit.config.report import ReportSpec
 from edgeaudit.config.shadows import ShadowsSpec
 from edgeaudit.config.target import ALONE, AS_SHIPPED, TargetSpec
@@ -32,6 +33,9 @@ from edgeaudit.errors import SpecError, did_you_mean
 from edgeaudit.formats.presets import REFERENCES
 
 __all__ = ["AuditSpec", "absolute", "load_spec", "recorded_spec", "spec_of"]
+
+
+_LARGEST_FILE = 2_000_000
 
 
 def _as_sets(value: object) -> object:
@@ -57,11 +61,11 @@ def _is_reference(use: FormatUse) -> bool:
 class AuditSpec(Section):
     """The whole of audit.yaml."""
 
-    name: str = "audit"
+    name: str = Field("audit", max_length=200)
     """Title of the report."""
     seed: int = Field(0, ge=0)
     """Every draw and every model follows from it."""
-    targets: int = Field(1, ge=1)
+    targets: int = Field(1, ge=1, le=1024)
     """Models that are audited; each trains on members of its own draw from the audited records."""
     task: Literal["classification", "multi-label", "regression", "reconstruction"] = "classification"
     """What the model is for: one class a record, several labels, values, or the record itself (autoencoders)."""
@@ -188,8 +192,10 @@ class AuditSpec(Section):
 
         Where all shadows are given, none is trained unless audit.yaml asks for it.
         """
-        asked = self.threat.shadows > 0 or self.shadows is None or "null_targets" in self.controls.model_fields_set
-        return self.controls.null_targets if self.recipe_known and asked else 0
+        asked = self.controls.null_targets
+        if asked is None:
+            asked = 1 if self.threat.shadows > 0 or self.shadows is None else 0
+        return asked if self.recipe_known else 0
 
     def given_checkpoint(self, number: int) -> Path | None:
         """The checkpoint of a given shadow, which goes through the passes; None where it is a model file."""
@@ -433,7 +439,11 @@ def load_spec(path: Path) -> AuditSpec:
     Raises `SpecError` that names file, key and remedy.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+        if len(content) > _LARGEST_FILE:
+            raise SpecError(f"{path} has more than {_LARGEST_FILE // 10**6} MB, which no audit.yaml has; name another")
+        text = content.decode("utf-8")
     except OSError as exc:
         raise SpecError(f"{path}: {exc.strerror}. `edgeaudit init` writes a starter file") from exc
     except UnicodeDecodeError as exc:
@@ -453,16 +463,24 @@ def spec_of(raw: Mapping[str, object], folder: Path, where: str = "") -> AuditSp
     Raises `SpecError` that names key and remedy, after `where`.
     """
     try:
-        spec = AuditSpec.model_validate(expanded(dict(raw)))
+        require_plain(raw)
+        read = expanded(dict(raw))
+        spec = AuditSpec.model_validate(read)
+        require_finite(read)
     except ValidationError as exc:
         raise SpecError(where + "; ".join(sentences(exc, AuditSpec))) from exc
+    except SpecError as exc:
+        raise SpecError(f"{where}{exc}") from exc
     return absolute(spec, folder)
 
 
 def recorded_spec(raw: Mapping[str, object], path: Path) -> AuditSpec:
     """The spec that an audit.json records, which another version may have written. Raises `SpecError` naming `path`."""
     try:
+        require_plain(raw)
         return AuditSpec.model_validate({**raw, "budgets": unset_defaults(raw.get("budgets"))})
+    except SpecError as exc:
+        raise SpecError(f"{path}: {exc}") from exc
     except ValidationError as exc:
         mistakes = "; ".join(sentences(exc, AuditSpec))
         raise SpecError(

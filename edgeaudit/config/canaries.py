@@ -19,11 +19,11 @@ CanaryKind = Literal["mislabelled", "duplicated", "out-of-distribution"]
 class CanariesSpec(Section):
     """Planted records: half of them are trained on, the other half are held out."""
 
-    records: int = Field(100, ge=LEAST)
+    records: int = Field(100, ge=LEAST, le=1_000_000)
     """Number of canaries, made from reference records that serve for nothing else."""
     kind: CanaryKind = "mislabelled"
     """`mislabelled`: another label than the record's; `duplicated`: as they are, repeated; `out-of-distribution`."""
-    repeats: int = Field(1, ge=1)
+    repeats: int = Field(1, ge=1, le=10_000)
     """Number of times that a planted canary is in the training records."""
 
     @model_validator(mode="after")

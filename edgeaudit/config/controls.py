@@ -12,8 +12,8 @@ __all__ = ["ControlsSpec", "QualitySpec"]
 class ControlsSpec(Section):
     """Checks of the audit itself; one that fails makes it invalid."""
 
-    null_targets: int = Field(1, ge=0, alias="null-targets")
-    """Models that trained on none of the audited records; every attack must find nothing in them."""
+    null_targets: int | None = Field(None, ge=0, le=1024, alias="null-targets")
+    """Models that trained on no audited record, in which nothing must be found; 1, or 0 with given shadows."""
     shift: bool = True
     """Compare members with nonmembers as records, before any model is queried."""
 
@@ -23,5 +23,5 @@ class QualitySpec(Section):
 
     latency: bool = True
     """Time the first target's file in each format, about a second a format, while nothing else runs."""
-    repetitions: int = Field(200, ge=20)
+    repetitions: int = Field(200, ge=20, le=100_000)
     """Maximum number of timed calls per batch size."""

@@ -86,7 +86,7 @@ class DataSpec(Section):
     """Number of records that a shadow trains on; by default as many as the target."""
     groups: str = Field("copies", min_length=1)
     """Related records, kept on one side: `copies`, `exact-copies`, an array of the .npz, or `module:function`."""
-    slices: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], Annotated[str, Field(min_length=1)]] = Field(
+    slices: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")], Annotated[str, Field(min_length=1)]] = Field(
         default_factory=dict
     )
     """Figures by further slices than classes: name -> an array of the .npz, or `module:function`."""

@@ -44,13 +44,13 @@ class DeviceSpec(Section):
     """local, emulated, ssh://[user@]host[:port], or a running server: oip://host:port, http[s]://host:port."""
     formats: Annotated[tuple[str, ...] | None, BeforeValidator(as_list, json_schema_input_type=_Ids)] = None
     """Formats to query there; by default all that an agent can serve."""
-    batch: int | None = Field(None, ge=1)
+    batch: int | None = Field(None, ge=1, le=1_000_000)
     """Records per query, instead of the format's own batch."""
     options: dict[str, Params] = Field(default_factory=dict)
     """Runtime -> options, as the device's own application sets them: `{onnxruntime: {session: {}}}`."""
     shadows: Literal["probe", "device", "native"] = "probe"
     """Where shadows are queried: here if answers are bit-identical (`probe`), there (`device`), or here (`native`)."""
-    probe_records: int = Field(256, ge=32)
+    probe_records: int = Field(256, ge=32, le=1_000_000)
     """Records on which a shadow is compared on both machines for `shadows: probe`."""
     rate: float | None = Field(None, gt=0)
     """Maximum number of records per second."""
@@ -131,7 +131,7 @@ class DeviceSpec(Section):
         return Endpoint(self.via, self.profile, self.python, self.token, model, self.keep)
 
 
-_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]
 _Profile = Annotated[str, names_of("device")]
 Devices = dict[_Name, DeviceSpec]
 DevicesInput = (

@@ -43,7 +43,7 @@ class FormatUse(Section):
 
     format: _PresetName | None = None
     """The preset (`edgeaudit formats` lists them); either this or `passes`."""
-    name: str | None = Field(None, pattern=r"^[^/\\]+$")
+    name: str | None = Field(None, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+()=,-]*$")
     """The name in reports and budgets; needed with `passes`, a `runtime` and tolerances, and never a preset's."""
     passes: Annotated[_Passes | None, BeforeValidator(_without_calls, json_schema_input_type=_Passes | None)] = None
     """From the trained model to the file that ships, in order: names, or `{name: {parameter: value}}`."""

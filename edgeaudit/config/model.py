@@ -27,9 +27,9 @@ class ModelSpec(Section):
     """A trained target: a state_dict, .safetensors, .keras or .h5 file, or a SavedModel."""
     accuracy: Accuracy | StatedAccuracy | None = None
     """Stated accuracy of the target on nonmembers, or `{train: , test: }`; compared with the measured ones."""
-    epochs: int = Field(30, ge=1)
+    epochs: int = Field(30, ge=1, le=1_000_000)
     """Epochs of training."""
-    batch: int = Field(64, ge=2)
+    batch: int = Field(64, ge=2, le=1_000_000)
     """Records in a training step."""
     lr: float = Field(0.05, gt=0)
     """Learning rate at the start; it follows one cosine to 0."""

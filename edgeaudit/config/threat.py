@@ -25,7 +25,7 @@ class ThreatSpec(Section):
     """`adversary`: shadows never saw an audited record. `auditor`, the worst case: they train on random halves."""
     exposure: Literal["logits", "probabilities"] = "probabilities"
     """Output of the device."""
-    shadows: int = Field(64, ge=0)
+    shadows: int = Field(64, ge=0, le=1024)
     """Models that the attacker trains; the smallest p-value of a rank test is 1 / (shadows + 1)."""
     shadow_match: Annotated[
         tuple[_Match, ...],

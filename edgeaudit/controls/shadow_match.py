@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from edgeaudit.controls.base import Control, Status
 from edgeaudit.leakage.intervals import clopper_pearson
 
-__all__ = ["Likeness", "Side", "shadow_target_match"]
+__all__ = ["Likeness", "Side", "shadow_size", "shadow_target_match"]
 
 NAME = "shadow-target match"
 MAX_DIFFERENCE = 0.1
@@ -23,6 +23,9 @@ MAX_DISTANCE = 0.25
 UNLIKE_DIFFERENCE, UNLIKE_DISTANCE = 0.25, 0.5
 """Beyond these, and beyond chance, calibrated attacks cannot be expected to work: half of all answers are elsewhere."""
 _ALARM = 0.001
+SIZE = "shadow size"
+WARNED_SHARE, LEAST_SHARE = 0.9, 0.5
+"""Of the target's records that a shadow trains on: below the first a warning, below the second the verdict is open."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,30 @@ def shadow_target_match(formats: Mapping[str, Likeness], *, given: bool = False)
     return [_finding(name, likeness, given=given) for name, likeness in formats.items()]
 
 
+def shadow_size(members: int, records: int) -> list[Control]:
+    """Return the finding on shadows that train on fewer records than the target, in adversary mode; else none.
+
+    A model of a tenth of the records may be as accurate, and answers otherwise: on Adult, with shadows of 30 records
+    for a target of 300, `cm-mia` finds .585 where a plain difference of losses finds .655.
+
+    members: that the target trained on. records: that a shadow trains on.
+    """
+    if records >= WARNED_SHARE * members:
+        return []
+    status: Status = "warning"
+    meaning = "shadows of fewer records make attacks weaker, so figures may be too low but not too high"
+    if records < LEAST_SHARE * members:
+        status, meaning = (
+            "undecided",
+            "attacks that learn from shadows so much smaller cannot show that it leaks little",
+        )
+    statement = (
+        f"a shadow trains on {records:,} records and the target on {members:,}; {meaning}: set data.shadow-records to "
+        "the number of members, and data.reference to more than that"
+    )
+    return [Control(SIZE, status, statement, records / members)]
+
+
 _LISTS = "; or a list in shadows.members lacks records that its model trained on"
 
 
@@ -89,6 +116,8 @@ def _finding(name: str, likeness: Likeness, *, given: bool) -> Control:
         f"the target's accuracy is {trained.accuracy:.1%} on its members and {other.accuracy:.1%} on nonmembers; its "
         f"shadows' accuracy is {trained.shadow_accuracy:.1%} and {other.shadow_accuracy:.1%}"
     )
+    if max(side.least_distance for side in sides) > MAX_DISTANCE:
+        statement += f"; the distributions of their margins are {distance:.2f} apart"
     status: Status = "holds"
     advice = ""
     if any(s.least_difference > UNLIKE_DIFFERENCE or s.least_distance > UNLIKE_DISTANCE for s in sides):

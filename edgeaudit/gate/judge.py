@@ -13,6 +13,7 @@ from edgeaudit.gate.needed import factor_that_decides, rounded_up, side_names
 from edgeaudit.gate.requirements import budgets_of, limited_formats
 from edgeaudit.leakage.decision import Bounds, corrected_level, decide
 from edgeaudit.report.model import AcrossTargets, Budget, Control, FormatResult, JudgedAttack, LeakageRow, Verdict
+from edgeaudit.report.summary import same_budgets
 from edgeaudit.report.words import judged_figure, listed, place_name
 
 __all__ = ["FormatScores", "judge"]
@@ -50,7 +51,7 @@ def judge(
     ]
     invalid = tuple(f"control failed: {_control_sentence(c)}" for c in controls if c.status == "failed")
     unknown = tuple(f"control undecided: {_control_sentence(c)}" for c in controls if c.status == "undecided")
-    errors = [b for b in budgets if b.level == "error"]
+    errors = _worst_first([b for b in budgets if b.level == "error"])
     exceeded = [_sentence(b) for b in errors if b.verdict == "fail"]
     undecided = [_sentence(b) for b in errors if b.verdict == "inconclusive"]
     warnings = tuple(f"warning: {_sentence(b)}" for b in budgets if b.level == "warn" and b.verdict != "pass")
@@ -73,7 +74,22 @@ def judge(
         return Verdict(outcome="not judged", exit_code=0, reasons=reasons, budgets=kept)
     scopes = listed([f"this {scope}" for scope in dict.fromkeys(b.scope for b in errors)])
     summary = f"{len(errors)} budget check{'s hold' if len(errors) > 1 else ' holds'} for {scopes}"
-    return Verdict(outcome="within budget", exit_code=0, reasons=(summary, *control, *warnings), budgets=kept)
+    outside = dict.fromkeys(
+        f"beyond the limit outside the attack set: {b.exceeded_outside}" for b in errors if b.exceeded_outside
+    )
+    return Verdict(outcome="within budget", exit_code=0, reasons=(summary, *outside, *control, *warnings), budgets=kept)
+
+
+def _worst_first(budgets: Sequence[Budget]) -> list[Budget]:
+    """Budgets in the order of the file, and each in the order of its formats' figures, the largest upper end first.
+
+    The last line of the terminal has the first sentence alone.
+    """
+    return [
+        b
+        for same in same_budgets(budgets)
+        for b in sorted(same, key=lambda b: -1.0 if b.high is None else b.high, reverse=True)
+    ]
 
 
 def _baseline(budget: BudgetSpec, deployment: Deployment, deployments: Sequence[Deployment]) -> Deployment | None:
@@ -87,7 +103,8 @@ def _baseline(budget: BudgetSpec, deployment: Deployment, deployments: Sequence[
 
 def _sentence(budget: Budget) -> str:
     verb = {"pass": "holds for", "fail": "is exceeded by", "inconclusive": "is undecided for"}[budget.verdict]
-    more = [budget.note or "", budget.needed or ""]
+    needed = budget.needed or ""
+    more = ["" if budget.note is None or budget.note in needed else budget.note, needed]
     if budget.worst_outside is not None:
         more.append(f"outside the attack set: {_figure(budget.worst_outside)}")
     note = "; ".join(part for part in more if part)
@@ -104,8 +121,9 @@ def _figure(one: JudgedAttack) -> str:
 
 def _control_sentence(control: Control) -> str:
     where = f"{control.format}: " if control.format else ""
-    interval = "" if control.low is None or control.high is None else f" [{control.low:.3f}, {control.high:.3f}]"
-    value = "" if control.value is None else f", {control.value:.3f}{interval}"
+    value = "" if control.value is None else f" (value {control.value:.3f})"
+    if control.value is not None and control.low is not None and control.high is not None:
+        value = f", {control.value:.3f} [{control.low:.3f}, {control.high:.3f}]"
     chance = "" if control.p_value is None else f", p = {control.p_value:.2g}"
     return f"{where}{control.name}: {control.statement}{value}{chance}"
 
@@ -245,12 +263,9 @@ def _needed(
     attacks: Iterable[JudgedAttack], bounds: Iterable[Bounds], judged: Judged, evidence: Evidence
 ) -> str | None:
     """Return what would decide an undecided budget."""
-    missing = [one.name for one in attacks if one.high is None]
-    if missing:
-        return (
-            f"{listed(missing)} {'has' if len(missing) == 1 else 'have'} no upper end, without which nothing passes: "
-            "supply what the note names, or name the attack set beforehand with 'attacks'"
-        )
+    every = list(attacks)
+    if any(one.high is None for one in every):
+        return _missing(every, judged, evidence)
     factor = factor_that_decides(judged.limit, list(bounds), judged.tests)
     if factor is None:
         return None
@@ -265,6 +280,28 @@ def _needed(
     ]
     inside, outside = side_names(judged.subset)
     return _about(factor, min(sizes, default=1), f"{inside}, and as many {outside},") + corrected
+
+
+def _missing(attacks: Sequence[JudgedAttack], judged: Judged, evidence: Evidence) -> str:
+    """Return what a budget lacks whose figures have no upper end, without which nothing passes."""
+    missing = [one for one in attacks if one.high is None]
+    subsets = {one.subset for one in attacks} - {EVERY_CLASS}
+    whole = subsets - {one.subset for one in missing}
+    if whole and judged.budget.subset == EVERY_CLASS:
+        total = max(evidence.classes, len(subsets))
+        return (
+            f"{total - len(whole)} of {total} classes have no figure, without which nothing passes, mostly for want of "
+            "members or nonmembers: audit more records, or name the classes to judge (subset: class:<number>)"
+        )
+    names = list(dict.fromkeys(one.attack for one in missing))
+    reasons = list(dict.fromkeys(one.note for one in missing if one.note))
+    why = f" ({'; '.join(reasons)})" if reasons else ""
+    of_class = judged.budget.subset.startswith(CLASSES)
+    remedy = "audit more records, or name another class" if of_class else "mend that, or name the attack set beforehand"
+    return (
+        f"{listed(names)} {'has' if len(names) == 1 else 'have'} no upper end, without which nothing passes{why}: "
+        f"{remedy}"
+    )
 
 
 def _about(factor: float, count: int, noun: str) -> str:

@@ -12,9 +12,10 @@ from contextlib import contextmanager, suppress
 
 __all__ = ["NO_TELEMETRY", "quiet"]
 
-NO_TELEMETRY = {"NNCF_CI": "1", "CI": "true"}
-"""Disables the usage statistics that nncf and openvino send on import or when they run. Read on import, and by openvino
-2026.4 also at every conversion; the only alternative is a file in the user's home."""
+NO_TELEMETRY = {"NNCF_CI": "1", "CI": "true", "ORT_DISABLE_TELEMETRY": "1"}
+"""Disables the usage statistics that nncf, openvino and onnxruntime send on import or when they run. Read on import,
+and by openvino 2026.4 also at every conversion; its only alternative is a file in the user's home. onnxruntime 1.32
+writes an id and a database into the user's cache without it, also after `disable_telemetry_events()`."""
 
 # litert-torch 0.10 prints a progress log, its converter announces oneDNN and operation counts.
 _ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "LITERT_TORCH_SHOW_PROGRESS": "n"}

@@ -21,7 +21,7 @@ from edgeaudit.controls.given_shadows import given_shadows_known
 from edgeaudit.controls.members_known import Known, Origin, members_known
 from edgeaudit.controls.null_target import null_target, null_target_together
 from edgeaudit.controls.resolution import Answers, resolution, tie_mass
-from edgeaudit.controls.shadow_match import Likeness, Side, shadow_target_match
+from edgeaudit.controls.shadow_match import Likeness, Side, shadow_size, shadow_target_match
 from edgeaudit.controls.sides import sides_in_order
 from edgeaudit.controls.target_accuracy import target_accuracy
 from edgeaudit.endpoint import LOCAL
@@ -44,6 +44,7 @@ from edgeaudit.pipeline.environment import current_environment, version
 from edgeaudit.pipeline.measure_jobs import FLOOR
 from edgeaudit.pipeline.plan import FormatPlan, Plan
 from edgeaudit.population.base import TARGET, Population
+from edgeaudit.report.files import whole_file
 from edgeaudit.report.model import (
     SCHEMA_VERSION,
     Agreement,
@@ -101,8 +102,8 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
     if audit.yaml names none, or no format was measured. limits: who set the budgets.
     """
     require_folder(out)
-    with store_errors(f"the output folder {out}"):
-        np.save(out / _LABELS, np.stack([population.audited, population.labels[population.audited]], axis=1))
+    with store_errors(f"the output folder {out}"), whole_file(out / _LABELS) as file:
+        np.save(file, np.stack([population.audited, population.labels[population.audited]], axis=1))
     formats: list[FormatResult] = []
     sections: dict[str, list[Any]] = {name: [] for name in SECTIONS}
     null_rows: list[NullControlRow] = []
@@ -189,9 +190,10 @@ def _named(rows: Iterable[_NamedRow], population: Population) -> list[_NamedRow]
 
 
 def require_folder(out: Path) -> None:
-    """Make the output folder. Raises `StoreError` if it cannot be written, before any work is done."""
+    """Make the output folder, for its owner alone. Raises `StoreError` if it cannot be written, before any work."""
     with store_errors(f"the output folder {out}"):
-        (out / "scores").mkdir(parents=True, exist_ok=True)
+        for folder in (out, out / "scores"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for folder in (out, out / "scores"):
         if not os.access(folder, os.W_OK):
             raise StoreError(f"the output folder {folder}: no write permission; choose another folder with --out")
@@ -381,8 +383,9 @@ def _copy_scores(planned: FormatPlan, store: Store, out: Path) -> None:
         copies[planned.canaries] = out / "scores" / _CANARIES / name
     with store_errors(f"the output folder {out}"):
         for job, target in copies.items():
-            target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(store.entry(*job.ref).folder / "scores.npz", target)
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            with whole_file(target) as file, (store.entry(*job.ref).folder / "scores.npz").open("rb") as scores:
+                shutil.copyfileobj(scores, file)
 
 
 def scores_file(format_id: str, device: str) -> str:
@@ -540,6 +543,8 @@ def _target_controls(
         {name: alike for name, found in judged.items() if (alike := _likeness(found, *sizes)) is not None},
         given=spec.shadows is not None,
     )
+    if spec.threat.mode == "adversary" and spec.threat.shadows:
+        yield from shadow_size(len(population.split.members), int(population.about["shadow_records"]))
 
 
 def _is_headline(row: NullControlRow) -> bool:

@@ -18,7 +18,7 @@ from edgeaudit.pipeline.assemble import assemble
 from edgeaudit.pipeline.last_jobs import collude_job, compare_job
 from edgeaudit.pipeline.measurement import choose_attacks
 from edgeaudit.pipeline.plan import Plan, make_plan
-from edgeaudit.pipeline.preflight import preflight
+from edgeaudit.pipeline.preflight import preflight, require_modules
 from edgeaudit.population.base import Population
 from edgeaudit.population.build import population_content
 from edgeaudit.recipes.frameworks import framework_of
@@ -64,6 +64,7 @@ def prepare(spec: AuditSpec, store: Store, executor: Executor, listener: Listene
     with problems.collecting():
         attacks = choose_attacks(spec)
     with problems.collecting():
+        require_modules(spec)
         drawn, population = _draw(spec, store, executor, listener)
     problems.raise_found()
     with problems.collecting():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgeaudit.config.limits import LimitsSpec
 from edgeaudit.graph.executor import Executor, Limits
+from edgeaudit.graph.import_order import with_users_last
 from edgeaudit.graph.registry import EXECUTORS
 from edgeaudit.graph.store import Store
 
@@ -38,7 +39,7 @@ def engine(
     """A store and an executor whose workers end with the block, also where it is left by Ctrl-C.
 
     Args:
-        folder: of audit.yaml; `module:function` references are looked up in it, before `sys.path`.
+        folder: of audit.yaml; `module:function` references are looked up in it, after what is installed.
         store: made where it is missing.
         workers: jobs at a time; None for one a core.
         executor: its name.
@@ -64,12 +65,9 @@ def _limits(limits: LimitsSpec | None) -> Limits:
 def _importable(folder: Path) -> Iterator[None]:
     """Let planning find the source of the modules in a folder, which decides the keys of jobs that run them."""
     invalidate_caches()  # a notebook writes a module and names it a moment later
-    entry = str(folder)
-    if entry in sys.path:
-        yield
-        return
-    sys.path.insert(0, entry)
+    before = list(sys.path)
+    sys.path[:] = with_users_last(before, folder)
     try:
         yield
     finally:
-        sys.path.remove(entry)
+        sys.path[:] = before

@@ -141,7 +141,7 @@ def _size(size: int) -> str:
 def _write(path: Path, arrays: Sequence[Documented], manifest: str) -> None:
     if path.is_dir():
         raise StoreError(f"{path} is a folder; give the name of a file, such as {path / 'evidence.npz'}")
-    with whole_file(path, 0o600) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with whole_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         # First, so that a reader sees what the file is without reading answers.
         for name, text in (("format", EVIDENCE_FORMAT), ("manifest", manifest)):
             _add(archive, Documented.of(name, np.array(text), "", ""))

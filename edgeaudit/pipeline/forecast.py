@@ -26,18 +26,20 @@ class Forecast:
 
 
 def forecast(prepared: Prepared, running: Engine, listener: Listener) -> Forecast:
-    """What is left to do. Where no model of the audit was trained yet, some steps of a training are timed.
+    """What is left to do. Checkpoints are opened; where no model was trained yet, some steps of a training are timed.
 
     Raises what that raises.
     """
     jobs, store = prepared.plan.jobs, running.store
     trains = [job for job in jobs.values() if isinstance(job, Train)]
-    training_seconds, outputs = None, None
-    trained = next((job for job in trains if store.has(*job.ref)), None)
-    if trained is not None:
-        outputs = store.read(trained).artifact.manifest.output.shape[-1]
-    elif trains:
-        probe = Probe(train=trains[0])
+    # Checkpoints are opened and examined now: what is wrong with one is said before anything is trained.
+    given = {job.ref: job for job in trains if job.checkpoint is not None}
+    raise_errors(running.executor.run({ref: job for ref, job in given.items() if not store.has(*ref)}, listener))
+    stored = [job for job in trains if store.has(*job.ref)]
+    training_seconds = None
+    outputs = store.read(stored[0]).artifact.manifest.output.shape[-1] if stored else None
+    if trains and all(job.ref in given for job in stored):
+        probe = Probe(train=next((job for job in trains if job.ref not in given), trains[0]))
         raise_errors(running.executor.run({probe.ref: probe}, listener))
         found = store.read(probe)
         training_seconds, outputs = found.recipe_seconds, found.outputs

@@ -7,18 +7,21 @@ from pathlib import Path
 
 from edgeaudit.attacks.registry import find_attack
 from edgeaudit.config.audit import AuditSpec
-from edgeaudit.errors import Problems, SpecError
+from edgeaudit.errors import Problems, RecipeError, SpecError
 from edgeaudit.exporters.registry import find_pass
 from edgeaudit.filetypes.recognise import recognised
 from edgeaudit.formats.presets import Format
 from edgeaudit.formats.resolve import find_format
 from edgeaudit.gate.attack_set import judging, set_of
+from edgeaudit.graph.closure import require_found
 from edgeaudit.pipeline.device_plan import require_devices
+from edgeaudit.recipes.base import recipe_modules
 from edgeaudit.recipes.frameworks import Framework, framework_of, require_zoo
 from edgeaudit.recipes.keras_checkpoint import require_checkpoint_fits
 from edgeaudit.runtimes.registry import find_runtime
+from edgeaudit.stages.population import function_modules, source_modules
 
-__all__ = ["preflight"]
+__all__ = ["preflight", "require_modules"]
 
 _MODEL_FILES = (".onnx", ".tflite", ".xml", ".pte")
 """Suffixes of files that runtimes take, none of which is a checkpoint."""
@@ -55,6 +58,30 @@ def preflight(spec: AuditSpec) -> None:
         with problems.collecting():
             require_devices(spec, formats)
     problems.raise_found()
+
+
+def require_modules(spec: AuditSpec) -> None:
+    """Raise, by key, for modules of audit.yaml that cannot be found, as `SeveralErrors` if it is more than one."""
+    problems = Problems()
+    for key, modules in _named_modules(spec):
+        for module in modules:
+            with problems.collecting():
+                try:
+                    require_found(module)
+                except RecipeError as exc:
+                    raise RecipeError(f"{key}: {exc}") from exc
+    problems.raise_found()
+
+
+def _named_modules(spec: AuditSpec) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each key that may name a module of the user's, with the modules that it names."""
+    if spec.recipe_known:
+        yield "model.recipe", recipe_modules(spec.model.recipe)
+        yield "model.train", recipe_modules(spec.model.train)
+    yield "data.source", source_modules(spec.data.source)
+    yield "data.groups", function_modules(spec.data.groups)
+    for name, column in spec.data.slices.items():
+        yield f"data.slices.{name}", function_modules(column)
 
 
 def _require_online(spec: AuditSpec) -> None:

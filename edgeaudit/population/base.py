@@ -416,15 +416,15 @@ class Population:
         """
         trained = self.own_ids(role, seed)
         if policy == "members":
-            pool = trained
+            pool, source = trained, "data.members"
         elif policy == "nonmembers" and _kind(role)[0] in (TARGET, HALF):
-            pool = np.setdiff1d(self.audited, trained)
+            pool, source = np.setdiff1d(self.audited, trained), "data.nonmembers"
         else:
-            pool = np.setdiff1d(self.split.reference, trained)
+            pool, source = np.setdiff1d(self.split.reference, trained), "data.reference"
         if count > len(pool):
             raise SplitError(
                 f"data.calibration: {count} records requested, but the policy '{policy}' leaves {len(pool)} "
-                f"for {role}: {count - len(pool)} are missing"
+                f"for {role}: {count - len(pool)} are missing; lower data.calibration.records, or raise {source}"
             )
         # A prefix of one shuffle, so that a smaller selection is a subset of a larger one. Only its last group of
         # related records can have others that the quantiser does not see.

@@ -82,6 +82,8 @@ class Source(ABC):
             raise DataError(f"{use.where}: the source '{self.spec.name}' needs a path")
         if use.path is not None and not use.path.exists():
             raise DataError(f"{use.where}: {use.path} does not exist")
+        if use.path is not None and not (use.path.is_file() or use.path.is_dir()):
+            raise DataError(f"{use.where}: {use.path} is neither a file nor a folder, and may never end")
         known = self.spec.options
         unknown = [] if known is None else [name for name in use.options if name not in known]
         if known is not None and unknown:

@@ -126,8 +126,10 @@ def listed_split(
         if ids.min() < 0 or ids.max() >= len(groups):
             bad = ids[(ids < 0) | (ids >= len(groups))][0]
             raise SplitError(f"data.{name}: record {bad} does not exist; the source has {len(groups)} records")
-        if len(np.unique(ids)) != len(ids):
-            raise SplitError(f"data.{name}: a record id appears twice")
+        kinds, counts = np.unique(ids, return_counts=True)
+        if len(kinds) != len(ids):
+            again = kinds[counts > 1]
+            raise SplitError(f"data.{name}: record {again[0]} appears twice ({len(again):,} such records)")
     both = np.intersect1d(members, nonmembers)
     if len(both):
         raise SplitError(f"data: record {both[0]} is in members and in nonmembers ({len(both)} such records)")

@@ -20,16 +20,17 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 @contextmanager
-def whole_file(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """A file under another name beside `path`, which replaces `path` at the end: a reader never sees half a file.
 
-    mode: its permissions, less those of the umask. Raises `StoreError` where the folder cannot be written.
+    Its owner alone may read it, since it tells which records a model trained on. Raises `StoreError` where the folder
+    cannot be written.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with store_errors(str(path)):
         try:
             beside.unlink(missing_ok=True)  # of a process that was killed and had the same number
-            with os.fdopen(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as file:
+            with os.fdopen(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -23,15 +23,19 @@ def slice_sentences(lookup: Lookup) -> list[str]:
     ranked = sorted(rows, key=lambda item: -(item[1].value or 0.0))
     named = [_named(lookup, place, row) for place, row in ranked[:_FEW]]
     more = f" ({counted(len(ranked) - _FEW, 'further format')} below)" if len(ranked) > _FEW else ""
-    return [f"The worst slice of the records under {lookup.headline.label}: {'; '.join(named)}{more}."]
+    above = any(row.overall is None or (row.value or 0.0) > row.overall for _, row in ranked[:_FEW])
+    what = "The worst slice" if above else "No slice with enough records is above the average; the largest slice"
+    return [f"{what} of the records under {lookup.headline.label}: {'; '.join(named)}{more}."]
 
 
 def _named(lookup: Lookup, place: Place, row: WorstSlice) -> str:
     where = "" if len(lookup.ok()) == 1 else f" of {lookup.label(place)}"
+    small = f"; {row.unresolvable:,} more have too few records" if row.unresolvable else ""
     overall = "" if row.overall is None else f", where all records have {figure(AUC, row.overall)}"
     return (
         f"{_named_slice(lookup, row)}{where}, AUC {figure(AUC, row.value or 0.0)} {interval(AUC, row.low, row.high)} "
-        f"({row.n_members + row.n_nonmembers:,} records; adjusted p {_p(row)} over {counted(row.slices, 'slice')})"
+        f"({row.n_members + row.n_nonmembers:,} records; adjusted p {_p(row)} over {counted(row.slices, 'slice')}"
+        f"{small})"
         f"{overall}"
     )
 

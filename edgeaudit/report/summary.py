@@ -14,7 +14,7 @@ from edgeaudit.report.slices import slice_sentences
 from edgeaudit.report.together import together_sentences
 from edgeaudit.report.words import about, counted, interval, judged_figure, listed, percent, place_name, printable
 
-__all__ = ["budget_lines", "limits_sentence", "sentences", "verdict_line"]
+__all__ = ["budget_lines", "limits_sentence", "same_budgets", "sentences", "verdict_line"]
 
 
 def verdict_line(audit: Audit) -> str:
@@ -25,8 +25,16 @@ def verdict_line(audit: Audit) -> str:
     line = f"{verdict.outcome.upper()} (exit code {verdict.exit_code}): {first}{more}"
     if verdict.exit_code:
         return line
-    doubts = ((word, _controls_with(audit, status)) for word, status in _DOUBTS)
-    return "; ".join([line, *(f"controls that {word}: {', '.join(names)}" for word, names in doubts if names)])
+    doubts = {f"controls that {word}": _controls_with(audit, status) for word, status in _DOUBTS}
+    warned = (
+        f"{b.metric} {b.limit} ({printable(b.decided_by or b.attack)})"
+        for b in verdict.budgets
+        if (b.level, b.verdict) == ("warn", "fail")
+    )
+    doubts["exceeded, level warn"] = list(dict.fromkeys(warned))
+    outside = (printable(b.exceeded_outside) for b in verdict.budgets if b.exceeded_outside is not None)
+    doubts["beyond the limit outside the attack set"] = list(dict.fromkeys(outside))
+    return "; ".join([line, *(f"{what}: {', '.join(names)}" for what, names in doubts.items() if names)])
 
 
 _DOUBTS = (("are undecided", "undecided"), ("warn", "warning"))
@@ -221,7 +229,7 @@ def limits_sentence(verdict: Verdict) -> str | None:
 
 def budget_lines(audit: Audit) -> list[str]:
     """Return a line for each budget: what decided it, in the format in which it is worst."""
-    return [_budget_line(same) for same in _same_budgets(audit.verdict.budgets)]
+    return [_budget_line(same) for same in same_budgets(audit.verdict.budgets)]
 
 
 def _budget_line(same: list[Budget]) -> str:
@@ -246,7 +254,7 @@ def _set(budget: Budget) -> str:
     return f"this {budget.scope}, {attacks}{subset}"
 
 
-def _same_budgets(budgets: Sequence[Budget]) -> list[list[Budget]]:
+def same_budgets(budgets: Sequence[Budget]) -> list[list[Budget]]:
     """Group what was judged by the budget that it was judged by."""
     groups: dict[tuple[object, ...], list[Budget]] = {}
     for b in budgets:
@@ -260,7 +268,7 @@ def _budgets(lookup: Lookup) -> list[str]:
     if not verdict.budgets:
         return ["No budget was set, so no format was judged."]
     origin = limits_sentence(verdict)
-    return [*map(_budget, _same_budgets(verdict.budgets)), *([origin] if origin else [])]
+    return [*map(_budget, same_budgets(verdict.budgets)), *([origin] if origin else [])]
 
 
 def _budget(same: list[Budget]) -> str:

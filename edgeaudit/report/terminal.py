@@ -120,8 +120,10 @@ def _difference(lookup: Lookup) -> Iterator[Text]:
             word = "more" if value > 0 else "less"
             p_value = chance(row.adjusted_p or 0.0)
             p_text = p_value if p_value.startswith("<") else f"= {p_value}"
+            note = f" ({printable(row.note)})" if row.note else ""
             yield Text(
                 f"{name} leaks {word} than {printable(row.second)}: {metric_name(metric)} {size}, adjusted p {p_text}"
+                + note
             )
             return
 

@@ -51,7 +51,8 @@ class DrawPopulation(Job[Population]):
         """The module of the source, unless the content was found by reading it: then the code that read it is known."""
         if "about" in self.content:
             return ()
-        own = (name.partition(":")[0] for name in (self.data.groups, *self.data.slices.values()) if ":" in name)
+        columns = (self.data.groups, *self.data.slices.values())
+        own = (module for column in columns for module in function_modules(column))
         return (*source_modules(self.data.source), *own)
 
     def run(self, context: Context) -> Population:
@@ -64,9 +65,15 @@ class DrawPopulation(Job[Population]):
         return Population(context.draft)
 
 
+def function_modules(column: str) -> tuple[str, ...]:
+    """The module of a column that the user's `module:function` gives."""
+    module, separator, _ = column.partition(":")
+    return (module,) if separator else ()
+
+
 def source_modules(source: str) -> tuple[str, ...]:
     """The module of a named source, or the user's module in `module:function`."""
-    module, separator, _ = source.partition(":")
+    module = source.partition(":")[0]
     if module in SOURCES.names():
         return (SOURCES.module(module),)
-    return (module,) if separator else ()
+    return function_modules(source)

@@ -78,10 +78,6 @@ def _mistake(tmp_path: Path, text: str) -> str:
         ("{nncf.prune: {ratio: .nan}}", "'nncf.prune.ratio' is nan; a finite number is needed"),
         ("{distil: {student_options: {hidden: [.inf]}}}", "'distil.student_options.hidden' is inf; a finite number"),
         ("{distil: {student_options: {1: 2}}}", "'distil.student_options' has a key that is not a string"),
-        (
-            "{a: {b: !!timestamp 2020-01-01}}",
-            "'a.b' is datetime.date(2020, 1, 1), a date; put it in quotes if a string is meant",
-        ),
     ],
 )
 def test_an_invalid_pass_is_named_by_its_key(tmp_path: Path, entry: str, message: str) -> None:

@@ -27,19 +27,21 @@ def _load(tmp_path: Path, text: str) -> AuditSpec:
     ("text", "message"),
     [
         ("modle: {}", "'modle' is not a known key; did you mean 'model'?"),
+        ("target: {artifact: a.onnx, checkpoint: a.pt}", "did you mean 'model.checkpoint'?"),
+        ("data: {preprocessing: 3}", "data.preprocessing: must be 'standardise'"),
         ("data: {memebrs: 3}", "'data.memebrs' is not a known key; did you mean 'members'?"),
         ("data: {calibration: {recrods: 9}}", "'data.calibration.recrods' is not a known key; did you mean 'records'?"),
         ("formats: [{format: x, calibratoin: members}]", "did you mean 'calibration'?"),
         ("limits: {job-minuts: 3}", "'limits.job-minuts' is not a known key; did you mean 'job-minutes'?"),
         ("report: {writer: [html]}", "'report.writer' is not a known key; did you mean 'writers'?"),
-        ("data: {members: -3}", "data.members: Input should be greater than or equal to 2 (it is -3)"),
+        ("data: {members: -3}", "data.members: must be 2 or more (it is -3)"),
         ("data: {members: a.txt}", "members and nonmembers must both be counts, files with record ids, or {path: ...}"),
-        ("threat: {shadows: many}", "threat.shadows: Input should be a valid integer"),
+        ("threat: {shadows: many}", "threat.shadows: must be a whole number"),
         ("threat: {shadow_match: other}", "threat.shadow_match"),
         ("formats: []", "formats: "),
         ("formats: [torch-fp32, torch-fp32]", "'torch-fp32' appears twice"),
         ("budgets: {auc: error}", "'auc' must be [warn | error, {max: ...}]"),
-        ("budgets: {auc: [eror, {max: 0.9}]}", "budgets.auc.0.level: Input should be 'warn' or 'error'"),
+        ("budgets: {auc: [eror, {max: 0.9}]}", "budgets.auc.0.level: must be 'warn' or 'error'"),
         ("budgets: {auc: [error, {}]}", "exactly one of 'max' and 'max-increase'"),
         ("budgets: {auc: [error, {max-increase: 0.1}]}", "belong together"),
         ("model: {checkpoint: m.pt}", "data.members and data.nonmembers must be files"),
@@ -71,8 +73,8 @@ def _load(tmp_path: Path, text: str) -> AuditSpec:
         ("attacks: [{label-only: {queries: 99}}]", "write label-only: {queries: 99} there"),
         ("attacks: [{loss-trajectory: {epochs: 9}}]", "write loss-trajectory: {epochs: 9} there"),
         ("model: {options: {width: .inf}}", "model.options: 'width' is inf; a finite number is needed"),
-        ("formats: [{name: a, passes: [onnx.export], tolerance: 2}]", "formats.0.tolerance: Input should be less than"),
-        ("formats: [{name: a/b, format: onnx-fp32}]", "formats.0.name: String should match pattern"),
+        ("formats: [{name: a, passes: [onnx.export], tolerance: 2}]", "formats.0.tolerance: must be 1 or less"),
+        ("formats: [{name: a/b, format: onnx-fp32}]", "formats.0.name: has a character that no name may have"),
         ("formats: [{name: a, pases: [onnx.export]}]", "did you mean 'passes'?"),
         ("formats: []", "formats: must have at least one entry"),
         ("a: [", "is not valid YAML"),
@@ -100,7 +102,7 @@ def test_truth_values_may_be_the_words_of_yaml_1_1(tmp_path: Path) -> None:
 
 
 def test_a_null_target_is_audited_unless_disabled(tmp_path: Path) -> None:
-    assert _load(tmp_path, "seed: 1").controls.null_targets == 1
+    assert _load(tmp_path, "seed: 1").null_targets == 1
     assert _load(tmp_path, "controls: {null-targets: 0}").controls.null_targets == 0
 
 

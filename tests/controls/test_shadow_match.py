@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeaudit.controls.base import Control
-from edgeaudit.controls.shadow_match import Likeness, Side, shadow_target_match
+from edgeaudit.controls.shadow_match import Likeness, Side, shadow_size, shadow_target_match
 
 
 def finding(trained: tuple[float, float, float], other: tuple[float, float, float], n: int = 600) -> Control:
@@ -60,3 +60,19 @@ def test_the_least_difference_is_that_of_an_exact_interval() -> None:
     # The .05% quantile of Beta(70, 31).
     assert side.least_difference == pytest.approx(0.53331 - 0.2, abs=1e-5)
     assert side.least_distance == pytest.approx(0.9 - np.sqrt(np.log(2000) / 200))
+
+
+@pytest.mark.parametrize(
+    ("records", "status"), [(30, "undecided"), (149, "undecided"), (150, "warning"), (269, "warning")]
+)
+def test_shadows_of_fewer_records_are_no_proof(records: int, status: str) -> None:
+    (found,) = shadow_size(300, records)
+    assert found.status == status
+    assert found.statement.startswith(f"a shadow trains on {records} records and the target on 300")
+    assert found.statement.endswith(
+        "set data.shadow-records to the number of members, and data.reference to more than that"
+    )
+
+
+def test_shadows_of_as_many_records_need_no_word() -> None:
+    assert shadow_size(300, 300) == shadow_size(300, 270) == shadow_size(300, 600) == []

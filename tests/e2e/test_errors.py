@@ -26,7 +26,10 @@ pytestmark = pytest.mark.e2e
         ({"data": {"members": 900, "nonmembers": 900}}, "data: 900 members, 900 nonmembers and 400 reference"),
         ({"data": {"members": 500, "nonmembers": 500, "reference": 400}}, "at least 101 more are needed"),
         ({"data": {"source": "npz", "path": "none.npz"}}, "none.npz does not exist"),
-        ({"data": {"calibration": {"records": 380}}}, "80 are missing"),
+        (
+            {"data": {"calibration": {"records": 380}}},
+            "80 are missing; lower data.calibration.records, or raise data.ref",
+        ),
         ({"model": {"recipe": "resnet9"}}, "model.recipe: 'resnet9' is not known"),
         ({"model": {"recipe": "nowhere:make"}}, "'nowhere' cannot be found"),
         ({"model": {"recipe": "nowhere.models:make"}}, "'nowhere.models' cannot be found"),
@@ -64,6 +67,22 @@ def test_all_that_is_wrong_is_said_at_once(shared_bench: Workbench) -> None:
         "none.npz does not exist",
     ):
         assert said.count(message) == 1, (message, said)
+
+
+def test_each_module_that_is_missing_is_named_with_its_key(shared_bench: Workbench) -> None:
+    done = shared_bench.refused(
+        model={"recipe": "nets:make", "train": "loops:fit"},
+        data={"source": "records:read", "groups": "persons:of", "slices": {"site": "sites:of"}},
+    )
+    for key, module in (
+        ("model.recipe", "nets"),
+        ("model.train", "loops"),
+        ("data.source", "records"),
+        ("data.groups", "persons"),
+        ("data.slices.site", "sites"),
+    ):
+        assert done.stderr.count(f"- {key}: the module '{module}' cannot be found") == 1, done.stderr
+    assert "error: 5 problems:\n- " in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -318,9 +318,11 @@ def test_a_trained_target_with_its_own_lists(shared_bench: Workbench) -> None:
     assert done.code == 2
     assert "it is not a model of these records" in " ".join(done.stderr.split())
     (shared_bench.folder / "model.pt").write_bytes(b"not a checkpoint")
-    bad = shared_bench.audit("own", model={"checkpoint": "model.pt"}, data=lists)
-    assert bad.code == 2
-    assert "cannot be read as a state_dict" in bad.stderr
+    for verb, *options in (("plan",), ("run", "--out", "bad")):
+        spec = shared_bench.write("own", model={"checkpoint": "model.pt"}, data=lists)
+        bad = shared_bench.call(verb, spec, *options)
+        assert bad.code == 2
+        assert "cannot be read as a state_dict" in bad.stderr
 
 
 def test_a_users_own_recipe_and_data(bench: Workbench, root_folder: Path) -> None:

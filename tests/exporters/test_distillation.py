@@ -140,7 +140,7 @@ def test_the_teacher_matters_and_stays_as_it_is(tmp_path: Path) -> None:
         ({"training_records": None}, ToolchainError, "needs the model's training records"),
         ({"recipe": None}, ToolchainError, "has no recipe to build its module"),
         ({"params": {"student": "resnet9"}}, RecipeError, "Did you mean 'resnet8'"),
-        ({"params": {"student_options": {"hiden": 1}}}, RecipeError, "cannot be built"),
+        ({"params": {"student_options": {"hiden": 1}}}, RecipeError, "the architecture 'cnn' has no option 'hiden'"),
     ],
 )
 def test_errors_of_distillation(tmp_path: Path, changes: Any, error: type[Exception], message: str) -> None:

@@ -52,6 +52,9 @@ def test_a_stronger_attack_than_the_headline_decides() -> None:
     assert one(named).worst_outside == next(
         a.model_copy(update={"low_corrected": a.low}) for a in budget.attacks if a.attack == "yeom/loss"
     )
+    assert "beyond the limit outside the attack set: auc <= 0.6 (yeom/loss)" in named.reasons
+    loose = judged(spec({"auc": ["error", {"max": 0.9, "attacks": ["lira"]}]}), rows, scores)
+    assert not any("outside" in reason for reason in loose.reasons)
 
 
 def test_the_lower_end_is_corrected_for_the_attacks_of_the_set() -> None:
@@ -116,7 +119,10 @@ def test_an_attack_that_could_not_be_run_blocks_a_pass() -> None:
     budget = one(verdict)
     assert verdict.exit_code == 3
     assert (budget.decided_by, budget.note) == ("yeom/loss", "not applicable: no confidences")
-    assert "yeom/loss has no upper end" in (budget.needed or "")
+    assert "yeom/loss has no upper end, without which nothing passes (not applicable: no confidences)" in (
+        budget.needed or ""
+    )
+    assert verdict.reasons[0].count("no confidences") == 1
     named = judged(spec({"auc": ["error", {"max": 0.6, "attacks": ["lira", "gap"]}]}), rows)
     assert named.exit_code == 0
 
@@ -217,6 +223,7 @@ def test_classes_are_judged_together_with_the_attacks() -> None:
     small.append(row("gap/label", (None, None, None), subset="class:0", note="3 members and 5 nonmembers"))
     blocked = one(judged(spec({"auc": ["error", {"max": 0.95, "subset": "class:*"}]}), small, stored))
     assert (blocked.verdict, blocked.decided_by) == ("inconclusive", "gap/label on class:0")
+    assert "1 of 4 classes have no figure" in (blocked.needed or "")
     assert one(judged(spec({"auc": ["error", {"max": 0.7, "subset": "class:*"}]}), small, stored)).verdict == "fail"
 
 

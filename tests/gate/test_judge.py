@@ -117,6 +117,24 @@ def test_an_exceeded_budget_outweighs_an_undecided_one() -> None:
     assert _judge(_spec({"auc": ["error", {"max": 0.7}]}), rows).exit_code == 1
 
 
+@pytest.mark.parametrize(("low", "outcome"), [(0.75, "budget exceeded"), (0.6, "inconclusive")])
+def test_the_first_reason_is_the_worst_format_of_a_budget(low: float, outcome: str) -> None:
+    """The terminal's last line has no other; its line of the budget names the worst format, too."""
+    rows = [
+        *(_row("onnx-int8-static", 0.8, low, 0.85, metric) for metric in ("auc", "balanced_accuracy")),
+        *(_row("litert-int8", 0.9, low, 0.95, metric) for metric in ("auc", "balanced_accuracy")),
+    ]
+    limits = ["error", {"max": 0.7}]
+    verdict = _judge(_spec({"auc": limits, "balanced_accuracy": limits}), rows)
+    assert verdict.outcome == outcome
+    assert [reason.split(":")[0] + reason.split("budget")[1].split()[0] for reason in verdict.reasons] == [
+        "litert-int8auc",
+        "onnx-int8-staticauc",
+        "litert-int8balanced_accuracy",
+        "onnx-int8-staticbalanced_accuracy",
+    ]
+
+
 @pytest.mark.parametrize("metric", ["auc", "tpr@fpr=0.01"])
 def test_a_budget_on_an_attack_that_could_not_be_run_is_inconclusive(metric: str) -> None:
     rows = [replace(_row(f, None, None, None), note="not applicable: no IN shadows") for f in _FORMATS]

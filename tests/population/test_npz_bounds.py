@@ -47,6 +47,11 @@ def test_objects_are_refused_with_the_remedy(tmp_path: Path) -> None:
         find_source("npz", tmp_path / "d.npz", {}).read()
 
 
+def test_a_file_without_an_end_is_not_read() -> None:
+    with pytest.raises(DataError, match=r"/dev/zero is neither a file nor a folder, and may never end"):
+        find_source("npz", Path("/dev/zero"), {})
+
+
 def test_a_list_of_records_is_no_longer_than_its_file(tmp_path: Path) -> None:
     header = b"{'descr': '<i8', 'fortran_order': False, 'shape': (1000000000000,), }"
     header += b" " * (-(len(header) + 11) % 64) + b"\n"

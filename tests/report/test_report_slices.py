@@ -36,8 +36,17 @@ def test_the_summary_names_the_worst_slice() -> None:
     assert (
         f"class:{last} of {lookup.label(lookup.ok()[last][0])}, AUC {0.7 + last / 100:.3f} [0.600, 0.800]" in sentence
     )
-    assert "(51 records; adjusted p 0.004 over 9 slices), where all records have 0.550" in sentence
+    counts = "(51 records; adjusted p 0.004 over 9 slices; 1 more have too few records)"
+    assert f"{counts}, where all records have 0.550" in sentence
     assert sentence in sentences(lookup.audit)
+
+
+def test_a_slice_below_the_average_is_not_called_the_worst() -> None:
+    audit = _audit()
+    below = Rows([replace(row, value=0.5) for row in audit.worst_slices])
+    (sentence,) = slice_sentences(Lookup(audit.model_copy(update={"worst_slices": below})))
+    assert sentence.startswith("No slice with enough records is above the average; the largest slice of the records")
+    assert "The worst slice" not in sentence
 
 
 def test_an_audit_without_slices_has_neither_sentence_nor_table() -> None:

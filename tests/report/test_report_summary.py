@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgeaudit.report.model import Audit, Budget, Control, FormatResult, LeakageRow, LimitsOrigin, Verdict
+from edgeaudit.report.model import Audit, Budget, Control, FormatResult, JudgedAttack, LeakageRow, LimitsOrigin, Verdict
 from edgeaudit.report.summary import budget_lines, limits_sentence, sentences, verdict_line
 from tests.report import sample
 
@@ -220,6 +220,24 @@ def test_verdict_line() -> None:
     unsaid = made({}).model_copy(update={"controls": (Control("known", "undecided", "?"), Control("a", "holds", "!"))})
     assert verdict_line(unsaid) == "WITHIN BUDGET (exit code 0): all well; controls that are undecided: known"
     assert verdict_line(unsaid.model_copy(update={"controls": ()})) == "WITHIN BUDGET (exit code 0): all well"
+
+
+def test_the_last_line_names_what_a_pass_does_not_cover() -> None:
+    """An exceeded limit of level warn, and a stronger attack that the budget's own set leaves out."""
+    (one,) = judged("pass").budgets
+    outside = JudgedAttack(attack="cm-mia/t", subset="all", value=0.764, low=0.7, high=0.8)
+    budgets = (
+        one.model_copy(update={"limit": "<= 0.65", "worst_outside": outside}),
+        one.model_copy(update={"limit": "<= 0.9", "worst_outside": outside}),
+        one.model_copy(
+            update={"limit": "<= 0.6", "level": "warn", "verdict": "fail", "decided_by": "yeom/loss on class:9"}
+        ),
+    )
+    passed = Verdict(outcome="within budget", exit_code=0, reasons=("all well",), budgets=budgets)
+    assert verdict_line(made({}, verdict=passed).model_copy(update={"controls": ()})) == (
+        "WITHIN BUDGET (exit code 0): all well; exceeded, level warn: auc <= 0.6 (yeom/loss on class:9); "
+        "beyond the limit outside the attack set: auc <= 0.65 (cm-mia/t)"
+    )
 
 
 def test_an_undecided_control_is_said_first(audit: Audit) -> None:

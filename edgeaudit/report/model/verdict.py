@@ -58,6 +58,14 @@ class Budget(Model):
     needed: str | None = None
     reason: str | None = None
 
+    @property
+    def exceeded_outside(self) -> str | None:
+        """The limit, and the attack left out by a named set whose figure is above it; None where there is none."""
+        outside, limit = self.worst_outside, float(self.limit.rsplit(" ", 1)[-1])
+        if self.level == "warn" or outside is None or outside.value is None or outside.value <= limit:
+            return None
+        return f"{self.metric} {self.limit} ({outside.name})"
+
 
 class LimitsOrigin(Model):
     """Who set the limits, and when.
