@@ -98,8 +98,8 @@ def running(foreign: Foreign) -> Iterator[Foreign]:
             if foreign.refusals:
                 status, headers = foreign.refusals.pop(0)
                 body = b'{"error": "not now"}'
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_response_only(status)
+            for name, value in {"Date": self.date_time_string(), **headers, "Content-Length": str(len(body))}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)

@@ -253,7 +253,8 @@ class OipClient:
         if len(reason) > _LONGEST_REASON:
             reason = f"{reason[:_LONGEST_REASON]}..."
         if status in _LATER:
-            raise DeviceLost(f"{self.url} cannot answer now ({status}): {reason}", _seconds(headers.get("Retry-After")))
+            wait = _seconds(headers.get("Retry-After"), headers.get("Date"))
+            raise DeviceLost(f"{self.url} cannot answer now ({status}): {reason}", wait)
         raise DeviceError(f"{self.url} refused ({status}): {reason}")
 
 
@@ -352,16 +353,26 @@ def _unconnected(url: str, exc: OSError) -> DeviceError:
     return DeviceLost(f"{url} cannot be reached: {exc or type(exc).__name__}")
 
 
-def _seconds(text: str | None) -> float | None:
-    """Seconds to wait according to a Retry-After header (seconds or a date); None if absent or unreadable."""
+def _seconds(text: str | None, sent: str | None) -> float | None:
+    """Seconds to wait according to a Retry-After header (seconds or a date); None if absent or unreadable.
+
+    A date is compared with the server's own, as `sent`: a board without a battery has a clock of its own.
+    """
     if text is None:
         return None
     if text.isascii() and text.isdecimal():
         return min(float(text), _LONGEST_WAIT)
+    moment = _moment(text)
+    if moment is None:
+        return None
+    now = None if sent is None else _moment(sent)
+    return min(max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()), _LONGEST_WAIT)
+
+
+def _moment(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
     except ValueError:
         return None
-    if moment.tzinfo is None:  # "-0000" means no time zone; HTTP dates are in GMT
-        moment = moment.replace(tzinfo=UTC)
-    return min(max(0.0, (moment - datetime.now(UTC)).total_seconds()), _LONGEST_WAIT)
+    # "-0000" means no time zone; HTTP dates are in GMT
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
