@@ -7,7 +7,7 @@ have nothing in common with the target they find little even where everything le
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeaudit.controls.base import Control, Status
@@ -26,6 +26,7 @@ _ALARM = 0.001
 SIZE = "shadow size"
 WARNED_SHARE, LEAST_SHARE = 0.9, 0.5
 """Of the target's records that a shadow trains on: below the first a warning, below the second the verdict is open."""
+_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -81,28 +82,41 @@ def shadow_target_match(formats: Mapping[str, Likeness], *, given: bool = False)
     return [_finding(name, likeness, given=given) for name, likeness in formats.items()]
 
 
-def shadow_size(members: int, records: int) -> list[Control]:
-    """Return the finding on shadows that train on fewer records than the target, in adversary mode; else none.
+def shadow_size(members: int, drawn: int | None, given: Sequence[int] = ()) -> list[Control]:
+    """Return the finding on shadows that train on fewer records than the target; none where all train on about as many.
 
     A model of a tenth of the records may be as accurate, and answers otherwise: on Adult, with shadows of 30 records
-    for a target of 300, `cm-mia` finds .585 where a plain difference of losses finds .655.
+    for a target of 300, `cm-mia` finds .585 where a plain difference of losses finds .655. Means over shadows hide that
+    some of them are small, so each counts.
 
-    members: that the target trained on. records: that a shadow trains on.
+    members: that the target trained on. drawn: records that each trained shadow draws; None without any, and where all
+    train on as many as the target. given: records of each given shadow, in the order of `shadows.models`.
     """
-    if records >= WARNED_SHARE * members:
+    sizes = {f"shadows.models[{place}]": size for place, size in enumerate(given)}
+    small = {name: size for name, size in sizes.items() if size < WARNED_SHARE * members}
+    if drawn is not None and drawn < WARNED_SHARE * members:
+        small = {"each trained shadow": drawn, **small}
+    if not small:
         return []
     status: Status = "warning"
     meaning = "shadows of fewer records make attacks weaker, so figures may be too low but not too high"
-    if records < LEAST_SHARE * members:
+    if min(small.values()) < LEAST_SHARE * members:
         status, meaning = (
             "undecided",
             "attacks that learn from shadows so much smaller cannot show that it leaks little",
         )
+    named = [f"{name} trained on {size:,}" for name, size in small.items()]
+    more = f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else ""
+    remedies = []
+    if "each trained shadow" in small:
+        remedies.append("set data.shadow-records to the number of members, and data.reference to more than that")
+    if len(small) > len(remedies):
+        remedies.append("give shadows that trained on as many records as the target, or leave the smaller ones out")
     statement = (
-        f"a shadow trains on {records:,} records and the target on {members:,}; {meaning}: set data.shadow-records to "
-        "the number of members, and data.reference to more than that"
+        f"the target trained on {members:,} records, {', '.join(named[:_NAMED])}{more}; {meaning}: "
+        f"{'; '.join(remedies)}"
     )
-    return [Control(SIZE, status, statement, records / members)]
+    return [Control(SIZE, status, statement, min(small.values()) / members)]
 
 
 _LISTS = "; or a list in shadows.members lacks records that its model trained on"

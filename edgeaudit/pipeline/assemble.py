@@ -425,7 +425,7 @@ def _as_scores(target: TargetScores, labels: Mapping[int, int]) -> FormatScores:
         if target.records is None:
             raise KeyError("records")
         known = np.array([labels.get(record, -1) for record in target.records.tolist()])
-    return FormatScores(scores, target.members, target.subsets or {}, known, target.groups, target.common)
+    return FormatScores(scores, target.members, target.subsets or {}, known, target.groups)
 
 
 def population_info(population: Population) -> PopulationInfo:
@@ -543,8 +543,8 @@ def _target_controls(
         {name: alike for name, found in judged.items() if (alike := _likeness(found, *sizes)) is not None},
         given=spec.shadows is not None,
     )
-    if spec.threat.mode == "adversary" and spec.threat.shadows:
-        yield from shadow_size(len(population.split.members), int(population.about["shadow_records"]))
+    drawn = int(population.about["shadow_records"]) if spec.threat.mode == "adversary" and spec.threat.shadows else None
+    yield from shadow_size(len(population.split.members), drawn, [len(population.given_ids(i)) for i in range(given)])
 
 
 def _is_headline(row: NullControlRow) -> bool:

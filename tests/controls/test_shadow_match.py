@@ -68,7 +68,7 @@ def test_the_least_difference_is_that_of_an_exact_interval() -> None:
 def test_shadows_of_fewer_records_are_no_proof(records: int, status: str) -> None:
     (found,) = shadow_size(300, records)
     assert found.status == status
-    assert found.statement.startswith(f"a shadow trains on {records} records and the target on 300")
+    assert found.statement.startswith(f"the target trained on 300 records, each trained shadow trained on {records};")
     assert found.statement.endswith(
         "set data.shadow-records to the number of members, and data.reference to more than that"
     )
@@ -76,3 +76,19 @@ def test_shadows_of_fewer_records_are_no_proof(records: int, status: str) -> Non
 
 def test_shadows_of_as_many_records_need_no_word() -> None:
     assert shadow_size(300, 300) == shadow_size(300, 270) == shadow_size(300, 600) == []
+    assert shadow_size(300, None) == shadow_size(300, None, [280, 270]) == []
+
+
+def test_every_given_shadow_counts() -> None:
+    """Their mean is 300, as the target's."""
+    (found,) = shadow_size(300, None, [550, 60, 290, 300])
+    assert found.status == "undecided"
+    assert found.value == 0.2
+    assert "shadows.models[1] trained on 60;" in found.statement
+    assert "models[2]" not in found.statement
+    assert found.statement.endswith("leave the smaller ones out")
+    (many,) = shadow_size(300, 200, [200] * 9)
+    assert many.status == "warning"
+    assert "each trained shadow trained on 200, shadows.models[0] trained on 200" in many.statement
+    assert "and 6 more" in many.statement
+    assert "data.shadow-records" in many.statement
