@@ -8,12 +8,18 @@ from pydantic import Field
 
 from edgeaudit.config.base import Section
 
-__all__ = ["WITH_SECTIONS", "WITH_TRACES", "CmMiaSpec", "LabelOnlySpec", "LossTrajectorySpec"]
+__all__ = [
+    "DEFAULT", "NEED_CLASSES", "WITH_SECTIONS", "WITH_TRACES", "CmMiaSpec", "LabelOnlySpec", "LossTrajectorySpec",
+]  # fmt: skip
 
 WITH_SECTIONS = ("cm-mia", "label-only", "loss-trajectory")
 """Attacks whose settings have their own section of audit.yaml."""
 WITH_TRACES = ("label-only", "loss-trajectory")
 """Attacks that need further queries or training, which only run where `attacks` names them."""
+DEFAULT = ("cm-mia", "lira", "yeom", "gap")
+"""Attacks of an audit that names none."""
+NEED_CLASSES = ("gap",)
+"""Of these and of `target.ALONE`, those that read which class is predicted."""
 
 
 class CmMiaSpec(Section):

@@ -9,7 +9,15 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from edgeaudit.config.attacks import WITH_SECTIONS, WITH_TRACES, CmMiaSpec, LabelOnlySpec, LossTrajectorySpec
+from edgeaudit.config.attacks import (
+    DEFAULT,
+    NEED_CLASSES,
+    WITH_SECTIONS,
+    WITH_TRACES,
+    CmMiaSpec,
+    LabelOnlySpec,
+    LossTrajectorySpec,
+)
 from edgeaudit.config.base import Section, each_once, names_of
 from edgeaudit.config.budgets import CLASSES, BudgetsInput, BudgetSpec, as_budgets, unset_defaults
 from edgeaudit.config.canaries import CanariesSpec
@@ -58,6 +66,21 @@ def _is_reference(use: FormatUse) -> bool:
     return use.format in REFERENCES.values()
 
 
+def _fill_target(raw: dict[str, Any]) -> bool:
+    """Set what an audit of a foreign target has by default; return whether it is audited without shadows."""
+    alone = not raw.get("model") and not raw.get("shadows")
+    if alone:
+        threat = raw.get("threat") or {}
+        if isinstance(threat, dict):
+            raw["threat"] = {"shadows": 0, **threat}
+    artifact = raw["target"].get("artifact")
+    if not raw.get("formats") and isinstance(artifact, str | Path):
+        raw["formats"] = [{"format": AS_SHIPPED, "name": Path(artifact).name}]
+    elif not raw.get("formats") and isinstance(artifact, dict):
+        raw["formats"] = [{"format": AS_SHIPPED, "name": name} for name in artifact]
+    return alone
+
+
 class AuditSpec(Section):
     """The whole of audit.yaml."""
 
@@ -92,7 +115,7 @@ class AuditSpec(Section):
     )
     """Where formats are queried: profiles, or device -> how to reach it; by default only this machine."""
     attack_entries: Annotated[_Attacks, BeforeValidator(_as_entries, json_schema_input_type=AttackItem | _Attacks)] = (
-        Field(default=tuple(map(AttackEntry, ("cm-mia", "lira", "yeom", "gap"))), alias="attacks")
+        Field(default=tuple(map(AttackEntry, DEFAULT)), alias="attacks")
     )
     """Names of attacks (`edgeaudit attacks` lists them), or `{name: {setting: value}}`; `all` is every attack."""
     cm_mia: CmMiaSpec = Field(default=CmMiaSpec(), alias="cm-mia")
@@ -120,27 +143,21 @@ class AuditSpec(Section):
     def _as_shipped(cls, raw: object) -> object:
         """A foreign target: without a recipe there are no shadows; without a format it has its own.
 
-        Where reference models are given, no others are trained unless audit.yaml says how many.
+        Where reference models are given, no others are trained unless audit.yaml says how many. By default no attack
+        runs that a task cannot have: one that is asked for and cannot run keeps every budget from a pass.
         """
         if not isinstance(raw, dict):
             return raw
+        classes = raw.get("task", "classification") == "classification"
         if raw.get("shadows"):
             threat = raw.get("threat") or {}
             if isinstance(threat, dict):
                 raw = {**raw, "threat": {"shadows": 0, **threat}}
-        if not isinstance(raw.get("target"), dict):
-            return raw
         raw = dict(raw)
-        if not raw.get("model") and not raw.get("shadows"):
-            threat = raw.get("threat") or {}
-            if isinstance(threat, dict):
-                raw["threat"] = {"shadows": 0, **threat}
-            raw.setdefault("attacks", ALONE)
-        artifact = raw["target"].get("artifact")
-        if not raw.get("formats") and isinstance(artifact, str | Path):
-            raw["formats"] = [{"format": AS_SHIPPED, "name": Path(artifact).name}]
-        elif not raw.get("formats") and isinstance(artifact, dict):
-            raw["formats"] = [{"format": AS_SHIPPED, "name": name} for name in artifact]
+        alone = isinstance(raw.get("target"), dict) and _fill_target(raw)
+        default = ALONE if alone else DEFAULT
+        if alone or not classes:
+            raw.setdefault("attacks", [name for name in default if classes or name not in NEED_CLASSES])
         return raw
 
     def with_writers(self, names: Iterable[str]) -> AuditSpec:

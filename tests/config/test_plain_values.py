@@ -67,7 +67,8 @@ def test_anchors_that_multiply_are_refused_in_little_memory(tmp_path: Path) -> N
 
     code = (
         "import resource, sys; from pathlib import Path; from edgeaudit.config.audit import load_spec\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30)); resource.setrlimit(resource.RLIMIT_CPU, (20, 20))\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (20, 20))\n"
         "try: load_spec(Path(sys.argv[1]))\n"
         "except Exception as exc: print(type(exc).__name__, exc)"
     )

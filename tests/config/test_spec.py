@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
 import edgeaudit.devices.profiles  # noqa: F401  its sections are tested, too
+from edgeaudit.attacks.registry import find_attack
 from edgeaudit.config.audit import AuditSpec, load_spec, recorded_spec, spec_of
 from edgeaudit.config.base import PlainNumbers
 from edgeaudit.config.entries import AttackEntry, PassEntry, RuntimeEntry
@@ -305,3 +307,18 @@ def test_stated_accuracies_by_side() -> None:
     for wrong in (90, {"train": 95, "test": 90}, True, {"train": True}):
         with pytest.raises(ValidationError):
             stated(wrong)
+
+
+@pytest.mark.parametrize("task", ["multi-label", "regression", "reconstruction"])
+def test_default_attacks_of_a_task_without_classes_can_all_run(task: str) -> None:
+    """One that cannot run keeps every budget from a pass."""
+    raw: dict[str, Any] = {"task": task, "data": {"source": "npz", "path": "x.npz"}}
+    spec = AuditSpec.model_validate(raw)
+    assert spec.attacks == ("cm-mia", "lira", "yeom")
+    sides = {"preprocessing": "raw", "members": {"path": "m.npz"}, "nonmembers": {"path": "n.npz"}}
+    target = {"artifact": "x.onnx", "softmax": "outside"} if task == "multi-label" else {"artifact": "x.onnx"}
+    foreign = AuditSpec.model_validate({**raw, "data": {"source": "npz", **sides}, "target": target})
+    assert foreign.attacks == ("yeom", "attack-p", "quantile-regression")
+    named = AuditSpec.model_validate({**raw, "attacks": ["gap"]})
+    assert named.attacks == ("gap",)
+    assert not any(find_attack(name).spec.needs.classes for name in (*spec.attacks, *foreign.attacks))
