@@ -312,22 +312,33 @@ def rmia(p: Array, shadow_p: Array, out: Array, audited: Array, known: Array, va
     return np.searchsorted(z, ratio[audited] / gamma, side="left") / len(z)
 
 
+AT_COMMON_FLOOR = " at common floor"
+
+
 def scores_from_answers(file: Mapping[str, Array], about: Mapping[str, Any], t: int) -> Iterator[tuple[str, Array]]:
-    """LiRA's and RMIA's scores of target t in one deployment, of the variants that ran."""
+    """LiRA's and RMIA's scores of target t in one deployment, of the variants that ran, at both probability floors."""
     labels, audited, out = file["labels"], file["audited"], ~file["shadow_trained"]
-    floor, exposure = float(file[about["floors"]][t]), about["exposure"]
+    exposure = about["exposure"]
     target, own = file[about["targets"]][t], bool(file[about["targets_softmax"]][t])
     shadows = list(zip(file[about["shadows"]], file[about["shadows_softmax"]].tolist(), strict=True))
-    phi = margin(target, labels, exposure, floor, softmax=own)
-    shadow_phi = np.array([margin(one, labels, exposure, floor, softmax=inside) for one, inside in shadows])
-    p = true_probability(target, labels, floor, softmax=own)
-    shadow_p = np.array([true_probability(one, labels, floor, softmax=inside) for one, inside in shadows])
     known = ~audited & ~file["target_trained"][t]
     gamma = about["attack_settings"].get("rmia", {}).get("gamma", 2.0)
+
+    @cache
+    def signals(floor: float) -> tuple[Array, Array, Array, Array]:
+        phi = margin(target, labels, exposure, floor, softmax=own)
+        shadow_phi = np.array([margin(one, labels, exposure, floor, softmax=inside) for one, inside in shadows])
+        p = true_probability(target, labels, floor, softmax=own)
+        shadow_p = np.array([true_probability(one, labels, floor, softmax=inside) for one, inside in shadows])
+        return phi, shadow_phi, p, shadow_p
+
     for name, stored in zip(file[about["attacks"]].tolist(), file[about["scores"]][t], strict=True):
-        attack, _, variant = name.partition("/")
+        attack, _, variant = name.removesuffix(AT_COMMON_FLOOR).partition("/")
         if np.isnan(stored).any() or "+" in variant:
             continue  # did not run, or also read answers on transformed records, which are not in the file
+        common = name.endswith(AT_COMMON_FLOOR)
+        floor = float(about["common_floor"] if common else file[about["floors"]][t])
+        phi, shadow_phi, p, shadow_p = signals(floor)
         if attack == "lira":
             yield name, lira(phi[audited], shadow_phi[:, audited], out[:, audited], variant)
         elif attack == "rmia":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from edgeaudit.leakage.decision import TAIL, Bounds
 from edgeaudit.leakage.influence import LinearisedFigure, target_figure
 from edgeaudit.leakage.metrics import figures
 from edgeaudit.leakage.paired import Difference, auc_difference, tpr_difference
+from edgeaudit.leakage.series_names import TAUGHT, compared
 from edgeaudit.leakage.simultaneous import simultaneous_level
 from edgeaudit.leakage.targets import FEWEST_TARGETS
 from edgeaudit.leakage.thresholds import threshold_of
@@ -47,8 +48,7 @@ class FormatScores:
 
     scores: `attack/variant` -> float64 [records], NaN where an attack did not score a record. members: bool [records].
     subsets: name -> bool [records]. labels: int64 [records], and groups: int64 [records], of related records; None
-    where they are not stored. common: `attack/variant` -> scores with the probability floor at which formats are
-    compared, where the format's own is another. canaries: the scores of canaries, where planted ones are `members`.
+    where they are not stored. canaries: the scores of canaries, where planted ones are `members`.
     """
 
     scores: Mapping[str, npt.NDArray[np.float64]]
@@ -56,12 +56,11 @@ class FormatScores:
     subsets: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     labels: npt.NDArray[np.int64] | None = None
     groups: npt.NDArray[np.int64] | None = None
-    common: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
     canaries: FormatScores | None = None
 
     def compared(self, series: str) -> npt.NDArray[np.float64]:
         """Return the scores by which this format is compared with others."""
-        return self.common.get(series, self.scores[series])
+        return compared(self.scores, series)
 
 
 Scores = Callable[[str, str], FormatScores]
@@ -102,7 +101,15 @@ class Judged:
 
 
 def bounds_of(judged: Judged, evidence: Evidence, level: Level) -> Bounds:
-    """Return the figure with its intervals; an interval that is not resolvable is None and has the reason."""
+    """Return the figure with its intervals; an interval that is not resolvable is None and has the reason.
+
+    What is taught memberships has no corrected lower end: by it no budget fails.
+    """
+    found = _bounds_of(judged, evidence, level)
+    return replace(found, low_corrected=None) if judged.series == TAUGHT else found
+
+
+def _bounds_of(judged: Judged, evidence: Evidence, level: Level) -> Bounds:
     if judged.baseline is not None:
         return _increase(judged, judged.baseline, evidence, level)
     if judged.budget.scope == "pipeline":

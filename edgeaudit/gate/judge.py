@@ -12,6 +12,7 @@ from edgeaudit.gate.bounds import Deployment, Evidence, FormatScores, Judged, Sc
 from edgeaudit.gate.needed import factor_that_decides, rounded_up, side_names
 from edgeaudit.gate.requirements import budgets_of, limited_formats
 from edgeaudit.leakage.decision import Bounds, corrected_level, decide
+from edgeaudit.leakage.series_names import TAUGHT, at_common_floor, is_judged_beside
 from edgeaudit.report.model import AcrossTargets, Budget, Control, FormatResult, JudgedAttack, LeakageRow, Verdict
 from edgeaudit.report.summary import same_budgets
 from edgeaudit.report.words import judged_figure, listed, place_name
@@ -19,6 +20,10 @@ from edgeaudit.report.words import judged_figure, listed, place_name
 __all__ = ["FormatScores", "judge"]
 
 _TOO_FAR = 1e4
+_TAUGHT_ALONE = (
+    "the target's answers tell members apart better than attacks that learn from its shadows can: no number of records "
+    "decides; train the shadows as the target was trained (recipe, loss, epochs, augmentation)"
+)
 
 
 def judge(
@@ -149,19 +154,29 @@ def _judge_one(
 ) -> Budget:
     places = {deployment} | ({baseline} if baseline else set())
     ran = _Ran(places, evidence.rows, spec.threat.mode)
-    names = [ran.standing_for(name) for name in set_of(spec, budget)]
+    names = list(dict.fromkeys(ran.standing_for(name) for name in set_of(spec, budget)))
     subsets = _subsets(budget.subset, deployment, evidence)
-    series = [(name, subset) for name in dict.fromkeys(names) for subset in subsets]
-    tests = len(set(names)) * (max(len(subsets), evidence.classes) if budget.subset == EVERY_CLASS else 1)
-    judged = {
-        (name, subset): Judged(metric, budget, deployment, baseline, name, subset, tests) for name, subset in series
-    }
-    level = cache(lambda: level_of(list(judged.values()), evidence))
+    beside = _Beside(metric, budget, deployment, evidence.rows)
+    floors = [at_common_floor(name) for name in names if beside.has(at_common_floor(name))]
+    tests = len(names) + len(floors)
+    tests *= max(len(subsets), evidence.classes) if budget.subset == EVERY_CLASS else 1
+    series = [(name, subset) for name in names for subset in subsets]
+    series += [(name, subset) for name in floors for subset in subsets if beside.has(name, subset)]
+    family = [Judged(metric, budget, deployment, baseline, name, subset, tests) for name, subset in series]
+    # What is taught memberships keeps a budget from a pass, and makes none fail: it is no attack of an attacker's.
+    taught = [subset for subset in subsets if budget.named_attacks is None and beside.has(TAUGHT, subset)]
+    series += [(TAUGHT, subset) for subset in taught]
+    family += [Judged(metric, budget, deployment, baseline, TAUGHT, subset, 1) for subset in taught]
+    judged = dict(zip(series, family, strict=True))
+    level = cache(lambda: level_of([one for one in family if one.series != TAUGHT], evidence))
     bounds = {key: bounds_of(one, evidence, level) for key, one in judged.items()}
     attacks = {key: _attack(key, bounds[key]) for key in series}
     decision = decide(judged[series[0]].limit, {attacks[key].name: bounds[key] for key in series})
     open_ = decision.outcome == "inconclusive"
     deciding = next(one for one in attacks.values() if one.name == decision.attack)
+    needed = _needed(attacks.values(), bounds.values(), judged[series[0]], evidence) if open_ else None
+    if open_ and deciding.attack == TAUGHT and (deciding.value or 0.0) > judged[series[0]].limit:
+        needed = _TAUGHT_ALONE
     return Budget(
         metric=metric,
         level=budget.level,
@@ -179,9 +194,28 @@ def _judge_one(
         decided_by=deciding.name,
         attacks=tuple(attacks.values()),
         worst_outside=_worst_outside(spec, metric, budget, deployment, baseline, evidence, ran),
-        needed=_needed(attacks.values(), bounds.values(), judged[series[0]], evidence) if open_ else None,
+        needed=needed,
         reason=budget.reason,
     )
+
+
+class _Beside:
+    """Which figures of a deployment are judged beside those of a budget's attacks.
+
+    None where an increase is judged: both files answer what one model learned, and each would be taught anew.
+    """
+
+    def __init__(self, metric: str, budget: BudgetSpec, deployment: Deployment, rows: Sequence[LeakageRow]) -> None:
+        self._found = {
+            (f"{row.attack}/{row.variant}", row.subset)
+            for row in rows
+            if (row.format, row.device) == deployment and row.metric == metric and row.high is not None
+            if budget.against is None and is_judged_beside(f"{row.attack}/{row.variant}")
+        }
+
+    def has(self, series: str, subset: str | None = None) -> bool:
+        """Return whether a series has figures; on a subset, or on any."""
+        return any(name == series and subset in (None, of) for name, of in self._found)
 
 
 class _Ran:
@@ -248,11 +282,13 @@ def _worst_outside(
         return None
     inside = {ran.standing_for(name) for name in named}
     outside = [name for one in attacks_of(spec) if (name := ran.standing_for(one)) not in inside]
-    subsets = _subsets(budget.subset, deployment, evidence)
+    subsets, beside = _subsets(budget.subset, deployment, evidence), _Beside(metric, budget, deployment, evidence.rows)
+    places = [(name, subset) for name in outside for subset in subsets]
+    further = [*(at_common_floor(name) for name in outside), TAUGHT]
+    places += [(name, subset) for name in further for subset in subsets if beside.has(name, subset)]
     found = [
         _attack((name, subset), bounds_of(one, evidence, lambda: corrected_level(1)))
-        for name in outside
-        for subset in subsets
+        for name, subset in places
         for one in [Judged(metric, budget, deployment, baseline, name, subset, 1)]
     ]
     known = [one for one in found if one.value is not None]

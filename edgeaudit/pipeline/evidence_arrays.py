@@ -169,6 +169,7 @@ class _Collection:
                 "device": planned.device,
                 "shadow_match": match,
                 "exposure": measure.settings.evidence.exposure,
+                "common_floor": settings.common_floor,
                 "attack_settings": {name: dict(of) for name, of in measure.settings.settings.items()},
                 "targets": answers.name,
                 "targets_softmax": softmax,

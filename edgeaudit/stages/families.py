@@ -18,6 +18,7 @@ from edgeaudit.formats.presets import REFERENCES
 from edgeaudit.leakage.comparisons import METRICS, Compared, Scored, compare_family, figure
 from edgeaudit.leakage.roc import FloatArray
 from edgeaudit.leakage.rows import Comparison, LeakageRow, Place, TargetFigure
+from edgeaudit.leakage.series_names import at_common_floor
 from edgeaudit.population.base import stream
 from edgeaudit.stages.scores import TargetScores
 
@@ -52,8 +53,8 @@ class Measured:
         return self._scored(tuple(t.compared(series) for t in self.targets))
 
     def differs(self, series: str) -> bool:
-        """Whether the format's own floor is another."""
-        return series in self.targets[0].common
+        """Whether the format's own floor gives other scores."""
+        return at_common_floor(series) in self.targets[0].scores
 
     def _scored(self, scores: tuple[FloatArray, ...]) -> Scored:
         groups = tuple(t.groups for t in self.targets if t.groups is not None)

@@ -9,13 +9,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 
 from edgeaudit.attacks.base import Attack, Scorer, Scores
 from edgeaudit.attacks.cm_mia import CmMia
+from edgeaudit.attacks.evidence import Evidence
 from edgeaudit.attacks.headline import headline_order
 from edgeaudit.attacks.many_queries import queries_of, with_views
 from edgeaudit.attacks.registry import ATTACKS, find_attack, make_attack
 from edgeaudit.attacks.selection import SelectionName, SelectionRule, select
+from edgeaudit.attacks.signals import target_losses, target_margins
 from edgeaudit.attacks.spec import Mode
 from edgeaudit.attacks.threshold import Threshold, learn_threshold
 from edgeaudit.graph.job import Context, Cost, Job, unkeyed
@@ -36,6 +39,8 @@ from edgeaudit.leakage.rows import (
     TargetFigure,
     WorstSlice,
 )
+from edgeaudit.leakage.series_names import TAUGHT_ATTACK, TAUGHT_VARIANT, at_common_floor
+from edgeaudit.leakage.taught import FEWEST, taught_scores
 from edgeaudit.stages.behaviour import behaviour
 from edgeaudit.stages.calibration import calibration_leaks, uncalibrated
 from edgeaudit.stages.claimed import claim_test, half_p_values
@@ -62,8 +67,8 @@ from edgeaudit.stages.scores import (
 from edgeaudit.stages.slices import SliceFigures, records_by_slice
 
 __all__ = [
-    "CmMiaSettings", "Fits", "Measure", "MeasureFindings", "MeasureResult", "MeasureSettings", "attack_of",
-    "run_measure",
+    "CmMiaSettings", "Fits", "Measure", "MeasureFindings", "MeasureResult", "MeasureSettings", "answer_features",
+    "attack_of", "run_measure",
 ]  # fmt: skip
 
 BoolArray = npt.NDArray[np.bool_]
@@ -260,7 +265,7 @@ class _Measurement:
         self.rows = _Rows()
         self.scores: dict[str, dict[str, FloatArray]] = {case.role: {} for case in cases}
         self.p_values: dict[str, dict[str, FloatArray]] = {case.role: {} for case in cases}
-        self.common: dict[str, dict[str, FloatArray]] = {case.role: {} for case in cases}
+        self.learned: dict[tuple[str, str], Threshold] = {}
         compared = answers.at_common_floor()
         self.compared = () if compared is answers else (*compared.targets(), *compared.nulls())
 
@@ -271,6 +276,7 @@ class _Measurement:
                     self._run(attack, variant)
             self._score_to_compare(name)
             self._slice(name)
+        self._teach()
         headlines = headline_order(self.settings.attacks, self.settings.mode)
         test = claim_test(headlines, self.rows.p_calibration)
         if test is not None:
@@ -305,7 +311,6 @@ class _Measurement:
             np.isin(self.answers.records, case.calibration),
             {name: mask for name, mask in self.subsets.items() if name != "all"},
             case.groups,
-            self.common[case.role],
         )
 
     def _by_halves(self, test: str) -> tuple[FloatArray, ...]:
@@ -314,14 +319,49 @@ class _Measurement:
         return half_p_values(self.first, attack_of(name, self.settings), variant, self.settings.seed)
 
     def _score_to_compare(self, name: str) -> None:
-        """Score by the headline variants that ran once more, with the probability floor that all formats share."""
+        """Score by the headline variants that ran once more, with the probability floor that all formats share.
+
+        An attacker may clip where he likes, so the larger figure is the one that counts: both are judged.
+        """
         attack = attack_of(name, self.settings)
         for variant in attack.spec.headlines if self.compared else ():
-            series, fits = self.settings.series(name, variant).name, Fits(attack, variant)
+            own, fits = self.settings.series(name, variant), Fits(attack, variant)
+            series = self.settings.series(name, at_common_floor(variant))
+            found: dict[str, Scores] = {}
             for case in self.compared:
-                scores = fits.score(case) if series in self.scores[case.role] else ""
+                scores = fits.score(case) if own.name in self.scores[case.role] else ""
                 if not isinstance(scores, str):
-                    self.common[case.role][series] = scores.score
+                    found[case.role] = scores
+            if all(_same_order(one.score, self.scores[role][own.name]) for role, one in found.items()):
+                continue
+            for case in self.cases:
+                if case.role in found:
+                    self._beside(case, found[case.role], series, self.learned.get((case.role, own.name)))
+
+    def _teach(self) -> None:
+        """What a classifier of each target's own answers finds that is taught the memberships of other records."""
+        series = self.settings.series(TAUGHT_ATTACK, TAUGHT_VARIANT)
+        for case in self.cases:
+            if case.is_null:
+                continue
+            odds = taught_scores(answer_features(case.audited), case.members, case.groups, self.settings.seed)
+            if odds is None:
+                note = f"not resolvable: nothing is taught with fewer than {FEWEST} members or nonmembers"
+                self.rows.keep(case, [series.row("all", unresolved("auc", case.members, note))])
+                continue
+            self._beside(case, Scores(odds), series, Threshold(0.0))
+        if series.name in self.scores[self.first.role]:
+            self._slice_series(series)
+
+    def _beside(self, case: Case, scores: Scores, series: Series, threshold: Threshold | None) -> None:
+        """Figures that are judged beside those of attacks, on all records."""
+        self.scores[case.role][series.name] = scores.score
+        if case.is_null:
+            return
+        threshold = threshold or Threshold(None, "no threshold was learned")
+        self.rows.thresholds.setdefault(case.role, {})[series.name] = threshold.value
+        everything = {"all": np.ones(len(case.members), dtype=np.bool_)}
+        self.rows.keep(case, list(leakage(case, everything, threshold, scores, series)))
 
     def _slice(self, name: str) -> None:
         """Figures by class and by the user's columns, of the attack's first headline variant that ran."""
@@ -330,12 +370,18 @@ class _Measurement:
         chosen = next((one for one in series if one.name in self.scores[self.first.role]), None)
         if chosen is None or not self.slices:
             return
-        figures = SliceFigures(self.slices, self.first, self.scores[self.first.role][chosen.name], chosen)
-        self.rows.worst_slices.append(figures.worst())
+        self.rows.worst_slices.append(self._slice_series(chosen).worst())
+        other = self.settings.series(name, at_common_floor(chosen.variant))
+        if other.name in self.scores[self.first.role]:
+            self._slice_series(other)
+
+    def _slice_series(self, series: Series) -> SliceFigures:
+        figures = SliceFigures(self.slices, self.first, self.scores[self.first.role][series.name], series)
         for case in self.cases:
-            score = self.scores[case.role].get(chosen.name)
+            score = self.scores[case.role].get(series.name)
             if score is not None and not case.is_null:
                 self.rows.keep(case, list(figures.rows(case, score)))
+        return figures
 
     def _run(self, attack: Attack, variant: str) -> None:
         """One variant on every target."""
@@ -379,6 +425,7 @@ class _Measurement:
         """The figures of one target other than null targets."""
         case, scores, report = target.case, target.scores, self.rows
         report.thresholds.setdefault(case.role, {})[series.name] = threshold.value
+        self.learned[case.role, series.name] = threshold
         records = self.answers.records[target.scored]
         subsets = {name: mask[target.scored] for name, mask in self.subsets.items()} | uncalibrated(case, records)
         rows = list(leakage(case, subsets, threshold, scores, series))
@@ -402,6 +449,23 @@ def attack_of(name: str, settings: MeasureSettings) -> Attack:
     if name == CmMia.spec.name:
         return CmMia(d0=settings.cm_mia.d0)
     return make_attack(name, settings.settings.get(name, {}))
+
+
+def _same_order(first: FloatArray, second: FloatArray) -> bool:
+    """Whether scores rank records alike, ties included, so that all their figures are the same."""
+    return np.array_equal(scipy.stats.rankdata(first), scipy.stats.rankdata(second))
+
+
+def answer_features(evidence: Evidence) -> FloatArray:
+    """What one model's answers say of each record, float64 [records, d], as `taught_scores` reads them.
+
+    Margin, loss, entropy, the three largest probabilities and their gaps; without classes margin and loss alone.
+    """
+    columns = [target_margins(evidence), target_losses(evidence)]
+    if evidence.task.has_classes:
+        largest = -np.sort(-evidence.task.probabilities(evidence.target, evidence.exposure), axis=1)[:, :3]
+        columns += [evidence.task.entropy(evidence.target, evidence.exposure), *largest.T, *(-np.diff(largest)).T]
+    return np.stack(columns, axis=1)
 
 
 def _subsets(case: Case, settings: CmMiaSettings) -> dict[str, BoolArray]:

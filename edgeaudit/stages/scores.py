@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edgeaudit.attacks.spec import Scores
 from edgeaudit.leakage.rows import Series
+from edgeaudit.leakage.series_names import compared, is_judged_beside
 from edgeaudit.population.base import TARGET
 
 __all__ = [
@@ -31,8 +32,6 @@ _FILE = "scores"
 _MEMBERS, _RECORDS, _CALIBRATED, _GROUPS = "members", "records", "calibrated", "groups"
 _KINDS = ("p_value", "nominal")
 _HALVES = ("half-0", "half-1")
-_COMMON = "common."
-"""Prefix of the names of `TargetScores.common` in a file."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,12 @@ class TargetScores:
     """The scores of one target. All arrays are over the audited records.
 
     members: which side of the audit a record is on. scores: `attack/variant` -> float64; for an attack that scored only
-    some records `attack.variant` -> with NaN elsewhere. p_values: (`p_value` or `nominal`).attack.variant -> float64;
-    (`half-0` or `half-1`).attack.variant -> p-values by a half of the shadows, of the test behind claims on records.
-    records: ids. calibrated: the quantiser saw it. subsets: name -> which records are in it. A
-    full measurement has these three; they are None or empty elsewhere. groups: of related records; None where each has
-    one record. common: headline series -> scores at the probability floor at which formats are compared, where the
-    format's own is another.
+    some records `attack.variant` -> with NaN elsewhere. A headline series has another one, `... at common floor`, where
+    the probability floor at which formats are compared ranks records unlike the format's own. p_values: (`p_value`
+    or `nominal`).attack.variant -> float64; (`half-0` or `half-1`).attack.variant -> p-values by a half of the shadows,
+    of the test behind claims on records. records: ids. calibrated: the quantiser saw it. subsets: name -> which records
+    are in it. A full measurement has these three; they are None or empty elsewhere. groups: of related records; None
+    where each has one record.
     """
 
     members: BoolArray
@@ -55,16 +54,15 @@ class TargetScores:
     calibrated: BoolArray | None = None
     subsets: Mapping[str, BoolArray] | None = None
     groups: IntArray | None = None
-    common: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def compared(self, series: str) -> FloatArray:
         """The scores of a series with which formats are compared."""
-        return self.common.get(series, self.scores[series])
+        return compared(self.scores, series)
 
     @property
     def series(self) -> list[str]:
-        """The `attack/variant` that scored every record, in the order of the report."""
-        return [name for name in self.scores if "/" in name]
+        """The `attack/variant` that scored every record, in the order of the report; none that is judged beside."""
+        return [name for name in self.scores if "/" in name and not is_judged_beside(name)]
 
     def p_value(self, test: str) -> FloatArray | None:
         """Conformal p-values of `attack/variant`, [n]; None where it has none."""
@@ -107,7 +105,6 @@ def save_scores(folder: Path, targets: Mapping[str, TargetScores]) -> None:
             arrays |= {_RECORDS: target.records, _CALIBRATED: target.calibrated}
         if target.groups is not None:
             arrays[_GROUPS] = target.groups
-        arrays |= {_COMMON + name: scores for name, scores in target.common.items()}
         arrays |= dict(target.subsets or {})
         arrays |= {**target.scores, **target.p_values}
         np.savez_compressed(_path(folder, role), **arrays)  # type: ignore[arg-type]
@@ -146,8 +143,7 @@ def read_scores(path: Path) -> TargetScores:
         arrays = {name: file[name] for name in file.files}
     members, records = arrays.pop(_MEMBERS), arrays.pop(_RECORDS, None)
     calibrated, groups = arrays.pop(_CALIBRATED, None), arrays.pop(_GROUPS, None)
-    common = {name.removeprefix(_COMMON): arrays.pop(name) for name in list(arrays) if name.startswith(_COMMON)}
     p_values = {name: a for name, a in arrays.items() if name.split(".")[0] in (*_KINDS, *_HALVES)}
     subsets = {name: a for name, a in arrays.items() if a.dtype == np.bool_}
     scores = {name: a for name, a in arrays.items() if name not in p_values and name not in subsets}
-    return TargetScores(members, scores, p_values, records, calibrated, subsets, groups, common)
+    return TargetScores(members, scores, p_values, records, calibrated, subsets, groups)

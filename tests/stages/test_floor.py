@@ -25,6 +25,8 @@ from edgeaudit.stages.scores import StoredScores, TargetScores, save_scores
 COMMON = 1 / 512
 SERIES = "yeom/loss"
 
+COARSE = f"{SERIES} at common floor"
+
 
 def _manifest(*, inside: bool = True, scale: float | None = None, dtype: str = "float32") -> Manifest:
     output = TensorSpec("y", (-1, 10), dtype, scale=scale)
@@ -111,20 +113,31 @@ def test_a_float_file_is_judged_by_its_own_answers(tmp_path: Path, population: P
     scores = result.scores["target"]
     assert len(np.unique(scores.scores[SERIES])) > 300
     # At 1/512 = 6.2 nats nearly every record has the largest answer.
-    assert len(np.unique(scores.compared(SERIES))) < 10
+    coarse = scores.compared(SERIES)
+    assert len(np.unique(coarse)) < 10
+    # Both figures have rows, since an attacker may clip where he likes.
+    common = next(
+        row
+        for row in result.findings.leakage
+        if (row.attack, row.variant) == ("yeom", "loss at common floor") and (row.subset, row.metric) == ("all", "auc")
+    )
+    assert common.value == pytest.approx(stats.mannwhitneyu(coarse[:200], coarse[200:]).statistic / 200**2)
+    assert common.value is not None
+    assert common.value < own
 
 
 def test_a_format_whose_own_floor_is_the_common_one_is_scored_once(tmp_path: Path, population: Population) -> None:
     answers = np.round(_sure(population) * 256).clip(0, 255).astype(np.float32) / 256
     result = _measured(tmp_path, _manifest(scale=1 / 256, dtype="int8"), answers)
     assert result.findings.floors["target"] == COMMON
-    assert result.scores["target"].common == {}
     scores = result.scores["target"]
+    assert set(scores.scores) == {SERIES, "taught/classifier"}
+    assert not any("common floor" in row.variant for row in result.findings.leakage)
     assert scores.compared(SERIES) is scores.scores[SERIES]
 
 
 def _held(own: np.ndarray, common: np.ndarray, members: np.ndarray) -> TargetScores:
-    return TargetScores(members, {SERIES: own}, {}, common={SERIES: common})
+    return TargetScores(members, {SERIES: own, f"{SERIES} at common floor": common}, {})
 
 
 def test_formats_are_compared_at_one_floor_and_both_figures_are_printed() -> None:
@@ -152,13 +165,13 @@ def test_both_scores_are_stored_and_budgets_between_formats_read_the_common_ones
     save_scores(tmp_path, {"target": held})
     stored = StoredScores(tmp_path)["target"]
     np.testing.assert_array_equal(stored.scores[SERIES], held.scores[SERIES])
-    np.testing.assert_array_equal(stored.compared(SERIES), held.common[SERIES])
+    np.testing.assert_array_equal(stored.compared(SERIES), held.scores[COARSE])
     assert stored.series == [SERIES]
     (tmp_path / "scores.npz").rename(tmp_path / "scores" / "f.npz")
     read = load_scores(tmp_path, "f")
-    assert list(read.scores) == [SERIES]
+    assert list(read.scores) == [SERIES, COARSE]
     np.testing.assert_array_equal(read.scores[SERIES], held.scores[SERIES])
-    np.testing.assert_array_equal(read.compared(SERIES), held.common[SERIES])
-    save_scores(tmp_path, {"target": replace(held, common={})})
+    np.testing.assert_array_equal(read.compared(SERIES), held.scores[COARSE])
+    save_scores(tmp_path, {"target": replace(held, scores={SERIES: held.scores[SERIES]})})
     (tmp_path / "scores.npz").rename(tmp_path / "scores" / "g.npz")
     np.testing.assert_array_equal(load_scores(tmp_path, "g").compared(SERIES), held.scores[SERIES])
