@@ -286,7 +286,7 @@ def _budget_table(caption: str, budgets: list[Budget]) -> Table:
         word = "warn" if (b.verdict, b.level) == ("fail", "warn") else b.verdict
         verdict = Cell("exceeded" if b.verdict == "fail" else _BUDGET[word][0], tone=_BUDGET[word][1])
         value = Cell(text, interval(b.metric, b.low, b.high), "muted" if b.value is None else "", number, note)
-        attacks = len({one.attack for one in b.attacks}) or 1
+        attacks = len({one.attack for one in b.attacks if not one.beside}) or 1
         decided = Cell(b.decided_by or b.attack, f"of {counted(attacks, 'attack')}")
         limit = Cell(b.limit, b.reason or "")
         words = (Cell(b.metric, code=True), limit, Cell(b.level), Cell(f"this {b.scope}"), decided, Cell(b.subset))

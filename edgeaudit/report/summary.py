@@ -248,7 +248,7 @@ def _budget_line(same: list[Budget]) -> str:
 
 def _set(budget: Budget) -> str:
     """The scope and what is judged: this file, 4 attacks on each class."""
-    names = list(dict.fromkeys(one.attack for one in budget.attacks)) or [budget.attack]
+    names = list(dict.fromkeys(one.attack for one in budget.attacks if not one.beside)) or [budget.attack]
     attacks = names[0] if len(names) == 1 else counted(len(names), "attack")
     subset = "" if budget.subset == "all" else f" on {budget.subset}"
     return f"this {budget.scope}, {attacks}{subset}"
@@ -258,7 +258,8 @@ def same_budgets(budgets: Sequence[Budget]) -> list[list[Budget]]:
     """Group what was judged by the budget that it was judged by."""
     groups: dict[tuple[object, ...], list[Budget]] = {}
     for b in budgets:
-        attacks = tuple(dict.fromkeys(one.attack.partition("/")[0] for one in b.attacks)) or (b.attack,)
+        named = (one.attack.partition("/")[0] for one in b.attacks if not one.beside)
+        attacks = tuple(dict.fromkeys(named)) or (b.attack,)
         groups.setdefault((b.metric, b.limit, b.level, b.scope, b.subset, attacks), []).append(b)
     return list(groups.values())
 

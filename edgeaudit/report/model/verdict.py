@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from edgeaudit.leakage.series_names import is_judged_beside
 from edgeaudit.report.model.base import Model
 
 __all__ = ["Budget", "JudgedAttack", "LimitsOrigin", "Verdict"]
@@ -28,6 +29,11 @@ class JudgedAttack(Model):
     def name(self) -> str:
         """The attack, with the subset where that is not all records."""
         return self.attack if self.subset == "all" else f"{self.attack} on {self.subset}"
+
+    @property
+    def beside(self) -> bool:
+        """Whether it is judged beside the set: at the common probability floor, or taught memberships."""
+        return is_judged_beside(self.attack)
 
 
 class Budget(Model):
