@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["contains_itself", "flow_yaml", "read_yaml"]
+__all__ = ["contains_itself", "flow_yaml", "lines_of", "read_yaml"]
 
 
 class _Loader(yaml.SafeLoader):
@@ -70,6 +70,37 @@ def read_yaml(text: str) -> Any:
     if contains_itself(value):
         raise yaml.YAMLError("an anchor (&name) has an alias (*name) within its own value, which never ends")
     return value
+
+
+def lines_of(text: str) -> dict[str, int]:
+    """Return the line, from 1 on, of each format (`formats.NAME`) and budget (`budgets.METRIC`) of an audit.yaml.
+
+    Empty for a text that is no such file.
+    """
+    try:
+        root = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError:
+        return {}
+    if not isinstance(root, yaml.MappingNode):
+        return {}
+    found: dict[str, int] = {}
+    for key, section in root.value:
+        if key.value == "formats" and isinstance(section, yaml.SequenceNode):
+            found |= {f"formats.{name}": node.start_mark.line + 1 for node in section.value for name in _names(node)}
+        elif key.value == "budgets" and isinstance(section, yaml.MappingNode):
+            found |= {f"budgets.{metric.value}": metric.start_mark.line + 1 for metric, _ in section.value}
+        elif key.value == "budgets":
+            found["budgets"] = key.start_mark.line + 1
+    return found
+
+
+def _names(node: yaml.Node) -> list[str]:
+    """The names that an entry of `formats` may go by: its own, or that of its preset."""
+    if isinstance(node, yaml.ScalarNode):
+        return [str(node.value)]
+    if not isinstance(node, yaml.MappingNode):
+        return []
+    return [str(value.value) for key, value in node.value if key.value in ("format", "name")]
 
 
 def contains_itself(value: object) -> bool:

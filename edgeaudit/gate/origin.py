@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 from edgeaudit.config.audit import AuditSpec
+from edgeaudit.config.yaml_text import lines_of
 from edgeaudit.report.model import LimitsOrigin
 
 __all__ = ["limits_origin"]
@@ -25,4 +27,12 @@ def limits_origin(spec: AuditSpec, file: str | None, *, measured: bool) -> Limit
     recorded = spec.model_dump(mode="json", by_alias=True, include={"budgets"})["budgets"]
     text = json.dumps(recorded, sort_keys=True, separators=(",", ":"))
     read = datetime.now(UTC).isoformat(timespec="seconds")
-    return LimitsOrigin(file=file, sha256=hashlib.sha256(text.encode()).hexdigest(), read=read, measured=measured)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return LimitsOrigin(file=file, sha256=digest, read=read, measured=measured, lines=_lines(file))
+
+
+def _lines(file: str | None) -> dict[str, int]:
+    try:
+        return {} if file is None else lines_of(Path(file).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError):  # it was removed since it was read
+        return {}

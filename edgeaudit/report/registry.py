@@ -22,6 +22,11 @@ WRITERS: Registry[Writer, WriterSpec] = Registry(
     own={
         "json": "edgeaudit.report.schema:JsonWriter",
         "html": "edgeaudit.report.html:HtmlWriter",
+        "csv": "edgeaudit.report.csv_rows:CsvWriter",
+        "junit": "edgeaudit.report.junit:JUnitWriter",
+        "markdown": "edgeaudit.report.markdown:MarkdownWriter",
+        "sarif": "edgeaudit.report.sarif:SarifWriter",
+        "verdict": "edgeaudit.report.verdict_file:VerdictWriter",
         "text": "edgeaudit.report.terminal:TextWriter",
     },
     error=SpecError,

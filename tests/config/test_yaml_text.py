@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeaudit.config.yaml_text import flow_yaml, read_yaml
+from edgeaudit.config.yaml_text import flow_yaml, lines_of, read_yaml
 
 _SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 _KEYS = st.text(max_size=80)  # YAML allows 1,024 characters in a key on one line, escapes included
@@ -100,3 +100,17 @@ def test_an_anchor_that_is_used_twice_is_read() -> None:
 def test_a_text_that_is_nested_too_deeply_is_refused() -> None:
     with pytest.raises(yaml.YAMLError, match="nested too deeply"):
         read_yaml("[" * 5000 + "]" * 5000)
+
+
+def test_lines_of_formats_and_budgets() -> None:
+    text = (
+        "formats:\n  - torch-fp32\n  - {format: onnx-int8-static, name: small}\nbudgets:\n  auc: [error, {max: .7}]\n"
+    )
+    assert lines_of(text) == {
+        "formats.torch-fp32": 2,
+        "formats.onnx-int8-static": 3,
+        "formats.small": 3,
+        "budgets.auc": 5,
+    }
+    assert lines_of("budgets: strict\n") == {"budgets": 1}
+    assert lines_of("[1]") == lines_of("a: b: c") == lines_of("") == {}

@@ -59,7 +59,7 @@ def test_text_is_what_a_terminal_shows(tmp_path: Path) -> None:
 
 def test_reject_writers_that_cannot_be_used(tmp_path: Path, offered: Offer) -> None:
     offered(("page", Page), ("broken", Broken))
-    with pytest.raises(SpecError, match=r"no report writer 'htm'\. Did you mean 'html'\? There are: json, html, te"):
+    with pytest.raises(SpecError, match=r"no report writer 'htm'\. Did you mean 'html'\? There are: json, html, csv, "):
         find_writers(["htm"])
     with pytest.raises(SpecError, match=r"'html' and 'page' both write report\.html; choose one"):
         find_writers(["html", "page"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from edgeaudit.leakage.series_names import is_judged_beside
 from edgeaudit.report.model.base import Model
 
@@ -78,13 +80,15 @@ class LimitsOrigin(Model):
 
     file: the audit.yaml; null where they were given to the Python interface. sha256: of the budgets, as canonical JSON
     (sorted keys, no spaces) of `spec.budgets`. read: time in UTC at which they were read. measured: whether figures
-    that they limit existed by then, so that the limits may have been chosen for them.
+    that they limit existed by then, so that the limits may have been chosen for them. lines: of the file, from 1 on,
+    where a format (`formats.NAME`) or a budget (`budgets.METRIC`) begins.
     """
 
     file: str | None
     sha256: str
     read: str
     measured: bool
+    lines: dict[str, int] = Field(default={})
 
 
 class Verdict(Model):

@@ -1,0 +1,103 @@
+"""Markdown: the summary of a job, a pull request or a model card. No rows of single records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from edgeaudit.report.files import write_atomically
+from edgeaudit.report.lookup import AUC, TPR, Lookup, Place
+from edgeaudit.report.model import Audit, Budget, FormatResult
+from edgeaudit.report.summary import sentences, verdict_line
+from edgeaudit.report.words import figure, file_size, interval, judged_figure, percent, place_name, printable
+from edgeaudit.report.writers import Writer, WriterSpec
+
+__all__ = ["MarkdownWriter", "markdown_table", "plain"]
+
+_MOST_ROWS = 100
+"""Rows of a table. A job summary of more than a megabyte is refused by build servers."""
+_WORDS = {"pass": "within", "fail": "exceeded", "inconclusive": "undecided"}
+
+
+class MarkdownWriter(Writer):
+    """Writes summary.md: the verdict, budgets, formats and controls that do not hold."""
+
+    spec: ClassVar[WriterSpec] = WriterSpec("markdown", "summary.md", "Markdown for job summaries and pull requests")
+
+    def write(self, audit: Audit, path: Path) -> None:
+        """See `Writer.write`."""
+        write_atomically(path, "\n\n".join(_parts(audit)) + "\n")
+
+
+def _parts(audit: Audit) -> Iterator[str]:
+    yield f"## {plain(audit.name)}: membership leakage"
+    yield f"**{plain(verdict_line(audit))}**"
+    if audit.verdict.budgets:
+        heads = ("format", "verdict", "budget", "decided by", "figure")
+        yield markdown_table(heads, [_budget(one) for one in audit.verdict.budgets])
+    lookup = Lookup(audit)
+    heads = ("format", "size", "train / test accuracy", "AUC", "TPR at 1% FPR")
+    yield markdown_table(heads, [_format(lookup, result) for result in audit.formats])
+    if lookup.headline is not None:
+        yield f"Figures of {plain(lookup.headline.label)}, with 95% intervals; AUC 0.5 is no leak."
+    yield "\n".join(f"- {plain(sentence)}" for sentence in sentences(audit))
+    doubtful = [c for c in audit.controls if c.status in ("failed", "undecided", "warning")]
+    if doubtful:
+        yield markdown_table(
+            ("control", "status", "what was found"),
+            [(c.name + (f" ({c.format})" if c.format else ""), c.status, c.statement) for c in doubtful],
+        )
+    yield (
+        f"{audit.population.members:,} members, {audit.population.nonmembers:,} nonmembers, "
+        f"{audit.population.reference:,} reference records; threat model: {plain(str(audit.threat.get('mode', '')))}; "
+        f"edgeaudit {plain(audit.tool.version)}, {plain(audit.created)}."
+    )
+
+
+def _budget(budget: Budget) -> tuple[str, ...]:
+    limit = f"{budget.metric} {budget.limit}" + ("" if budget.level == "error" else f" ({budget.level})")
+    shown = judged_figure(budget.value, budget.low, budget.high)
+    return (
+        place_name(budget.format, budget.device),
+        _WORDS[budget.verdict],
+        limit,
+        budget.decided_by or budget.attack,
+        shown,
+    )
+
+
+def _format(lookup: Lookup, result: FormatResult) -> tuple[str, ...]:
+    place = Place(result.id, result.device)
+    if result.status == "failed":
+        return (lookup.label(place), f"failed: {result.error}", "", "", "")
+    size = "" if result.artifact is None else file_size(result.artifact.bytes)
+    accuracy = "" if result.accuracy is None else f"{percent(result.accuracy.train)} / {percent(result.accuracy.test)}"
+    cells = []
+    for metric in (AUC, TPR):
+        row = lookup.row(place, lookup.headline, metric)
+        if row is None or row.value is None:
+            cells.append("")
+        else:
+            cells.append(f"{figure(metric, row.value)} {interval(metric, row.low, row.high)}".rstrip())
+    return (lookup.label(place), size, accuracy, *cells)
+
+
+def markdown_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a table whose cells show text as it is; the first hundred rows, and how many more there are."""
+    every = [[plain(cell) for cell in row] for row in rows]
+    kept = [f"| {' | '.join(row)} |" for row in every[:_MOST_ROWS]]
+    columns = [plain(head) for head in heads]
+    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}", *kept]
+    if len(every) > _MOST_ROWS:
+        lines.append(f"\n{len(every) - _MOST_ROWS:,} further rows are in audit.json.")
+    return "\n".join(lines)
+
+
+_SYNTAX = re.compile(r"([\\`*_\[\]<>|~$&]|^[#+-])")
+
+
+def plain(text: str) -> str:
+    """Escape what Markdown or HTML would read as its own, so that names of files and toolchains' words stay text."""
+    return _SYNTAX.sub(r"\\\1", printable(text))
