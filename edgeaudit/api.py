@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 
 from edgeaudit.attacks.registry import ALL
 from edgeaudit.config.audit import AuditSpec, absolute, load_spec, recorded_spec, spec_of
+from edgeaudit.config.changes import with_changes
 from edgeaudit.config.report import ReportSpec
 from edgeaudit.config.yaml_text import contains_itself
 from edgeaudit.errors import EdgeAuditError, RunError, SpecError
@@ -84,6 +85,7 @@ def run(
     workers: int | None = None,
     executor: str = "local",
     write: Iterable[str] = (),
+    changes: Iterable[str] = (),
     listener: Listener | None = None,
 ) -> Audit:
     """Run an audit: train, compress, query, attack, judge. What the store already has is not done again.
@@ -95,6 +97,7 @@ def run(
         workers: jobs at a time, in processes of one thread each; None for one a core.
         executor: what runs the jobs.
         write: names of report writers, beside those of the audit; needs `out`.
+        changes: `key=value` in place of what the audit has, such as `threat.shadows=16`; values are YAML.
         listener: notified of every job; None for silence.
 
     Returns:
@@ -104,7 +107,7 @@ def run(
         EdgeAuditError: the audit is not valid, data cannot be read, a model cannot be trained.
         KeyboardInterrupt: at Ctrl-C, once the workers have ended. Finished work stays in the store.
     """
-    spec, folder, file = _read(audit)
+    spec, folder, file = _read(audit, changes)
     writers = _names("write", write)
     out = None if out is None else _path("out", out)
     if out is None and writers:
@@ -122,6 +125,7 @@ def plan(
     store: str | Path | None = None,
     workers: int | None = None,
     executor: str = "local",
+    changes: Iterable[str] = (),
     listener: Listener | None = None,
 ) -> PlanSummary:
     """Say what `run` would do, with the same arguments. Records are read and drawn; no model is trained.
@@ -131,7 +135,7 @@ def plan(
     Raises:
         EdgeAuditError: as `run`, as far as it shows before anything is trained.
     """
-    spec, folder, _ = _read(audit)
+    spec, folder, _ = _read(audit, changes)
     heard = _listener(listener)
     with engine(folder, _store(store), *_how(workers, executor), spec.limits) as running:
         prepared = prepare(spec, running.store, running.executor, heard)
@@ -296,17 +300,19 @@ def _finish(prepared: Prepared, running: Engine, listener: Listener, out: Path) 
     return run_audit(prepared, running.store, running.executor, listener, out)[0]
 
 
-def _read(audit: AuditSource) -> tuple[AuditSpec, Path, str | None]:
+def _read(audit: AuditSource, changes: Iterable[str] = ()) -> tuple[AuditSpec, Path, str | None]:
     """The audit, with absolute paths, the folder of its modules, and its file."""
-    here, file = Path.cwd(), None
+    here, file, changes = Path.cwd(), None, _names("changes", changes)
     if isinstance(audit, AuditSpec):
+        if changes:
+            raise SpecError("changes: an AuditSpec is complete; change it by its own model_copy, or pass a mapping")
         spec, folder = absolute(audit, here), here
     elif isinstance(audit, Mapping):
         if contains_itself(audit):
             raise SpecError("the audit is a mapping that contains itself; remove that entry")
-        spec, folder = spec_of(_with_references(audit), here), here
+        spec, folder = spec_of(with_changes(_with_references(audit), changes), here), here
     elif isinstance(audit, str | Path):
-        spec, folder, file = load_spec(Path(audit)), Path(audit).resolve().parent, str(audit)
+        spec, folder, file = load_spec(Path(audit), changes), Path(audit).resolve().parent, str(audit)
     else:
         raise SpecError(
             "an audit is the path of an audit.yaml, a mapping with its keys or an AuditSpec, not "

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from edgeaudit.cli.console import Console
-from edgeaudit.cli.options import RunFolder
+from edgeaudit.cli.options import JsonOption, JUnitOption, MarkdownOption, QuietOption, RunFolder, SarifOption
+from edgeaudit.cli.verdict import print_verdict, require_folders, write_files
 
 __all__ = ["check"]
 
@@ -18,14 +19,21 @@ def check(
     budgets: Annotated[
         Path | None, typer.Option("--budgets", help="An audit.yaml whose budgets to judge instead of the run's own.")
     ] = None,
+    junit: JUnitOption = None,
+    sarif: SarifOption = None,
+    markdown: MarkdownOption = None,
+    json: JsonOption = None,
+    *,
+    quiet: QuietOption = False,
 ) -> None:
     """Judge budgets on a finished run; nothing is trained, exported or queried.
 
     Exit codes: 0 within budget, 1 budget exceeded, 2 error, 3 inconclusive or invalid.
     """
     from edgeaudit import api
-    from edgeaudit.report.terminal import render
 
-    verdict = api.check(run, budgets)
-    Console().print(render(api.load(run).model_copy(update={"verdict": verdict})))
-    raise typer.Exit(verdict.exit_code)
+    require_folders(junit=junit, sarif=sarif, markdown=markdown, json=json)
+    judged = api.load(run).model_copy(update={"verdict": api.check(run, budgets)})
+    write_files(judged, junit=junit, sarif=sarif, markdown=markdown, verdict=json)
+    print_verdict(Console(), judged, quiet=quiet)
+    raise typer.Exit(judged.verdict.exit_code)

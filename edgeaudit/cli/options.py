@@ -10,7 +10,19 @@ import typer
 from edgeaudit.cli import completion
 
 __all__ = [
-    "DEFAULT_EXECUTOR", "DEFAULT_STORE", "AuditFile", "ExecutorOption", "RunFolder", "StoreOption", "WorkersOption",
+    "DEFAULT_EXECUTOR",
+    "DEFAULT_STORE",
+    "AuditFile",
+    "ExecutorOption",
+    "JUnitOption",
+    "JsonOption",
+    "MarkdownOption",
+    "QuietOption",
+    "RunFolder",
+    "SarifOption",
+    "SetOption",
+    "StoreOption",
+    "WorkersOption",
     "WriteOption",
 ]  # fmt: skip
 
@@ -37,6 +49,27 @@ WriteOption = Annotated[
         metavar="WRITER",
         help="A report to write beside those of audit.yaml: html, text or another package's; again for more of them.",
         autocompletion=completion.writers,
+    ),
+]
+JUnitOption = Annotated[
+    Path | None, typer.Option("--junit", metavar="FILE", help="Write the verdict as JUnit XML to this file.")
+]
+SarifOption = Annotated[
+    Path | None, typer.Option("--sarif", metavar="FILE", help="Write the verdict as SARIF 2.1.0 to this file.")
+]
+MarkdownOption = Annotated[
+    Path | None, typer.Option("--markdown", metavar="FILE", help="Write a summary as Markdown to this file.")
+]
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the verdict and its cases as JSON to this file.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Print the verdict alone.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A key of audit.yaml to replace, such as threat.shadows=16; the value is YAML; again for more of them.",
     ),
 ]
 DEFAULT_EXECUTOR = "local"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from edgeaudit.cli.console import Console
-from edgeaudit.cli.options import DEFAULT_STORE, AuditFile, StoreOption, WorkersOption
+from edgeaudit.cli.options import DEFAULT_STORE, AuditFile, SetOption, StoreOption, WorkersOption
 
 if TYPE_CHECKING:
     from edgeaudit.gate.needed import BudgetNeed
@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["plan"]
 
 
-def plan(audit: AuditFile, store: StoreOption = DEFAULT_STORE, workers: WorkersOption = None) -> None:
+def plan(
+    audit: AuditFile,
+    store: StoreOption = DEFAULT_STORE,
+    workers: WorkersOption = None,
+    changes: SetOption = None,
+) -> None:
     """Say what `run` would do: records, models, jobs by stage, a time estimate, and what each budget needs.
 
     Nothing is trained.
@@ -27,7 +32,7 @@ def plan(audit: AuditFile, store: StoreOption = DEFAULT_STORE, workers: WorkersO
 
     console = Console()
     with ProgressView(console, workers) as view:
-        summary = api.plan(audit, store=store, workers=workers, listener=view)
+        summary = api.plan(audit, store=store, workers=workers, changes=changes or (), listener=view)
     console.print(_records(summary.population), highlight=False)
     for note in summary.population.notes:
         console.print(printable(note), highlight=False)

@@ -19,8 +19,10 @@ def report(
         list[str] | None,
         typer.Option(
             "--write",
+            "--format",
             metavar="WRITER",
-            help="A report to write: html, text or another package's; again for more of them. Default: html.",
+            help="A report to write: html, text, csv, junit, markdown, sarif, verdict, or another package's; again for "
+            "more of them. Default: html.",
             autocompletion=completion.writers,
         ),
     ] = None,

@@ -14,21 +14,35 @@ from edgeaudit.cli.options import (
     DEFAULT_STORE,
     AuditFile,
     ExecutorOption,
+    JsonOption,
+    JUnitOption,
+    MarkdownOption,
+    QuietOption,
+    SarifOption,
+    SetOption,
     StoreOption,
     WorkersOption,
     WriteOption,
 )
+from edgeaudit.cli.verdict import print_verdict, require_folders, write_files
 
 __all__ = ["run"]
 
 
-def run(
+def run(  # noqa: PLR0913  a parameter is an option
     audit: AuditFile,
     out: Annotated[Path, typer.Option("--out", help="Folder for audit.json, report.html and scores/.")],
+    *,
     store: StoreOption = DEFAULT_STORE,
     workers: WorkersOption = None,
     executor: ExecutorOption = DEFAULT_EXECUTOR,
     write: WriteOption = None,
+    junit: JUnitOption = None,
+    sarif: SarifOption = None,
+    markdown: MarkdownOption = None,
+    json: JsonOption = None,
+    changes: SetOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Run an audit: train, compress, query, attack, report. What the store already has is not done again.
 
@@ -36,15 +50,25 @@ def run(
     """
     from edgeaudit import api
     from edgeaudit.cli.progress import ProgressView, clock
-    from edgeaudit.report.terminal import render
 
+    require_folders(junit=junit, sarif=sarif, markdown=markdown, json=json)
     started = time.monotonic()
     console = Console()
-    with ProgressView(console, workers) as view:
+    with ProgressView(Console(quiet=True) if quiet else console, workers) as view:
         result = api.run(
-            audit, out=out, store=store, workers=workers, executor=executor, write=write or (), listener=view
+            audit,
+            out=out,
+            store=store,
+            workers=workers,
+            executor=executor,
+            write=write or (),
+            changes=changes or (),
+            listener=view,
         )
-    console.print(render(result))
+    write_files(result, junit=junit, sarif=sarif, markdown=markdown, verdict=json)
+    print_verdict(console, result, quiet=quiet)
+    if quiet:
+        raise typer.Exit(result.verdict.exit_code)
     console.print(
         f"{view.executed} of {view.planned} jobs run in {clock(time.monotonic() - started)}. "
         f"Report: {out / 'report.html'}  Figures: {out / 'audit.json'}",

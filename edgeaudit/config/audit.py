@@ -21,6 +21,7 @@ from edgeaudit.config.attacks import (
 from edgeaudit.config.base import Section, each_once, names_of
 from edgeaudit.config.budgets import CLASSES, BudgetsInput, BudgetSpec, as_budgets, unset_defaults
 from edgeaudit.config.canaries import CanariesSpec
+from edgeaudit.config.changes import with_changes
 from edgeaudit.config.controls import ControlsSpec, QualitySpec
 from edgeaudit.config.data import LISTS, DataSpec, SideSpec
 from edgeaudit.config.devices import Devices, DevicesInput, DeviceSpec, as_devices
@@ -450,8 +451,8 @@ class AuditSpec(Section):
             raise ValueError("threat.shadow_match: there are no uncompressed shadows without model.recipe; remove it")
 
 
-def load_spec(path: Path) -> AuditSpec:
-    """Read audit.yaml. Relative paths in it are taken from its folder.
+def load_spec(path: Path, changes: Iterable[str] = ()) -> AuditSpec:
+    """Read audit.yaml. Relative paths in it are taken from its folder. changes: see `with_changes`.
 
     Raises `SpecError` that names file, key and remedy.
     """
@@ -471,7 +472,7 @@ def load_spec(path: Path) -> AuditSpec:
         raise SpecError(f"{path} is not valid YAML: {' '.join(str(exc).split())}") from exc
     if not isinstance(raw, dict):
         raise SpecError(f"{path} must be a mapping of keys (model, data, formats, ...); got {type(raw).__name__}")
-    return spec_of(raw, path.resolve().parent, where=f"{path}: ")
+    return spec_of(with_changes(raw, changes), path.resolve().parent, where=f"{path}: ")
 
 
 def spec_of(raw: Mapping[str, object], folder: Path, where: str = "") -> AuditSpec:

@@ -1,0 +1,44 @@
+"""What `run` and `check` tell at their end: on the terminal, and in files that a pipeline's next step reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeaudit.cli.console import Console
+
+if TYPE_CHECKING:
+    from edgeaudit.report.model import Audit
+
+__all__ = ["print_verdict", "require_folders", "write_files"]
+
+
+def require_folders(**files: Path | None) -> None:
+    """Raise `StoreError` for a file whose folder is missing, before hours of work and not after them."""
+    from edgeaudit.errors import StoreError
+
+    for name, path in files.items():
+        if path is not None and not path.resolve().parent.is_dir():
+            raise StoreError(f"--{name} {path} cannot be written: there is no folder {path.parent}; make it first")
+
+
+def write_files(audit: Audit, **files: Path | None) -> None:
+    """Write what report writers of these names write, each to the file that is given for it."""
+    from edgeaudit.errors import toolchain_errors
+    from edgeaudit.report.registry import WRITERS
+
+    for name, path in files.items():
+        if path is not None:
+            with toolchain_errors(f"the report writer '{name}'"):
+                WRITERS.find(name)().write(audit, path)
+
+
+def print_verdict(console: Console, audit: Audit, *, quiet: bool) -> None:
+    """Print the table and the verdict, or the verdict's line alone."""
+    from edgeaudit.report.summary import verdict_line
+    from edgeaudit.report.terminal import render
+
+    if quiet:
+        console.print(verdict_line(audit), soft_wrap=True, highlight=False)
+    else:
+        console.print(render(audit))
