@@ -15,6 +15,7 @@ from edgeaudit.report import compared, cost, devices, exposures, origin, plots, 
 from edgeaudit.report.calibration import calibration_leak_table, found_table
 from edgeaudit.report.canaries import canary_tables
 from edgeaudit.report.files import write_atomically
+from edgeaudit.report.first_screen import facts
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, Series, unique
 from edgeaudit.report.model import Audit, Curve, NullHistogram
 from edgeaudit.report.slices import slice_tables
@@ -73,6 +74,7 @@ def _view(lookup: Lookup) -> dict[str, Any]:
         "folded": folded,
         "tone": "muted" if audit.verdict.outcome == "not judged" else _TONES[audit.verdict.exit_code],
         "sentences": sentences(audit),
+        "glance": list(facts(lookup)),
         "headline": lookup.headline.label if lookup.headline else None,
         "controls": sections.control_tables(lookup),
         "formats": sections.formats_table(lookup),

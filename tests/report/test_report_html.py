@@ -93,7 +93,7 @@ def test_tables_and_plots_have_accessible_labels(parsed: Page) -> None:
 
 
 def test_sections_in_order(page: str) -> None:
-    order = ["Budget exceeded", "Summary", "Controls", "Formats", "Across 5 targets", "Formats compared"]
+    order = ["Budget exceeded", "Formats", "Summary", "Controls", "Across 5 targets", "Formats compared"]
     order += [
         "Cost and quality",
         "Leakage per attack",
@@ -154,7 +154,7 @@ def test_controls_show_their_findings(audit: Audit, parsed: Page, page: str) -> 
         assert control.statement in parsed.text
     assert "0.513 [0.475, 0.551]" in parsed.text  # the figure and its interval
     # Twelve null targets that hold are folded away; what warns is not.
-    folded = page[page.index("Per format: 12 controls that hold") : page.index('<section id="formats">')]
+    folded = page[page.index("Per format: 12 controls that hold") : page.index('<section id="compared">')]
     assert folded.count("finds no members of null-target") == 12
     assert "nonmembers cannot resolve it" not in folded
 
@@ -162,7 +162,7 @@ def test_controls_show_their_findings(audit: Audit, parsed: Page, page: str) -> 
 def test_every_footnote_of_the_controls_is_referred_to(audit: Audit) -> None:
     noted = replace(audit.controls[0], value=None, low=None, high=None, note="of 7 tests")
     text = html_text(audit.model_copy(update={"controls": (noted,)}))
-    section = text[text.index('<section id="controls">') : text.index('<section id="formats">')]
+    section = text[text.index('<section id="controls">') : text.index('<section id="compared">')]
     assert "of 7 tests" in section
     assert f"{noted.statement}<sup>1</sup>" in section
 
@@ -176,7 +176,7 @@ def test_a_failed_control_of_a_format_comes_first(audit: Audit) -> None:
     *others, last = audit.controls
     failed = replace(last, status="failed", name="null target", statement="members were found")
     text = html_text(audit.model_copy(update={"controls": (*others, failed)}))
-    section = Page(text[text.index('<section id="controls">') : text.index('<section id="formats">')]).text
+    section = Page(text[text.index('<section id="controls">') : text.index('<section id="compared">')]).text
     assert section.index("members were found") < section.index("raw inputs does not separate")
     assert "This audit has no controls." in html_text(audit.model_copy(update={"controls": ()}))
 

@@ -67,10 +67,18 @@ class Budget(Model):
     reason: str | None = None
 
     @property
+    def bound(self) -> float | None:
+        """The number in `limit`, of the figure or of its increase; None where there is none."""
+        try:
+            return float(self.limit.rsplit(" ", 1)[-1])
+        except ValueError:
+            return None
+
+    @property
     def exceeded_outside(self) -> str | None:
         """The limit, and the attack left out by a named set whose figure is above it; None where there is none."""
-        outside, limit = self.worst_outside, float(self.limit.rsplit(" ", 1)[-1])
-        if self.level == "warn" or outside is None or outside.value is None or outside.value <= limit:
+        outside, bound = self.worst_outside, self.bound
+        if self.level == "warn" or outside is None or outside.value is None or bound is None or outside.value <= bound:
             return None
         return f"{self.metric} {self.limit} ({outside.name})"
 
