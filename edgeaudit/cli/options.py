@@ -10,8 +10,8 @@ import typer
 from edgeaudit.cli import completion
 
 __all__ = [
-    "DEFAULT_EXECUTOR", "DEFAULT_STORE", "AuditFile", "ExecutorOption", "RunFolder", "StoreOption", "WorkersOption",
-    "WriteOption",
+    "DEFAULT_EXECUTOR", "DEFAULT_STORE", "AuditFile", "ExecutorOption", "RunFolder", "RunStoreOption", "StoreOption",
+    "WorkersOption", "WriteOption",
 ]  # fmt: skip
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
@@ -22,6 +22,15 @@ StoreOption = Annotated[
         "--store",
         envvar="EDGEAUDIT_STORE",
         help="Where finished work is kept; audits that share it share models, artifacts and answers.",
+    ),
+]
+RunStoreOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        envvar="EDGEAUDIT_STORE",
+        help="Where finished work is kept; default: where the run kept it.",
+        show_default=False,
     ),
 ]
 WorkersOption = Annotated[
