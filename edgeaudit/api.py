@@ -33,7 +33,7 @@ from edgeaudit.pipeline.export import EvidenceFile, export_evidence
 from edgeaudit.pipeline.forecast import forecast
 from edgeaudit.pipeline.inspect_file import FileReport, inspect_file
 from edgeaudit.pipeline.more_attacks import require_answers, with_more_attacks
-from edgeaudit.pipeline.recorded import Recorded, SpecOrigin, read_recorded
+from edgeaudit.pipeline.recorded import Recorded, SpecOrigin, read_recorded, require_records
 from edgeaudit.report.model import Audit, PopulationInfo, Verdict
 from edgeaudit.report.schema import read_audit
 from edgeaudit.rows import Rows
@@ -239,6 +239,7 @@ def attack_run(
     recorded = read_recorded(folder)
     spec = with_more_attacks(recorded.spec, names or (() if levels else (ALL,)), levels)
     with engine(recorded.origin.folder, _store_of(recorded, store), *given, spec.limits) as running:
+        require_records(recorded, running.store, folder)
         prepared = prepare(spec, running.store, running.executor, heard, recorded.origin)
         require_answers(prepared, running.store, folder)
         return _finish(prepared, running, heard, folder)
@@ -278,6 +279,7 @@ def export(
     if not (where / MARKER).is_file():  # opening it would make an empty one
         raise RunError(f"{where} is not a store: name the store of {folder} with --store, or run the audit again")
     with engine(recorded.origin.folder, where, 1, "local", spec.limits) as running:
+        require_records(recorded, running.store, folder)
         try:
             prepared = prepare(spec, running.store, running.executor, Silent(), recorded.origin)
         except EdgeAuditError as exc:

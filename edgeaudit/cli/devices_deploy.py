@@ -145,11 +145,12 @@ def _of_run(run: Path, formats: Sequence[str], store: Path | None) -> _Load:
     from edgeaudit.cli.progress import ProgressView
     from edgeaudit.pipeline.audit import prepare
     from edgeaudit.pipeline.engine import engine
-    from edgeaudit.pipeline.recorded import read_recorded
+    from edgeaudit.pipeline.recorded import read_recorded, require_records
 
     recorded = read_recorded(run)
     here = recorded.store if store is None else store
     with engine(recorded.origin.folder, here, 1) as running, ProgressView(Console(stderr=True), 1) as view:
+        require_records(recorded, running.store, run)
         plan = prepare(recorded.spec, running.store, running.executor, view, recorded.origin).plan
     known = {planned.use.id: planned for planned in plan.formats}
     for name in formats:

@@ -19,10 +19,11 @@ from pydantic import BaseModel
 
 from edgeaudit.config.audit import AuditSpec, recorded_spec
 from edgeaudit.errors import RunError
+from edgeaudit.graph.store import Store
 from edgeaudit.report.files import write_atomically
 from edgeaudit.report.private import Private, machine_names
 
-__all__ = ["RECORDED", "Recorded", "SpecOrigin", "private_of", "read_recorded", "write_recorded"]
+__all__ = ["RECORDED", "Recorded", "SpecOrigin", "private_of", "read_recorded", "require_records", "write_recorded"]
 
 RECORDED = "spec.json"
 _VERSION = 1
@@ -85,6 +86,15 @@ def read_recorded(run: Path) -> Recorded:
         Path(texts["store"]),
         texts["population"],
     )
+
+
+def require_records(recorded: Recorded, store: Store, run: Path) -> None:
+    """Raise `RunError` where the store does not have the records of a run, which is at `run`."""
+    if not store.has("population", recorded.population):
+        raise RunError(
+            f"the store {store.root} does not have the records of {run}: they were purged, or it is another store; "
+            "name the run's store with --store, or run the audit again, which reads them from the data"
+        )
 
 
 def private_of(spec: AuditSpec, origin: SpecOrigin, store: Path, out: Path) -> Private:
