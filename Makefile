@@ -9,7 +9,7 @@ WORKERS ?= 2
 # Hundreds of processes import the package in a run of the tests; each would compile it anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: audit test test-all test-isa fuzz check lint types benchmark benchmark-cifar10 formats wheel-hashes clean
+.PHONY: lock sbom audit test test-all test-isa fuzz check lint types benchmark benchmark-cifar10 formats wheel-hashes clean
 
 # The audit of the README: digits, thirteen formats, twenty shadows.
 audit: $(READY)
@@ -62,13 +62,30 @@ benchmark-cifar10: $(READY)
 formats: $(READY)
 	$(BIN)/python benchmarks/formats.py --workers $(WORKERS)
 
+# The lock files anew after constraints.txt has changed: first `make PIN=constraints`, then this. Asks the package index.
+lock:
+	$(BIN)/python -m edgeaudit.host.lock
+
+# What is installed, as CycloneDX.
+sbom: $(READY)
+	$(BIN)/edgeaudit doctor --sbom sbom.json
+
 # SHA-256s of the wheels that device profiles need, for profiles that were added or changed. Asks the package index.
 wheel-hashes: $(READY)
 	$(BIN)/python -m edgeaudit.devices.qemu.pin_wheels
 
-$(READY): pyproject.toml constraints.txt
+# Where the lock file fits (it has the hashes of the files for one platform), nothing else than what it names is installed;
+# elsewhere, or with PIN=constraints, pip resolves the pins of constraints.txt.
+LOCKED := import platform, sys; sys.exit(sys.version_info[:2] != (3, 11) or platform.system() != "Linux" or platform.machine() != "x86_64" or platform.python_implementation() != "CPython")
+PIN ?= lock
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+$(READY): pyproject.toml constraints.txt requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[all,dev,docs]"
+	if [ "$(PIN)" = lock ] && $(BIN)/python -c '$(LOCKED)'; then \
+	  $(PIP) --require-hashes --no-deps -r requirements.lock && $(PIP) --no-deps -e .; \
+	else \
+	  $(PIP) -c constraints.txt -e ".[all,dev,docs]"; \
+	fi
 	-$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib
 	touch $@
 

@@ -18,7 +18,6 @@ from typing import Any, TypeAlias
 from edgeaudit.attacks.registry import ALL
 from edgeaudit.config.audit import AuditSpec, absolute, load_spec, recorded_spec, spec_of
 from edgeaudit.config.changes import with_changes
-from edgeaudit.config.report import ReportSpec
 from edgeaudit.config.yaml_text import contains_itself
 from edgeaudit.errors import EdgeAuditError, RunError, SpecError
 from edgeaudit.gate.judge import FormatScores, judge
@@ -35,6 +34,7 @@ from edgeaudit.pipeline.export import EvidenceFile, export_evidence
 from edgeaudit.pipeline.forecast import forecast
 from edgeaudit.pipeline.inspect_file import FileReport, inspect_file
 from edgeaudit.pipeline.more_attacks import require_answers, with_more_attacks
+from edgeaudit.pipeline.recorded import Recorded, SpecOrigin, read_recorded, require_records
 from edgeaudit.report.model import Audit, PopulationInfo, Verdict
 from edgeaudit.report.schema import read_audit
 from edgeaudit.rows import Rows
@@ -112,10 +112,13 @@ def run(
     out = None if out is None else _path("out", out)
     if out is None and writers:
         raise SpecError(f"write: {', '.join(writers)} cannot be written without a folder; give out")
-    spec = spec.with_writers(writers) if out is not None else spec.model_copy(update={"report": ReportSpec(writers=())})
+    if out is None:
+        spec = spec.model_copy(update={"report": spec.report.model_copy(update={"writers": ()})})
+    else:
+        spec = spec.with_writers(writers)
     heard = _listener(listener)
     with engine(folder, _store(store), *_how(workers, executor), spec.limits) as running, _folder(out) as target:
-        prepared = prepare(spec, running.store, running.executor, heard, file)
+        prepared = prepare(spec, running.store, running.executor, heard, SpecOrigin(folder, file))
         return _finish(prepared, running, heard, target)
 
 
@@ -220,14 +223,13 @@ def attack_run(
 ) -> Audit:
     """Run more attacks on the answers of a finished run, or at weaker exposures, and write its files again.
 
-    No model is trained, exported or queried. A run whose model or data is a function of the user's own is attacked from
-    the folder in which its module is found.
+    No model is trained, exported or queried. Where data, modules and the store are is read from the run's spec.json.
 
     Args:
         run: the run's folder.
         attacks: names, or `all`; the run's own attacks stay. Without `weaker` none stand for `all`.
         weaker: weaker exposures, as `threat.weaker` has them.
-        store: as in `run`.
+        store: None for EDGEAUDIT_STORE, or else the run's own.
         workers: as in `run`.
         listener: as in `run`.
 
@@ -237,10 +239,12 @@ def attack_run(
     """
     folder, levels, names = _path("run", run), _names("weaker", weaker), _names("attacks", attacks)
     heard, given = _listener(listener), _how(workers, "local")
-    recorded = recorded_spec(load(folder).spec, folder / "audit.json")
-    spec = with_more_attacks(recorded, names or (() if levels else (ALL,)), levels)
-    with engine(Path.cwd(), _store(store), *given, spec.limits) as running:
-        prepared = prepare(spec, running.store, running.executor, heard)
+    load(folder)
+    recorded = read_recorded(folder)
+    spec = with_more_attacks(recorded.spec, names or (() if levels else (ALL,)), levels)
+    with engine(recorded.origin.folder, _store_of(recorded, store), *given, spec.limits) as running:
+        require_records(recorded, running.store, folder)
+        prepared = prepare(spec, running.store, running.executor, heard, recorded.origin)
         require_answers(prepared, running.store, folder)
         return _finish(prepared, running, heard, folder)
 
@@ -255,15 +259,15 @@ def export(
 ) -> EvidenceFile:
     """Write the evidence of a finished run to one .npz: answers, memberships, masks, scores; no record itself.
 
-    The file has mode 0600 and is there whole, or as it was before. Nothing is trained, queried or attacked. A run whose
-    model or data is a function of the user's own is exported from the folder in which its module is found.
+    The file has mode 0600 and is there whole, or as it was before. Nothing is trained, queried or attacked. Where data,
+    modules and the store are is read from the run's spec.json.
 
     Args:
         run: the run's folder.
         out: the file; None for evidence.npz in the run's folder.
         shadows: whether the answers of the shadows are included, without which scores cannot be computed again; None
             includes them up to 1 GiB before compression.
-        store: as in `run`.
+        store: None for EDGEAUDIT_STORE, or else the run's own.
         notify: called with a sentence on the size of the file before it is written.
 
     Raises:
@@ -274,17 +278,18 @@ def export(
     path = folder / "evidence.npz" if out is None else _path("out", out, "the path of a file")
     if shadows is not None and not isinstance(shadows, bool):
         raise SpecError(f"shadows must be True, False or None, not {shadows!r}")
-    audit, where = load(folder), _store(store)
-    spec = recorded_spec(audit.spec, folder / "audit.json")
+    audit, recorded = load(folder), read_recorded(folder)
+    spec, where = recorded.spec, _store_of(recorded, store)
     if not (where / MARKER).is_file():  # opening it would make an empty one
         raise RunError(f"{where} is not a store: name the store of {folder} with --store, or run the audit again")
-    with engine(Path.cwd(), where, 1, "local", spec.limits) as running:
+    with engine(recorded.origin.folder, where, 1, "local", spec.limits) as running:
+        require_records(recorded, running.store, folder)
         try:
-            prepared = prepare(spec, running.store, running.executor, Silent())
+            prepared = prepare(spec, running.store, running.executor, Silent(), recorded.origin)
         except EdgeAuditError as exc:
             raise RunError(
-                f"{exc}. {folder} was made from the folder of its audit.yaml: export it from there, where modules and "
-                "data of its own are found"
+                f"{exc}. {folder} was made from {recorded.origin.folder}, where modules and data of its own have to be "
+                "as they were"
             ) from exc
         return export_evidence(prepared, running.store, audit, folder, path, shadows=shadows, notify=notify or _ignore)
 
@@ -394,6 +399,12 @@ def _listener(listener: Listener | None) -> Listener:
 
 def _store(store: str | Path | None) -> Path:
     return _path("store", store if store is not None else os.environ.get("EDGEAUDIT_STORE") or _STORE)
+
+
+def _store_of(recorded: Recorded, store: str | Path | None) -> Path:
+    """The store of a run: the one that is named, or else the run's own, if it is still there."""
+    named = store is not None or os.environ.get("EDGEAUDIT_STORE")
+    return _store(store) if named or not (recorded.store / MARKER).is_file() else recorded.store
 
 
 @contextmanager

@@ -432,6 +432,7 @@ def test_an_audit_of_a_mapping(ran: Path, capfd: pytest.CaptureFixture[str]) -> 
         "labels.npy",
         "report.html",
         "scores",
+        "spec.json",
     ]
     heard = Counted()
     again = edgeaudit.run(TINY, listener=heard, workers=1)  # from the store, and nothing is written
@@ -540,7 +541,9 @@ def test_more_attacks_on_a_finished_run(ran: Path) -> None:
         edgeaudit.attack_run("out", ["attack-q"])
     with pytest.raises(SpecError, match=r"^weaker: .* is not a weaker exposure"):
         edgeaudit.attack_run("out", weaker=["top"])
-    with pytest.raises(RunError, match=r"the store .* lacks .* of this run's models and answers"):
+    with pytest.raises(
+        RunError, match=r"the store .* does not have the records of out: .* name the run's store with --store"
+    ):
         edgeaudit.attack_run("out", ["attack-r"], store="another")
 
 

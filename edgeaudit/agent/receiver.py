@@ -105,6 +105,7 @@ def _run(request: RunRequest) -> int:
             _line().decode()
         )  # the token, which never appears on a command line or in the environment
         served = [f"{name}={folder / path}" for name, path in request["serve"]]
+        _require_unchanged(folder / request["agent"], request)
         started = _run_agent(folder / request["agent"], [*request["arguments"], *served])
         return 0 if started else 2
     finally:
@@ -123,6 +124,13 @@ def _redirect_caches(folder: Path, *, caches: bool) -> None:
     os.environ["TMPDIR"] = tempfile.tempdir = scratch
     if caches:
         os.environ["XDG_CACHE_HOME"] = os.environ["CUDA_CACHE_PATH"] = scratch
+
+
+def _require_unchanged(agent: Path, request: RunRequest) -> None:
+    """Refuse to run another agent than the one that was sent: others may have changed kept files, or links to them."""
+    digests = [digest for digest, _, names in request["files"] if request["agent"] in names]
+    if len(digests) != 1 or not _has(agent, digests[0]):
+        raise _Refused(f"{agent} does not have the SHA-256 of the agent that was sent, so it was not run; try again")
 
 
 def _run_agent(path: Path, arguments: list[str]) -> bool:

@@ -9,7 +9,7 @@ import typer
 
 from edgeaudit.cli import completion
 from edgeaudit.cli.console import Console
-from edgeaudit.cli.options import DEFAULT_STORE, RunFolder, StoreOption, WorkersOption
+from edgeaudit.cli.options import RunFolder, RunStoreOption, WorkersOption
 
 __all__ = ["attack"]
 
@@ -32,14 +32,12 @@ def attack(
             autocompletion=completion.weaker,
         ),
     ] = None,
-    store: StoreOption = DEFAULT_STORE,
+    store: RunStoreOption = None,
     workers: WorkersOption = None,
 ) -> None:
     """Run more attacks on the answers of a finished run, or at weaker exposures, and write its files again.
 
-    No model is trained, exported or queried.
-
-    A run whose model or data is a function of your own is attacked from the folder of its audit.yaml.
+    No model is trained, exported or queried. Data, modules and store are found through the run's spec.json.
     """
     from edgeaudit import api
     from edgeaudit.cli.progress import ProgressView, clock

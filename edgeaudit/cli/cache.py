@@ -1,4 +1,4 @@
-"""The verb `cache ls | verify | clean | purge`."""
+"""The verb `cache ls | verify | clean | purge-records | purge`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from edgeaudit.cli.console import Console
-from edgeaudit.cli.options import DEFAULT_STORE, StoreOption
+from edgeaudit.cli.options import DEFAULT_STORE, RunStoreOption, StoreOption
 from edgeaudit.errors import StoreError
 
 if TYPE_CHECKING:
@@ -72,6 +72,37 @@ def clean(store: StoreOption = DEFAULT_STORE, *, yes: YesOption = False) -> None
     if not yes:
         typer.confirm(f"Remove all finished work in {store}?", abort=True)
     Console().print(f"removed {opened.clean()} entries", highlight=False)
+
+
+@app.command("purge-records")
+def purge_records(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[RUN...]", help="Runs whose records are removed; default: all of the store."),
+    ] = None,
+    store: RunStoreOption = None,
+    *,
+    yes: YesOption = False,
+) -> None:
+    """Remove raw records from the store, and evidence and thumbnails from the folders of runs; figures stay.
+
+    `report` and `check` work as before. `attack` and `export` need the records: run the audit again first, which reads
+    them from the data.
+    """
+    from edgeaudit.pipeline.purge import purge_records as purge
+    from edgeaudit.pipeline.recorded import read_recorded
+
+    folders, console = runs or [], Console(highlight=False, soft_wrap=True)
+    where = store or (read_recorded(folders[0]).store if folders else DEFAULT_STORE)
+    opened = _open(where)
+    if not yes:
+        of = ", ".join(map(str, folders)) or "all runs"
+        typer.confirm(f"Remove the records of {of} from the store {where}?", abort=True)
+    done = purge(opened, folders)
+    count = f"{done.populations} population{'' if done.populations == 1 else 's'}"
+    console.print(f"removed the records of {count} from {where}")
+    for file in done.files:
+        console.print(f"{'written again' if file.exists() else 'removed'}: {file}")
 
 
 @app.command("purge")

@@ -20,7 +20,7 @@ import typer
 from edgeaudit.agent import LONGEST_LEASE
 from edgeaudit.cli import completion
 from edgeaudit.cli.console import Console
-from edgeaudit.cli.options import DEFAULT_STORE, StoreOption
+from edgeaudit.cli.options import RunStoreOption
 from edgeaudit.devices.folders import cache_root
 from edgeaudit.devices.ssh.link import require_address
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, RunError, did_you_mean, store_errors
@@ -86,7 +86,7 @@ def deploy(  # noqa: PLR0913  typer reads the options of a command from its argu
     stop: Annotated[
         bool, typer.Option("--stop", help="Stop agents that were left serving there, and remove their files.")
     ] = False,
-    store: StoreOption = DEFAULT_STORE,
+    store: RunStoreOption = None,
 ) -> None:
     """Copy the agent and artifacts to a device, serve them there until Ctrl-C, and remove them.
 
@@ -109,7 +109,7 @@ def deploy(  # noqa: PLR0913  typer reads the options of a command from its argu
         _hold(console, Endpoint(to, profile, python), load)
 
 
-def _load(what: Sequence[str], runtime: str | None, options: str, formats: Sequence[str], store: Path) -> _Load:
+def _load(what: Sequence[str], runtime: str | None, options: str, formats: Sequence[str], store: Path | None) -> _Load:
     if len(what) == 1 and (Path(what[0]) / "audit.json").is_file():
         found = _of_run(Path(what[0]), formats, store)
     elif formats:
@@ -141,16 +141,17 @@ def _of_folders(texts: Sequence[str], runtime: str | None) -> _Load:
     return _Load(runtime or default_runtime(next(iter(kinds.values()))).spec.name, {}, artifacts)
 
 
-def _of_run(run: Path, formats: Sequence[str], store: Path) -> _Load:
+def _of_run(run: Path, formats: Sequence[str], store: Path | None) -> _Load:
     from edgeaudit.cli.progress import ProgressView
-    from edgeaudit.config.audit import recorded_spec
     from edgeaudit.pipeline.audit import prepare
     from edgeaudit.pipeline.engine import engine
-    from edgeaudit.report.schema import read_audit
+    from edgeaudit.pipeline.recorded import read_recorded, require_records
 
-    path = run / "audit.json"
-    with engine(Path.cwd(), store, 1) as running, ProgressView(Console(stderr=True), 1) as view:
-        plan = prepare(recorded_spec(read_audit(path).spec, path), running.store, running.executor, view).plan
+    recorded = read_recorded(run)
+    here = recorded.store if store is None else store
+    with engine(recorded.origin.folder, here, 1) as running, ProgressView(Console(stderr=True), 1) as view:
+        require_records(recorded, running.store, run)
+        plan = prepare(recorded.spec, running.store, running.executor, view, recorded.origin).plan
     known = {planned.use.id: planned for planned in plan.formats}
     for name in formats:
         if name not in known:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 from rich.table import Table
 
@@ -10,11 +13,19 @@ from edgeaudit.cli.console import Console
 __all__ = ["doctor"]
 
 
-def doctor() -> None:
+def doctor(
+    sbom: Annotated[
+        Path | None,
+        typer.Option("--sbom", metavar="FILE", help="Write what is installed as CycloneDX 1.6 in JSON, and no more."),
+    ] = None,
+) -> None:
     """Show what is installed, which versions, and the pip line for what is missing.
 
     Exit code 2 where nothing can be audited.
     """
+    if sbom is not None:
+        _write_sbom(sbom)
+        return
     from edgeaudit.exporters import PassSpec, pass_specs
     from edgeaudit.host.fingerprint import cpu_flags, cpu_name, int8_sums_saturate
     from edgeaudit.pipeline.environment import version
@@ -48,3 +59,12 @@ def doctor() -> None:
     if not missing:
         console.print("every toolchain and runtime is installed", highlight=False)
     raise typer.Exit(0 if usable else 2)
+
+
+def _write_sbom(path: Path) -> None:
+    """Write the bill of materials, with the hashes of lock files in the current folder."""
+    from edgeaudit.host.sbom import sbom_text
+    from edgeaudit.report.files import write_atomically
+
+    write_atomically(path, sbom_text(Path.cwd()))
+    Console().print(f"SBOM: {path}", highlight=False, soft_wrap=True)

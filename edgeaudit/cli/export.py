@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edgeaudit.cli.console import Console
-from edgeaudit.cli.options import DEFAULT_STORE, RunFolder, StoreOption
+from edgeaudit.cli.options import RunFolder, RunStoreOption
 
 __all__ = ["export"]
 
@@ -27,14 +27,14 @@ def export(
             show_default=False,
         ),
     ] = None,
-    store: StoreOption = DEFAULT_STORE,
+    store: RunStoreOption = None,
 ) -> None:
     """Write the evidence of a finished run, from which others recompute its figures with numpy alone.
 
     One .npz of answers, labels, ids, memberships, masks, scores and thresholds, each described in it; no record itself.
     It tells who was a member: the file is readable by its owner alone.
 
-    A run whose model or data is a function of your own is exported from the folder of its audit.yaml.
+    Data, modules and store are found through the run's spec.json.
     """
     from edgeaudit import api
 

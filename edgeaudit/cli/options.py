@@ -10,19 +10,8 @@ import typer
 from edgeaudit.cli import completion
 
 __all__ = [
-    "DEFAULT_EXECUTOR",
-    "DEFAULT_STORE",
-    "AuditFile",
-    "ExecutorOption",
-    "JUnitOption",
-    "JsonOption",
-    "MarkdownOption",
-    "QuietOption",
-    "RunFolder",
-    "SarifOption",
-    "SetOption",
-    "StoreOption",
-    "WorkersOption",
+    "DEFAULT_EXECUTOR", "DEFAULT_STORE", "AuditFile", "ExecutorOption", "JUnitOption", "JsonOption", "MarkdownOption",
+    "QuietOption", "RunFolder", "RunStoreOption", "SarifOption", "SetOption", "StoreOption", "WorkersOption",
     "WriteOption",
 ]  # fmt: skip
 
@@ -34,6 +23,15 @@ StoreOption = Annotated[
         "--store",
         envvar="EDGEAUDIT_STORE",
         help="Where finished work is kept; audits that share it share models, artifacts and answers.",
+    ),
+]
+RunStoreOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        envvar="EDGEAUDIT_STORE",
+        help="Where finished work is kept; default: where the run kept it.",
+        show_default=False,
     ),
 ]
 WorkersOption = Annotated[

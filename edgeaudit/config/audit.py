@@ -132,7 +132,7 @@ class AuditSpec(Section):
     limits: LimitsSpec = LimitsSpec()
     """Limits of one job."""
     report: ReportSpec = ReportSpec()
-    """The reports to write."""
+    """The reports to write, and what they show of single records."""
     budgets: Annotated[
         dict[Annotated[str, names_of("metric")], tuple[BudgetSpec, ...]],
         BeforeValidator(as_budgets, json_schema_input_type=BudgetsInput),
@@ -164,7 +164,7 @@ class AuditSpec(Section):
     def with_writers(self, names: Iterable[str]) -> AuditSpec:
         """The same audit with additional report writers."""
         writers = tuple(dict.fromkeys((*self.report.writers, *names)))
-        return self.model_copy(update={"report": ReportSpec(writers=writers)})
+        return self.model_copy(update={"report": self.report.model_copy(update={"writers": writers})})
 
     @property
     def attacks(self) -> tuple[str, ...]:

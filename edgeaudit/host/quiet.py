@@ -20,6 +20,9 @@ writes an id and a database into the user's cache without it, also after `disabl
 # litert-torch 0.10 prints a progress log, its converter announces oneDNN and operation counts.
 _ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "LITERT_TORCH_SHOW_PROGRESS": "n"}
 
+_INDUCTOR = "TORCHINDUCTOR_CACHE_DIR"
+"""torch 2.14 makes this folder when it exports a model; by default `torchinductor_<user>` among temporary files."""
+
 
 @contextmanager
 def quiet(environment: dict[str, str] | None = None) -> Iterator[None]:
@@ -35,13 +38,14 @@ def quiet(environment: dict[str, str] | None = None) -> Iterator[None]:
     becomes a note on the exception. `sys.stdout` and `sys.stderr` stay: handlers made in the block (nncf's) would keep
     a stream that is closed after it.
 
+    Toolchains that keep compiled code among temporary files keep it in a folder that is removed after the block.
+
     Logging is restored too, because toolchains change it globally: nncf sets the logger class on import,
     litert-torch's conversion adds a handler to the root logger. So is the environment: torch.export sets
     TORCHINDUCTOR_CACHE_DIR, executorch's runtime OPENVINO_LIB_PATH.
 
     environment: additional variables to set within the block.
     """
-    wanted = {**_ENVIRONMENT, **(environment or {})}
     before = dict(os.environ)
     logger_class, handlers, disabled = (
         logging.getLoggerClass(),
@@ -49,11 +53,12 @@ def quiet(environment: dict[str, str] | None = None) -> Iterator[None]:
         logging.root.manager.disable,
     )
     logging.disable(logging.CRITICAL)
-    os.environ.update(wanted)
     try:
-        with warnings.catch_warnings(), _terminal_to_file():
-            warnings.simplefilter("ignore")
-            yield
+        with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="edgeaudit-") as scratch:
+            os.environ.update({**_ENVIRONMENT, _INDUCTOR: before.get(_INDUCTOR, scratch), **(environment or {})})
+            with _terminal_to_file():
+                warnings.simplefilter("ignore")
+                yield
     finally:
         for name in os.environ.keys() - before.keys():
             del os.environ[name]

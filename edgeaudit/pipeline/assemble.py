@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -33,16 +33,16 @@ from edgeaudit.graph.executor import AnyJob, RunResult
 from edgeaudit.graph.store import Store
 from edgeaudit.leakage.rows import (
     CanaryResult,
-    ClaimedRecord,
-    ExposedRecord,
     LeakageRow,
     NullControlRow,
     TogetherNullRow,
 )
 from edgeaudit.pipeline.assemble_devices import devices_of
 from edgeaudit.pipeline.environment import current_environment, version
+from edgeaudit.pipeline.listed import listed, thumbnails
 from edgeaudit.pipeline.measure_jobs import FLOOR
 from edgeaudit.pipeline.plan import FormatPlan, Plan
+from edgeaudit.pipeline.recorded import SpecOrigin, private_of
 from edgeaudit.population.base import TARGET, Population
 from edgeaudit.report.files import whole_file
 from edgeaudit.report.model import (
@@ -63,6 +63,7 @@ from edgeaudit.report.model import (
     ToolInfo,
     WeakerExposure,
 )
+from edgeaudit.report.private import without_private
 from edgeaudit.report.words import place_name
 from edgeaudit.report.writers import write_reports
 from edgeaudit.runtimes.base import RuntimeSpec
@@ -92,6 +93,7 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
     comparison: Compare | None = None,
     together: Collude | None = None,
     *,
+    origin: SpecOrigin,
     limits: LimitsOrigin | None = None,
 ) -> Audit:
     """Collect the results of the jobs and write audit.json, report.html and scores/ into `out`.
@@ -99,7 +101,9 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
     Beside audit.json, labels.npy has the ids and labels of the audited records, for budgets on classes.
 
     comparison: the job that compared the formats; None if none was measured. together: the multi-version attack; None
-    if audit.yaml names none, or no format was measured. limits: who set the budgets.
+    if audit.yaml names none, or no format was measured. origin: where the spec comes from. limits: who set the budgets.
+
+    Nothing that is written or returned has folders or names of users and machines (`edgeaudit.report.private`).
     """
     require_folder(out)
     with store_errors(f"the output folder {out}"), whole_file(out / _LABELS) as file:
@@ -129,6 +133,8 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
     held = ColludeResult((), ()) if together is None else store.read(together)
     compared = CompareResult((), (), ()) if comparison is None else store.read(comparison)
     levels, weaker = _weaker(plan, {(f.id, f.device) for f in formats if f.status == "ok"}, result, store)
+    shown = spec.report.records
+    exposed, claimed = (listed(rows, population, shown) for rows in (sections["exposed"], compared.claimed))
     audit = Audit.model_validate(
         {
             "schema_version": SCHEMA_VERSION,
@@ -149,13 +155,14 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
             ],
             "formats": formats,
             **sections,
-            "exposed": _named(sections["exposed"], population),
+            "exposed": exposed,
             "canaries": canaries,
             "across_targets": compared.across_targets,
             "comparisons": compared.comparisons,
             "same_file": compared.same_file,
             "claims": compared.claims,
-            "claimed": _named(compared.claimed, population),
+            "claimed": claimed,
+            "thumbnails": thumbnails(claimed, exposed, population, shown),
             "weaker_exposures": levels,
             "weaker_leakage": weaker,
             "devices": devices_of(spec, plan, result, store),
@@ -175,18 +182,10 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
         population.n_classes,
     )
     audit = audit.model_copy(update={"verdict": verdict.model_copy(update={"limits": limits})})
+    audit = without_private(audit, private_of(spec, origin, store.root, out))
     with store_errors(f"the output folder {out}"):
         write_reports(audit, out, spec.report.writers)
     return audit
-
-
-_NamedRow = TypeVar("_NamedRow", ExposedRecord, ClaimedRecord)
-
-
-def _named(rows: Iterable[_NamedRow], population: Population) -> list[_NamedRow]:
-    """Rows with the names of their records, where these have some."""
-    names = population.names
-    return [replace(row, name=names[row.record]) if names else row for row in rows]
 
 
 def require_folder(out: Path) -> None:

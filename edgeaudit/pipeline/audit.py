@@ -16,9 +16,11 @@ from edgeaudit.graph.job import Ref
 from edgeaudit.graph.store import Store
 from edgeaudit.pipeline.assemble import assemble
 from edgeaudit.pipeline.last_jobs import collude_job, compare_job
+from edgeaudit.pipeline.listed import require_images
 from edgeaudit.pipeline.measurement import choose_attacks
 from edgeaudit.pipeline.plan import Plan, make_plan
 from edgeaudit.pipeline.preflight import preflight, require_modules
+from edgeaudit.pipeline.recorded import SpecOrigin, write_recorded
 from edgeaudit.population.base import Population
 from edgeaudit.population.build import population_content
 from edgeaudit.recipes.frameworks import framework_of
@@ -36,11 +38,16 @@ _DAMAGED = 100
 
 @dataclass(frozen=True)
 class Prepared:
-    """A spec with its drawn population and planned jobs; nothing has been trained. limits: who set the budgets."""
+    """A spec with its drawn population and planned jobs; nothing has been trained.
+
+    origin: where the spec comes from. drawn: the key of the population. limits: who set the budgets.
+    """
 
     spec: AuditSpec
     population: Population
     plan: Plan
+    origin: SpecOrigin
+    drawn: str
     limits: LimitsOrigin | None = None
 
     def todo(self, store: Store) -> list[AnyJob]:
@@ -48,13 +55,17 @@ class Prepared:
         return [job for ref, job in self.plan.jobs.items() if not store.has(*ref)]
 
 
-def prepare(spec: AuditSpec, store: Store, executor: Executor, listener: Listener, file: str | None = None) -> Prepared:
-    """Check the spec against what is installed, draw the population, plan the jobs. file: the audit.yaml.
+def prepare(
+    spec: AuditSpec, store: Store, executor: Executor, listener: Listener, origin: SpecOrigin | None = None
+) -> Prepared:
+    """Check the spec against what is installed, draw the population, plan the jobs.
+
+    origin: where the spec comes from; None for the current folder.
 
     Raises the error of a check that fails, or `SeveralErrors`: each check runs whatever the others say, so that a user
     mends his audit.yaml once.
     """
-    problems = Problems()
+    problems, origin = Problems(), origin or SpecOrigin(Path.cwd())
     with problems.collecting():
         require_budgets_exist(spec)
     with problems.collecting():
@@ -70,10 +81,13 @@ def prepare(spec: AuditSpec, store: Store, executor: Executor, listener: Listene
     with problems.collecting():
         require_budgets_exist(spec, population.n_classes)
     with problems.collecting():
+        require_images(population, spec.report.records)
+    with problems.collecting():
         plan = make_plan(spec, population, drawn, attacks)
     problems.raise_found()
     measured = any(store.has(*job.ref) for planned in plan.formats for job in planned.measures.values())
-    return Prepared(spec, population, plan, limits_origin(spec, file, measured=measured))
+    limits = limits_origin(spec, origin.file, measured=measured)
+    return Prepared(spec, population, plan, origin, drawn.key, limits)
 
 
 def _draw(spec: AuditSpec, store: Store, executor: Executor, listener: Listener) -> tuple[DrawPopulation, Population]:
@@ -155,6 +169,7 @@ def _run(
         total.add(compared)
         raise_errors(compared)
     store.renew()  # a file that was changed while jobs ran may have led to results that do not belong together
+    write_recorded(out, prepared.spec, prepared.origin, store.root, prepared.drawn)
     return assemble(
         prepared.spec,
         prepared.population,
@@ -164,6 +179,7 @@ def _run(
         out,
         comparison,
         together,
+        origin=prepared.origin,
         limits=_first_read(prepared.limits, out),
     )
 

@@ -310,6 +310,10 @@ class Population:
         """
         return scaled(self._records[ids], *(affine or (self.about["mean"], self.about["deviation"])), self.axis)
 
+    def as_stored(self, ids: IntArray) -> npt.NDArray[Any]:
+        """Records as they are stored, [n, *input_shape] in the source's dtype, without preprocessing."""
+        return np.asarray(self._records[ids])
+
     def standardising(self) -> tuple[list[float], list[float]]:
         """Mean and deviation of `data.preprocessing: standardise`, whatever these records have."""
         return standardised(self._records, self.split, self.axis)

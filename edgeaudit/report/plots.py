@@ -15,14 +15,12 @@ from html import escape
 from itertools import product
 from typing import Any, Literal, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from scipy.stats import binom
 
 from edgeaudit.report.model import Curve
+from edgeaudit.report.mpl import Axes, Figure, mpl
 
 __all__ = [
     "DASHES", "SERIES", "Point", "PointKind", "null_panel", "pareto_panel", "roc_floor", "roc_overlay", "roc_panel",

@@ -227,6 +227,19 @@ class TestServing:
         assert kept == {"home/.cache/edgeaudit/device/agents", "home/.cache/edgeaudit/device/files", *files}
         assert not list(host.tmp.glob("edgeaudit*"))
 
+    def test_an_agent_that_was_changed_on_the_device_is_not_run(
+        self, host: FarHost, served: Artifact, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever happens to the file between its arrival and its start."""
+        source, start = ssh._receiver().decode(), "        _require_unchanged("
+        assert source.count(start) == 1
+        change = "        (folder / request['agent']).write_bytes(b'print(1)')\n"
+        monkeypatch.setattr(ssh, "_receiver", lambda: source.replace(start, change + start).encode())
+        with pytest.raises(DeviceError, match="not have the SHA-256 of the agent that was sent, so it was not run"):
+            serve(host, served)
+        assert not agents(host)
+        assert not [name for name in host.left() if "edgeaudit" in name]
+
     def test_a_given_python(self, make_host: Callable[..., FarHost], served: Artifact) -> None:
         host = make_host(None)
         (host.home / "my venv").mkdir()

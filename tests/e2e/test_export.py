@@ -315,13 +315,12 @@ def test_a_store_that_is_gone_is_named(bench: Workbench, adversary: Finished, tm
     assert not (tmp_path / "e.npz").exists()
 
 
-def test_a_module_that_is_not_found_from_here_says_where_to_go(
-    bench: Workbench, adversary: Finished, tmp_path: Path
-) -> None:
-    audit = json.loads((adversary.out / "audit.json").read_text(encoding="utf-8"))
-    audit["spec"]["model"]["recipe"] = "elsewhere:make"
-    (tmp_path / "audit.json").write_text(json.dumps(audit), encoding="utf-8")
-    with pytest.raises(RunError, match=r"'elsewhere' cannot be found.*export it from there"):
+def test_a_module_that_is_not_found_says_where_it_was(bench: Workbench, adversary: Finished, tmp_path: Path) -> None:
+    shutil.copy(adversary.out / "audit.json", tmp_path)
+    recorded = json.loads((adversary.out / "spec.json").read_text(encoding="utf-8"))
+    recorded["spec"]["model"]["recipe"] = "elsewhere:make"
+    (tmp_path / "spec.json").write_text(json.dumps(recorded), encoding="utf-8")
+    with pytest.raises(RunError, match=rf"'elsewhere' cannot be found.*was made from {bench.folder}, where modules"):
         edgeaudit.export(tmp_path, tmp_path / "e.npz", store=bench.folder / ".edgeaudit")
 
 

@@ -30,7 +30,7 @@ from edgeaudit.report.model.formats import FormatResult, Latency, WeakerExposure
 from edgeaudit.report.model.verdict import Verdict
 from edgeaudit.rows import Rows
 
-__all__ = ["Audit", "Environment", "PopulationInfo", "ToolInfo"]
+__all__ = ["Audit", "Environment", "PopulationInfo", "Thumbnail", "ToolInfo"]
 
 
 class ToolInfo(Model):
@@ -77,13 +77,21 @@ class PopulationInfo(Model):
     notes: tuple[str, ...] = ()
 
 
+class Thumbnail(Model):
+    """A small image of a listed record. image: a data URI of a PNG of at most 64 pixels a side."""
+
+    record: int
+    image: str
+
+
 class Audit(Model):
     """The whole of audit.json. Only `created`, `latency` and `timings` differ when an audit is repeated elsewhere.
 
     headlines: `attack/variant` that may stand for the audit, the strongest of its mode first; summaries, plots and
     comparisons use the first that could be run.
     claims, claimed: the records that can be claimed to be members. exposed: those with the highest scores, which are no
-    claims. weaker_leakage: figures of `weaker_exposures`, by their `exposure`; `leakage` has those of the audit's own.
+    claims. `report.records` of the spec says what is listed of both; thumbnails: images of them, where it asks for
+    that. weaker_leakage: figures of `weaker_exposures`, by their `exposure`; `leakage` has those of the audit's own.
     """
 
     schema_version: Literal["1.0"] = SCHEMA_VERSION
@@ -114,6 +122,7 @@ class Audit(Model):
     claims: RecordClaims | None = None
     claimed: Rows[ClaimedRecord] = Rows(of=ClaimedRecord)
     exposed: Rows[ExposedRecord]
+    thumbnails: Rows[Thumbnail] = Rows(of=Thumbnail)
     calibration: Rows[CalibrationLeak] = Rows(of=CalibrationLeak)
     latency: Rows[Latency] = Rows(of=Latency)
     verdict: Verdict

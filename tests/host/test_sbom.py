@@ -1,0 +1,121 @@
+"""The bill of materials follows CycloneDX 1.6 and says what is installed."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from packaging.utils import canonicalize_name
+from typer.testing import CliRunner
+
+from edgeaudit.cli.main import app
+from edgeaudit.host.lock import LOCKS, locked
+from edgeaudit.host.sbom import sbom, sbom_text
+
+# The parts of https://cyclonedx.org/schema/bom-1.6.schema.json that apply, without keys that the file does not have.
+COMPONENT: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "name"],
+    "additionalProperties": False,
+    "properties": {
+        "type": {"enum": ["application", "framework", "library", "container", "platform", "operating-system", "device",
+                          "device-driver", "firmware", "file", "machine-learning-model", "data",
+                          "cryptographic-asset"]},
+        "bom-ref": {"type": "string", "minLength": 1},
+        "name": {"type": "string"},
+        "version": {"type": "string", "maxLength": 1024},
+        "purl": {"type": "string"},
+        "description": {"type": "string"},
+        "hashes": {"type": "array", "items": {
+            "type": "object", "required": ["alg", "content"], "additionalProperties": False,
+            "properties": {"alg": {"enum": ["SHA-256"]}, "content": {"pattern": "^[a-fA-F0-9]{64}$"}}}},
+        "licenses": {"oneOf": [
+            {"type": "array", "items": {
+                "type": "object", "required": ["license"], "additionalProperties": False,
+                "properties": {"license": {"type": "object", "required": ["name"], "additionalProperties": False,
+                                           "properties": {"name": {"type": "string"}}}}}},
+            {"type": "array", "minItems": 1, "maxItems": 1, "items": {
+                "type": "object", "required": ["expression"], "additionalProperties": False,
+                "properties": {"expression": {"type": "string"}}}}]},
+    },
+}  # fmt: skip
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["bomFormat", "specVersion"],
+    "additionalProperties": False,
+    "properties": {
+        "$schema": {"enum": ["http://cyclonedx.org/schema/bom-1.6.schema.json"]},
+        "bomFormat": {"enum": ["CycloneDX"]},
+        "specVersion": {"const": "1.6"},
+        "serialNumber": {
+            "pattern": "^urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+        },
+        "version": {"type": "integer", "minimum": 1},
+        "metadata": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"timestamp": {"type": "string", "format": "date-time"}, "component": COMPONENT},
+        },
+        "components": {"type": "array", "items": COMPONENT, "uniqueItems": True},
+        "dependencies": {"type": "array", "uniqueItems": True, "items": {
+            "type": "object", "required": ["ref"], "additionalProperties": False,
+            "properties": {"ref": {"type": "string"},
+                           "dependsOn": {"type": "array", "items": {"type": "string"}, "uniqueItems": True}}}},
+    },
+}  # fmt: skip
+
+
+def test_it_follows_the_schema_and_names_everything_that_is_installed(root_folder: Path) -> None:
+    found = sbom(root_folder)
+    jsonschema.validate(found, SCHEMA, format_checker=jsonschema.FormatChecker())
+    named = {one["name"]: one["version"] for one in found["components"]}
+    installed = {canonicalize_name(one.metadata["Name"]): one.version for one in metadata.distributions()}
+    own = found["metadata"]["component"]
+    assert (own["name"], own["type"], own["version"]) == ("edgeaudit", "application", metadata.version("edgeaudit"))
+    assert named == {name: version for name, version in installed.items() if name != "edgeaudit"}
+    references = [one["bom-ref"] for one in (own, *found["components"])]
+    assert len(set(references)) == len(references)
+    graph = {one["ref"]: one["dependsOn"] for one in found["dependencies"]}
+    assert set(graph) == set(references)
+    assert {one for refs in graph.values() for one in refs} <= set(references)
+    numpy = f"pkg:pypi/numpy@{metadata.version('numpy')}"
+    assert numpy in graph[own["bom-ref"]]
+    assert numpy in graph[f"pkg:pypi/scipy@{metadata.version('scipy')}"]
+
+
+def test_hashes_are_those_of_the_lock_for_the_same_version_alone(root_folder: Path, tmp_path: Path) -> None:
+    known = {name: pin for lock in LOCKS for name, pin in locked(root_folder / lock).items()}
+    for one in sbom(root_folder)["components"]:
+        version, digest = known.get(one["name"], ("", ""))
+        expected = [{"alg": "SHA-256", "content": digest}] if version == one["version"] else None
+        assert one.get("hashes") == expected
+    (tmp_path / LOCKS[0]).write_text(f"numpy==0.0.1 --hash=sha256:{'a' * 64}\n", "utf-8")
+    assert not any("hashes" in one for one in sbom(tmp_path)["components"])
+
+
+def test_the_same_environment_gives_the_same_bytes_and_names_nobody(
+    root_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    text = sbom_text(root_folder)
+    assert text == sbom_text(root_folder)
+    assert json.loads(text)["metadata"]["timestamp"] == "2023-11-14T22:13:20Z"
+    assert str(Path.home()) + "/" not in text
+    assert str(root_folder) not in text
+    assert not re.search(rf"(?<![\w-]){re.escape(socket.gethostname())}(?![\w-])", text)
+
+
+def test_doctor_writes_it(root_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root_folder)
+    done = CliRunner().invoke(app, ["doctor", "--sbom", str(tmp_path / "sbom.json")])
+    assert done.exit_code == 0, done.output
+    assert "SBOM: " in done.output
+    found = json.loads((tmp_path / "sbom.json").read_text("utf-8"))
+    jsonschema.validate(found, SCHEMA)
+    assert any("hashes" in one for one in found["components"])
