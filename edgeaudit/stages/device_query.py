@@ -78,6 +78,11 @@ class DeviceQuery(Query):
         return f"query {self.format} on {self.device} {self.role}"
 
     @property
+    def confined(self) -> bool:
+        """See `Job`. The device opens the file, and is reached over the network."""
+        return False
+
+    @property
     def isolation(self) -> str:
         """The runtime's package is imported on the device, not here."""
         return "torch"
