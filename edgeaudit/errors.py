@@ -34,6 +34,8 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar
@@ -64,15 +66,31 @@ __all__ = [
     "TrainingError",
     "UnusableEntry",
     "did_you_mean",
+    "harmless",
     "pip_line",
     "reason_of",
     "store_errors",
     "toolchain_errors",
+    "unquoted",
 ]
+
+_KEPT = "\n\t"
+_TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that change the direction of text, so that it reads otherwise than it is."""
+_LONGEST_REASON = 200
 
 
 class EdgeAuditError(Exception):
-    """Base of all errors a user can cause and fix."""
+    """Base of all errors a user can cause and fix.
+
+    Messages quote files, servers and toolchains. So here, in one place, what would control a terminal becomes `?`, and
+    a message ends after `longest` characters.
+    """
+
+    longest: ClassVar[int] = 4000
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(_shown(one, self.longest) if isinstance(one, str) else one for one in arguments))
 
 
 class SpecError(EdgeAuditError):
@@ -213,6 +231,8 @@ class RunError(EdgeAuditError):
 class SeveralErrors(EdgeAuditError):
     """Independent errors of one audit.yaml, found before anything runs. errors: at least two, in the order found."""
 
+    longest: ClassVar[int] = 100_000
+
     def __init__(self, errors: Sequence[EdgeAuditError]) -> None:
         super().__init__("\n".join([f"{len(errors)} problems:", *(f"- {error}" for error in errors)]))
         self.errors = tuple(errors)
@@ -248,6 +268,38 @@ class Problems:
             raise self._found[0]
         if self._found:
             raise SeveralErrors(self._found)
+
+
+def harmless(text: str) -> str:
+    r"""Replace by `?` what moves a cursor, colours, sets a title or turns the direction of text.
+
+    Examples:
+        >>> harmless("\x1b[2Jwithin\u202e budget\n")
+        '?[2Jwithin? budget\n'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join("?" if _is_control(letter) else letter for letter in text)
+
+
+def _is_control(letter: str) -> bool:
+    return letter not in _KEPT and (letter in _TURNS or unicodedata.category(letter) in {"Cc", "Cs"})
+
+
+def _shown(text: str, longest: int) -> str:
+    return harmless(text if len(text) <= longest else f"{text[:longest]}...")
+
+
+def unquoted(exc: BaseException) -> str:
+    """What a reader says of a file, without the bytes and texts of the file that it quotes.
+
+    Examples:
+        >>> unquoted(ValueError("File name in directory 'x.npy' and header b'secret' differ."))
+        'ValueError: File name in directory'
+    """
+    said = (str(exc).strip().splitlines() or [""])[0]
+    said = re.split(r"""\bb?["']|: |[^\x20-\x7e]""", said, maxsplit=1)[0].rstrip(" :(")
+    return f"{type(exc).__name__}: {said[:_LONGEST_REASON]}" if said else type(exc).__name__
 
 
 def pip_line(extra: str, distribution: str = "edgeaudit") -> str:
