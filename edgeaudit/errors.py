@@ -77,20 +77,24 @@ __all__ = [
 _KEPT = "\n\t"
 _TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that change the direction of text, so that it reads otherwise than it is."""
-_LONGEST_REASON = 200
+_LONGEST, _LONGEST_REASON = 4000, 200
+_LINE_ENDS = re.compile(r"\s*[\r\n]\s*")
 
 
 class EdgeAuditError(Exception):
     """Base of all errors a user can cause and fix.
 
-    Messages quote files, servers and toolchains. So here, in one place, what would control a terminal becomes `?`, and
-    a message ends after `longest` characters.
+    Messages quote files, servers and toolchains. So here, in one place, they become one line, what would control a
+    terminal becomes `?`, and they end after 4,000 characters.
     """
 
-    longest: ClassVar[int] = 4000
-
     def __init__(self, *arguments: object) -> None:
-        super().__init__(*(_shown(one, self.longest) if isinstance(one, str) else one for one in arguments))
+        super().__init__(*(self._shown(one) if isinstance(one, str) else one for one in arguments))
+
+    def _shown(self, text: str) -> str:
+        if "\n" in text or "\r" in text:
+            text = _LINE_ENDS.sub(" ", text).strip()
+        return harmless(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
 
 
 class SpecError(EdgeAuditError):
@@ -231,11 +235,12 @@ class RunError(EdgeAuditError):
 class SeveralErrors(EdgeAuditError):
     """Independent errors of one audit.yaml, found before anything runs. errors: at least two, in the order found."""
 
-    longest: ClassVar[int] = 100_000
-
     def __init__(self, errors: Sequence[EdgeAuditError]) -> None:
         super().__init__("\n".join([f"{len(errors)} problems:", *(f"- {error}" for error in errors)]))
         self.errors = tuple(errors)
+
+    def _shown(self, text: str) -> str:
+        return text  # of messages that are shown already
 
     def __reduce__(self) -> tuple[type[SeveralErrors], tuple[tuple[EdgeAuditError, ...]]]:
         # Errors cross process boundaries; the default would call __init__ with the message alone.
@@ -286,10 +291,6 @@ def _is_control(letter: str) -> bool:
     return letter not in _KEPT and (letter in _TURNS or unicodedata.category(letter) in {"Cc", "Cs"})
 
 
-def _shown(text: str, longest: int) -> str:
-    return harmless(text if len(text) <= longest else f"{text[:longest]}...")
-
-
 def unquoted(exc: BaseException) -> str:
     """What a reader says of a file, without the bytes and texts of the file that it quotes.
 
@@ -298,7 +299,7 @@ def unquoted(exc: BaseException) -> str:
         'ValueError: File name in directory'
     """
     said = (str(exc).strip().splitlines() or [""])[0]
-    said = re.split(r"""\bb?["']|: |[^\x20-\x7e]""", said, maxsplit=1)[0].rstrip(" :(")
+    said = re.split(r"""\bb["']|["']|: |[^\x20-\x7e]""", said, maxsplit=1)[0].rstrip(" :(")
     return f"{type(exc).__name__}: {said[:_LONGEST_REASON]}" if said else type(exc).__name__
 
 
