@@ -23,7 +23,7 @@ from typing import ClassVar
 
 import psutil
 
-from edgeaudit.errors import JobCrashed
+from edgeaudit.errors import JobCrashed, store_errors
 from edgeaudit.graph.confinement import Bounds, bounds_of, bytes_below, environment_of, network_problem, remove
 from edgeaudit.graph.executor import AnyJob, Executor, ExecutorSpec, Limits, Listener, RunResult
 from edgeaudit.graph.import_order import with_users_last
@@ -89,7 +89,9 @@ class _Worker:
             home, first = str(self._home), _CONFINE.format(network=network_problem() is not None)
             environment = environment_of(os.environ, self._home)
         arguments = f"{theirs.fileno()}, {life}, {str(store.root)!r}, {isolation!r}, {home!r}"
-        with log.open("wb") as file:
+        with store_errors(f"the store {store.root}"):
+            file = log.open("wb")
+        with file:
             self.process = subprocess.Popen(  # noqa: S603  our own interpreter and our own text
                 [sys.executable, "-c", _START.format(path=path, first=first, arguments=arguments)],
                 stdin=subprocess.DEVNULL,
