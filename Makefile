@@ -9,7 +9,7 @@ WORKERS ?= 2
 # Hundreds of processes import the package in a run of the tests; each would compile it anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: lock sbom audit test test-all test-isa fuzz check lint types benchmark benchmark-cifar10 formats wheel-hashes clean
+.PHONY: lock sbom audit test test-all test-isa fuzz soak check lint types benchmark benchmark-cifar10 formats wheel-hashes clean
 
 # The audit of the README: digits, thirteen formats, twenty shadows.
 audit: $(READY)
@@ -33,9 +33,16 @@ test-isa: $(READY)
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(BIN)/pytest $(ISA_TESTS) -n $(WORKERS) --dist worksteal
 	$(if $(QEMU),$(QEMU) -cpu Haswell $(BIN)/python -m pytest $(ISA_TESTS))
 
-# Ten thousand mutated audits, where the tests try 1,500.
+# Seeded fuzzers at full size, of which the tests try some hundreds: mutated audits, arrays, model files, checkpoints, requests to the
+# agent, answers of servers, stores. FUZZ=1000 tries a tenth.
+FUZZ ?= 10000
 fuzz: $(READY)
-	EDGEAUDIT_FUZZ=10000 $(BIN)/pytest -q tests/config/test_fuzz.py
+	EDGEAUDIT_FUZZ=$(FUZZ) $(BIN)/pytest -q -n $(WORKERS) --dist worksteal tests/config/test_fuzz.py tests/fuzz
+
+# Rounds of a small audit under random kills and full disks; figures must stay the same, and nothing may be left behind.
+MINUTES ?= 60
+soak: $(READY)
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 # The quick loop.
 check: $(READY) lint types

@@ -34,6 +34,8 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar
@@ -64,15 +66,35 @@ __all__ = [
     "TrainingError",
     "UnusableEntry",
     "did_you_mean",
+    "harmless",
     "pip_line",
     "reason_of",
     "store_errors",
     "toolchain_errors",
+    "unquoted",
 ]
+
+_KEPT = "\n\t"
+_TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that change the direction of text, so that it reads otherwise than it is."""
+_LONGEST, _LONGEST_REASON = 4000, 200
+_LINE_ENDS = re.compile(r"\s*[\r\n]\s*")
 
 
 class EdgeAuditError(Exception):
-    """Base of all errors a user can cause and fix."""
+    """Base of all errors a user can cause and fix.
+
+    Messages quote files, servers and toolchains. So here, in one place, they become one line, what would control a
+    terminal becomes `?`, and they end after 4,000 characters.
+    """
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(self._shown(one) if isinstance(one, str) else one for one in arguments))
+
+    def _shown(self, text: str) -> str:
+        if "\n" in text or "\r" in text:
+            text = _LINE_ENDS.sub(" ", text).strip()
+        return harmless(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
 
 
 class SpecError(EdgeAuditError):
@@ -217,6 +239,9 @@ class SeveralErrors(EdgeAuditError):
         super().__init__("\n".join([f"{len(errors)} problems:", *(f"- {error}" for error in errors)]))
         self.errors = tuple(errors)
 
+    def _shown(self, text: str) -> str:
+        return text  # of messages that are shown already
+
     def __reduce__(self) -> tuple[type[SeveralErrors], tuple[tuple[EdgeAuditError, ...]]]:
         # Errors cross process boundaries; the default would call __init__ with the message alone.
         return type(self), (self.errors,)
@@ -248,6 +273,34 @@ class Problems:
             raise self._found[0]
         if self._found:
             raise SeveralErrors(self._found)
+
+
+def harmless(text: str) -> str:
+    r"""Replace by `?` what moves a cursor, colours, sets a title or turns the direction of text.
+
+    Examples:
+        >>> harmless("\x1b[2Jwithin\u202e budget\n")
+        '?[2Jwithin? budget\n'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join("?" if _is_control(letter) else letter for letter in text)
+
+
+def _is_control(letter: str) -> bool:
+    return letter not in _KEPT and (letter in _TURNS or unicodedata.category(letter) in {"Cc", "Cs"})
+
+
+def unquoted(exc: BaseException) -> str:
+    """What a reader says of a file, without the bytes and texts of the file that it quotes.
+
+    Examples:
+        >>> unquoted(ValueError("File name in directory 'x.npy' and header b'secret' differ."))
+        'ValueError: File name in directory'
+    """
+    said = (str(exc).strip().splitlines() or [""])[0]
+    said = re.split(r"""\bb["']|["']|: |[^\x20-\x7e]""", said, maxsplit=1)[0].rstrip(" :(")
+    return f"{type(exc).__name__}: {said[:_LONGEST_REASON]}" if said else type(exc).__name__
 
 
 def pip_line(extra: str, distribution: str = "edgeaudit") -> str:

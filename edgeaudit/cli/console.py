@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
 from rich import console
 from rich.segment import Segment
 
+from edgeaudit.errors import harmless
+
 __all__ = ["Console", "harmless"]
-
-_KEPT = "\n\t"
-_TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Characters that change the direction of text, so that it reads otherwise than it is."""
-
-
-def harmless(text: str) -> str:
-    r"""Replace by `?` what moves a cursor, colours, sets a title or turns the direction of text.
-
-    Examples:
-        >>> harmless("\x1b[2Jwithin\u202e budget\n")
-        '?[2Jwithin? budget\n'
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join("?" if _is_control(letter) else letter for letter in text)
-
-
-def _is_control(letter: str) -> bool:
-    return letter not in _KEPT and (letter in _TURNS or unicodedata.category(letter) in {"Cc", "Cs"})
 
 
 class Console(console.Console):

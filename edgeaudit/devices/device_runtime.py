@@ -67,7 +67,11 @@ class RemoteRuntime(Runtime):
             self.session = self._serve({MODEL: shipped(self.artifact, Path(folder.name))}, largest)
         except ArtifactError as exc:  # replace the temporary path by the artifact's
             raise ArtifactError(str(exc).replace(folder.name, str(self.artifact.folder))) from exc
-        reported = self.session.facts(MODEL).get("options")
+        try:
+            reported = self.session.facts(MODEL).get("options")
+        except BaseException:
+            self.session.inner.close()
+            raise
         if reported:  # the runtime's own, after it opened the file
             self.options = Settings(dict(reported))
             self.batch = self.options["batch"]

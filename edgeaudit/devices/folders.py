@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgeaudit.errors import store_errors
+from edgeaudit.graph.confinement import USER_CACHE
 
 __all__ = ["about", "cache_root", "land", "remove"]
 
@@ -26,7 +27,7 @@ def cache_root(variable: str, name: str) -> Path:
     """The folder named by the environment variable, or `edgeaudit/<name>` in the user's XDG cache."""
     if named := os.environ.get(variable):
         return Path(named)
-    cached = os.environ.get("XDG_CACHE_HOME", "")
+    cached = os.environ.get(USER_CACHE) or os.environ.get("XDG_CACHE_HOME", "")
     home = Path(cached) if Path(cached).is_absolute() else Path.home() / ".cache"
     return home / "edgeaudit" / name
 

@@ -25,6 +25,7 @@ __all__ = ["agent_facts", "failure", "fingerprint", "place", "served_facts", "se
 
 _FINGERPRINT = {"isa": list, "runtime": dict, "models": dict, "probes": dict}
 _SERVED = {"options": dict, "engaged": list, "engines": list}
+_MOST_RECORDS = 1 << 31
 
 
 def fingerprint(message: Mapping[str, object], where: str) -> Fingerprint:
@@ -38,6 +39,13 @@ def fingerprint(message: Mapping[str, object], where: str) -> Fingerprint:
 def served_facts(message: Mapping[str, object], where: str) -> ServedFacts:
     """What an agent reports about an artifact that it serves. Raises as `fingerprint` does."""
     _require(message, _SERVED, where)
+    options, engaged, engines = (message.get(field) for field in _SERVED)
+    if isinstance(options, dict) and options and not _is_batch(options.get("batch")):
+        raise ProtocolError(f"{where} reports the batch {options.get('batch')!r}, which must be an integer from 1")
+    if not all(isinstance(one, str) for one in _items(engaged)):
+        raise ProtocolError(f"{where} reports {engaged!r} as 'engaged', which must be a list of names")
+    if not all(isinstance(one, dict) for one in _items(engines)):
+        raise ProtocolError(f"{where} reports {engines!r} as 'engines', which must be a list of objects")
     return cast("ServedFacts", message)
 
 
@@ -82,6 +90,14 @@ def stopped(message: Mapping[str, object], where: str) -> Stopped:
 def _require_runtime(runtime: object, where: str) -> None:
     if not isinstance(runtime, dict) or not isinstance(runtime.get("versions"), dict) or "name" not in runtime:
         raise ProtocolError(f"{where} reports the runtime {runtime!r}, which has no name or no versions")
+
+
+def _is_batch(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < _MOST_RECORDS
+
+
+def _items(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _require(message: Mapping[str, object], kinds: Mapping[str, type], where: str) -> None:

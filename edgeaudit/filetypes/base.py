@@ -151,7 +151,8 @@ class FileType(ABC):
             names = tuple(self._companions(path))
         for name in names:
             parts = PurePosixPath(name).parts
-            if not parts or parts[0] == "/" or ".." in parts or "\\" in name:
+            # ONNX Runtime takes `*/_ORT_MEM_ADDR_/*` as a location for an address in its own memory.
+            if not parts or parts[0] in ("/", "*") or ".." in parts or "\\" in name:
                 raise ArtifactError(
                     f"{path} keeps weights in '{name}', outside of its folder; save it again with its weights in its "
                     "folder"
@@ -159,6 +160,10 @@ class FileType(ABC):
             if not (path.parent / name).is_file():
                 raise ArtifactError(
                     f"{path} keeps weights in {name}, which is missing; put {name} next to it, or save the model again"
+                )
+            if not _lies_beside(path, name):
+                raise ArtifactError(
+                    f"{path} keeps weights in {name}, a link that leads out of its folder; put the file itself there"
                 )
             if (found := recognised(path.parent / name)) is not None and found.stands_in:
                 raise ArtifactError(f"{path} keeps weights in {name}, which is {found.what}; {found.remedy}")
@@ -277,6 +282,12 @@ class FileType(ABC):
             raise ArtifactError(
                 f"cannot read {path} as {spec.title}: it is truncated, damaged or of another type ({reason})"
             ) from exc
+
+
+def _lies_beside(path: Path, name: str) -> bool:
+    """Whether a companion is below the folder of its file, or of its target where both are links (a hub's cache)."""
+    target = (path.parent / name).resolve()
+    return any(target.is_relative_to(folder) for folder in (path.parent.resolve(), path.resolve().parent))
 
 
 def held_range(dtype: str, scale: float, zero_point: int) -> Range | None:

@@ -143,6 +143,8 @@ def require_content(path: Path, title: str, suffixes: tuple[str, ...]) -> None:
     title, suffixes: of the type as which the file is about to be read. A file whose content says nothing passes; its
     reader judges it. Types of other packages may be archives, pickles or anything.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ArtifactError(f"{path} is neither a file nor a folder, and may never end; give the file itself")
     found = recognised(path)
     if found is None or found.suffix in suffixes:
         return

@@ -125,6 +125,18 @@ class Job(ABC, Generic[R_co]):
         return "torch"
 
     @property
+    def confined(self) -> bool:
+        """Whether the job opens a file of others, which must not reach the network (`edgeaudit.graph.confinement`).
+
+        Never true of a job that runs a module of the user's, which may need it. Not part of the key.
+        """
+        return False
+
+    def opens(self) -> Iterable[Path]:
+        """Files and folders of others that a confined job opens outside of the store; their size bounds its memory."""
+        return ()
+
+    @property
     def exclusive(self) -> bool:
         """Whether the job must run alone, since it measures the machine. Exclusive jobs run after all others."""
         return False

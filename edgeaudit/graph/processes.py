@@ -23,7 +23,8 @@ from typing import ClassVar
 
 import psutil
 
-from edgeaudit.errors import JobCrashed
+from edgeaudit.errors import JobCrashed, store_errors
+from edgeaudit.graph.confinement import Bounds, bounds_of, bytes_below, environment_of, network_problem, remove
 from edgeaudit.graph.executor import AnyJob, Executor, ExecutorSpec, Limits, Listener, RunResult
 from edgeaudit.graph.import_order import with_users_last
 from edgeaudit.graph.job import Outcome, Ref
@@ -44,7 +45,8 @@ _ENVIRONMENT = {
     "ORT_DISABLE_TELEMETRY": "1",  # as in `edgeaudit.host.quiet`; the others are read at each call
     "CUDA_VISIBLE_DEVICES": "",  # a model trained on a GPU depends on more than (records, seed, recipe)
 }
-_START = "import sys; sys.path[:] = {path!r}; from edgeaudit.graph.worker import serve; serve({arguments})"
+_START = "import sys; sys.path[:] = {path!r}; {first}from edgeaudit.graph.worker import serve; serve({arguments})"
+_CONFINE = "from edgeaudit.graph.confinement import confine; confine(network={network}); "
 _POLL = 0.5
 """Seconds between two checks of job limits."""
 _MINUTE = 60.0
@@ -65,27 +67,37 @@ class _Task:
     started: float
     log_size: int
     oom_kills: int
+    bounds: Bounds | None
 
 
 class _Worker:
     """A worker process and its current job."""
 
-    def __init__(self, store: Store, isolation: str, import_path: Path | None) -> None:
-        self.isolation = isolation
+    def __init__(self, store: Store, group: tuple[str, bool], import_path: Path | None) -> None:
+        self.group = group
+        self._store = store
         self.task: _Task | None = None
         ours, theirs = Pipe()
         life, self._lifeline = os.pipe()
         log = store.logs() / f"worker-{os.getpid()}-{time.monotonic_ns()}.log"
         self._log = log
         path = with_users_last(sys.path, import_path)
-        arguments = f"{theirs.fileno()}, {life}, {str(store.root)!r}, {isolation!r}"
-        with log.open("wb") as file:
+        isolation, confined = group
+        self._home = store.private_home() if confined else None
+        home, first, environment = "", "", dict(os.environ)
+        if self._home is not None:
+            home, first = str(self._home), _CONFINE.format(network=network_problem() is not None)
+            environment = environment_of(os.environ, self._home)
+        arguments = f"{theirs.fileno()}, {life}, {str(store.root)!r}, {isolation!r}, {home!r}"
+        with store_errors(f"the store {store.root}"):
+            file = log.open("wb")
+        with file:
             self.process = subprocess.Popen(  # noqa: S603  our own interpreter and our own text
-                [sys.executable, "-c", _START.format(path=path, arguments=arguments)],
+                [sys.executable, "-c", _START.format(path=path, first=first, arguments=arguments)],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **_ENVIRONMENT},
+                env={**environment, **_ENVIRONMENT},
                 pass_fds=(theirs.fileno(), life),
                 process_group=0,  # Ctrl-C reaches the main process, which stops its workers
             )
@@ -93,9 +105,14 @@ class _Worker:
         os.close(life)
         self.connection: Connection = ours
 
-    def give(self, job: AnyJob) -> None:
+    def give(self, job: AnyJob, limits: Limits) -> None:
         """Send a job. The death of an idle worker is noticed when its answer is read."""
-        self.task = _Task(job, time.monotonic(), self._log_size(), _oom_kills())
+        bounds = None
+        if self._home is not None:
+            opened = (*job.opens(), *(self._store.folder(*need.ref) for need in job.needs))
+            bounds = bounds_of(bytes_below(opened), limits.memory, _most_seconds(job, limits))
+            bounds.set(self.process.pid)
+        self.task = _Task(job, time.monotonic(), self._log_size(), _oom_kills(), bounds)
         with suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(job)
 
@@ -123,6 +140,9 @@ class _Worker:
         code = self.process.returncode
         message = f"the worker process of '{task.job.label}' exited with {_described(code)}"
         retries = _CRASH_RETRIES
+        if code == -signal.SIGXCPU and task.bounds is not None:
+            message += f": it took more than {task.bounds.seconds:g} seconds of the processor (limits.job-minutes)"
+            retries = 0
         if code in {-signal.SIGKILL, -signal.SIGTERM}:
             if _oom_kills() > task.oom_kills:
                 message += ", out of memory: try --workers 1, or a machine with more memory"
@@ -137,13 +157,15 @@ class _Worker:
         if self.task is None:
             return None
         seconds = time.monotonic() - self.task.started
-        most = self.task.job.most_seconds if limits.seconds is None else limits.seconds
+        most = _most_seconds(self.task.job, limits)
         if most is not None and seconds > most:
             minutes = "minute" if most == _MINUTE else "minutes"
             return f"took longer than {most / _MINUTE:g} {minutes} (limits.job-minutes)"
-        if limits.memory is not None and _resident(self.process.pid) > limits.memory:
-            return f"took more than {limits.memory / 2**20:,.0f} MiB of memory (limits.job-memory)"
-        return None
+        memory = limits.memory if self.task.bounds is None else self.task.bounds.memory
+        if memory is None or _resident(self.process.pid) <= memory:
+            return None
+        whose = "limits.job-memory" if memory == limits.memory else "as much as a file of others of its size is granted"
+        return f"took more than {memory / 2**20:,.0f} MiB of memory ({whose})"
 
     def stop(self, reason: str) -> Outcome:
         """Stop the process while its job is running."""
@@ -167,6 +189,8 @@ class _Worker:
                     self.process.wait(_GRACE)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        if self._home is not None:
+            remove(self._home)
         if self._log_size() == 0:
             self._log.unlink(missing_ok=True)
 
@@ -191,9 +215,10 @@ class _Worker:
 class LocalProcesses(Executor):
     """Runs `workers` jobs at a time in processes of this machine.
 
-    A job runs in a process of its isolation group (`Job.isolation`, see edgeaudit/host/isolation.py). Processes of a
-    group are started with its first job and then wait for more, so that with two groups there may be twice as many
-    processes as `workers`; at most `workers` of them run a job.
+    A job runs in a process of its isolation group (`Job.isolation`, see edgeaudit/host/isolation.py), one that opens
+    files of others in a confined process of that group (edgeaudit/graph/confinement.py). Processes of a group are
+    started with its first job and then wait for more, so that with two groups there may be twice as many processes as
+    `workers`; at most `workers` of them run a job.
     """
 
     spec: ClassVar[ExecutorSpec] = ExecutorSpec("local", "processes on this machine, one thread each")
@@ -234,14 +259,14 @@ class LocalProcesses(Executor):
     def _start(self, state: Scheduler, listener: Listener) -> None:
         busy = len(self._busy())
         for job in state.take_ready(self.workers - busy, idle=not busy):
-            self._worker(job.isolation).give(job)
+            self._worker((job.isolation, job.confined)).give(job, self.limits)
             listener.started(job)
 
-    def _worker(self, isolation: str) -> _Worker:
+    def _worker(self, group: tuple[str, bool]) -> _Worker:
         for worker in self._workers:
-            if worker.task is None and worker.isolation == isolation and worker.process.poll() is None:
+            if worker.task is None and worker.group == group and worker.process.poll() is None:
                 return worker
-        self._workers.append(_Worker(self.store, isolation, self.import_path))
+        self._workers.append(_Worker(self.store, group, self.import_path))
         return self._workers[-1]
 
     def _ended(self) -> list[tuple[_Task, Outcome]]:
@@ -274,6 +299,10 @@ class LocalProcesses(Executor):
         listener.finished(task.job, outcome)
         for blocked in state.finish(task.job, outcome):
             listener.skipped(blocked)
+
+
+def _most_seconds(job: AnyJob, limits: Limits) -> float | None:
+    return job.most_seconds if limits.seconds is None else limits.seconds
 
 
 def _relevant(lines: list[str]) -> list[str]:

@@ -286,6 +286,13 @@ class Store:
                 save_reads(folder, now)
         return folder
 
+    def private_home(self) -> Path:
+        """A new empty folder that only its owner can open; removed like a draft where its process cannot."""
+        home = self._draft()
+        with store_errors(f"the store {self.root}"):
+            home.mkdir(mode=0o700)
+        return home
+
     def devices(self) -> Path:
         """The folder with query logs of devices, and locks of devices that serve one job at a time."""
         folder = self.root / ".devices"

@@ -17,7 +17,8 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from edgeaudit.errors import EdgeAuditError, OutdatedEntry, StoreError, ToolchainError
+from edgeaudit.errors import EdgeAuditError, JobCrashed, OutdatedEntry, StoreError, ToolchainError
+from edgeaudit.graph.confinement import remove
 from edgeaudit.graph.executor import AnyJob
 from edgeaudit.graph.fresh_code import compile_users_modules
 from edgeaudit.graph.job import Context, Outcome, Ref, content_key
@@ -32,14 +33,14 @@ _FULL = 256 * 1024
 """Free bytes below which a failure is attributed to a full disk."""
 
 
-def serve(jobs: int, lifeline: int, root: str, isolation: str) -> None:
+def serve(jobs: int, lifeline: int, root: str, isolation: str, home: str = "") -> None:
     """Receive jobs from a connection and send an `Outcome` for each, until it is closed.
 
     jobs, lifeline: file descriptors. The main process holds the other end of the lifeline and never writes to it; when
-    the main process ends, this process ends too, even during a job.
+    the main process ends, this process ends too, even during a job. home: of a confined worker; removed with it.
     """
     faulthandler.enable()  # a crash in native code leaves the Python stack in the log
-    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(lifeline, home), daemon=True).start()
     enter(isolation)
     compile_users_modules()
     store = Store(Path(root), Place.now())
@@ -63,8 +64,10 @@ def _sendable(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _end_with(lifeline: int) -> None:
+def _end_with(lifeline: int, home: str) -> None:
     os.read(lifeline, 1)
+    if home:
+        remove(Path(home))
     os._exit(1)
 
 
@@ -117,6 +120,8 @@ def _explained(job: AnyJob, store: Store, exc: Exception) -> EdgeAuditError:
     full = os.strerror(errno.ENOSPC) in str(exc) or shutil.disk_usage(store.root).free < _FULL
     if full and not isinstance(exc, StoreError):
         return StoreError(f"{job.label}: the disk is full. Finished work is kept; free some space and run again")
+    if isinstance(exc, MemoryError):
+        return JobCrashed(f"'{job.label}' could not get the memory that it asked for (limits.job-memory): {exc}")
     if type(exc) is ToolchainError and exc.__cause__ is not None:
         return ToolchainError(f"{exc}{_traced(job, store, exc)}")
     return exc if isinstance(exc, EdgeAuditError) else _unexpected(job, store, exc)

@@ -7,6 +7,7 @@ from importlib import metadata
 
 from edgeaudit.devices.environment_runtimes import EnvironmentSpec
 from edgeaudit.exporters import pass_specs
+from edgeaudit.graph.confinement import described
 from edgeaudit.host.fingerprint import cpu_flags, cpu_name
 from edgeaudit.report.model import Environment
 from edgeaudit.runtimes.registry import runtime_specs
@@ -41,6 +42,7 @@ def current_environment() -> Environment:
         cpu=cpu_name(),
         isa=cpu_flags(),
         packages={name: found for name, found in packages.items() if found is not None},
+        foreign_files=described(),
     )
 
 

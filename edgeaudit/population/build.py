@@ -13,7 +13,7 @@ import numpy.typing as npt
 from edgeaudit.config.canaries import CanariesSpec
 from edgeaudit.config.data import LISTS, DataSpec, SideSpec
 from edgeaudit.config.shadows import ShadowsSpec
-from edgeaudit.errors import DataError, SplitError, reason_of
+from edgeaudit.errors import DataError, SplitError, reason_of, unquoted
 from edgeaudit.population.base import (
     Declared,
     Records,
@@ -40,6 +40,8 @@ __all__ = ["PopulationContent", "build_population", "population_content"]
 IntArray = npt.NDArray[np.int64]
 _UNKEYED = {"calibration", "path", "members", "nonmembers", "calibrated"}
 """Keys that are hashed by content, or do not affect the population."""
+_LONGEST_ID = 18
+"""Digits. A longer line may be a record of the wrong file, and is not quoted."""
 
 
 class PopulationContent(TypedDict):
@@ -292,11 +294,21 @@ def _split(spec: DataSpec, groups: IntArray, rng: np.random.Generator) -> Split:
     return listed_split(groups, members, nonmembers, reference, rng)
 
 
+def _mapped(path: Path) -> npt.NDArray[Any]:
+    """The array of an .npy; mapped, so that it cannot ask for more than it holds. Raises OSError or ValueError."""
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    except Exception as exc:  # numpy 2.4 ends in any way at a damaged header, and quotes it
+        raise ValueError(f"it is no .npy file ({unquoted(exc)}); write it with numpy.save") from exc
+
+
 def _read_ids(path: Path, key: str) -> IntArray:
     """Record ids from .npy (integers) or a text file (one a line; # starts a comment)."""
     try:
         if path.suffix == ".npy":
-            ids = np.load(path, mmap_mode="r", allow_pickle=False)  # a file cannot ask for more than it holds
+            ids = _mapped(path)
             if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
                 raise SplitError(f"{key}: {path} must hold a list of integers; it holds {ids.dtype} {ids.shape}")
             listed: IntArray = ids.astype(np.int64)
@@ -308,8 +320,9 @@ def _read_ids(path: Path, key: str) -> IntArray:
     numbers = []
     for line_number, line in enumerate(lines, 1):
         text = line.partition("#")[0].strip()
-        if text and not text.isdecimal():
-            raise SplitError(f"{key}: {path}, line {line_number}: '{text}' is not a record id")
+        if text and not (text.isdecimal() and len(text) <= _LONGEST_ID):
+            shown = f"'{text}'" if len(text) <= _LONGEST_ID else f"a text of {len(text)} characters"
+            raise SplitError(f"{key}: {path}, line {line_number}: {shown} is not a record id")
         if text:
             numbers.append(int(text))
     return np.array(numbers, np.int64)

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar
-from zipfile import BadZipFile, ZipFile, is_zipfile
+from typing import Any, BinaryIO, ClassVar
+from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.digests import path_sha256
-from edgeaudit.errors import DataError, MissingToolchain, did_you_mean, reason_of
+from edgeaudit.errors import DataError, EdgeAuditError, MissingToolchain, did_you_mean, reason_of, unquoted
 from edgeaudit.population.functions import as_array, raw_of_result
 from edgeaudit.population.memory import array_bytes, require_memory
 from edgeaudit.population.raw import Raw, Table
@@ -276,8 +275,7 @@ def _arrays(file: Path, wanted: tuple[str, ...], where: str, hint: str) -> dict[
     try:
         # Opened here, because numpy 2.4 leaves a file it opened itself open when it is not a zip file.
         with file.open("rb") as handle:
-            if not is_zipfile(handle):
-                raise DataError(f"{where}: {file} is not a complete .npz file; write it with numpy.savez")
+            _require_archive(handle, f"{where}: {file}")
             handle.seek(0)
             with ZipFile(handle) as archive:
                 for key in wanted:
@@ -286,12 +284,25 @@ def _arrays(file: Path, wanted: tuple[str, ...], where: str, hint: str) -> dict[
             with np.load(handle, allow_pickle=False) as arrays:
                 found = {key: arrays[key] for key in wanted if key in arrays.files}
                 names = ", ".join(arrays.files)
-    except (OSError, ValueError, EOFError, BadZipFile, zlib.error, NotImplementedError) as exc:
+    except (EdgeAuditError, MemoryError):
+        raise
+    except OSError as exc:
         raise DataError(f"{where}: {file} cannot be read as .npz: {reason_of(exc)}") from exc
+    # A damaged archive or header ends zipfile and numpy 2.4 in any way: KeyError, RuntimeError (encrypted),
+    # struct.error, tokenize.TokenError. What they say may quote the file, which holds private records.
+    except Exception as exc:
+        raise DataError(
+            f"{where}: {file} cannot be read as .npz ({unquoted(exc)}); it is damaged: write it with numpy.savez"
+        ) from exc
     for key in wanted:
         if key not in found:
             raise DataError(f"{where}: {file} has no array '{key}'; it has: {names}. {hint}")
     return found
+
+
+def _require_archive(handle: BinaryIO, what: str) -> None:
+    if not is_zipfile(handle):
+        raise DataError(f"{what} is not a complete .npz file; write it with numpy.savez")
 
 
 def _require_bounded(archive: ZipFile, key: str, what: str) -> None:

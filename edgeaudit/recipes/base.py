@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BOOSTERS", "BUILDS", "TRAINS", "ZOOS", "Architecture", "ArchitectureSpec", "Recipe", "Training", "build",
-    "import_function", "module_from_manifest", "recipe_modules", "require_signature", "shape_problem",
+    "import_function", "is_own_recipe", "module_from_manifest", "recipe_modules", "require_signature", "shape_problem",
 ]  # fmt: skip
 
 ZOOS: Mapping[str, str] = {
@@ -277,6 +277,11 @@ def recipe_modules(*references: str | None) -> tuple[str, ...]:
     named = tuple(ARCHITECTURES.module(one) for one in references if one in known)
     own = (_users_part(one).partition(":") for one in references if one and one not in known)
     return (*named, *(ZOOS.get(module, module) for module, separator, _ in own if separator))
+
+
+def is_own_recipe(*references: str | None) -> bool:
+    """Whether no module of the user's or of another package's builds or trains the model."""
+    return all(module.partition(".")[0] == "edgeaudit" for module in recipe_modules(*references))
 
 
 def _users_part(reference: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeaudit.digests import path_sha256
-from edgeaudit.errors import SpecError
+from edgeaudit.errors import SpecError, reason_of, unquoted
 
 __all__ = [
     "ARCHITECTURE",
@@ -23,6 +23,8 @@ CHECKPOINT = "keras:checkpoint"
 """The recipe of models that have the checkpoint's own architecture."""
 
 ARCHITECTURE = "architecture"
+_LARGEST = 1 << 25
+"""Bytes of an architecture."""
 _TORCH_SUFFIXES = (".pt", ".pth", ".safetensors")
 
 
@@ -71,15 +73,22 @@ def checkpoint_options(recipe: str, checkpoint: Path | None) -> dict[str, object
     if recipe != CHECKPOINT or checkpoint is None:
         return {}
     try:
-        with zipfile.ZipFile(checkpoint) as archive:
-            config: dict[str, Any] = json.loads(archive.read("config.json"))
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as exc:
+        with zipfile.ZipFile(checkpoint) as archive, archive.open("config.json") as entry:
+            # A compressed file may hold any amount.
+            config: dict[str, Any] = json.loads(entry.read(_LARGEST), parse_constant=_no_constant)
+        config.pop("compile_config", None)
+        return {ARCHITECTURE: _numbered(config, {})}
+    # A damaged archive ends zipfile in any way, and JSON that is nested too deeply in RecursionError.
+    except Exception as exc:
+        reason = reason_of(exc) if isinstance(exc, OSError) else unquoted(exc)
         raise SpecError(
-            f"model.checkpoint: {checkpoint} cannot be read as a .keras file ({exc}); save it with "
+            f"model.checkpoint: {checkpoint} cannot be read as a .keras file ({reason}); save it with "
             "model.save('x.keras') of Keras 3"
         ) from exc
-    config.pop("compile_config", None)
-    return {ARCHITECTURE: _numbered(config, {})}
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _numbered(value: Any, seen: dict[int, int]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeaudit.errors import RecipeError
+from edgeaudit.errors import EdgeAuditError, RecipeError
 from edgeaudit.filetypes.agreement import agreement, comparable
 from edgeaudit.host.quiet import quiet
 from edgeaudit.host.tensorflow import tensorflow
@@ -48,7 +48,10 @@ def read_checkpoint(path: Path, recipe: Recipe, records: FloatArray, key: str = 
     try:
         with quiet():
             model, taken = _read(path, recipe, records, what)
-    except (OSError, ValueError, TypeError, KeyError, tensorflow().errors.OpError) as exc:
+    except (EdgeAuditError, MemoryError):
+        raise
+    # A damaged file ends Keras 3.13 and TensorFlow 2.21 in any way: their own errors, zipfile's, h5py's.
+    except Exception as exc:
         raise RecipeError(
             f"{what} cannot be read as a Keras model ({first_line(exc)}); save it with model.save('x.keras'), and name "
             "the function that builds it (recipe: keras:module:function) where it has layers of your own"

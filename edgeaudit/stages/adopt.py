@@ -22,7 +22,7 @@ from edgeaudit.graph.job import Context, unkeyed
 from edgeaudit.population.base import TARGET
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.settings import Settings
-from edgeaudit.stages.artifacts import StoredArtifact
+from edgeaudit.stages.artifacts import ADOPTED, StoredArtifact
 from edgeaudit.stages.file_contract import require_labels
 from edgeaudit.stages.file_head import HeadFound, find_head, is_inside
 from edgeaudit.stages.file_job import FileJob
@@ -48,7 +48,7 @@ class Adopt(FileJob[StoredArtifact]):
     the key of audit.yaml that names the file.
     """
 
-    kind: ClassVar[str] = "adopt"
+    kind: ClassVar[str] = ADOPTED
     result: ClassVar[type[StoredArtifact]] = StoredArtifact
 
     population: DrawPopulation

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from edgeaudit.filetypes.artifact import Artifact
 from edgeaudit.graph.job import Job
 
-__all__ = ["ArtifactJob", "StoredArtifact"]
+__all__ = ["ADOPTED", "ArtifactJob", "StoredArtifact", "is_of_others"]
 
 _NOTES = "notes.json"
 
@@ -41,3 +41,11 @@ class StoredArtifact:
 
 
 ArtifactJob: TypeAlias = Job[StoredArtifact]
+
+ADOPTED = "adopt"
+"""The kind of the job that takes in a model file of others."""
+
+
+def is_of_others(source: ArtifactJob) -> bool:
+    """Whether an artifact is a file of others as it is, so that every job that opens it is confined."""
+    return source.kind == ADOPTED

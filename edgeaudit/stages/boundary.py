@@ -59,6 +59,11 @@ class BoundaryDistance(Job[StoredTrace]):
         """See `Job`."""
         return self.query.isolation
 
+    @property
+    def confined(self) -> bool:
+        """See `Job`."""
+        return self.query.confined
+
     def cost(self) -> Cost:
         """Grouped by records, budget and format."""
         return Cost((self.population.key, self.budget, self.records, self.query.format))

@@ -55,6 +55,11 @@ class CanaryQuery(Job[CanaryResponses]):
         """See `Job`."""
         return self.query.isolation
 
+    @property
+    def confined(self) -> bool:
+        """See `Job`."""
+        return self.query.confined
+
     def cost(self) -> Cost:
         """Grouped by format."""
         return Cost((self.population.key, self.query.format), 0.15, 0.01)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -30,6 +32,10 @@ __all__ = ["DevicePolicy", "DeviceQuery", "StandIn"]
 
 _BLOCK = 256
 """Records per query; a block whose answers are lost with the device is queried again."""
+
+
+_DIGEST = 32
+"""Bytes of a SHA-256."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,11 @@ class DeviceQuery(Query):
     def label(self) -> str:
         """See `Job`."""
         return f"query {self.format} on {self.device} {self.role}"
+
+    @property
+    def confined(self) -> bool:
+        """See `Job`. The device opens the file, and is reached over the network."""
+        return False
 
     @property
     def isolation(self) -> str:
@@ -163,9 +174,8 @@ class _StoredBlocks:
         return np.concatenate([self._block(name, start, ids) for start in range(0, len(ids), self._step)])
 
     def _block(self, name: str, start: int, ids: npt.NDArray[np.int64]) -> FloatArray:
-        path = self._folder / f"{name}-{self._step}-{start}.npy"
-        if path.is_file():
-            stored: FloatArray = np.load(path)
+        path = self._folder / f"{name}-{self._step}-{start}.block"
+        if (stored := _whole(path)) is not None:
             self.resumed += len(stored)
             return stored
         answers = self._runtime.query(self._population.take(ids[start : start + self._step]))
@@ -174,7 +184,21 @@ class _StoredBlocks:
 
 
 def _save_whole(path: Path, values: FloatArray) -> None:
-    draft = path.with_suffix(f".{os.getpid()}")
-    with draft.open("wb") as file:
-        np.save(file, values)
+    """An .npy behind its SHA-256."""
+    draft, written = path.with_suffix(f".{os.getpid()}"), io.BytesIO()
+    np.save(written, values)
+    draft.write_bytes(hashlib.sha256(written.getbuffer()).digest() + written.getbuffer())
     draft.replace(path)
+
+
+def _whole(path: Path) -> FloatArray | None:
+    """The answers that `_save_whole` wrote; None where there are none or they are damaged: ask anew."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    digest, written = content[:_DIGEST], content[_DIGEST:]
+    if hashlib.sha256(written).digest() != digest:
+        return None
+    values: FloatArray = np.load(io.BytesIO(written), allow_pickle=False)
+    return values

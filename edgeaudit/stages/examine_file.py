@@ -88,6 +88,15 @@ class ReadFile(Job[FileFacts]):
         """See `Job`."""
         return f"read {self.file.path.name}"
 
+    @property
+    def confined(self) -> bool:
+        """See `Job`."""
+        return True
+
+    def opens(self) -> tuple[Path, ...]:
+        """See `Job`."""
+        return self.file.paths
+
     def code(self) -> tuple[str, ...]:
         """The file type."""
         return (filetype_module(self.filetype),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from edgeaudit.filetypes.registry import filetype_module
@@ -29,6 +30,15 @@ class FileJob(Job[R]):
     def isolation(self) -> str:
         """See `Job`."""
         return find_runtime(self.runtime).spec.isolation
+
+    @property
+    def confined(self) -> bool:
+        """See `Job`."""
+        return True
+
+    def opens(self) -> tuple[Path, ...]:
+        """See `Job`."""
+        return self.file.paths
 
     def code(self) -> tuple[str, ...]:
         """The runtime and the file type."""

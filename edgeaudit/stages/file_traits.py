@@ -10,7 +10,7 @@ from edgeaudit.errors import ArtifactError
 from edgeaudit.filetypes.registry import filetype_module, find_filetype
 from edgeaudit.filetypes.traits import Traits
 from edgeaudit.graph.job import Context, Cost, Job, unkeyed
-from edgeaudit.stages.artifacts import ArtifactJob
+from edgeaudit.stages.artifacts import ArtifactJob, is_of_others
 from edgeaudit.stages.json_files import read_json, write_json
 
 __all__ = ["FileTraits", "ReadTraits"]
@@ -50,6 +50,11 @@ class ReadTraits(Job[FileTraits]):
     def label(self) -> str:
         """See `Job`."""
         return f"read how {self.format} was made"
+
+    @property
+    def confined(self) -> bool:
+        """See `Job`."""
+        return is_of_others(self.source)
 
     def code(self) -> tuple[str, ...]:
         """The file type."""

@@ -13,7 +13,7 @@ from edgeaudit.graph.job import Context, Cost, Job, unkeyed
 from edgeaudit.host.quiet import NO_TELEMETRY, quiet
 from edgeaudit.quality.size import COMPRESSION, compressed_bytes
 from edgeaudit.quality.weights import Sparsity, sparsity
-from edgeaudit.stages.artifacts import ArtifactJob
+from edgeaudit.stages.artifacts import ArtifactJob, is_of_others
 
 __all__ = ["Inspect", "Inspection"]
 
@@ -56,6 +56,11 @@ class Inspect(Job[Inspection]):
     def label(self) -> str:
         """See `Job`."""
         return f"inspect {self.format}"
+
+    @property
+    def confined(self) -> bool:
+        """See `Job`."""
+        return is_of_others(self.source)
 
     def code(self) -> tuple[str, ...]:
         """The file type."""

@@ -92,6 +92,11 @@ class Latency(Job[Timings]):
         return self.query.isolation
 
     @property
+    def confined(self) -> bool:
+        """See `Job`."""
+        return self.query.confined
+
+    @property
     def exclusive(self) -> bool:
         """See `Job`."""
         return self.alone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from edgeaudit.config.canaries import CanariesSpec
@@ -47,6 +48,16 @@ class DrawPopulation(Job[Population]):
         """A user function may read its records with the framework of the recipe."""
         return self.group
 
+    @property
+    def confined(self) -> bool:
+        """See `Job`: where one of our sources reads files, and nothing of the user's runs or downloads."""
+        columns = (self.data.groups, *self.data.slices.values())
+        return reads_files(self.data) and not any(function_modules(column) for column in columns)
+
+    def opens(self) -> tuple[Path, ...]:
+        """See `Job`."""
+        return tuple(path for path in (self.data.path, *(side.path for side in self.data.sides.values())) if path)
+
     def code(self) -> tuple[str, ...]:
         """The module of the source, unless the content was found by reading it: then the code that read it is known."""
         if "about" in self.content:
@@ -69,6 +80,14 @@ def function_modules(column: str) -> tuple[str, ...]:
     """The module of a column that the user's `module:function` gives."""
     module, separator, _ = column.partition(":")
     return (module,) if separator else ()
+
+
+def reads_files(data: DataSpec) -> bool:
+    """Whether the source is one of ours that reads files of others, and downloads none."""
+    name = data.source.partition(":")[0]
+    if name not in SOURCES.names() or name == "digits" or data.options.get("download"):
+        return False
+    return SOURCES.module(name).partition(".")[0] == "edgeaudit"
 
 
 def source_modules(source: str) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from edgeaudit.population.base import TARGET, Population
 from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.settings import Settings
-from edgeaudit.stages.artifacts import ArtifactJob
+from edgeaudit.stages.artifacts import ArtifactJob, is_of_others
 from edgeaudit.stages.check_answers import read_check
 from edgeaudit.stages.population import DrawPopulation
 from edgeaudit.stages.target_check import require_model
@@ -149,6 +149,11 @@ class Query(Job[QueryResult]):
     def isolation(self) -> str:
         """See `Job`."""
         return find_runtime(self.runtime).spec.isolation
+
+    @property
+    def confined(self) -> bool:
+        """See `Job`."""
+        return is_of_others(self.source)
 
     def code(self) -> tuple[str, ...]:
         """Modules of the runtime, including those that it runs without importing them."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from edgeaudit.errors import RecipeError
 from edgeaudit.graph.job import Context, Cost, Job, unkeyed
 from edgeaudit.population.base import TARGET, Population, is_given, stream
-from edgeaudit.recipes.base import Recipe, recipe_modules
+from edgeaudit.recipes.base import Recipe, is_own_recipe, recipe_modules
 from edgeaudit.recipes.frameworks import framework_of
 from edgeaudit.recipes.keras_checkpoint import checkpoint_digest
 from edgeaudit.runtimes.registry import find_runtime
@@ -37,6 +37,11 @@ class SourceFile:
     sha256: str
     companions: Mapping[str, str]
     path: Path = unkeyed(Path())
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The file, and those beside it."""
+        return (self.path, *(self.path.parent / name for name in self.companions))
 
 
 def model_seed(audit_seed: int, role: str) -> int:
@@ -83,6 +88,15 @@ class Train(Job[StoredArtifact]):
     def isolation(self) -> str:
         """See `Job`."""
         return framework_of(self.recipe.name).isolation
+
+    @property
+    def confined(self) -> bool:
+        """See `Job`: where it reads a checkpoint, unless a module of the user's builds the model."""
+        return self.checkpoint is not None and is_own_recipe(self.recipe.name, self.recipe.train_function)
+
+    def opens(self) -> tuple[Path, ...]:
+        """See `Job`."""
+        return () if self.checkpoint is None else self.checkpoint.paths
 
     def code(self) -> tuple[str, ...]:
         """Modules of the training loop and of the user, and those that examine the model if it is examined."""

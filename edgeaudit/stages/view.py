@@ -63,6 +63,11 @@ class View(Job[ViewResponses]):
         """See `Job`."""
         return self.query.isolation
 
+    @property
+    def confined(self) -> bool:
+        """See `Job`."""
+        return self.query.confined
+
     def cost(self) -> Cost:
         """Grouped by view and format."""
         return Cost((self.population.key, self.view, self.query.format), 0.2, 0.04)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from sklearn.datasets import load_digits
 
+from edgeaudit.graph import processes
+from edgeaudit.graph.confinement import network_problem
+from edgeaudit.graph.executor import AnyJob, Limits
 from tests.e2e.conftest import Finished, Workbench, jobs_run
 
 pytestmark = pytest.mark.e2e
@@ -65,6 +71,48 @@ def test_without_a_recipe(shipped: tuple[Workbench, dict[str, Any], dict[str, An
     assert found["formats"][0]["accuracy"]["shadow_train"] is None
     said = [c["statement"] for c in found["controls"] if c["name"] == "resolution"]
     assert any("no shadows, because model.recipe is not set" in statement for statement in said)
+
+
+def test_what_opens_the_file_is_confined(
+    shipped: tuple[Workbench, dict[str, Any], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, native, data = shipped
+    given: list[tuple[str, bool, bool]] = []
+
+    class Watched(processes._Worker):
+        def give(self, job: AnyJob, limits: Limits) -> None:
+            if self.group[1] and network_problem() is None:
+                links = [Path(f"/proc/{pid}/ns/net").readlink() for pid in ("self", self.process.pid)]
+                begun = time.monotonic()
+                while links[0] == links[1] and time.monotonic() < begun + 30:  # its first act
+                    time.sleep(0.01)
+                    links[1] = Path(f"/proc/{self.process.pid}/ns/net").readlink()
+                given.append((job.kind, True, links[0] != links[1]))
+            else:
+                given.append((job.kind, self.group[1], False))
+            super().give(job, limits)
+
+    monkeypatch.setattr(processes, "_Worker", Watched)
+    digits = load_digits()
+    np.savez(bench.folder / "digits.npz", x=np.round(digits.images * (255 / 16)).astype(np.uint8), y=digits.target)
+    spec = {
+        "target": {"artifact": "model.onnx"},
+        "data": {"source": "npz", "path": "digits.npz", "reference": 0, **data},
+    }
+    (bench.folder / "confined.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
+    done = bench.call("run", "confined.yaml", "--out", "out", "--workers", "1")
+    assert done.code == 0, done.stderr
+    apart = network_problem() is None
+    assert {kind for kind, confined, _ in given if confined} == {
+        "population", "adopt", "query", "inspect", "traits", "latency",
+    }  # fmt: skip
+    assert all(away is apart for _, confined, away in given if confined)
+    assert {kind for kind, confined, _ in given if not confined} == {"control", "measure", "compare"}
+    said = done.audit["environment"]["foreign_files"]
+    assert ("without network" in said) is apart
+    assert "without network" in (done.out / "report.html").read_text("utf-8") or not apart
+    for attack in ("yeom", "gap"):
+        assert _figure(done.audit, attack) == _figure(native, attack)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,10 @@ def test_missing_external_data_is_named(tmp_path: Path) -> None:
             read(path)
 
 
-@pytest.mark.parametrize("location", ["../elsewhere.bin", "/etc/hostname", "a/../../b", "..\\b"])
+@pytest.mark.parametrize(
+    "location",
+    ["../elsewhere.bin", "../../etc/passwd", "/etc/hostname", "a/../../b", "..\\b", "*/_ORT_MEM_ADDR_/*"],
+)
 def test_external_data_outside_of_the_folder_is_refused(tmp_path: Path, location: str) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -101,6 +105,31 @@ def test_external_data_outside_of_the_folder_is_refused(tmp_path: Path, location
     for read in (ONNX.companions, ONNX.weights):
         with pytest.raises(ArtifactError, match="outside of its folder; save it again with its weights in its folder"):
             read(path)
+
+
+def test_external_data_are_read_without_a_hang_or_a_way_out(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = outside(folder, "data.bin")
+    (folder / "data.bin").rename(tmp_path / "data.bin")
+    (folder / "data.bin").symlink_to(tmp_path / "data.bin")
+    for read in (ONNX.companions, ONNX.weights):
+        with pytest.raises(
+            ArtifactError, match=r"keeps weights in data\.bin, a link that leads out of its folder; put the"
+        ):
+            read(path)
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "model.onnx").symlink_to(path)
+    (tmp_path / "hub" / "data.bin").symlink_to(folder / "data.bin")
+    (folder / "data.bin").unlink()
+    (tmp_path / "data.bin").rename(folder / "data.bin")
+    assert ONNX.companions(tmp_path / "hub" / "model.onnx") == ("data.bin",)
+    (folder / "data.bin").unlink()
+    for make in (os.mkfifo, lambda place: place.symlink_to("/dev/zero"), lambda place: place.symlink_to(place)):
+        make(folder / "data.bin")
+        with pytest.raises(ArtifactError, match=r"keeps weights in data\.bin, which is missing"):
+            ONNX.companions(path)
+        (folder / "data.bin").unlink()
 
 
 def test_truncated_external_data_give_a_one_line_error(tmp_path: Path) -> None:

@@ -128,6 +128,7 @@ def _fields() -> dict[str, Any]:
             cpu="Cortex-A76",
             isa=("neon", "fp16", "dotprod"),
             packages={"torch": "2.9.1", "onnxruntime": "1.24.0", "ai-edge-litert": "2.3.0", "nncf": "3.4.0"},
+            foreign_files="opened in processes of their own, without network",
         ),
         "population": PopulationInfo(
             source="digits",

@@ -233,13 +233,14 @@ class OipClient:
     ) -> tuple[int, bytes, HTTPMessage]:
         self._connection.request(method, self._base + path, body, headers)
         response = self._connection.getresponse()
-        content = response.read(_LARGEST_ANSWER)
-        # When reading a given number of bytes, http.client of Python 3.11 does not report a truncated response.
-        if response.length and len(content) < _LARGEST_ANSWER:
-            raise IncompleteRead(content, response.length)
-        if not response.isclosed() and response.read(1):
-            self._connection.close()
-            raise ProtocolError(f"{self.url} answered with more than {_LARGEST_ANSWER} bytes")
+        with contextlib.closing(response):  # else it holds the socket beyond the connection's end
+            content = response.read(_LARGEST_ANSWER)
+            # When reading a given number of bytes, http.client of Python 3.11 does not report a truncated response.
+            if response.length and len(content) < _LARGEST_ANSWER:
+                raise IncompleteRead(content, response.length)
+            if not response.isclosed() and response.read(1):
+                self._connection.close()
+                raise ProtocolError(f"{self.url} answered with more than {_LARGEST_ANSWER} bytes")
         return response.status, content, response.headers
 
     def _require_good(self, status: int, answer: bytes, headers: HTTPMessage) -> None:

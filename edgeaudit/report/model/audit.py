@@ -41,13 +41,17 @@ class ToolInfo(Model):
 
 
 class Environment(Model):
-    """The machine and the packages; `isa` lists the CPU flags that select integer and half-precision kernels."""
+    """The machine and the packages; `isa` lists the CPU flags that select integer and half-precision kernels.
+
+    foreign_files: how files of others were opened, in one sentence; null in files of earlier versions.
+    """
 
     python: str
     os: str
     cpu: str
     isa: tuple[str, ...]
     packages: Versions
+    foreign_files: str | None = None
 
 
 class PopulationInfo(Model):

@@ -1,0 +1,235 @@
+"""Confined workers: those that open files of others have no network, few variables, a private home, and bounds.
+
+A parser of model files is native code that a crafted file may take over. What it can then reach is what this module
+takes away. The files that the user may read stay readable, since the worker needs the store and the packages.
+
+Standard library only: the worker runs `confine` before it imports anything else, because a user namespace can be made
+only by a process with one thread. `python confinement.py` tries it and ends with 0, or says why it cannot.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import resource
+import shutil
+import signal
+import site
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+__all__ = [
+    "USER_CACHE", "Bounds", "bounds_of", "bytes_below", "confine", "described", "environment_of",
+    "network_problem", "remove",
+]  # fmt: skip
+
+USER_CACHE = "EDGEAUDIT_USER_CACHE"
+"""Names the user's own cache to a worker whose home is another; see `edgeaudit.devices.folders`."""
+
+_NAMES = frozenset(
+    (
+        "PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD", "CI", "TQDM_DISABLE", "CUDA_VISIBLE_DEVICES",
+        "GLIBC_TUNABLES", "QEMU_LD_PREFIX",
+    )
+)  # fmt: skip
+_BEGINNINGS = (
+    "LC_", "PYTHON", "EDGEAUDIT_", "COV", "OMP_", "KMP_", "MKL_", "OPENBLAS_", "NUMEXPR_", "MALLOC_", "ATEN_",
+    "ONEDNN_", "DNNL_", "TFLITE_", "TF_CPP_", "TF_ENABLE_", "LITERT_", "ORT_", "NNCF_",
+)  # fmt: skip
+"""Variables that change how runtimes compute, print and find their libraries, and what measures coverage."""
+_SECRET = ("TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "API_KEY")
+
+_MEMORY, _TIMES = 6 * 2**30, 10
+"""Resident bytes of a job that opens a file, and for each byte of it."""
+_DATA_TIMES, _LEAST_DATA = 3, 4 * 2**30
+"""Bytes that may be allocated for each resident one: toolchains reserve more than they use."""
+
+_NEWUSER, _NEWNET = 0x10000000, 0x40000000
+_NO_NEW_PRIVILEGES = 38
+_CAPABILITIES_3 = 0x20080522
+_OF_FILES = 0b11111
+"""CAP_CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID: with which root reads and writes its store."""
+_UP, _GET_FLAGS, _SET_FLAGS = 0x1, 0x8913, 0x8914
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a job may use.
+
+    memory: resident bytes, watched by the supervisor. data: bytes allocated; seconds: of the processor, None for no
+    bound; the system enforces both.
+    """
+
+    memory: int
+    data: int
+    seconds: float | None
+
+    def set(self, process: int) -> None:
+        """Bound a worker from now on; what it has used so far is granted. Soft limits, since the next job may do more.
+
+        Does nothing where the system has no limits of other processes.
+        """
+        if not hasattr(resource, "prlimit"):
+            return
+        seconds = resource.RLIM_INFINITY if self.seconds is None else int(_used(process) + self.seconds) + 1
+        with suppress(OSError, ValueError):  # the worker has ended, which is noticed when its answer is read
+            for limit, most in ((resource.RLIMIT_DATA, self.data), (resource.RLIMIT_CPU, seconds)):
+                _, hard = resource.prlimit(process, limit)
+                fits = most if hard == resource.RLIM_INFINITY or most < hard else hard
+                resource.prlimit(process, limit, (fits, hard))
+
+
+def bounds_of(opened: int, memory: int | None, seconds: float | None) -> Bounds:
+    """The bounds of a job.
+
+    opened: bytes of the files that it opens. memory: what the user allows, which counts where it is less. seconds: wall
+    time that the job may take; None for no limit.
+    """
+    most = _MEMORY + _TIMES * opened
+    most = most if memory is None else min(most, memory)
+    return Bounds(most, max(_DATA_TIMES * most, _LEAST_DATA), None if seconds is None else 2 * seconds)
+
+
+def bytes_below(paths: Iterable[Path]) -> int:
+    """Bytes of files, and of all files in folders; what cannot be read counts as nothing."""
+    total = 0
+    for path in paths:
+        with suppress(OSError):
+            if not path.is_dir():
+                total += path.stat().st_size
+                continue
+        for folder, _, names in os.walk(path):
+            for name in names:
+                with suppress(OSError):
+                    total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118  there may be millions
+    return total
+
+
+def environment_of(variables: Mapping[str, str], home: Path) -> dict[str, str]:
+    """The variables that a confined worker gets. home: its empty private folder."""
+    kept = {
+        name: value
+        for name, value in variables.items()
+        if (name in _NAMES or name.startswith(_BEGINNINGS)) and not any(word in name.upper() for word in _SECRET)
+    }
+    cached = variables.get("XDG_CACHE_HOME", "")
+    if not Path(cached).is_absolute():
+        cached = str(Path(variables.get("HOME") or "/") / ".cache")
+    places = dict.fromkeys(("HOME", "TMPDIR"), str(home))
+    # Packages that pip installed for this user alone are looked for in the home.
+    return {"PYTHONUSERBASE": site.getuserbase(), USER_CACHE: cached, **kept, **places}
+
+
+def confine(*, network: bool = False) -> None:
+    """Give up the network and the means to get it back; called by a process with one thread.
+
+    network: keep the network, where no namespace can be had. Raises OSError where one cannot be had after all.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if not sys.platform.startswith("linux"):
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not network:
+        _leave_network(libc)
+    _call(libc, "prctl", _NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    _drop_capabilities(libc)
+
+
+def described() -> str:
+    """One sentence for reports: how files of others were opened."""
+    if (problem := network_problem()) is None:
+        return "opened in processes of their own, without network, with a private home and bounded memory"
+    return (
+        "opened in processes of their own with a private home and bounded memory, but with this machine's network, "
+        f"since the system gives no network namespace ({problem})"
+    )
+
+
+@cache
+def network_problem() -> str | None:
+    """Why this process cannot start one without network; None if it can. Another process tries, once."""
+    if not sys.platform.startswith("linux"):
+        return f"{sys.platform} has none"
+    try:
+        tried = subprocess.run(  # noqa: S603  our own interpreter and file
+            [sys.executable, "-I", "-S", __file__], capture_output=True, text=True, check=False, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        return str(exc)
+    if tried.returncode == 0:
+        return None
+    return (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
+
+
+def _leave_network(libc: ctypes.CDLL) -> None:
+    """An empty network namespace of this process's own, in which only the loopback of its children is up."""
+    user, group = os.geteuid(), os.getegid()
+    try:
+        _call(libc, "unshare", _NEWNET)
+    except OSError as exc:
+        if exc.errno != errno.EPERM:
+            raise
+        _call(libc, "unshare", _NEWUSER | _NEWNET)
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+            Path("/proc/self", name).write_text(text, encoding="ascii")
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16sh14x", b"lo", 0)
+        flags = struct.unpack("16sh14x", fcntl.ioctl(any_socket, _GET_FLAGS, request))[1]
+        fcntl.ioctl(any_socket, _SET_FLAGS, struct.pack("16sh14x", b"lo", flags | _UP))
+
+
+def _drop_capabilities(libc: ctypes.CDLL) -> None:
+    """Keep those of root that concern files, without which it cannot read its own store; none in a user namespace."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITIES_3, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; then their upper halves
+    _call(libc, "capget", header, sets)
+    kept = _OF_FILES if os.geteuid() == 0 else 0
+    _call(libc, "capset", header, (ctypes.c_uint32 * 6)(sets[0] & kept, sets[1] & kept, 0, 0, 0, 0))
+
+
+def _call(libc: ctypes.CDLL, name: str, *arguments: object) -> None:
+    if getattr(libc, name)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def _used(process: int) -> float:
+    """Seconds of the processor that a process has used."""
+    text = Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace")
+    fields = text.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def remove(folder: Path) -> None:
+    """Remove a private home, also where a job has taken away rights in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if not folder.exists():
+        return
+    for place, names, _ in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                Path(place, name).chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _try() -> int:
+    try:
+        confine()
+    except OSError as exc:
+        sys.stderr.write(f"{exc.strerror or exc}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    signal.alarm(30)
+    raise SystemExit(_try())
