@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+import yaml
 
 from edgeaudit.report.model import Audit, Budget, Control, Verdict
 from edgeaudit.report.writers import write_reports
@@ -149,3 +150,31 @@ def test_the_markdown_of_a_large_audit_is_small(audit: Audit, tmp_path: Path) ->
     assert len(text) < 50_000
     assert text.startswith("## ")
     assert audit.formats[0].id in text
+
+
+def test_a_bill_of_materials_has_every_file_with_its_figures(audit: Audit, tmp_path: Path) -> None:
+    bill = json.loads(_written(audit, tmp_path, "cyclonedx"))
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    models = {one["bom-ref"]: one for one in bill["components"] if one["type"] == "machine-learning-model"}
+    audited = {f.artifact.sha256 for f in audit.formats if f.status == "ok" and f.artifact}
+    assert audited == {one["hashes"][0]["content"] for one in models.values()}
+    for model in models.values():
+        metrics = model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+        assert all(isinstance(value, str) for one in metrics for value in (one["type"], one["value"], one["slice"]))
+        assert any("confidenceInterval" in one for one in metrics)
+    assert json.loads(_written(audit, tmp_path, "cyclonedx")) == bill  # the serial number, too
+    other = audit.model_copy(update={"created": "2026-01-01T00:00:00Z"})
+    assert json.loads(_written(other, tmp_path, "cyclonedx"))["serialNumber"] != bill["serialNumber"]
+
+
+def test_a_model_card_gives_upper_ends_and_claims_no_verification(audit: Audit, tmp_path: Path) -> None:
+    text = _written(audit, tmp_path, "model-card")
+    head, _, body = text.removeprefix("---\n").partition("---\n")
+    (index,) = yaml.safe_load(head)["model-index"]
+    names = [metric["name"] for result in index["results"] for metric in result["metrics"]]
+    assert len(names) == len(set(names))
+    for format_ in (f for f in audit.formats if f.status == "ok"):
+        assert f"membership inference AUC of {format_.id}" in names
+        assert f"membership inference AUC of {format_.id}, upper 95% end" in names
+    assert "verified" not in head
+    assert body.strip().startswith("## Membership leakage")
