@@ -75,7 +75,9 @@ def test_it_follows_the_schema_and_names_everything_that_is_installed(root_folde
     found = sbom(root_folder)
     jsonschema.validate(found, SCHEMA, format_checker=jsonschema.FormatChecker())
     named = {one["name"]: one["version"] for one in found["components"]}
-    installed = {canonicalize_name(one.metadata["Name"]): one.version for one in metadata.distributions()}
+    # Of two with one name the first is imported: setuptools puts copies of packages that it ships at the path's end.
+    every = reversed(list(metadata.distributions()))
+    installed = {canonicalize_name(one.metadata["Name"]): one.version for one in every}
     own = found["metadata"]["component"]
     assert (own["name"], own["type"], own["version"]) == ("edgeaudit", "application", metadata.version("edgeaudit"))
     assert named == {name: version for name, version in installed.items() if name != "edgeaudit"}
