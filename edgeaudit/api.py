@@ -324,6 +324,8 @@ def _read(audit: AuditSource, changes: Iterable[str] = ()) -> tuple[AuditSpec, P
             f"{type(audit).__name__}"
         )
     _require_importable(spec.model_dump(mode="json", by_alias=True))
+    if file is not None and any(change.partition("=")[0].partition(".")[0] == "budgets" for change in changes):
+        file = f"{file}, changed on the command line"
     return spec, folder, file
 
 

@@ -440,7 +440,7 @@ def test_an_audit_of_a_mapping(ran: Path, capfd: pytest.CaptureFixture[str]) -> 
     first = edgeaudit.load(ran / "out")
     assert again.leakage == first.leakage
     assert again.verdict == first.verdict
-    assert {row.attack for row in first.leakage} == {"yeom", "gap"}
+    assert {row.attack for row in first.leakage} == {"yeom", "gap", "taught"}
     assert capfd.readouterr() == ("", "")
 
 
@@ -527,14 +527,14 @@ def test_who_set_the_limits_is_recorded(ran: Path) -> None:
     assert later.limits is not None
     assert later.limits.measured
     assert later.limits.sha256 != first.limits.sha256
-    assert {a.attack for b in first.budgets for a in b.attacks} == {"yeom/loss", "gap/label"}
+    assert {a.attack for b in first.budgets for a in b.attacks} == {"yeom/loss", "gap/label", "taught/classifier"}
 
 
 @pytest.mark.toolchain
 def test_more_attacks_on_a_finished_run(ran: Path) -> None:
     heard = Counted()
     result = edgeaudit.attack_run("out", ["attack-p"], listener=heard, workers=1)
-    assert {row.attack for row in result.leakage} == {"yeom", "gap", "attack-p"}
+    assert {row.attack for row in result.leakage} == {"yeom", "gap", "attack-p", "taught"}
     assert set(heard.kinds) == {"measure", "compare"}
     assert edgeaudit.load("out") == result
     with pytest.raises(AttackError, match="no attack 'attack-q'"):

@@ -33,5 +33,8 @@ def report(
     from edgeaudit.report.writers import write_reports
 
     audit = read_audit(run / "audit.json")
-    write_reports(audit, run, writers or ["html"])
-    Console().print(render(audit))
+    written = write_reports(audit, run, writers or ["html"])
+    console = Console()
+    console.print(render(audit))
+    names = [str(path) for path in written if path.name != "audit.json"]
+    console.print(f"Written: {', '.join(names) or run / 'audit.json'}", soft_wrap=True, highlight=False)

@@ -51,7 +51,7 @@ def run(  # noqa: PLR0913  a parameter is an option
     from edgeaudit import api
     from edgeaudit.cli.progress import ProgressView, clock
 
-    require_folders(junit=junit, sarif=sarif, markdown=markdown, json=json)
+    require_folders(out, junit=junit, sarif=sarif, markdown=markdown, json=json)
     started = time.monotonic()
     console = Console()
     with ProgressView(Console(quiet=True) if quiet else console, workers) as view:

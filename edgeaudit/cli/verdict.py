@@ -13,12 +13,17 @@ if TYPE_CHECKING:
 __all__ = ["print_verdict", "require_folders", "write_files"]
 
 
-def require_folders(**files: Path | None) -> None:
-    """Raise `StoreError` for a file whose folder is missing, before hours of work and not after them."""
+def require_folders(made: Path | None = None, **files: Path | None) -> None:
+    """Raise `StoreError` for a file whose folder is missing, before hours of work and not after them.
+
+    made: a folder that will be there by then.
+    """
     from edgeaudit.errors import StoreError
 
     for name, path in files.items():
-        if path is not None and not path.resolve().parent.is_dir():
+        if path is None or (made is not None and path.resolve().parent == made.resolve()):
+            continue
+        if not path.resolve().parent.is_dir():
             raise StoreError(f"--{name} {path} cannot be written: there is no folder {path.parent}; make it first")
 
 

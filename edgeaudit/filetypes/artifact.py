@@ -61,6 +61,7 @@ class Manifest:
     `output` among the outputs of a file that has several. `single`: the file has one value per record, the probability
     or the logit of label 1, and answers are made of it for both labels. `stateful`: the file keeps a state between
     calls. `foreign`: the file was not made by edgeaudit, so there is no torch model to compare its outputs with.
+    `others`: outputs that such a file has beside `output`, which nothing reads.
     """
 
     kind: Kind
@@ -80,6 +81,12 @@ class Manifest:
     single: Literal["probability", "logit"] | None = None
     stateful: bool = False
     foreign: bool = False
+    others: int = 0
+
+    @property
+    def unread(self) -> int:
+        """Values of `output` that are no label's score, such as that of a background class."""
+        return 0 if self.outputs is None else max(0, self.output.shape[-1] - len(self.outputs))
 
     def to_json(self) -> str:
         """JSON text with sorted keys: the same manifest gives the same bytes."""

@@ -164,7 +164,7 @@ def _judge_one(
     series += [(name, subset) for name in floors for subset in subsets if beside.has(name, subset)]
     family = [Judged(metric, budget, deployment, baseline, name, subset, tests) for name, subset in series]
     # What is taught memberships keeps a budget from a pass, and makes none fail: it is no attack of an attacker's.
-    taught = [subset for subset in subsets if budget.named_attacks is None and beside.has(TAUGHT, subset)]
+    taught = [subset for subset in subsets if _is_whole(spec, budget) and beside.has(TAUGHT, subset)]
     series += [(TAUGHT, subset) for subset in taught]
     family += [Judged(metric, budget, deployment, baseline, TAUGHT, subset, 1) for subset in taught]
     judged = dict(zip(series, family, strict=True))
@@ -197,6 +197,12 @@ def _judge_one(
         needed=needed,
         reason=budget.reason,
     )
+
+
+def _is_whole(spec: AuditSpec, budget: BudgetSpec) -> bool:
+    """Return whether a budget is over all attacks of the audit, by default or since it names every one."""
+    named = budget.named_attacks
+    return named is None or set(attacks_of(spec)) <= {name.partition("/")[0] for name in named}
 
 
 class _Beside:
@@ -284,7 +290,8 @@ def _worst_outside(
     outside = [name for one in attacks_of(spec) if (name := ran.standing_for(one)) not in inside]
     subsets, beside = _subsets(budget.subset, deployment, evidence), _Beside(metric, budget, deployment, evidence.rows)
     places = [(name, subset) for name in outside for subset in subsets]
-    further = [*(at_common_floor(name) for name in outside), TAUGHT]
+    further = [at_common_floor(name) for name in outside]
+    further += [] if _is_whole(spec, budget) else [TAUGHT]
     places += [(name, subset) for name in further for subset in subsets if beside.has(name, subset)]
     found = [
         _attack((name, subset), bounds_of(one, evidence, lambda: corrected_level(1)))

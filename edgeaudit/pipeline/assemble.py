@@ -24,6 +24,7 @@ from edgeaudit.controls.resolution import Answers, resolution, tie_mass
 from edgeaudit.controls.shadow_match import Likeness, Side, shadow_size, shadow_target_match
 from edgeaudit.controls.sides import sides_in_order
 from edgeaudit.controls.target_accuracy import target_accuracy
+from edgeaudit.controls.unread_answers import unread_answers
 from edgeaudit.endpoint import LOCAL
 from edgeaudit.errors import RunError, StoreError, store_errors
 from edgeaudit.filetypes.agreement import Agreement as Agreed
@@ -152,6 +153,13 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
                 *_model_controls(spec, population, formats, null_rows, held.together_null),
                 *_target_controls(spec, population, judged),
                 *_file_controls(formats),
+                *unread_answers(
+                    {
+                        place_name(f.id, f.device): (f.artifact.unread_outputs, f.artifact.unread_values)
+                        for f in formats
+                        if f.artifact is not None
+                    }
+                ),
             ],
             "formats": formats,
             **sections,
@@ -258,6 +266,8 @@ def _format_result(
             calibration_records=len(manifest.calibration_ids),
             calibration_audited=int(np.isin(manifest.calibration_ids, audited).sum()),
             companions=manifest.companions,
+            unread_outputs=manifest.others,
+            unread_values=manifest.unread,
             found=stored.found,
             traits=_traits(planned.traits, result, store)[0],
         ),

@@ -337,6 +337,16 @@ class Answers:
         """Whether the first target's answers are no better than chance."""
         return self._context.read(self.settings.targets[0][1]).at_chance
 
+    def outputs_and_truth(self, role: Role) -> tuple[FloatArray, FloatArray]:
+        """A target's outputs as its file returned them, and the truth, on audited records: two of float64 [n, values].
+
+        For tasks without classes, whose evidence has losses alone.
+        """
+        query = dict(self.settings.targets)[role]
+        raw = np.asarray(self._context.read(query).responses, np.float64)[: self.n_audited]
+        truth = np.asarray(self._truth, np.float64)[: self.n_audited]
+        return raw.reshape(len(raw), -1), truth.reshape(len(truth), -1)
+
     def margins(self, floor: float) -> tuple[FloatArray, FloatArray]:
         """Margins of the first target [queried] and of the shadows [K, queried], float64.
 

@@ -89,6 +89,7 @@ def open_file(
         place=chosen.place,
         stateful=bool(kept),
         foreign=True,
+        others=len(contract.outputs) - 1,
     )
     records = population.take(population.split.nonmembers[:_BATCHED])
     manifest, independent, batch_note = _batched(manifest, runtime, wish, path.parent, records)

@@ -13,12 +13,10 @@ import scipy
 
 from edgeaudit.attacks.base import Attack, Scorer, Scores
 from edgeaudit.attacks.cm_mia import CmMia
-from edgeaudit.attacks.evidence import Evidence
 from edgeaudit.attacks.headline import headline_order
 from edgeaudit.attacks.many_queries import queries_of, with_views
 from edgeaudit.attacks.registry import ATTACKS, find_attack, make_attack
 from edgeaudit.attacks.selection import SelectionName, SelectionRule, select
-from edgeaudit.attacks.signals import target_losses, target_margins
 from edgeaudit.attacks.spec import Mode
 from edgeaudit.attacks.threshold import Threshold, learn_threshold
 from edgeaudit.graph.job import Context, Cost, Job, unkeyed
@@ -41,6 +39,7 @@ from edgeaudit.leakage.rows import (
 )
 from edgeaudit.leakage.series_names import TAUGHT_ATTACK, TAUGHT_VARIANT, at_common_floor
 from edgeaudit.leakage.taught import FEWEST, taught_scores
+from edgeaudit.stages.answer_features import answer_features, residual_features
 from edgeaudit.stages.behaviour import behaviour
 from edgeaudit.stages.calibration import calibration_leaks, uncalibrated
 from edgeaudit.stages.claimed import claim_test, half_p_values
@@ -67,7 +66,7 @@ from edgeaudit.stages.scores import (
 from edgeaudit.stages.slices import SliceFigures, records_by_slice
 
 __all__ = [
-    "CmMiaSettings", "Fits", "Measure", "MeasureFindings", "MeasureResult", "MeasureSettings", "answer_features",
+    "CmMiaSettings", "Fits", "Measure", "MeasureFindings", "MeasureResult", "MeasureSettings",
     "attack_of", "run_measure",
 ]  # fmt: skip
 
@@ -344,7 +343,7 @@ class _Measurement:
         for case in self.cases:
             if case.is_null:
                 continue
-            odds = taught_scores(answer_features(case.audited), case.members, case.groups, self.settings.seed)
+            odds = taught_scores(self._features(case), case.members, case.groups, self.settings.seed)
             if odds is None:
                 note = f"not resolvable: nothing is taught with fewer than {FEWEST} members or nonmembers"
                 self.rows.keep(case, [series.row("all", unresolved("auc", case.members, note))])
@@ -353,15 +352,20 @@ class _Measurement:
         if series.name in self.scores[self.first.role]:
             self._slice_series(series)
 
+    def _features(self, case: Case) -> FloatArray:
+        features = answer_features(case.audited)
+        if case.audited.task.has_classes:
+            return features
+        return np.concatenate((features, residual_features(*self.answers.outputs_and_truth(case.role))), axis=1)
+
     def _beside(self, case: Case, scores: Scores, series: Series, threshold: Threshold | None) -> None:
-        """Figures that are judged beside those of attacks, on all records."""
+        """Figures that are judged beside those of attacks, on all records and on the subsets that budgets may name."""
         self.scores[case.role][series.name] = scores.score
         if case.is_null:
             return
         threshold = threshold or Threshold(None, "no threshold was learned")
         self.rows.thresholds.setdefault(case.role, {})[series.name] = threshold.value
-        everything = {"all": np.ones(len(case.members), dtype=np.bool_)}
-        self.rows.keep(case, list(leakage(case, everything, threshold, scores, series)))
+        self.rows.keep(case, list(leakage(case, self.subsets, threshold, scores, series)))
 
     def _slice(self, name: str) -> None:
         """Figures by class and by the user's columns, of the attack's first headline variant that ran."""
@@ -454,18 +458,6 @@ def attack_of(name: str, settings: MeasureSettings) -> Attack:
 def _same_order(first: FloatArray, second: FloatArray) -> bool:
     """Whether scores rank records alike, ties included, so that all their figures are the same."""
     return np.array_equal(scipy.stats.rankdata(first), scipy.stats.rankdata(second))
-
-
-def answer_features(evidence: Evidence) -> FloatArray:
-    """What one model's answers say of each record, float64 [records, d], as `taught_scores` reads them.
-
-    Margin, loss, entropy, the three largest probabilities and their gaps; without classes margin and loss alone.
-    """
-    columns = [target_margins(evidence), target_losses(evidence)]
-    if evidence.task.has_classes:
-        largest = -np.sort(-evidence.task.probabilities(evidence.target, evidence.exposure), axis=1)[:, :3]
-        columns += [evidence.task.entropy(evidence.target, evidence.exposure), *largest.T, *(-np.diff(largest)).T]
-    return np.stack(columns, axis=1)
 
 
 def _subsets(case: Case, settings: CmMiaSettings) -> dict[str, BoolArray]:

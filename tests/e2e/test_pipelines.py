@@ -25,6 +25,9 @@ def test_a_run_and_a_check_leave_what_a_pipeline_reads(bench: Workbench) -> None
     path = bench.write("gate", **SETTINGS, budgets={"auc": ["error", {"max": 0.99}]})
     files = {name: bench.folder / f"run.{name}" for name in ("junit", "sarif", "markdown", "json")}
     options = [part for name, file in files.items() for part in (f"--{name}", str(file))]
+    # A file in the folder that the run itself makes.
+    first = bench.run("run", path, "--out", "out-gate", "--junit", "out-gate/inside.xml", "--set", "name=nightly")
+    assert first.code == 0, first.stderr
     done = bench.run("run", path, "--out", "out-gate", *options, "--quiet", "--set", "name=nightly", out="out-gate")
     assert done.code == 0, done.stdout + done.stderr
     (line,) = done.stdout.strip().splitlines()
@@ -37,6 +40,7 @@ def test_a_run_and_a_check_leave_what_a_pipeline_reads(bench: Workbench) -> None
     (result,) = run["results"]
     place = result["locations"][0]["physicalLocation"]
     assert place["artifactLocation"]["uri"] == "gate.yaml"
+    assert (bench.folder / "out-gate" / "inside.xml").is_file()
     lines = path.read_text().splitlines()
     assert "onnx-fp32" in lines[place["region"]["startLine"] - 1]
     strict = bench.write("strict", budgets={"auc": ["error", {"max": 0.501}]})

@@ -143,7 +143,7 @@ def test_later_commands_work_from_elsewhere(desk: Desk, tmp_path: Path) -> None:
     assert "evidence.npz" in told
     assert {name: words for name, words in told.items() if words} == {}
     audit = _audit(run)
-    assert {row["attack"] for row in audit["leakage"]} == {"gap", "yeom"}
+    assert {row["attack"] for row in audit["leakage"]} == {"gap", "yeom", "taught"}
     assert audit["verdict"]["limits"]["file"] == "audit.yaml"
     assert edgeaudit.check(run).outcome == audit["verdict"]["outcome"]
 

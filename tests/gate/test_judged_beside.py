@@ -54,6 +54,13 @@ def test_a_set_that_is_named_is_not_judged_by_what_is_taught() -> None:
     assert any(f"({_TAUGHT})" in reason for reason in verdict.reasons)
 
 
+def test_naming_every_attack_is_the_whole_set() -> None:
+    named = spec({"auc": ["error", {"max": 0.6, "attacks": ["lira", "yeom", "gap"]}]})
+    budget = one(judged(named, [*_rows(), row(_TAUGHT, _BEYOND)]))
+    assert (budget.verdict, budget.decided_by) == ("inconclusive", _TAUGHT)
+    assert budget.worst_outside is None
+
+
 def test_what_is_judged_beside_blocks_nothing_where_it_has_no_figure() -> None:
     missing = row(_TAUGHT, (None, None, None), note="nothing is taught")
     assert judged(spec(_LIMIT), [*_rows(), missing]).exit_code == 0

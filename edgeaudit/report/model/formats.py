@@ -63,8 +63,10 @@ class ArtifactInfo(Model):
     """The target's file.
 
     companions: SHA-256 of the files that ship beside it, by name; bytes counts them. calibration_audited: calibration
-    records that are also audited, which is a separate leak. found: for a file that was made elsewhere, what was read
-    from it and what its answers show; traits: how it was made, null where its type does not say.
+    records that are also audited, which is a separate leak. unread_outputs: outputs of a file that was made elsewhere
+    beside the one with the scores, and unread_values of that one, which an attacker sees and nothing here reads.
+    found: for such a file, what was read from it and what its answers show; traits: how it was made, null where its
+    type does not say.
     """
 
     file: str
@@ -75,6 +77,8 @@ class ArtifactInfo(Model):
     calibration_records: int
     calibration_audited: int = 0
     companions: dict[str, str] = Field(default={})
+    unread_outputs: int = 0
+    unread_values: int = 0
     found: tuple[str, ...] = ()
     traits: FileTraits | None = None
 
