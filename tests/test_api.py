@@ -770,7 +770,7 @@ def test_the_audits_of_the_documentation(tmp_path: Path, root_folder: Path) -> N
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == "100 members, 16 jobs,"
-    assert "['gap', 'lira', 'yeom']" in lines
+    assert "['gap', 'lira', 'taught', 'yeom']" in lines
 
 
 @pytest.mark.e2e
