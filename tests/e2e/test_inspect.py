@@ -126,7 +126,9 @@ def test_audited_in_one_attempt(
     done = bench.run("run", "audit.yaml", "--out", "out")
     assert done.code in (0, 3), done.stderr  # 3: what else it says of the records
     (row,) = [
-        row for row in done.audit["leakage"] if (row["attack"], row["metric"], row["subset"]) == ("yeom", "auc", "all")
+        row
+        for row in done.audit["leakage"]
+        if (row["attack"], row["variant"], row["metric"], row["subset"]) == ("yeom", "loss", "auc", "all")
     ]
     assert row["value"] == pytest.approx(own, abs=5e-4)
     if make is _lstm:
