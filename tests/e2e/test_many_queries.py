@@ -47,7 +47,7 @@ def test_labels_alone_leak_membership(shared_bench: Workbench) -> None:
     done = shared_bench.audit("labels", **BARE, attacks=attacks, threat=views, **{"label-only": search})
     assert done.code == 0, done.stdout + done.stderr
     found = [r for r in done.audit["leakage"] if r["subset"] == "all"]
-    assert {r["variant"] for r in found} == {"augmentation", "boundary", "attention"}
+    assert {r["variant"] for r in found} == {"augmentation", "boundary", "attention", "classifier"}
     samia = next(r for r in found if (r["attack"], r["metric"]) == ("samia", "auc"))
     assert samia["note"] == "2 queries per record"  # it reads no shift
     assert samia["value"] is not None
