@@ -262,7 +262,7 @@ def test_more_attacks_on_a_finished_run_query_nothing(bench: Workbench) -> None:
     assert "loss-trajectory needs more than the answers of" in asks.stderr
     lost = bench.call("attack", first.out, "--store", "elsewhere")
     assert lost.code == 2
-    assert "name its store with --store" in lost.stderr
+    assert "name the run's store with --store" in lost.stderr
 
 
 QUICK: dict[str, Any] = {
