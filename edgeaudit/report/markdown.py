@@ -14,7 +14,7 @@ from edgeaudit.report.summary import sentences, verdict_line
 from edgeaudit.report.words import figure, file_size, interval, judged_figure, percent, place_name, printable
 from edgeaudit.report.writers import Writer, WriterSpec
 
-__all__ = ["MarkdownWriter", "markdown_table", "plain"]
+__all__ = ["MarkdownWriter", "headline_cells", "markdown_table", "plain"]
 
 _MOST_ROWS = 100
 """Rows of a table. A job summary of more than a megabyte is refused by build servers."""
@@ -74,6 +74,11 @@ def _format(lookup: Lookup, result: FormatResult) -> tuple[str, ...]:
         return (lookup.label(place), f"failed: {result.error}", "", "", "")
     size = "" if result.artifact is None else file_size(result.artifact.bytes)
     accuracy = "" if result.accuracy is None else f"{percent(result.accuracy.train)} / {percent(result.accuracy.test)}"
+    return (lookup.label(place), size, accuracy, *headline_cells(lookup, place))
+
+
+def headline_cells(lookup: Lookup, place: Place) -> list[str]:
+    """Return the headline's AUC and TPR at 1% FPR on a format with their intervals; "" where there is none."""
     cells = []
     for metric in (AUC, TPR):
         row = lookup.row(place, lookup.headline, metric)
@@ -81,7 +86,7 @@ def _format(lookup: Lookup, result: FormatResult) -> tuple[str, ...]:
             cells.append("")
         else:
             cells.append(f"{figure(metric, row.value)} {interval(metric, row.low, row.high)}".rstrip())
-    return (lookup.label(place), size, accuracy, *cells)
+    return cells
 
 
 def markdown_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import yaml
 
 from edgeaudit.report.files import write_atomically
-from edgeaudit.report.lookup import AUC, TPR, Lookup, Place
-from edgeaudit.report.markdown import markdown_table, plain
+from edgeaudit.report.lookup import AUC, TPR, Lookup
+from edgeaudit.report.markdown import headline_cells, markdown_table, plain
 from edgeaudit.report.model import Audit
 from edgeaudit.report.summary import sentences, verdict_line
-from edgeaudit.report.words import figure, interval, metric_name, printable
+from edgeaudit.report.words import metric_name, printable
 from edgeaudit.report.writers import Writer, WriterSpec
 
 __all__ = ["ModelCardWriter"]
@@ -32,7 +32,7 @@ class ModelCardWriter(Writer):
         lookup = Lookup(audit)
         index = {"model-index": [{"name": printable(audit.name), "results": _results(lookup)}]}
         heads = ("format", "AUC", "TPR at 1% FPR")
-        rows = [[lookup.label(place), *_cells(lookup, place)] for place, _ in lookup.ok()]
+        rows = [[lookup.label(place), *headline_cells(lookup, place)] for place, _ in lookup.ok()]
         attack = "" if lookup.headline is None else f"Attack: {plain(lookup.headline.label)}. "
         said = "\n".join(f"- {plain(sentence)}" for sentence in sentences(audit))
         text = (
@@ -42,17 +42,6 @@ class ModelCardWriter(Writer):
             f"{attack}95% intervals; an AUC of 0.5 is no leak. Membership inference alone was tested.\n\n{said}\n"
         )
         write_atomically(path, text)
-
-
-def _cells(lookup: Lookup, place: Place) -> list[str]:
-    cells = []
-    for metric in (AUC, TPR):
-        row = lookup.row(place, lookup.headline, metric)
-        if row is None or row.value is None:
-            cells.append("")
-        else:
-            cells.append(f"{figure(metric, row.value)} {interval(metric, row.low, row.high)}".rstrip())
-    return cells
 
 
 def _results(lookup: Lookup) -> list[dict[str, Any]]:
