@@ -107,6 +107,7 @@ def run(
         EdgeAuditError: the audit is not valid, data cannot be read, a model cannot be trained.
         KeyboardInterrupt: at Ctrl-C, once the workers have ended. Finished work stays in the store.
     """
+    changes = _names("changes", changes)
     spec, folder, file = _read(audit, changes)
     writers = _names("write", write)
     out = None if out is None else _path("out", out)
@@ -118,7 +119,13 @@ def run(
         spec = spec.with_writers(writers)
     heard = _listener(listener)
     with engine(folder, _store(store), *_how(workers, executor), spec.limits) as running, _folder(out) as target:
-        prepared = prepare(spec, running.store, running.executor, heard, SpecOrigin(folder, file))
+        prepared = prepare(
+            spec,
+            running.store,
+            running.executor,
+            heard,
+            SpecOrigin(folder, file, any(change.startswith("budgets") for change in changes)),
+        )
         return _finish(prepared, running, heard, target)
 
 
@@ -324,8 +331,6 @@ def _read(audit: AuditSource, changes: Iterable[str] = ()) -> tuple[AuditSpec, P
             f"{type(audit).__name__}"
         )
     _require_importable(spec.model_dump(mode="json", by_alias=True))
-    if file is not None and any(change.partition("=")[0].partition(".")[0] == "budgets" for change in changes):
-        file = f"{file}, changed on the command line"
     return spec, folder, file
 
 

@@ -14,13 +14,14 @@ from edgeaudit.report.model import LimitsOrigin
 __all__ = ["limits_origin"]
 
 
-def limits_origin(spec: AuditSpec, file: str | None, *, measured: bool) -> LimitsOrigin | None:
+def limits_origin(spec: AuditSpec, file: str | None, *, measured: bool, changed: bool = False) -> LimitsOrigin | None:
     """Return the origin of limits that are read now; None without budgets.
 
     Args:
         spec: the audit.
         file: path of the audit.yaml that has the budgets; None where they were given to the Python interface.
         measured: whether figures of this audit exist already.
+        changed: whether a command line has replaced budgets of the file.
     """
     if not spec.budgets:
         return None
@@ -28,7 +29,7 @@ def limits_origin(spec: AuditSpec, file: str | None, *, measured: bool) -> Limit
     text = json.dumps(recorded, sort_keys=True, separators=(",", ":"))
     read = datetime.now(UTC).isoformat(timespec="seconds")
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return LimitsOrigin(file=file, sha256=digest, read=read, measured=measured, lines=_lines(file))
+    return LimitsOrigin(file=file, sha256=digest, read=read, measured=measured, lines=_lines(file), changed=changed)
 
 
 def _lines(file: str | None) -> dict[str, int]:

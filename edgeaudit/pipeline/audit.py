@@ -86,7 +86,7 @@ def prepare(
         plan = make_plan(spec, population, drawn, attacks)
     problems.raise_found()
     measured = any(store.has(*job.ref) for planned in plan.formats for job in planned.measures.values())
-    limits = limits_origin(spec, origin.file, measured=measured)
+    limits = limits_origin(spec, origin.file, measured=measured, changed=origin.changed)
     return Prepared(spec, population, plan, origin, drawn.key, limits)
 
 

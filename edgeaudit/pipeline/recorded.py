@@ -33,10 +33,15 @@ _MEMBERS = ("audit_yaml", "folder", "store", "population", "spec")
 
 @dataclass(frozen=True)
 class SpecOrigin:
-    """Where an audit comes from. file: the audit.yaml as it was named, if any. folder: where modules are found."""
+    """Where an audit comes from.
+
+    file: the audit.yaml as it was named, if any. folder: where modules are found. changed: whether budgets are not the
+    file's own, but those of a command line.
+    """
 
     folder: Path
     file: str | None = None
+    changed: bool = False
 
 
 @dataclass(frozen=True)

@@ -221,6 +221,7 @@ def limits_sentence(verdict: Verdict) -> str | None:
     if limits is None:
         return None
     file = printable(limits.file) if limits.file else "the Python interface"
+    file += ", changed on the command line" if limits.changed else ""
     reasons = list(dict.fromkeys(printable(b.reason) for b in verdict.budgets if b.reason))
     why = f" ({'; '.join(reasons)})" if reasons else ""
     when = "when figures were known already" if limits.measured else "before any figure was known"

@@ -89,7 +89,8 @@ class LimitsOrigin(Model):
     file: the audit.yaml; null where they were given to the Python interface. sha256: of the budgets, as canonical JSON
     (sorted keys, no spaces) of `spec.budgets`. read: time in UTC at which they were read. measured: whether figures
     that they limit existed by then, so that the limits may have been chosen for them. lines: of the file, from 1 on,
-    where a format (`formats.NAME`) or a budget (`budgets.METRIC`) begins.
+    where a format (`formats.NAME`) or a budget (`budgets.METRIC`) begins. changed: whether a command line replaced
+    budgets of the file.
     """
 
     file: str | None
@@ -97,6 +98,7 @@ class LimitsOrigin(Model):
     read: str
     measured: bool
     lines: dict[str, int] = Field(default={})
+    changed: bool = False
 
 
 class Verdict(Model):
