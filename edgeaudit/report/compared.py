@@ -263,16 +263,19 @@ def _test(row: PCalibration) -> _Test:
 
 
 def calibration_tables(lookup: Lookup) -> tuple[Table | None, list[tuple[str, Table]]]:
-    """Calibration of p-values: an overview over all formats (if several), and (format, table) of each."""
+    """Calibration of p-values: an overview over all formats (if several), and (format, table) of each.
+
+    The overview has every test; the tables of several formats leave out nominal tails, which are no p-values.
+    """
     rows = lookup.audit.p_calibration
     if not rows:
         return None, []
     places = unique(Place(row.format, row.device) for row in rows)
-    tables = [
-        (lookup.label(p), _calibration_table(lookup.label(p), [r for r in rows if Place(r.format, r.device) == p]))
-        for p in places
-    ]
-    return (_calibration_overview(rows) if len(places) > 1 else tables[0][1]), (tables if len(places) > 1 else [])
+    if len(places) == 1:
+        return _calibration_table(lookup.label(places[0]), list(rows)), []
+    conformal = [(p, [r for r in rows if Place(r.format, r.device) == p and r.kind != "nominal"]) for p in places]
+    tables = [(lookup.label(p), _calibration_table(lookup.label(p), of)) for p, of in conformal if of]
+    return _calibration_overview(rows), tables
 
 
 def _tests(rows: Sequence[PCalibration]) -> list[_Test]:

@@ -80,7 +80,7 @@ def _table(lookup: Lookup, pareto: Pareto, numbers: dict[Place, int]) -> Table:
     caption = "Cost and quality of the first target's file"
     if pareto.timed:
         caption += f", {threads} thread{'' if threads == 1 else 's'}"
-    return Table(caption, heads, tuple(rows), tuple(notes.texts), groups, "levels cost")
+    return Table(caption, heads, tuple(rows), tuple(notes.texts), groups, "levels cost sortable")
 
 
 def _row(
@@ -101,14 +101,15 @@ def _row(
 def _size(result: FormatResult) -> Cell:
     if result.artifact is None:
         return EMPTY
-    return Cell(file_size(result.artifact.bytes), file_size(result.quality.compressed_bytes) if result.quality else "")
+    compressed = file_size(result.quality.compressed_bytes) if result.quality else ""
+    return Cell(file_size(result.artifact.bytes), compressed, sort=result.artifact.bytes)
 
 
 def _accuracy(lookup: Lookup, result: FormatResult) -> Cell:
     if result.accuracy is None:
         return EMPTY
     low, high = accuracy_interval(result.accuracy.test, lookup.audit.population.nonmembers)
-    return Cell(percent(result.accuracy.test), f"[{100 * low:.1f}, {100 * high:.1f}]")
+    return Cell(percent(result.accuracy.test), f"[{100 * low:.1f}, {100 * high:.1f}]", sort=result.accuracy.test)
 
 
 def _zeros(quality: Quality | None, notes: Notes) -> Cell:
@@ -117,7 +118,7 @@ def _zeros(quality: Quality | None, notes: Notes) -> Cell:
     if quality.sparsity is None:
         why = quality.note or "the file has no weights"
         return Cell("not known", tone="muted", note=notes.number(why), why=why)
-    return Cell(percent(quality.sparsity), f"of {quality.weights:,}")
+    return Cell(percent(quality.sparsity), f"of {quality.weights:,}", sort=quality.sparsity)
 
 
 def _timed(row: Latency | None, notes: Notes) -> tuple[Cell, Cell]:
@@ -130,13 +131,19 @@ def _timed(row: Latency | None, notes: Notes) -> tuple[Cell, Cell]:
     why = _DISTURBED if busy else ""
     number = notes.number(why) if busy else None
     return (
-        Cell(milliseconds(row.median_ms), _bounds(row.median_low, row.median_high), note=number, why=why),
-        Cell(milliseconds(row.p95_ms), _bounds(row.p95_low, row.p95_high)),
+        Cell(
+            milliseconds(row.median_ms),
+            _bounds(row.median_low, row.median_high),
+            note=number,
+            why=why,
+            sort=row.median_ms,
+        ),
+        Cell(milliseconds(row.p95_ms), _bounds(row.p95_low, row.p95_high), sort=row.p95_ms),
     )
 
 
 def _each(row: Latency | None) -> Cell:
-    return EMPTY if row is None or row.record_ms is None else Cell(milliseconds(row.record_ms))
+    return EMPTY if row is None or row.record_ms is None else Cell(milliseconds(row.record_ms), sort=row.record_ms)
 
 
 def _bounds(low: float | None, high: float | None) -> str:

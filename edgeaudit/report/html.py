@@ -1,7 +1,13 @@
-"""The report as one self-contained HTML file: styles and plots are inline, and there are no scripts."""
+"""The report as one self-contained HTML file.
+
+Styles, plots and a script that sorts and filters tables are inline; the content security policy names style and script
+by hash, and lets nothing else run or load. Without scripts the page has the same content.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +35,8 @@ __all__ = ["HtmlWriter", "html_text", "write_html"]
 _HERE = Path(__file__).parent
 _TONES = {0: "good", 1: "bad", 2: "bad", 3: "warn"}
 _MOST_WARNINGS = 4
+_MOST_PANELS = 12
+"""Plots of one kind; a page with more is slow, and nobody compares them."""
 
 
 def write_html(audit: Audit, path: Path) -> None:
@@ -56,8 +64,20 @@ def html_text(audit: Audit) -> str:
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["unbroken"] = _unbroken
-    css = Markup((_HERE / "report.css").read_text(encoding="utf-8"))  # noqa: S704 - our own file
-    return environment.get_template("report.html.j2").render(css=css, audit=audit, **_view(Lookup(audit)))
+    css, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    return environment.get_template("report.html.j2").render(
+        css=Markup(css),  # noqa: S704 - our own file
+        css_hash=_csp_hash(css),
+        script=Markup(script),  # noqa: S704 - our own file
+        script_hash=_csp_hash(script),
+        audit=audit,
+        **_view(Lookup(audit)),
+    )
+
+
+def _csp_hash(text: str) -> str:
+    """Name an inline style or script in a content security policy, which lets nothing else run."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _unbroken(text: str) -> Markup:
@@ -69,6 +89,7 @@ def _unbroken(text: str) -> Markup:
 def _view(lookup: Lookup) -> dict[str, Any]:
     audit = lookup.audit
     reasons, folded = _reasons(audit.verdict.reasons)
+    roc_formats = _roc_formats(lookup)
     return {
         "reasons": reasons,
         "folded": folded,
@@ -99,7 +120,9 @@ def _view(lookup: Lookup) -> dict[str, Any]:
         "ablations": [] if compared.match_tables(lookup)[1] else sections.ablation_tables(lookup),
         "verdict": sections.verdict_tables(lookup)[0],
         "verdicts": sections.verdict_tables(lookup)[1],
-        "roc_formats": _roc_formats(lookup),
+        "roc_formats": roc_formats,
+        "roc_left_out": sum(lookup.curve(place, lookup.headline) is not None for place, _ in lookup.ok())
+        - len(roc_formats),
         "roc_attacks": _roc_attacks(lookup),
         "nulls": _nulls(lookup),
         "claims": origin.claims_sentence(lookup),
@@ -154,9 +177,11 @@ def _floor(lookup: Lookup) -> float:
 def _roc_formats(lookup: Lookup) -> list[Panel]:
     drawn = ((place, lookup.curve(place, lookup.headline)) for place, _ in lookup.ok())
     curves = [(place, curve) for place, curve in drawn if curve is not None]
-    floor = _floor(lookup)
+    floor, every = _floor(lookup), [curve for _, curve in curves]
+    ranked = sorted(curves, key=lambda item: _value(lookup, item[0], lookup.headline), reverse=True)[:_MOST_PANELS]
+    kept = {place for place, _ in ranked}
     return [
-        _roc_panel(lookup, n, place, curve, [c for _, c in curves], floor) for n, (place, curve) in enumerate(curves)
+        _roc_panel(lookup, n, place, curve, every, floor) for n, (place, curve) in enumerate(curves) if place in kept
     ]
 
 
@@ -190,28 +215,33 @@ def _roc_attacks(lookup: Lookup) -> Overlay | None:
     return Overlay(name, Markup(svg), legend, len(curves) - len(kept))  # noqa: S704 - made by plots, which escapes the label
 
 
-def _value(lookup: Lookup, place: Place, series: Series) -> float:
+def _value(lookup: Lookup, place: Place, series: Series | None) -> float:
     row = lookup.row(place, series, AUC)
     return row.value if row is not None and row.value is not None else 0.0
 
 
-def _nulls(lookup: Lookup) -> list[tuple[str, list[Panel]]]:
+def _nulls(lookup: Lookup) -> tuple[str, list[Panel], int] | None:
+    """The test whose p-values are drawn, a panel a format, and how many formats are left out.
+
+    The test is the headline's with matched shadows, if it has p-values.
+    """
     histograms = [h for h in lookup.audit.null_p_values if h.counts and sum(h.counts)]
     tests = unique((h.test, h.shadow_match, h.kind) for h in histograms)
+    if not tests:
+        return None
     headline = lookup.headline.variant if lookup.headline else ""
     # p-values come before nominal tails. A histogram's test is a variant of CM-MIA.
-    tests.sort(key=lambda test: (test[2] == "nominal", test[1] != "matched", headline != test[0]))
-    return [
-        (
-            _test_name(test, match, kind),
-            [
-                _null_panel(lookup, f"null{n}-{k}", h)
-                for k, h in enumerate(histograms)
-                if (h.test, h.shadow_match, h.kind) == (test, match, kind)
-            ],
-        )
-        for n, (test, match, kind) in enumerate(tests)
-    ]
+    best = min(tests, key=lambda test: (test[2] == "nominal", test[1] != "matched", headline != test[0]))
+    drawn = [h for h in histograms if (h.test, h.shadow_match, h.kind) == best]
+    # The farthest from level, if there are too many to look at; in the audit's order.
+    farthest = sorted(drawn, key=_unevenness, reverse=True)[:_MOST_PANELS]
+    panels = [_null_panel(lookup, f"null{n}", h) for n, h in enumerate(drawn) if h in farthest]
+    return _test_name(*best), panels, len(drawn) - len(panels)
+
+
+def _unevenness(histogram: NullHistogram) -> float:
+    """The share in the first bin, of the smallest p-values, in multiples of what a level histogram has there."""
+    return histogram.counts[0] / sum(histogram.counts) * len(histogram.counts)
 
 
 def _test_name(test: str, match: str, kind: str) -> str:

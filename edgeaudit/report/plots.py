@@ -28,22 +28,17 @@ __all__ = [
 
 PointKind = Literal["kept", "dominated", "reference"]
 
-# Stand-ins that matplotlib draws with; each becomes a CSS variable that falls back on Okabe-Ito or a mid grey.
+# Stand-ins that matplotlib draws with; each becomes a CSS variable of report.css.
 _INK, _LINE, _ACCENT, _BAND, _BAR = "#010203", "#010204", "#010205", "#010206", "#010207"
 SERIES = tuple(f"#0102{n:02x}" for n in range(16, 23))
 DASHES = ("", "5 2", "1.5 1.5", "7 2 1.5 2", "3 1.5", "9 3", "1 3")
 _VARIABLES = {
-    _INK: "var(--plot-ink, #808080)",
-    _LINE: "var(--plot-line, #a0a0a0)",
-    _ACCENT: "var(--plot-accent, #0072b2)",
-    _BAND: "var(--plot-band, #a0a0a040)",
-    _BAR: "var(--plot-bar, #909090)",
-    **{
-        stand_in: f"var(--series-{n}, {color})"
-        for n, (stand_in, color) in enumerate(
-            zip(SERIES, ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#808080"), strict=True)
-        )
-    },
+    _INK: "var(--plot-ink)",
+    _LINE: "var(--plot-line)",
+    _ACCENT: "var(--plot-accent)",
+    _BAND: "var(--plot-band)",
+    _BAR: "var(--plot-bar)",
+    **{stand_in: f"var(--series-{n})" for n, stand_in in enumerate(SERIES)},
 }
 FloatArray = npt.NDArray[np.float64]
 
@@ -274,18 +269,44 @@ def _inline(document: str, name: str, label: str) -> str:
     body = document[document.index(">", document.index("<svg")) + 1 :].strip()
     viewbox = re.search(r'viewBox="([^"]+)"', document)
     body = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
-    body = re.sub(r"""font-family: [^;"]*|font: ([\d.]+px) [^;"]*""", _font, body)
     body = re.sub(r'\bid="(?![mp][0-9a-f]{10}")[^"]*"', "", body)
     body = re.sub(r'\bid="([^"]*)"', rf'id="{name}-\1"', body)
     body = re.sub(r'(?:xlink:)?href="#([^"]*)"', rf'href="#{name}-\1"', body)
     body = re.sub(r"url\(#([^)]*)\)", rf"url(#{name}-\1)", body)
     body = re.sub(r"-?\d+\.\d{2,}", lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), body)
+    body = re.sub(r'style="([^"]*)"', _attributes, body)
+    body = re.sub(r' transform="rotate\(-?0 [^"]*"', "", body)
     for stand_in, variable in _VARIABLES.items():
         body = body.replace(stand_in, variable)
-    body = re.sub(r"\s+", " ", body).replace("> <", "><")
+    body = re.sub(r"\s+", " ", body).replace("> <", "><").replace(' "/>', '"/>').replace(" >", ">")
+    body = _without_bare_groups(body.replace("<defs></defs>", ""))
     box = viewbox[1] if viewbox else "0 0 100 100"
     return f'<svg class="plot" viewBox="{box}" role="img" aria-label="{escape(label)}">{body}'
 
 
-def _font(match: re.Match[str]) -> str:
-    return f"font-size: {match[1]}" if match[1] else "font-family: inherit"
+def _attributes(match: re.Match[str]) -> str:
+    """A style as presentation attributes, which a content security policy without inline styles lets through.
+
+    The font's size is kept; its family is the page's.
+    """
+    found = []
+    for declaration in filter(None, (part.strip() for part in match[1].split(";"))):
+        key, value = (part.strip() for part in declaration.split(":", 1))
+        if key == "font":  # size, then family
+            key, value = "font-size", value.split()[0]
+        if key != "font-family":
+            found.append(f'{key}="{escape(value)}"')
+    return " ".join(found)
+
+
+def _without_bare_groups(body: str) -> str:
+    """Remove groups without attributes, of which matplotlib makes one an artist."""
+    kept: list[bool] = []
+
+    def replaced(match: re.Match[str]) -> str:
+        if match[0] == "</g>":
+            return match[0] if kept.pop() else ""
+        kept.append(match[0] != "<g>")
+        return match[0] if kept[-1] else ""
+
+    return re.sub(r"<g\b[^>]*>|</g>", replaced, body)

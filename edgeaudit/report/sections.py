@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from edgeaudit.report.lookup import AUC, NOMINAL, TPR, Lookup, Place, Series, unique
 from edgeaudit.report.model import Agreement, Budget, Control, FormatResult, LeakageRow
@@ -64,7 +65,7 @@ def formats_table(lookup: Lookup) -> Table:
         Head("Agreement", align="group"),
     )
     caption = f"Leakage under {attack}, all records, 95% intervals"
-    return Table(caption, heads, tuple(rows), tuple(notes.texts), groups, "formats")
+    return Table(caption, heads, tuple(rows), tuple(notes.texts), groups, "formats sortable")
 
 
 def _format_row(lookup: Lookup, place: Place, result: FormatResult, notes: Notes, axis: Axis) -> Row:
@@ -80,10 +81,10 @@ def _format_row(lookup: Lookup, place: Place, result: FormatResult, notes: Notes
         figure_cell(auc, notes),
         axis.mark(auc),
         figure_cell(tpr, notes),
-        EMPTY if realised is None else Cell(percent(realised)),
-        Cell(percent(accuracy.train)) if accuracy else EMPTY,
-        Cell(percent(accuracy.test)) if accuracy else EMPTY,
-        Cell(file_size(artifact.bytes)) if artifact else EMPTY,
+        EMPTY if realised is None else Cell(percent(realised), sort=realised),
+        Cell(percent(accuracy.train), sort=accuracy.train) if accuracy else EMPTY,
+        Cell(percent(accuracy.test), sort=accuracy.test) if accuracy else EMPTY,
+        Cell(file_size(artifact.bytes), sort=artifact.bytes) if artifact else EMPTY,
         _agreement(result.agreement),
     )
     return Row(head, cells)
@@ -93,22 +94,25 @@ def _agreement(agreement: Agreement | None) -> Cell:
     if agreement is None:
         return EMPTY
     same = "" if agreement.top1 is None else percent(agreement.top1)
-    return Cell(same, f"{agreement.rel_rms:.2g}")
+    return Cell(same, f"{agreement.rel_rms:.2g}", sort=agreement.top1)
 
 
 def _budget_cell(word: str) -> Cell:
     text, tone = _BUDGET[word]
-    return Cell(text, tone=tone)
+    return Cell(text, tone=tone, sort=list(_BUDGET).index(word))
 
 
 def attack_tables(lookup: Lookup) -> dict[str, list[Table]]:
     """Per subset the tables of AUC and of TPR at 1% FPR, formats by attacks; `all` first.
 
     A page takes `_WIDE` attacks side by side: the headline's and then the strongest come first, in tables of their own
-    where there are more.
+    where there are more. Of a subset the page has the AUC of the first `_WIDE`.
     """
     subsets = sorted(unique(s.subset for s in lookup.series if s.is_main), key=lambda subset: subset != "all")
-    return {subset: list(_attack_tables(lookup, subset)) for subset in subsets}
+    return {
+        subset: list(_attack_tables(lookup, subset) if subset == "all" else islice(_attack_tables(lookup, subset), 1))
+        for subset in subsets
+    }
 
 
 def _attack_tables(lookup: Lookup, subset: str) -> Iterator[Table]:
@@ -215,16 +219,24 @@ def further_table(lookup: Lookup) -> Table | None:
     return Table(f"Further figures of {lookup.headline.label}, all records", heads, tuple(rows), tuple(notes.texts))
 
 
-def verdict_tables(lookup: Lookup) -> tuple[Table | None, dict[str, list[Table]]]:
-    """The table to be shown openly, a test with valid p-values at .05 on all records, and all by test and subset."""
+def verdict_tables(lookup: Lookup) -> tuple[Table | None, list[Table]]:
+    """The table to be shown openly, a test with valid p-values at .05 on all records, and those behind it.
+
+    Behind it are the same test at other cutoffs, and the other tests at .05, all on all records. Subsets of the records
+    and further cutoffs are in the audit.
+    """
     tests = [(s, cutoff, names) for s in lookup.series if s.is_main for cutoff, names in lookup.cutoffs(s).items()]
     if not tests:
-        return None, {}
+        return None, []
     best = max(tests, key=lambda test: _prominence(lookup, *test))
-    groups: dict[str, list[Table]] = {}
-    for test in tests:
-        groups.setdefault(f"{test[0].label}, {test[0].subset} records", []).append(_verdict_table(lookup, *test))
-    return _verdict_table(lookup, *best), groups
+    behind = [
+        test
+        for test in tests
+        if test is not best
+        and test[0].subset == best[0].subset
+        and (test[0] == best[0] or test[1].removeprefix(NOMINAL) == MAIN_CUTOFF)
+    ]
+    return _verdict_table(lookup, *best), [_verdict_table(lookup, *test) for test in behind]
 
 
 def _prominence(lookup: Lookup, series: Series, cutoff: str, names: list[str]) -> tuple[bool, bool, bool, int, bool]:

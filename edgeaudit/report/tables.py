@@ -25,7 +25,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class Cell:
-    """text, and `detail` smaller below it. note: number of a footnote, `why` its text. heat: 0 to 10."""
+    """text, and `detail` smaller below it. note: number of a footnote, `why` its text. heat: 0 to 10.
+
+    sort: what a sortable table orders the cell by, in any unit; None for a cell without a value.
+    """
 
     text: str
     detail: str = ""
@@ -35,6 +38,7 @@ class Cell:
     heat: int | None = None
     mark: Mark | None = None
     code: bool = False
+    sort: float | None = None
 
 
 EMPTY = Cell("-", tone="muted")
@@ -69,6 +73,11 @@ class Table:
     notes: tuple[str, ...] = ()
     groups: tuple[Head, ...] = ()
     classes: str = ""
+
+    @property
+    def sortable(self) -> bool:
+        """Whether the page lets readers sort and filter the rows."""
+        return "sortable" in self.classes.split()
 
     @property
     def width(self) -> int:
@@ -111,6 +120,7 @@ def figure_cell(row: LeakageRow | None, notes: Notes, *, tint: bool = False) -> 
         note=number,
         why=row.note or "",
         heat=heat(row.metric, row.value) if tint else None,
+        sort=row.value,
     )
 
 
