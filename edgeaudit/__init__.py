@@ -1,8 +1,8 @@
 """edgeaudit: how much each deployment format of a model gives away about its training data.
 
-`run`, `plan`, `load`, `check`, `export` and `inspect` do what the command line's verbs do; `attack` takes arrays and
-needs no toolchain. docs/python.md shows them at work. A name is imported when it is first used: `import edgeaudit`
-itself imports nothing.
+`run`, `plan`, `load`, `check`, `export`, `sign`, `verify` and `inspect` do what the command line's verbs do; `attack`
+takes arrays and needs no toolchain. docs/python.md shows them at work. A name is imported when it is first used:
+`import edgeaudit` itself imports nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
         FileReport,
         Listener,
         PlanSummary,
+        SignedEvidence,
+        Verification,
         attack_run,
         check,
         export,
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
         load,
         plan,
         run,
+        sign,
+        verify,
     )
     from edgeaudit.attacks.arrays import AttackFigure, AttackResult, Grid, Reference, attack
     from edgeaudit.config.audit import AuditSpec
@@ -35,8 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttackFigure", "AttackResult", "Audit", "AuditSource", "AuditSpec", "EdgeAuditError", "EvidenceFile", "FileReport",
-    "Grid", "Listener", "PlanSummary", "Reference", "Rows", "Verdict", "__version__", "attack", "attack_run", "check",
-    "export", "inspect", "load", "plan", "run",
+    "Grid", "Listener", "PlanSummary", "Reference", "Rows", "SignedEvidence", "Verdict", "Verification", "__version__",
+    "attack", "attack_run", "check", "export", "inspect", "load", "plan", "run", "sign", "verify",
 ]  # fmt: skip
 
 _MODULES = {
@@ -53,7 +57,9 @@ _MODULES = {
     "PlanSummary": "edgeaudit.api",
     "Reference": "edgeaudit.attacks.arrays",
     "Rows": "edgeaudit.rows",
+    "SignedEvidence": "edgeaudit.api",
     "Verdict": "edgeaudit.report.model",
+    "Verification": "edgeaudit.api",
     "attack": "edgeaudit.attacks.arrays",
     "attack_run": "edgeaudit.api",
     "check": "edgeaudit.api",
@@ -62,6 +68,8 @@ _MODULES = {
     "load": "edgeaudit.api",
     "plan": "edgeaudit.api",
     "run": "edgeaudit.api",
+    "sign": "edgeaudit.api",
+    "verify": "edgeaudit.api",
 }
 """Name -> the module that has it. Names in text: whoever uses one part of edgeaudit does not depend on all of it."""
 

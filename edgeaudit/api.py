@@ -9,20 +9,26 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
-from pathlib import Path
+from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 from edgeaudit.attacks.registry import ALL
+from edgeaudit.attestation.envelope import sealed
+from edgeaudit.attestation.keys import key_id, private_key, shared_with_others
+from edgeaudit.attestation.predicate import Named
+from edgeaudit.attestation.reading import sha256_of
+from edgeaudit.attestation.statement import statement_of_run
+from edgeaudit.attestation.verification import Verification, verify_evidence
 from edgeaudit.config.audit import AuditSpec, absolute, load_spec, recorded_spec, spec_of
 from edgeaudit.config.changes import with_changes
 from edgeaudit.config.yaml_text import contains_itself
 from edgeaudit.errors import EdgeAuditError, RunError, SpecError
 from edgeaudit.gate.judge import FormatScores, judge
 from edgeaudit.gate.needed import BudgetNeed, budget_needs
-from edgeaudit.gate.origin import limits_origin
+from edgeaudit.gate.origin import budgets_sha256, limits_origin
 from edgeaudit.gate.requirements import require_budgets_exist
 from edgeaudit.graph.estimate import StageEstimate
 from edgeaudit.graph.executor import Listener, Silent
@@ -35,13 +41,14 @@ from edgeaudit.pipeline.forecast import forecast
 from edgeaudit.pipeline.inspect_file import FileReport, inspect_file
 from edgeaudit.pipeline.more_attacks import require_answers, with_more_attacks
 from edgeaudit.pipeline.recorded import Recorded, SpecOrigin, read_recorded, require_records
+from edgeaudit.report.files import write_atomically
 from edgeaudit.report.model import Audit, PopulationInfo, Verdict
 from edgeaudit.report.schema import read_audit
 from edgeaudit.rows import Rows
 
 __all__ = [
-    "AuditSource", "EvidenceFile", "FileReport", "Listener", "PlanSummary", "attack_run", "check", "export", "inspect",
-    "load", "plan", "run",
+    "AuditSource", "EvidenceFile", "FileReport", "Listener", "PlanSummary", "SignedEvidence", "Verification",
+    "attack_run", "check", "export", "inspect", "load", "plan", "run", "sign", "verify",
 ]  # fmt: skip
 
 AuditSource: TypeAlias = AuditSpec | Mapping[str, object] | str | Path
@@ -77,6 +84,15 @@ class PlanSummary:
         return sum(stage.seconds for stage in self.stages)
 
 
+@dataclass(frozen=True)
+class SignedEvidence:
+    """Evidence that was signed. key: SHA-256 of the public key. notes: sentences on what is missing or careless."""
+
+    path: Path
+    key: str
+    notes: tuple[str, ...] = ()
+
+
 def run(
     audit: AuditSource,
     *,
@@ -108,7 +124,7 @@ def run(
         KeyboardInterrupt: at Ctrl-C, once the workers have ended. Finished work stays in the store.
     """
     changes = _names("changes", changes)
-    spec, folder, file = _read(audit, changes)
+    spec, origin = _read(audit, changes)
     writers = _names("write", write)
     out = None if out is None else _path("out", out)
     if out is None and writers:
@@ -118,14 +134,8 @@ def run(
     else:
         spec = spec.with_writers(writers)
     heard = _listener(listener)
-    with engine(folder, _store(store), *_how(workers, executor), spec.limits) as running, _folder(out) as target:
-        prepared = prepare(
-            spec,
-            running.store,
-            running.executor,
-            heard,
-            SpecOrigin(folder, file, any(change.startswith("budgets") for change in changes)),
-        )
+    with engine(origin.folder, _store(store), *_how(workers, executor), spec.limits) as running, _folder(out) as target:
+        prepared = prepare(spec, running.store, running.executor, heard, origin)
         return _finish(prepared, running, heard, target)
 
 
@@ -145,9 +155,9 @@ def plan(
     Raises:
         EdgeAuditError: as `run`, as far as it shows before anything is trained.
     """
-    spec, folder, _ = _read(audit, changes)
+    spec, origin = _read(audit, changes)
     heard = _listener(listener)
-    with engine(folder, _store(store), *_how(workers, executor), spec.limits) as running:
+    with engine(origin.folder, _store(store), *_how(workers, executor), spec.limits) as running:
         prepared = prepare(spec, running.store, running.executor, heard)
         expected = forecast(prepared, running, heard)
         drawn = population_info(prepared.population)
@@ -301,6 +311,96 @@ def export(
         return export_evidence(prepared, running.store, audit, folder, path, shadows=shadows, notify=notify or _ignore)
 
 
+def sign(
+    run: str | Path,
+    key: str | Path | None = None,
+    out: str | Path | None = None,
+    *,
+    responsible: str | None = None,
+) -> SignedEvidence:
+    """Sign what a finished run measured and judged: an in-toto statement in a DSSE envelope, by Ed25519.
+
+    It has digests of every audited file, of audit.json, audit.yaml and the budgets, and the figures of the budgets; no
+    scores, ids of records or paths. The same run and key give the same bytes.
+
+    Args:
+        run: the run's folder.
+        key: a private key in PEM (PKCS#8); None for the text in EDGEAUDIT_SIGNING_KEY.
+        out: the file to write; None for evidence.dsse.json in the run's folder.
+        responsible: who takes responsibility for the audit.
+
+    Raises:
+        RunError: the run cannot be read. AttestationError: the key cannot be used. MissingToolchain: `cryptography` is
+            not installed. StoreError: the file cannot be written.
+    """
+    folder, file = _path("run", run), None if key is None else _path("key", key, "the path of a private key")
+    path = folder / "evidence.dsse.json" if out is None else _path("out", out, "the path of a file")
+    signer = private_key(file)
+    audit_yaml, notes = _given_file(folder)
+    if file is not None and (shared := shared_with_others(file)):
+        notes.append(shared)
+    write_atomically(path, sealed(statement_of_run(folder, audit_yaml, responsible), signer))
+    return SignedEvidence(path, key_id(signer.public_key()), tuple(notes))
+
+
+def _given_file(run: Path) -> tuple[Named | None, list[str]]:
+    """The audit.yaml that was given to a run, as it was then; and a sentence where that is not known."""
+    try:
+        origin = read_recorded(run).origin
+    except RunError as exc:
+        return None, [f"the evidence does not name audit.yaml: {exc}"]
+    if origin.file is None:
+        return None, []
+    if origin.sha256 is None:
+        return None, ["the evidence does not name audit.yaml, whose digest this run did not record: run it again"]
+    return Named(name=PurePath(origin.file).name, sha256=origin.sha256), []
+
+
+def verify(
+    evidence: str | Path,
+    key: str | Path,
+    artifacts: str | Path | Iterable[str | Path],
+    *,
+    audit: str | Path | None = None,
+    budgets: Mapping[str, object] | str | Path | None = None,
+) -> Verification:
+    """Check signed evidence against the files that are about to ship.
+
+    Args:
+        evidence: what `sign` wrote.
+        key: the public key, in PEM, of whoever is trusted to sign; it must not come with the evidence.
+        artifacts: model files. Weights that are kept beside a file are found there.
+        audit: an audit.json that has to be the signed one.
+        budgets: those that have to be the judged ones, as in `check`. Without them, whoever signed chose the limits.
+
+    Returns:
+        The result, whose `exit_code` is 0 only where the signature holds and every file is within its budgets.
+
+    Raises:
+        AttestationError: something cannot be read. SpecError: the budgets are not valid. MissingToolchain:
+            `cryptography` is not installed.
+    """
+    paths = [artifacts] if isinstance(artifacts, str | Path) else list(artifacts)
+    return verify_evidence(
+        _path("evidence", evidence, "the path of a file"),
+        _path("key", key, "the path of a public key"),
+        [_path("artifacts", one, "the path of a model file") for one in paths],
+        audit=None if audit is None else _path("audit", audit, "the path of an audit.json"),
+        budgets=None if budgets is None else _digest_of(budgets),
+    )
+
+
+def _digest_of(budgets: Mapping[str, object] | str | Path) -> str:
+    """SHA-256 of budgets that are given."""
+    if isinstance(budgets, Mapping):
+        spec = spec_of({"budgets": budgets}, Path.cwd())
+    else:
+        spec = load_spec(_path("budgets", budgets, "the path of an audit.yaml, or a mapping as its key budgets"))
+    if not spec.budgets:
+        raise SpecError("budgets: there are none in what was given, so that nothing can be compared with them")
+    return budgets_sha256(spec)
+
+
 def _ignore(_: str) -> None:
     pass
 
@@ -312,26 +412,29 @@ def _finish(prepared: Prepared, running: Engine, listener: Listener, out: Path) 
     return run_audit(prepared, running.store, running.executor, listener, out)[0]
 
 
-def _read(audit: AuditSource, changes: Iterable[str] = ()) -> tuple[AuditSpec, Path, str | None]:
-    """The audit, with absolute paths, the folder of its modules, and its file."""
-    here, file, changes = Path.cwd(), None, _names("changes", changes)
+def _read(audit: AuditSource, changes: Iterable[str] = ()) -> tuple[AuditSpec, SpecOrigin]:
+    """The audit, with absolute paths, and where it comes from."""
+    here, changes = Path.cwd(), _names("changes", changes)
+    origin = SpecOrigin(here, None, any(change.startswith("budgets") for change in changes))
     if isinstance(audit, AuditSpec):
         if changes:
             raise SpecError("changes: an AuditSpec is complete; change it by its own model_copy, or pass a mapping")
-        spec, folder = absolute(audit, here), here
+        spec = absolute(audit, here)
     elif isinstance(audit, Mapping):
         if contains_itself(audit):
             raise SpecError("the audit is a mapping that contains itself; remove that entry")
-        spec, folder = spec_of(with_changes(_with_references(audit), changes), here), here
+        spec = spec_of(with_changes(_with_references(audit), changes), here)
     elif isinstance(audit, str | Path):
-        spec, folder, file = load_spec(Path(audit), changes), Path(audit).resolve().parent, str(audit)
+        path = Path(audit)
+        spec, digest = load_spec(path, changes), sha256_of(path, "the audit")
+        origin = replace(origin, folder=path.resolve().parent, file=str(audit), sha256=digest)
     else:
         raise SpecError(
             "an audit is the path of an audit.yaml, a mapping with its keys or an AuditSpec, not "
             f"{type(audit).__name__}"
         )
     _require_importable(spec.model_dump(mode="json", by_alias=True))
-    return spec, folder, file
+    return spec, origin
 
 
 def _with_references(value: Any, key: str = "") -> Any:

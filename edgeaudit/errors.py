@@ -24,7 +24,8 @@
     │       └── OutdatedEntry    a file that its code read was changed since
     ├── SeveralErrors        more than one of these, of independent checks
     ├── JobCrashed           the worker process of a job crashed, or exceeded a limit
-    └── RunError             a finished run cannot be read
+    ├── RunError             a finished run cannot be read
+    └── AttestationError     signed evidence, a key or a file to verify cannot be read
 
 Each message names the key, file or record, and the remedy. The command line
 prints the message and exits with 2; nothing else is caught there.
@@ -44,6 +45,7 @@ __all__ = [
     "AgreementError",
     "ArtifactError",
     "AttackError",
+    "AttestationError",
     "BudgetError",
     "DamagedEntry",
     "DataError",
@@ -230,6 +232,10 @@ class JobCrashed(EdgeAuditError):
 
 class RunError(EdgeAuditError):
     """A run folder is missing, unfinished or unreadable."""
+
+
+class AttestationError(EdgeAuditError):
+    """Signed evidence, a key, or a file that is to be verified, cannot be read or used."""
 
 
 class SeveralErrors(EdgeAuditError):

@@ -16,9 +16,9 @@ HEAVY = (
 )  # fmt: skip
 VERBS = (
     "schema",
-    "init", "doctor", "inspect", "plan", "run", "attack", "check", "report", "export", "formats", "attacks", "agent",
-    "cache ls", "cache clean", "environments list", "environments prepare", "environments remove", "devices list",
-    "devices show", "devices probe", "devices emulate", "devices deploy",
+    "init", "doctor", "inspect", "plan", "run", "attack", "check", "report", "export", "sign",
+    "verify", "formats", "attacks", "agent", "cache ls", "cache clean", "environments list", "environments prepare",
+    "environments remove", "devices list", "devices show", "devices probe", "devices emulate", "devices deploy",
 )  # fmt: skip
 
 

@@ -32,6 +32,8 @@ from edgeaudit.cli import (
     report,
     run,
     schema,
+    sign,
+    verify,
 )
 from edgeaudit.cli.console import Console
 from edgeaudit.errors import EdgeAuditError
@@ -57,6 +59,8 @@ app.command("attack")(attack.attack)
 app.command("check")(check.check)
 app.command("report")(report.report)
 app.command("export")(export.export)
+app.command("sign")(sign.sign)
+app.command("verify")(verify.verify)
 app.command("formats")(formats.formats)
 app.command("attacks")(attacks.attacks)
 app.command("agent")(agent.agent)

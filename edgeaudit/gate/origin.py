@@ -11,7 +11,7 @@ from edgeaudit.config.audit import AuditSpec
 from edgeaudit.config.yaml_text import lines_of
 from edgeaudit.report.model import LimitsOrigin
 
-__all__ = ["limits_origin"]
+__all__ = ["budgets_sha256", "limits_origin"]
 
 
 def limits_origin(spec: AuditSpec, file: str | None, *, measured: bool, changed: bool = False) -> LimitsOrigin | None:
@@ -25,11 +25,14 @@ def limits_origin(spec: AuditSpec, file: str | None, *, measured: bool, changed:
     """
     if not spec.budgets:
         return None
-    recorded = spec.model_dump(mode="json", by_alias=True, include={"budgets"})["budgets"]
-    text = json.dumps(recorded, sort_keys=True, separators=(",", ":"))
-    read = datetime.now(UTC).isoformat(timespec="seconds")
-    digest = hashlib.sha256(text.encode()).hexdigest()
+    read, digest = datetime.now(UTC).isoformat(timespec="seconds"), budgets_sha256(spec)
     return LimitsOrigin(file=file, sha256=digest, read=read, measured=measured, lines=_lines(file), changed=changed)
+
+
+def budgets_sha256(spec: AuditSpec) -> str:
+    """SHA-256 of an audit's budgets as canonical JSON: sorted keys, no spaces."""
+    recorded = spec.model_dump(mode="json", by_alias=True, include={"budgets"})["budgets"]
+    return hashlib.sha256(json.dumps(recorded, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _lines(file: str | None) -> dict[str, int]:

@@ -46,7 +46,7 @@ _BEGINNINGS = (
     "ONEDNN_", "DNNL_", "TFLITE_", "TF_CPP_", "TF_ENABLE_", "LITERT_", "ORT_", "NNCF_",
 )  # fmt: skip
 """Variables that change how runtimes compute, print and find their libraries, and what measures coverage."""
-_SECRET = ("TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "API_KEY")
+_SECRET = ("TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "_KEY")
 
 _MEMORY, _TIMES = 6 * 2**30, 10
 """Resident bytes of a job that opens a file, and for each byte of it."""

@@ -36,12 +36,13 @@ class SpecOrigin:
     """Where an audit comes from.
 
     file: the audit.yaml as it was named, if any. folder: where modules are found. changed: whether budgets are not the
-    file's own, but those of a command line.
+    file's own, but those of a command line. sha256: of the file as it was read; None where that was not recorded.
     """
 
     folder: Path
     file: str | None = None
     changed: bool = False
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def write_recorded(out: Path, spec: AuditSpec, origin: SpecOrigin, store: Path, 
     about = {
         "version": _VERSION,
         "audit_yaml": None if origin.file is None else str(Path(origin.file).resolve()),
+        "audit_yaml_sha256": origin.sha256,
         "folder": str(origin.folder.resolve()),
         "store": str(store.resolve()),
         "population": population,
@@ -87,10 +89,16 @@ def read_recorded(run: Path) -> Recorded:
     # A project that was moved is found from the current folder, as before it was recorded.
     return Recorded(
         recorded_spec(spec, path),
-        SpecOrigin(folder if folder.is_dir() else Path.cwd(), texts["audit_yaml"]),
+        SpecOrigin(folder if folder.is_dir() else Path.cwd(), texts["audit_yaml"], sha256=_digest(about)),
         Path(texts["store"]),
         texts["population"],
     )
+
+
+def _digest(about: Mapping[str, Any]) -> str | None:
+    """The digest of audit.yaml; records of earlier versions have none."""
+    value = about.get("audit_yaml_sha256")
+    return value if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) else None
 
 
 def require_records(recorded: Recorded, store: Store, run: Path) -> None:

@@ -258,6 +258,8 @@ def test_what_is_kept_of_the_environment() -> None:
         confinement.USER_CACHE: "/me/.cache",
     }
     assert not {"MY_TOKEN", "PYTHON_TOKEN"} & set(seen)
+    assert "EDGEAUDIT_SIGNING_KEY" not in environment_of({"EDGEAUDIT_SIGNING_KEY": "pem"}, Path("/h"))
+    assert environment_of({"EDGEAUDIT_FUZZ": "1"}, Path("/h"))["EDGEAUDIT_FUZZ"] == "1"
     assert environment_of({"XDG_CACHE_HOME": "/cache"}, Path("/h"))[confinement.USER_CACHE] == "/cache"
 
 
