@@ -426,7 +426,8 @@ def _read(audit: AuditSource, changes: Iterable[str] = ()) -> tuple[AuditSpec, S
         spec = spec_of(with_changes(_with_references(audit), changes), here)
     elif isinstance(audit, str | Path):
         path = Path(audit)
-        spec, digest = load_spec(path, changes), sha256_of(path, "the audit")
+        spec = load_spec(path, changes)
+        digest = sha256_of(path, "the audit") if path.is_file() else None  # a pipe has been read
         origin = replace(origin, folder=path.resolve().parent, file=str(audit), sha256=digest)
     else:
         raise SpecError(

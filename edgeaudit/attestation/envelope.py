@@ -19,9 +19,11 @@ from edgeaudit.errors import AttestationError
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-__all__ = ["IN_TOTO", "Envelope", "pre_authentication", "read_envelope", "sealed"]
+__all__ = ["IN_TOTO", "LARGEST", "Envelope", "pre_authentication", "read_envelope", "sealed"]
 
 IN_TOTO = "application/vnd.in-toto+json"
+LARGEST = 8 * 2**20
+"""Bytes of an envelope: those of 3,000 judged budgets, and little enough for a stranger's JSON to be parsed."""
 _MOST_SIGNATURES = 32
 _URL_SAFE = str.maketrans("-_", "+/")
 
@@ -33,14 +35,22 @@ def pre_authentication(kind: str, payload: bytes) -> bytes:
 
 
 def sealed(payload: bytes, key: Ed25519PrivateKey) -> str:
-    """The text of an envelope with one signature. The same payload and key give the same text."""
+    """The text of an envelope with one signature. The same payload and key give the same text.
+
+    Raises `AttestationError` where it would be too large to be read.
+    """
     signature = key.sign(pre_authentication(IN_TOTO, payload))
     envelope = {
         "payload": base64.b64encode(payload).decode(),
         "payloadType": IN_TOTO,
         "signatures": [{"keyid": key_id(key.public_key()), "sig": base64.b64encode(signature).decode()}],
     }
-    return json.dumps(envelope, sort_keys=True, separators=(",", ":")) + "\n"
+    text = json.dumps(envelope, sort_keys=True, separators=(",", ":")) + "\n"
+    if len(text) > LARGEST:
+        raise AttestationError(
+            f"the evidence has more than {LARGEST:,} bytes; audit fewer formats or budgets in one run"
+        )
+    return text
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from edgeaudit.attestation.envelope import read_envelope
+from edgeaudit.attestation.envelope import LARGEST, read_envelope
 from edgeaudit.attestation.keys import key_id, public_key
 from edgeaudit.attestation.predicate import (
     PREDICATE_TYPE,
@@ -39,7 +39,6 @@ VERSION = "1.0"
 Finding = Literal["passed", "refused", "open"]
 """passed: within every budget. refused: signature, digest or verdict says no. open: inconclusive, or not judged."""
 
-_LARGEST = 32 * 2**20
 _HELD = frozenset(("holds", "warning", "not run"))
 """Statuses of controls with which a budget can pass."""
 _JUDGED = frozenset(("within budget", "budget exceeded", "inconclusive"))
@@ -127,7 +126,7 @@ def verify_evidence(
     if not artifacts:
         raise AttestationError("no artifact was named: a signature says nothing about a file that is not compared")
     trusted = public_key(key)
-    envelope = read_envelope(read_bounded(evidence, "the evidence", _LARGEST), str(evidence))
+    envelope = read_envelope(read_bounded(evidence, "the evidence", LARGEST), str(evidence))
     name = key_id(trusted)
     if not envelope.is_signed_by(trusted):
         return Verification(1, (f"no signature of {evidence} is by the key in {key}: it was changed or foreign",), name)

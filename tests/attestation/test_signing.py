@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -21,8 +22,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 import edgeaudit
+from edgeaudit.api import _read
 from edgeaudit.attestation.envelope import pre_authentication
 from edgeaudit.errors import AttestationError, MissingToolchain, RunError
+from edgeaudit.pipeline.recorded import read_recorded, write_recorded
 from edgeaudit.report.model import LimitsOrigin
 from tests.attestation.cases import IN_TOTO, Desk, budget, control, format_result, pae, sha256
 
@@ -157,6 +160,47 @@ def test_a_key_that_others_can_read_is_a_warning(desk: Desk, mode: int, warned: 
     desk.private.chmod(mode)
     notes = [note for note in edgeaudit.sign(desk.run, desk.private).notes if "chmod 600" in note]
     assert bool(notes) == warned
+
+
+def test_the_audit_yaml_is_the_one_that_was_given_to_the_run(desk: Desk) -> None:
+    """Its digest is taken when it is read; what becomes of the file later does not matter."""
+    simple(desk)
+    path = desk.file("project/gate.yaml", b"{formats: [litert-int8]}")
+    spec, origin = _read(path)
+    write_recorded(desk.run, spec, origin, desk.folder / "store", "key")
+    again = read_recorded(desk.run)  # as `edgeaudit attack` reads it and writes it again
+    write_recorded(desk.run, again.spec, again.origin, again.store, again.population)
+    path.write_bytes(b"{formats: [litert-fp16]}")
+    assert edgeaudit.sign(desk.run, desk.private, desk.folder / "evidence.json").notes == ()
+    named = {one["name"]: one["digest"]["sha256"] for one in desk.statement()["subject"]}
+    assert named["gate.yaml"] == sha256(b"{formats: [litert-int8]}")
+    about = json.loads((desk.run / "spec.json").read_text())
+    for value in (None, "no digest", 7):
+        (desk.run / "spec.json").write_text(json.dumps({**about, "audit_yaml_sha256": value}))
+        (note,) = edgeaudit.sign(desk.run, desk.private, desk.folder / "evidence.json").notes
+        assert "whose digest this run did not record" in note
+        assert desk.statement()["predicate"]["files"]["audit_yaml"] is None
+    (desk.run / "spec.json").write_text(json.dumps({**about, "audit_yaml": None}))
+    assert edgeaudit.sign(desk.run, desk.private, desk.folder / "evidence.json").notes == ()  # given as a mapping
+
+
+def test_an_audit_from_a_pipe_has_no_digest() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"{formats: [litert-int8]}")
+    os.close(writer)
+    spec, origin = _read(f"/dev/fd/{reader}")
+    os.close(reader)
+    assert [use.id for use in spec.formats] == ["litert-int8"]
+    assert origin.sha256 is None
+
+
+def test_evidence_that_could_not_be_read_is_not_written(desk: Desk) -> None:
+    file = desk.file("model.tflite")
+    row = budget("litert-int8").model_copy(update={"reason": "x" * 2**20})
+    desk.audited([format_result("litert-int8", file)], [row] * 7)
+    with pytest.raises(AttestationError, match="has more than 8,388,608 bytes; audit fewer formats"):
+        desk.sign()
+    assert not (desk.folder / "evidence.json").exists()
 
 
 def test_a_run_whose_audit_yaml_is_not_known_is_signed_and_says_so(desk: Desk) -> None:

@@ -172,7 +172,7 @@ DAMAGED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "nested": (lambda _: b'{"a":' * 100_000, "nested too deeply|is not JSON"),
     "NaN": (lambda text: text.replace(b"{", b'{"x":NaN,', 1), "is not JSON"),
     "a long number": (lambda text: text.replace(b"{", b'{"x":' + b"9" * 5000 + b",", 1), "is not JSON"),
-    "huge": (lambda text: text + b" " * (32 * 2**20), "has more than 33,554,432 bytes"),
+    "huge": (lambda text: text + b" " * (8 * 2**20), "has more than 8,388,608 bytes"),
     "another type": (lambda text: text.replace(b"vnd.in-toto", b"vnd.other"), "payloadType is 'application/vnd.other"),
 }
 
