@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -412,7 +414,7 @@ def load_scores(run: Path, format_id: str, device: str = LOCAL) -> FormatScores:
             return scores
         path = planted
         return replace(scores, canaries=_as_scores(read_scores(path), {}))
-    except (OSError, ValueError, KeyError) as exc:
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error) as exc:
         raise RunError(f"{path} cannot be read ({exc}); run the audit again") from exc
 
 
@@ -434,7 +436,7 @@ def _as_scores(target: TargetScores, labels: Mapping[int, int]) -> FormatScores:
         if target.records is None:
             raise KeyError("records")
         known = np.array([labels.get(record, -1) for record in target.records.tolist()])
-    return FormatScores(scores, target.members, target.subsets or {}, known, target.groups)
+    return FormatScores(scores, target.members, target.subsets or {}, known, target.groups, records=target.records)
 
 
 def population_info(population: Population) -> PopulationInfo:
