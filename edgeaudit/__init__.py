@@ -1,8 +1,8 @@
 """edgeaudit: how much each deployment format of a model gives away about its training data.
 
-`run`, `plan`, `load`, `check`, `export` and `inspect` do what the command line's verbs do; `attack` takes arrays and
-needs no toolchain. docs/python.md shows them at work. A name is imported when it is first used: `import edgeaudit`
-itself imports nothing.
+`run`, `plan`, `load`, `check`, `compare`, `export` and `inspect` do what the command line's verbs do; `attack` takes
+arrays and needs no toolchain. docs/python.md shows them at work. A name is imported when it is first used: `import
+edgeaudit` itself imports nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         PlanSummary,
         attack_run,
         check,
+        compare,
         export,
         inspect,
         load,
@@ -29,14 +30,15 @@ if TYPE_CHECKING:
     from edgeaudit.config.audit import AuditSpec
     from edgeaudit.errors import EdgeAuditError
     from edgeaudit.report.model import Audit, Verdict
+    from edgeaudit.report.model.between_runs import RunComparison
     from edgeaudit.rows import Rows
 
     __version__: str
 
 __all__ = [
     "AttackFigure", "AttackResult", "Audit", "AuditSource", "AuditSpec", "EdgeAuditError", "EvidenceFile", "FileReport",
-    "Grid", "Listener", "PlanSummary", "Reference", "Rows", "Verdict", "__version__", "attack", "attack_run", "check",
-    "export", "inspect", "load", "plan", "run",
+    "Grid", "Listener", "PlanSummary", "Reference", "Rows", "RunComparison", "Verdict", "__version__", "attack",
+    "attack_run", "check", "compare", "export", "inspect", "load", "plan", "run",
 ]  # fmt: skip
 
 _MODULES = {
@@ -53,10 +55,12 @@ _MODULES = {
     "PlanSummary": "edgeaudit.api",
     "Reference": "edgeaudit.attacks.arrays",
     "Rows": "edgeaudit.rows",
+    "RunComparison": "edgeaudit.report.model.between_runs",
     "Verdict": "edgeaudit.report.model",
     "attack": "edgeaudit.attacks.arrays",
     "attack_run": "edgeaudit.api",
     "check": "edgeaudit.api",
+    "compare": "edgeaudit.api",
     "export": "edgeaudit.api",
     "inspect": "edgeaudit.api",
     "load": "edgeaudit.api",
