@@ -143,8 +143,8 @@ def independent_difference(first: Figure, second: Figure, covered: float = 0.0) 
 
     Square-and-add (MOVER): the distances from value to interval end that lie towards each other are added in squares.
     The p-value is two-sided. It is 5% where an end of the interval is 0; elsewhere the distance is taken as that many
-    standard errors of a normal variable, which in simulations under no difference is at most the nominal level down to
-    0.2% (400 and 1,000 records a side, AUC of .5 to .98).
+    standard errors of a normal variable. In simulations without a difference (400 and 1,000 records a side, AUCs of .5
+    to .98, 1,500 rounds) levels of 5%, 1% and 0.2% are held by the AUC and far from reached by a TPR.
 
     Args:
         first: with its 95% interval.
