@@ -431,6 +431,9 @@ def _as_scores(target: TargetScores, labels: Mapping[int, int]) -> FormatScores:
     """The scores of the first target, as the gate reads them. labels: of each audited record, by id."""
     # An attack that scored some of the records has `attack.variant`, and NaN elsewhere.
     scores = {name if "/" in name else name.replace(".", "/", 1): values for name, values in target.scores.items()}
+    kept = [target.members, target.records, target.groups, *scores.values()]
+    if len({len(one) for one in kept if one is not None}) > 1:
+        raise ValueError("its arrays have different lengths")
     known = None
     if labels:
         if target.records is None:

@@ -65,3 +65,12 @@ def test_ids_of_records_are_kept(run: Path) -> None:
     stored = load_scores(run, "litert-int8")
     assert stored.records is not None
     np.testing.assert_array_equal(stored.records, RECORDS)
+
+
+def test_arrays_of_different_lengths_are_refused(run: Path) -> None:
+    path = run / "scores" / "litert-int8.npz"
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    np.savez(path, **arrays | {"records": RECORDS[:2]})
+    with pytest.raises(RunError, match=r"litert-int8\.npz cannot be read \(its arrays have different lengths\)"):
+        load_scores(run, "litert-int8")
