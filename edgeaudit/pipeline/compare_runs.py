@@ -286,6 +286,8 @@ class _FormatPair:
         self.old, self.new = _Side("OLD", old, first), _Side("NEW", new, second)
         self.audits = old.audit, new.audit
         self.same_data = old.audit.population.sha256 == new.audit.population.sha256
+        # The digest includes the preprocessing, which another draw of the same records may change.
+        self._may_share = self.same_data or _source(old.audit) == _source(new.audit)
         self._matched = self._match()
 
     @property
@@ -294,7 +296,7 @@ class _FormatPair:
 
     def _match(self) -> Matched | str:
         if not self.same_data:
-            return "the runs audited different data (their digests differ)"
+            return "the digests of the data differ (records, labels or preprocessing)"
         lacking = self.old.lacks or self.new.lacks
         if lacking is not None:
             return f"{lacking}, so that records cannot be matched"
@@ -318,7 +320,7 @@ class _FormatPair:
         )
 
     def _caveat(self) -> str:
-        if not self.same_data:
+        if not self._may_share:
             return "each of its own records"
         if self.old.lacks or self.new.lacks:
             return "wider than paired ones of the same records on the same sides"
@@ -414,10 +416,10 @@ class _FormatPair:
         return None
 
     def _covariance(self, series: str, metric: str) -> float:
-        """Of the two figures, over records that both runs audited."""
+        """Of the two figures, over records that both runs audited, by their ids."""
         sides = (self.new, self.old)
         sets = [_record_set(s.scores) for s in sides if s.scores is not None and s.scores.records is not None]
-        if not self.same_data or len(sets) < 2:
+        if not self._may_share or len(sets) < 2:
             return 0.0
         units = _common_units(*sets)
         first, second = (side.shares(series, metric, unit) for side, unit in zip(sides, units, strict=True))
@@ -463,6 +465,12 @@ class _FormatPair:
         about = audit.population
         related = about.largest_group is not None and about.largest_group > 1
         return None if related else float(about.nonmembers)
+
+
+def _source(audit: Audit) -> tuple[object, ...]:
+    """Where records come from: runs that agree in it may have audited the same ones."""
+    about = audit.population
+    return about.source, about.records, about.classes, about.input_shape
 
 
 def _record_set(stored: FormatScores) -> RecordSet:

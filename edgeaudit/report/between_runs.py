@@ -162,9 +162,8 @@ def _table(comparison: RunComparison) -> Table:
     table.add_column("attack", overflow="fold")
     table.add_column("OLD", justify="right", max_width=10)
     table.add_column("NEW", justify="right", max_width=10)
-    table.add_column("difference", min_width=14)
-    table.add_column("p", no_wrap=True)
-    table.add_column("leaks", no_wrap=True)
+    table.add_column("difference", no_wrap=True)
+    table.add_column("leaks, p", no_wrap=True)
     for row in comparison.rows:
         old, new, value, interval, p_value = _cells(row)
         table.add_row(
@@ -173,8 +172,7 @@ def _table(comparison: RunComparison) -> Table:
             Text(old),
             Text(new),
             Text(f"{value}\n{interval}".rstrip()),
-            Text(p_value),
-            Text(_WORDS[row.outcome], _STYLES[row.outcome]),
+            Text(f"{_WORDS[row.outcome]}\n{p_value}", _STYLES[row.outcome]),
         )
     return table
 
