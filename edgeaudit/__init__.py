@@ -1,8 +1,8 @@
 """edgeaudit: how much each deployment format of a model gives away about its training data.
 
-`run`, `plan`, `load`, `check`, `export`, `sign`, `verify` and `inspect` do what the command line's verbs do; `attack`
-takes arrays and needs no toolchain. docs/python.md shows them at work. A name is imported when it is first used:
-`import edgeaudit` itself imports nothing.
+`run`, `plan`, `load`, `check`, `compare`, `export`, `sign`, `verify` and `inspect` do what the command line's verbs do;
+`attack` takes arrays and needs no toolchain. docs/python.md shows them at work. A name is imported when it is first
+used: `import edgeaudit` itself imports nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Verification,
         attack_run,
         check,
+        compare,
         export,
         inspect,
         load,
@@ -33,14 +34,16 @@ if TYPE_CHECKING:
     from edgeaudit.config.audit import AuditSpec
     from edgeaudit.errors import EdgeAuditError
     from edgeaudit.report.model import Audit, Verdict
+    from edgeaudit.report.model.between_runs import RunComparison
     from edgeaudit.rows import Rows
 
     __version__: str
 
 __all__ = [
     "AttackFigure", "AttackResult", "Audit", "AuditSource", "AuditSpec", "EdgeAuditError", "EvidenceFile", "FileReport",
-    "Grid", "Listener", "PlanSummary", "Reference", "Rows", "SignedEvidence", "Verdict", "Verification", "__version__",
-    "attack", "attack_run", "check", "export", "inspect", "load", "plan", "run", "sign", "verify",
+    "Grid", "Listener", "PlanSummary", "Reference", "Rows", "RunComparison", "SignedEvidence", "Verdict",
+    "Verification", "__version__", "attack", "attack_run", "check", "compare", "export", "inspect", "load", "plan", "run", "sign",
+    "verify",
 ]  # fmt: skip
 
 _MODULES = {
@@ -57,12 +60,14 @@ _MODULES = {
     "PlanSummary": "edgeaudit.api",
     "Reference": "edgeaudit.attacks.arrays",
     "Rows": "edgeaudit.rows",
+    "RunComparison": "edgeaudit.report.model.between_runs",
     "SignedEvidence": "edgeaudit.api",
     "Verdict": "edgeaudit.report.model",
     "Verification": "edgeaudit.api",
     "attack": "edgeaudit.attacks.arrays",
     "attack_run": "edgeaudit.api",
     "check": "edgeaudit.api",
+    "compare": "edgeaudit.api",
     "export": "edgeaudit.api",
     "inspect": "edgeaudit.api",
     "load": "edgeaudit.api",

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
@@ -35,6 +35,7 @@ from edgeaudit.graph.executor import Listener, Silent
 from edgeaudit.graph.store import MARKER
 from edgeaudit.pipeline.assemble import load_scores, population_info, require_folder
 from edgeaudit.pipeline.audit import Prepared, prepare, run_audit
+from edgeaudit.pipeline.compare_runs import MARGIN, FinishedRun, compare_runs
 from edgeaudit.pipeline.engine import Engine, engine
 from edgeaudit.pipeline.export import EvidenceFile, export_evidence
 from edgeaudit.pipeline.forecast import forecast
@@ -43,12 +44,13 @@ from edgeaudit.pipeline.more_attacks import require_answers, with_more_attacks
 from edgeaudit.pipeline.recorded import Recorded, SpecOrigin, read_recorded, require_records
 from edgeaudit.report.files import write_atomically
 from edgeaudit.report.model import Audit, PopulationInfo, Verdict
+from edgeaudit.report.model.between_runs import RunComparison
 from edgeaudit.report.schema import read_audit
 from edgeaudit.rows import Rows
 
 __all__ = [
-    "AuditSource", "EvidenceFile", "FileReport", "Listener", "PlanSummary", "SignedEvidence", "Verification",
-    "attack_run", "check", "export", "inspect", "load", "plan", "run", "sign", "verify",
+    "AuditSource", "EvidenceFile", "FileReport", "Listener", "PlanSummary", "RunComparison", "SignedEvidence",
+    "Verification", "attack_run", "check", "compare", "export", "inspect", "load", "plan", "run", "sign", "verify",
 ]  # fmt: skip
 
 AuditSource: TypeAlias = AuditSpec | Mapping[str, object] | str | Path
@@ -227,6 +229,45 @@ def check(run: str | Path | Audit, budgets: Mapping[str, object] | str | Path | 
         spec, audit.formats, audit.leakage, audit.controls, scores, audit.across_targets, audit.population.classes
     )
     return verdict.model_copy(update={"limits": limits})
+
+
+def compare(
+    old: str | Path, new: str | Path, *, formats: Mapping[str, str] | None = None, margin: float = MARGIN
+) -> RunComparison:
+    """Compare the leakage figures of two finished runs; nothing is trained, exported or queried.
+
+    Figures are compared in pairs where both runs audited the same records on the same sides, and else by independent
+    intervals. docs/comparing-runs.md says how to read the result.
+
+    Args:
+        old: folder of the earlier run.
+        new: folder of the later one.
+        formats: format of `old` -> format of `new`, where their ids differ; others are compared by id.
+        margin: differences whose 95% interval lies within +- this count as equal.
+
+    Returns:
+        The comparison; `rows`, `accuracy`, `formats`, `settings` and `uncompared` have `to_frame()`.
+
+    Raises:
+        RunError: a run cannot be read, or both are one folder. SpecError: `formats` names what a run does not have.
+    """
+    folders = _path("old", old), _path("new", new)
+    if not _maps_names(formats):
+        raise SpecError(f"formats: must be a mapping from format ids of OLD to those of NEW; it is {formats!r}")
+    _require_number("margin", margin)
+    first, second = (FinishedRun(folder, load(folder)) for folder in folders)
+    return compare_runs(first, second, formats, float(margin))
+
+
+def _require_number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise SpecError(f"{name}: must be a number; it is {value!r}")
+
+
+def _maps_names(value: object) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, Mapping) and all(isinstance(one, str) for pair in value.items() for one in pair)
 
 
 def attack_run(

@@ -15,7 +15,7 @@ HEAVY = (
     "onnxruntime", "tensorflow", "keras", "openvino", "nncf",
 )  # fmt: skip
 VERBS = (
-    "schema",
+    "schema", "compare",
     "init", "doctor", "inspect", "plan", "run", "attack", "check", "report", "export", "sign",
     "verify", "formats", "attacks", "agent", "cache ls", "cache clean", "environments list", "environments prepare",
     "environments remove", "devices list", "devices show", "devices probe", "devices emulate", "devices deploy",
@@ -88,6 +88,8 @@ def _complete(line: str, folder: Path, **more: str) -> list[str]:
         ("edgeaudit attack out --attacks li", ["lira"]),
         ("edgeaudit attack out --attacks lira,info-rmia,r", ["lira,info-rmia,rmia"]),
         ("edgeaudit attack out --weaker lab", ["label"]),
+        ("edgeaudit compare run later --map onnx-i", ["onnx-int8="]),
+        ("edgeaudit compare run later --map onnx-int8=onnx", ["onnx-int8=onnx-int8-qop"]),
         ("edgeaudit devices show raspberry-pi-z", ["raspberry-pi-zero-2w"]),
         ("edgeaudit devices probe --profile jetson-n", ["jetson-nano"]),
         ("edgeaudit devices emulate --runtime onnx", ["onnxruntime"]),
@@ -100,6 +102,8 @@ def test_a_shell_completes_names(line: str, expected: list[str], tmp_path: Path)
     (tmp_path / "run").mkdir()
     rows = [{"id": name} for name in ("torch-fp32", "onnx-fp32", "onnx-int8")]
     (tmp_path / "run" / "audit.json").write_text(json.dumps({"formats": rows}), encoding="utf-8")
+    (tmp_path / "later").mkdir()
+    (tmp_path / "later" / "audit.json").write_text(json.dumps({"formats": [{"id": "onnx-int8-qop"}]}), encoding="utf-8")
     assert _complete(line, tmp_path) == expected
 
 

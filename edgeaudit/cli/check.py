@@ -8,8 +8,16 @@ from typing import Annotated
 import typer
 
 from edgeaudit.cli.console import Console
-from edgeaudit.cli.options import JsonOption, JUnitOption, MarkdownOption, QuietOption, RunFolder, SarifOption
-from edgeaudit.cli.verdict import print_verdict, require_folders, write_files
+from edgeaudit.cli.options import (
+    BaselineOption,
+    JsonOption,
+    JUnitOption,
+    MarkdownOption,
+    QuietOption,
+    RunFolder,
+    SarifOption,
+)
+from edgeaudit.cli.verdict import print_verdict, read_baseline, require_folders, write_files
 
 __all__ = ["check"]
 
@@ -21,6 +29,7 @@ def check(
     ] = None,
     junit: JUnitOption = None,
     sarif: SarifOption = None,
+    baseline: BaselineOption = None,
     markdown: MarkdownOption = None,
     json: JsonOption = None,
     *,
@@ -33,7 +42,8 @@ def check(
     from edgeaudit import api
 
     require_folders(junit=junit, sarif=sarif, markdown=markdown, json=json)
+    earlier = read_baseline(baseline, sarif=sarif is not None)
     judged = api.load(run).model_copy(update={"verdict": api.check(run, budgets)})
-    write_files(judged, junit=junit, sarif=sarif, markdown=markdown, verdict=json)
+    write_files(judged, earlier, junit=junit, sarif=sarif, markdown=markdown, verdict=json)
     print_verdict(Console(), judged, quiet=quiet)
     raise typer.Exit(judged.verdict.exit_code)

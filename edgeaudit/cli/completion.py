@@ -15,7 +15,8 @@ import typer
 from edgeaudit.errors import EdgeAuditError
 
 __all__ = [
-    "agent_runtimes", "attacks", "environments", "executors", "formats_of_run", "profiles", "weaker", "writers",
+    "agent_runtimes", "attacks", "environments", "executors", "formats_of_old", "formats_of_run", "profiles", "weaker",
+    "writers",
 ]  # fmt: skip
 
 
@@ -78,10 +79,24 @@ def formats_of_run(context: typer.Context, incomplete: str) -> list[str]:
     """Formats of the run whose folder stands before the option."""
     # An option that lacks its value leaves the arguments before it unparsed.
     words = (*(context.params.get("what") or ()), *context.args)
-    found = [path for text in words if (path := Path(text) / "audit.json").is_file()]
+    return _from(_formats_in(words), incomplete)
+
+
+def formats_of_old(context: typer.Context, incomplete: str) -> list[str]:
+    """`OLD=NEW`: formats of the first run whose folder stands before the option; after `=` those of the second."""
+    given = (context.params.get("old"), context.params.get("new"))
+    folders = [str(one) for one in (*given, *context.args) if one is not None and Path(str(one)).is_dir()]
+    old, equals, new = incomplete.partition("=")
+    if equals:
+        return [f"{old}={name}" for name in _from(_formats_in(folders[1:2]), new)]
+    return [f"{name}=" for name in _from(_formats_in(folders[:1]), old)]
+
+
+def _formats_in(folders: Iterable[str]) -> list[str]:
+    found = [path for text in folders if (path := Path(text) / "audit.json").is_file()]
     with suppress(OSError, ValueError, KeyError, TypeError):
         rows = [row for path in found for row in json.loads(path.read_text(encoding="utf-8"))["formats"]]
-        return _from(dict.fromkeys(str(row["id"]) for row in rows), incomplete)
+        return list(dict.fromkeys(str(row["id"]) for row in rows))
     return []
 
 

@@ -21,6 +21,7 @@ from edgeaudit.cli import (
     attacks,
     cache,
     check,
+    compare,
     devices,
     doctor,
     environments,
@@ -57,6 +58,7 @@ app.command("plan")(plan.plan)
 app.command("run")(run.run)
 app.command("attack")(attack.attack)
 app.command("check")(check.check)
+app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("sign")(sign.sign)

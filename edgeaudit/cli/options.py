@@ -10,9 +10,9 @@ import typer
 from edgeaudit.cli import completion
 
 __all__ = [
-    "DEFAULT_EXECUTOR", "DEFAULT_STORE", "AuditFile", "ExecutorOption", "JUnitOption", "JsonOption", "MarkdownOption",
-    "QuietOption", "RunFolder", "RunStoreOption", "SarifOption", "SetOption", "StoreOption", "WorkersOption",
-    "WriteOption",
+    "DEFAULT_EXECUTOR", "DEFAULT_STORE", "AuditFile", "BaselineOption", "ExecutorOption", "JUnitOption", "JsonOption",
+    "MarkdownOption", "QuietOption", "RunFolder", "RunStoreOption", "SarifOption", "SetOption", "StoreOption",
+    "WorkersOption", "WriteOption",
 ]  # fmt: skip
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
@@ -54,6 +54,15 @@ JUnitOption = Annotated[
 ]
 SarifOption = Annotated[
     Path | None, typer.Option("--sarif", metavar="FILE", help="Write the verdict as SARIF 2.1.0 to this file.")
+]
+BaselineOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline",
+        metavar="OLD",
+        help="The folder of an earlier run: the SARIF report then says of each budget whether it is new, unchanged, "
+        "updated or absent.",
+    ),
 ]
 MarkdownOption = Annotated[
     Path | None, typer.Option("--markdown", metavar="FILE", help="Write a summary as Markdown to this file.")

@@ -13,6 +13,7 @@ from edgeaudit.cli.options import (
     DEFAULT_EXECUTOR,
     DEFAULT_STORE,
     AuditFile,
+    BaselineOption,
     ExecutorOption,
     JsonOption,
     JUnitOption,
@@ -24,7 +25,7 @@ from edgeaudit.cli.options import (
     WorkersOption,
     WriteOption,
 )
-from edgeaudit.cli.verdict import print_verdict, require_folders, write_files
+from edgeaudit.cli.verdict import print_verdict, read_baseline, require_folders, write_files
 
 __all__ = ["run"]
 
@@ -39,6 +40,7 @@ def run(  # noqa: PLR0913  a parameter is an option
     write: WriteOption = None,
     junit: JUnitOption = None,
     sarif: SarifOption = None,
+    baseline: BaselineOption = None,
     markdown: MarkdownOption = None,
     json: JsonOption = None,
     changes: SetOption = None,
@@ -52,6 +54,7 @@ def run(  # noqa: PLR0913  a parameter is an option
     from edgeaudit.cli.progress import ProgressView, clock
 
     require_folders(out, junit=junit, sarif=sarif, markdown=markdown, json=json)
+    earlier = read_baseline(baseline, sarif=sarif is not None)
     started = time.monotonic()
     console = Console()
     with ProgressView(Console(quiet=True) if quiet else console, workers) as view:
@@ -65,7 +68,7 @@ def run(  # noqa: PLR0913  a parameter is an option
             changes=changes or (),
             listener=view,
         )
-    write_files(result, junit=junit, sarif=sarif, markdown=markdown, verdict=json)
+    write_files(result, earlier, junit=junit, sarif=sarif, markdown=markdown, verdict=json)
     print_verdict(console, result, quiet=quiet)
     if quiet:
         raise typer.Exit(result.verdict.exit_code)

@@ -10,7 +10,7 @@ from edgeaudit.cli.console import Console
 if TYPE_CHECKING:
     from edgeaudit.report.model import Audit
 
-__all__ = ["print_verdict", "require_folders", "write_files"]
+__all__ = ["print_verdict", "read_baseline", "require_folders", "write_files"]
 
 
 def require_folders(made: Path | None = None, **files: Path | None) -> None:
@@ -27,15 +27,30 @@ def require_folders(made: Path | None = None, **files: Path | None) -> None:
             raise StoreError(f"--{name} {path} cannot be written: there is no folder {path.parent}; make it first")
 
 
-def write_files(audit: Audit, **files: Path | None) -> None:
-    """Write what report writers of these names write, each to the file that is given for it."""
+def read_baseline(baseline: Path | None, *, sarif: bool) -> Audit | None:
+    """Read an earlier run's audit, before any work. sarif: whether the report is written that tells what is new."""
+    from edgeaudit.errors import SpecError
+    from edgeaudit.report.schema import read_audit
+
+    if baseline is None:
+        return None
+    if not sarif:
+        raise SpecError(f"--baseline {baseline}: only the SARIF report tells what is new; ask for it, too")
+    return read_audit(baseline / "audit.json")
+
+
+def write_files(audit: Audit, baseline: Audit | None = None, **files: Path | None) -> None:
+    """Write what report writers of these names write, each to the file that is given for it.
+
+    baseline: an earlier audit, for writers that tell what is new since.
+    """
     from edgeaudit.errors import toolchain_errors
     from edgeaudit.report.registry import WRITERS
 
     for name, path in files.items():
         if path is not None:
             with toolchain_errors(f"the report writer '{name}'"):
-                WRITERS.find(name)().write(audit, path)
+                WRITERS.find(name)().write_since(audit, baseline, path)
 
 
 def print_verdict(console: Console, audit: Audit, *, quiet: bool) -> None:

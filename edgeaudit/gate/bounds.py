@@ -47,8 +47,9 @@ class FormatScores:
     """Scores of one format's attacks on the audited records.
 
     scores: `attack/variant` -> float64 [records], NaN where an attack did not score a record. members: bool [records].
-    subsets: name -> bool [records]. labels: int64 [records], and groups: int64 [records], of related records; None
-    where they are not stored. canaries: the scores of canaries, where planted ones are `members`.
+    subsets: name -> bool [records]. labels: int64 [records], groups: int64 [records], of related records, and records:
+    int64 [records], their ids; None where they are not stored. canaries: the scores of canaries, where planted ones are
+    `members`.
     """
 
     scores: Mapping[str, npt.NDArray[np.float64]]
@@ -57,6 +58,7 @@ class FormatScores:
     labels: npt.NDArray[np.int64] | None = None
     groups: npt.NDArray[np.int64] | None = None
     canaries: FormatScores | None = None
+    records: npt.NDArray[np.int64] | None = None
 
     def compared(self, series: str) -> npt.NDArray[np.float64]:
         """Return the scores by which this format is compared with others."""

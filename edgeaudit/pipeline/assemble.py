@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -412,7 +414,7 @@ def load_scores(run: Path, format_id: str, device: str = LOCAL) -> FormatScores:
             return scores
         path = planted
         return replace(scores, canaries=_as_scores(read_scores(path), {}))
-    except (OSError, ValueError, KeyError) as exc:
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error) as exc:
         raise RunError(f"{path} cannot be read ({exc}); run the audit again") from exc
 
 
@@ -429,12 +431,15 @@ def _as_scores(target: TargetScores, labels: Mapping[int, int]) -> FormatScores:
     """The scores of the first target, as the gate reads them. labels: of each audited record, by id."""
     # An attack that scored some of the records has `attack.variant`, and NaN elsewhere.
     scores = {name if "/" in name else name.replace(".", "/", 1): values for name, values in target.scores.items()}
+    kept = [target.members, target.records, target.groups, *scores.values()]
+    if len({len(one) for one in kept if one is not None}) > 1:
+        raise ValueError("its arrays have different lengths")
     known = None
     if labels:
         if target.records is None:
             raise KeyError("records")
         known = np.array([labels.get(record, -1) for record in target.records.tolist()])
-    return FormatScores(scores, target.members, target.subsets or {}, known, target.groups)
+    return FormatScores(scores, target.members, target.subsets or {}, known, target.groups, records=target.records)
 
 
 def population_info(population: Population) -> PopulationInfo:

@@ -80,7 +80,9 @@ class Source(ABC):
         if self.spec.needs_path and use.path is None:
             raise DataError(f"{use.where}: the source '{self.spec.name}' needs a path")
         if use.path is not None and not use.path.exists():
-            raise DataError(f"{use.where}: {use.path} does not exist. A relative path is taken from the folder of audit.yaml")
+            raise DataError(
+                f"{use.where}: {use.path} does not exist. A relative path is taken from the folder of audit.yaml"
+            )
         if use.path is not None and not (use.path.is_file() or use.path.is_dir()):
             raise DataError(f"{use.where}: {use.path} is neither a file nor a folder, and may never end")
         known = self.spec.options

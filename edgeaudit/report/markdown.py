@@ -89,14 +89,14 @@ def headline_cells(lookup: Lookup, place: Place) -> list[str]:
     return cells
 
 
-def markdown_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a table whose cells show text as it is; the first hundred rows, and how many more there are."""
+def markdown_table(heads: Iterable[str], rows: Iterable[Iterable[str]], all_in: str = "audit.json") -> str:
+    """Return a table whose cells show text as it is; the first hundred rows, and how many more `all_in` has."""
     every = [[plain(cell) for cell in row] for row in rows]
     kept = [f"| {' | '.join(row)} |" for row in every[:_MOST_ROWS]]
     columns = [plain(head) for head in heads]
     lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}", *kept]
     if len(every) > _MOST_ROWS:
-        lines.append(f"\n{len(every) - _MOST_ROWS:,} further rows are in audit.json.")
+        lines.append(f"\n{len(every) - _MOST_ROWS:,} further rows are in {all_in}.")
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 A result for each budget on each deployment, at the line of audit.yaml that has the format, or the budget. What a result
 is does not depend on the figure or on the file's digest, or each run would have new ones (`partialFingerprints`).
+Against an earlier audit of the same, each result says whether it is new or its verdict is another (`baselineState`).
 """
 
 from __future__ import annotations
@@ -38,13 +39,21 @@ class SarifWriter(Writer):
 
     def write(self, audit: Audit, path: Path) -> None:
         """See `Writer.write`."""
-        write_atomically(path, json.dumps(sarif_log(audit), indent=1, allow_nan=False) + "\n")
+        self.write_since(audit, None, path)
+
+    def write_since(self, audit: Audit, baseline: Audit | None, path: Path) -> None:
+        """See `Writer.write_since`."""
+        write_atomically(path, json.dumps(sarif_log(audit, baseline), indent=1, allow_nan=False) + "\n")
 
 
-def sarif_log(audit: Audit) -> dict[str, Any]:
-    """Return the log, with one run."""
+def sarif_log(audit: Audit, baseline: Audit | None = None) -> dict[str, Any]:
+    """Return the log, with one run. baseline: an earlier audit, whose budgets tell what is new."""
     verdict = audit.verdict
-    metrics = list(dict.fromkeys(budget.metric for budget in verdict.budgets))
+    judged = (*verdict.budgets, *(() if baseline is None else baseline.verdict.budgets))
+    metrics = list(dict.fromkeys(budget.metric for budget in judged))
+    results = _results(audit, metrics)
+    if baseline is not None:
+        results = _since(results, _results(baseline, metrics))
     said = [{"level": "error", "message": {"text": printable(reason)}} for reason in verdict.reasons]
     invocation: dict[str, Any] = {"executionSuccessful": verdict.outcome != "error", "exitCode": verdict.exit_code}
     if verdict.outcome in ("error", "invalid"):
@@ -62,11 +71,42 @@ def sarif_log(audit: Audit) -> dict[str, Any]:
         "automationDetails": {"id": f"edgeaudit/{printable(audit.name)}/"},
         "invocations": [invocation],
         "artifacts": list(_artifacts(audit)),
-        "results": [_result(audit, budget, metrics.index(budget.metric)) for budget in verdict.budgets],
+        "results": results,
         "columnKind": "unicodeCodePoints",
         "properties": {"outcome": verdict.outcome, "reasons": [printable(reason) for reason in verdict.reasons]},
     }
     return {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}
+
+
+def _results(audit: Audit, metrics: list[str]) -> list[dict[str, Any]]:
+    return [_result(audit, budget, metrics.index(budget.metric)) for budget in audit.verdict.budgets]
+
+
+def _since(results: list[dict[str, Any]], earlier: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the results with their `baselineState`, and those that are gone.
+
+    A result that is gone is of kind `notApplicable`: hosts that do not read the state must not show it as a failure.
+    """
+    before = {_fingerprint(result): result for result in earlier}
+    now = {_fingerprint(result) for result in results}
+    states = [_state(result, before.get(_fingerprint(result))) for result in results]
+    absent = [
+        {**result, "kind": "notApplicable", "level": "none", "baselineState": "absent"}
+        for key, result in before.items()
+        if key not in now
+    ]
+    return [*({**result, "baselineState": state} for result, state in zip(results, states, strict=True)), *absent]
+
+
+def _state(result: dict[str, Any], earlier: dict[str, Any] | None) -> str:
+    if earlier is None:
+        return "new"
+    same = (result["kind"], result["level"]) == (earlier["kind"], earlier["level"])
+    return "unchanged" if same else "updated"
+
+
+def _fingerprint(result: dict[str, Any]) -> str:
+    return str(result["partialFingerprints"]["edgeaudit/v1"])
 
 
 def _rule_id(metric: str) -> str:

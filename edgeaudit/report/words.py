@@ -30,7 +30,9 @@ __all__ = [
 NOT_RESOLVABLE = "not resolvable"
 _PROCEDURES = {"bh": "BH", "by": "BY"}
 
-_SHARES = ("tpr", "fpr", "fdp", "claimed", "ppv", "recall", "coverage", "balanced_accuracy", "forced_accuracy")
+_SHARES = (
+    "tpr", "fpr", "fdp", "claimed", "ppv", "recall", "coverage", "accuracy", "balanced_accuracy", "forced_accuracy",
+)  # fmt: skip
 _NAMES = {
     "auc": "AUC",
     "tpr": "TPR",

@@ -33,6 +33,10 @@ class Writer(ABC):
     def write(self, audit: Audit, path: Path) -> None:
         """Write the audit to `path`, replacing an existing file. Raises `StoreError` where that fails."""
 
+    def write_since(self, audit: Audit, baseline: Audit | None, path: Path) -> None:  # noqa: ARG002
+        """As `write`; a writer that tells what is new since `baseline`, an earlier audit, overrides this."""
+        self.write(audit, path)
+
 
 def find_writers(names: Iterable[str]) -> list[type[Writer]]:
     """Return the writers of these names, without repeats, that of audit.json first.
@@ -48,8 +52,10 @@ def find_writers(names: Iterable[str]) -> list[type[Writer]]:
     return writers
 
 
-def write_reports(audit: Audit, folder: Path, names: Iterable[str]) -> list[Path]:
+def write_reports(audit: Audit, folder: Path, names: Iterable[str], baseline: Audit | None = None) -> list[Path]:
     """Write audit.json and the reports of these names into `folder`; returns the paths.
+
+    baseline: an earlier audit, for writers that tell what is new since.
 
     Raises `SpecError` as `find_writers` does, `StoreError` where the folder cannot be written, and `ToolchainError`
     with the writer's name where it fails in another way.
@@ -58,6 +64,6 @@ def write_reports(audit: Audit, folder: Path, names: Iterable[str]) -> list[Path
     for writer in find_writers(names):
         path = folder / writer.spec.file
         with toolchain_errors(f"the report writer '{writer.spec.name}'"):
-            writer().write(audit, path)
+            writer().write_since(audit, baseline, path)
         paths.append(path)
     return paths

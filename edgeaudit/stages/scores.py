@@ -139,7 +139,8 @@ def _path(folder: Path, role: str) -> Path:
 
 def read_scores(path: Path) -> TargetScores:
     """Read a file that `save_scores` wrote, also a copy of it. Raises KeyError for a file of another form."""
-    with np.load(path) as file:
+    # Opened here, since numpy leaves a damaged file open.
+    with path.open("rb") as opened, np.load(opened) as file:
         arrays = {name: file[name] for name in file.files}
     members, records = arrays.pop(_MEMBERS), arrays.pop(_RECORDS, None)
     calibrated, groups = arrays.pop(_CALIBRATED, None), arrays.pop(_GROUPS, None)

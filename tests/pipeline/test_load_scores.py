@@ -49,3 +49,28 @@ def test_a_run_without_labels_has_none(run: Path) -> None:
 def test_scores_that_are_not_there_are_named(run: Path) -> None:
     with pytest.raises(RunError, match=r"onnx-fp32\.npz cannot be read"):
         load_scores(run, "onnx-fp32")
+
+
+def test_scores_that_were_cut_short_or_damaged_are_named(run: Path) -> None:
+    path = run / "scores" / "litert-int8.npz"
+    whole = path.read_bytes()
+    # The file's first array begins after its name; what follows is packed.
+    for text in (whole[:200], whole[:60] + bytes(40) + whole[100:], b"", b"not an archive"):
+        path.write_bytes(text)
+        with pytest.raises(RunError, match=r"litert-int8\.npz cannot be read"):
+            load_scores(run, "litert-int8")
+
+
+def test_ids_of_records_are_kept(run: Path) -> None:
+    stored = load_scores(run, "litert-int8")
+    assert stored.records is not None
+    np.testing.assert_array_equal(stored.records, RECORDS)
+
+
+def test_arrays_of_different_lengths_are_refused(run: Path) -> None:
+    path = run / "scores" / "litert-int8.npz"
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    np.savez(path, **arrays | {"records": RECORDS[:2]})
+    with pytest.raises(RunError, match=r"litert-int8\.npz cannot be read \(its arrays have different lengths\)"):
+        load_scores(run, "litert-int8")

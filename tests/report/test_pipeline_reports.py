@@ -10,7 +10,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from edgeaudit.cli.main import app
+from edgeaudit.errors import RunError, SpecError
 from edgeaudit.report.model import Audit, Budget, Control, Verdict
 from edgeaudit.report.writers import write_reports
 from edgeaudit.rows import Rows
@@ -178,3 +181,49 @@ def test_a_model_card_gives_upper_ends_and_claims_no_verification(audit: Audit, 
         assert f"membership inference AUC of {format_.id}, upper 95% end" in names
     assert "verified" not in head
     assert body.strip().startswith("## Membership leakage")
+
+
+def _states(audit: Audit, baseline: Audit, folder: Path) -> list[tuple[str, str, str]]:
+    log = json.loads(write_reports(audit, folder, ["sarif"], baseline)[-1].read_text("utf-8"))
+    (run,) = log["runs"]
+    rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
+    for result in run["results"]:
+        assert rules[result["ruleIndex"]] == result["ruleId"]
+    return [(result["baselineState"], result["kind"], result["ruleId"]) for result in run["results"]]
+
+
+def test_sarif_says_what_is_new_since_an_earlier_run(tmp_path: Path) -> None:
+    gone, rule = _budget(metric="auc", limit="<= 0.8"), "membership-inference/tpr-at-fpr-0.01"
+    before = _judged("within budget", 0, PASS, gone)
+    # The same verdict with other figures is unchanged; a limit that was changed is another result.
+    same = _budget(value=0.02, low=0.01, high=0.03)
+    assert _states(_judged("within budget", 0, same, gone), before, tmp_path) == [
+        ("unchanged", "pass", rule),
+        ("unchanged", "pass", "membership-inference/auc"),
+    ]
+    assert _states(_judged("budget exceeded", 1, FAIL), before, tmp_path) == [
+        ("updated", "fail", rule),
+        ("absent", "notApplicable", "membership-inference/auc"),
+    ]
+    assert _states(_judged("within budget", 0, _budget(limit="<= 0.06"), gone), before, tmp_path) == [
+        ("new", "pass", rule),
+        ("unchanged", "pass", "membership-inference/auc"),
+        ("absent", "notApplicable", rule),
+    ]
+    warned = _judged("not judged", 0, _budget(level="warn", verdict="fail"))
+    assert _states(warned, _judged("budget exceeded", 1, FAIL), tmp_path) == [("updated", "fail", rule)]
+    log = json.loads(_written(before, tmp_path, "sarif"))
+    assert all("baselineState" not in result for result in log["runs"][0]["results"])
+
+
+def test_a_baseline_needs_a_report_that_reads_it(tmp_path: Path) -> None:
+    write_reports(_judged("within budget", 0, PASS), tmp_path, [])
+    for verb in ("report", "check"):
+        done = CliRunner().invoke(app, [verb, str(tmp_path), "--baseline", str(tmp_path)])
+        assert isinstance(done.exception, SpecError)
+        assert "only the SARIF report tells what is new" in str(done.exception)
+    done = CliRunner().invoke(app, ["report", str(tmp_path), "--format", "sarif", "--baseline", str(tmp_path / "none")])
+    assert isinstance(done.exception, RunError)
+    done = CliRunner().invoke(app, ["report", str(tmp_path), "--format", "sarif", "--baseline", str(tmp_path)])
+    assert done.exit_code == 0
+    assert '"baselineState": "unchanged"' in (tmp_path / "audit.sarif").read_text("utf-8")

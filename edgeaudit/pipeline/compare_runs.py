@@ -1,0 +1,608 @@
+"""Two finished runs -> differences of their leakage figures, with what else differs between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from edgeaudit.errors import RunError, SpecError, did_you_mean
+from edgeaudit.gate.attack_set import Mode, standing_for
+from edgeaudit.gate.bounds import FormatScores
+from edgeaudit.leakage.between_runs import (
+    Matched,
+    RecordSet,
+    accuracy_difference,
+    adjusted,
+    covariance,
+    independent_accuracies,
+    independent_difference,
+    independent_nonmembers,
+    match_records,
+    paired_difference,
+    saturated_note,
+)
+from edgeaudit.leakage.comparisons import figure
+from edgeaudit.leakage.influence import LinearisedFigure, target_figure
+from edgeaudit.leakage.metrics import figures
+from edgeaudit.leakage.paired import Difference
+from edgeaudit.leakage.roc import FloatArray, IntArray
+from edgeaudit.leakage.series_names import at_common_floor, is_judged_beside
+from edgeaudit.leakage.thresholds import threshold_of
+from edgeaudit.pipeline.assemble import load_scores, scores_file
+from edgeaudit.pipeline.run_settings import Pair, format_changes, loosened_limits, setting_changes
+from edgeaudit.report.model import Audit, FormatResult, LeakageRow
+from edgeaudit.report.model.between_runs import (
+    AccuracyChange,
+    ChangeOutcome,
+    ComparedFormat,
+    ComparedRun,
+    FigureChange,
+    Method,
+    RunComparison,
+    SettingChange,
+    Uncompared,
+)
+from edgeaudit.report.words import counted, difference, difference_interval, listed, metric_name, place_name
+from edgeaudit.rows import Rows
+
+__all__ = ["MARGIN", "METRICS", "FinishedRun", "compare_runs"]
+
+METRICS = ("auc", "tpr@fpr=0.01", "balanced_accuracy")
+MARGIN = 0.02
+_SIGNIFICANT = 0.05
+_ORDER: tuple[ChangeOutcome, ...] = ("increase", "inconclusive", "equal", "decrease")
+_CORRECT = "gap/label"
+"""The series whose score is 1 where the model is right."""
+_TIED = "tie at the highest score"
+"""In the note of a TPR whose threshold lies within one tied group (`tpr_at_fpr`)."""
+# Stored figures and those of the stored scores differ by rounding only.
+_ROUNDING = 1e-9
+
+
+class FinishedRun(NamedTuple):
+    """A run's folder and its audit."""
+
+    folder: Path
+    audit: Audit
+
+
+def compare_runs(
+    old: FinishedRun, new: FinishedRun, formats: Mapping[str, str] | None = None, margin: float = MARGIN
+) -> RunComparison:
+    """Compare NEW with OLD: every figure that a gate would judge, of each format that both have.
+
+    Args:
+        old: the earlier run, or the baseline.
+        new: the later one.
+        formats: format of OLD -> the one of NEW with which it is compared, where their ids differ.
+        margin: differences whose interval lies within +- this count as equal.
+
+    Raises:
+        RunError: both are one folder, or scores cannot be read. SpecError: `formats` names a format that a run does not
+            have, or the margin is not between 0 and 1.
+    """
+    if old.folder.resolve() == new.folder.resolve():
+        raise RunError(f"{new.folder} is compared with itself: name the folders of two runs, the older one first")
+    if not 0 < margin < 1:
+        raise SpecError(f"margin: must be a number above 0 and below 1, such as {MARGIN:g}; it is {margin!r}")
+    ids = _paired_ids(old, new, dict(formats or {}))
+    pairs = list(_pairs(old.audit, new.audit, ids))
+    comparisons = [_FormatPair(old, new, first, second) for first, second in pairs]
+    missing = [*_only_in(old.audit, new.audit, ids), *_attacks_only_in(old.audit, new.audit)]
+    planned = [(pair, series) for pair in comparisons for series in pair.series(missing)]
+    family = [(pair, series, metric) for pair, series in planned for metric in METRICS]
+    found = [pair.change(series, metric, len(family)) for pair, series, metric in family]
+    holm = adjusted([None if made is None else made.found.p_value for made in found])
+    rows = [
+        _row(pair, series, metric, made, p, margin)
+        for (pair, series, metric), made, p in zip(family, found, holm, strict=True)
+    ]
+    rows.sort(key=lambda row: (_ORDER.index(row.outcome), row.value is None, -(row.value or 0.0)))
+    settings = setting_changes(old.audit, new.audit)
+    blocked = [*_invalid(old.audit, new.audit), *_other_attacker(settings)]
+    outcome, exit_code, reasons = _outcome(rows, blocked, margin)
+    return RunComparison(
+        old=_about(old.audit),
+        new=_about(new.audit),
+        outcome=outcome,
+        exit_code=exit_code,
+        reasons=reasons,
+        warnings=tuple(_warnings(old.audit, new.audit, missing)),
+        loosened=loosened_limits(old.audit, new.audit, pairs),
+        margin=margin,
+        settings=Rows(settings, of=SettingChange),
+        formats=Rows([pair.about() for pair in comparisons], of=ComparedFormat),
+        rows=Rows(rows, of=FigureChange),
+        accuracy=Rows([row for pair in comparisons for row in pair.accuracy()], of=AccuracyChange),
+        uncompared=Rows(missing, of=Uncompared),
+    )
+
+
+def _about(audit: Audit) -> ComparedRun:
+    verdict = audit.verdict
+    return ComparedRun(
+        name=audit.name,
+        created=audit.created,
+        version=audit.tool.version,
+        outcome=verdict.outcome,
+        exit_code=verdict.exit_code,
+        sha256=audit.population.sha256,
+    )
+
+
+# ---- which formats
+
+
+def _paired_ids(old: FinishedRun, new: FinishedRun, named: dict[str, str]) -> dict[str, str]:
+    """Format of OLD -> format of NEW: those that are named, and others by their id."""
+    first, second = ({one.id: None for one in run.audit.formats} for run in (old, new))
+    for side, run, have, names in (("OLD", old, first, named), ("NEW", new, second, named.values())):
+        unknown = next((name for name in names if name not in have), None)
+        if unknown is not None:
+            raise SpecError(
+                f"formats: '{unknown}' is no format of {side} ({run.folder}), which has {', '.join(have)}."
+                f"{did_you_mean(unknown, have)}"
+            )
+    twice = next((name for name in named.values() if list(named.values()).count(name) > 1), None)
+    if twice is not None:
+        raise SpecError(f"formats: '{twice}' of NEW is compared with two formats of OLD; compare it with one")
+    same = {name: name for name in first if name in second and name not in named and name not in named.values()}
+    return {name: {**named, **same}[name] for name in first if name in {**named, **same}}
+
+
+def _pairs(old: Audit, new: Audit, ids: Mapping[str, str]) -> Iterator[Pair]:
+    """Formats that both runs have audited on the same device."""
+    by_place = {(one.id, one.device): one for one in new.formats}
+    for first in old.formats:
+        second = by_place.get((ids.get(first.id, ""), first.device))
+        if second is not None and (first.status, second.status) == ("ok", "ok"):
+            yield first, second
+
+
+def _only_in(old: Audit, new: Audit, ids: Mapping[str, str]) -> Iterator[Uncompared]:
+    sides = (("old", "OLD", old.formats, ids, new.formats), ("new", "NEW", new.formats, _inverse(ids), old.formats))
+    for side, name, own, others, theirs in sides:
+        for result in own:
+            where, other = place_name(result.id, result.device), others.get(result.id)
+            devices = [one for one in theirs if one.id == other]
+            there = next((one for one in devices if one.device == result.device), None)
+            if result.status == "failed":
+                why = f"it failed in {name}: {result.error}"
+            elif there is not None:
+                continue
+            elif devices:
+                why = f"only in {name} on this device; other devices answer otherwise, and are not compared with it"
+            else:
+                why = f"only in {name}"
+            yield Uncompared.model_validate({"kind": "format", "name": where, "run": side, "why": why})
+
+
+def _inverse(ids: Mapping[str, str]) -> dict[str, str]:
+    return {new: old for old, new in ids.items()}
+
+
+def _attacks_of(audit: Audit) -> dict[str, None]:
+    """The attacks that an audit planned, each of which has a row, whether or not it could be run."""
+    return {row.attack: None for row in audit.leakage if not is_judged_beside(f"{row.attack}/{row.variant}")}
+
+
+def _attacks_only_in(old: Audit, new: Audit) -> Iterator[Uncompared]:
+    first, second = _attacks_of(old), _attacks_of(new)
+    for attack in first:
+        if attack not in second:
+            yield Uncompared(kind="attack", name=attack, run="old", why="only in OLD")
+    for attack in second:
+        if attack not in first:
+            yield Uncompared(kind="attack", name=attack, run="new", why="only in NEW")
+
+
+# ---- one format in both runs
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A difference with the two figures and how it was found."""
+
+    old: float | None
+    new: float | None
+    found: Difference
+    method: Method
+
+
+class _Side:
+    """A format in one of the runs: its rows and, where they are stored, its scores."""
+
+    def __init__(self, name: str, run: FinishedRun, result: FormatResult) -> None:
+        self.result, self._path = result, f"{name}/scores/{scores_file(result.id, result.device)}"
+        self._folder = run.folder
+        self.rows: dict[tuple[str, str], LeakageRow] = {}
+        for row in run.audit.leakage:
+            if (row.format, row.device, row.subset) == (result.id, result.device, "all"):
+                # The first shadow match is the one that is judged.
+                self.rows.setdefault((f"{row.attack}/{row.variant}", row.metric), row)
+        stored = run.folder / "scores" / scores_file(result.id, result.device)
+        self.scores = load_scores(run.folder, result.id, result.device) if stored.is_file() else None
+        self.lacks = None if self.scores is not None else f"{self._path} is missing"
+        if self.scores is not None and self.scores.records is None:
+            self.lacks = f"{self._path} has no ids of records"
+
+    def ran(self, series: str) -> bool:
+        row = self.rows.get((series, "auc"))
+        return row is not None and (row.value is not None or row.high is not None)
+
+    def compared_name(self, series: str) -> str:
+        """The series by which formats are compared: at the common probability floor, where that is another."""
+        common = at_common_floor(series)
+        return common if (common, "auc") in self.rows else series
+
+    def row(self, series: str, metric: str) -> LeakageRow | None:
+        return self.rows.get((self.compared_name(series), metric))
+
+    def values(self, series: str) -> FloatArray | None:
+        """Scores of a series, with NaN where a record has none; None where they are not stored."""
+        return None if self.scores is None else self.scores.scores.get(self.compared_name(series))
+
+    def threshold(self, series: str, metric: str) -> float | None:
+        """The a-priori threshold of a series."""
+        row, values = self.row(series, metric), self.values(series)
+        if row is None or values is None or self.scores is None:
+            return None
+        scored = ~np.isnan(values)
+        return threshold_of(metric, row.value, row.realised_fpr, values[scored], self.scores.members[scored])
+
+    def require_own(self, series: str) -> None:
+        """Raise `RunError` if the stored scores do not have the AUC that audit.json states."""
+        row, values = self.row(series, "auc"), self.values(series)
+        if row is None or row.value is None or values is None or self.scores is None:
+            return
+        scored = ~np.isnan(values)
+        again = figure(values[scored], self.scores.members[scored], "auc")
+        if again is not None and abs(again - row.value) > _ROUNDING:
+            raise RunError(
+                f"{self._folder / 'scores'}: the scores of {self.result.id} have an AUC of {again:.6f} by {series}, "
+                f"and audit.json states {row.value:.6f}: files of two runs are mixed; run the audit again, which "
+                "repeats no work"
+            )
+
+    def shares(self, series: str, metric: str, units: IntArray) -> LinearisedFigure | None:
+        """The share of each record in a figure; `units` of all records."""
+        values = self.values(series)
+        if values is None or self.scores is None:
+            return None
+        scored = ~np.isnan(values)
+        threshold = self.threshold(series, metric)
+        return target_figure(values[scored], self.scores.members[scored], metric, units[scored], threshold)
+
+
+class _FormatPair:
+    """A format in both runs."""
+
+    def __init__(self, old: FinishedRun, new: FinishedRun, first: FormatResult, second: FormatResult) -> None:
+        self.old, self.new = _Side("OLD", old, first), _Side("NEW", new, second)
+        self.audits = old.audit, new.audit
+        self.same_data = old.audit.population.sha256 == new.audit.population.sha256
+        # The digest includes the preprocessing, which another draw of the same records may change.
+        self._may_share = self.same_data or _source(old.audit) == _source(new.audit)
+        self._matched = self._match()
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        return self.old.result.id, self.new.result.id, self.new.result.device
+
+    def _match(self) -> Matched | str:
+        if not self.same_data:
+            return "the digests of the data differ (records, labels or preprocessing)"
+        lacking = self.old.lacks or self.new.lacks
+        if lacking is not None:
+            return f"{lacking}, so that records cannot be matched"
+        first, second = (_record_set(side.scores) for side in (self.old, self.new) if side.scores is not None)
+        return match_records(first, second)
+
+    def about(self) -> ComparedFormat:
+        """How it was compared."""
+        matched = isinstance(self._matched, Matched)
+        why = "the same records on the same sides" if matched else str(self._matched)
+        if not matched:
+            why += f"; independent intervals, {self._caveat()}"
+        old, new, device = self.names
+        return ComparedFormat(
+            old=old,
+            new=new,
+            device=device,
+            method="paired" if matched else "unpaired",
+            why=why,
+            changes=format_changes(self.old.result, self.new.result),
+        )
+
+    def _caveat(self) -> str:
+        if not self._may_share:
+            return "each of its own records"
+        if self.old.lacks or self.new.lacks:
+            return "wider than paired ones of the same records on the same sides"
+        return "widened where shared records make them scatter in opposite directions"
+
+    def series(self, missing: list[Uncompared]) -> Iterator[str]:
+        """Yield the variant that stands for each attack of both runs; what could not be run is added to `missing`."""
+        first, second = (_attacks_of(audit) for audit in self.audits)
+        mode: Mode = "auditor" if self.audits[1].threat.get("mode") == "auditor" else "adversary"
+        tried = {name for side in (self.old, self.new) for name, _ in side.rows}
+        for attack in second:
+            if attack not in first:
+                continue
+            name = standing_for(attack, mode, lambda series: self.old.ran(series) and self.new.ran(series), tried)
+            ran = self.old.ran(name), self.new.ran(name)
+            if all(ran):
+                yield name
+                continue
+            side = self.new if not ran[1] else self.old
+            row = side.row(name, "auc")
+            where = place_name(self.new.result.id, self.new.result.device)
+            why = "it could not be run" if row is None or row.note is None else row.note
+            of = "NEW" if side is self.new else "OLD"
+            run = "both" if not any(ran) else "old" if ran[0] else "new"
+            missing.append(
+                Uncompared.model_validate(
+                    {"kind": "attack", "name": f"{name} on {where}", "run": run, "why": f"{of}: {why}"}
+                )
+            )
+
+    def change(self, series: str, metric: str, rows: int) -> _Made | None:
+        """Return the difference of a figure; None where a run does not have it."""
+        first, second = self.old.row(series, metric), self.new.row(series, metric)
+        if first is None or second is None:
+            return None
+        unresolved = next((row.note for row in (second, first) if row.value is None), None)
+        if first.value is None or second.value is None:
+            found = Difference(None, None, None, None, unresolved or "not resolvable")
+            return _Made(first.value, second.value, found, self.about().method)
+        old, new = self.old.values(series), self.new.values(series)
+        if metric == "auc":
+            self.old.require_own(series)
+            self.new.require_own(series)
+        if isinstance(self._matched, Matched) and old is not None and new is not None:
+            return self._paired(series, metric, rows, (old, new), (first, second), self._matched)
+        if (tied := self._saturated(series, metric)) is not None:
+            return _Made(first.value, second.value, tied, "unpaired")
+        found = independent_difference(second, first, self._covariance(series, metric))
+        if isinstance(self._matched, Matched):
+            found = replace(found, note="unpaired: the scores of a run do not have this attack")
+        return _Made(first.value, second.value, found, "unpaired")
+
+    def _paired(
+        self,
+        series: str,
+        metric: str,
+        rows: int,
+        scores: tuple[FloatArray, FloatArray],
+        stated: tuple[LeakageRow, LeakageRow],
+        matched: Matched,
+    ) -> _Made:
+        old, new = scores[0][matched.first], scores[1][matched.second]
+        both = ~(np.isnan(old) | np.isnan(new))
+        stored = self.new.scores
+        assert stored is not None  # noqa: S101  for the type checker: there are scores
+        members = stored.members[matched.second][both]
+        groups = None if stored.groups is None else stored.groups[matched.second][both]
+        thresholds = self.new.threshold(series, metric), self.old.threshold(series, metric)
+        known = None if thresholds[0] is None or thresholds[1] is None else (thresholds[0], thresholds[1])
+        found = paired_difference(
+            new[both], old[both], members, metric, (*self.names, series), rows, groups, thresholds=known
+        )
+        values = stated[0].value, stated[1].value
+        if not both.all():
+            # An attack that scored some of the records, and not the same ones in both runs.
+            values = tuple(
+                next(f.value for f in figures(side[both], members, threshold, None, groups) if f.metric == metric)
+                for side, threshold in ((old, thresholds[1]), (new, thresholds[0]))
+            )  # type: ignore[assignment]
+        return _Made(*values, found, "paired")
+
+    def _saturated(self, series: str, metric: str) -> Difference | None:
+        """Why a TPR has no difference from another: without scores, what the figure's note says."""
+        for name, side in (("NEW", self.new), ("OLD", self.old)):
+            row, values, note = side.row(series, metric), side.values(series), None
+            if values is not None and side.scores is not None:
+                scored = ~np.isnan(values)
+                note = saturated_note(values[scored], side.scores.members[scored], metric)
+            elif metric.startswith("tpr@") and row is not None and _TIED in (row.note or ""):
+                note = f"not resolvable: more nonmembers of {name} {_TIED} than the rate allows"
+            if note is not None:
+                return Difference(None, None, None, None, note)
+        return None
+
+    def _covariance(self, series: str, metric: str) -> float:
+        """Of the two figures, over records that both runs audited, by their ids."""
+        sides = (self.new, self.old)
+        sets = [_record_set(s.scores) for s in sides if s.scores is not None and s.scores.records is not None]
+        if not self._may_share or len(sets) < 2:
+            return 0.0
+        units = _common_units(*sets)
+        first, second = (side.shares(series, metric, unit) for side, unit in zip(sides, units, strict=True))
+        return covariance(first, second)
+
+    def accuracy(self) -> Iterator[AccuracyChange]:
+        """Yield the accuracies of both files, and the difference on nonmembers."""
+        first, second = self.old.result.accuracy, self.new.result.accuracy
+        if first is None or second is None:
+            return
+        old, new = self.old.values(_CORRECT), self.new.values(_CORRECT)
+        note, method, value = None, "unpaired", second.test - first.test
+        low: float | None
+        high: float | None
+        if isinstance(self._matched, Matched) and old is not None and new is not None and self.new.scores is not None:
+            place, groups = self._matched.second, self.new.scores.groups
+            members = self.new.scores.members[place]
+            of_pairs = None if groups is None else groups[place]
+            found = accuracy_difference(new[place], old[self._matched.first], members, of_pairs)
+            low, high, method = found.low, found.high, "paired"
+        else:
+            sizes = [
+                self._nonmembers(side, audit) for side, audit in zip((self.old, self.new), self.audits, strict=True)
+            ]
+            if sizes[0] is None or sizes[1] is None:
+                low = high = None
+                note = "records are related, and which is not known without scores"
+            else:
+                value, (low, high) = independent_accuracies((second.test, sizes[1]), (first.test, sizes[0]))
+        old_id, new_id, device = self.names
+        yield AccuracyChange.model_validate(
+            {
+                "format": new_id, "old_format": old_id, "device": device, "method": method, "value": value,
+                "old_train": first.train, "new_train": second.train, "old_test": first.test, "new_test": second.test,
+                "low": low, "high": high, "note": note,
+            }
+        )  # fmt: skip
+
+    def _nonmembers(self, side: _Side, audit: Audit) -> float | None:
+        """How many independent nonmembers an accuracy rests on; None where that is not known."""
+        if side.scores is not None:
+            return independent_nonmembers(side.scores.members, side.scores.groups)
+        about = audit.population
+        related = about.largest_group is not None and about.largest_group > 1
+        return None if related else float(about.nonmembers)
+
+
+def _source(audit: Audit) -> tuple[object, ...]:
+    """Where records come from: runs that agree in it may have audited the same ones."""
+    about = audit.population
+    return about.source, about.records, about.classes, about.input_shape
+
+
+def _record_set(stored: FormatScores) -> RecordSet:
+    records = stored.records
+    return RecordSet(np.arange(len(stored.members)) if records is None else records, stored.members, stored.groups)
+
+
+def _common_units(first: RecordSet, second: RecordSet) -> tuple[IntArray, IntArray]:
+    """What is drawn in both runs: groups where shared records have the same ones, else records."""
+    if first.groups is None or second.groups is None:
+        return first.ids, second.ids
+    _, here, there = np.intersect1d(first.ids, second.ids, return_indices=True)
+    if np.array_equal(first.groups[here], second.groups[there]):
+        return first.groups, second.groups
+    return first.ids, second.ids
+
+
+# ---- rows and outcome
+
+
+def _row(
+    pair: _FormatPair, series: str, metric: str, made: _Made | None, adjusted_p: float | None, margin: float
+) -> FigureChange:
+    old, new, device = pair.names
+    none = Difference(None, None, None, None, "a run does not have this figure")
+    made = made or _Made(None, None, none, pair.about().method)
+    found = made.found
+    return FigureChange(
+        format=new,
+        old_format=old,
+        device=device,
+        attack=series,
+        metric=metric,
+        old=made.old,
+        new=made.new,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        p_value=found.p_value,
+        adjusted_p=adjusted_p,
+        method=made.method,
+        outcome=_classified(found, adjusted_p, margin),
+        note=found.note,
+    )
+
+
+def _classified(found: Difference, adjusted_p: float | None, margin: float) -> ChangeOutcome:
+    if found.value is None:
+        return "inconclusive"
+    if adjusted_p is not None and adjusted_p <= _SIGNIFICANT and found.value != 0:
+        return "increase" if found.value > 0 else "decrease"
+    if found.low is not None and found.high is not None and -margin <= found.low and found.high <= margin:
+        return "equal"
+    return "inconclusive"
+
+
+def _invalid(old: Audit, new: Audit) -> Iterator[str]:
+    for name, audit in (("NEW", new), ("OLD", old)):
+        failed = list(dict.fromkeys(c.name for c in audit.controls if c.status == "failed"))
+        if failed or audit.verdict.outcome == "invalid":
+            which = f" (failed controls: {listed(failed)})" if failed else ""
+            yield f"the audit of {name} is invalid{which}, so its figures are no evidence: nothing is concluded"
+
+
+def _other_attacker(settings: Iterable[SettingChange]) -> Iterator[str]:
+    for change in settings:
+        if change.attacker:
+            yield (
+                f"{change.name} is {change.old} in OLD and {change.new} in NEW: the figures are of different "
+                "attackers, and their differences say nothing of the files"
+            )
+
+
+def _outcome(rows: Sequence[FigureChange], blocked: Sequence[str], margin: float) -> tuple[str, int, tuple[str, ...]]:
+    if not any(row.value is not None for row in rows):
+        none = "no figure can be compared: the runs share no format and device with an attack that both could run"
+        if rows:
+            none = f"no figure can be compared: none of {counted(len(rows), 'difference')} is resolvable"
+        return "not comparable", 3, (*blocked, none)
+    if blocked:
+        return "not comparable", 3, tuple(blocked)
+    count = {outcome: sum(row.outcome == outcome for row in rows) for outcome in _ORDER}
+    equal = f"{count['equal']} equal within +-{margin:g}"
+    rest = f"{count['inconclusive']} inconclusive, {equal}, {count['decrease']} decreased"
+    if not count["increase"]:
+        return "no increase shown", 0, (f"no increase among {counted(len(rows), 'figure')} is significant: {rest}",)
+    said = tuple(_sentence(row) for row in rows if row.outcome == "increase")
+    return "increase", 1, (*said, f"{counted(len(rows), 'figure')}: {count['increase']} increased, {rest}")
+
+
+def _sentence(row: FigureChange) -> str:
+    where = place_name(row.format, row.device)
+    against = "" if row.format == row.old_format else f" over {row.old_format}"
+    size = f"{difference(row.metric, row.value or 0.0)} {difference_interval(row.metric, row.low, row.high)}".rstrip()
+    return f"{where}{against}: {metric_name(row.metric)} of {row.attack} {size}"
+
+
+def _warnings(old: Audit, new: Audit, missing: Sequence[Uncompared]) -> Iterator[str]:
+    """Yield what to know before reading on."""
+    times = _time(old.created), _time(new.created)
+    if times[0] is not None and times[1] is not None and times[1] < times[0]:
+        yield (
+            f"NEW ({new.created}) was made before OLD ({old.created}): are the folders in this order? An increase here "
+            "is a decrease there"
+        )
+    for name, audit in (("OLD", old), ("NEW", new)):
+        unknown = list(dict.fromkeys(c.name for c in audit.controls if c.status == "undecided"))
+        if unknown:
+            yield f"controls of {name} are undecided ({listed(unknown)}): low figures there are no evidence"
+    shadows = [audit.threat.get("shadows") for audit in (old, new)]
+    if shadows[0] != shadows[1]:
+        yield f"OLD has {shadows[0]} shadows and NEW {shadows[1]}: attacks are stronger with more of them"
+    if old.population.classes != new.population.classes:
+        yield (
+            f"OLD has {old.population.classes} classes and NEW {new.population.classes}: the models answer different "
+            "questions, so a difference need not be the file's"
+        )
+    if max(_targets(audit) for audit in (old, new)) > 1:
+        yield "an audit has several targets: figures here are those of the first one, this file"
+    lost = [one.name for one in missing if one.kind == "attack" and one.run == "old"]
+    if lost:
+        yield f"NEW was not attacked by {listed(lost)}, which OLD was: what these would find is not compared"
+
+
+def _targets(audit: Audit) -> int:
+    found = audit.threat.get("targets", 1)
+    return found if isinstance(found, int) else 1
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None
