@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AttackFigure", "AttackResult", "Audit", "AuditSource", "AuditSpec", "EdgeAuditError", "EvidenceFile", "FileReport",
     "Grid", "Listener", "PlanSummary", "Reference", "Rows", "RunComparison", "SignedEvidence", "Verdict",
-    "Verification", "__version__", "attack", "attack_run", "check", "compare", "export", "inspect", "load", "plan", "run",
-    "sign", "verify",
+    "Verification", "__version__", "attack", "attack_run", "check", "compare", "export", "inspect", "load", "plan",
+    "run", "sign", "verify",
 ]  # fmt: skip
 
 _MODULES = {
