@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path, PurePath
-from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 from edgeaudit.attacks.registry import ALL
@@ -47,6 +46,7 @@ from edgeaudit.report.model import Audit, PopulationInfo, Verdict
 from edgeaudit.report.model.between_runs import RunComparison
 from edgeaudit.report.schema import read_audit
 from edgeaudit.rows import Rows
+from edgeaudit.scratch import scratch
 
 __all__ = [
     "AuditSource", "EvidenceFile", "FileReport", "Listener", "PlanSummary", "RunComparison", "SignedEvidence",
@@ -185,7 +185,7 @@ def inspect(file: str | Path, data: str | Path | Iterable[str | Path] = (), *, o
     """
     paths = [data] if isinstance(data, str | Path) else list(data)
     path = _path("file", file, "the path of a model file")
-    with TemporaryDirectory(prefix="edgeaudit-") as folder, engine(Path.cwd(), Path(folder), 1) as running:
+    with scratch() as folder, engine(Path.cwd(), folder, 1) as running:
         return inspect_file(path, [_path("data", one, "a path") for one in paths], output, running, Silent())
 
 
@@ -565,8 +565,8 @@ def _folder(out: Path | None) -> Iterator[Path]:
     if out is not None:
         yield out
         return
-    with TemporaryDirectory(prefix="edgeaudit-") as folder:
-        yield Path(folder)
+    with scratch() as folder:
+        yield folder
 
 
 def _scores_in(run: Path) -> Callable[[str, str], FormatScores]:

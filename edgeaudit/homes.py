@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from edgeaudit.scratch import scratch
 
 __all__ = ["nothing_in_home"]
 
@@ -37,8 +38,8 @@ def nothing_in_home() -> Iterator[None]:
         if made:
             missing.append(variable)
     before = {name: os.environ.get(name) for name in missing}
-    with tempfile.TemporaryDirectory(prefix="edgeaudit-", ignore_cleanup_errors=True) as folder:
-        os.environ.update(dict.fromkeys(missing, folder))
+    with scratch() as folder:
+        os.environ.update(dict.fromkeys(missing, str(folder)))
         try:
             yield
         finally:

@@ -1,8 +1,10 @@
 """Rounds of a small audit under random faults: `make soak`, or `python -m tests.soak --minutes 60`.
 
 Each round disturbs one audit in one way: SIGKILL to a worker or to the main process at a random moment, a disk that
-fills up, two runs on one store. Then the audit is run to its end, and its figures must be those of an undisturbed one.
-Nothing may be left behind: processes, drafts, temporary files, mounts. EDGEAUDIT_SOAK_MINUTES: default of --minutes.
+fills up, two runs on one store, and, where a host of its own can be made (root, OpenSSH), a link that is cut or a board
+that is switched off while its formats are queried over ssh. Then the audit is run to its end, and its figures must be
+those of an undisturbed one. Nothing may be left behind: processes, drafts, temporary files, mounts, files on the board.
+EDGEAUDIT_SOAK_MINUTES: default of --minutes.
 """
 
 from __future__ import annotations
@@ -18,14 +20,18 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
+import pytest
 import yaml
+
+from edgeaudit.devices.ssh.link import COMMAND
+from tests.devices.far_host import FarHost, find_programs, host_python
 
 SPEC: dict[str, Any] = {
     "model": {"recipe": "mlp", "epochs": 2},
@@ -41,16 +47,22 @@ SPEC: dict[str, Any] = {
 class Soak:
     """A folder with audit.yaml, records of a source that is read in a confined worker, and a temporary folder."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, board: FarHost | None) -> None:
         self.folder = folder
+        self.board = board
         self.rng = random.Random(seed)  # noqa: S311  no secret
         self.temporary = folder / "tmp"
         self.temporary.mkdir()
-        (folder / "audit.yaml").write_text(yaml.safe_dump(SPEC), encoding="utf-8")
+        devices: dict[str, Any] = {"local": None}
+        if board is not None:
+            devices["board"] = {"via": board.address, "formats": ["onnx-int8-static"]}
+        (folder / "audit.yaml").write_text(yaml.safe_dump({**SPEC, "devices": devices}), encoding="utf-8")
         rng = np.random.default_rng(0)
         labels = np.arange(400) % 4
         np.savez(folder / "records.npz", x=rng.normal(size=(400, 12)) + labels[:, None], y=labels)
         self.env = {**os.environ, "TMPDIR": str(self.temporary)}
+        if board is not None:
+            self.env |= {COMMAND: board.command(), **board.programs.environment}
 
     def command(self, store: str) -> list[str]:
         """One audit."""
@@ -124,6 +136,27 @@ class Soak:
         one.communicate()
         self._ended(other)
 
+    def cut_link(self) -> None:
+        """The cable of the board is pulled for some seconds, once or twice."""
+        assert self.board is not None
+        process = self.started(self.command("store"))
+        for _ in range(self.rng.choice((1, 2))):
+            self._after_a_while(process)
+            self.board.set_link(up=False)
+            time.sleep(self.rng.uniform(0.5, 8))
+            self.board.set_link(up=True)
+        self._ended(process)
+
+    def switch_off(self) -> None:
+        """The board loses its power, and starts again after some seconds with the files that it had."""
+        assert self.board is not None
+        process = self.started(self.command("store"))
+        self._after_a_while(process)
+        self.board.halt()
+        time.sleep(self.rng.uniform(0.5, 8))
+        self.board.boot()
+        self._ended(process)
+
     def _after_a_while(self, process: subprocess.Popen[str]) -> list[psutil.Process]:
         """Wait for a random moment; the workers that run then."""
         time.sleep(self.rng.uniform(0.2, 12))
@@ -147,18 +180,65 @@ class Soak:
         for process in psutil.process_iter(["cmdline"]):
             if str(self.folder) in " ".join(process.info["cmdline"] or ()) and process.pid != os.getpid():
                 found.append(f"process {process.pid}")
-        return found
+        return found + self._on_board()
+
+    def _on_board(self) -> list[str]:
+        """Files and programs on the board, once programs had time to notice that nobody asks any more.
+
+        What a board had when it was switched off is removed when it is asked next.
+        """
+        left = self._left_on_board()
+        if left:
+            shutil.rmtree(self.folder / "asked-again", ignore_errors=True)
+            self.finished("asked-again")
+            left = self._left_on_board()
+        return left
+
+    def _left_on_board(self) -> list[str]:
+        ends = time.monotonic() + 20
+        while self.board is not None:
+            left = [f"{name} on the board" for name in self.board.left()]
+            left += [f"{' '.join(one.cmdline())} on the board" for one in self.board.processes("agent")]
+            if not left or time.monotonic() > ends:
+                return left
+            time.sleep(1)
+        return []
+
+
+@contextmanager
+def _board(folder: Path) -> Iterator[FarHost | None]:
+    """A host of its own with an sshd; None, and a sentence why, where it cannot be made."""
+    host = None
+    try:
+        host = FarHost(folder / "host", find_programs(folder / "openssh"), 0, host_python())
+        host.start()
+    except pytest.skip.Exception as error:
+        sys.stdout.write(f"without a board: {error}\n")
+        if host is not None:
+            host.close()
+        host = None
+    try:
+        yield host
+    finally:
+        if host is not None:
+            host.close()
 
 
 def soak(minutes: float, seed: int) -> Counter[str]:
     """Rounds until the time is over; how many of each fault. Raises `SystemExit` that says what went wrong."""
     done: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory(prefix="edgeaudit-soak-") as folder:
-        made = Soak(Path(folder), seed)
+    with (
+        tempfile.TemporaryDirectory(prefix="edgeaudit-board-") as place,
+        _board(Path(place)) as board,
+        tempfile.TemporaryDirectory(prefix="edgeaudit-soak-") as folder,
+    ):
+        made = Soak(Path(folder), seed, board)
         figures = made.finished("undisturbed")
         faults: list[Callable[[], None]] = [made.kill_main, made.kill_workers, made.kill_everything, made.two_at_once]
         if shutil.which("unshare") and os.geteuid() == 0:
             faults.append(made.fill_disk)
+        if board is not None:
+            faults += [made.cut_link, made.switch_off]
         until = time.monotonic() + 60 * minutes
         while time.monotonic() < until:
             if made.rng.random() < 0.5:

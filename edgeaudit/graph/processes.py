@@ -23,13 +23,14 @@ from typing import ClassVar
 
 import psutil
 
-from edgeaudit.errors import JobCrashed, store_errors
+from edgeaudit.errors import JobCrashed, StoreError, reason_of, store_errors
 from edgeaudit.graph.confinement import Bounds, bounds_of, bytes_below, environment_of, network_problem, remove
 from edgeaudit.graph.executor import AnyJob, Executor, ExecutorSpec, Limits, Listener, RunResult
 from edgeaudit.graph.import_order import with_users_last
 from edgeaudit.graph.job import Outcome, Ref
 from edgeaudit.graph.scheduler import Scheduler
 from edgeaudit.graph.store import Store
+from edgeaudit.scratch import make_scratch
 
 __all__ = ["LocalProcesses"]
 
@@ -70,6 +71,15 @@ class _Task:
     bounds: Bounds | None
 
 
+def _scratch() -> Path:
+    try:
+        return make_scratch()
+    except OSError as exc:
+        raise StoreError(
+            f"temporary files (TMPDIR): {reason_of(exc)}. Free some space, or name another folder"
+        ) from exc
+
+
 class _Worker:
     """A worker process and its current job."""
 
@@ -84,11 +94,16 @@ class _Worker:
         path = with_users_last(sys.path, import_path)
         isolation, confined = group
         self._home = store.private_home() if confined else None
-        home, first, environment = "", "", dict(os.environ)
+        first = ""
         if self._home is not None:
-            home, first = str(self._home), _CONFINE.format(network=network_problem() is not None)
+            self._own = self._home
+            first = _CONFINE.format(network=network_problem() is not None)
             environment = environment_of(os.environ, self._home)
-        arguments = f"{theirs.fileno()}, {life}, {str(store.root)!r}, {isolation!r}, {home!r}"
+        else:
+            # Converters, too, leave temporary files behind where their process is killed.
+            self._own = _scratch()
+            environment = {**os.environ, "TMPDIR": str(self._own)}
+        arguments = f"{theirs.fileno()}, {life}, {str(store.root)!r}, {isolation!r}, {str(self._own)!r}"
         with store_errors(f"the store {store.root}"):
             file = log.open("wb")
         with file:
@@ -189,8 +204,7 @@ class _Worker:
                     self.process.wait(_GRACE)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        if self._home is not None:
-            remove(self._home)
+        remove(self._own)
         if self._log_size() == 0:
             self._log.unlink(missing_ok=True)
 

@@ -18,24 +18,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import re
 import shutil
 import stat
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-
-import psutil
 
 from edgeaudit.digests import file_sha256
 from edgeaudit.errors import DamagedEntry, OutdatedEntry, StoreError, UnusableEntry, store_errors
 from edgeaudit.graph.job import Job, KeyContents, R, Ref
 from edgeaudit.graph.reads import READS, Comparison, FileRead, Place, load_reads, save_reads
+from edgeaudit.scratch import is_older, owner_lives, owner_name
 
 __all__ = ["MARKER", "Entry", "Store"]
 
@@ -43,8 +39,6 @@ MARKER = "edgeaudit-store.json"
 _ABOUT = "entry.json"
 _KIND = re.compile(r"[a-z][a-z0-9-]*")
 _KEY = re.compile(r"[0-9a-f]{40}")
-_FOREIGN_DRAFT = 7 * 86_400
-"""Seconds after which another host's draft counts as abandoned."""
 _OLD_LOG = 30 * 86_400
 """Seconds after which the log of a worker is removed."""
 
@@ -238,7 +232,7 @@ class Store:
             (draft / _ABOUT).write_text(text + "\n", encoding="utf-8")
 
     def _draft(self) -> Path:
-        return self.root / ".tmp" / f"{_writer(os.getpid())}-{uuid.uuid4().hex}"
+        return self.root / ".tmp" / f"{owner_name(os.getpid())}-{uuid.uuid4().hex}"
 
     def _land(self, draft: Path, kind: str, key: str) -> None:
         final = self.folder(kind, key)
@@ -317,11 +311,11 @@ class Store:
             if self.has(*folder.name.rsplit("-", 1)):
                 shutil.rmtree(folder, ignore_errors=True)
         for log in (self.root / "logs").glob("*"):
-            if _is_older(log, _OLD_LOG):
+            if is_older(log, _OLD_LOG):
                 log.unlink(missing_ok=True)
         removed = 0
         for draft in (self.root / ".tmp").iterdir():
-            if not _lives(draft):
+            if not owner_lives(draft):
                 shutil.rmtree(draft, ignore_errors=True)
                 removed += 1
         return removed
@@ -434,48 +428,3 @@ def _digest_of(about: Mapping[str, object]) -> str:
 
 def _bytes_in(folder: Path) -> int:
     return sum(size for _, size, _ in _states(folder)) + (folder / _ABOUT).stat().st_size
-
-
-@cache
-def _host() -> str:
-    """12 hex digits that identify the scope of process ids: this host and boot, or this container."""
-    parts = [platform.node()]
-    with suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
-        parts.append(str(Path("/proc/self/ns/pid").readlink()))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
-
-
-def _writer(pid: int) -> str:
-    """`<host>-<pid>-<started>`, in whole seconds since the epoch.
-
-    A process id alone does not identify a process: ids are reused, and a killed process keeps its id until its parent
-    reaps it, which some init processes never do.
-    """
-    return f"{_host()}-{pid}-{int(psutil.Process(pid).create_time())}"
-
-
-def _is_older(path: Path, seconds: float) -> bool:
-    """Whether the file was last modified longer ago; False if that is unknown."""
-    try:
-        return time.time() - path.lstat().st_mtime > seconds
-    except OSError:
-        return False
-
-
-def _lives(draft: Path) -> bool:
-    """Whether the writer that a draft is named after is still running, as far as can be known."""
-    host, _, rest = draft.name.partition("-")
-    pid, _, rest = rest.partition("-")
-    started = rest.partition("-")[0]
-    if not (pid.isdecimal() and started.isdecimal()):
-        return False
-    if host != _host():
-        return not _is_older(draft, _FOREIGN_DRAFT)
-    try:
-        process = psutil.Process(int(pid))
-        # Within two seconds: the system clock, from which start times are derived, may be adjusted.
-        same = abs(process.create_time() - int(started)) < 2
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

@@ -33,14 +33,15 @@ _FULL = 256 * 1024
 """Free bytes below which a failure is attributed to a full disk."""
 
 
-def serve(jobs: int, lifeline: int, root: str, isolation: str, home: str = "") -> None:
+def serve(jobs: int, lifeline: int, root: str, isolation: str, own: str) -> None:
     """Receive jobs from a connection and send an `Outcome` for each, until it is closed.
 
     jobs, lifeline: file descriptors. The main process holds the other end of the lifeline and never writes to it; when
-    the main process ends, this process ends too, even during a job. home: of a confined worker; removed with it.
+    the main process ends, this process ends too, even during a job. own: its folder of temporary files, which is
+    the home of a confined one, too; removed with it.
     """
     faulthandler.enable()  # a crash in native code leaves the Python stack in the log
-    threading.Thread(target=_end_with, args=(lifeline, home), daemon=True).start()
+    threading.Thread(target=_end_with, args=(lifeline, own), daemon=True).start()
     enter(isolation)
     compile_users_modules()
     store = Store(Path(root), Place.now())
@@ -64,10 +65,9 @@ def _sendable(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _end_with(lifeline: int, home: str) -> None:
+def _end_with(lifeline: int, own: str) -> None:
     os.read(lifeline, 1)
-    if home:
-        remove(Path(home))
+    remove(Path(own))
     os._exit(1)
 
 

@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from edgeaudit.scratch import scratch
+
 __all__ = ["NO_TELEMETRY", "quiet"]
 
 NO_TELEMETRY = {"NNCF_CI": "1", "CI": "true", "ORT_DISABLE_TELEMETRY": "1"}
@@ -54,8 +56,8 @@ def quiet(environment: dict[str, str] | None = None) -> Iterator[None]:
     )
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="edgeaudit-") as scratch:
-            os.environ.update({**_ENVIRONMENT, _INDUCTOR: before.get(_INDUCTOR, scratch), **(environment or {})})
+        with warnings.catch_warnings(), scratch() as folder:
+            os.environ.update({**_ENVIRONMENT, _INDUCTOR: before.get(_INDUCTOR, str(folder)), **(environment or {})})
             with _terminal_to_file():
                 warnings.simplefilter("ignore")
                 yield

@@ -15,6 +15,7 @@ from edgeaudit.graph.executor import Executor, Limits
 from edgeaudit.graph.import_order import with_users_last
 from edgeaudit.graph.registry import EXECUTORS
 from edgeaudit.graph.store import Store
+from edgeaudit.scratch import sweep_scratch
 
 __all__ = ["Engine", "default_workers", "engine"]
 
@@ -50,6 +51,7 @@ def engine(
     """
     opened = Store(store.resolve())
     opened.sweep()
+    sweep_scratch()
     kind = EXECUTORS.find(executor)
     with _importable(folder), kind(opened, workers or default_workers(), folder, _limits(limits)) as entered:
         yield Engine(opened, entered)

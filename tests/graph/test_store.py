@@ -20,6 +20,7 @@ from edgeaudit.errors import DamagedEntry, StoreError
 from edgeaudit.graph import store as store_module
 from edgeaudit.graph.job import Ref
 from edgeaudit.graph.store import MARKER, Store
+from edgeaudit.scratch import this_host
 
 KEY, A, B = "0" * 40, "a" * 40, "b" * 40
 
@@ -125,15 +126,15 @@ def test_logs_of_a_month_ago_are_swept(tmp_path: Path) -> None:
 
 
 def test_a_host_is_identified_by_name_and_process_id_scope(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = store_module._host()
-    assert here == store_module._host()
+    here = this_host()
+    assert here == this_host()
     monkeypatch.setattr(platform, "node", lambda: "another-host")
-    store_module._host.cache_clear()
+    this_host.cache_clear()
     try:
-        assert store_module._host() != here
+        assert this_host() != here
     finally:
         monkeypatch.undo()
-        store_module._host.cache_clear()
+        this_host.cache_clear()
 
 
 def _entry(store: Store, key: str = KEY, **files: bytes) -> Path:
