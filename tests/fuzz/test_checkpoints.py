@@ -22,7 +22,7 @@ from tests.fuzz.test_model_files import tried
 from tests.keras_process import in_tensorflow
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.slow]
-_MANY = count(20, 1000)
+_MANY = count(20, 2000)
 
 
 def _said(tmp_path: Path, names: list[str], **how: Any) -> Counter[str]:
