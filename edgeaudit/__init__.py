@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         FileReport,
         Listener,
         PlanSummary,
+        PolicySource,
         attack_run,
         check,
         export,
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttackFigure", "AttackResult", "Audit", "AuditSource", "AuditSpec", "EdgeAuditError", "EvidenceFile", "FileReport",
-    "Grid", "Listener", "PlanSummary", "Reference", "Rows", "Verdict", "__version__", "attack", "attack_run", "check",
-    "export", "inspect", "load", "plan", "run",
+    "Grid", "Listener", "PlanSummary", "PolicySource", "Reference", "Rows", "Verdict", "__version__", "attack",
+    "attack_run", "check", "export", "inspect", "load", "plan", "run",
 ]  # fmt: skip
 
 _MODULES = {
@@ -51,6 +52,7 @@ _MODULES = {
     "Grid": "edgeaudit.attacks.arrays",
     "Listener": "edgeaudit.api",
     "PlanSummary": "edgeaudit.api",
+    "PolicySource": "edgeaudit.api",
     "Reference": "edgeaudit.attacks.arrays",
     "Rows": "edgeaudit.rows",
     "Verdict": "edgeaudit.report.model",

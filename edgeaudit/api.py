@@ -18,11 +18,13 @@ from typing import Any, TypeAlias
 from edgeaudit.attacks.registry import ALL
 from edgeaudit.config.audit import AuditSpec, absolute, load_spec, recorded_spec, spec_of
 from edgeaudit.config.changes import with_changes
+from edgeaudit.config.policy import ReadPolicy, load_policy, policy_of
 from edgeaudit.config.yaml_text import contains_itself
 from edgeaudit.errors import EdgeAuditError, RunError, SpecError
 from edgeaudit.gate.judge import FormatScores, judge
 from edgeaudit.gate.needed import BudgetNeed, budget_needs
-from edgeaudit.gate.origin import limits_origin
+from edgeaudit.gate.origin import limits_origin, policy_origin, recorded_policy
+from edgeaudit.gate.policy import applicable, require_policy_applies
 from edgeaudit.gate.requirements import require_budgets_exist
 from edgeaudit.graph.estimate import StageEstimate
 from edgeaudit.graph.executor import Listener, Silent
@@ -40,8 +42,8 @@ from edgeaudit.report.schema import read_audit
 from edgeaudit.rows import Rows
 
 __all__ = [
-    "AuditSource", "EvidenceFile", "FileReport", "Listener", "PlanSummary", "attack_run", "check", "export", "inspect",
-    "load", "plan", "run",
+    "AuditSource", "EvidenceFile", "FileReport", "Listener", "PlanSummary", "PolicySource", "attack_run",
+    "check", "export", "inspect", "load", "plan", "run",
 ]  # fmt: skip
 
 AuditSource: TypeAlias = AuditSpec | Mapping[str, object] | str | Path
@@ -50,6 +52,9 @@ AuditSource: TypeAlias = AuditSpec | Mapping[str, object] | str | Path
 Relative paths in an audit.yaml are taken from its folder, those in a mapping from the current directory; the same
 folder is searched for the modules of `module:function` references. In a mapping a function may stand for its reference.
 """
+
+PolicySource: TypeAlias = Mapping[str, object] | str | Path
+"""A policy: the path of its file, or a mapping with its keys (docs/policy.md)."""
 
 _STORE = ".edgeaudit"
 _HEARD = ("begin", "started", "finished", "skipped", "repeated")
@@ -62,7 +67,8 @@ class PlanSummary:
 
     population: records that were drawn. stages: jobs of each, those that the store has, and CPU seconds of the others.
     workers: processes of one thread each, among which they are divided. budgets: what each needs to be decided.
-    outputs: numbers that a model of the recipe answers; None without a recipe.
+    outputs: numbers that a model of the recipe answers; None without a recipe. notes: on budgets of a policy that name
+    formats which the audit does not have.
     """
 
     population: PopulationInfo
@@ -70,6 +76,7 @@ class PlanSummary:
     workers: int
     budgets: Rows[BudgetNeed] = Rows(of=BudgetNeed)  # noqa: RUF009  immutable
     outputs: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -77,7 +84,7 @@ class PlanSummary:
         return sum(stage.seconds for stage in self.stages)
 
 
-def run(
+def run(  # noqa: PLR0913  what the command line has as options
     audit: AuditSource,
     *,
     out: str | Path | None = None,
@@ -86,6 +93,7 @@ def run(
     executor: str = "local",
     write: Iterable[str] = (),
     changes: Iterable[str] = (),
+    policy: PolicySource | None = None,
     listener: Listener | None = None,
 ) -> Audit:
     """Run an audit: train, compress, query, attack, judge. What the store already has is not done again.
@@ -98,6 +106,7 @@ def run(
         executor: what runs the jobs.
         write: names of report writers, beside those of the audit; needs `out`.
         changes: `key=value` in place of what the audit has, such as `threat.shadows=16`; values are YAML.
+        policy: whose budgets are judged beside the audit's own, and whose waivers hold; see `PolicySource`.
         listener: notified of every job; None for silence.
 
     Returns:
@@ -109,6 +118,7 @@ def run(
     """
     changes = _names("changes", changes)
     spec, folder, file = _read(audit, changes)
+    judged_by = None if policy is None else _policy(policy)
     writers = _names("write", write)
     out = None if out is None else _path("out", out)
     if out is None and writers:
@@ -125,6 +135,7 @@ def run(
             running.executor,
             heard,
             SpecOrigin(folder, file, any(change.startswith("budgets") for change in changes)),
+            judged_by,
         )
         return _finish(prepared, running, heard, target)
 
@@ -136,6 +147,7 @@ def plan(
     workers: int | None = None,
     executor: str = "local",
     changes: Iterable[str] = (),
+    policy: PolicySource | None = None,
     listener: Listener | None = None,
 ) -> PlanSummary:
     """Say what `run` would do, with the same arguments. Records are read and drawn; no model is trained.
@@ -146,14 +158,15 @@ def plan(
         EdgeAuditError: as `run`, as far as it shows before anything is trained.
     """
     spec, folder, _ = _read(audit, changes)
-    heard = _listener(listener)
+    heard, judged_by = _listener(listener), None if policy is None else _policy(policy)
     with engine(folder, _store(store), *_how(workers, executor), spec.limits) as running:
-        prepared = prepare(spec, running.store, running.executor, heard)
+        prepared = prepare(spec, running.store, running.executor, heard, policy=judged_by)
         expected = forecast(prepared, running, heard)
         drawn = population_info(prepared.population)
-        needs = Rows(budget_needs(spec, drawn.members, drawn.nonmembers, drawn.classes), of=BudgetNeed)
+        needs = Rows(budget_needs(spec, drawn.members, drawn.nonmembers, drawn.classes, judged_by), of=BudgetNeed)
+        notes = () if judged_by is None else applicable(judged_by.spec, spec).notes
         stages = Rows(expected.stages, of=StageEstimate)
-        return PlanSummary(drawn, stages, running.executor.workers, needs, expected.outputs)
+        return PlanSummary(drawn, stages, running.executor.workers, needs, expected.outputs, notes)
 
 
 def inspect(file: str | Path, data: str | Path | Iterable[str | Path] = (), *, output: str | None = None) -> FileReport:
@@ -186,19 +199,27 @@ def load(folder: str | Path) -> Audit:
     return read_audit(_path("folder", folder) / "audit.json")
 
 
-def check(run: str | Path | Audit, budgets: Mapping[str, object] | str | Path | None = None) -> Verdict:
-    """Judge budgets on a finished run; nothing is trained, exported or queried.
+def check(
+    run: str | Path | Audit,
+    budgets: Mapping[str, object] | str | Path | None = None,
+    *,
+    policy: PolicySource | None = None,
+) -> Verdict:
+    """Judge budgets on a finished run; nothing is trained, exported or queried. Waivers hold up to today, in UTC.
 
     Args:
         run: its folder, or the audit itself. `max-increase`, and a figure beyond a limit that several attacks share,
             are judged on scores, which are in the folder alone.
         budgets: to judge in place of the run's own: the path of an audit.yaml that has them, or a mapping as its key
             `budgets` has, such as `{"auc": ["error", {"max": 0.9}]}`.
+        policy: in place of the run's own; see `PolicySource`. The run's own policy is judged otherwise, whatever
+            `budgets` are.
 
     Raises:
-        RunError: the run cannot be read, or a budget needs the folder. SpecError: the budgets are not valid.
-        BudgetError: a budget names what the audit does not have.
+        RunError: the run cannot be read, or a budget needs the folder. SpecError: the budgets, or the policy, are not
+            valid. BudgetError: a budget names what the audit does not have, or the policy judges nothing in it.
     """
+    judged_by = None if policy is None else _policy(policy)
     if budgets is not None and not isinstance(budgets, Mapping):
         budgets = _path("budgets", budgets, "the path of an audit.yaml, or a mapping as its key budgets")
     if not isinstance(run, Audit):
@@ -211,12 +232,26 @@ def check(run: str | Path | Audit, budgets: Mapping[str, object] | str | Path | 
         given = spec_of({"budgets": budgets}, Path.cwd()) if isinstance(budgets, Mapping) else load_spec(budgets)
         spec = spec.model_copy(update={"budgets": given.budgets})
         limits = limits_origin(spec, None if isinstance(budgets, Mapping) else str(budgets), measured=True)
+    origin = audit.verdict.policy
+    if judged_by is not None:
+        origin = policy_origin(judged_by, measured=True)
+    elif origin is not None:
+        judged_by = recorded_policy(origin)
     require_budgets_exist(spec, audit.population.classes)
+    if judged_by is not None:
+        require_policy_applies(judged_by, spec, audit.population.classes)
     scores = _no_scores if isinstance(run, Audit) else _scores_in(run)
     verdict = judge(
-        spec, audit.formats, audit.leakage, audit.controls, scores, audit.across_targets, audit.population.classes
+        spec,
+        audit.formats,
+        audit.leakage,
+        audit.controls,
+        scores,
+        audit.across_targets,
+        audit.population.classes,
+        policy=judged_by,
     )
-    return verdict.model_copy(update={"limits": limits})
+    return verdict.model_copy(update={"limits": limits, "policy": origin})
 
 
 def attack_run(
@@ -246,12 +281,13 @@ def attack_run(
     """
     folder, levels, names = _path("run", run), _names("weaker", weaker), _names("attacks", attacks)
     heard, given = _listener(listener), _how(workers, "local")
-    load(folder)
+    judged_by = load(folder).verdict.policy
     recorded = read_recorded(folder)
     spec = with_more_attacks(recorded.spec, names or (() if levels else (ALL,)), levels)
     with engine(recorded.origin.folder, _store_of(recorded, store), *given, spec.limits) as running:
         require_records(recorded, running.store, folder)
-        prepared = prepare(spec, running.store, running.executor, heard, recorded.origin)
+        policy = None if judged_by is None else recorded_policy(judged_by)
+        prepared = prepare(spec, running.store, running.executor, heard, recorded.origin, policy)
         require_answers(prepared, running.store, folder)
         return _finish(prepared, running, heard, folder)
 
@@ -332,6 +368,13 @@ def _read(audit: AuditSource, changes: Iterable[str] = ()) -> tuple[AuditSpec, P
         )
     _require_importable(spec.model_dump(mode="json", by_alias=True))
     return spec, folder, file
+
+
+def _policy(policy: object) -> ReadPolicy:
+    """Read a policy, waivers of which may last from today on."""
+    if isinstance(policy, Mapping):
+        return policy_of(policy)
+    return load_policy(_path("policy", policy, "the path of a policy's file, or a mapping with its keys"))
 
 
 def _with_references(value: Any, key: str = "") -> Any:

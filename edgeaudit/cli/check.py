@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from edgeaudit.cli.console import Console
-from edgeaudit.cli.options import JsonOption, JUnitOption, MarkdownOption, QuietOption, RunFolder, SarifOption
+from edgeaudit.cli.options import (
+    JsonOption,
+    JUnitOption,
+    MarkdownOption,
+    PolicyOption,
+    QuietOption,
+    RunFolder,
+    SarifOption,
+)
 from edgeaudit.cli.verdict import print_verdict, require_folders, write_files
 
 __all__ = ["check"]
@@ -19,6 +27,7 @@ def check(
     budgets: Annotated[
         Path | None, typer.Option("--budgets", help="An audit.yaml whose budgets to judge instead of the run's own.")
     ] = None,
+    policy: PolicyOption = None,
     junit: JUnitOption = None,
     sarif: SarifOption = None,
     markdown: MarkdownOption = None,
@@ -33,7 +42,7 @@ def check(
     from edgeaudit import api
 
     require_folders(junit=junit, sarif=sarif, markdown=markdown, json=json)
-    judged = api.load(run).model_copy(update={"verdict": api.check(run, budgets)})
+    judged = api.load(run).model_copy(update={"verdict": api.check(run, budgets, policy=policy)})
     write_files(judged, junit=junit, sarif=sarif, markdown=markdown, verdict=json)
     print_verdict(Console(), judged, quiet=quiet)
     raise typer.Exit(judged.verdict.exit_code)

@@ -11,8 +11,8 @@ from edgeaudit.cli import completion
 
 __all__ = [
     "DEFAULT_EXECUTOR", "DEFAULT_STORE", "AuditFile", "ExecutorOption", "JUnitOption", "JsonOption", "MarkdownOption",
-    "QuietOption", "RunFolder", "RunStoreOption", "SarifOption", "SetOption", "StoreOption", "WorkersOption",
-    "WriteOption",
+    "PolicyOption", "QuietOption", "RunFolder", "RunStoreOption", "SarifOption", "SetOption", "StoreOption",
+    "WorkersOption", "WriteOption",
 ]  # fmt: skip
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
@@ -60,6 +60,14 @@ MarkdownOption = Annotated[
 ]
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the verdict and its cases as JSON to this file.")
+]
+PolicyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy",
+        metavar="FILE",
+        help="A policy: budgets that are judged beside those of audit.yaml, and waivers (docs/policy.md).",
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Print the verdict alone.")]
 SetOption = Annotated[

@@ -17,6 +17,7 @@ from edgeaudit.cli.options import (
     JsonOption,
     JUnitOption,
     MarkdownOption,
+    PolicyOption,
     QuietOption,
     SarifOption,
     SetOption,
@@ -42,6 +43,7 @@ def run(  # noqa: PLR0913  a parameter is an option
     markdown: MarkdownOption = None,
     json: JsonOption = None,
     changes: SetOption = None,
+    policy: PolicyOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Run an audit: train, compress, query, attack, report. What the store already has is not done again.
@@ -63,6 +65,7 @@ def run(  # noqa: PLR0913  a parameter is an option
             executor=executor,
             write=write or (),
             changes=changes or (),
+            policy=policy,
             listener=view,
         )
     write_files(result, junit=junit, sarif=sarif, markdown=markdown, verdict=json)
