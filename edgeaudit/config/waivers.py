@@ -104,15 +104,19 @@ class WaiverSpec(Section):
 
 def each_waived_once(waivers: Sequence[WaiverSpec]) -> None:
     """Raise `ValueError` where two waivers waive the same, so that neither is the one that counts."""
+    seen: dict[tuple[object, ...], dict[str | None, int]] = {}
     for place, one in enumerate(waivers):
-        for earlier, other in enumerate(waivers[:place]):
-            same = _narrowed(one) == _narrowed(other)
-            shared = one.names is None or other.names is None or set(one.names) & set(other.names)
-            if same and shared:
-                where = "all formats" if one.names is None else ", ".join(one.names)
-                raise ValueError(
-                    f"waivers.{place} waives again what waivers.{earlier} does ({one.metric} on {where}); remove one"
-                )
+        earlier = seen.setdefault(_narrowed(one), {})
+        names: tuple[str | None, ...] = one.names or (None,)  # None: all formats
+        found = [earlier[name] for name in (*names, None) if name in earlier]
+        if one.names is None:
+            found += earlier.values()
+        if found:
+            where = "all formats" if one.names is None else ", ".join(one.names)
+            raise ValueError(
+                f"waivers.{place} waives again what waivers.{min(found)} does ({one.metric} on {where}); remove one"
+            )
+        earlier |= dict.fromkeys(names, place)
 
 
 def _narrowed(waiver: WaiverSpec) -> tuple[object, ...]:

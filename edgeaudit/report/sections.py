@@ -285,13 +285,15 @@ def budget_tables(lookup: Lookup) -> list[tuple[bool, Table]]:
 
 
 def _waiver_table(waivers: Sequence[JudgedWaiver], judged_on: str | None) -> Table:
+    notes = Notes()
     rows = []
     for one in waivers:
         up_to = "" if one.max is None else f"up to {one.max:g}"
-        status = Cell(one.status, one.note or "", tone=_WAIVER_TONES[one.status])
+        number = notes.number(one.note) if one.note else None
+        status = Cell(one.status, "", _WAIVER_TONES[one.status], number, one.note or "")
         rows.append(Row(Cell(one.about, up_to), (status, Cell(one.expires), Cell(one.owner), Cell(one.reason))))
     heads = tuple(Head(text, align="text") for text in ("Waiver", "Status", "Until", "Owner", "Reason"))
-    return Table(f"Waivers, as of {judged_on}", heads, tuple(rows))
+    return Table(f"Waivers, as of {judged_on}", heads, tuple(rows), tuple(notes.texts))
 
 
 def _budget_table(caption: str, budgets: list[Budget], own: str | None) -> Table:
@@ -305,7 +307,9 @@ def _budget_table(caption: str, budgets: list[Budget], own: str | None) -> Table
         text = judged_figure(None, b.low, b.high) if b.value is None else figure(b.metric, b.value)
         word = "warn" if (b.counted, b.level) == ("fail", "warn") else b.counted
         said = "exceeded" if b.verdict == "fail" else _BUDGET[b.verdict][0]
-        verdict = Cell(said, f"waived {waived_by(b)}" if b.waived_by else "", tone=_BUDGET[word][1])
+        why = f"waived {waived_by(b)}" if b.waived_by else ""
+        waived = f"waived until {b.waived_until}" if b.waived_by else ""
+        verdict = Cell(said, waived, _BUDGET[word][1], notes.number(why) if why else None, why)
         value = Cell(text, interval(b.metric, b.low, b.high), "muted" if b.value is None else "", number, note)
         attacks = len({one.attack for one in b.attacks if not one.beside}) or 1
         decided = Cell(b.decided_by or b.attack, f"of {counted(attacks, 'attack')}")

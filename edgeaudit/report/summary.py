@@ -66,7 +66,9 @@ def waiver_line(waiver: JudgedWaiver) -> str:
     """A waiver and what became of it."""
     up_to = "" if waiver.max is None else f", up to {waiver.max:g}"
     line = f"waiver of {printable(waiver.owner)} for {printable(waiver.about)}{up_to}, until {waiver.expires}"
-    return f"{line} ({printable(waiver.reason)}): {waiver.status}" + (f", {waiver.note}" if waiver.note else "")
+    return f"{line} ({printable(waiver.reason)}): {waiver.status}" + (
+        f", {printable(waiver.note)}" if waiver.note else ""
+    )
 
 
 def waiver_lines(audit: Audit) -> list[str]:

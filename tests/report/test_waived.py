@@ -121,9 +121,12 @@ def test_the_first_screen_ships_what_is_waived_and_says_so(waived: Audit) -> Non
 
 def test_the_page_lists_the_row_and_the_waiver(waived: Audit) -> None:
     page = html_text(waived)
+    assert '<section class="verdict warn"' in page
+    assert f'<span class="exit">1 waived {UNTIL}; exit code 0</span>' in page
+    assert '<section class="verdict good"' in html_text(_audit(OWN))
     for text in ("Exceeded, inconclusive and waived", "Waivers, as of 2026-12-01", "policy Devices", "audit.yaml"):
         assert text in page
-    assert "waits for the | retraining" in page
+    assert f"waived {UNTIL} ({WHY})" in page  # a note of the row
     expired = html_text(_audit(_budget(), outcome="budget exceeded", exit_code=1, status="expired"))
     assert "expired" in expired
     assert "Waivers" not in html_text(_audit(OWN, waivers=()))
@@ -207,6 +210,18 @@ def test_in_the_bill_of_materials_it_is_a_property(waived: Audit, tmp_path: Path
     assert properties["edgeaudit:policy"] == "Devices"
     assert properties["edgeaudit:waived"] == f"tpr@fpr=0.01 <= 0.05 (fail), {UNTIL} ({WHY})"
     assert UNTIL in _written(waived, tmp_path, "model-card")
+
+
+def test_what_a_policy_says_stays_text(tmp_path: Path) -> None:
+    hostile = "x|<b>&`*_]](javascript:1)=1+1\x1b[31m"
+    waiver = WAIVER.model_copy(update={"owner": hostile, "reason": hostile, "formats": (hostile,)})
+    told = JudgedWaiver.model_validate({**waiver.model_dump(), "status": "unmatched", "note": hostile})
+    audit = _audit(_budget(policy=hostile, waived_by=(waiver,)), waivers=(told,))
+    ET.fromstring(_written(audit, tmp_path, "junit"))  # noqa: S314  well-formed
+    for writer in ("junit", "sarif", "markdown", "text", "cyclonedx", "model-card"):
+        assert "\x1b" not in _written(audit, tmp_path, writer).replace("\\u001b", "\x1b"), writer
+    assert "<b>" not in html_text(audit)
+    assert "<b>" not in _written(audit, tmp_path, "markdown").replace("\\<b\\>", "")
 
 
 def test_audit_json_keeps_it_and_reads_files_without_it(waived: Audit, tmp_path: Path) -> None:
