@@ -56,6 +56,10 @@ def _today() -> dt.date:
     return dt.datetime.now(dt.UTC).date()
 
 
+def _soon() -> dt.date:
+    return _today() + dt.timedelta(days=30)  # the day itself, at which midnight may come, is tested with a given day
+
+
 @pytest.fixture(scope="module")
 def policed(shared_bench: Workbench) -> Policed:
     return Policed(shared_bench)
@@ -84,9 +88,10 @@ def test_a_looser_audit_yaml_changes_nothing(policed: Policed) -> None:
 
 
 def test_a_waiver_passes_until_it_ends(policed: Policed) -> None:
-    done, found = policed.check("--policy", policed.write("waived", LIMIT, _waiver(_today())))
+    until = _soon()
+    done, found = policed.check("--policy", policed.write("waived", LIMIT, _waiver(until)))
     assert done.code == 0, done.stdout
-    assert done.stdout.startswith(f"WITHIN BUDGET (1 waived until {_today()} by Ada; exit code 0)")
+    assert done.stdout.startswith(f"WITHIN BUDGET (1 waived until {until} by Ada; exit code 0)")
     assert [case["status"] for case in found["cases"] if "metric" in case] == ["passed", "waived"]
     assert found["policy"]["measured"] is True
     ended = _waiver(_today() - dt.timedelta(days=1))
@@ -102,9 +107,9 @@ def test_too_few_records_say_how_many_would_decide(policed: Policed) -> None:
     done, found = policed.check("--policy", policed.write("open", limit))
     assert done.code == 3
     assert "if the figures stay, about" in found["reasons"][0]
-    done, _ = policed.check("--policy", policed.write("open", limit, _waiver(_today(), max=0.999)))
+    done, _ = policed.check("--policy", policed.write("open", limit, _waiver(_soon(), max=0.999)))
     assert done.code == 0
-    done, _ = policed.check("--policy", policed.write("open", limit, _waiver(_today(), max=between)))
+    done, _ = policed.check("--policy", policed.write("open", limit, _waiver(_soon(), max=between)))
     assert done.code == 3
 
 
@@ -138,7 +143,7 @@ def test_a_plan_says_what_the_policy_needs(policed: Policed) -> None:
     ],
 )
 def test_a_mistake_in_a_policy_is_one_sentence(policed: Policed, waiver: dict[str, Any], message: str) -> None:
-    path = policed.write("wrong", LIMIT, {**_waiver(_today()), **waiver})
+    path = policed.write("wrong", LIMIT, {**_waiver(_soon()), **waiver})
     done = policed.bench.call("run", policed.bench.folder / "own.yaml", "--out", "out-wrong", "--policy", path)
     assert done.code == 2
     assert message in " ".join(done.stderr.split())
