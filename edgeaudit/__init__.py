@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         FileReport,
         Listener,
         PlanSummary,
+        PolicySource,
         SignedEvidence,
         Verification,
         attack_run,
@@ -41,9 +42,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttackFigure", "AttackResult", "Audit", "AuditSource", "AuditSpec", "EdgeAuditError", "EvidenceFile", "FileReport",
-    "Grid", "Listener", "PlanSummary", "Reference", "Rows", "RunComparison", "SignedEvidence", "Verdict",
-    "Verification", "__version__", "attack", "attack_run", "check", "compare", "export", "inspect", "load", "plan",
-    "run", "sign", "verify",
+    "Grid", "Listener", "PlanSummary", "PolicySource", "Reference", "Rows", "RunComparison", "SignedEvidence",
+    "Verdict", "Verification", "__version__", "attack", "attack_run", "check", "compare", "export", "inspect", "load",
+    "plan", "run", "sign", "verify",
 ]  # fmt: skip
 
 _MODULES = {
@@ -58,6 +59,7 @@ _MODULES = {
     "Grid": "edgeaudit.attacks.arrays",
     "Listener": "edgeaudit.api",
     "PlanSummary": "edgeaudit.api",
+    "PolicySource": "edgeaudit.api",
     "Reference": "edgeaudit.attacks.arrays",
     "Rows": "edgeaudit.rows",
     "RunComparison": "edgeaudit.report.model.between_runs",

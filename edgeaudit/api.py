@@ -23,11 +23,13 @@ from edgeaudit.attestation.statement import statement_of_run
 from edgeaudit.attestation.verification import Verification, verify_evidence
 from edgeaudit.config.audit import AuditSpec, absolute, load_spec, recorded_spec, spec_of
 from edgeaudit.config.changes import with_changes
+from edgeaudit.config.policy import ReadPolicy, load_policy, policy_of
 from edgeaudit.config.yaml_text import contains_itself
 from edgeaudit.errors import EdgeAuditError, RunError, SpecError
 from edgeaudit.gate.judge import FormatScores, judge
 from edgeaudit.gate.needed import BudgetNeed, budget_needs
-from edgeaudit.gate.origin import budgets_sha256, limits_origin
+from edgeaudit.gate.origin import budgets_sha256, limits_origin, policy_origin, recorded_policy
+from edgeaudit.gate.policy import applicable, require_policy_applies
 from edgeaudit.gate.requirements import require_budgets_exist
 from edgeaudit.graph.estimate import StageEstimate
 from edgeaudit.graph.executor import Listener, Silent
@@ -49,8 +51,9 @@ from edgeaudit.rows import Rows
 from edgeaudit.scratch import scratch
 
 __all__ = [
-    "AuditSource", "EvidenceFile", "FileReport", "Listener", "PlanSummary", "RunComparison", "SignedEvidence",
-    "Verification", "attack_run", "check", "compare", "export", "inspect", "load", "plan", "run", "sign", "verify",
+    "AuditSource", "EvidenceFile", "FileReport", "Listener", "PlanSummary", "PolicySource", "RunComparison",
+    "SignedEvidence", "Verification", "attack_run", "check", "compare", "export", "inspect", "load", "plan", "run",
+    "sign", "verify",
 ]  # fmt: skip
 
 AuditSource: TypeAlias = AuditSpec | Mapping[str, object] | str | Path
@@ -59,6 +62,9 @@ AuditSource: TypeAlias = AuditSpec | Mapping[str, object] | str | Path
 Relative paths in an audit.yaml are taken from its folder, those in a mapping from the current directory; the same
 folder is searched for the modules of `module:function` references. In a mapping a function may stand for its reference.
 """
+
+PolicySource: TypeAlias = Mapping[str, object] | str | Path
+"""A policy: the path of its file, or a mapping with its keys (docs/policy.md)."""
 
 _STORE = ".edgeaudit"
 _HEARD = ("begin", "started", "finished", "skipped", "repeated")
@@ -71,7 +77,8 @@ class PlanSummary:
 
     population: records that were drawn. stages: jobs of each, those that the store has, and CPU seconds of the others.
     workers: processes of one thread each, among which they are divided. budgets: what each needs to be decided.
-    outputs: numbers that a model of the recipe answers; None without a recipe.
+    outputs: numbers that a model of the recipe answers; None without a recipe. notes: on budgets of a policy that name
+    formats which the audit does not have.
     """
 
     population: PopulationInfo
@@ -79,6 +86,7 @@ class PlanSummary:
     workers: int
     budgets: Rows[BudgetNeed] = Rows(of=BudgetNeed)  # noqa: RUF009  immutable
     outputs: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -95,7 +103,7 @@ class SignedEvidence:
     notes: tuple[str, ...] = ()
 
 
-def run(
+def run(  # noqa: PLR0913  what the command line has as options
     audit: AuditSource,
     *,
     out: str | Path | None = None,
@@ -104,6 +112,7 @@ def run(
     executor: str = "local",
     write: Iterable[str] = (),
     changes: Iterable[str] = (),
+    policy: PolicySource | None = None,
     listener: Listener | None = None,
 ) -> Audit:
     """Run an audit: train, compress, query, attack, judge. What the store already has is not done again.
@@ -116,6 +125,7 @@ def run(
         executor: what runs the jobs.
         write: names of report writers, beside those of the audit; needs `out`.
         changes: `key=value` in place of what the audit has, such as `threat.shadows=16`; values are YAML.
+        policy: whose budgets are judged beside the audit's own, and whose waivers hold; see `PolicySource`.
         listener: notified of every job; None for silence.
 
     Returns:
@@ -127,6 +137,7 @@ def run(
     """
     changes = _names("changes", changes)
     spec, origin = _read(audit, changes)
+    judged_by = None if policy is None else _policy(policy)
     writers = _names("write", write)
     out = None if out is None else _path("out", out)
     if out is None and writers:
@@ -137,7 +148,7 @@ def run(
         spec = spec.with_writers(writers)
     heard = _listener(listener)
     with engine(origin.folder, _store(store), *_how(workers, executor), spec.limits) as running, _folder(out) as target:
-        prepared = prepare(spec, running.store, running.executor, heard, origin)
+        prepared = prepare(spec, running.store, running.executor, heard, origin, judged_by)
         return _finish(prepared, running, heard, target)
 
 
@@ -148,6 +159,7 @@ def plan(
     workers: int | None = None,
     executor: str = "local",
     changes: Iterable[str] = (),
+    policy: PolicySource | None = None,
     listener: Listener | None = None,
 ) -> PlanSummary:
     """Say what `run` would do, with the same arguments. Records are read and drawn; no model is trained.
@@ -158,14 +170,15 @@ def plan(
         EdgeAuditError: as `run`, as far as it shows before anything is trained.
     """
     spec, origin = _read(audit, changes)
-    heard = _listener(listener)
+    heard, judged_by = _listener(listener), None if policy is None else _policy(policy)
     with engine(origin.folder, _store(store), *_how(workers, executor), spec.limits) as running:
-        prepared = prepare(spec, running.store, running.executor, heard)
+        prepared = prepare(spec, running.store, running.executor, heard, policy=judged_by)
         expected = forecast(prepared, running, heard)
         drawn = population_info(prepared.population)
-        needs = Rows(budget_needs(spec, drawn.members, drawn.nonmembers, drawn.classes), of=BudgetNeed)
+        needs = Rows(budget_needs(spec, drawn.members, drawn.nonmembers, drawn.classes, judged_by), of=BudgetNeed)
+        notes = () if judged_by is None else applicable(judged_by.spec, spec).notes
         stages = Rows(expected.stages, of=StageEstimate)
-        return PlanSummary(drawn, stages, running.executor.workers, needs, expected.outputs)
+        return PlanSummary(drawn, stages, running.executor.workers, needs, expected.outputs, notes)
 
 
 def inspect(file: str | Path, data: str | Path | Iterable[str | Path] = (), *, output: str | None = None) -> FileReport:
@@ -198,19 +211,27 @@ def load(folder: str | Path) -> Audit:
     return read_audit(_path("folder", folder) / "audit.json")
 
 
-def check(run: str | Path | Audit, budgets: Mapping[str, object] | str | Path | None = None) -> Verdict:
-    """Judge budgets on a finished run; nothing is trained, exported or queried.
+def check(
+    run: str | Path | Audit,
+    budgets: Mapping[str, object] | str | Path | None = None,
+    *,
+    policy: PolicySource | None = None,
+) -> Verdict:
+    """Judge budgets on a finished run; nothing is trained, exported or queried. Waivers hold up to today, in UTC.
 
     Args:
         run: its folder, or the audit itself. `max-increase`, and a figure beyond a limit that several attacks share,
             are judged on scores, which are in the folder alone.
         budgets: to judge in place of the run's own: the path of an audit.yaml that has them, or a mapping as its key
             `budgets` has, such as `{"auc": ["error", {"max": 0.9}]}`.
+        policy: in place of the run's own; see `PolicySource`. The run's own policy is judged otherwise, whatever
+            `budgets` are.
 
     Raises:
-        RunError: the run cannot be read, or a budget needs the folder. SpecError: the budgets are not valid.
-        BudgetError: a budget names what the audit does not have.
+        RunError: the run cannot be read, or a budget needs the folder. SpecError: the budgets, or the policy, are not
+            valid. BudgetError: a budget names what the audit does not have, or the policy judges nothing in it.
     """
+    judged_by = None if policy is None else _policy(policy)
     if budgets is not None and not isinstance(budgets, Mapping):
         budgets = _path("budgets", budgets, "the path of an audit.yaml, or a mapping as its key budgets")
     if not isinstance(run, Audit):
@@ -223,12 +244,26 @@ def check(run: str | Path | Audit, budgets: Mapping[str, object] | str | Path | 
         given = spec_of({"budgets": budgets}, Path.cwd()) if isinstance(budgets, Mapping) else load_spec(budgets)
         spec = spec.model_copy(update={"budgets": given.budgets})
         limits = limits_origin(spec, None if isinstance(budgets, Mapping) else str(budgets), measured=True)
+    origin = audit.verdict.policy
+    if judged_by is not None:
+        origin = policy_origin(judged_by, measured=True)
+    elif origin is not None:
+        judged_by = recorded_policy(origin)
     require_budgets_exist(spec, audit.population.classes)
+    if judged_by is not None:
+        require_policy_applies(judged_by, spec, audit.population.classes)
     scores = _no_scores if isinstance(run, Audit) else _scores_in(run)
     verdict = judge(
-        spec, audit.formats, audit.leakage, audit.controls, scores, audit.across_targets, audit.population.classes
+        spec,
+        audit.formats,
+        audit.leakage,
+        audit.controls,
+        scores,
+        audit.across_targets,
+        audit.population.classes,
+        policy=judged_by,
     )
-    return verdict.model_copy(update={"limits": limits})
+    return verdict.model_copy(update={"limits": limits, "policy": origin})
 
 
 def compare(
@@ -297,12 +332,13 @@ def attack_run(
     """
     folder, levels, names = _path("run", run), _names("weaker", weaker), _names("attacks", attacks)
     heard, given = _listener(listener), _how(workers, "local")
-    load(folder)
+    judged_by = load(folder).verdict.policy
     recorded = read_recorded(folder)
     spec = with_more_attacks(recorded.spec, names or (() if levels else (ALL,)), levels)
     with engine(recorded.origin.folder, _store_of(recorded, store), *given, spec.limits) as running:
         require_records(recorded, running.store, folder)
-        prepared = prepare(spec, running.store, running.executor, heard, recorded.origin)
+        policy = None if judged_by is None else recorded_policy(judged_by)
+        prepared = prepare(spec, running.store, running.executor, heard, recorded.origin, policy)
         require_answers(prepared, running.store, folder)
         return _finish(prepared, running, heard, folder)
 
@@ -477,6 +513,13 @@ def _read(audit: AuditSource, changes: Iterable[str] = ()) -> tuple[AuditSpec, S
         )
     _require_importable(spec.model_dump(mode="json", by_alias=True))
     return spec, origin
+
+
+def _policy(policy: object) -> ReadPolicy:
+    """Read a policy, waivers of which may last from today on."""
+    if isinstance(policy, Mapping):
+        return policy_of(policy)
+    return load_policy(_path("policy", policy, "the path of a policy's file, or a mapping with its keys"))
 
 
 def _with_references(value: Any, key: str = "") -> Any:

@@ -31,6 +31,7 @@ from edgeaudit.graph.job import Outcome
 from edgeaudit.leakage.metrics import Figure
 from edgeaudit.report.model import Audit, Latency, LeakageRow
 from edgeaudit.report.schema import audit_text
+from edgeaudit.report.summary import limits_sentence
 from tests.report import sample
 
 TOOLCHAINS = (
@@ -528,6 +529,47 @@ def test_who_set_the_limits_is_recorded(ran: Path) -> None:
     assert later.limits.measured
     assert later.limits.sha256 != first.limits.sha256
     assert {a.attack for b in first.budgets for a in b.attacks} == {"yeom/loss", "gap/label", "taught/classifier"}
+
+
+@pytest.mark.toolchain
+def test_limits_of_a_command_line_are_told_from_the_files(ran: Path) -> None:
+    own = {"auc": ["error", {"max": 0.97, "formats": ["torch-fp32"]}]}
+    Path("own.yaml").write_text(yaml.safe_dump({**TINY, "budgets": own}))
+    other = "[error, {max: 0.98, formats: [torch-fp32]}]"
+    for change, changed in ((f"budgets.auc={other}", True), (f"budgets={{auc: {other}}}", True), ("name=x", False)):
+        limits = edgeaudit.run("own.yaml", out="changed", changes=[change], workers=1).verdict.limits
+        assert limits is not None
+        assert (limits.file, limits.changed) == ("own.yaml", changed), change
+        said = "own.yaml, changed on the command line" in (limits_sentence(edgeaudit.load("changed").verdict) or "")
+        assert said == changed
+
+
+@pytest.mark.toolchain
+def test_a_policy_stays_with_its_run(ran: Path) -> None:
+    """A repeated run keeps when it was first read; checks and more attacks judge by it, whatever the budgets are."""
+
+    def limit(value: float) -> dict[str, Any]:
+        return {"auc": ["error", {"max": value, "formats": ["torch-fp32"]}]}
+
+    policy = {"budgets": limit(0.501), "owner": "Privacy team"}
+    limited = {**TINY, "seed": 5, "budgets": limit(0.99)}
+    first = edgeaudit.run(limited, out="policed", policy=policy, workers=1).verdict
+    assert first.policy is not None
+    assert (first.policy.owner, first.policy.file, first.policy.measured) == ("Privacy team", None, False)
+    assert [budget.policy for budget in first.budgets] == [None, "policy"]
+    assert edgeaudit.run(limited, out="policed", policy=policy, workers=1).verdict == first
+    assert edgeaudit.check("policed") == first
+    loose = edgeaudit.check("policed", limit(0.995))
+    assert [(b.policy, b.limit) for b in loose.budgets] == [(None, "<= 0.995"), ("policy", "<= 0.501")]
+    assert loose.policy == first.policy
+    other = edgeaudit.check("policed", policy={"budgets": limit(0.995)})
+    assert other.policy is not None
+    assert other.policy.measured
+    more = edgeaudit.attack_run("policed", ["attack-p"], workers=1).verdict
+    assert more.policy == first.policy
+    assert [budget.policy for budget in more.budgets] == [None, "policy"]
+    with pytest.raises(SpecError, match="policy: must be the path of a policy's file, or a mapping"):
+        edgeaudit.check("policed", policy=3)  # type: ignore[arg-type]
 
 
 @pytest.mark.toolchain

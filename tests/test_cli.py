@@ -118,7 +118,8 @@ def test_every_key_is_documented(root_folder: Path) -> None:
 
     for module in pkgutil.iter_modules(config.__path__, "edgeaudit.config."):
         importlib.import_module(module.name)
-    text = (root_folder / "docs" / "audit-yaml.md").read_text(encoding="utf-8")
+    pages = ("audit-yaml.md", "policy.md")
+    text = "".join((root_folder / "docs" / page).read_text(encoding="utf-8") for page in pages)
     specs = Section.__subclasses__()
     assert AuditSpec in specs
     for model in specs:

@@ -13,6 +13,7 @@ from edgeaudit.cli.options import (
     JsonOption,
     JUnitOption,
     MarkdownOption,
+    PolicyOption,
     QuietOption,
     RunFolder,
     SarifOption,
@@ -22,11 +23,12 @@ from edgeaudit.cli.verdict import print_verdict, read_baseline, require_folders,
 __all__ = ["check"]
 
 
-def check(
+def check(  # noqa: PLR0913  a parameter is an option
     run: RunFolder,
     budgets: Annotated[
         Path | None, typer.Option("--budgets", help="An audit.yaml whose budgets to judge instead of the run's own.")
     ] = None,
+    policy: PolicyOption = None,
     junit: JUnitOption = None,
     sarif: SarifOption = None,
     baseline: BaselineOption = None,
@@ -43,7 +45,7 @@ def check(
 
     require_folders(junit=junit, sarif=sarif, markdown=markdown, json=json)
     earlier = read_baseline(baseline, sarif=sarif is not None)
-    judged = api.load(run).model_copy(update={"verdict": api.check(run, budgets)})
+    judged = api.load(run).model_copy(update={"verdict": api.check(run, budgets, policy=policy)})
     write_files(judged, earlier, junit=junit, sarif=sarif, markdown=markdown, verdict=json)
     print_verdict(Console(), judged, quiet=quiet)
     raise typer.Exit(judged.verdict.exit_code)

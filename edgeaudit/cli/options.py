@@ -11,7 +11,8 @@ from edgeaudit.cli import completion
 
 __all__ = [
     "DEFAULT_EXECUTOR", "DEFAULT_STORE", "AuditFile", "BaselineOption", "ExecutorOption", "JUnitOption", "JsonOption",
-    "MarkdownOption", "QuietOption", "RunFolder", "RunStoreOption", "SarifOption", "SetOption", "StoreOption",
+    "MarkdownOption", "PolicyOption", "QuietOption", "RunFolder", "RunStoreOption", "SarifOption", "SetOption",
+    "StoreOption",
     "WorkersOption", "WriteOption",
 ]  # fmt: skip
 
@@ -69,6 +70,14 @@ MarkdownOption = Annotated[
 ]
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the verdict and its cases as JSON to this file.")
+]
+PolicyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy",
+        metavar="FILE",
+        help="A policy: budgets that are judged beside those of audit.yaml, and waivers (docs/policy.md).",
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Print the verdict alone.")]
 SetOption = Annotated[

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from edgeaudit.cli.console import Console
-from edgeaudit.cli.options import DEFAULT_STORE, AuditFile, SetOption, StoreOption, WorkersOption
+from edgeaudit.cli.options import DEFAULT_STORE, AuditFile, PolicyOption, SetOption, StoreOption, WorkersOption
 
 if TYPE_CHECKING:
     from edgeaudit.gate.needed import BudgetNeed
@@ -21,6 +21,7 @@ def plan(
     store: StoreOption = DEFAULT_STORE,
     workers: WorkersOption = None,
     changes: SetOption = None,
+    policy: PolicyOption = None,
 ) -> None:
     """Say what `run` would do: records, models, jobs by stage, a time estimate, and what each budget needs.
 
@@ -32,7 +33,7 @@ def plan(
 
     console = Console()
     with ProgressView(console, workers) as view:
-        summary = api.plan(audit, store=store, workers=workers, changes=changes or (), listener=view)
+        summary = api.plan(audit, store=store, workers=workers, changes=changes or (), policy=policy, listener=view)
     console.print(_records(summary.population), highlight=False)
     for note in summary.population.notes:
         console.print(printable(note), highlight=False)
@@ -51,16 +52,19 @@ def plan(
         console.print("what a model that leaks nothing needs to pass in 80% of audits:")
     for need in summary.budgets:
         console.print(budget_text(need), style=None if need.decidable else "yellow", highlight=False)
+    for note in summary.notes:
+        console.print(printable(note), style="yellow", highlight=False)
 
 
 def budget_text(need: BudgetNeed) -> str:
     """What a budget needs, and whether the audit has it: for a pass in 80% of audits of a model that leaks nothing."""
     from edgeaudit.gate.needed import side_names
-    from edgeaudit.report.words import counted, figure
+    from edgeaudit.report.words import counted, figure, printable
 
     subset = "" if need.subset == "all" else f" on {need.subset}"
     judged = f"this {need.scope}, {counted(need.attacks, 'attack')}{subset}"
-    name = f"budget {need.metric} {need.limit} ({need.level}, {judged})"
+    owner = "" if need.policy is None else f", policy {printable(need.policy)}"
+    name = f"budget {need.metric} {need.limit} ({need.level}, {judged}{owner})"
     if need.records is None:
         return f"{name}: the records that it needs are not known beforehand: {need.note}"
     each = " of each class" if need.subset == "class:*" else ""

@@ -18,6 +18,7 @@ from edgeaudit.cli.options import (
     JsonOption,
     JUnitOption,
     MarkdownOption,
+    PolicyOption,
     QuietOption,
     SarifOption,
     SetOption,
@@ -44,6 +45,7 @@ def run(  # noqa: PLR0913  a parameter is an option
     markdown: MarkdownOption = None,
     json: JsonOption = None,
     changes: SetOption = None,
+    policy: PolicyOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Run an audit: train, compress, query, attack, report. What the store already has is not done again.
@@ -66,6 +68,7 @@ def run(  # noqa: PLR0913  a parameter is an option
             executor=executor,
             write=write or (),
             changes=changes or (),
+            policy=policy,
             listener=view,
         )
     write_files(result, earlier, junit=junit, sarif=sarif, markdown=markdown, verdict=json)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from edgeaudit.config.attacks import (
@@ -36,15 +35,13 @@ from edgeaudit.config.shadows import ShadowsSpec
 from edgeaudit.config.target import ALONE, AS_SHIPPED, TargetSpec
 from edgeaudit.config.threat import ThreatSpec
 from edgeaudit.config.variables import expanded
-from edgeaudit.config.yaml_text import flow_yaml, read_yaml
+from edgeaudit.config.yaml_file import bytes_of, mapping_of
+from edgeaudit.config.yaml_text import flow_yaml
 from edgeaudit.endpoint import LOCAL
 from edgeaudit.errors import SpecError, did_you_mean
 from edgeaudit.formats.presets import REFERENCES
 
 __all__ = ["AuditSpec", "absolute", "load_spec", "recorded_spec", "spec_of"]
-
-
-_LARGEST_FILE = 2_000_000
 
 
 def _as_sets(value: object) -> object:
@@ -456,22 +453,8 @@ def load_spec(path: Path, changes: Iterable[str] = ()) -> AuditSpec:
 
     Raises `SpecError` that names file, key and remedy.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST_FILE + 1)
-        if len(content) > _LARGEST_FILE:
-            raise SpecError(f"{path} has more than {_LARGEST_FILE // 10**6} MB, which no audit.yaml has; name another")
-        text = content.decode("utf-8")
-    except OSError as exc:
-        raise SpecError(f"{path}: {exc.strerror}. `edgeaudit init` writes a starter file") from exc
-    except UnicodeDecodeError as exc:
-        raise SpecError(f"{path} is not UTF-8 text: {exc.reason} at byte {exc.start}") from exc
-    try:
-        raw = read_yaml(text)
-    except yaml.YAMLError as exc:
-        raise SpecError(f"{path} is not valid YAML: {' '.join(str(exc).split())}") from exc
-    if not isinstance(raw, dict):
-        raise SpecError(f"{path} must be a mapping of keys (model, data, formats, ...); got {type(raw).__name__}")
+    content = bytes_of(path, "audit.yaml", "`edgeaudit init` writes a starter file")
+    raw = mapping_of(content, path, "model, data, formats, ...")
     return spec_of(with_changes(raw, changes), path.resolve().parent, where=f"{path}: ")
 
 

@@ -1,4 +1,4 @@
-"""The JSON Schema of audit.yaml, generated from the sections and from the names that the rest of edgeaudit defines.
+"""The JSON Schema of audit.yaml, and of a policy: generated from the sections, and from names that the rest defines.
 
 It is a draft-07 schema, which the YAML servers of editors read. It does not contain rules that depend on several keys
 or on the model; `edgeaudit plan` checks these.
@@ -7,6 +7,7 @@ or on the model; `edgeaudit plan` checks these.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
@@ -14,12 +15,23 @@ from typing import Any, Literal, TypeAlias, get_args
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.config.base import NAMES, Names
 from edgeaudit.config.entries import entry_value
+from edgeaudit.config.policy import PolicySpec
 from edgeaudit.config.variables import VARIABLE
 
-__all__ = ["SCHEMA_FILE", "SCHEMA_ID", "JsonSchema", "Term", "Vocabulary", "json_schema", "schema_text"]
+__all__ = [
+    "SCHEMA_FILE",
+    "SCHEMA_ID",
+    "JsonSchema",
+    "Term",
+    "Vocabulary",
+    "json_schema",
+    "policy_schema",
+    "schema_text",
+]
 
 SCHEMA_FILE = "audit.schema.json"
 SCHEMA_ID = "urn:edgeaudit:audit.yaml"
+_DRAFT = "http://json-schema.org/draft-07/schema#"
 
 JsonSchema: TypeAlias = dict[str, Any]
 """A JSON Schema, as `json.loads` reads it."""
@@ -56,22 +68,45 @@ def json_schema(vocabulary: Vocabulary) -> JsonSchema:
     properties, definitions = root.pop("properties"), root.pop("$defs")
     properties["formats"]["default"] = [use.format for use in _default("formats")]
     properties["attacks"]["default"] = [entry_value(e.name, e.settings) for e in _default("attack_entries")]
-    presets, by_metric = properties["budgets"].pop("anyOf")
-    definitions["budget"] = by_metric["additionalProperties"]
-    metrics = {term.name: {"$ref": "#/definitions/budget"} for term in vocabulary["metric"]}
-    by_metric |= {"additionalProperties": False, "properties": {"preset": presets, **metrics}}
-    properties["budgets"]["anyOf"] = [presets, by_metric]
+    _name_metrics(properties["budgets"], definitions, vocabulary)
     definitions = {name: _with_variables(section) for name, section in definitions.items()}
     kinds: list[Names] = [kind for kind in get_args(Names) if kind != "metric"]  # whose names are keys
     definitions |= {kind: _definition(kind, vocabulary[kind]) for kind in kinds}
     return {
-        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$schema": _DRAFT,
         "$id": SCHEMA_ID,
         "title": "edgeaudit audit.yaml",
         **root,
         "properties": _with_variables(properties),
         "definitions": {name: definitions[name] for name in sorted(definitions)},
     }
+
+
+def policy_schema(vocabulary: Vocabulary) -> JsonSchema:
+    """The schema of a policy's file with these names."""
+    root = _plain(PolicySpec.model_json_schema(ref_template="#/definitions/{model}"))
+    properties, definitions = root.pop("properties"), root.pop("$defs")
+    _name_metrics(properties["budgets"], definitions, vocabulary)
+    referred = set(re.findall(r'"#/definitions/([^"]+)"', json.dumps([properties, definitions])))
+    kinds: list[Names] = [kind for kind in get_args(Names) if kind in referred]
+    definitions |= {kind: _definition(kind, vocabulary[kind]) for kind in kinds}
+    return {
+        "$schema": _DRAFT,
+        "$id": "urn:edgeaudit:policy",
+        "title": "edgeaudit policy",
+        **root,
+        "properties": properties,
+        "definitions": {name: definitions[name] for name in sorted(definitions)},
+    }
+
+
+def _name_metrics(budgets: JsonSchema, definitions: JsonSchema, vocabulary: Vocabulary) -> None:
+    """Let the keys of `budgets` be the metrics, and `preset`."""
+    presets, by_metric = budgets.pop("anyOf")
+    definitions["budget"] = by_metric["additionalProperties"]
+    metrics = {term.name: {"$ref": "#/definitions/budget"} for term in vocabulary["metric"]}
+    by_metric |= {"additionalProperties": False, "properties": {"preset": presets, **metrics}}
+    budgets["anyOf"] = [presets, by_metric]
 
 
 def schema_text(vocabulary: Vocabulary) -> str:

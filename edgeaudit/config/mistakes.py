@@ -1,4 +1,4 @@
-"""Messages about mistakes in audit.yaml that name the key, from pydantic's errors."""
+"""Messages about mistakes in audit.yaml, or a policy, that name the key, from pydantic's errors."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from edgeaudit.config.model import ModelSpec
 from edgeaudit.config.report import ReportSpec
 from edgeaudit.config.target import TargetSpec
 from edgeaudit.config.threat import ThreatSpec
+from edgeaudit.config.waivers import WaiverSpec
 
 __all__ = ["sentences"]
 
@@ -30,7 +31,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "label-only": LabelOnlySpec, "loss-trajectory": LossTrajectorySpec,
     "budgets": BudgetSpec, "calibration": CalibrationSpec, "controls": ControlsSpec, "target": TargetSpec,
     "preprocessing": PreprocessingSpec, "members": SideSpec, "nonmembers": SideSpec, "reference": SideSpec,
-    "quality": QualitySpec, "devices": DeviceSpec, "limits": LimitsSpec, "report": ReportSpec,
+    "quality": QualitySpec, "devices": DeviceSpec, "limits": LimitsSpec, "report": ReportSpec, "waivers": WaiverSpec,
 }  # fmt: skip
 
 
@@ -59,6 +60,10 @@ def sentences(error: ValidationError, root: type[BaseModel]) -> list[str]:
 
 _TOP = {name: _SECTIONS[name] for name in ("model", "data", "threat", "target", "controls", "quality", "limits")}
 """Sections of the file whose keys a user may have put elsewhere."""
+
+
+def _sections_of(root: type[BaseModel]) -> list[tuple[str, type[BaseModel]]]:
+    return [(name, section) for name, section in _TOP.items() if name in root.model_fields]
 
 
 def _keys(section: type[BaseModel]) -> list[str]:
@@ -126,7 +131,7 @@ def _sentence(key: str, parts: list[str], error: ErrorDetails, root: type[BaseMo
         sections = [_SECTIONS[p] for p in parts[:-1] if p in _SECTIONS]
         names = _keys(sections[-1] if sections else root)
         near = difflib.get_close_matches(parts[-1], names, n=1)
-        elsewhere = [f"{name}.{parts[-1]}" for name, section in _TOP.items() if parts[-1] in _keys(section)]
+        elsewhere = [f"{name}.{parts[-1]}" for name, section in _sections_of(root) if parts[-1] in _keys(section)]
         meant = near[0] if near else elsewhere[0] if elsewhere else None
         return f"'{key}' is not a known key; " + (f"did you mean '{meant}'?" if meant else f"known: {', '.join(names)}")
     plain = _SIDE if parts[-1:] and parts[-1] in _SIDES and error["type"] in _NO_NUMBER else _PLAIN.get(error["type"])

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Sequence
 from functools import cache
 
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.config.budgets import CLASSES, EVERY_CLASS, BudgetSpec
+from edgeaudit.config.policy import ReadPolicy
 from edgeaudit.gate.attack_set import Mode, attacks_of, set_of, standing_for
 from edgeaudit.gate.bounds import Deployment, Evidence, FormatScores, Judged, Scores, bounds_of, level_of
 from edgeaudit.gate.needed import factor_that_decides, rounded_up, side_names
+from edgeaudit.gate.policy import applicable
 from edgeaudit.gate.requirements import budgets_of, limited_formats
+from edgeaudit.gate.waivers import Waived, waive
 from edgeaudit.leakage.decision import Bounds, corrected_level, decide
 from edgeaudit.leakage.series_names import TAUGHT, at_common_floor, is_judged_beside
 from edgeaudit.report.model import AcrossTargets, Budget, Control, FormatResult, JudgedAttack, LeakageRow, Verdict
-from edgeaudit.report.summary import same_budgets
+from edgeaudit.report.summary import same_budgets, waived_by, waiver_line
 from edgeaudit.report.words import judged_figure, listed, place_name
 
 __all__ = ["FormatScores", "judge"]
@@ -26,7 +30,7 @@ _TAUGHT_ALONE = (
 )
 
 
-def judge(
+def judge(  # noqa: PLR0913  what was measured, and by whose limits and day it is judged
     spec: AuditSpec,
     formats: Sequence[FormatResult],
     rows: Sequence[LeakageRow],
@@ -34,55 +38,111 @@ def judge(
     scores: Scores,
     across: Sequence[AcrossTargets] = (),
     classes: int = 0,
+    *,
+    policy: ReadPolicy | None = None,
+    today: dt.date | None = None,
 ) -> Verdict:
     """Judge the controls and every budget on every device, and return the audit's verdict.
 
     The exit code is that of the first that applies: a failed format (2), a failed control (3), an exceeded budget (1),
-    an undecided control or budget (3), else 0. `warn` budgets are reported and do not change the exit code.
+    an undecided control or budget (3), else 0. `warn` budgets are reported and do not change the exit code, nor do
+    those that a waiver of the policy waives. A policy that judged nothing lets nothing pass.
 
     scores: called for `max-increase`, and where a lower end is beyond a limit that several attacks share. across: means
-    over all targets, for budgets on the pipeline. classes: how many the records have, for budgets on each.
+    over all targets, for budgets on the pipeline. classes: how many the records have, for budgets on each. policy:
+    whose budgets are judged beside the audit's own. today: the day by which its waivers expire; by default this one, in
+    UTC.
     """
+    today = today or dt.datetime.now(dt.UTC).date()
     deployments = [Deployment(f.id, f.device) for f in formats]
     failed = {Deployment(f.id, f.device) for f in formats if f.status == "failed"}
     evidence = Evidence(rows, across, cache(scores), classes)
-    budgets = [
-        _judge_one(spec, metric, budget, deployment, baseline, evidence)
-        for metric, budget in budgets_of(spec)
+    applying = None if policy is None else applicable(policy.spec, spec)
+    title = None if policy is None else policy.title
+    limits: list[tuple[str | None, str, BudgetSpec]] = [(None, *one) for one in budgets_of(spec)]
+    limits += [] if applying is None else [(title, *one) for one in applying.budgets]
+    judged = [
+        _judge_one(spec, metric, budget, deployment, baseline, evidence).model_copy(update={"policy": set_by})
+        for set_by, metric, budget in limits
         for format_id in limited_formats(budget, list(dict.fromkeys(f.id for f in formats)))
         for deployment in deployments
         if deployment.format == format_id
         if deployment not in failed and (baseline := _baseline(budget, deployment, deployments)) not in failed
     ]
+    waived = waive(judged, () if policy is None else policy.spec.waivers, today)
+    about = {
+        "budgets": waived.budgets,
+        "waivers": waived.waivers,
+        "judged_on": None if policy is None else today.isoformat(),
+    }
+    unjudged = policy is not None and not any(b.policy is not None for b in judged)
+    said = [] if applying is None else [f"warning: policy {title}: {note}" for note in applying.notes]
+    outcome, code, reasons = _outcome(formats, controls, waived, said, f"policy {title}" if unjudged else None)
+    return Verdict.model_validate({"outcome": outcome, "exit_code": code, "reasons": reasons, **about})
+
+
+def _outcome(
+    formats: Sequence[FormatResult],
+    controls: Sequence[Control],
+    waived: Waived,
+    said: Sequence[str],
+    unjudged: str | None,
+) -> tuple[str, int, tuple[str, ...]]:
+    """Return outcome, exit code and reasons.
+
+    said: warnings about the policy. unjudged: the policy, if it judged nothing.
+    """
+    budgets = waived.budgets
+    because = {id(b): why for b, why in zip(budgets, waived.because, strict=True) if why is not None}
     invalid = tuple(f"control failed: {_control_sentence(c)}" for c in controls if c.status == "failed")
     unknown = tuple(f"control undecided: {_control_sentence(c)}" for c in controls if c.status == "undecided")
-    errors = _worst_first([b for b in budgets if b.level == "error"])
-    exceeded = [_sentence(b) for b in errors if b.verdict == "fail"]
-    undecided = [_sentence(b) for b in errors if b.verdict == "inconclusive"]
-    warnings = tuple(f"warning: {_sentence(b)}" for b in budgets if b.level == "warn" and b.verdict != "pass")
-    kept = tuple(budgets)
+    errors = _worst_first([b for b in budgets if b.level == "error" and not b.waived_by])
+    accepted = tuple(
+        f"waived {waived_by(b)}: {_sentence(b)}" for b in _worst_first([b for b in budgets if b.waived_by])
+    )
+
+    def sentence(budget: Budget) -> str:
+        why = because.get(id(budget))
+        return _sentence(budget) if why is None else f"{_sentence(budget)}; {why}"
+
+    exceeded = [sentence(b) for b in errors if b.verdict == "fail"]
+    undecided = [sentence(b) for b in errors if b.verdict == "inconclusive"]
+    warnings = (
+        *accepted,
+        *(f"warning: {sentence(b)}" for b in budgets if b.level == "warn" and b.counted in ("fail", "inconclusive")),
+        *said,
+        *(f"warning: {waiver_line(one)}" for one in waived.surplus),
+    )
+    failed = [f"{place_name(f.id, f.device)} failed: {f.error}" for f in formats if f.status == "failed"]
     if failed:
-        reasons = tuple(f"{place_name(f.id, f.device)} failed: {f.error}" for f in formats if f.status == "failed")
-        reasons = (*reasons, *invalid, *exceeded, *unknown, *warnings)
-        return Verdict(outcome="error", exit_code=2, reasons=reasons, budgets=kept)
+        return "error", 2, (*failed, *invalid, *exceeded, *unknown, *warnings)
     if invalid:
-        return Verdict(outcome="invalid", exit_code=3, reasons=(*invalid, *unknown, *warnings), budgets=kept)
-    undecided = [*unknown, *undecided]
+        return "invalid", 3, (*invalid, *unknown, *warnings)
+    unseen = () if unjudged is None else (f"{unjudged} judged nothing in this audit, so nothing passes",)
+    undecided = [*unseen, *unknown, *undecided]
     if exceeded:
-        return Verdict(outcome="budget exceeded", exit_code=1, reasons=(*exceeded, *undecided, *warnings), budgets=kept)
-    if undecided and errors:
-        return Verdict(outcome="inconclusive", exit_code=3, reasons=(*undecided, *warnings), budgets=kept)
+        return "budget exceeded", 1, (*exceeded, *undecided, *warnings)
+    count = sum(b.level == "error" and bool(b.waived_by) for b in budgets)
+    if unseen or (undecided and (errors or count)):
+        return "inconclusive", 3, (*undecided, *warnings)
     control = _controls_hold(controls)
-    if not errors:
+    if not errors and not count:
         why = "only budgets with level 'warn' were set" if budgets else "no budget was set"
-        reasons = (f"{why}, so no format was judged", *unknown, *control, *warnings)
-        return Verdict(outcome="not judged", exit_code=0, reasons=reasons, budgets=kept)
-    scopes = listed([f"this {scope}" for scope in dict.fromkeys(b.scope for b in errors)])
-    summary = f"{len(errors)} budget check{'s hold' if len(errors) > 1 else ' holds'} for {scopes}"
+        return "not judged", 0, (f"{why}, so no format was judged", *unknown, *control, *warnings)
     outside = dict.fromkeys(
         f"beyond the limit outside the attack set: {b.exceeded_outside}" for b in errors if b.exceeded_outside
     )
-    return Verdict(outcome="within budget", exit_code=0, reasons=(summary, *outside, *control, *warnings), budgets=kept)
+    return "within budget", 0, (_summary(errors, count), *outside, *control, *warnings)
+
+
+def _summary(held: Sequence[Budget], waived: int) -> str:
+    """Say how many budget checks hold, and how many do not and are waived."""
+    also = f"{waived} {'is' if waived == 1 else 'are'} waived"
+    if not held:
+        return f"no budget check counts: {also}"
+    scopes = listed([f"this {scope}" for scope in dict.fromkeys(b.scope for b in held)])
+    summary = f"{len(held)} budget check{'s hold' if len(held) > 1 else ' holds'} for {scopes}"
+    return f"{summary}, {also}" if waived else summary
 
 
 def _worst_first(budgets: Sequence[Budget]) -> list[Budget]:
@@ -117,7 +177,8 @@ def _sentence(budget: Budget) -> str:
     deciding = next((one for one in budget.attacks if one.name == budget.decided_by), None)
     figure = f": {_figure(deciding)}" if deciding else ""
     noted = f" ({note})" if note else ""
-    return f"{where}: budget {budget.metric} {budget.limit} {verb} this {budget.scope}{figure}{noted}"
+    owner = f" of policy {budget.policy}" if budget.policy else ""
+    return f"{where}: budget {budget.metric} {budget.limit}{owner} {verb} this {budget.scope}{figure}{noted}"
 
 
 def _figure(one: JudgedAttack) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import scipy
 
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.config.budgets import CLASSES, EVERY_CLASS, BudgetSpec
+from edgeaudit.config.policy import ReadPolicy
 from edgeaudit.gate.attack_set import set_of
+from edgeaudit.gate.policy import applicable
 from edgeaudit.gate.requirements import budgets_of
 from edgeaudit.leakage.decision import TAIL, Bounds
 from edgeaudit.leakage.decision_power import POWER, decidable_limit, guessing, records_to_decide
@@ -29,6 +31,7 @@ class BudgetNeed:
     (of each class, for a budget on classes); None where it is not known beforehand, and `note` gives the reason.
     alone: the same for one attack. available: the audit's, the smaller side; of a class the mean. decides: the smallest
     limit that such a model passes with them as often. decidable: false where the audit has too few records or targets.
+    policy: title of the policy that has the budget; None: the audit itself.
     """
 
     metric: str
@@ -43,19 +46,26 @@ class BudgetNeed:
     note: str | None = None
     alone: int | None = None
     decidable: bool = True
+    policy: str | None = None
 
 
-def budget_needs(spec: AuditSpec, members: int, nonmembers: int, classes: int) -> Iterator[BudgetNeed]:
-    """Yield what each budget needs.
+def budget_needs(
+    spec: AuditSpec, members: int, nonmembers: int, classes: int, policy: ReadPolicy | None = None
+) -> Iterator[BudgetNeed]:
+    """Yield what each budget needs, of the audit and of the policy.
 
     Args:
         spec: the audit.
         members: number of audited members.
         nonmembers: number of audited nonmembers.
         classes: of the records.
+        policy: judged beside the audit's own budgets.
     """
     for metric, budget in budgets_of(spec):
         yield _need(spec, metric, budget, (members, nonmembers), classes)
+    if policy is not None:
+        for metric, budget in applicable(policy.spec, spec).budgets:
+            yield replace(_need(spec, metric, budget, (members, nonmembers), classes), policy=policy.title)
 
 
 def _need(spec: AuditSpec, metric: str, budget: BudgetSpec, sizes: tuple[int, int], classes: int) -> BudgetNeed:

@@ -19,7 +19,10 @@ __all__ = [
     "SUBSETS",
     "budgets_of",
     "limited_formats",
+    "require_attack",
     "require_budgets_exist",
+    "require_judgeable",
+    "require_subset",
 ]
 
 METRICS = tuple(METRIC_RANGES)
@@ -43,10 +46,7 @@ def require_budgets_exist(spec: AuditSpec, classes: int | None = None) -> None:
     formats = [use.id for use in spec.formats]
     for metric, budget in budgets_of(spec):
         where = f"budgets.{metric}"
-        if metric not in METRICS:
-            raise BudgetError(
-                f"{where}: unknown metric.{did_you_mean(metric, METRICS)} A budget can limit: {', '.join(METRICS)}"
-            )
+        _require_metric(where, metric)
         for key, value in (("max", budget.max), ("max-increase", budget.max_increase)):
             # Those of a file are refused when it is read; a spec may be built otherwise.
             mistake = mistake_in(metric, key, value)
@@ -58,13 +58,7 @@ def require_budgets_exist(spec: AuditSpec, classes: int | None = None) -> None:
                     f"{where}: the format '{name}' is not in this audit.{did_you_mean(name, formats)} "
                     f"The audit has: {', '.join(formats)}"
                 )
-        for name in budget.named_attacks or ():
-            _require_attack(where, name, attacks_of(spec))
-        if budget.subset == CANARIES and spec.canaries is None:
-            raise BudgetError(
-                f"{where}: the subset '{CANARIES}' needs canaries; plant some with the section 'canaries'"
-            )
-        _require_judgeable(where, metric, budget, classes)
+        require_judgeable(where, metric, budget, spec, classes)
         if not limited_formats(budget, formats):
             unshipped = " and ".join(REFERENCES.values())
             raise BudgetError(
@@ -87,7 +81,35 @@ def limited_formats(budget: BudgetSpec, formats: Sequence[str]) -> list[str]:
     return [f for f in formats if f not in (*REFERENCES.values(), budget.against)]
 
 
-def _require_attack(where: str, name: str, attacks: Sequence[str]) -> None:
+def require_judgeable(where: str, metric: str, budget: BudgetSpec, spec: AuditSpec, classes: int | None = None) -> None:
+    """Raise `BudgetError` for a budget whose metric, attacks or records this audit does not have.
+
+    Args:
+        where: the budget's key, for messages.
+        metric: that it limits.
+        budget: its formats are not looked at.
+        spec: the audit.
+        classes: number of classes of the records; None where they are not read yet.
+    """
+    _require_metric(where, metric)
+    for name in budget.named_attacks or ():
+        require_attack(where, name, attacks_of(spec))
+    if budget.subset == CANARIES and spec.canaries is None:
+        raise BudgetError(f"{where}: the subset '{CANARIES}' needs canaries; plant some with the section 'canaries'")
+    if budget.subset.startswith(CLASSES) and spec.task != "classification":
+        raise BudgetError(f"{where}: task: {spec.task}: there are no figures by class; remove the budget's 'subset'")
+    _require_judgeable(where, metric, budget, classes)
+
+
+def _require_metric(where: str, metric: str) -> None:
+    if metric not in METRICS:
+        raise BudgetError(
+            f"{where}: unknown metric.{did_you_mean(metric, METRICS)} A budget can limit: {', '.join(METRICS)}"
+        )
+
+
+def require_attack(where: str, name: str, attacks: Sequence[str]) -> None:
+    """Raise `BudgetError` for an `attack` or `attack/variant` that is not among the audit's attacks."""
     attack, slash, variant = name.partition("/")
     if attack not in attacks:
         raise BudgetError(
@@ -108,25 +130,26 @@ def _require_judgeable(where: str, metric: str, budget: BudgetSpec, classes: int
         raise BudgetError(f"{where}: a pipeline is judged on all records; remove 'subset', or 'scope: pipeline'")
     if budget.subset == CANARIES and metric not in PAIRED_METRICS:
         raise BudgetError(f"{where}: figures of canaries are {', '.join(PAIRED_METRICS)}; remove 'subset'")
-    if budget.subset in SUBSETS and budget.subset != EVERY_CLASS:
+    require_subset(where, metric, budget.subset, classes)
+
+
+def require_subset(where: str, metric: str, subset: str, classes: int | None = None) -> None:
+    """Raise `BudgetError` for records that no audit has under this name, or of which the metric has no figure."""
+    if subset in SUBSETS and subset != EVERY_CLASS:
         return
-    if not budget.subset.startswith(CLASSES):
+    if not subset.startswith(CLASSES):
         raise BudgetError(
-            f"{where}: unknown subset '{budget.subset}'.{did_you_mean(budget.subset, SUBSETS)} "
+            f"{where}: unknown subset '{subset}'.{did_you_mean(subset, SUBSETS)} "
             f"It is one of: {', '.join(SUBSETS)}, or {CLASSES}<k> for one class"
         )
-    _require_class(where, metric, budget, classes)
-
-
-def _require_class(where: str, metric: str, budget: BudgetSpec, classes: int | None) -> None:
     if metric not in SLICED_METRICS:
         raise BudgetError(f"{where}: figures by class are {' and '.join(SLICED_METRICS)}; remove 'subset'")
-    label = budget.subset.removeprefix(CLASSES)
-    if budget.subset == EVERY_CLASS:
+    label = subset.removeprefix(CLASSES)
+    if subset == EVERY_CLASS:
         return
     if not (label.isascii() and label.isdigit() and label == str(int(label))):
         raise BudgetError(
-            f"{where}: the subset '{budget.subset}' must be {CLASSES}<k> with the class's number, or {EVERY_CLASS}"
+            f"{where}: the subset '{subset}' must be {CLASSES}<k> with the class's number, or {EVERY_CLASS}"
         )
     if classes is not None and int(label) >= classes:
         raise BudgetError(f"{where}: there is no class {label}; the records have classes 0 to {classes - 1}")

@@ -32,6 +32,7 @@ from edgeaudit.errors import RunError, StoreError, store_errors
 from edgeaudit.filetypes.agreement import Agreement as Agreed
 from edgeaudit.filetypes.traits import Traits
 from edgeaudit.gate.judge import FormatScores, judge
+from edgeaudit.gate.origin import recorded_policy
 from edgeaudit.graph.executor import AnyJob, RunResult
 from edgeaudit.graph.store import Store
 from edgeaudit.leakage.rows import (
@@ -59,6 +60,7 @@ from edgeaudit.report.model import (
     LimitsOrigin,
     Outputs,
     PassInfo,
+    PolicyOrigin,
     PopulationInfo,
     Quality,
     RuntimeInfo,
@@ -98,6 +100,7 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
     *,
     origin: SpecOrigin,
     limits: LimitsOrigin | None = None,
+    policy: PolicyOrigin | None = None,
 ) -> Audit:
     """Collect the results of the jobs and write audit.json, report.html and scores/ into `out`.
 
@@ -105,6 +108,7 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
 
     comparison: the job that compared the formats; None if none was measured. together: the multi-version attack; None
     if audit.yaml names none, or no format was measured. origin: where the spec comes from. limits: who set the budgets.
+    policy: judged beside them.
 
     Nothing that is written or returned has folders or names of users and machines (`edgeaudit.report.private`).
     """
@@ -190,8 +194,9 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
         lambda *place: load_scores(out, *place),
         audit.across_targets,
         population.n_classes,
+        policy=None if policy is None else recorded_policy(policy),
     )
-    audit = audit.model_copy(update={"verdict": verdict.model_copy(update={"limits": limits})})
+    audit = audit.model_copy(update={"verdict": verdict.model_copy(update={"limits": limits, "policy": policy})})
     audit = without_private(audit, private_of(spec, origin, store.root, out))
     with store_errors(f"the output folder {out}"):
         write_reports(audit, out, spec.report.writers)

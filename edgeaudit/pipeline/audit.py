@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeaudit.config.audit import AuditSpec
+from edgeaudit.config.policy import ReadPolicy
 from edgeaudit.errors import Problems, RunError, UnusableEntry
-from edgeaudit.gate.origin import limits_origin
+from edgeaudit.gate.origin import limits_origin, policy_origin
+from edgeaudit.gate.policy import require_policy_applies
 from edgeaudit.gate.requirements import require_budgets_exist
 from edgeaudit.graph.executor import AnyJob, Executor, Listener, RunResult, raise_errors
 from edgeaudit.graph.job import Ref
@@ -24,7 +26,7 @@ from edgeaudit.pipeline.recorded import SpecOrigin, write_recorded
 from edgeaudit.population.base import Population
 from edgeaudit.population.build import population_content
 from edgeaudit.recipes.frameworks import framework_of
-from edgeaudit.report.model import Audit, LimitsOrigin
+from edgeaudit.report.model import Audit, LimitsOrigin, PolicyOrigin, Verdict
 from edgeaudit.report.schema import read_audit
 from edgeaudit.report.writers import find_writers
 from edgeaudit.stages.adopt import Adopt
@@ -40,7 +42,8 @@ _DAMAGED = 100
 class Prepared:
     """A spec with its drawn population and planned jobs; nothing has been trained.
 
-    origin: where the spec comes from. drawn: the key of the population. limits: who set the budgets.
+    origin: where the spec comes from. drawn: the key of the population. limits: who set the budgets. policy: judged
+    beside them.
     """
 
     spec: AuditSpec
@@ -49,6 +52,7 @@ class Prepared:
     origin: SpecOrigin
     drawn: str
     limits: LimitsOrigin | None = None
+    policy: PolicyOrigin | None = None
 
     def todo(self, store: Store) -> list[AnyJob]:
         """The jobs that the store lacks."""
@@ -56,11 +60,16 @@ class Prepared:
 
 
 def prepare(
-    spec: AuditSpec, store: Store, executor: Executor, listener: Listener, origin: SpecOrigin | None = None
+    spec: AuditSpec,
+    store: Store,
+    executor: Executor,
+    listener: Listener,
+    origin: SpecOrigin | None = None,
+    policy: ReadPolicy | None = None,
 ) -> Prepared:
     """Check the spec against what is installed, draw the population, plan the jobs.
 
-    origin: where the spec comes from; None for the current folder.
+    origin: where the spec comes from; None for the current folder. policy: judged beside the budgets of the spec.
 
     Raises the error of a check that fails, or `SeveralErrors`: each check runs whatever the others say, so that a user
     mends his audit.yaml once.
@@ -68,10 +77,11 @@ def prepare(
     problems, origin = Problems(), origin or SpecOrigin(Path.cwd())
     with problems.collecting():
         require_budgets_exist(spec)
+        _require_applies(policy, spec)
     with problems.collecting():
         find_writers(spec.report.writers)
     with problems.collecting():
-        preflight(spec)
+        preflight(spec, policy)
     with problems.collecting():
         attacks = choose_attacks(spec)
     with problems.collecting():
@@ -80,6 +90,7 @@ def prepare(
     problems.raise_found()
     with problems.collecting():
         require_budgets_exist(spec, population.n_classes)
+        _require_applies(policy, spec, population.n_classes)
     with problems.collecting():
         require_images(population, spec.report.records)
     with problems.collecting():
@@ -87,7 +98,13 @@ def prepare(
     problems.raise_found()
     measured = any(store.has(*job.ref) for planned in plan.formats for job in planned.measures.values())
     limits = limits_origin(spec, origin.file, measured=measured, changed=origin.changed)
-    return Prepared(spec, population, plan, origin, drawn.key, limits)
+    judged = None if policy is None else policy_origin(policy, measured=measured)
+    return Prepared(spec, population, plan, origin, drawn.key, limits, judged)
+
+
+def _require_applies(policy: ReadPolicy | None, spec: AuditSpec, classes: int | None = None) -> None:
+    if policy is not None:
+        require_policy_applies(policy, spec, classes)
 
 
 def _draw(spec: AuditSpec, store: Store, executor: Executor, listener: Listener) -> tuple[DrawPopulation, Population]:
@@ -170,6 +187,7 @@ def _run(
         raise_errors(compared)
     store.renew()  # a file that was changed while jobs ran may have led to results that do not belong together
     write_recorded(out, prepared.spec, prepared.origin, store.root, prepared.drawn)
+    limits, policy = _first_read(prepared, out)
     return assemble(
         prepared.spec,
         prepared.population,
@@ -180,14 +198,21 @@ def _run(
         comparison,
         together,
         origin=prepared.origin,
-        limits=_first_read(prepared.limits, out),
+        limits=limits,
+        policy=policy,
     )
 
 
-def _first_read(limits: LimitsOrigin | None, out: Path) -> LimitsOrigin | None:
+def _first_read(prepared: Prepared, out: Path) -> tuple[LimitsOrigin | None, PolicyOrigin | None]:
     """Return when these limits were first read: a repeated audit finds its own figures in the store."""
+    limits, policy = prepared.limits, prepared.policy
     try:
-        earlier = read_audit(out / "audit.json").verdict.limits
+        earlier: Verdict = read_audit(out / "audit.json").verdict
     except RunError:
-        return limits
-    return earlier if earlier and limits and earlier.sha256 == limits.sha256 else limits
+        return limits, policy
+    if earlier.limits and limits and earlier.limits.sha256 == limits.sha256:
+        limits = earlier.limits
+    if earlier.policy and policy and earlier.policy.sha256 == policy.sha256:
+        # What it is called is this run's: the digest is of the content alone.
+        policy = policy.model_copy(update={"read": earlier.policy.read, "measured": earlier.policy.measured})
+    return limits, policy

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgeaudit.attacks.registry import find_attack
 from edgeaudit.config.audit import AuditSpec
+from edgeaudit.config.policy import ReadPolicy
 from edgeaudit.errors import Problems, RecipeError, SpecError
 from edgeaudit.exporters.registry import find_pass
 from edgeaudit.filetypes.recognise import recognised
@@ -27,10 +28,10 @@ _MODEL_FILES = (".onnx", ".tflite", ".xml", ".pte")
 """Suffixes of files that runtimes take, none of which is a checkpoint."""
 
 
-def preflight(spec: AuditSpec) -> None:
+def preflight(spec: AuditSpec, policy: ReadPolicy | None = None) -> None:
     """Raise for all that cannot work, as `SeveralErrors` if it is more than one thing.
 
-    A missing toolchain is named with the pip command.
+    A missing toolchain is named with the pip command. policy: whose budgets are judged, too.
     """
     framework, problems = framework_of(spec.model.recipe), Problems()
     with problems.collecting():
@@ -48,7 +49,7 @@ def preflight(spec: AuditSpec) -> None:
             framework.versions()
             require_zoo(spec.model.recipe)
     with problems.collecting():
-        _require_online(spec)
+        _require_online(spec, policy)
     formats: dict[str, Format] = {}
     for use in spec.formats:
         with problems.collecting():
@@ -84,11 +85,12 @@ def _named_modules(spec: AuditSpec) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield f"data.slices.{name}", function_modules(column)
 
 
-def _require_online(spec: AuditSpec) -> None:
+def _require_online(spec: AuditSpec, policy: ReadPolicy | None) -> None:
     """Refuse budgets that could never pass: in auditor mode an attack with online variants is judged by one of them."""
     if spec.threat.mode != "auditor":
         return
-    judged = {name for limits in spec.budgets.values() for budget in limits for name in set_of(spec, budget)}
+    limits = [*spec.budgets.values(), *(() if policy is None else policy.spec.budgets.values())]
+    judged = {name for budgets in limits for budget in budgets for name in set_of(spec, budget)}
     for name in sorted(judged):
         attack, _, named = name.partition("/")
         about = find_attack(attack).spec

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from importlib import metadata, resources
 from typing import Any, TypeVar
 
 from edgeaudit.attacks.registry import ALL, ATTACKS, find_attack
 from edgeaudit.config.attacks import WITH_SECTIONS
-from edgeaudit.config.json_schema import SCHEMA_FILE, JsonSchema, Term, Vocabulary, schema_text
+from edgeaudit.config.json_schema import SCHEMA_FILE, JsonSchema, Term, Vocabulary, policy_schema, schema_text
 from edgeaudit.config.target import AS_SHIPPED
 from edgeaudit.devices.profiles import profile_names
 from edgeaudit.endpoint import LOCAL
@@ -23,7 +24,7 @@ from edgeaudit.report.registry import WRITERS
 from edgeaudit.runtimes.base import RuntimeSpec
 from edgeaudit.runtimes.registry import RUNTIMES
 
-__all__ = ["RECIPES", "audit_schema_text", "vocabulary"]
+__all__ = ["RECIPES", "audit_schema_text", "policy_schema_text", "vocabulary"]
 
 SpecT = TypeVar("SpecT")
 
@@ -48,6 +49,11 @@ def audit_schema_text() -> str:
     if any(group.startswith("edgeaudit.") for group in metadata.entry_points().groups):
         return schema_text(vocabulary(plugins=True))
     return resources.files("edgeaudit.config").joinpath(SCHEMA_FILE).read_text(encoding="utf-8")
+
+
+def policy_schema_text() -> str:
+    """The JSON Schema of a policy's file with the names of installed plugins."""
+    return json.dumps(policy_schema(vocabulary(plugins=True)), indent=1, ensure_ascii=False) + "\n"
 
 
 def vocabulary(*, plugins: bool) -> Vocabulary:

@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgeaudit.report.model import Audit, Budget
+from edgeaudit.report.summary import waived_by
 from edgeaudit.report.words import judged_figure, place_name, printable
 
-__all__ = ["GATE", "CaseStatus", "JudgedCase", "budget_case", "judged_cases"]
+__all__ = ["GATE", "CaseStatus", "JudgedCase", "budget_case", "judged_cases", "unwaived_status"]
 
-CaseStatus = Literal["passed", "failed", "warned", "open", "invalid", "error", "not run"]
-"""open: the records cannot say. invalid: a control failed, so that figures are no evidence. warned: decides nothing."""
+CaseStatus = Literal["passed", "failed", "warned", "open", "waived", "invalid", "error", "not run"]
+"""waived: exceeded or open, and accepted by a policy until a day. open: the records cannot say. invalid: a control
+failed, so that figures are no evidence. warned: decides nothing."""
 
 GATE = "gate"
 _CONTROLS = "controls"
-_BUDGETS: dict[str, CaseStatus] = {"pass": "passed", "fail": "failed", "inconclusive": "open"}
+_BUDGETS: dict[str, CaseStatus] = {"pass": "passed", "fail": "failed", "inconclusive": "open", "waived": "waived"}
 _BY_CONTROL: dict[str, CaseStatus] = {
     "holds": "passed", "failed": "invalid", "undecided": "open", "warning": "warned", "not run": "not run",
 }  # fmt: skip
@@ -65,15 +67,22 @@ def budget_case(budget: Budget) -> JudgedCase:
     names = dict.fromkeys(one.attack.partition("/")[0] for one in budget.attacks if not one.beside)
     attacks = ", ".join(names) or budget.attack
     subset = "" if budget.subset == "all" else f", {budget.subset}"
-    name = f"{budget.metric} {budget.limit} (this {budget.scope}, {attacks}{subset})"
-    status = _BUDGETS[budget.verdict]
-    if budget.level == "warn" and status != "passed":
-        status = "warned"
+    policy = f", policy {budget.policy}" if budget.policy else ""
+    name = f"{budget.metric} {budget.limit} (this {budget.scope}, {attacks}{subset}{policy})"
+    status = "waived" if budget.waived_by else unwaived_status(budget)
     verb = {"pass": "holds", "fail": "is exceeded", "inconclusive": "is undecided"}[budget.verdict]
     figure = judged_figure(budget.value, budget.low, budget.high)
     more = "; ".join(part for part in (budget.needed, budget.reason) if part)
-    message = f"{budget.metric} {budget.limit} {verb}: {budget.decided_by or budget.attack} {figure}"
+    waived = f", waived {waived_by(budget)}" if budget.waived_by else ""
+    owner = f" of policy {budget.policy}" if budget.policy else ""
+    message = f"{budget.metric} {budget.limit}{owner} {verb}{waived}: {budget.decided_by or budget.attack} {figure}"
     where = place_name(budget.format, budget.device)
     return JudgedCase(
         printable(where), printable(name), status, printable(f"{message}{f' ({more})' if more else ''}"), budget
     )
+
+
+def unwaived_status(budget: Budget) -> CaseStatus:
+    """Return what a budget is whether or not it is waived."""
+    status = _BUDGETS[budget.verdict]
+    return "warned" if budget.level == "warn" and status != "passed" else status

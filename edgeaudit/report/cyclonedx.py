@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from edgeaudit.report.files import write_atomically
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place
 from edgeaudit.report.model import Audit, FormatResult
+from edgeaudit.report.summary import waived_by
 from edgeaudit.report.words import metric_name, place_name, printable
 from edgeaudit.report.writers import Writer, WriterSpec
 
@@ -58,7 +59,9 @@ def _model(lookup: Lookup, place: Place, result: FormatResult) -> dict[str, Any]
     audit, artifact = lookup.audit, result.artifact
     if artifact is None:
         raise AssertionError("only audited files are listed")
-    verdicts: list[str] = list(dict.fromkeys(b.verdict for b in lookup.budgets(place)))
+    budgets = lookup.budgets(place)
+    verdicts: list[str] = list(dict.fromkeys(b.counted for b in budgets))
+    waived = [f"{b.metric} {b.limit} ({b.verdict}), {waived_by(b)}" for b in budgets if b.waived_by]
     properties = {
         "outcome": audit.verdict.outcome,
         "verdict": ", ".join(verdicts) or "not judged",
@@ -67,6 +70,8 @@ def _model(lookup: Lookup, place: Place, result: FormatResult) -> dict[str, Any]
         "interval": "95%",
         "members": str(audit.population.members),
         "nonmembers": str(audit.population.nonmembers),
+        **({"policy": audit.verdict.policy.name} if audit.verdict.policy else {}),
+        **({"waived": "; ".join(waived)} if waived else {}),
     }
     return {
         "type": "machine-learning-model",

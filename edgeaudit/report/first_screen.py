@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edgeaudit.report.lookup import Lookup, Place
 from edgeaudit.report.model import Budget
 from edgeaudit.report.pareto import Pareto
-from edgeaudit.report.summary import limits_sentence
+from edgeaudit.report.summary import limits_sentence, waived_by, waived_until
 from edgeaudit.report.words import counted, file_size, judged_figure, listed, percent, printable
 
 __all__ = ["Recommendation", "facts", "recommended"]
@@ -33,7 +33,8 @@ class Recommendation:
 def recommended(lookup: Lookup) -> Recommendation:
     """Return the smallest file within 1 point of the best test accuracy among formats that are within all budgets.
 
-    None where no budget of level error was set, where the audit itself is not sound, and where no format is within.
+    Where there is none, of those whose other budgets are waived; the sentence says until when and by whom. None where
+    no budget of level error was set, where the audit itself is not sound, and where no format is within.
     """
     verdict = lookup.audit.verdict
     pareto = Pareto(lookup)
@@ -47,21 +48,26 @@ def recommended(lookup: Lookup) -> Recommendation:
         why = "None: no budget of level error says how much may leak. Set one, such as budgets: recommended."
         return Recommendation(None, why)
     within = [place for place in shipped if budgets[place] and all(b.verdict == "pass" for b in budgets[place])]
+    within = within or [
+        place for place in shipped if budgets[place] and all(b.counted in ("pass", "waived") for b in budgets[place])
+    ]
     if not within:
         return Recommendation(None, _none_within([b for one in budgets.values() for b in one]))
     best = max(_accuracy(lookup, place) for place in within)
     good = [place for place in within if _accuracy(lookup, place) >= best - _MARGIN]
     chosen = min(good, key=lambda place: _bytes(lookup, place))
     size, accuracy = file_size(_bytes(lookup, chosen)), percent(_accuracy(lookup, chosen))
-    why = "the one format within all budgets"
+    waived = waived_until(budgets[chosen])
+    met = "within all budgets" if waived is None else f"whose budgets are met or waived ({waived})"
+    why = f"the one format {met}"
     if len(within) > 1:
-        why = f"of {len(within)} formats within all budgets the smallest within a point of the best test accuracy"
+        why = f"of {len(within)} formats {met} the smallest within a point of the best test accuracy"
     return Recommendation(lookup.label(chosen), f"{why}: {size}, {accuracy}")
 
 
 def _none_within(budgets: list[Budget]) -> str:
-    failed = any(b.verdict == "fail" for b in budgets)
-    open_ = any(b.verdict == "inconclusive" for b in budgets)
+    failed = any(b.counted == "fail" for b in budgets)
+    open_ = any(b.counted == "inconclusive" for b in budgets)
     if failed and open_:
         return "None: each format is beyond a limit, or its records cannot say whether it is."
     return "None: every format is beyond a limit." if failed else "None: the records cannot say whether any is within."
@@ -96,16 +102,18 @@ def facts(lookup: Lookup) -> Iterator[tuple[str, str]]:
 
 def _decided(budgets: tuple[Budget, ...]) -> str:
     """The figure that weighs most: of the worst verdict the one furthest beyond, or nearest to, its limit."""
-    order = {"fail": 0, "inconclusive": 1, "pass": 2}
+    order = {"fail": 0, "inconclusive": 1, "waived": 2, "pass": 3}
     judged = [b for b in budgets if b.level == "error"] or list(budgets)
     if not judged:
         return "nothing: no budget was set"
-    worst = min(judged, key=lambda b: (order[b.verdict], -_reach(b)))
+    worst = min(judged, key=lambda b: (order[b.counted], -_reach(b)))
     verb = {"fail": "exceeds", "inconclusive": "may exceed", "pass": "is within"}[worst.verdict]
     figure = judged_figure(worst.value, worst.low, worst.high)
     where = f"{worst.format}" if worst.device in (None, "local") else f"{worst.format} on {worst.device}"
     what = f"{worst.metric} {worst.limit} of this {worst.scope}"
-    return printable(f"{worst.decided_by or worst.attack} on {where}: {figure} {verb} {what}")
+    policy = f", of policy {worst.policy}" if worst.policy else ""
+    waived = f"; waived {waived_by(worst)}" if worst.waived_by else ""
+    return printable(f"{worst.decided_by or worst.attack} on {where}: {figure} {verb} {what}{policy}{waived}")
 
 
 def _reach(budget: Budget) -> float:
@@ -151,9 +159,12 @@ def _devices(lookup: Lookup) -> str:
 def _next(lookup: Lookup, ship: Recommendation) -> str:
     verdict = lookup.audit.verdict
     unsound = any(control.status in ("failed", "undecided") for control in lookup.audit.controls)
-    open_ = [b for b in verdict.budgets if (b.level, b.verdict) == ("error", "inconclusive")]
+    open_ = [b for b in verdict.budgets if (b.level, b.counted) == ("error", "inconclusive")]
     needed = next((printable(b.needed) for b in open_ if b.needed), "audit more records, or set a larger limit")
+    waived = min((one.waived_until for one in verdict.budgets if one.waived_until), default=None)
     shipping = f"ship {ship.label}" if ship.label else ""
+    if waived is not None and shipping:
+        shipping += f"; a waiver ends on {waived}: leak less by then, or have it renewed"
     less = "see under Formats, Compared and Output granularity what leaks less"
     return {
         "error": "mend what failed (the first reason above), and run again: finished work is kept",

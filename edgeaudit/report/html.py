@@ -23,9 +23,9 @@ from edgeaudit.report.canaries import canary_tables
 from edgeaudit.report.files import write_atomically
 from edgeaudit.report.first_screen import facts
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, Series, unique
-from edgeaudit.report.model import Audit, Curve, NullHistogram
+from edgeaudit.report.model import Audit, Curve, NullHistogram, Verdict
 from edgeaudit.report.slices import slice_tables
-from edgeaudit.report.summary import sentences
+from edgeaudit.report.summary import sentences, waived_until
 from edgeaudit.report.together import together_tables
 from edgeaudit.report.words import counted, figure, percent, shown
 from edgeaudit.report.writers import Writer, WriterSpec
@@ -93,7 +93,8 @@ def _view(lookup: Lookup) -> dict[str, Any]:
     return {
         "reasons": reasons,
         "folded": folded,
-        "tone": "muted" if audit.verdict.outcome == "not judged" else _TONES[audit.verdict.exit_code],
+        "tone": _tone(audit.verdict),
+        "waived": waived_until(audit.verdict.budgets),
         "sentences": sentences(audit),
         "glance": list(facts(lookup)),
         "headline": lookup.headline.label if lookup.headline else None,
@@ -140,6 +141,13 @@ def _view(lookup: Lookup) -> dict[str, Any]:
         "toolchains": origin.toolchains(lookup),
         "smallest_fpr": percent(1 / max(audit.population.nonmembers, 1)),
     }
+
+
+def _tone(verdict: Verdict) -> str:
+    if verdict.outcome == "not judged":
+        return "muted"
+    waived = verdict.exit_code == 0 and any(budget.waived_by for budget in verdict.budgets)
+    return "warn" if waived else _TONES[verdict.exit_code]
 
 
 def _reasons(reasons: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from edgeaudit.report.files import write_atomically
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place
-from edgeaudit.report.model import Audit, Budget, FormatResult
-from edgeaudit.report.summary import sentences, verdict_line
+from edgeaudit.report.model import Audit, Budget, FormatResult, JudgedWaiver
+from edgeaudit.report.summary import own_limits, sentences, verdict_line
 from edgeaudit.report.words import figure, file_size, interval, judged_figure, percent, place_name, printable
 from edgeaudit.report.writers import Writer, WriterSpec
 
@@ -36,7 +36,10 @@ def _parts(audit: Audit) -> Iterator[str]:
     yield f"**{plain(verdict_line(audit))}**"
     if audit.verdict.budgets:
         heads = ("format", "verdict", "budget", "decided by", "figure")
-        yield markdown_table(heads, [_budget(one) for one in audit.verdict.budgets])
+        yield markdown_table(heads, [_budget(one, own_limits(audit.verdict)) for one in audit.verdict.budgets])
+    if audit.verdict.waivers:
+        heads = ("waiver", "owner", "until", "status", "reason")
+        yield markdown_table(heads, [_waiver(one) for one in audit.verdict.waivers])
     lookup = Lookup(audit)
     heads = ("format", "size", "train / test accuracy", "AUC", "TPR at 1% FPR")
     yield markdown_table(heads, [_format(lookup, result) for result in audit.formats])
@@ -56,16 +59,25 @@ def _parts(audit: Audit) -> Iterator[str]:
     )
 
 
-def _budget(budget: Budget) -> tuple[str, ...]:
-    limit = f"{budget.metric} {budget.limit}" + ("" if budget.level == "error" else f" ({budget.level})")
+def _budget(budget: Budget, own: str | None) -> tuple[str, ...]:
+    set_by = f"policy {budget.policy}" if budget.policy else own
+    about = [*([] if budget.level == "error" else [budget.level]), *([set_by] if set_by else [])]
+    limit = f"{budget.metric} {budget.limit}" + (f" ({', '.join(about)})" if about else "")
+    waived = f"waived until {budget.waived_until}: " if budget.waived_by else ""
     shown = judged_figure(budget.value, budget.low, budget.high)
     return (
         place_name(budget.format, budget.device),
-        _WORDS[budget.verdict],
+        waived + _WORDS[budget.verdict],
         limit,
         budget.decided_by or budget.attack,
         shown,
     )
+
+
+def _waiver(waiver: JudgedWaiver) -> tuple[str, ...]:
+    about = waiver.about + ("" if waiver.max is None else f", up to {waiver.max:g}")
+    status = waiver.status + (f": {waiver.note}" if waiver.note else "")
+    return (about, waiver.owner, waiver.expires, status, waiver.reason)
 
 
 def _format(lookup: Lookup, result: FormatResult) -> tuple[str, ...]:

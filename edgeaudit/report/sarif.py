@@ -1,8 +1,9 @@
 """SARIF 2.1.0 (OASIS 2020), which code hosts show beside the lines of a repository.
 
 A result for each budget on each deployment, at the line of audit.yaml that has the format, or the budget. What a result
-is does not depend on the figure or on the file's digest, or each run would have new ones (`partialFingerprints`).
-Against an earlier audit of the same, each result says whether it is new or its verdict is another (`baselineState`).
+is does not depend on the figure or on the file's digest, or each run would have new ones (`partialFingerprints`). A
+waived result keeps its kind and level, and has `suppressions`. Against an earlier audit of the same, each result says
+whether it is new or its verdict is another (`baselineState`).
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from edgeaudit.report.cases import CaseStatus, budget_case
+from edgeaudit.report.cases import CaseStatus, budget_case, unwaived_status
 from edgeaudit.report.files import write_atomically
-from edgeaudit.report.model import Audit, Budget
+from edgeaudit.report.model import Audit, Budget, LimitsOrigin, PolicyOrigin, Waiver
 from edgeaudit.report.words import metric_name, place_name, printable
 from edgeaudit.report.writers import Writer, WriterSpec
 
@@ -139,10 +140,11 @@ def _artifacts(audit: Audit) -> Iterator[dict[str, Any]]:
 
 def _result(audit: Audit, budget: Budget, rule: int) -> dict[str, Any]:
     case = budget_case(budget)
-    kind, level = _KINDS[case.status]
+    kind, level = _KINDS[unwaived_status(budget)]
     where = place_name(budget.format, budget.device)
     attack = budget.decided_by or budget.attack
-    same = (_rule_id(budget.metric), budget.limit, budget.format, budget.device, budget.subset, budget.scope)
+    same = [_rule_id(budget.metric), budget.limit, budget.format, budget.device, budget.subset, budget.scope]
+    same += [budget.policy] if budget.policy else []
     found: dict[str, Any] = {
         "ruleId": _rule_id(budget.metric),
         "ruleIndex": rule,
@@ -154,17 +156,31 @@ def _result(audit: Audit, budget: Budget, rule: int) -> dict[str, Any]:
         "taxa": [{"id": _MEMBERSHIP[0], "toolComponent": {"name": ATLAS["name"], "index": 0}}],
         "properties": {"value": budget.value, "low": budget.low, "high": budget.high, "limit": budget.limit},
     }
+    if budget.policy:
+        found["properties"]["policy"] = printable(budget.policy)
+    if budget.waived_by:
+        found["suppressions"] = [
+            {"kind": "external", "status": "accepted", "justification": printable(_justification(one))}
+            for one in budget.waived_by
+        ]
     return found
+
+
+def _justification(waiver: Waiver) -> str:
+    up_to = "" if waiver.max is None else f", up to {waiver.max:g}"
+    return f"{waiver.reason} (waived by {waiver.owner} until {waiver.expires}{up_to})"
 
 
 def _location(audit: Audit, budget: Budget, name: str) -> dict[str, Any]:
     location: dict[str, Any] = {"logicalLocations": [{"fullyQualifiedName": printable(name), "kind": "module"}]}
-    limits = audit.verdict.limits
-    if limits is not None and limits.file:
-        keys = (f"formats.{budget.format}", f"budgets.{budget.metric}", "budgets")
-        line = next((limits.lines[key] for key in keys if key in limits.lines), 1)
+    limits, policy = audit.verdict.limits, audit.verdict.policy
+    keys = [f"formats.{budget.format}", f"budgets.{budget.metric}", "budgets"]
+    # Code hosts show results in files of the repository, where a policy need not be.
+    in_audit = budget.policy is None or (limits is not None and keys[0] in limits.lines)
+    where: LimitsOrigin | PolicyOrigin | None = limits if in_audit else policy
+    if where is not None and where.file:
         location["physicalLocation"] = {
-            "artifactLocation": {"uri": Path(limits.file).name},
-            "region": {"startLine": line},
+            "artifactLocation": {"uri": Path(where.file).name},
+            "region": {"startLine": next((where.lines[key] for key in keys if key in where.lines), 1)},
         }
     return location

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from edgeaudit.report.lookup import AUC, NOMINAL, TPR, Lookup, Place, Series, unique
-from edgeaudit.report.model import Agreement, Budget, Control, FormatResult, LeakageRow
+from edgeaudit.report.model import Agreement, Budget, Control, FormatResult, JudgedWaiver, LeakageRow
+from edgeaudit.report.summary import own_limits, waived_by
 from edgeaudit.report.tables import EMPTY, Axis, Cell, Head, Notes, Row, Table, figure_cell, labelled
 from edgeaudit.report.terminal import budget_word
 from edgeaudit.report.words import counted, figure, file_size, interval, judged_figure, metric_name, percent, place_name
@@ -31,10 +32,14 @@ _BUDGET = {
     "fail": ("exceeded", "bad"),
     "warn": ("warning", "warn"),
     "inconclusive": ("inconclusive", "warn"),
+    "waived": ("waived", "warn"),
     "pass": ("within", "good"),
     "": ("none set", "muted"),
 }
 _CONTROL_TONES = {"failed": "bad", "undecided": "warn", "warning": "warn", "not run": "muted", "holds": "good"}
+_WAIVER_TONES = {
+    "applied": "warn", "insufficient": "bad", "expired": "bad", "unneeded": "muted", "unmatched": "muted",
+}  # fmt: skip
 _FEW_CONTROLS = 3
 
 
@@ -277,17 +282,34 @@ def _verdict_cell(row: LeakageRow | None, name: str, cutoff: str, notes: Notes) 
 
 def budget_tables(lookup: Lookup) -> list[tuple[bool, Table]]:
     """The budgets as judged: exceeded and inconclusive ones, shown openly (True), and those that are kept."""
-    order = {"fail": 0, "inconclusive": 1, "pass": 2}
-    budgets = sorted(lookup.audit.verdict.budgets, key=lambda b: (order[b.verdict], b.level == "warn"))
+    order = {"fail": 0, "inconclusive": 1, "waived": 2, "pass": 3}
+    budgets = sorted(lookup.audit.verdict.budgets, key=lambda b: (order[b.counted], b.level == "warn"))
     kept = [b for b in budgets if b.verdict == "pass"]
     other = [b for b in budgets if b.verdict != "pass"]
+    waived = any(b.waived_by for b in other)
+    caption = "Exceeded, inconclusive and waived" if waived else "Exceeded and inconclusive"
+    waivers, own = lookup.audit.verdict.waivers, own_limits(lookup.audit.verdict)
     return [
-        *([(True, _budget_table("Exceeded and inconclusive", other))] if other else []),
-        *([(not other, _budget_table(f"Within: {counted(len(kept), 'budget')}", kept))] if kept else []),
+        *([(True, _budget_table(caption, other, own))] if other else []),
+        *([(True, _waiver_table(waivers, lookup.audit.verdict.judged_on))] if waivers else []),
+        *([(not other, _budget_table(f"Within: {counted(len(kept), 'budget')}", kept, own))] if kept else []),
     ]
 
 
-def _budget_table(caption: str, budgets: list[Budget]) -> Table:
+def _waiver_table(waivers: Sequence[JudgedWaiver], judged_on: str | None) -> Table:
+    notes = Notes()
+    rows = []
+    for one in waivers:
+        up_to = "" if one.max is None else f"up to {one.max:g}"
+        number = notes.number(one.note) if one.note else None
+        status = Cell(one.status, "", _WAIVER_TONES[one.status], number, one.note or "")
+        rows.append(Row(Cell(one.about, up_to), (status, Cell(one.expires), Cell(one.owner), Cell(one.reason))))
+    heads = tuple(Head(text, align="text") for text in ("Waiver", "Status", "Until", "Owner", "Reason"))
+    return Table(f"Waivers, as of {judged_on}", heads, tuple(rows), tuple(notes.texts))
+
+
+def _budget_table(caption: str, budgets: list[Budget], own: str | None) -> Table:
+    """The table; own: what the audit's own limits are called beside those of a policy."""
     notes = Notes()
     rows = []
     for b in budgets:
@@ -295,12 +317,16 @@ def _budget_table(caption: str, budgets: list[Budget]) -> Table:
         note = "; ".join(part for part in (b.note, b.needed, _outside(b)) if part)
         number = notes.number(note) if note else None
         text = judged_figure(None, b.low, b.high) if b.value is None else figure(b.metric, b.value)
-        word = "warn" if (b.verdict, b.level) == ("fail", "warn") else b.verdict
-        verdict = Cell("exceeded" if b.verdict == "fail" else _BUDGET[word][0], tone=_BUDGET[word][1])
+        word = "warn" if (b.counted, b.level) == ("fail", "warn") else b.counted
+        said = "exceeded" if b.verdict == "fail" else _BUDGET[b.verdict][0]
+        why = f"waived {waived_by(b)}" if b.waived_by else ""
+        waived = f"waived until {b.waived_until}" if b.waived_by else ""
+        verdict = Cell(said, waived, _BUDGET[word][1], notes.number(why) if why else None, why)
         value = Cell(text, interval(b.metric, b.low, b.high), "muted" if b.value is None else "", number, note)
         attacks = len({one.attack for one in b.attacks if not one.beside}) or 1
         decided = Cell(b.decided_by or b.attack, f"of {counted(attacks, 'attack')}")
-        limit = Cell(b.limit, b.reason or "")
+        set_by = f"policy {b.policy}" if b.policy else own
+        limit = Cell(b.limit, ": ".join(part for part in (set_by, b.reason) if part))
         words = (Cell(b.metric, code=True), limit, Cell(b.level), Cell(f"this {b.scope}"), decided, Cell(b.subset))
         rows.append(Row(Cell(name, code=True), (verdict, value, *words)))
     heads = ("Format", "Verdict", "Value", "Metric", "Limit", "Level", "Scope", "Decided by", "Records")

@@ -3,38 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from edgeaudit.report.canaries import canary_sentences
 from edgeaudit.report.compared import over, significant
 from edgeaudit.report.devices import device_sentences
 from edgeaudit.report.exposures import gains
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label
-from edgeaudit.report.model import AcrossTargets, Audit, Budget, Comparison, LeakageRow, Verdict
+from edgeaudit.report.model import AcrossTargets, Audit, Budget, Comparison, JudgedWaiver, LeakageRow, Verdict
 from edgeaudit.report.slices import slice_sentences
 from edgeaudit.report.together import together_sentences
 from edgeaudit.report.words import about, counted, interval, judged_figure, listed, percent, place_name, printable
 
-__all__ = ["budget_lines", "limits_sentence", "same_budgets", "sentences", "verdict_line"]
+__all__ = [
+    "budget_lines", "limits_sentence", "own_limits", "same_budgets", "sentences", "verdict_line", "waived_by",
+    "waived_until", "waiver_line", "waiver_lines",
+]  # fmt: skip
 
 
 def verdict_line(audit: Audit) -> str:
-    """Outcome, exit code and the first reason, in one line; where nothing failed, what does not hold, too."""
+    """Outcome, what is waived, exit code and the first reason, in one line; of a pass what does not hold, too."""
     verdict = audit.verdict
     first, *rest = [printable(reason) for reason in verdict.reasons] or ["no reason was recorded"]
     more = f" (and {len(rest)} more)" if rest else ""
-    line = f"{verdict.outcome.upper()} (exit code {verdict.exit_code}): {first}{more}"
+    waived = waived_until(verdict.budgets)
+    line = f"{verdict.outcome.upper()} ({f'{waived}; ' if waived else ''}exit code {verdict.exit_code}): {first}{more}"
     if verdict.exit_code:
         return line
     doubts = {f"controls that {word}": _controls_with(audit, status) for word, status in _DOUBTS}
     warned = (
         f"{b.metric} {b.limit} ({printable(b.decided_by or b.attack)})"
         for b in verdict.budgets
-        if (b.level, b.verdict) == ("warn", "fail")
+        if (b.level, b.counted) == ("warn", "fail")
     )
     doubts["exceeded, level warn"] = list(dict.fromkeys(warned))
     outside = (printable(b.exceeded_outside) for b in verdict.budgets if b.exceeded_outside is not None)
     doubts["beyond the limit outside the attack set"] = list(dict.fromkeys(outside))
     return "; ".join([line, *(f"{what}: {', '.join(names)}" for what, names in doubts.items() if names)])
+
+
+def waived_until(budgets: Sequence[Budget]) -> str | None:
+    """How many budgets are waived, until when and by whom: 1 waived until 2027-01-31 by A; None where none is."""
+    waived = [b for b in budgets if b.waived_by]
+    ends = sorted({b.waived_until for b in waived if b.waived_until is not None})
+    if not ends:
+        return None
+    until = f"until {ends[0]}" if len(ends) == 1 else f"the first until {ends[0]}"
+    return f"{len(waived)} waived{'' if len(ends) == 1 else ','} {until} by {listed(_owners(waived))}"
+
+
+def _owners(budgets: Sequence[Budget]) -> list[str]:
+    return list(dict.fromkeys(printable(one.owner) for b in budgets for one in b.waived_by))
+
+
+def waived_by(budget: Budget) -> str:
+    """Until when, by whom and why a budget is waived; for one that is."""
+    reasons = dict.fromkeys(printable(one.reason) for one in budget.waived_by)
+    return f"until {budget.waived_until} by {listed(_owners([budget]))} ({'; '.join(reasons)})"
+
+
+def waiver_line(waiver: JudgedWaiver) -> str:
+    """A waiver and what became of it."""
+    up_to = "" if waiver.max is None else f", up to {waiver.max:g}"
+    line = f"waiver of {printable(waiver.owner)} for {printable(waiver.about)}{up_to}, until {waiver.expires}"
+    return f"{line} ({printable(waiver.reason)}): {waiver.status}" + (
+        f", {printable(waiver.note)}" if waiver.note else ""
+    )
+
+
+def waiver_lines(audit: Audit) -> list[str]:
+    """Return a line for each waiver of the policy."""
+    return [waiver_line(one) for one in audit.verdict.waivers]
 
 
 _DOUBTS = (("are undecided", "undecided"), ("warn", "warning"))
@@ -217,15 +256,45 @@ def _compared(lookup: Lookup, row: Comparison) -> str:
 
 def limits_sentence(verdict: Verdict) -> str | None:
     """Return who set the limits and when; None without budgets."""
-    limits = verdict.limits
+    limits, policy = verdict.limits, _policy_sentence(verdict)
     if limits is None:
-        return None
+        return policy
     file = printable(limits.file) if limits.file else "the Python interface"
     file += ", changed on the command line" if limits.changed else ""
-    reasons = list(dict.fromkeys(printable(b.reason) for b in verdict.budgets if b.reason))
-    why = f" ({'; '.join(reasons)})" if reasons else ""
-    when = "when figures were known already" if limits.measured else "before any figure was known"
-    return f"Limits are those of {file}{why}, SHA-256 {limits.sha256[:12]}, read {limits.read} {when}."
+    said = f"{file}{_why(verdict, None)}, SHA-256 {limits.sha256[:12]}, read {limits.read} {_when(limits.measured)}"
+    return f"Limits are those of {said}.{f' {policy}' if policy else ''}"
+
+
+def own_limits(verdict: Verdict) -> str | None:
+    """What the audit's own limits are called beside those of a policy; None where no policy was judged."""
+    if verdict.policy is None:
+        return None
+    return "the audit's own" if verdict.limits is None or not verdict.limits.file else Path(verdict.limits.file).name
+
+
+def _policy_sentence(verdict: Verdict) -> str | None:
+    """Return which policy was judged beside the audit's own limits, and when it was read; None without one."""
+    policy = verdict.policy
+    if policy is None:
+        return None
+    file = printable(policy.file) if policy.file else "the Python interface"
+    of = [f"by {printable(policy.owner)}"] if policy.owner else []
+    of += [file] if file != printable(policy.name) else []
+    about = f" ({', '.join(of)})" if of else ""
+    origin = f"SHA-256 {policy.sha256[:12]}, read {policy.read} {_when(policy.measured)}"
+    first = "Limits are those of the" if verdict.limits is None else "Judged, too, are those of the"
+    why = _why(verdict, policy.name)
+    return f"{first} policy {printable(policy.name)}{about}{why}, {origin}; waivers as of {verdict.judged_on}."
+
+
+def _why(verdict: Verdict, policy: str | None) -> str:
+    """The reasons of limits, of a policy or (None) of the audit itself."""
+    reasons = list(dict.fromkeys(printable(b.reason) for b in verdict.budgets if b.reason and b.policy == policy))
+    return f" ({'; '.join(reasons)})" if reasons else ""
+
+
+def _when(measured: bool) -> str:  # noqa: FBT001  its one meaning
+    return "when figures were known already" if measured else "before any figure was known"
 
 
 def budget_lines(audit: Audit) -> list[str]:
@@ -234,9 +303,10 @@ def budget_lines(audit: Audit) -> list[str]:
 
 
 def _budget_line(same: list[Budget]) -> str:
-    order = ("fail", "inconclusive", "pass")
-    worst = max(same, key=lambda b: (-order.index(b.verdict), -1.0 if b.high is None else b.high))
+    order = ("fail", "inconclusive", "waived", "pass")
+    worst = max(same, key=lambda b: (-order.index(b.counted), -1.0 if b.high is None else b.high))
     verb = {"fail": "exceeded", "inconclusive": "undecided", "pass": "holds"}[worst.verdict]
+    verb = f"{verb}, waived {waived_by(worst)}," if worst.waived_by else verb
     what = f"{worst.metric} {worst.limit} ({_set(worst)}, level {worst.level})"
     decided = printable(worst.decided_by or worst.attack)
     shown = judged_figure(worst.value, worst.low, worst.high)
@@ -252,7 +322,8 @@ def _set(budget: Budget) -> str:
     names = list(dict.fromkeys(one.attack for one in budget.attacks if not one.beside)) or [budget.attack]
     attacks = names[0] if len(names) == 1 else counted(len(names), "attack")
     subset = "" if budget.subset == "all" else f" on {budget.subset}"
-    return f"this {budget.scope}, {attacks}{subset}"
+    policy = f", policy {printable(budget.policy)}" if budget.policy else ""
+    return f"this {budget.scope}, {attacks}{subset}{policy}"
 
 
 def same_budgets(budgets: Sequence[Budget]) -> list[list[Budget]]:
@@ -261,7 +332,7 @@ def same_budgets(budgets: Sequence[Budget]) -> list[list[Budget]]:
     for b in budgets:
         named = (one.attack.partition("/")[0] for one in b.attacks if not one.beside)
         attacks = tuple(dict.fromkeys(named)) or (b.attack,)
-        groups.setdefault((b.metric, b.limit, b.level, b.scope, b.subset, attacks), []).append(b)
+        groups.setdefault((b.policy, b.metric, b.limit, b.level, b.scope, b.subset, attacks), []).append(b)
     return list(groups.values())
 
 
@@ -270,22 +341,28 @@ def _budgets(lookup: Lookup) -> list[str]:
     if not verdict.budgets:
         return ["No budget was set, so no format was judged."]
     origin = limits_sentence(verdict)
-    return [*map(_budget, same_budgets(verdict.budgets)), *([origin] if origin else [])]
+    waivers = [f"{line[:1].upper()}{line[1:]}." for line in waiver_lines(lookup.audit)]
+    return [*map(_budget, same_budgets(verdict.budgets)), *waivers, *([origin] if origin else [])]
 
 
 def _budget(same: list[Budget]) -> str:
     first = same[0]
     name = f"Budget {first.metric}, {first.limit} ({_set(first)}, level {first.level})"
-    failed = [_place(b) for b in same if b.verdict == "fail"]
-    open_ = [_place(b) for b in same if b.verdict == "inconclusive"]
-    if not failed and not open_:
+    failed = [_place(b) for b in same if b.counted == "fail"]
+    open_ = [_place(b) for b in same if b.counted == "inconclusive"]
+    waived = [f"{_place(b)} ({_VERBS[b.verdict]}, {waived_by(b)})" for b in same if b.waived_by]
+    if not failed and not open_ and not waived:
         return f"{name}: met by {'the one format' if len(same) == 1 else f'all {len(same)} formats'} it applies to."
     parts = [
         *([f"exceeded by {listed(failed)}"] if failed else []),
         *([f"inconclusive for {listed(open_)}"] if open_ else []),
+        *([f"waived for {listed(waived)}"] if waived else []),
     ]
-    kept = len(same) - len(failed) - len(open_)
+    kept = len(same) - len(failed) - len(open_) - len(waived)
     return f"{name}: {', '.join(parts)}" + (f"; met by the other {kept}." if kept else ".")
+
+
+_VERBS = {"fail": "exceeded", "inconclusive": "undecided", "pass": "met"}
 
 
 def _place(budget: Budget) -> str:

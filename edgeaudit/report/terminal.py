@@ -24,7 +24,7 @@ from edgeaudit.report.files import write_atomically
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label, unique
 from edgeaudit.report.model import Audit, Budget, FormatResult, LeakageRow
 from edgeaudit.report.slices import slice_sentences
-from edgeaudit.report.summary import budget_lines, limits_sentence, verdict_line
+from edgeaudit.report.summary import budget_lines, limits_sentence, verdict_line, waiver_lines
 from edgeaudit.report.together import together_sentences
 from edgeaudit.report.words import (
     NOT_RESOLVABLE,
@@ -45,8 +45,15 @@ from edgeaudit.report.writers import Writer, WriterSpec
 
 __all__ = ["TextWriter", "budget_word", "render"]
 
-_WORDS = {"": "-", "pass": "within", "inconclusive": "unclear", "warn": "warning", "fail": "exceeded"}
-_STYLES = {"pass": "green", "inconclusive": "yellow", "warn": "yellow", "fail": "bold red"}
+_WORDS = {
+    "": "-",
+    "pass": "within",
+    "inconclusive": "unclear",
+    "warn": "warning",
+    "waived": "waived",
+    "fail": "exceeded",
+}
+_STYLES = {"pass": "green", "inconclusive": "yellow", "warn": "yellow", "waived": "yellow", "fail": "bold red"}
 _OUTCOMES = {0: "bold green", 1: "bold red", 2: "bold red", 3: "bold yellow"}
 
 
@@ -171,8 +178,9 @@ def _named(audit: Audit, status: Status, count: int) -> str:
 
 
 def _limits(audit: Audit) -> Iterator[str]:
-    """Yield a line for each budget, and one on who set them."""
+    """Yield a line for each budget and waiver, and one on who set them."""
     yield from budget_lines(audit)
+    yield from waiver_lines(audit)
     origin = limits_sentence(audit.verdict)
     if origin is not None:
         yield origin
@@ -186,9 +194,9 @@ def _failures(lookup: Lookup) -> Iterator[Text]:
 
 
 def budget_word(budgets: list[Budget]) -> str:
-    """Return the worst budget verdict of a format: fail, warn, inconclusive or pass; empty without budgets."""
-    kinds = {"warn" if b.verdict == "fail" and b.level == "warn" else b.verdict for b in budgets}
-    return next((kind for kind in ("fail", "warn", "inconclusive", "pass") if kind in kinds), "")
+    """Return the worst budget verdict of a format: fail, warn, inconclusive, waived or pass; empty without budgets."""
+    kinds = {"warn" if b.counted == "fail" and b.level == "warn" else b.counted for b in budgets}
+    return next((kind for kind in ("fail", "warn", "inconclusive", "waived", "pass") if kind in kinds), "")
 
 
 def _table(lookup: Lookup, *, narrow: bool) -> Table:

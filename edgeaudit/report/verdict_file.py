@@ -13,8 +13,8 @@ from edgeaudit.report.writers import Writer, WriterSpec
 
 __all__ = ["VERSION", "VerdictWriter"]
 
-VERSION = "1.0"
-"""Of the file. Keys are added within a major version, none is renamed or removed."""
+VERSION = "1.1"
+"""Of the file. Keys and statuses are added within a major version, none is renamed or removed."""
 
 
 class VerdictWriter(Writer):
@@ -38,6 +38,9 @@ def _content(audit: Audit) -> dict[str, Any]:
         "exit_code": verdict.exit_code,
         "reasons": list(verdict.reasons),
         "limits": None if limits is None else limits.model_dump(mode="json"),
+        "policy": None if verdict.policy is None else verdict.policy.model_dump(mode="json", exclude={"content"}),
+        "judged_on": verdict.judged_on,
+        "waivers": [waiver.model_dump(mode="json") for waiver in verdict.waivers],
         "cases": [
             {
                 "group": case.group,
@@ -57,5 +60,6 @@ def _content(audit: Audit) -> dict[str, Any]:
 
 
 def _figures(budget: dict[str, Any]) -> dict[str, Any]:
-    names = ("metric", "limit", "level", "format", "device", "subset", "scope", "decided_by", "value", "low", "high")
+    names = ("metric", "limit", "level", "format", "device", "subset", "scope", "decided_by", "value", "low", "high",
+             "verdict", "policy", "waived_by")  # fmt: skip
     return {name: budget[name] for name in names}

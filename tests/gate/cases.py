@@ -84,10 +84,11 @@ def judged(
     scores: FormatScores | None = None,
     across: Sequence[AcrossTargets] = (),
     classes: int = 0,
+    **more: Any,
 ) -> Verdict:
-    """The verdict on the file."""
+    """The verdict on the file. more: policy and today."""
     read = no_scores if scores is None else lambda *_: scores
-    return judge(audit, [result()], rows, (), read, across, classes)
+    return judge(audit, [result()], rows, (), read, across, classes, **more)
 
 
 def one(verdict: Verdict) -> Budget:

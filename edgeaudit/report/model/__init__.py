@@ -42,7 +42,15 @@ from edgeaudit.report.model.formats import (
     ShadowFiles,
     WeakerExposure,
 )
-from edgeaudit.report.model.verdict import Budget, JudgedAttack, LimitsOrigin, Verdict
+from edgeaudit.report.model.verdict import (
+    Budget,
+    JudgedAttack,
+    JudgedWaiver,
+    LimitsOrigin,
+    PolicyOrigin,
+    Verdict,
+    Waiver,
+)
 
 __all__ = [
     "CANARIES",
@@ -67,6 +75,7 @@ __all__ = [
     "FileTraits",
     "FormatResult",
     "JudgedAttack",
+    "JudgedWaiver",
     "Latency",
     "LeakageRow",
     "LimitsOrigin",
@@ -75,6 +84,7 @@ __all__ = [
     "PCalibration",
     "PassInfo",
     "PlacesCompared",
+    "PolicyOrigin",
     "PopulationInfo",
     "Quality",
     "RecordClaims",
@@ -86,6 +96,7 @@ __all__ = [
     "TogetherSingle",
     "ToolInfo",
     "Verdict",
+    "Waiver",
     "WeakerExposure",
     "WorstSlice",
 ]

@@ -7,9 +7,53 @@ from typing import Literal
 from pydantic import Field
 
 from edgeaudit.leakage.series_names import is_judged_beside
-from edgeaudit.report.model.base import Model
+from edgeaudit.report.model.base import Model, Table
 
-__all__ = ["Budget", "JudgedAttack", "LimitsOrigin", "Verdict"]
+__all__ = ["Budget", "JudgedAttack", "JudgedWaiver", "LimitsOrigin", "PolicyOrigin", "Verdict", "Waiver"]
+
+
+class Waiver(Model):
+    """A limit that a policy accepts not to be met, until a day.
+
+    metric, subset, scope, against: of the budget; against null: its `max` is waived. formats: ids; null: all of them.
+    device null: every device. attack null: by whatever attack the limit is exceeded. max: the figure up to which it is
+    waived; null: any. owner: who answers for it. expires: the last day on which it holds, in UTC, as YYYY-MM-DD.
+    """
+
+    metric: str
+    formats: tuple[str, ...] | None
+    device: str | None
+    subset: str
+    attack: str | None
+    scope: Literal["file", "pipeline"]
+    against: str | None
+    max: float | None
+    owner: str
+    reason: str
+    expires: str
+
+    @property
+    def about(self) -> str:
+        """What is waived: auc on onnx-int8-static @ pi4, class:3, by lira."""
+        where = "all formats" if self.formats is None else ", ".join(self.formats)
+        parts = [f"{self.metric} on {where}" + (f" @ {self.device}" if self.device else "")]
+        parts += [self.subset] if self.subset != "all" else []
+        parts += [f"by {self.attack}"] if self.attack else []
+        parts += [f"this {self.scope}"] if self.scope != "file" else []
+        parts += [f"against {self.against}"] if self.against else []
+        return ", ".join(parts)
+
+
+class JudgedWaiver(Waiver):
+    """A waiver and what became of it.
+
+    status: `applied`, a budget is waived by it; `unneeded`, what it waives is within the limit; `unmatched`, no budget
+    that was judged is what it waives; `insufficient`, what is not within the limit is not waived, since it goes beyond
+    `max`, or other figures do, too; `expired`, it waives nothing any more. note: a sentence on it.
+    """
+
+    status: Literal["applied", "unneeded", "unmatched", "insufficient", "expired"]
+    note: str | None = None
 
 
 class JudgedAttack(Model):
@@ -44,7 +88,9 @@ class Budget(Model):
     scope: `file` is the file that was audited, `pipeline` any file that this pipeline makes. attacks: the attack set,
     on each subset that is judged. decided_by: the one on which the verdict rests, whose figures are `attack`, `value`,
     `low`, `high` and `note`. worst_outside: of a set that was named, the audit's other attack with the largest figure.
-    needed: what would decide an inconclusive one. reason: why the limit is what it is.
+    needed: what would decide an inconclusive one. reason: why the limit is what it is. policy: title of the policy that
+    set the limit; null: the audit's own budgets. waived_by: waivers for which the verdict does not count, which stays
+    what it is.
     """
 
     metric: str
@@ -65,6 +111,23 @@ class Budget(Model):
     worst_outside: JudgedAttack | None = None
     needed: str | None = None
     reason: str | None = None
+    policy: str | None = None
+    waived_by: tuple[Waiver, ...] = ()
+
+    @property
+    def counted(self) -> Literal["pass", "fail", "inconclusive", "waived"]:
+        """What the verdict counts as."""
+        return "waived" if self.waived_by else self.verdict
+
+    @property
+    def against(self) -> str | None:
+        """The format over which an increase is limited; None for a limit of the figure itself."""
+        return self.limit.removeprefix("<= ").rpartition(" + ")[0] or None
+
+    @property
+    def waived_until(self) -> str | None:
+        """The last day on which the budget is waived; None where it is not."""
+        return min((one.expires for one in self.waived_by), default=None)
 
     @property
     def bound(self) -> float | None:
@@ -101,10 +164,29 @@ class LimitsOrigin(Model):
     changed: bool = False
 
 
+class PolicyOrigin(Model):
+    """The policy that was judged beside the audit's own budgets.
+
+    name: its title. owner: who set its limits. file: its file; null where it was given to the Python interface. sha256:
+    of the file's bytes, or of the canonical JSON of what was given. read, measured, lines: as in `LimitsOrigin`.
+    content: its budgets and waivers, by which `edgeaudit check` judges the run again.
+    """
+
+    name: str
+    owner: str | None
+    file: str | None
+    sha256: str
+    read: str
+    measured: bool
+    lines: dict[str, int] = Field(default={})
+    content: Table = Field(default={})
+
+
 class Verdict(Model):
     """The audit's outcome. exit_code: 0 within budget or not judged, 1 exceeded, 2 error, 3 inconclusive or invalid.
 
-    limits: null where no budget was set.
+    limits: null where the audit itself has no budget. policy: null where none was judged. waivers: of the policy.
+    judged_on: the day, in UTC, by which waivers expire; null without a policy.
     """
 
     outcome: Literal["within budget", "not judged", "budget exceeded", "error", "inconclusive", "invalid"]
@@ -112,3 +194,6 @@ class Verdict(Model):
     reasons: tuple[str, ...]
     budgets: tuple[Budget, ...]
     limits: LimitsOrigin | None = None
+    policy: PolicyOrigin | None = None
+    waivers: tuple[JudgedWaiver, ...] = ()
+    judged_on: str | None = None
