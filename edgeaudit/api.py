@@ -440,6 +440,7 @@ def verify(
     *,
     audit: str | Path | None = None,
     budgets: Mapping[str, object] | str | Path | None = None,
+    policy: PolicySource | None = None,
 ) -> Verification:
     """Check signed evidence against the files that are about to ship.
 
@@ -449,6 +450,7 @@ def verify(
         artifacts: model files. Weights that are kept beside a file are found there.
         audit: an audit.json that has to be the signed one.
         budgets: those that have to be the judged ones, as in `check`. Without them, whoever signed chose the limits.
+        policy: the one that has to be judged beside them, as in `check`.
 
     Returns:
         The result, whose `exit_code` is 0 only where the signature holds and every file is within its budgets.
@@ -464,6 +466,7 @@ def verify(
         [_path("artifacts", one, "the path of a model file") for one in paths],
         audit=None if audit is None else _path("audit", audit, "the path of an audit.json"),
         budgets=None if budgets is None else _digest_of(budgets),
+        policy=None if policy is None else _policy(policy).sha256,
     )
 
 

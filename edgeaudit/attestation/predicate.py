@@ -12,9 +12,9 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
-    "PREDICATE_TYPE", "SCHEMA_VERSION", "STATEMENT_TYPE", "TYPE_PREFIX", "AuditedArtifact", "Bound", "Capability",
-    "ControlResult", "Digest", "Figure", "Files", "Judgement", "Knowledge", "Limits", "Named", "Population",
-    "Predicate", "Statement", "Subject", "Threat", "Tool",
+    "PREDICATE_TYPE", "SCHEMA_VERSION", "STATEMENT_TYPE", "TYPE_PREFIX", "AcceptedUntil", "AuditedArtifact", "Bound",
+    "Capability", "ControlResult", "Digest", "Figure", "Files", "Judgement", "Knowledge", "Limits", "Named",
+    "PolicyFile", "Population", "Predicate", "Statement", "Subject", "Threat", "Tool",
 ]  # fmt: skip
 
 SCHEMA_VERSION: Final = "1.0"
@@ -61,12 +61,13 @@ class Files(_Part):
     """What the figures and limits are in.
 
     audit_yaml: the file that was given to the run; null where the run had none, or did not record its digest. budgets:
-    of `spec.budgets` as canonical JSON; null without budgets.
+    of `spec.budgets` as canonical JSON; null without budgets. policy: null where none was judged.
     """
 
     audit_json: Digest
     audit_yaml: Named | None
     budgets: Digest | None
+    policy: PolicyFile | None = None
 
 
 class Capability(_Part):
@@ -106,6 +107,15 @@ class Population(_Part):
     nonmembers: int
 
 
+class PolicyFile(_Part):
+    """The policy that was judged beside the audit's own budgets. name: its title. before_figures: as in `Limits`."""
+
+    name: str
+    owner: str | None
+    sha256: Sha256
+    before_figures: bool
+
+
 class Limits(_Part):
     """Who set the limits: a file's name, when it was read (UTC), whether that was before any figure was known."""
 
@@ -134,11 +144,21 @@ class Figure(_Part):
     high: float | None
 
 
+class AcceptedUntil(_Part):
+    """A waiver of a budget's row. owner: who answers for it. expires: its last day, in UTC, as YYYY-MM-DD."""
+
+    owner: str
+    reason: str
+    expires: Annotated[str, Field(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+
+
 class Bound(_Part):
     """One budget, judged on one format. device null: on all devices.
 
     decided_by: the figure on which `verdict` rests. attacks: whose figures were judged. worst_outside: the largest
-    figure of the audit that the budget leaves out. reason: why the limit is what it is.
+    figure of the audit that the budget leaves out. reason: why the limit is what it is. policy: title of the policy
+    that set it; null: the audit's own. waived_by: waivers for which the row passes although `verdict` does not, until
+    they end.
     """
 
     metric: str
@@ -153,6 +173,8 @@ class Bound(_Part):
     attacks: tuple[str, ...]
     worst_outside: Figure | None
     reason: str | None
+    policy: str | None = None
+    waived_by: tuple[AcceptedUntil, ...] = ()
 
 
 class ControlResult(_Part):

@@ -12,6 +12,7 @@ from edgeaudit.attestation.predicate import (
     PREDICATE_TYPE,
     SCHEMA_VERSION,
     STATEMENT_TYPE,
+    AcceptedUntil,
     AuditedArtifact,
     Bound,
     Capability,
@@ -23,6 +24,7 @@ from edgeaudit.attestation.predicate import (
     Knowledge,
     Limits,
     Named,
+    PolicyFile,
     Population,
     Predicate,
     Subject,
@@ -31,7 +33,7 @@ from edgeaudit.attestation.predicate import (
 )
 from edgeaudit.attestation.reading import sha256_of
 from edgeaudit.errors import AttestationError, RunError
-from edgeaudit.report.model import Audit, Budget, JudgedAttack, LimitsOrigin
+from edgeaudit.report.model import Audit, Budget, JudgedAttack, LimitsOrigin, PolicyOrigin
 from edgeaudit.report.schema import read_audit
 from edgeaudit.report.words import place_name
 
@@ -77,6 +79,7 @@ def predicate_of(audit: Audit, digest: str, audit_yaml: Named | None, responsibl
             audit_json=Digest(sha256=digest),
             audit_yaml=audit_yaml,
             budgets=None if verdict.limits is None else Digest(sha256=verdict.limits.sha256),
+            policy=None if verdict.policy is None else _policy(verdict.policy),
         ),
         threat=Threat(
             atlas=_ATLAS,
@@ -123,11 +126,12 @@ def predicate_of(audit: Audit, digest: str, audit_yaml: Named | None, responsibl
 
 
 def subjects_of(predicate: Predicate) -> tuple[Subject, ...]:
-    """Everything that has a digest: audited files with their companions, audit.json, audit.yaml, the budgets."""
+    """Everything that has a digest: audited files with their companions, audit.json, audit.yaml, budgets, policy."""
     files = predicate.files
     found = [("audit.json", files.audit_json.sha256)]
     found += [] if files.audit_yaml is None else [(files.audit_yaml.name, files.audit_yaml.sha256)]
     found += [] if files.budgets is None else [("budgets", files.budgets.sha256)]
+    found += [] if files.policy is None else [("policy", files.policy.sha256)]
     for one in predicate.artifacts:
         place = f"{one.format}/{one.device}"
         found += [(f"{place}/{name}", digest) for name, digest in [(one.file, one.sha256), *one.companions.items()]]
@@ -155,6 +159,10 @@ def _limits(origin: LimitsOrigin) -> Limits:
     )
 
 
+def _policy(origin: PolicyOrigin) -> PolicyFile:
+    return PolicyFile(name=origin.name, owner=origin.owner, sha256=origin.sha256, before_figures=not origin.measured)
+
+
 def _bound(budget: Budget) -> Bound:
     names = dict.fromkeys(one.attack for one in budget.attacks)
     return Bound(
@@ -172,6 +180,10 @@ def _bound(budget: Budget) -> Bound:
         attacks=tuple(names),
         worst_outside=None if budget.worst_outside is None else _figure(budget.worst_outside),
         reason=budget.reason,
+        policy=budget.policy,
+        waived_by=tuple(
+            AcceptedUntil(owner=one.owner, reason=one.reason, expires=one.expires) for one in budget.waived_by
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -48,13 +49,18 @@ _OPENVINO = ".xml"
 
 @dataclass(frozen=True)
 class Checked:
-    """One file that was given. formats: what it was audited as, `format @ device`. budgets: how many of them hold."""
+    """One file that was given.
+
+    formats: what it was audited as, `format @ device`. budgets: how many rows hold. waived: until when and by whom rows
+    among them were accepted that are not within their limits.
+    """
 
     file: str
     sha256: str
     finding: Finding
     formats: tuple[str, ...] = ()
     budgets: int = 0
+    waived: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,12 +86,16 @@ class Verification:
         stated = self.statement
         about = listed([f"{one.file} ({', '.join(one.formats)})" for one in self.files])
         count = sum(one.budgets for one in self.files)
+        accepted = list(dict.fromkeys(one for file in self.files for one in file.waived))
+        waived = f" (waived {listed(accepted)})" if accepted else ""
         when = ""
-        if stated.limits is not None:
-            when = f", limits read {'before' if stated.limits.before_figures else 'after'} figures were known"
+        sources = [one for one in (stated.limits, stated.files.policy) if one is not None]
+        if sources:
+            before = all(one.before_figures for one in sources)
+            when = f", limits read {'before' if before else 'after'} figures were known"
         return printable(
-            f"VERIFIED (exit code 0): {about} within {count} budget check{'' if count == 1 else 's'} of the audit "
-            f"'{stated.name}' of {stated.created}{when}; signed by key {self.key[:16]}"
+            f"VERIFIED (exit code 0): {about} within {count} budget check{'' if count == 1 else 's'}{waived} of the "
+            f"audit '{stated.name}' of {stated.created}{when}; signed by key {self.key[:16]}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -97,7 +107,7 @@ class Verification:
             "exit_code": self.exit_code,
             "reasons": list(self.reasons),
             "key": self.key,
-            "files": [{**asdict(one), "formats": list(one.formats)} for one in self.files],
+            "files": [{**asdict(one), "formats": list(one.formats), "waived": list(one.waived)} for one in self.files],
             "statement": None if stated is None else stated.model_dump(mode="json"),
         }
 
@@ -109,6 +119,8 @@ def verify_evidence(
     *,
     audit: Path | None = None,
     budgets: str | None = None,
+    policy: str | None = None,
+    today: date | None = None,
 ) -> Verification:
     """Check signed evidence against the files that are about to ship.
 
@@ -118,6 +130,8 @@ def verify_evidence(
         artifacts: model files; companions are looked for beside them.
         audit: an audit.json that has to be the signed one.
         budgets: SHA-256 of the budgets that have to be the signed ones (`edgeaudit.gate.origin.budgets_sha256`).
+        policy: SHA-256 of the policy that has to be the one that was judged.
+        today: the day by which waivers end; by default this one, in UTC.
 
     Raises:
         AttestationError: something cannot be read, or is no evidence that this version knows.
@@ -131,10 +145,11 @@ def verify_evidence(
     if not envelope.is_signed_by(trusted):
         return Verification(1, (f"no signature of {evidence} is by the key in {key}: it was changed or foreign",), name)
     stated = _statement(envelope.payload, f"{evidence}: payload")
-    refused, undecided = _files_differ(stated, audit, budgets), _audit_undecided(stated)
+    refused, undecided = _files_differ(stated, audit, budgets, policy), _audit_undecided(stated)
+    day = (today or datetime.now(UTC).date()).isoformat()
     files = []
     for path in artifacts:
-        checked, no, maybe = _check(path, stated)
+        checked, no, maybe = _check(path, stated, day)
         files.append(checked)
         refused += no
         undecided += maybe
@@ -188,7 +203,7 @@ def _require_whole(statement: Statement, what: str) -> None:
                 raise AttestationError(f"{what}: the companion '{name[:100]}' lies outside of its folder")
 
 
-def _files_differ(stated: Predicate, audit: Path | None, budgets: str | None) -> list[str]:
+def _files_differ(stated: Predicate, audit: Path | None, budgets: str | None, policy: str | None) -> list[str]:
     found = []
     if audit is not None and sha256_of(audit, "the audit") != stated.files.audit_json.sha256:
         found.append(f"{audit} is not the audit.json that was signed")
@@ -196,6 +211,10 @@ def _files_differ(stated: Predicate, audit: Path | None, budgets: str | None) ->
         found.append("the evidence names no budgets, so that the ones given were not judged")
     elif budgets is not None and stated.files.budgets is not None and budgets != stated.files.budgets.sha256:
         found.append("the budgets given are not those that were judged")
+    if policy is not None and stated.files.policy is None:
+        found.append("the evidence names no policy, so that the one given was not judged")
+    elif policy is not None and stated.files.policy is not None and policy != stated.files.policy.sha256:
+        found.append("the policy given is not the one that was judged")
     return found
 
 
@@ -221,7 +240,7 @@ def _audit_undecided(stated: Predicate) -> list[str]:
     return found
 
 
-def _check(path: Path, stated: Predicate) -> tuple[Checked, list[str], list[str]]:
+def _check(path: Path, stated: Predicate, day: str) -> tuple[Checked, list[str], list[str]]:
     """The finding on a file, with sentences on why it is refused and on what is open."""
     digest = sha256_of(path, "the artifact", links=False)
     entries = [one for one in stated.artifacts if one.sha256 == digest]
@@ -233,14 +252,20 @@ def _check(path: Path, stated: Predicate) -> tuple[Checked, list[str], list[str]
     if not entries:
         return Checked(path.name, digest, "refused"), [f"{listed(changed)}, beside {path}, was changed"], []
     places = tuple(place_name(one.format, one.device) for one in entries)
-    refused, undecided, passed = [], [], 0
+    refused: list[str] = []
+    undecided: list[str] = []
+    waived: list[Bound] = []
+    passed = 0
     for one in entries:
         rows = [row for row in stated.budgets if row.format == one.format and row.device in (None, one.device)]
         # A level that is not known counts as an error; warnings decide nothing.
         binding = [row for row in rows if row.level != "warn"]
-        passed += sum(row.verdict == "pass" for row in binding)
-        refused += [_sentence(path, one, row) for row in binding if row.verdict == "fail"]
-        undecided += [_sentence(path, one, row) for row in binding if row.verdict not in ("pass", "fail")]
+        held = [row for row in binding if row.verdict == "pass" or _is_waived(row, day)]
+        passed += len(held)
+        waived += [row for row in held if row.verdict != "pass"]
+        kept = [row for row in binding if row not in held]
+        refused += [_sentence(path, one, row) for row in kept if row.verdict == "fail" or row.waived_by]
+        undecided += [_sentence(path, one, row) for row in kept if row.verdict != "fail" and not row.waived_by]
         if not binding:
             undecided.append(f"{path} was not judged as {place_name(one.format, one.device)}: no budget of level error")
     undecided += [
@@ -249,7 +274,17 @@ def _check(path: Path, stated: Predicate) -> tuple[Checked, list[str], list[str]
         if one.status not in _HELD and one.status != "failed" and _concerns(one, places, stated)
     ]
     finding: Finding = "refused" if refused else "open" if undecided else "passed"
-    return Checked(path.name, digest, finding, places, passed), refused, undecided
+    accepted = tuple(dict.fromkeys(f"until {one.expires} by {one.owner}" for row in waived for one in row.waived_by))
+    return Checked(path.name, digest, finding, places, passed, accepted), refused, undecided
+
+
+def _is_waived(row: Bound, day: str) -> bool:
+    """Whether a row is accepted on a day, the last one of a waiver included. Only verdicts that are known can be."""
+    return (
+        row.verdict in ("fail", "inconclusive")
+        and bool(row.waived_by)
+        and all(day <= one.expires for one in row.waived_by)
+    )
 
 
 def _with_companions(path: Path, entries: Sequence[AuditedArtifact]) -> tuple[list[AuditedArtifact], list[str]]:
@@ -292,6 +327,9 @@ def _sentence(path: Path, entry: AuditedArtifact, row: Bound) -> str:
     of = row.decided_by
     subset = "" if row.subset == "all" else f" on {row.subset}"
     figure = f"{of.attack} {judged_figure(of.value, of.low, of.high)}"
+    if row.waived_by and row.verdict in known:
+        first = min(row.waived_by, key=lambda one: one.expires)
+        figure += f"; the waiver of {first.owner} ended on {first.expires}"
     return (
         f"{path} ({place_name(entry.format, entry.device)}): budget {row.metric} {row.limit}{subset} {verb}: {figure}"
     )

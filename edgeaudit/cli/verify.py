@@ -31,18 +31,22 @@ def verify(
         Path | None,
         typer.Option("--budgets", metavar="AUDIT.YAML", help="A file whose budgets have to be those that were judged."),
     ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option("--policy", metavar="FILE", help="The policy that has to be the one that was judged."),
+    ] = None,
     *,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Check before a deployment that these very files were audited and are within their budgets.
 
-    Exit codes: 0 verified, 1 signature, digest or verdict says no, 2 it cannot be read, 3 the budgets of a file are
-    inconclusive or not judged, or the audit is not valid.
+    Exit codes: 0 verified, 1 signature, digest or verdict says no, or a waiver has ended, 2 it cannot be read, 3 the
+    budgets of a file are inconclusive or not judged, or the audit is not valid.
     """
     from edgeaudit import api
 
     try:
-        found = api.verify(evidence, key, artifacts, audit=audit, budgets=budgets)
+        found = api.verify(evidence, key, artifacts, audit=audit, budgets=budgets, policy=policy)
     except EdgeAuditError as exc:
         if json:  # a program reads one object, whatever happens
             typer.echo(json_text.dumps({"verified": False, "exit_code": 2, "reasons": [str(exc)]}))

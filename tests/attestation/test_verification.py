@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from typer.testing import CliRunner
 
+import edgeaudit
+from edgeaudit.attestation.verification import verify_evidence
 from edgeaudit.cli import app
 from edgeaudit.errors import AttestationError, SpecError
+from edgeaudit.report.model.verdict import Waiver
 from tests.attestation.cases import BUDGETS, IN_TOTO, Desk, budget, control, format_result, pae, sha256
 
 
@@ -515,3 +519,71 @@ class TestCommandLine:
         assert done.exit_code == 0
         assert "evidence.dsse.json, signed by key" in done.stdout
         assert "has mode 0644" in done.stderr
+
+
+class TestWaivers:
+    """A row that a policy waives passes until its waivers end, by the clock of whoever verifies."""
+
+    @staticmethod
+    def waiver(expires: str) -> Waiver:
+        return Waiver(
+            metric="auc", formats=("onnx-int8",), device=None, subset="all", attack=None, scope="file", against=None,
+            max=None, owner="privacy", reason="recall in spring", expires=expires,
+        )  # fmt: skip
+
+    def signed(self, desk: Desk, model: Path, verdict: str, *expires: str) -> Callable[[str], edgeaudit.Verification]:
+        """Sign an audit whose only row is waived; gives what verifying it on a day finds."""
+        row = budget("onnx-int8", verdict).model_copy(update={"waived_by": tuple(map(self.waiver, expires))})
+        desk.audited([format_result("onnx-int8", model)], [row])
+        desk.sign()
+
+        def on(day: str) -> edgeaudit.Verification:
+            return verify_evidence(desk.folder / "evidence.json", desk.public, [model], today=date.fromisoformat(day))
+
+        return on
+
+    @pytest.mark.parametrize("verdict", ["fail", "inconclusive"])
+    def test_they_hold_to_their_last_day(self, desk: Desk, model: Path, verdict: str) -> None:
+        on = self.signed(desk, model, verdict, "2027-01-31")
+        found = on("2027-01-31")
+        assert found.exit_code == 0
+        assert "within 1 budget check (waived until 2027-01-31 by privacy) of the audit" in found.line
+        assert found.to_json()["files"][0]["waived"] == ["until 2027-01-31 by privacy"]
+        ended = on("2027-02-01")
+        assert ended.exit_code == 1
+        assert "the waiver of privacy ended on 2027-01-31" in ended.line
+
+    def test_of_several_the_first_to_end_decides(self, desk: Desk, model: Path) -> None:
+        on = self.signed(desk, model, "fail", "2027-06-30", "2027-01-31")
+        assert [on(day).exit_code for day in ("2027-01-31", "2027-02-01")] == [0, 1]
+
+    def test_a_verdict_that_is_not_known_is_not_waived(self, desk: Desk, model: Path) -> None:
+        self.signed(desk, model, "fail", "2999-12-31")
+        desk.resign(lambda statement: statement["predicate"]["budgets"][0].update(verdict="postponed"))
+        assert desk.verify(model).exit_code == 1
+
+    def test_a_day_that_is_none_cannot_be_read(self, desk: Desk, model: Path) -> None:
+        self.signed(desk, model, "fail", "2027-01-31")
+        desk.resign(lambda statement: statement["predicate"]["budgets"][0]["waived_by"][0].update(expires="never"))
+        with pytest.raises(AttestationError, match="expires"):
+            desk.verify(model)
+
+    def test_the_policy_given_has_to_be_the_one_that_was_judged(self, desk: Desk, model: Path) -> None:
+        policy = desk.file("policy.yaml", b"name: privacy\nbudgets: {auc: [error, {max: 0.7}]}\n")
+        desk.audited([format_result("onnx-int8", model)], [budget("onnx-int8")])
+        desk.sign()
+        without = desk.verify(model, policy=policy)
+        assert (without.exit_code, without.reasons) == (
+            1, ("the evidence names no policy, so that the one given was not judged",)
+        )  # fmt: skip
+        signed = {"name": "privacy", "owner": None, "sha256": sha256(policy.read_bytes()), "before_figures": True}
+
+        def named(statement: dict[str, Any]) -> None:
+            statement["predicate"]["files"]["policy"] = signed
+            statement["subject"].append({"name": "policy", "digest": {"sha256": signed["sha256"]}})
+
+        desk.resign(named)
+        assert desk.verify(model, policy=policy).exit_code == 0
+        policy.write_bytes(b"name: privacy\nbudgets: {auc: [error, {max: 0.8}]}\n")
+        changed = desk.verify(model, policy=policy)
+        assert (changed.exit_code, changed.reasons) == (1, ("the policy given is not the one that was judged",))
