@@ -22,11 +22,9 @@ _PANDAS = "pandas"  # by a variable: a stage whose code can reach this file does
 
 
 class Rows(tuple[RowT, ...], Generic[RowT]):  # noqa: SLOT001  a tuple can have no slots with names
-    """A tuple of rows, each a pydantic model or a dataclass of the same type.
+    """A tuple of rows, each a pydantic model or a dataclass of the same type: `Rows(rows, of=type)`.
 
-    Args:
-        rows: the rows.
-        of: their type, which names the columns of a table without rows.
+    The type names the columns of a table without rows.
 
     Examples:
         >>> from edgeaudit.leakage.metrics import Figure

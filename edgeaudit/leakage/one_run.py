@@ -130,7 +130,7 @@ def one_run_audit(
 
     Raises:
         AttackError: see `split_scores`; also for a negative number of guesses, no guesses, or more guesses than
-        records.
+            records.
 
     Source: Steinke, Nasr & Jagielski (NeurIPS 2023), algorithm 1.
     """
