@@ -195,14 +195,24 @@ class Soak:
         return left
 
     def _left_on_board(self) -> list[str]:
+        """An agent whose owner was killed may wait for him until its lease ends."""
         ends = time.monotonic() + 20
         while self.board is not None:
-            left = [f"{name} on the board" for name in self.board.left()]
-            left += [f"{' '.join(one.cmdline())} on the board" for one in self.board.processes("agent")]
+            waiting = self.board.processes("edgeaudit-agent")
+            left = [] if waiting else [f"{name} on the board" for name in self.board.left()]
             if not left or time.monotonic() > ends:
                 return left
             time.sleep(1)
         return []
+
+    def agents_end(self) -> list[str]:
+        """What is left on the board once the agents that wait have ended, as they do with their lease."""
+        waiting = [] if self.board is None else self.board.processes("edgeaudit-agent")
+        for one in waiting:
+            with suppress(psutil.NoSuchProcess):
+                one.terminate()
+        psutil.wait_procs(waiting, timeout=60)
+        return self._on_board()
 
 
 @contextmanager
@@ -254,6 +264,8 @@ def soak(minutes: float, seed: int) -> Counter[str]:
             done[fault.__name__] += 1
             sys.stdout.write(f"{sum(done.values())}: {fault.__name__}\n")
             sys.stdout.flush()
+        if left := made.agents_end():
+            raise SystemExit(f"after the agents this was left behind: {', '.join(left)}")
     return done
 
 

@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 HOSTILE: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 2**31, 2**63, 10**400, 0.5, 1e308, -0.0, "", "x", "x" * 3000, "\x1b[2J", "a\nb",
+    None, True, False, 0, -1, 1, 2**31, 2**63, 10**400, 0.5, 1e308, -0.0, "", "x", "x" * 3000, "\x1b[2J", "a\nz",
     "\u202e", "\ud800", "../../etc/passwd", "NaN", [], [[]], {}, [{}], {"": None}, [1] * 300, [None],
     {"a": {"b": {"c": []}}}, float("nan"), float("inf"), "FP32",
     "BYTES", [2, 2], [-1, 2], [2**40, 2**40], [1] * 40, {"binary_data_size": -1},
