@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 from edgeaudit.attacks.registry import attack_names, attack_specs
 from edgeaudit.cli import app, main
 from edgeaudit.config.audit import load_spec
-from edgeaudit.errors import StoreError
+from edgeaudit.errors import SpecError, StoreError
 from edgeaudit.formats.presets import FORMATS
 from edgeaudit.graph.store import Store
 
@@ -161,3 +162,50 @@ def test_a_worker_that_imports_the_console_script_gets_no_command_line() -> None
     code = f"import sys, edgeaudit.__main__; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_formats_that_have_all_words_are_listed() -> None:
+    listed = [line["id"] for line in json.loads(_invoke("formats", "INT8", "openvino", "--json"))]
+    assert listed == [
+        name
+        for name, found in FORMATS.items()
+        if "int8" in f"{name} {found.precision} {found.passes}".lower() and found.runtime == "openvino"
+    ]
+    assert listed
+    done = CliRunner().invoke(app, ["formats", "int7"])
+    assert isinstance(done.exception, SpecError)
+    assert str(done.exception) == "no format has int7 in its name, precision, passes, runtime or needs"
+
+
+def test_doctor_of_some_formats_names_their_packages_alone() -> None:
+    found = json.loads(_invoke("doctor", "onnx-int8-static", "--json"))
+    assert {one["needed_by"] for one in found["packages"]} == {"onnx.export", "ort.static-int8", "onnxruntime"}
+    assert "torch" in {one["package"] for one in found["packages"]}
+    assert "tensorflow" not in {one["package"] for one in found["packages"]}
+    done = CliRunner().invoke(app, ["doctor", "onnx-int8-statc"])
+    assert isinstance(done.exception, SpecError)
+    assert "Did you mean 'onnx-int8-static'?" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("command", "keys"),
+    [
+        (["attacks"], {"name", "summary", "paper", "variants", "settings"}),
+        (["formats"], {"id", "precision", "passes", "runtime", "needs", "installed", "remedies"}),
+        (["devices", "list"], {"name", "cpu", "runtimes"}),
+        (["environments", "list"], {"name", "packages", "why", "folder"}),
+    ],
+)
+def test_every_list_can_be_read_by_programs(command: list[str], keys: set[str]) -> None:
+    found = json.loads(_invoke(*command, "--json"))
+    assert found
+    assert all(keys <= set(one) for one in found)
+
+
+def test_the_store_is_listed_for_programs(tmp_path: Path) -> None:
+    with Store(tmp_path).writing("train", "0" * 40) as draft:
+        (draft / "file").write_bytes(b"12345")
+        Store(tmp_path).finish(draft, {})
+    (kind,) = json.loads(_invoke("cache", "ls", "--store", str(tmp_path), "--json"))
+    assert (kind["kind"], kind["entries"]) == ("train", 1)
+    assert kind["bytes"] > 5

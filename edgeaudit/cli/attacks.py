@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from rich.table import Column, Table
 
 from edgeaudit.attacks.registry import attack_specs
-from edgeaudit.cli.console import Console
+from edgeaudit.cli.console import Console, print_json
+from edgeaudit.cli.options import AsJsonOption
 
 if TYPE_CHECKING:
     from edgeaudit.attacks.base import AttackSpec, Needs
@@ -23,12 +24,15 @@ _LEGEND = (
 )
 
 
-def attacks() -> None:
+def attacks(*, json: AsJsonOption = False) -> None:
     """List the attacks with their variants, needs and papers."""
     from edgeaudit.config.attacks import WITH_SECTIONS
 
     console = Console()
     specs = attack_specs()
+    if json:
+        print_json([_about(spec) for spec in specs])
+        return
     # Names are what a user copies into audit.yaml, so they are never cut, however narrow the terminal.
     width = max(len(spec.name) for spec in specs)
     for spec in specs:
@@ -41,6 +45,16 @@ def attacks() -> None:
             table.add_row("", f"settings: {settings}")
         console.print(table, highlight=False)
     console.print(_LEGEND, highlight=False)
+
+
+def _about(spec: AttackSpec) -> dict[str, object]:
+    return {
+        "name": spec.name,
+        "summary": spec.summary,
+        "paper": spec.paper,
+        "variants": [{"name": variant, "needs": _words(spec.needs_of(variant))} for variant in spec.variants],
+        "settings": dict(spec.defaults),
+    }
 
 
 def _by_needs(spec: AttackSpec) -> dict[str, list[str]]:

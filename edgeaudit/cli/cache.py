@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from edgeaudit.cli.console import Console
-from edgeaudit.cli.options import DEFAULT_STORE, RunStoreOption, StoreOption
+from edgeaudit.cli.console import Console, print_json
+from edgeaudit.cli.options import DEFAULT_STORE, AsJsonOption, RunStoreOption, StoreOption
 from edgeaudit.errors import StoreError
 
 if TYPE_CHECKING:
@@ -33,8 +33,12 @@ def _open(path: Path) -> Store:
 
 
 @app.command("ls")
-def ls(store: StoreOption = DEFAULT_STORE) -> None:
+def ls(store: StoreOption = DEFAULT_STORE, *, json: AsJsonOption = False) -> None:
     """Show how many entries of each kind the store has, and how large they are."""
+    if json:
+        usage = _open(store).usage().items()
+        print_json([{"kind": kind, "entries": entries, "bytes": size} for kind, (entries, size) in usage])
+        return
     table = Table("kind", "entries", "MB", box=None, pad_edge=False)
     for kind, (entries, size) in _open(store).usage().items():
         table.add_row(kind, str(entries), f"{size / 1e6:.1f}")

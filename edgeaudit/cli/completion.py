@@ -15,8 +15,8 @@ import typer
 from edgeaudit.errors import EdgeAuditError
 
 __all__ = [
-    "agent_runtimes", "attacks", "environments", "executors", "formats_of_old", "formats_of_run", "profiles", "weaker",
-    "writers",
+    "agent_runtimes", "attacks", "environments", "executors", "formats", "formats_of_old", "formats_of_run", "profiles",
+    "weaker", "writers",
 ]  # fmt: skip
 
 
@@ -27,6 +27,13 @@ def attacks(incomplete: str) -> list[str]:
     with suppress(EdgeAuditError):
         return _after_commas((*ATTACKS.names(), ALL), incomplete)
     return []
+
+
+def formats(incomplete: str) -> list[str]:
+    """Preset formats."""
+    from edgeaudit.formats.presets import FORMATS
+
+    return _from(FORMATS, incomplete)
 
 
 def weaker(incomplete: str) -> list[str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
+import typer
 from rich import console
 from rich.segment import Segment
 
 from edgeaudit.errors import harmless
 
-__all__ = ["Console", "harmless"]
+__all__ = ["Console", "harmless", "print_json"]
 
 
 class Console(console.Console):
@@ -28,3 +30,8 @@ class Console(console.Console):
         """See rich."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=harmless(segment.text))
+
+
+def print_json(value: object) -> None:
+    """Print JSON for programs, whose own escapes keep what it has from controlling a terminal."""
+    typer.echo(json.dumps(value, indent=1, allow_nan=False))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from edgeaudit.cli.console import Console
+from edgeaudit.cli.console import Console, print_json
+from edgeaudit.cli.options import AsJsonOption
 
 if TYPE_CHECKING:
     from edgeaudit.devices.profiles import Profile
@@ -20,7 +21,7 @@ _WIDE = 190
 """Columns from which a device takes one line; below it its name has a line, and the rest stands beneath."""
 
 
-def devices_list() -> None:
+def devices_list(*, json: AsJsonOption = False) -> None:
     """List the devices with a profile.
 
     Their CPU, its int8 kernels in ONNX Runtime and whether these add exactly, runtimes, what else computes, what was
@@ -29,6 +30,9 @@ def devices_list() -> None:
     from edgeaudit.devices.profiles import find_profile, profile_names
 
     console, profiles = Console(), [find_profile(name) for name in profile_names()]
+    if json:
+        print_json([{**profile.model_dump(mode="json", by_alias=True)} for profile in profiles])
+        return
     if console.width >= _WIDE:
         console.print(_table(profiles))
         return

@@ -9,7 +9,8 @@ import typer
 from rich.table import Table
 
 from edgeaudit.cli import completion
-from edgeaudit.cli.console import Console
+from edgeaudit.cli.console import Console, print_json
+from edgeaudit.cli.options import AsJsonOption
 
 __all__ = ["app"]
 
@@ -23,10 +24,23 @@ _NameArgument = Annotated[
 
 
 @app.command("list")
-def list_() -> None:
+def list_(*, json: AsJsonOption = False) -> None:
     """Show which environments there are, what for, and whether they were made."""
     from edgeaudit.devices.environments import ENVIRONMENTS
 
+    if json:
+        print_json(
+            [
+                {
+                    "name": found.name,
+                    "packages": list(found.requirements),
+                    "why": found.why,
+                    "folder": str(found.folder) if found.prepared else None,
+                }
+                for found in ENVIRONMENTS.values()
+            ]
+        )
+        return
     table = Table("environment", "packages", "why", "made", box=None, pad_edge=False)
     for found in ENVIRONMENTS.values():
         made = str(found.folder) if found.prepared else f"no: {found.remedy}"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.table import Table
 from rich.text import Text
 
-from edgeaudit.cli.console import Console
+from edgeaudit.cli.console import Console, print_json
+from edgeaudit.cli.options import AsJsonOption
+from edgeaudit.errors import SpecError
 
 if TYPE_CHECKING:
     from edgeaudit.exporters import PassSpec
@@ -34,8 +37,20 @@ class _Line:
     installed: str
     remedies: tuple[str, ...]
 
+    def has(self, word: str) -> bool:
+        """Whether a word, in any case, is part of what is said."""
+        said = (self.id, self.precision, self.passes, self.runtime, self.needs)
+        return any(word.lower() in text.lower() for text in said)
 
-def formats() -> None:
+
+def formats(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[WORD]...", help="List formats that have all of these: int8 openvino."),
+    ] = None,
+    *,
+    json: AsJsonOption = False,
+) -> None:
     """List the formats: what is done to the model, what serves the result, what it needs, whether that is installed.
 
     Each is a name for a composition: `passes` and `runtime` are what audit.yaml can say instead, with other parameters.
@@ -43,6 +58,12 @@ def formats() -> None:
     from edgeaudit.formats.presets import FORMATS
 
     console, lines = Console(), [_line(found) for found in FORMATS.values()]
+    lines = [line for line in lines if all(line.has(word) for word in words or ())]
+    if not lines:
+        raise SpecError(f"no format has {' and '.join(words or ())} in its name, precision, passes, runtime or needs")
+    if json:
+        print_json([asdict(line) for line in lines])
+        return
     if console.width >= _WIDE:
         table = Table(box=None, pad_edge=False)
         for head in ("format", "precision", "passes", "runtime", "needs", "installed"):

@@ -10,10 +10,9 @@ import typer
 from edgeaudit.cli import completion
 
 __all__ = [
-    "DEFAULT_EXECUTOR", "DEFAULT_STORE", "AuditFile", "BaselineOption", "ExecutorOption", "JUnitOption", "JsonOption",
-    "MarkdownOption", "PolicyOption", "QuietOption", "RunFolder", "RunStoreOption", "SarifOption", "SetOption",
-    "StoreOption",
-    "WorkersOption", "WriteOption",
+    "DEFAULT_EXECUTOR", "DEFAULT_STORE", "AsJsonOption", "AuditFile", "BaselineOption", "ExecutorOption", "JUnitOption",
+    "JsonOption", "MarkdownOption", "PolicyOption", "QuietOption", "RunFolder", "RunStoreOption", "SarifOption",
+    "SetOption", "StoreOption", "WorkersOption", "WriteOption",
 ]  # fmt: skip
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
@@ -90,3 +89,5 @@ SetOption = Annotated[
 ]
 DEFAULT_EXECUTOR = "local"
 DEFAULT_STORE = Path(".edgeaudit")
+
+AsJsonOption = Annotated[bool, typer.Option("--json", help="Print the list as JSON.")]
