@@ -102,6 +102,7 @@ def build_population(
     """Read the source, find duplicates, draw the split, make canaries and write everything into `folder`."""
     sources = _sources(spec, task)
     parts = {key: source.read() for key, source in sources.items()}
+    _require_axes(parts)
     raw = _joined(parts, spec)
     table = encoded(raw.x) if isinstance(raw.x, Table) else None
     columns = () if table is None else table.names
@@ -177,6 +178,15 @@ def _sources(spec: DataSpec, task: TaskName = "classification") -> dict[str, Sou
         key: find_source(spec.source, side.path, {**spec.options, **side.options}, f"data.{key}.path", task)
         for key, side in spec.sides.items()
     }
+
+
+def _require_axes(parts: Mapping[str, Raw]) -> None:
+    """Raise `DataError` for records or labels that are one value, as a scalar in an .npz is."""
+    for key, part in parts.items():
+        for name, value in (("records", part.x), ("labels", part.y)):
+            if not isinstance(value, Table) and value.ndim == 0:
+                where = "data" if key == "all" else f"data.{key}"
+                raise DataError(f"{where}: the {name} are a single value of shape (), and need one a record")
 
 
 def _joined(parts: Mapping[str, Raw], spec: DataSpec) -> Raw:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -97,7 +98,8 @@ class Agent:
         with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
             connection.sendall(text)
             if close:
-                connection.shutdown(socket.SHUT_WR)
+                with contextlib.suppress(OSError):  # the agent has closed already
+                    connection.shutdown(socket.SHUT_WR)
             found = b""
             while block := connection.recv(1 << 16):
                 found += block
