@@ -138,11 +138,8 @@ def test_npz_by_array_name_and_its_errors(tmp_path: Path) -> None:
     (tmp_path / "d.npy").rename(file)
     with pytest.raises(DataError, match=r"d\.npz is not a complete \.npz file"):
         build_population(spec, 0, out)
-    for arrays, name in (
-        ({"images": np.float32(3), "y": np.arange(60) % 3}, "records"),
-        ({"images": np.ones((60, 4)), "y": np.int64(1)}, "labels"),
-    ):
-        np.savez(file, **arrays)
+    for x, y, name in ((np.float32(3), np.arange(60) % 3, "records"), (np.ones((60, 4)), np.int64(1), "labels")):
+        np.savez(file, images=x, y=y)
         with pytest.raises(DataError, match=rf"the {name} are a single value of shape \(\), and need one a record"):
             build_population(spec, 0, out)
     np.savez(file, images=rng.normal(size=(60, 4)), y=np.array(["cat", "dog"] * 30))
