@@ -15,8 +15,6 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-import psutil
-
 __all__ = ["is_older", "make_scratch", "owner_lives", "owner_name", "scratch", "sweep_scratch", "this_host"]
 
 _PREFIX = "edgeaudit-"
@@ -40,6 +38,8 @@ def owner_name(pid: int) -> str:
     A process id alone does not identify a process: ids are reused, and a killed process keeps its id until its parent
     reaps it, which some init processes never do.
     """
+    import psutil  # boards lack it
+
     return f"{this_host()}-{pid}-{int(psutil.Process(pid).create_time())}"
 
 
@@ -64,6 +64,8 @@ def owner_lives(path: Path, name: str | None = None) -> bool:
         return False
     if host != this_host():
         return not is_older(path, _FOREIGN)
+    import psutil
+
     try:
         process = psutil.Process(int(pid))
         # Within two seconds: the system clock, from which start times are derived, may be adjusted.
@@ -76,9 +78,15 @@ def owner_lives(path: Path, name: str | None = None) -> bool:
 def make_scratch() -> Path:
     """Make an empty folder that only its owner can open, among temporary files (TMPDIR).
 
+    Without psutil, as on a board, it is not named after the process; the agent's temporary files go with its folder.
+
     Raises `OSError` where there is no place for one.
     """
-    folder = Path(tempfile.gettempdir()) / f"{_PREFIX}{owner_name(os.getpid())}-{secrets.token_hex(4)}"
+    try:
+        owner = owner_name(os.getpid())
+    except ImportError:
+        return Path(tempfile.mkdtemp(prefix=_PREFIX))
+    folder = Path(tempfile.gettempdir()) / f"{_PREFIX}{owner}-{secrets.token_hex(4)}"
     folder.mkdir(mode=0o700)
     return folder
 
