@@ -222,7 +222,7 @@ class FileType(ABC):
         with self._reading(path):
             for name in self._operators(path):
                 counts[name] = counts.get(name, 0) + 1
-        return dict(sorted(counts.items()))
+            return dict(sorted(counts.items()))  # protobuf gives bytes for a name that is not UTF-8
 
     @final
     def size(self, path: Path) -> int:
