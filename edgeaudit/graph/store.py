@@ -66,7 +66,7 @@ class Entry:
         try:
             about = json.loads((self.folder / _ABOUT).read_text(encoding="utf-8"))
             digest = about.pop("digest")
-        except (OSError, ValueError, KeyError, AttributeError) as exc:
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as exc:  # also JSON of another type
             raise DamagedEntry(*self.ref, _ABOUT, str(self.folder)) from exc
         if digest != _digest_of(about):
             raise DamagedEntry(*self.ref, _ABOUT, str(self.folder))

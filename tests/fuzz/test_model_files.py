@@ -45,7 +45,8 @@ def tried(executor: LocalProcesses, make: Callable[..., OpenMany], folder: Path,
             assert isinstance(error, JobCrashed), error
             message = str(error)
             assert "\n" not in message, message
-            assert "took longer" in message or "exited with" in message, message
+            # Tensors of any size can be stated; the worker is stopped at its bound.
+            assert any(words in message for words in ("took longer", "took more than", "exited with")), message
             begin += 1
             assert begin < len(batch)
     for name, (kind, message) in said.items():

@@ -145,7 +145,7 @@ def _entry(store: Store, key: str = KEY, **files: bytes) -> Path:
     return store.folder("train", key)
 
 
-@pytest.mark.parametrize("damage", ["flip", "grow", "lose", "add", "about", "digest", "empty"])
+@pytest.mark.parametrize("damage", ["flip", "grow", "lose", "add", "about", "digest", "empty", "list"])
 def test_reading_an_entry_detects_damage(tmp_path: Path, damage: str) -> None:
     folder = _entry(Store(tmp_path), weights=b"12345", more=b"abc")
     file, about = folder / "weights", folder / "entry.json"
@@ -162,7 +162,9 @@ def test_reading_an_entry_detects_damage(tmp_path: Path, damage: str) -> None:
     else:
         name = "entry.json"
         text = about.read_text(encoding="utf-8")
-        about.write_text({"about": text.replace("1.0", "2.0"), "digest": "{}", "empty": ""}[damage], encoding="utf-8")
+        about.write_text(
+            {"about": text.replace("1.0", "2.0"), "digest": "{}", "empty": "", "list": "[1]"}[damage], encoding="utf-8"
+        )
     store = Store(tmp_path)
     with pytest.raises(DamagedEntry, match=re.escape(f"{folder}: {name} is missing or damaged")) as raised:
         store.entry("train", KEY)
