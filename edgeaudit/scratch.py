@@ -15,9 +15,11 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-__all__ = ["is_older", "make_scratch", "owner_lives", "owner_name", "scratch", "sweep_scratch", "this_host"]
+__all__ = ["PLACES", "is_older", "make_scratch", "owner_lives", "owner_name", "scratch", "sweep_scratch", "this_host"]
 
 _PREFIX = "edgeaudit-"
+PLACES = ("/tmp",)  # noqa: S108
+"""Where there are scratch folders beside those in TMPDIR: paths of sockets have to be short."""
 _FOREIGN = 7 * 86_400
 """Seconds after which a folder of another host is taken to be abandoned."""
 
@@ -75,20 +77,33 @@ def owner_lives(path: Path, name: str | None = None) -> bool:
         return False
 
 
-def make_scratch() -> Path:
-    """Make an empty folder that only its owner can open, among temporary files (TMPDIR).
+def make_scratch(place: Path | None = None) -> Path:
+    """Make an empty folder that only its owner can open, among temporary files (TMPDIR) or in another place.
 
+    Within a scratch folder, which goes as a whole, its name is short: paths of sockets may have 100 bytes or so.
     Without psutil, as on a board, it is not named after the process; the agent's temporary files go with its folder.
 
     Raises `OSError` where there is no place for one.
     """
+    within = place or Path(tempfile.gettempdir())
+    if _owner_in(within.name) is not None:
+        return Path(tempfile.mkdtemp(prefix="s", dir=within))
     try:
         owner = owner_name(os.getpid())
     except ImportError:
-        return Path(tempfile.mkdtemp(prefix=_PREFIX))
-    folder = Path(tempfile.gettempdir()) / f"{_PREFIX}{owner}-{secrets.token_hex(4)}"
+        return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=within))
+    folder = within / f"{_PREFIX}{owner}-{secrets.token_hex(4)}"
     folder.mkdir(mode=0o700)
     return folder
+
+
+def _owner_in(name: str) -> str | None:
+    """What a scratch folder's name has after the prefix; None for a folder of another kind, or of another program."""
+    rest = name.removeprefix(_PREFIX)
+    parts = rest.split("-")
+    if rest == name or len(parts) != 4 or not (parts[1].isdecimal() and parts[2].isdecimal()):
+        return None
+    return rest
 
 
 @contextmanager
@@ -103,14 +118,17 @@ def scratch() -> Iterator[Path]:
 
 def sweep_scratch() -> None:
     """Remove the scratch folders of processes of this user that have ended, as one that was killed leaves them."""
+    for place in dict.fromkeys((tempfile.gettempdir(), *PLACES)):
+        with suppress(OSError):
+            for path in Path(place).glob(f"{_PREFIX}*-*-*-*"):
+                _sweep(path)
+
+
+def _sweep(path: Path) -> None:
+    name = _owner_in(path.name)
+    if name is None:
+        return
     with suppress(OSError):
-        for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*-*-*"):
-            name = path.name.removeprefix(_PREFIX)
-            owned = name.split("-")
-            # Temporary folders of other kinds, and of other programs, are not named after a process.
-            if len(owned) != 4 or not (owned[1].isdecimal() and owned[2].isdecimal()):
-                continue
-            with suppress(OSError):
-                status = path.lstat()
-                if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not owner_lives(path, name):
-                    shutil.rmtree(path, ignore_errors=True)
+        status = path.lstat()
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not owner_lives(path, name):
+            shutil.rmtree(path, ignore_errors=True)

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+import edgeaudit.scratch as scratch_module
 from edgeaudit.scratch import make_scratch, owner_name, scratch, sweep_scratch
 
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(scratch_module, "PLACES", ())
     return tmp_path
 
 
@@ -27,6 +29,15 @@ def test_a_folder_is_private_and_goes_with_its_block(temporary: Path) -> None:
         assert folder.stat().st_mode & 0o777 == 0o700
         (folder / "file").write_text("x")
     assert list(temporary.iterdir()) == []
+
+
+def test_within_one_names_are_short(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outer = make_scratch()
+    monkeypatch.setattr(tempfile, "tempdir", str(outer))
+    inner = make_scratch()
+    assert inner.parent == outer
+    assert len(inner.name) < 12
+    assert inner.stat().st_mode & 0o777 == 0o700
 
 
 def test_folders_of_processes_that_live_stay(temporary: Path) -> None:

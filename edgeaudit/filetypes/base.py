@@ -221,8 +221,10 @@ class FileType(ABC):
         counts: dict[str, int] = {}
         with self._reading(path):
             for name in self._operators(path):
+                if not isinstance(name, str):  # protobuf gives bytes for a name that is not UTF-8
+                    raise TypeError("the name of an operator is no text")
                 counts[name] = counts.get(name, 0) + 1
-            return dict(sorted(counts.items()))  # protobuf gives bytes for a name that is not UTF-8
+        return dict(sorted(counts.items()))
 
     @final
     def size(self, path: Path) -> int:

@@ -81,9 +81,10 @@ def test_companions_of_one_file_each_and_in_a_folder(tmp_path: Path) -> None:
     assert ONNX.operators(path) == {"Constant": 2, "If": 1}
 
 
-def test_an_operator_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("others", [(), ("Relu",)])
+def test_an_operator_whose_name_is_no_text_is_refused(tmp_path: Path, others: tuple[str, ...]) -> None:
     """protobuf gives bytes for a name that is not UTF-8, which cannot be sorted among texts."""
-    nodes = [helper.make_node(name, ["x"], ["y"]) for name in ("Relu", "Damaged")]
+    nodes = [helper.make_node(name, ["x"], ["y"]) for name in (*others, "Damaged")]
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
     model = helper.make_model(helper.make_graph(nodes, "by hand", [value], [value]))
     path = tmp_path / "model.onnx"

@@ -37,7 +37,7 @@ def _read(path: Path) -> None:
     except EdgeAuditError as exc:
         require_one_sentence(exc, path)
     else:
-        assert raw.x.ndim == 0 or len(raw.x) >= 0  # a single value is refused where both arrays are known
+        assert np.ndim(raw.y) == 0 or len(raw.y) >= 0  # a single value is refused with the population
     assert time.process_time() - begun < SLOWEST
 
 

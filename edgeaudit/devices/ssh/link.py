@@ -13,6 +13,7 @@ import os
 import re
 import selectors
 import shlex
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -20,9 +21,11 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 from edgeaudit.errors import DeviceError, DeviceLost
+from edgeaudit.scratch import PLACES, make_scratch
 
 __all__ = ["COMMAND", "ProgramEnded", "RemoteProgram", "SshLink", "require_address"]
 
@@ -68,12 +71,12 @@ class SshLink:
     def __init__(self, address: str) -> None:
         self.address = require_address(address)
         folder = _socket_folder()
-        self._socket = f"{folder.name}/s"
+        self._socket = f"{folder}/s"
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the process that writes to it
         try:
             self._master = self._started()
         except BaseException:
-            folder.cleanup()
+            shutil.rmtree(folder, ignore_errors=True)
             self._stderr.close()
             raise
         self._close = weakref.finalize(self, _close, self._master, folder, self._stderr)
@@ -277,10 +280,13 @@ def _words() -> list[str]:
     return shlex.split(os.environ.get(COMMAND, "")) or ["ssh"]
 
 
-def _socket_folder() -> tempfile.TemporaryDirectory[str]:
+def _socket_folder() -> Path:
     """A folder for the control socket, mode 0700, with a path short enough for a socket."""
-    short = len(tempfile.gettempdir()) + len("/edgeaudit-ssh-12345678/s") < _LONGEST_SOCKET
-    return tempfile.TemporaryDirectory(prefix="edgeaudit-ssh-", dir=None if short else "/tmp")  # noqa: S108  0700
+    folder = make_scratch()
+    if len(str(folder / "s")) < _LONGEST_SOCKET:
+        return folder
+    folder.rmdir()
+    return make_scratch(Path(PLACES[0]))
 
 
 def _free_port() -> int:
@@ -327,9 +333,9 @@ def _matching(pattern: str, text: str) -> str:
     return next((line.strip() for line in text.splitlines() if re.search(pattern, line)), "")
 
 
-def _close(master: subprocess.Popen[bytes], folder: tempfile.TemporaryDirectory[str], stderr: IO[bytes]) -> None:
+def _close(master: subprocess.Popen[bytes], folder: Path, stderr: IO[bytes]) -> None:
     _end(master, 0)  # it would wait for open tunnels
-    folder.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
     stderr.close()
 
 

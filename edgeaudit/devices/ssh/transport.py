@@ -6,7 +6,6 @@ import hashlib
 import json
 import secrets
 import shlex
-import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -42,6 +41,7 @@ from edgeaudit.digests import file_sha256
 from edgeaudit.endpoint import Endpoint
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, MissingToolchain
 from edgeaudit.filetypes.artifact import Artifact
+from edgeaudit.scratch import scratch
 
 __all__ = ["LEASE_SECONDS", "SshDevice", "SshSession", "SshTransport"]
 
@@ -129,9 +129,9 @@ class SshDevice:
         """Copy and run the agent; returns its announcement. folders: None if the agent does not keep running."""
         if runtime not in RUNTIMES:
             raise DeviceError(f"the agent does not serve '{runtime}' on a device; it serves: {', '.join(RUNTIMES)}")
-        with tempfile.TemporaryDirectory(prefix="edgeaudit-") as drafts:
+        with scratch() as drafts:
             names = {name: f"models/{index}" for index, name in enumerate(artifacts)}
-            files = _files({names[name]: folder for name, folder in artifacts.items()}, Path(drafts))
+            files = _files({names[name]: folder for name, folder in artifacts.items()}, drafts)
             request: RunRequest = {
                 "do": "run",
                 "files": [(file.sha256, file.size, list(file.names)) for file in files],
