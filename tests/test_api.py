@@ -524,6 +524,12 @@ def test_who_set_the_limits_is_recorded(ran: Path) -> None:
     again = edgeaudit.run("limits.yaml", out="elsewhere", workers=1).verdict
     assert again.limits is not None
     assert again.limits.measured
+    # Another set of attacks, or more targets, are other figures of answers whose figures are known.
+    for change in ({"attacks": ["gap"]}, {"targets": 2}):
+        Path("changed.yaml").write_text(yaml.safe_dump({**TINY, "seed": 4, "budgets": budgets, **change}))
+        changed = edgeaudit.run("changed.yaml", out="changed", workers=1).verdict
+        assert changed.limits is not None
+        assert changed.limits.measured, change
     later = edgeaudit.check("limited", {"auc": ["error", {"max": 0.98, "formats": ["torch-fp32"]}]})
     assert later.limits is not None
     assert later.limits.measured

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.config.policy import ReadPolicy
-from edgeaudit.errors import Problems, RunError, UnusableEntry
+from edgeaudit.errors import DamagedEntry, Problems, RunError, UnusableEntry
 from edgeaudit.gate.origin import limits_origin, policy_origin
 from edgeaudit.gate.policy import require_policy_applies
 from edgeaudit.gate.requirements import require_budgets_exist
@@ -30,6 +32,7 @@ from edgeaudit.report.model import Audit, LimitsOrigin, PolicyOrigin, Verdict
 from edgeaudit.report.schema import read_audit
 from edgeaudit.report.writers import find_writers
 from edgeaudit.stages.adopt import Adopt
+from edgeaudit.stages.measure import Measure
 from edgeaudit.stages.population import DrawPopulation
 
 __all__ = ["Prepared", "prepare", "run_audit"]
@@ -96,10 +99,26 @@ def prepare(
     with problems.collecting():
         plan = make_plan(spec, population, drawn, attacks)
     problems.raise_found()
-    measured = any(store.has(*job.ref) for planned in plan.formats for job in planned.measures.values())
+    measured = _figures_known(plan, store)
     limits = limits_origin(spec, origin.file, measured=measured, changed=origin.changed)
     judged = None if policy is None else policy_origin(policy, measured=measured)
     return Prepared(spec, population, plan, origin, drawn.key, limits, judged)
+
+
+def _figures_known(plan: Plan, store: Store) -> bool:
+    """Whether the store has figures of any attacks on the answers of these targets, by whatever audit.
+
+    Another set of attacks, or further targets, are another job on answers whose figures somebody may have read.
+    """
+    jobs = [job for planned in plan.formats for job in planned.measures.values()]
+    answers = {ref.key for job in jobs for _, ref in job.settings.evidence.targets}
+    for entry in store.entries():
+        if entry.ref.kind == Measure.kind:
+            with suppress(DamagedEntry):
+                stated = json.dumps(entry.about["inputs"])
+                if any(key in stated for key in answers):
+                    return True
+    return False
 
 
 def _require_applies(policy: ReadPolicy | None, spec: AuditSpec, classes: int | None = None) -> None:
