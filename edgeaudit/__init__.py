@@ -1,8 +1,8 @@
 """edgeaudit: how much each deployment format of a model gives away about its training data.
 
-`run`, `plan`, `load`, `check`, `compare`, `export`, `sign`, `verify` and `inspect` do what the command line's verbs do;
-`attack` takes arrays and needs no toolchain. docs/python.md shows them at work. A name is imported when it is first
-used: `import edgeaudit` itself imports nothing.
+`run`, `plan`, `load`, `check`, `compare`, `artifacts`, `export`, `sign`, `verify` and `inspect` do what the command
+line's verbs do; `attack` takes arrays and needs no toolchain. docs/python.md shows them at work. A name is imported
+when it is first used: `import edgeaudit` itself imports nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgeaudit.api import (
         AuditSource,
+        CopiedFile,
         EvidenceFile,
         FileReport,
         Listener,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         PolicySource,
         SignedEvidence,
         Verification,
+        artifacts,
         attack_run,
         check,
         compare,
@@ -41,10 +43,10 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "AttackFigure", "AttackResult", "Audit", "AuditSource", "AuditSpec", "EdgeAuditError", "EvidenceFile", "FileReport",
-    "Grid", "Listener", "PlanSummary", "PolicySource", "Reference", "Rows", "RunComparison", "SignedEvidence",
-    "Verdict", "Verification", "__version__", "attack", "attack_run", "check", "compare", "export", "inspect", "load",
-    "plan", "run", "sign", "verify",
+    "AttackFigure", "AttackResult", "Audit", "AuditSource", "AuditSpec", "CopiedFile", "EdgeAuditError", "EvidenceFile",
+    "FileReport", "Grid", "Listener", "PlanSummary", "PolicySource", "Reference", "Rows", "RunComparison",
+    "SignedEvidence", "Verdict", "Verification", "__version__", "artifacts", "attack", "attack_run", "check", "compare",
+    "export", "inspect", "load", "plan", "run", "sign", "verify",
 ]  # fmt: skip
 
 _MODULES = {
@@ -67,6 +69,8 @@ _MODULES = {
     "Verdict": "edgeaudit.report.model",
     "Verification": "edgeaudit.api",
     "attack": "edgeaudit.attacks.arrays",
+    "CopiedFile": "edgeaudit.api",
+    "artifacts": "edgeaudit.api",
     "attack_run": "edgeaudit.api",
     "check": "edgeaudit.api",
     "compare": "edgeaudit.api",

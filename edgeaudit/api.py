@@ -33,9 +33,10 @@ from edgeaudit.gate.policy import applicable, require_policy_applies
 from edgeaudit.gate.requirements import require_budgets_exist
 from edgeaudit.graph.estimate import StageEstimate
 from edgeaudit.graph.executor import Listener, Silent
-from edgeaudit.graph.store import MARKER
+from edgeaudit.graph.store import MARKER, Store
 from edgeaudit.pipeline.assemble import load_scores, population_info, require_folder
 from edgeaudit.pipeline.audit import Prepared, prepare, run_audit
+from edgeaudit.pipeline.audited_files import CopiedFile, copy_audited_files
 from edgeaudit.pipeline.compare_runs import MARGIN, FinishedRun, compare_runs
 from edgeaudit.pipeline.engine import Engine, engine
 from edgeaudit.pipeline.export import EvidenceFile, export_evidence
@@ -51,9 +52,9 @@ from edgeaudit.rows import Rows
 from edgeaudit.scratch import scratch
 
 __all__ = [
-    "AuditSource", "EvidenceFile", "FileReport", "Listener", "PlanSummary", "PolicySource", "RunComparison",
-    "SignedEvidence", "Verification", "attack_run", "check", "compare", "export", "inspect", "load", "plan", "run",
-    "sign", "verify",
+    "AuditSource", "CopiedFile", "EvidenceFile", "FileReport", "Listener", "PlanSummary", "PolicySource",
+    "RunComparison", "SignedEvidence", "Verification", "artifacts", "attack_run", "check", "compare", "export",
+    "inspect", "load", "plan", "run", "sign", "verify",
 ]  # fmt: skip
 
 AuditSource: TypeAlias = AuditSpec | Mapping[str, object] | str | Path
@@ -388,6 +389,29 @@ def export(
         return export_evidence(prepared, running.store, audit, folder, path, shadows=shadows, notify=notify or _ignore)
 
 
+def artifacts(
+    run: str | Path, formats: Iterable[str] = (), out: str | Path | None = None, *, store: str | Path | None = None
+) -> list[CopiedFile]:
+    """Copy the files that a finished run audited out of its store; their SHA-256 is that in audit.json.
+
+    Args:
+        run: the run's folder.
+        formats: ids; by default every format that was audited.
+        out: the folder, which gets FORMAT/FILE and the weights beside it; None for artifacts in the run's folder.
+        store: None for EDGEAUDIT_STORE, or else the run's own.
+
+    Raises:
+        RunError: the run cannot be read or has no such format, or the store lacks a file. StoreError: the folder cannot
+            be written.
+    """
+    folder = _path("run", run)
+    target = folder / "artifacts" if out is None else _path("out", out, "the path of a folder")
+    where = _store_of(read_recorded(folder), store)
+    if not (where / MARKER).is_file():
+        raise RunError(f"{where} is not a store: name the store of {folder} with --store, or run the audit again")
+    return copy_audited_files(load(folder), Store(where), target, _names("formats", formats))
+
+
 def sign(
     run: str | Path,
     key: str | Path | None = None,
@@ -495,7 +519,7 @@ def _finish(prepared: Prepared, running: Engine, listener: Listener, out: Path) 
 def _read(audit: AuditSource, changes: Iterable[str] = ()) -> tuple[AuditSpec, SpecOrigin]:
     """The audit, with absolute paths, and where it comes from."""
     here, changes = Path.cwd(), _names("changes", changes)
-    origin = SpecOrigin(here, None, any(change.startswith("budgets") for change in changes))
+    origin = SpecOrigin(here, None, tuple(dict.fromkeys(change.partition("=")[0].strip() for change in changes)))
     if isinstance(audit, AuditSpec):
         if changes:
             raise SpecError("changes: an AuditSpec is complete; change it by its own model_copy, or pass a mapping")

@@ -61,13 +61,15 @@ class Files(_Part):
     """What the figures and limits are in.
 
     audit_yaml: the file that was given to the run; null where the run had none, or did not record its digest. budgets:
-    of `spec.budgets` as canonical JSON; null without budgets. policy: null where none was judged.
+    of `spec.budgets` as canonical JSON; null without budgets. policy: null where none was judged. replaced: keys of
+    audit.yaml whose values are not the file's, but those of a command line.
     """
 
     audit_json: Digest
     audit_yaml: Named | None
     budgets: Digest | None
     policy: PolicyFile | None = None
+    replaced: tuple[str, ...] = ()
 
 
 class Capability(_Part):

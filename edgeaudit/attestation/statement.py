@@ -80,6 +80,7 @@ def predicate_of(audit: Audit, digest: str, audit_yaml: Named | None, responsibl
             audit_yaml=audit_yaml,
             budgets=None if verdict.limits is None else Digest(sha256=verdict.limits.sha256),
             policy=None if verdict.policy is None else _policy(verdict.policy),
+            replaced=audit.replaced,
         ),
         threat=Threat(
             atlas=_ATLAS,

@@ -52,7 +52,8 @@ class Checked:
     """One file that was given.
 
     formats: what it was audited as, `format @ device`. budgets: how many rows hold. waived: until when and by whom rows
-    among them were accepted that are not within their limits.
+    among them were accepted that are not within their limits. of_pipeline: how many of them are about files that the
+    pipeline makes, rather than about this one.
     """
 
     file: str
@@ -61,6 +62,7 @@ class Checked:
     formats: tuple[str, ...] = ()
     budgets: int = 0
     waived: tuple[str, ...] = ()
+    of_pipeline: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,17 @@ class Verification:
         count = sum(one.budgets for one in self.files)
         accepted = list(dict.fromkeys(one for file in self.files for one in file.waived))
         waived = f" (waived {listed(accepted)})" if accepted else ""
+        pipeline = sum(one.of_pipeline for one in self.files)
+        if pipeline:
+            waived += f" ({pipeline} of them on the mean of files that the pipeline makes, not on this file)"
         when = ""
         sources = [one for one in (stated.limits, stated.files.policy) if one is not None]
         if sources:
             before = all(one.before_figures for one in sources)
             when = f", limits read {'before' if before else 'after'} figures were known"
+        keys = stated.files.replaced
+        if keys:
+            when += f", audit.yaml with {listed(list(keys))} replaced on the command line"
         return printable(
             f"VERIFIED (exit code 0): {about} within {count} budget check{'' if count == 1 else 's'}{waived} of the "
             f"audit '{stated.name}' of {stated.created}{when}; signed by key {self.key[:16]}"
@@ -255,7 +263,7 @@ def _check(path: Path, stated: Predicate, day: str) -> tuple[Checked, list[str],
     refused: list[str] = []
     undecided: list[str] = []
     waived: list[Bound] = []
-    passed = 0
+    passed = of_pipeline = 0
     for one in entries:
         rows = [row for row in stated.budgets if row.format == one.format and row.device in (None, one.device)]
         # A level that is not known counts as an error; warnings decide nothing.
@@ -263,6 +271,7 @@ def _check(path: Path, stated: Predicate, day: str) -> tuple[Checked, list[str],
         held = [row for row in binding if row.verdict == "pass" or _is_waived(row, day)]
         passed += len(held)
         waived += [row for row in held if row.verdict != "pass"]
+        of_pipeline += sum(row.scope == "pipeline" for row in held)
         kept = [row for row in binding if row not in held]
         refused += [_sentence(path, one, row) for row in kept if row.verdict == "fail" or row.waived_by]
         undecided += [_sentence(path, one, row) for row in kept if row.verdict != "fail" and not row.waived_by]
@@ -275,7 +284,7 @@ def _check(path: Path, stated: Predicate, day: str) -> tuple[Checked, list[str],
     ]
     finding: Finding = "refused" if refused else "open" if undecided else "passed"
     accepted = tuple(dict.fromkeys(f"until {one.expires} by {one.owner}" for row in waived for one in row.waived_by))
-    return Checked(path.name, digest, finding, places, passed, accepted), refused, undecided
+    return Checked(path.name, digest, finding, places, passed, accepted, of_pipeline), refused, undecided
 
 
 def _is_waived(row: Bound, day: str) -> bool:

@@ -17,6 +17,7 @@ import typer
 
 from edgeaudit.cli import (
     agent,
+    artifacts,
     attack,
     attacks,
     cache,
@@ -59,6 +60,7 @@ app.command("run")(run.run)
 app.command("attack")(attack.attack)
 app.command("check")(check.check)
 app.command("compare")(compare.compare)
+app.command("artifacts")(artifacts.artifacts)
 app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("sign")(sign.sign)

@@ -150,6 +150,7 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
             "name": spec.name,
             "seed": spec.seed,
             "spec": spec.model_dump(mode="json", by_alias=True),
+            "replaced": origin.replaced,
             "environment": current_environment(),
             "population": population_info(population),
             "threat": _threat(spec, population),

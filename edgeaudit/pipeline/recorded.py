@@ -35,14 +35,19 @@ _MEMBERS = ("audit_yaml", "folder", "store", "population", "spec")
 class SpecOrigin:
     """Where an audit comes from.
 
-    file: the audit.yaml as it was named, if any. folder: where modules are found. changed: whether budgets are not the
-    file's own, but those of a command line. sha256: of the file as it was read; None where that was not recorded.
+    file: the audit.yaml as it was named, if any. folder: where modules are found. replaced: keys whose values are not
+    the file's own, but those of a command line. sha256: of the file as it was read; None where that was not recorded.
     """
 
     folder: Path
     file: str | None = None
-    changed: bool = False
+    replaced: tuple[str, ...] = ()
     sha256: str | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether budgets were replaced."""
+        return any(key.split(".")[0] == "budgets" for key in self.replaced)
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ def write_recorded(out: Path, spec: AuditSpec, origin: SpecOrigin, store: Path, 
         "version": _VERSION,
         "audit_yaml": None if origin.file is None else str(Path(origin.file).resolve()),
         "audit_yaml_sha256": origin.sha256,
+        "replaced": list(origin.replaced),
         "folder": str(origin.folder.resolve()),
         "store": str(store.resolve()),
         "population": population,
@@ -89,10 +95,16 @@ def read_recorded(run: Path) -> Recorded:
     # A project that was moved is found from the current folder, as before it was recorded.
     return Recorded(
         recorded_spec(spec, path),
-        SpecOrigin(folder if folder.is_dir() else Path.cwd(), texts["audit_yaml"], sha256=_digest(about)),
+        SpecOrigin(folder if folder.is_dir() else Path.cwd(), texts["audit_yaml"], _replaced(about), _digest(about)),
         Path(texts["store"]),
         texts["population"],
     )
+
+
+def _replaced(about: Mapping[str, Any]) -> tuple[str, ...]:
+    """Keys that a command line replaced; records of earlier versions have none."""
+    keys = about.get("replaced")
+    return tuple(key for key in keys if isinstance(key, str)) if isinstance(keys, list) else ()
 
 
 def _digest(about: Mapping[str, Any]) -> str | None:

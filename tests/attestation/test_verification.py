@@ -521,6 +521,15 @@ class TestCommandLine:
         assert "has mode 0644" in done.stderr
 
 
+def test_a_budget_of_the_pipeline_is_said_to_be_one(desk: Desk, model: Path) -> None:
+    row = budget("litert-int8").model_copy(update={"scope": "pipeline"})
+    desk.audited([format_result("litert-int8", model)], [row, budget("litert-int8")])
+    desk.sign()
+    found = desk.verify(model)
+    assert found.exit_code == 0
+    assert "2 budget checks (1 of them on the mean of files that the pipeline makes, not on this file)" in found.line
+
+
 class TestWaivers:
     """A row that a policy waives passes until its waivers end, by the clock of whoever verifies."""
 

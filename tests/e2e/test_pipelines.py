@@ -81,16 +81,18 @@ def test_a_deployment_step_verifies_what_was_signed(shared_bench: Workbench, gat
     # The file as it was given to the run, although --set changed a key of it.
     assert subjects["gate.yaml"] == hashlib.sha256(gate.read_bytes()).hexdigest()
     assert not [text for text in (str(bench.folder), str(tmp_path), pem.splitlines()[1]) if text in payload.decode()]
-    model = next(
-        path
-        for path in bench.folder.glob(".edgeaudit/*/*/*.onnx")
-        if hashlib.sha256(path.read_bytes()).hexdigest() in subjects.values()
-    )
+    done = bench.run("artifacts", "out-gate", "onnx-fp32", "--out", str(tmp_path / "ship"), workers=None)
+    assert (done.code, done.stderr) == (0, "")
+    model = tmp_path / "ship" / "onnx-fp32" / "model.onnx"
+    assert str(model) in done.stdout
+    assert hashlib.sha256(model.read_bytes()).hexdigest() == subjects["onnx-fp32/local/model.onnx"]
+    assert bench.call("artifacts", "out-gate", "onnx-fp16").code == 2
     with_it = ["--key", str(public), "--audit", "out-gate/audit.json", "--budgets", str(gate)]
     done = bench.run("verify", str(evidence), "--artifact", str(model), *with_it, workers=None)
     assert (done.code, done.stderr) == (0, "")
     (line,) = done.stdout.strip().splitlines()
     assert line.startswith("VERIFIED (exit code 0): ")
+    assert "audit.yaml with name replaced on the command line" in line
     changed = tmp_path / "changed.onnx"
     changed.write_bytes(model.read_bytes() + b"\0")
     assert bench.call("verify", str(evidence), "--artifact", str(changed), *with_it).code == 1

@@ -95,7 +95,8 @@ class Audit(Model):
     comparisons use the first that could be run.
     claims, claimed: the records that can be claimed to be members. exposed: those with the highest scores, which are no
     claims. `report.records` of the spec says what is listed of both; thumbnails: images of them, where it asks for
-    that. weaker_leakage: figures of `weaker_exposures`, by their `exposure`; `leakage` has those of the audit's own.
+    that. replaced: keys of audit.yaml whose values are those of a command line. weaker_leakage: figures of
+    `weaker_exposures`, by their `exposure`; `leakage` has those of the audit's own.
     """
 
     schema_version: Literal["1.0"] = SCHEMA_VERSION
@@ -104,6 +105,7 @@ class Audit(Model):
     name: str
     seed: int
     spec: Table
+    replaced: tuple[str, ...] = ()
     environment: Environment
     population: PopulationInfo
     threat: Table
