@@ -63,6 +63,8 @@ def read_yaml(text: str) -> Any:
     """
     try:
         value = yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+    except yaml.MarkedYAMLError as exc:  # it calls a text "<unicode string>"; who reads the file names it
+        raise yaml.YAMLError(str(exc).replace('in "<unicode string>", line', "in line")) from exc
     except ValueError as exc:  # a value that does not fit its tag, as in `!!int many`
         raise yaml.YAMLError(str(exc)) from exc
     except RecursionError as exc:

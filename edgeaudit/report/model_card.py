@@ -60,7 +60,5 @@ def _results(lookup: Lookup) -> list[dict[str, Any]]:
                 metrics.append({"type": metric, "name": f"{name}, upper 95% end", "value": round(row.high, 6)})
         if metrics:
             task = {"type": "other", "name": "membership inference"}
-            results.append(
-                {"task": task, "dataset": data, "metrics": metrics, "source": {"name": "edgeaudit", "url": ""}}
-            )
+            results.append({"task": task, "dataset": dict(data), "metrics": metrics})
     return results
