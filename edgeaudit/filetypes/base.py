@@ -179,7 +179,10 @@ class FileType(ABC):
         if "operators" not in self.spec.unreadable:
             require_portable(path, self.operators(path))
         with self._reading(path):
-            return self._contract(path)
+            contract = self._contract(path)
+            for tensor in (*contract.inputs, *contract.outputs):
+                _require_texts(tensor.name, tensor.alias)
+            return contract
 
     @final
     def weights(self, path: Path) -> list[WeightTensor]:
@@ -221,8 +224,7 @@ class FileType(ABC):
         counts: dict[str, int] = {}
         with self._reading(path):
             for name in self._operators(path):
-                if not isinstance(name, str):  # protobuf gives bytes for a name that is not UTF-8
-                    raise TypeError("the name of an operator is no text")
+                _require_texts(name)
                 counts[name] = counts.get(name, 0) + 1
         return dict(sorted(counts.items()))
 
@@ -284,6 +286,13 @@ class FileType(ABC):
             raise ArtifactError(
                 f"cannot read {path} as {spec.title}: it is truncated, damaged or of another type ({reason})"
             ) from exc
+
+
+def _require_texts(*names: object) -> None:
+    """Raise `TypeError` for a name that is not UTF-8, for which protobuf gives bytes."""
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError("a name in it is no text")
 
 
 def _lies_beside(path: Path, name: str) -> bool:

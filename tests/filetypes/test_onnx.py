@@ -93,6 +93,15 @@ def test_an_operator_whose_name_is_no_text_is_refused(tmp_path: Path, others: tu
         ONNX.operators(path)
 
 
+def test_a_tensor_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    value = helper.make_tensor_value_info("damaged", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Relu", ["damaged"], ["damaged"])], "by hand", [value], [value])
+    path = tmp_path / "model.onnx"
+    path.write_bytes(helper.make_model(graph).SerializeToString().replace(b"damaged", b"dam\xffged"))
+    with pytest.raises(ArtifactError, match=r"cannot read .*model\.onnx as ONNX"):
+        ONNX.contract(path)
+
+
 def test_missing_external_data_is_named(tmp_path: Path) -> None:
     path = outside(tmp_path, "model.onnx.data")
     (tmp_path / "model.onnx.data").unlink()
