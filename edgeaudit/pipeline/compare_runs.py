@@ -194,7 +194,7 @@ def _lost_attacks(missing: Iterable[Uncompared]) -> Iterator[str]:
     """Say which attacks, and variants that stood for one, found something in OLD and were not run in NEW."""
     lost = [one.name for one in missing if one.kind == "attack" and one.run == "old" and one.why != _NOT_RUN_IN_OLD]
     if lost:
-        yield f"NEW was not attacked by {listed(lost)}, which OLD was: what NEW leaks to it is not known"
+        yield f"NEW was not attacked by {listed(lost)}, which OLD was: what that would find is not known"
 
 
 def _lost_formats(old: Audit, new: Audit, pairs: Sequence[Pair], ids: Mapping[str, str]) -> Iterator[str]:
