@@ -137,8 +137,12 @@ def tpr_difference(
 def _unresolvable(outside: list[FloatArray], side: Side, alpha: float, level: float) -> str | None:
     n, needed = len(side.groups), nonmembers_for_a_lower_end(alpha, level)
     if side.equivalent < needed:
-        have = f"{n}" if side.single else f"{n} in {side.count} groups of related ones"
-        return f"not resolvable: a difference at an FPR of {alpha:g} needs {needed} nonmembers, and there are {have}"
+        what, have = "nonmembers", f"there are {n}"
+        if not side.single:
+            # Rounded down, so that it does not reach what is needed.
+            what = "independent nonmembers"
+            have = f"the {n} in {side.count} groups of related ones count as {math.floor(side.equivalent)}"
+        return f"not resolvable: a difference at an FPR of {alpha:g} needs {needed} {what}, and {have}"
     return next((note for scores in outside if (note := saturated(scores, alpha))), None)
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edgeaudit.errors import RunError, SpecError, did_you_mean
+from edgeaudit.formats.presets import REFERENCES
 from edgeaudit.gate.attack_set import Mode, standing_for
 from edgeaudit.gate.bounds import FormatScores
 from edgeaudit.leakage.between_runs import (
@@ -34,6 +35,7 @@ from edgeaudit.leakage.roc import FloatArray, IntArray
 from edgeaudit.leakage.series_names import at_common_floor, is_judged_beside
 from edgeaudit.leakage.thresholds import threshold_of
 from edgeaudit.pipeline.assemble import load_scores, scores_file
+from edgeaudit.pipeline.attacker_changes import AttackerChange, attacker_changes
 from edgeaudit.pipeline.run_settings import Pair, format_changes, loosened_limits, setting_changes
 from edgeaudit.report.model import Audit, FormatResult, LeakageRow
 from edgeaudit.report.model.between_runs import (
@@ -60,6 +62,7 @@ _CORRECT = "gap/label"
 """The series whose score is 1 where the model is right."""
 _TIED = "tie at the highest score"
 """In the note of a TPR whose threshold lies within one tied group (`tpr_at_fpr`)."""
+_NOT_RUN_IN_OLD = "only in OLD, which could not run it"
 # Stored figures and those of the stored scores differ by rounding only.
 _ROUNDING = 1e-9
 
@@ -93,7 +96,7 @@ def compare_runs(
     ids = _paired_ids(old, new, dict(formats or {}))
     pairs = list(_pairs(old.audit, new.audit, ids))
     comparisons = [_FormatPair(old, new, first, second) for first, second in pairs]
-    missing = [*_only_in(old.audit, new.audit, ids), *_attacks_only_in(old.audit, new.audit)]
+    missing = [*_only_in(old.audit, new.audit, ids), *_attacks_only_in(old.audit, new.audit, comparisons)]
     planned = [(pair, series) for pair in comparisons for series in pair.series(missing)]
     family = [(pair, series, metric) for pair, series in planned for metric in METRICS]
     found = [pair.change(series, metric, len(family)) for pair, series, metric in family]
@@ -104,15 +107,20 @@ def compare_runs(
     ]
     rows.sort(key=lambda row: (_ORDER.index(row.outcome), row.value is None, -(row.value or 0.0)))
     settings = setting_changes(old.audit, new.audit)
-    blocked = [*_invalid(old.audit, new.audit), *_other_attacker(settings)]
-    outcome, exit_code, reasons = _outcome(rows, blocked, margin)
+    doubts = _Doubts(
+        blocked=(*_invalid(old.audit, new.audit), *_undecided(old.audit, new.audit, pairs), *_other_attacker(settings)),
+        attacker=attacker_changes(old.audit, new.audit),
+        same_files=frozenset((pair.names[1], pair.names[2]) for pair in comparisons if pair.same_file),
+        missing=(*_lost_attacks(missing), *_lost_formats(old.audit, new.audit, pairs, ids)),
+    )
+    outcome, exit_code, reasons, unsaid = _outcome(rows, doubts, margin)
     return RunComparison(
         old=_about(old.audit),
         new=_about(new.audit),
         outcome=outcome,
         exit_code=exit_code,
         reasons=reasons,
-        warnings=tuple(_warnings(old.audit, new.audit, missing)),
+        warnings=(*_warnings(old.audit, new.audit), *unsaid),
         loosened=loosened_limits(old.audit, new.audit, pairs),
         margin=margin,
         settings=Rows(settings, of=SettingChange),
@@ -182,6 +190,36 @@ def _only_in(old: Audit, new: Audit, ids: Mapping[str, str]) -> Iterator[Uncompa
             yield Uncompared.model_validate({"kind": "format", "name": where, "run": side, "why": why})
 
 
+def _lost_attacks(missing: Iterable[Uncompared]) -> Iterator[str]:
+    """Say which attacks, and variants that stood for one, found something in OLD and were not run in NEW."""
+    lost = [one.name for one in missing if one.kind == "attack" and one.run == "old" and one.why != _NOT_RUN_IN_OLD]
+    if lost:
+        yield f"NEW was not attacked by {listed(lost)}, which OLD was: what that would find is not known"
+
+
+def _lost_formats(old: Audit, new: Audit, pairs: Sequence[Pair], ids: Mapping[str, str]) -> Iterator[str]:
+    """Say which formats of OLD that ship have nothing to be compared with in NEW."""
+    compared = {(first.id, first.device) for first, _ in pairs}
+    failed = {(one.id, one.device): one.error for one in new.formats if one.status == "failed"}
+    absent = []
+    for one in old.formats:
+        if one.status != "ok" or one.id in REFERENCES.values() or (one.id, one.device) in compared:
+            continue
+        where, there = place_name(one.id, one.device), ids.get(one.id)
+        if there is None:
+            absent.append(where)
+        elif (there, one.device) in failed:
+            why = f"failed in NEW ({failed[there, one.device]})"
+            yield f"{where} of OLD {why}: whether it leaks more is not known"
+        else:
+            yield f"NEW has no {place_name(there, one.device)}, which OLD has on this device: it is not compared"
+    if absent:
+        yield (
+            f"NEW has no {listed(absent)}, which OLD has: whether it leaks more is not known; name what took its place "
+            "with --map OLD=NEW"
+        )
+
+
 def _inverse(ids: Mapping[str, str]) -> dict[str, str]:
     return {new: old for old, new in ids.items()}
 
@@ -191,11 +229,13 @@ def _attacks_of(audit: Audit) -> dict[str, None]:
     return {row.attack: None for row in audit.leakage if not is_judged_beside(f"{row.attack}/{row.variant}")}
 
 
-def _attacks_only_in(old: Audit, new: Audit) -> Iterator[Uncompared]:
+def _attacks_only_in(old: Audit, new: Audit, pairs: Sequence[_FormatPair]) -> Iterator[Uncompared]:
     first, second = _attacks_of(old), _attacks_of(new)
     for attack in first:
         if attack not in second:
-            yield Uncompared(kind="attack", name=attack, run="old", why="only in OLD")
+            ran = any(pair.old.ran_any(attack) for pair in pairs)
+            why = "only in OLD" if ran else _NOT_RUN_IN_OLD
+            yield Uncompared(kind="attack", name=attack, run="old", why=why)
     for attack in second:
         if attack not in first:
             yield Uncompared(kind="attack", name=attack, run="new", why="only in NEW")
@@ -234,6 +274,10 @@ class _Side:
     def ran(self, series: str) -> bool:
         row = self.rows.get((series, "auc"))
         return row is not None and (row.value is not None or row.high is not None)
+
+    def ran_any(self, attack: str) -> bool:
+        """Whether some variant of an attack could be run."""
+        return any(self.ran(series) for series, _ in self.rows if series.partition("/")[0] == attack)
 
     def compared_name(self, series: str) -> str:
         """The series by which formats are compared: at the common probability floor, where that is another."""
@@ -294,6 +338,15 @@ class _FormatPair:
     def names(self) -> tuple[str, str, str]:
         return self.old.result.id, self.new.result.id, self.new.result.device
 
+    @property
+    def same_file(self) -> bool:
+        """Whether both runs queried the same bytes by the same runtime on the same records, as far as is known."""
+        first, second = self.old.result, self.new.result
+        if first.artifact is None or second.artifact is None or first.artifact.sha256 != second.artifact.sha256:
+            return False
+        unknown = self.same_data and (self.old.lacks or self.new.lacks) is not None
+        return first.runtime == second.runtime and (isinstance(self._matched, Matched) or unknown)
+
     def _match(self) -> Matched | str:
         if not self.same_data:
             return "the digests of the data differ (records, labels or preprocessing)"
@@ -338,6 +391,7 @@ class _FormatPair:
             ran = self.old.ran(name), self.new.ran(name)
             if all(ran):
                 yield name
+                missing.extend(self._stood_in_old(attack, name, tried))
                 continue
             side = self.new if not ran[1] else self.old
             row = side.row(name, "auc")
@@ -350,6 +404,16 @@ class _FormatPair:
                     {"kind": "attack", "name": f"{name} on {where}", "run": run, "why": f"{of}: {why}"}
                 )
             )
+
+    def _stood_in_old(self, attack: str, compared: str, tried: set[str]) -> Iterator[Uncompared]:
+        """Yield the variant that stood for an attack in OLD, where NEW could not run it and another is compared."""
+        mode: Mode = "auditor" if self.audits[0].threat.get("mode") == "auditor" else "adversary"
+        name = standing_for(attack, mode, self.old.ran, tried)
+        if name == compared or not self.old.ran(name) or self.new.ran(name):
+            return
+        row, where = self.new.row(name, "auc"), place_name(self.new.result.id, self.new.result.device)
+        why = "it was not run" if row is None or row.note is None else row.note
+        yield Uncompared(kind="attack", name=f"{name} on {where}", run="old", why=f"NEW: {why}")
 
     def change(self, series: str, metric: str, rows: int) -> _Made | None:
         """Return the difference of a figure; None where a run does not have it."""
@@ -527,12 +591,63 @@ def _classified(found: Difference, adjusted_p: float | None, margin: float) -> C
     return "inconclusive"
 
 
+@dataclass(frozen=True)
+class _Doubts:
+    """What keeps differences from being the model's.
+
+    blocked: why no difference says anything. attacker: what made the attacker stronger or weaker. same_files: format
+    and device in NEW, of files that are the same in both runs. missing: why the absence of increases says little.
+    """
+
+    blocked: tuple[str, ...]
+    attacker: tuple[AttackerChange, ...]
+    same_files: frozenset[tuple[str, str]]
+    missing: tuple[str, ...]
+
+    def explanation(self, row: FigureChange) -> str | None:
+        """What other than the model may explain an increase; None: nothing."""
+        if (row.format, row.device) in self.same_files:
+            where = place_name(row.format, row.device)
+            return f"{where} is the same file in both runs, on the same records: an increase is the attacker's"
+        for change in self.attacker:
+            if change.strength != "weaker" and change.covers(row.attack, row.metric):
+                which = "the stronger attacker" if change.strength == "stronger" else "another attacker"
+                return f"{change.said}: an increase may come from {which}"
+        return None
+
+    def hiding(self, rows: Iterable[FigureChange]) -> Iterator[str]:
+        """Yield what may hide an increase."""
+        figures = [(row.attack, row.metric) for row in rows if row.value is not None]
+        for change in self.attacker:
+            if change.strength != "stronger" and any(change.covers(*one) for one in figures):
+                which = "the weaker attacker" if change.strength == "weaker" else "another attacker"
+                yield f"{change.said}: that no increase shows may come from {which}, and so may a decrease"
+        yield from self.missing
+
+
 def _invalid(old: Audit, new: Audit) -> Iterator[str]:
     for name, audit in (("NEW", new), ("OLD", old)):
         failed = list(dict.fromkeys(c.name for c in audit.controls if c.status == "failed"))
         if failed or audit.verdict.outcome == "invalid":
             which = f" (failed controls: {listed(failed)})" if failed else ""
             yield f"the audit of {name} is invalid{which}, so its figures are no evidence: nothing is concluded"
+
+
+def _undecided(old: Audit, new: Audit, pairs: Sequence[Pair]) -> Iterator[str]:
+    """Yield controls of what is compared; one of a format that one run alone has does no harm."""
+    first, second = ({pair[side].id for pair in pairs} for side in (0, 1))
+    for name, audit, ids in (("NEW", new, second), ("OLD", old, first)):
+        undecided = [c for c in audit.controls if c.status == "undecided"]
+        concern = [c.name for c in undecided if c.format is None or _format_of(c.format) in ids]
+        unknown = list(dict.fromkeys(concern))
+        if unknown:
+            what = f"controls of {name} are undecided ({listed(unknown)})"
+            yield f"{what}, so its figures show too little: nothing is concluded"
+
+
+def _format_of(place: str) -> str:
+    """The id of a format that a control names, as `id` or `id @ device`."""
+    return place.partition(" @ ")[0]
 
 
 def _other_attacker(settings: Iterable[SettingChange]) -> Iterator[str]:
@@ -544,21 +659,33 @@ def _other_attacker(settings: Iterable[SettingChange]) -> Iterator[str]:
             )
 
 
-def _outcome(rows: Sequence[FigureChange], blocked: Sequence[str], margin: float) -> tuple[str, int, tuple[str, ...]]:
+def _outcome(
+    rows: Sequence[FigureChange], doubts: _Doubts, margin: float
+) -> tuple[str, int, tuple[str, ...], tuple[str, ...]]:
+    """Return outcome, exit code and reasons; and the doubts that did not decide, as warnings."""
+    hiding = tuple(doubts.hiding(rows))
     if not any(row.value is not None for row in rows):
         none = "no figure can be compared: the runs share no format and device with an attack that both could run"
         if rows:
             none = f"no figure can be compared: none of {counted(len(rows), 'difference')} is resolvable"
-        return "not comparable", 3, (*blocked, none)
-    if blocked:
-        return "not comparable", 3, tuple(blocked)
+        return "not comparable", 3, (*doubts.blocked, none), hiding
+    increased = [(row, doubts.explanation(row)) for row in rows if row.outcome == "increase"]
+    explained = tuple(dict.fromkeys(why for _, why in increased if why is not None))
+    unsaid = tuple(dict.fromkeys((*explained, *hiding)))
+    if doubts.blocked:
+        return "not comparable", 3, doubts.blocked, unsaid
     count = {outcome: sum(row.outcome == outcome for row in rows) for outcome in _ORDER}
     equal = f"{count['equal']} equal within +-{margin:g}"
     rest = f"{count['inconclusive']} inconclusive, {equal}, {count['decrease']} decreased"
-    if not count["increase"]:
-        return "no increase shown", 0, (f"no increase among {counted(len(rows), 'figure')} is significant: {rest}",)
-    said = tuple(_sentence(row) for row in rows if row.outcome == "increase")
-    return "increase", 1, (*said, f"{counted(len(rows), 'figure')}: {count['increase']} increased, {rest}")
+    found = f"{counted(len(rows), 'figure')}: {count['increase']} increased, {rest}"
+    shown = tuple(_sentence(row) for row, why in increased if why is None)
+    if shown:
+        return "increase", 1, (*shown, found), unsaid
+    if unsaid:
+        return "not comparable", 3, (*unsaid, found), ()
+    none = f"no increase among {counted(len(rows), 'figure')} is significant: {rest}"
+    stronger = [one.said for one in doubts.attacker if one.strength == "stronger"]
+    return "no increase shown", 0, (none,), tuple(f"{said}: the attacker of NEW is the stronger" for said in stronger)
 
 
 def _sentence(row: FigureChange) -> str:
@@ -568,7 +695,7 @@ def _sentence(row: FigureChange) -> str:
     return f"{where}{against}: {metric_name(row.metric)} of {row.attack} {size}"
 
 
-def _warnings(old: Audit, new: Audit, missing: Sequence[Uncompared]) -> Iterator[str]:
+def _warnings(old: Audit, new: Audit) -> Iterator[str]:
     """Yield what to know before reading on."""
     times = _time(old.created), _time(new.created)
     if times[0] is not None and times[1] is not None and times[1] < times[0]:
@@ -576,13 +703,6 @@ def _warnings(old: Audit, new: Audit, missing: Sequence[Uncompared]) -> Iterator
             f"NEW ({new.created}) was made before OLD ({old.created}): are the folders in this order? An increase here "
             "is a decrease there"
         )
-    for name, audit in (("OLD", old), ("NEW", new)):
-        unknown = list(dict.fromkeys(c.name for c in audit.controls if c.status == "undecided"))
-        if unknown:
-            yield f"controls of {name} are undecided ({listed(unknown)}): low figures there are no evidence"
-    shadows = [audit.threat.get("shadows") for audit in (old, new)]
-    if shadows[0] != shadows[1]:
-        yield f"OLD has {shadows[0]} shadows and NEW {shadows[1]}: attacks are stronger with more of them"
     if old.population.classes != new.population.classes:
         yield (
             f"OLD has {old.population.classes} classes and NEW {new.population.classes}: the models answer different "
@@ -590,9 +710,6 @@ def _warnings(old: Audit, new: Audit, missing: Sequence[Uncompared]) -> Iterator
         )
     if max(_targets(audit) for audit in (old, new)) > 1:
         yield "an audit has several targets: figures here are those of the first one, this file"
-    lost = [one.name for one in missing if one.kind == "attack" and one.run == "old"]
-    if lost:
-        yield f"NEW was not attacked by {listed(lost)}, which OLD was: what these would find is not compared"
 
 
 def _targets(audit: Audit) -> int:

@@ -35,6 +35,7 @@ __all__ = ["comparison_line", "render_comparison", "write_comparison_json", "wri
 _WORDS: dict[ChangeOutcome, str] = {"increase": "more", "inconclusive": "unclear", "equal": "equal", "decrease": "less"}
 _STYLES: dict[ChangeOutcome, str] = {"increase": "bold red", "inconclusive": "yellow", "equal": "", "decrease": "green"}
 _OUTCOMES = {0: "bold green", 1: "bold red", 3: "bold yellow"}
+_UNDECIDED = 3
 _MOST_SETTINGS = 12
 _ACCURACY = "accuracy"
 
@@ -63,6 +64,11 @@ def write_comparison_markdown(comparison: RunComparison, path: Path) -> None:
 
 
 # ---- content
+
+
+def _more_reasons(comparison: RunComparison) -> list[str]:
+    """Why nothing can be concluded, beyond the first reason; increases are in the table."""
+    return [printable(reason) for reason in comparison.reasons[1:]] if comparison.exit_code == _UNDECIDED else []
 
 
 def _runs(comparison: RunComparison) -> str:
@@ -151,6 +157,7 @@ class _Rendered:
         yield from (Text(said, "dim") for said in _notes(found))
         yield from (Text(f"accuracy on nonmembers, {_accuracy(row)}") for row in found.accuracy)
         yield from (Text(said) for said in _uncompared(found))
+        yield from (Text(f"also: {said}") for said in _more_reasons(found))
         yield Text(comparison_line(found), _OUTCOMES[found.exit_code])
 
 
@@ -183,6 +190,7 @@ def _table(comparison: RunComparison) -> Table:
 def _parts(comparison: RunComparison) -> Iterator[str]:
     yield f"## Membership leakage: {plain(comparison.new.name)} compared with {plain(comparison.old.name)}"
     yield f"**{plain(comparison_line(comparison))}**"
+    yield from _list(plain(said) for said in _more_reasons(comparison))
     loosened = [f"**{plain(said)}**" for said in _loosened(comparison)]
     yield from _list(loosened)
     yield from _list(plain(f"warning: {said}") for said in comparison.warnings)

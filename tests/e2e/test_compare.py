@@ -67,3 +67,19 @@ def test_two_quantisers_of_one_model_are_compared_on_the_same_records(bench: Wor
         for run in (paired, unpaired)
     ]
     assert 0 < widths[0] < widths[1] / 4
+
+
+def test_fewer_shadows_of_the_same_file_conclude_nothing(bench: Workbench) -> None:
+    more = bench.audit("more", **{**SETTINGS, "threat": {"shadows": 4}}, formats=[STATIC])
+    fewer = bench.audit("fewer", **{**SETTINGS, "attacks": ["gap"]}, formats=[STATIC])
+    assert (more.code, fewer.code) == (0, 0), fewer.stderr
+    found = bench.folder / "found.json"
+    done = bench.call("compare", "out-more", "out-fewer", "--quiet", "--json", str(found))
+    assert done.code == 3, done.stderr
+    assert "NEW was not attacked by yeom" in done.stdout
+    (one,) = RunComparison.model_validate_json(found.read_text("utf-8")).formats
+    assert one.changes == ("same file",)
+    # The gap's scores and its threshold need no shadow, so that the runs differ in what was not tried alone.
+    assert "shadows" not in done.stdout
+    done = bench.call("compare", "out-fewer", "out-more", "--quiet")
+    assert done.code == 0, done.stdout

@@ -231,8 +231,14 @@ def test_tpr_difference_of_related_records_counts_independent_ones() -> None:
     assert tpr_difference(scores, -scores, members, 0.01, rng, resamples=20).value is not None
     pairs = tpr_difference(scores, -scores, members, 0.01, rng, resamples=20, groups=np.arange(800) // 2)
     assert pairs.note == (
-        "not resolvable: a difference at an FPR of 0.01 needs 368 nonmembers, and there are 400 in 200 groups of "
-        "related ones"
+        "not resolvable: a difference at an FPR of 0.01 needs 368 independent nonmembers, and the 400 in 200 groups of "
+        "related ones count as 200"
+    )
+    # 364 single ones and 18 pairs: 400^2 / (364 + 18 * 2^2) = 366.97, although there are 382 groups.
+    some = np.where(np.arange(800) < 764, np.arange(800), 764 + (np.arange(800) - 764) // 2)
+    few = tpr_difference(scores, -scores, members, 0.01, rng, resamples=20, groups=some)
+    assert str(few.note).endswith(
+        "needs 368 independent nonmembers, and the 400 in 382 groups of related ones count as 366"
     )
 
 

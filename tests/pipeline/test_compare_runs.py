@@ -20,11 +20,12 @@ import edgeaudit
 from edgeaudit.cli.main import app
 from edgeaudit.controls.base import Control
 from edgeaudit.errors import RunError, SpecError
+from edgeaudit.gate.attack_set import standing_for
 from edgeaudit.leakage.intervals import delong
 from edgeaudit.leakage.metrics import figures
 from edgeaudit.leakage.paired import auc_difference
 from edgeaudit.leakage.rows import Accuracy, LeakageRow
-from edgeaudit.report.between_runs import render_comparison
+from edgeaudit.report.between_runs import render_comparison, write_comparison_markdown
 from edgeaudit.report.model import Audit, Budget, FormatResult, JudgedAttack, Verdict
 from edgeaudit.report.model.between_runs import FigureChange, RunComparison
 from edgeaudit.report.schema import read_audit, write_audit
@@ -367,14 +368,11 @@ def test_what_an_older_version_did_not_record_is_no_other_attacker(tmp_path: Pat
 
 
 def test_what_is_only_doubtful_is_warned_of(old: Path, alike: Path) -> None:
-    undecided = Control(name="shadow size", status="undecided", statement="shadows are small")
-    _changed(alike, lambda audit: {"controls": (undecided,), "threat": {**audit.threat, "targets": 4}})
+    warning = Control(name="shadow match", status="warning", statement="shadows answer somewhat otherwise")
+    _changed(alike, lambda audit: {"controls": (warning,), "threat": {**audit.threat, "targets": 4}})
     found = edgeaudit.compare(old, alike)
     assert found.exit_code == 0
-    assert found.warnings == (
-        "controls of NEW are undecided (shadow size): low figures there are no evidence",
-        "an audit has several targets: figures here are those of the first one, this file",
-    )
+    assert found.warnings == ("an audit has several targets: figures here are those of the first one, this file",)
 
 
 def test_other_devices_are_not_compared(tmp_path: Path, old: Path) -> None:
@@ -400,7 +398,8 @@ def test_what_one_run_alone_has_is_listed(tmp_path: Path, old: Path) -> None:
         ("format", "dyn", "new", "it failed in NEW: no kernel for this"),
         ("attack", "lira", "old", "only in OLD"),
     }
-    assert "NEW was not attacked by lira" in " ".join(found.warnings)
+    assert (found.outcome, found.exit_code) == ("not comparable", 3)
+    assert found.reasons[0].startswith("NEW was not attacked by lira, which OLD was")
     assert {row.attack for row in found.rows} == {YEOM, GAP}
 
 
@@ -418,6 +417,8 @@ def test_an_attack_that_could_not_be_run_is_listed_with_its_reason(tmp_path: Pat
     found = edgeaudit.compare(old, _changed(new, without_lira))
     (one,) = found.uncompared
     assert (one.kind, one.name, one.run, one.why) == ("attack", f"{LIRA} on int8", "old", "NEW: lira needs 2 shadows")
+    assert found.exit_code == 3
+    assert f"NEW was not attacked by {LIRA} on int8" in found.reasons[0]
 
 
 def test_settings_that_differ_are_said(tmp_path: Path, old: Path) -> None:
@@ -446,10 +447,219 @@ def test_settings_that_differ_are_said(tmp_path: Path, old: Path) -> None:
         "cpu": ("Cortex-A76", "Cortex-A53"),
         "package onnxruntime": ("1.24.0", "1.25.0"),
     }
-    warned = " ".join(found.warnings)
-    assert "OLD has 64 shadows and NEW 4" in warned
-    assert "OLD has 10 classes and NEW 12" in warned
-    assert found.exit_code == 0
+    assert "OLD has 10 classes and NEW 12" in " ".join(found.warnings)
+    assert "OLD has 64 shadows and NEW 4" in found.reasons[0]
+    assert found.exit_code == 3
+
+
+# ---- the attacker, or what is missing, may be the reason
+
+
+def _with_threat(folder: Path, **threat: Any) -> Path:
+    """The same run by another attacker."""
+    return _changed(folder, lambda audit: {"threat": {**audit.threat, **threat}})
+
+
+def _without(folder: Path, attack: str) -> Path:
+    return _changed(folder, lambda audit: {"leakage": tuple(one for one in audit.leakage if one.attack != attack)})
+
+
+def _same_bytes(*folders: Path, runtimes: tuple[str, str] = ("1.24.0", "1.24.0")) -> None:
+    """Give int8 of both runs one digest."""
+    about = next(one for one in sample.audit().formats if one.artifact is not None and one.runtime is not None)
+    for folder, version in zip(folders, runtimes, strict=True):
+        assert about.runtime is not None
+        same = {"artifact": about.artifact, "runtime": about.runtime.model_copy(update={"version": version})}
+        _changed(folder, lambda audit, same=same: {"formats": tuple(f.model_copy(update=same) for f in audit.formats)})  # type: ignore[misc]
+
+
+def _last_line(old: Path, new: Path, code: int) -> str:
+    """The one line of --quiet, which every other output has, too."""
+    files = old.parent / "said.json", old.parent / "said.md"
+    arguments = ["compare", str(old), str(new), "--json", str(files[0]), "--markdown", str(files[1])]
+    quiet = CliRunner().invoke(app, [*arguments, "--quiet"])
+    assert quiet.exit_code == code, quiet.output
+    (line,) = quiet.output.splitlines()
+    reason = RunComparison.model_validate_json(files[0].read_text("utf-8")).reasons[0]
+    assert line.partition(": ")[2].startswith(reason)
+    assert reason.split(":")[0] in files[1].read_text("utf-8").replace("\\", "")
+    full = CliRunner().invoke(app, arguments, env={"COLUMNS": "80"})
+    assert full.exit_code == code
+    assert " ".join(full.output.split()).endswith(" ".join(line.split()))
+    return line
+
+
+def test_an_attack_that_new_lacks_hides_an_increase(tmp_path: Path) -> None:
+    """LiRA alone finds the increase, and NEW was not attacked by it."""
+    gap = {GAP: _scores(0.5)[GAP]}
+    old, leaky = (
+        _finished(tmp_path / str(i), {"int8": {LIRA: _scores(shift, seed=i)[LIRA], **gap}})
+        for i, shift in enumerate((0.5, 0.9))
+    )
+    assert edgeaudit.compare(old, leaky).exit_code == 1
+    assert "NEW was not attacked by lira" in _last_line(old, _without(leaky, "lira"), 3)
+    # One that OLD lacks does no harm.
+    assert edgeaudit.compare(leaky, old).exit_code == 0
+    assert [one.run for one in edgeaudit.compare(leaky, old).uncompared] == ["new"]
+
+
+def test_an_increase_that_fewer_attacks_find_is_one(old: Path, leaky: Path) -> None:
+    found = edgeaudit.compare(old, _without(leaky, "yeom"))
+    assert (found.outcome, found.exit_code) == ("increase", 1)
+    assert any("NEW was not attacked by yeom" in said for said in found.warnings)
+
+
+def test_a_variant_that_new_lacks_hides_an_increase(tmp_path: Path) -> None:
+    """An online variant judged OLD; NEW had too few shadows for it, and only the offline one is in both."""
+    audit: dict[str, Any] = {"threat": {**SETTINGS["threat"], "mode": "auditor"}}
+    first = {"bavaria/online-t": _scores(0.5)[LIRA], "bavaria/online-n": _scores(0.5, seed=1)[LIRA]}
+    second = {"bavaria/online-n": _scores(0.5, seed=2)[LIRA]}
+    old, new = (_finished(tmp_path / str(i), {"int8": files}, **audit) for i, files in enumerate((first, second)))
+    found = edgeaudit.compare(old, new)
+    assert {row.attack for row in found.rows} == {"bavaria/online-n"}
+    assert (found.exit_code, [one.run for one in found.uncompared]) == (3, ["old"])
+    assert "NEW was not attacked by bavaria/online-t on int8" in found.reasons[0]
+    assert edgeaudit.compare(new, old).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"shadows": 8}, {"shadows": 2}),
+        ({"shadows": 2, "given_shadows": ["a", "b"]}, {"shadows": 2, "given_shadows": ["a"]}),
+        ({"records_per_model": sample.MEMBERS}, {"records_per_model": sample.MEMBERS // 2}),
+        ({"views": ["flip"]}, {"views": []}),
+    ],
+)
+def test_a_weaker_attacker_hides_an_increase_and_makes_none(
+    tmp_path: Path, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    by_views = "views" in before
+    name = "samia" if by_views else "lira"
+    series = f"{name}/{_headline(name)}"
+    files = [{"int8": {series: _scores(shift, seed=i)[LIRA]}} for i, shift in enumerate((0.5, 0.3, 0.5, 0.9))]
+    old, less, alike, more = (_finished(tmp_path / str(i), one) for i, one in enumerate(files))
+    _with_threat(old, **before)
+    for folder in (less, alike, more):
+        _with_threat(folder, **after)
+    for new in (less, alike):
+        assert "may come from the weaker attacker" in _last_line(old, new, 3)
+    found = edgeaudit.compare(old, more)
+    assert (found.outcome, found.exit_code) == ("increase", 1)
+    assert any("the weaker attacker" in said for said in found.warnings)
+    # The other way round NEW has the stronger attacker: less than before is less, and more may be the attacker's.
+    assert edgeaudit.compare(alike, old).exit_code == 0
+    assert any("attacker of NEW is the stronger" in said for said in edgeaudit.compare(alike, old).warnings)
+    assert edgeaudit.compare(more, old).exit_code == 0
+    assert "may come from the stronger attacker" in _last_line(less, old, 3)
+
+
+def _headline(attack: str) -> str:
+    return standing_for(attack, "adversary", lambda _: True, ()).partition("/")[2]
+
+
+def test_figures_that_need_no_shadow_have_the_same_attacker(tmp_path: Path) -> None:
+    """The loss itself ranks records for `yeom`; shadows choose its threshold alone."""
+    old, new = (_finished(tmp_path / str(i), {"int8": _scores(0.5 + 0.4 * i, seed=i)}) for i in (0, 1))
+    _with_threat(old, shadows=2)
+    found = edgeaudit.compare(old, _with_threat(new, shadows=8))
+    assert (found.outcome, found.exit_code) == ("increase", 1)
+    assert not any(" of lira/" in said or "balanced accuracy of yeom" in said for said in found.reasons)
+    assert any(said.startswith("int8: AUC of yeom/loss") for said in found.reasons)
+    assert any("the stronger attacker" in said for said in found.warnings)
+
+
+def test_more_records_and_their_shadows_are_no_other_attacker(tmp_path: Path, old: Path) -> None:
+    population = sample.audit().population.model_copy(update={"members": 2 * sample.MEMBERS})
+    new = _finished(tmp_path / "new", {"int8": _scores(0.9, seed=3)}, population=population)
+    _with_threat(old, records_per_model=sample.MEMBERS)
+    assert edgeaudit.compare(old, _with_threat(new, records_per_model=2 * sample.MEMBERS)).exit_code == 1
+    assert edgeaudit.compare(new, old).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("attack", "before", "after", "code"),
+    [
+        ("cm-mia", {"cm-mia": {"d0": "eb"}}, {"cm-mia": {"d0": 4.0}}, 3),
+        ("cm-mia", {"cm-mia": {"fraction": 0.1}}, {"cm-mia": {"fraction": 0.2}}, 1),
+        ("rmia", {"attacks": ["rmia"]}, {"attacks": [{"rmia": {"gamma": 1.5}}]}, 3),
+        ("rmia", {"attacks": ["rmia"]}, {"attacks": [{"rmia": {"gamma": 2.0}}]}, 1),
+        ("lira", {"attacks": ["rmia"]}, {"attacks": [{"rmia": {"gamma": 1.5}}]}, 1),
+        ("lira", {"cm-mia": {"d0": "eb"}}, {}, 1),
+    ],
+)
+def test_settings_of_an_attack_concern_that_attack(
+    tmp_path: Path, attack: str, before: dict[str, Any], after: dict[str, Any], code: int
+) -> None:
+    """d0 and gamma change scores; the fraction chooses records, and 2 is what gamma is without being set."""
+    series = f"{attack}/{_headline(attack)}"
+    old, new = (
+        _finished(tmp_path / str(i), {"int8": {series: _scores(0.5 + 0.4 * i)[LIRA]}}, spec={**SETTINGS, **settings})
+        for i, settings in enumerate((before, after))
+    )
+    assert edgeaudit.compare(old, new).exit_code == code
+    assert edgeaudit.compare(new, old).exit_code == (3 if code == 3 else 0)
+
+
+def test_a_shipping_format_that_new_lacks_hides_an_increase(tmp_path: Path) -> None:
+    files = {"torch-fp32": _scores(0.5), "int8": _scores(0.5, seed=1), "static": _scores(0.5, seed=2)}
+    old = _finished(tmp_path / "old", files)
+    new = _finished(tmp_path / "new", {"torch-fp32": _scores(0.5), "int8": _scores(0.5, seed=3)})
+    assert "NEW has no static, which OLD has" in _last_line(old, new, 3)
+    # One that NEW alone has does no harm, nor does a reference that is not shipped.
+    assert edgeaudit.compare(new, old).exit_code == 0
+    bare = _finished(tmp_path / "bare", {"int8": _scores(0.5, seed=3), "percentile": _scores(0.5, seed=4)})
+    assert "NEW has no static" in edgeaudit.compare(old, bare).reasons[0]
+    assert edgeaudit.compare(old, bare, formats={"static": "percentile"}).exit_code == 0
+    worse = _finished(tmp_path / "worse", {"int8": _scores(0.9, seed=3)})
+    found = edgeaudit.compare(old, worse)
+    assert found.exit_code == 1
+    assert any("NEW has no static" in said for said in found.warnings)
+    failed = {"status": "failed", "error": "no kernel for this"}
+    _changed(new, lambda audit: {"formats": (*audit.formats, cases.result("static").model_copy(update=failed))})
+    assert edgeaudit.compare(old, new).reasons[0].startswith("static of OLD failed in NEW (no kernel for this)")
+
+
+@pytest.mark.parametrize("which", ["OLD", "NEW"])
+def test_an_undecided_control_concludes_nothing(old: Path, alike: Path, which: str) -> None:
+    unseen = Control(name="members known", status="undecided", statement="the file answers members as nonmembers")
+    _changed(old if which == "OLD" else alike, lambda _: {"controls": (unseen,)})
+    assert f"controls of {which} are undecided (members known)" in _last_line(old, alike, 3)
+    # One of a file that is compared counts, on any device; one of a file that one run alone has does not.
+    for place, code in (("int8", 3), ("int8 @ pi5", 3), ("fp16", 0)):
+        control = replace(unseen, format=place)
+        _changed(old if which == "OLD" else alike, lambda _, control=control: {"controls": (control,)})  # type: ignore[misc]
+        assert edgeaudit.compare(old, alike).exit_code == code
+
+
+def test_an_increase_of_the_same_file_is_the_attackers(tmp_path: Path, old: Path, leaky: Path) -> None:
+    """Also of the same number of shadows: others were trained."""
+    _same_bytes(old, leaky)
+    line = _last_line(old, leaky, 3)
+    assert "int8 is the same file in both runs, on the same records" in line
+    assert edgeaudit.compare(leaky, old).exit_code == 0
+    # Without scores the same data are taken for the same records.
+    shutil.move(leaky / "scores", tmp_path / "kept")
+    assert edgeaudit.compare(old, leaky).exit_code == 3
+    shutil.move(tmp_path / "kept", leaky / "scores")
+    # Other records are another matter, and so is another runtime, which answers otherwise.
+    other = _finished(tmp_path / "other", {"int8": _scores(0.9, seed=2)}, ids=IDS + 5000)
+    _same_bytes(old, other)
+    assert edgeaudit.compare(old, other).exit_code == 1
+    _same_bytes(old, leaky, runtimes=("1.24.0", "1.25.0"))
+    assert edgeaudit.compare(old, leaky).exit_code == 1
+
+
+def test_every_reason_is_said(old: Path, alike: Path, tmp_path: Path) -> None:
+    found = edgeaudit.compare(_with_threat(old, shadows=8), _without(_with_threat(alike, shadows=2), "yeom"))
+    assert [said.split(":")[0] for said in found.reasons] == [
+        "OLD has 8 shadows and NEW 2",
+        "NEW was not attacked by yeom, which OLD was",
+        f"{len(found.rows)} figures",
+    ]
+    assert "also: NEW was not attacked by yeom" in _shown(found, 200)
+    write_comparison_markdown(found, tmp_path / "found.md")
+    assert "- NEW was not attacked by yeom" in (tmp_path / "found.md").read_text("utf-8")
 
 
 def _limit(limit: str, level: str = "error", attacks: tuple[str, ...] = (LIRA, YEOM), **more: Any) -> Budget:

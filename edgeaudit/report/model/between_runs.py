@@ -119,10 +119,12 @@ class Uncompared(Model):
 class RunComparison(Model):
     """Two finished runs, figure by figure.
 
-    outcome: `increase` (exit code 1), where some figure increased significantly; `no increase shown` (0); `not
-    comparable` (3), where the attacker is another, a control of a run failed, or no figure is in both. warnings: what
-    to know before reading on. loosened: limits of OLD that NEW has relaxed or lacks. margin: differences whose interval
-    lies within +- this count as equal. rows: increases first, then inconclusive, equal, decreases.
+    outcome: `increase` (exit code 1), where some figure increased significantly and the attacker does not explain it;
+    `no increase shown` (0); `not comparable` (3), where no figure is in both, a control of a run failed or is
+    undecided, or the outcome may come from another attacker or from attacks and formats that NEW lacks. reasons: what
+    decided. warnings: what to know before reading on. loosened: limits of OLD that NEW has relaxed or lacks. margin:
+    differences whose interval lies within +- this count as equal. rows: increases first, then inconclusive, equal,
+    decreases.
     """
 
     comparison_version: Literal["1.0"] = COMPARISON_VERSION
