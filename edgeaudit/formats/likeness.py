@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from edgeaudit.config.formats import FormatUse
 from edgeaudit.exporters import find_pass
@@ -12,7 +12,7 @@ from edgeaudit.runtimes.registry import default_runtime
 __all__ = ["presets_like"]
 
 
-def presets_like(use: FormatUse, *, options_differ: bool = False) -> tuple[str, ...]:
+def presets_like(use: FormatUse, configured: Collection[str] = ()) -> tuple[str, ...]:
     """Return the ids of the presets that a format is made like, the one that it names first.
 
     A composition is made like every preset with the same passes, in order, and the same runtime: its parameters do not
@@ -22,12 +22,12 @@ def presets_like(use: FormatUse, *, options_differ: bool = False) -> tuple[str, 
 
     Args:
         use: an entry of `formats`.
-        options_differ: whether a device on which it is queried sets options of runtimes.
+        configured: runtimes of which a device that it is queried on sets options.
     """
-    return tuple(dict.fromkeys(_like(use, options_differ=options_differ)))
+    return tuple(dict.fromkeys(_like(use, configured)))
 
 
-def _like(use: FormatUse, *, options_differ: bool) -> Iterator[str]:
+def _like(use: FormatUse, configured: Collection[str]) -> Iterator[str]:
     if use.passes is not None:
         steps = [entry.name for entry in use.passes]
         same = [preset for preset in FORMATS.values() if [entry.name for entry in preset.passes] == steps]
@@ -38,8 +38,8 @@ def _like(use: FormatUse, *, options_differ: bool) -> Iterator[str]:
         return
     yield use.format
     base = FORMATS[use.format]
-    if use.runtime is not None or options_differ:
-        served = base.runtime if use.runtime is None else use.runtime.name
+    served = base.runtime if use.runtime is None else use.runtime.name
+    if use.runtime is not None or served in configured:
         yield from (preset.id for preset in FORMATS.values() if _is_served(preset, base, served))
 
 

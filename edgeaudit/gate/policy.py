@@ -74,7 +74,8 @@ class _Meaning:
 
 def _like(use: FormatUse, spec: AuditSpec) -> tuple[str, ...]:
     # A device's options can make of litert-int8 what litert-int8-reference is.
-    return presets_like(use, options_differ=any(spec.devices[name].options for one, name in spec.places if one == use))
+    queried = [spec.devices[name].options for one, name in spec.places if one == use]
+    return presets_like(use, [runtime for options in queried for runtime, values in options.items() if values])
 
 
 def _untold(policy: PolicySpec, spec: AuditSpec, meanings: Sequence[_Meaning]) -> Iterator[str]:

@@ -118,8 +118,9 @@ def test_options_of_a_device_are_those_of_a_preset() -> None:
     devices = {"local": {}, "pi": {"via": "oip://pi:8001", "options": {"litert": {"xnnpack": False}}}}
     policy = _policy(_limit(0.6, formats=["litert-int8-reference"]))
     assert _formats(policy, _audit("torch-fp32", "litert-int8", devices=devices)) == [("litert-int8",)]
-    del devices["pi"]["options"]
-    assert _formats(policy, _audit("torch-fp32", "litert-int8", devices=devices)) == []
+    for options in ({}, {"litert": {}}, {"onnxruntime": {"session": {}}}):
+        devices["pi"]["options"] = options
+        assert _formats(policy, _audit("torch-fp32", "litert-int8", devices=devices)) == []
 
 
 @pytest.mark.parametrize(("waived", "code"), [("mine", 0), ("onnx-int8-static", 1)])
