@@ -248,9 +248,9 @@ def check(
     if budgets is not None:
         given = spec_of({"budgets": budgets}, Path.cwd()) if isinstance(budgets, Mapping) else load_spec(budgets)
         if not given.budgets:
-            where = "budgets: the mapping" if isinstance(budgets, Mapping) else f"{budgets}: the file"
+            what = "budgets: the mapping" if isinstance(budgets, Mapping) else f"{budgets}: the file"
             raise SpecError(
-                f"{where} has no budgets to judge the run by; add limits, or leave it out to judge the run by its own"
+                f"{what} has no budgets to judge the run by; add limits, or leave it out to judge the run by its own"
             )
         spec = spec.model_copy(update={"budgets": given.budgets})
         limits = limits_origin(spec, None if isinstance(budgets, Mapping) else str(budgets), measured=True)

@@ -115,10 +115,11 @@ def test_a_preset_under_any_spelling_is_limited(named: str, entry: Any, limited:
 
 
 def test_options_of_a_device_are_those_of_a_preset() -> None:
-    devices = {"local": {}, "pi": {"via": "oip://pi:8001", "options": {"litert": {"xnnpack": False}}}}
+    devices: dict[str, Any] = {"local": {}, "pi": {"via": "oip://pi:8001", "options": {"litert": {"xnnpack": False}}}}
     policy = _policy(_limit(0.6, formats=["litert-int8-reference"]))
     assert _formats(policy, _audit("torch-fp32", "litert-int8", devices=devices)) == [("litert-int8",)]
-    for options in ({}, {"litert": {}}, {"onnxruntime": {"session": {}}}):
+    others: list[Any] = [{}, {"litert": {}}, {"onnxruntime": {"session": {}}}]
+    for options in others:
         devices["pi"]["options"] = options
         assert _formats(policy, _audit("torch-fp32", "litert-int8", devices=devices)) == []
 
