@@ -79,7 +79,7 @@ class PlanSummary:
     population: records that were drawn. stages: jobs of each, those that the store has, and CPU seconds of the others.
     workers: processes of one thread each, among which they are divided. budgets: what each needs to be decided.
     outputs: numbers that a model of the recipe answers; None without a recipe. notes: on budgets of a policy that name
-    formats which the audit does not have.
+    formats which the audit does not have, and on formats that no budget of formats names.
     """
 
     population: PopulationInfo
@@ -177,9 +177,13 @@ def plan(
         expected = forecast(prepared, running, heard)
         drawn = population_info(prepared.population)
         needs = Rows(budget_needs(spec, drawn.members, drawn.nonmembers, drawn.classes, judged_by), of=BudgetNeed)
-        notes = () if judged_by is None else applicable(judged_by.spec, spec).notes
+        notes = () if judged_by is None else _notes(judged_by, spec)
         stages = Rows(expected.stages, of=StageEstimate)
         return PlanSummary(drawn, stages, running.executor.workers, needs, expected.outputs, notes)
+
+
+def _notes(policy: ReadPolicy, spec: AuditSpec) -> tuple[str, ...]:
+    return tuple(f"policy {policy.title}: {note}" for note in applicable(policy.spec, spec).notes)
 
 
 def inspect(file: str | Path, data: str | Path | Iterable[str | Path] = (), *, output: str | None = None) -> FileReport:
@@ -230,7 +234,8 @@ def check(
 
     Raises:
         RunError: the run cannot be read, or a budget needs the folder. SpecError: the budgets, or the policy, are not
-            valid. BudgetError: a budget names what the audit does not have, or the policy judges nothing in it.
+            valid, or there are none. BudgetError: a budget names what the audit does not have, or the policy judges
+            nothing in it.
     """
     judged_by = None if policy is None else _policy(policy)
     if budgets is not None and not isinstance(budgets, Mapping):
@@ -243,6 +248,11 @@ def check(
     limits = audit.verdict.limits
     if budgets is not None:
         given = spec_of({"budgets": budgets}, Path.cwd()) if isinstance(budgets, Mapping) else load_spec(budgets)
+        if not given.budgets:
+            what = "budgets: the mapping" if isinstance(budgets, Mapping) else f"{budgets}: the file"
+            raise SpecError(
+                f"{what} has no budgets to judge the run by; add limits, or leave it out to judge the run by its own"
+            )
         spec = spec.model_copy(update={"budgets": given.budgets})
         limits = limits_origin(spec, None if isinstance(budgets, Mapping) else str(budgets), measured=True)
     origin = audit.verdict.policy

@@ -465,6 +465,11 @@ def test_budgets_are_checked(ran: Path) -> None:
         edgeaudit.check(ran / "out", {"aucc": ["error", {"max": 0.9}]})
     with pytest.raises(SpecError, match=r"budgets\.auc"):
         edgeaudit.check(ran / "out", {"auc": ["error", {"maxx": 0.9}]})
+    with pytest.raises(SpecError, match=r"^budgets: the mapping has no budgets to judge the run by; add limits"):
+        edgeaudit.check(ran / "out", {})
+    (ran / "none.yaml").write_text("seed: 1\n")
+    with pytest.raises(SpecError, match=r"none\.yaml: the file has no budgets to judge the run by"):
+        edgeaudit.check(ran / "out", ran / "none.yaml")
 
 
 @pytest.mark.parametrize(

@@ -54,11 +54,13 @@ def write_files(audit: Audit, baseline: Audit | None = None, **files: Path | Non
 
 
 def print_verdict(console: Console, audit: Audit, *, quiet: bool) -> None:
-    """Print the table and the verdict, or the verdict's line alone."""
-    from edgeaudit.report.summary import verdict_line
+    """Print the table and the verdict, or the verdict's line alone, after what a policy warns of."""
+    from edgeaudit.report.summary import policy_lines, verdict_line
     from edgeaudit.report.terminal import render
 
     if quiet:
+        for line in policy_lines(audit):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
         console.print(verdict_line(audit), soft_wrap=True, highlight=False)
     else:
         console.print(render(audit))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.config import JsonDict
 
 from edgeaudit.config.base import Section, names_of
@@ -67,7 +67,7 @@ class BudgetLimit(Section):
     """Upper limit of the increase over the format `against`."""
     against: str | None = None
     """The format that `max-increase` compares with."""
-    formats: tuple[str, ...] | None = None
+    formats: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Formats to which the budget applies; by default all that ship."""
     scope: Scope = "file"
     """`file`: the file that was audited. `pipeline`: files that this pipeline makes, from the mean over `targets`."""
@@ -81,6 +81,15 @@ class BudgetLimit(Section):
     """Records on which the budget is judged: `class:<k>` those of one class, `class:*` those of each class."""
     reason: str | None = None
     """Why the limit is what it is; it is printed in the report."""
+
+    @field_validator("formats", mode="before")
+    @classmethod
+    def _names_formats(cls, formats: object) -> object:
+        if isinstance(formats, list | tuple) and not formats:
+            raise ValueError(
+                "is empty, so the budget would limit nothing: name a format, or remove 'formats' to limit all that ship"
+            )
+        return formats
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:

@@ -72,6 +72,13 @@ class WaiverSpec(Section):
             )
         return metric
 
+    @field_validator("formats", mode="before")
+    @classmethod
+    def _names_formats(cls, formats: object) -> object:
+        if isinstance(formats, list | tuple) and not formats:
+            raise ValueError("is empty, so nothing would be waived: name a format, or write all")
+        return formats
+
     @field_validator("formats")
     @classmethod
     def _formats_differ(cls, formats: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:

@@ -70,14 +70,16 @@ def judge(  # noqa: PLR0913  what was measured, and by whose limits and day it i
         if deployment not in failed and (baseline := _baseline(budget, deployment, deployments)) not in failed
     ]
     waived = waive(judged, () if policy is None else policy.spec.waivers, today)
+    unjudged = policy is not None and not any(b.policy is not None for b in judged)
+    said = [] if applying is None else [f"warning: policy {title}: {note}" for note in applying.notes]
+    said += [f"warning: {waiver_line(one)}" for one in waived.surplus]
+    outcome, code, reasons = _outcome(formats, controls, waived, said, f"policy {title}" if unjudged else None)
     about = {
         "budgets": waived.budgets,
         "waivers": waived.waivers,
         "judged_on": None if policy is None else today.isoformat(),
+        "policy_notes": said,
     }
-    unjudged = policy is not None and not any(b.policy is not None for b in judged)
-    said = [] if applying is None else [f"warning: policy {title}: {note}" for note in applying.notes]
-    outcome, code, reasons = _outcome(formats, controls, waived, said, f"policy {title}" if unjudged else None)
     return Verdict.model_validate({"outcome": outcome, "exit_code": code, "reasons": reasons, **about})
 
 
@@ -90,7 +92,7 @@ def _outcome(
 ) -> tuple[str, int, tuple[str, ...]]:
     """Return outcome, exit code and reasons.
 
-    said: warnings about the policy. unjudged: the policy, if it judged nothing.
+    said: warnings about the policy and its waivers. unjudged: the policy, if it judged nothing.
     """
     budgets = waived.budgets
     because = {id(b): why for b, why in zip(budgets, waived.because, strict=True) if why is not None}
@@ -111,7 +113,6 @@ def _outcome(
         *accepted,
         *(f"warning: {sentence(b)}" for b in budgets if b.level == "warn" and b.counted in ("fail", "inconclusive")),
         *said,
-        *(f"warning: {waiver_line(one)}" for one in waived.surplus),
     )
     failed = [f"{place_name(f.id, f.device)} failed: {f.error}" for f in formats if f.status == "failed"]
     if failed:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -88,7 +87,7 @@ def _unbroken(text: str) -> Markup:
 
 def _view(lookup: Lookup) -> dict[str, Any]:
     audit = lookup.audit
-    reasons, folded = _reasons(audit.verdict.reasons)
+    reasons, folded = _reasons(audit.verdict)
     roc_formats = _roc_formats(lookup)
     return {
         "reasons": reasons,
@@ -150,9 +149,13 @@ def _tone(verdict: Verdict) -> str:
     return "warn" if waived else _TONES[verdict.exit_code]
 
 
-def _reasons(reasons: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the reasons in view, and those folded: many warnings, one a format and budget, would hide what decided."""
-    warnings = [reason for reason in reasons if reason.startswith("warning: ")]
+def _reasons(verdict: Verdict) -> tuple[list[str], list[str]]:
+    """Return the reasons in view, and those folded: many warnings, one a format and budget, would hide what decided.
+
+    What a policy does not judge is never folded.
+    """
+    reasons = verdict.reasons
+    warnings = [one for one in reasons if one.startswith("warning: ") and one not in verdict.policy_notes]
     if len(warnings) <= _MOST_WARNINGS:
         return list(reasons), []
     return [reason for reason in reasons if reason not in warnings], warnings

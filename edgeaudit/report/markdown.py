@@ -10,7 +10,7 @@ from typing import ClassVar
 from edgeaudit.report.files import write_atomically
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place
 from edgeaudit.report.model import Audit, Budget, FormatResult, JudgedWaiver
-from edgeaudit.report.summary import own_limits, sentences, verdict_line
+from edgeaudit.report.summary import own_limits, policy_lines, sentences, verdict_line
 from edgeaudit.report.words import figure, file_size, interval, judged_figure, percent, place_name, printable
 from edgeaudit.report.writers import Writer, WriterSpec
 
@@ -34,6 +34,8 @@ class MarkdownWriter(Writer):
 def _parts(audit: Audit) -> Iterator[str]:
     yield f"## {plain(audit.name)}: membership leakage"
     yield f"**{plain(verdict_line(audit))}**"
+    if audit.verdict.policy_notes:
+        yield "\n".join(f"- {plain(line)}" for line in policy_lines(audit))
     if audit.verdict.budgets:
         heads = ("format", "verdict", "budget", "decided by", "figure")
         yield markdown_table(heads, [_budget(one, own_limits(audit.verdict)) for one in audit.verdict.budgets])

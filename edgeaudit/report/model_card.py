@@ -15,7 +15,7 @@ from edgeaudit.report.files import write_atomically
 from edgeaudit.report.lookup import AUC, TPR, Lookup
 from edgeaudit.report.markdown import headline_cells, markdown_table, plain
 from edgeaudit.report.model import Audit
-from edgeaudit.report.summary import sentences, verdict_line
+from edgeaudit.report.summary import policy_lines, sentences, verdict_line
 from edgeaudit.report.words import metric_name, printable
 from edgeaudit.report.writers import Writer, WriterSpec
 
@@ -35,10 +35,12 @@ class ModelCardWriter(Writer):
         rows = [[lookup.label(place), *headline_cells(lookup, place)] for place, _ in lookup.ok()]
         attack = "" if lookup.headline is None else f"Attack: {plain(lookup.headline.label)}. "
         said = "\n".join(f"- {plain(sentence)}" for sentence in sentences(audit))
+        warned = "".join(f"- {plain(line)}\n" for line in policy_lines(audit))
+        warned = f"{warned}\n" if warned else ""
         text = (
             f"---\n{yaml.safe_dump(index, sort_keys=False, allow_unicode=True)}---\n\n"
             "## Membership leakage\n\n"
-            f"**{plain(verdict_line(audit))}**\n\n{markdown_table(heads, rows)}\n\n"
+            f"**{plain(verdict_line(audit))}**\n\n{warned}{markdown_table(heads, rows)}\n\n"
             f"{attack}95% intervals; an AUC of 0.5 is no leak. Membership inference alone was tested.\n\n{said}\n"
         )
         write_atomically(path, text)

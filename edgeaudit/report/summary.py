@@ -16,15 +16,19 @@ from edgeaudit.report.together import together_sentences
 from edgeaudit.report.words import about, counted, interval, judged_figure, listed, percent, place_name, printable
 
 __all__ = [
-    "budget_lines", "limits_sentence", "own_limits", "same_budgets", "sentences", "verdict_line", "waived_by",
-    "waived_until", "waiver_line", "waiver_lines",
+    "budget_lines", "limits_sentence", "own_limits", "policy_lines", "same_budgets", "sentences", "verdict_line",
+    "waived_by", "waived_until", "waiver_line", "waiver_lines",
 ]  # fmt: skip
 
 
 def verdict_line(audit: Audit) -> str:
-    """Outcome, what is waived, exit code and the first reason, in one line; of a pass what does not hold, too."""
+    """Outcome, what is waived, exit code and the first reason, in one line; of a pass what does not hold, too.
+
+    What `policy_lines` has is not counted among the other reasons: whoever shows this line shows those, too.
+    """
     verdict = audit.verdict
-    first, *rest = [printable(reason) for reason in verdict.reasons] or ["no reason was recorded"]
+    shown = [reason for reason in verdict.reasons if reason not in verdict.policy_notes]
+    first, *rest = [printable(reason) for reason in shown] or ["no reason was recorded"]
     more = f" (and {len(rest)} more)" if rest else ""
     waived = waived_until(verdict.budgets)
     line = f"{verdict.outcome.upper()} ({f'{waived}; ' if waived else ''}exit code {verdict.exit_code}): {first}{more}"
@@ -40,6 +44,11 @@ def verdict_line(audit: Audit) -> str:
     outside = (printable(b.exceeded_outside) for b in verdict.budgets if b.exceeded_outside is not None)
     doubts["beyond the limit outside the attack set"] = list(dict.fromkeys(outside))
     return "; ".join([line, *(f"{what}: {', '.join(names)}" for what, names in doubts.items() if names)])
+
+
+def policy_lines(audit: Audit) -> list[str]:
+    """Return a line for each warning of what a policy does not judge, and for each waiver that can be removed."""
+    return [printable(note) for note in audit.verdict.policy_notes]
 
 
 def waived_until(budgets: Sequence[Budget]) -> str | None:

@@ -24,7 +24,7 @@ from edgeaudit.report.files import write_atomically
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label, unique
 from edgeaudit.report.model import Audit, Budget, FormatResult, LeakageRow
 from edgeaudit.report.slices import slice_sentences
-from edgeaudit.report.summary import budget_lines, limits_sentence, verdict_line, waiver_lines
+from edgeaudit.report.summary import budget_lines, limits_sentence, policy_lines, verdict_line, waiver_lines
 from edgeaudit.report.together import together_sentences
 from edgeaudit.report.words import (
     NOT_RESOLVABLE,
@@ -95,6 +95,7 @@ class _Report:
         yield from _controls(self.audit)
         yield from (Text(line, "dim") for line in _limits(self.audit))
         yield from _failures(lookup)
+        yield from (Text(line, "yellow") for line in policy_lines(self.audit))
         yield Text(verdict_line(self.audit), _OUTCOMES[self.audit.verdict.exit_code])
 
 
@@ -178,9 +179,10 @@ def _named(audit: Audit, status: Status, count: int) -> str:
 
 
 def _limits(audit: Audit) -> Iterator[str]:
-    """Yield a line for each budget and waiver, and one on who set them."""
+    """Yield a line for each budget, and waiver that is none of the warnings, and one on who set them."""
     yield from budget_lines(audit)
-    yield from waiver_lines(audit)
+    warned = policy_lines(audit)
+    yield from (line for line in waiver_lines(audit) if f"warning: {line}" not in warned)
     origin = limits_sentence(audit.verdict)
     if origin is not None:
         yield origin

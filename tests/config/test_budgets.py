@@ -93,6 +93,7 @@ def test_a_format_is_not_compared_with_itself() -> None:
         ({"max": 0.7, "attacks": ["lira"], "attack": "lira"}, "keep 'attacks' alone"),
         ({"max": 0.7, "attacks": ["lira", "lira"]}, "'lira' appears twice"),
         ({"max": 0.7, "attacks": []}, "must have at least one entry"),
+        ({"max": 0.7, "formats": []}, r"budgets\.auc\.0\.formats: is empty, so the budget would limit nothing: name a"),
         ({"max": 0.7, "scope": "model"}, "'file' or 'pipeline'"),
         ({"max-increase": 0.1, "against": "torch-fp32", "scope": "pipeline"}, "remove 'scope: pipeline'"),
     ],

@@ -78,13 +78,15 @@ def test_a_policy_that_is_exceeded_fails_the_run(policed: Policed) -> None:
 
 
 def test_a_looser_audit_yaml_changes_nothing(policed: Policed) -> None:
-    """Neither a limit of the same metric, nor none at all, nor a check that names no policy."""
-    for name, budgets in (("loose", {"auc": ["error", {"max": 0.995}]}), ("none", {})):
-        path = policed.bench.write(name, **SETTINGS, budgets=budgets)
-        done, found = policed.check("--budgets", path)
-        assert (done.code, found["policy"]["name"]) == (1, "policy first")
-        assert found["policy"]["measured"] is False  # it is the run's own, read before its figures were known
+    """Neither a limit of the same metric, nor a file without limits, nor a check that names no policy."""
+    path = policed.bench.write("loose", **SETTINGS, budgets={"auc": ["error", {"max": 0.995}]})
+    done, found = policed.check("--budgets", path)
+    assert (done.code, found["policy"]["name"]) == (1, "policy first")
+    assert found["policy"]["measured"] is False  # it is the run's own, read before its figures were known
     assert policed.check()[0].code == 1
+    done, found = policed.check("--budgets", policed.bench.write("none", **SETTINGS))
+    assert (done.code, found) == (2, {})
+    assert "none.yaml: the file has no budgets to judge the run by" in " ".join(done.stderr.split())
 
 
 def test_a_waiver_passes_until_it_ends(policed: Policed) -> None:
@@ -132,6 +134,39 @@ def test_a_plan_says_what_the_policy_needs(policed: Policed) -> None:
     assert done.code == 0, done.stderr
     assert "budget auc <= 0.6 (error, this file, 2 attacks, policy policy planned): needs" in text
     assert "budget auc <= 0.7 names what is not among this audit's formats: 'x-int8'" in text
+
+
+def test_a_composition_is_limited_as_its_preset(policed: Policed) -> None:
+    """onnx-fp32 is one pass, onnx.export; a composition that no budget of formats names is told."""
+    path = policed.write("spelt", {"auc": [["error", {"max": 0.6, "formats": ["onnx-fp32"]}], ["error", {"max": 0.9}]]})
+    formats = ["torch-fp32", {"name": "mine", "passes": ["onnx.export"]},
+               {"name": "half", "passes": ["onnx.export", "ort.fp16"]}]  # fmt: skip
+    composed = policed.bench.write("composed", **{**SETTINGS, "formats": formats})
+    done = policed.bench.call("plan", composed, "--policy", path)
+    text = " ".join(done.stdout.split())
+    assert done.code == 0, done.stderr
+    assert "budget auc <= 0.6 (error, this file, 2 attacks, policy policy spelt): needs" in text
+    assert "policy policy spelt: 'half' is a composition that no budget with formats names" in text
+
+
+def test_what_a_policy_warns_of_is_shown_in_full(policed: Policed) -> None:
+    """On the terminal and in the job summary, with --quiet and without; the last line is the verdict."""
+    budgets = {"auc": [["error", {"max": 0.99}], *(["error", {"max": 0.9, "formats": [f"no-{n}"]}] for n in range(3))]}
+    path = policed.write("noted", budgets, _waiver(_soon(), metric="advantage"))
+    notes = [f"budget auc <= 0.9 names what is not among this audit's formats: 'no-{n}'" for n in range(3)]
+    notes = [f"warning: policy policy noted: {note}" for note in notes]
+    summary = policed.bench.folder / "summary.md"
+    quiet, found = policed.check("--policy", path, "--markdown", summary)
+    *lines, last = quiet.stdout.splitlines()
+    assert [line for line in lines if "policy noted" in line] == notes
+    assert "unmatched, no budget limits advantage" in lines[-1]
+    assert last.startswith("WITHIN BUDGET (exit code 0)")
+    assert set(lines) < set(found["reasons"])
+    full = " ".join(policed.bench.call("check", "out", "--policy", path).stdout.split())
+    written = summary.read_text().replace("\\", "").splitlines()
+    for note in notes:
+        assert note in full
+        assert f"- {note}" in written
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -14,9 +16,10 @@ import pytest
 from edgeaudit.report.first_screen import facts, recommended
 from edgeaudit.report.html import html_text
 from edgeaudit.report.lookup import Lookup
+from edgeaudit.report.markdown import plain
 from edgeaudit.report.model import Audit, Budget, JudgedWaiver, LimitsOrigin, PolicyOrigin, Verdict, Waiver
 from edgeaudit.report.schema import audit_text, json_schema, read_audit, write_audit
-from edgeaudit.report.summary import limits_sentence, sentences, verdict_line
+from edgeaudit.report.summary import limits_sentence, sentences, verdict_line, waiver_lines
 from edgeaudit.report.terminal import budget_word
 from edgeaudit.report.writers import write_reports
 from edgeaudit.rows import Rows
@@ -236,3 +239,38 @@ def test_audit_json_keeps_it_and_reads_files_without_it(waived: Audit, tmp_path:
     (tmp_path / "audit.json").write_text(json.dumps(older))
     found = read_audit(tmp_path / "audit.json").verdict
     assert (found.policy, found.waivers, found.budgets[1].counted) == (None, (), "fail")
+
+
+NOTES = (
+    "warning: policy Devices: 'mine' is a composition that no budget with formats names",
+    "warning: policy Devices: budget auc <= 0.6 names what is not among this audit's formats: 'x', 'y_1'",
+    *(f"warning: policy Devices: budget auc <= 0.{n} is measured from 'base', which is made like it" for n in range(6)),
+)
+
+
+def test_what_a_policy_warns_of_is_in_no_fold(tmp_path: Path) -> None:
+    """Six notes and three other warnings: the notes are lines of their own, the others are counted."""
+    others = [f"warning: litert-int8: budget auc <= 0.{n} is exceeded" for n in range(5)]
+    reasons = ("1 budget check holds for this file", *others, *NOTES)
+    audit = _audit(OWN, reasons=reasons, policy_notes=NOTES)
+    assert verdict_line(audit).startswith(
+        "WITHIN BUDGET (exit code 0): 1 budget check holds for this file (and 5 more)"
+    )
+    text = " ".join(_written(audit, tmp_path, "text").split())
+    summary, card = _written(audit, tmp_path, "markdown"), _written(audit, tmp_path, "model-card")
+    page = _written(audit, tmp_path, "html")
+    (folded,) = re.findall(r"<details><summary>5 warnings of budgets</summary>.*?</details>", page, re.DOTALL)
+    for note in NOTES:
+        assert text.count(note) == 1
+        assert f"\n- {plain(note)}\n" in summary
+        assert f"\n- {plain(note)}\n" in card
+        assert note in html.unescape(re.sub(r"<[^>]*>", "", page.replace(folded, "")))
+    assert _audit(OWN).verdict.policy_notes == ()
+
+
+def test_a_waiver_that_can_be_removed_is_told_once(tmp_path: Path) -> None:
+    (line,) = waiver_lines(_audit(OWN, status="unneeded"))
+    audit = _audit(OWN, status="unneeded", reasons=("held", f"warning: {line}"), policy_notes=(f"warning: {line}",))
+    text = " ".join(_written(audit, tmp_path, "text").split())
+    assert text.count(line) == 1
+    assert f"warning: {line}" in text

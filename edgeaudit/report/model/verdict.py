@@ -186,7 +186,8 @@ class Verdict(Model):
     """The audit's outcome. exit_code: 0 within budget or not judged, 1 exceeded, 2 error, 3 inconclusive or invalid.
 
     limits: null where the audit itself has no budget. policy: null where none was judged. waivers: of the policy.
-    judged_on: the day, in UTC, by which waivers expire; null without a policy.
+    judged_on: the day, in UTC, by which waivers expire; null without a policy. policy_notes: those of the reasons that
+    warn of what a policy does not judge, or of waivers that can be removed; no view folds them.
     """
 
     outcome: Literal["within budget", "not judged", "budget exceeded", "error", "inconclusive", "invalid"]
@@ -197,3 +198,4 @@ class Verdict(Model):
     policy: PolicyOrigin | None = None
     waivers: tuple[JudgedWaiver, ...] = ()
     judged_on: str | None = None
+    policy_notes: tuple[str, ...] = ()
