@@ -21,6 +21,7 @@ from edgeaudit.controls.base import Control
 from edgeaudit.controls.file_match import Made, shadow_files_match
 from edgeaudit.controls.given_shadows import given_shadows_known
 from edgeaudit.controls.members_known import Known, Origin, members_known
+from edgeaudit.controls.nonmembers_unseen import nonmembers_unseen
 from edgeaudit.controls.null_target import null_target, null_target_together
 from edgeaudit.controls.resolution import Answers, resolution, tie_mass
 from edgeaudit.controls.shadow_match import Likeness, Side, shadow_size, shadow_target_match
@@ -556,6 +557,9 @@ def _target_controls(
     }
     yield from target_accuracy({name: found.behaviour.at_chance for name, found in judged.items()})
     yield from members_known(known, _origin(spec))
+    if _origin(spec) != "trained here":
+        tests = [f"cm-mia/{variant}" for variant in find_attack("cm-mia").spec.headlines]
+        yield from nonmembers_unseen({name: found.p_calibration for name, found in judged.items()}, tests)
     given = 0 if spec.shadows is None else len(spec.shadows.models)
     yield from given_shadows_known({name: found.behaviour for name, found in judged.items()}, given)
     sizes = len(population.split.members), len(population.split.nonmembers)
