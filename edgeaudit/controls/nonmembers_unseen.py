@@ -8,8 +8,7 @@ the target did not train on, so that such a list shows: more nonmembers have sma
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-
-from scipy.stats import norm
+from statistics import NormalDist
 
 from edgeaudit.controls.base import Control, Status
 from edgeaudit.leakage.rows import PCalibration
@@ -50,7 +49,7 @@ def _row(rows: Sequence[PCalibration], tests: Sequence[str]) -> PCalibration | N
 
 def _finding(name: str, row: PCalibration, tests: int) -> Control:
     spread = max((row.band_high or 0.0) - row.nominal, 1e-9) / _BAND
-    p = min(1.0, tests * float(norm.sf((row.observed - row.nominal) / spread)))
+    p = min(1.0, tests * NormalDist().cdf((row.nominal - row.observed) / spread))
     seen = p < _ALARM and row.observed >= _CLEAR * row.nominal
     accused = f"at a level of {row.nominal:.0%} {row.attack} {row.variant} accuses {row.observed:.1%} of them"
     allowed = f"where reference records allow {row.band_high:.1%}: did the target train on some, or do they differ from"
