@@ -384,9 +384,7 @@ def export(
     if shadows is not None and not isinstance(shadows, bool):
         raise SpecError(f"shadows must be True, False or None, not {shadows!r}")
     audit, recorded = load(folder), read_recorded(folder)
-    spec, where = recorded.spec, _store_of(recorded, store)
-    if not (where / MARKER).is_file():  # opening it would make an empty one
-        raise RunError(f"{where} is not a store: name the store of {folder} with --store, or run the audit again")
+    spec, where = recorded.spec, _existing_store_of(recorded, store, folder)
     with engine(recorded.origin.folder, where, 1, "local", spec.limits) as running:
         require_records(recorded, running.store, folder)
         try:
@@ -416,9 +414,7 @@ def artifacts(
     """
     folder = _path("run", run)
     target = folder / "artifacts" if out is None else _path("out", out, "the path of a folder")
-    where = _store_of(read_recorded(folder), store)
-    if not (where / MARKER).is_file():
-        raise RunError(f"{where} is not a store: name the store of {folder} with --store, or run the audit again")
+    where = _existing_store_of(read_recorded(folder), store, folder)
     return copy_audited_files(load(folder), Store(where), target, _names("formats", formats))
 
 
@@ -637,6 +633,14 @@ def _store_of(recorded: Recorded, store: str | Path | None) -> Path:
     """The store of a run: the one that is named, or else the run's own, if it is still there."""
     named = store is not None or os.environ.get("EDGEAUDIT_STORE")
     return _store(store) if named or not (recorded.store / MARKER).is_file() else recorded.store
+
+
+def _existing_store_of(recorded: Recorded, store: str | Path | None, run: Path) -> Path:
+    """The same, where it has to be there: opening it would make an empty one."""
+    where = _store_of(recorded, store)
+    if not (where / MARKER).is_file():
+        raise RunError(f"{where} is not a store: name the store of {run} with --store, or run the audit again")
+    return where
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import os
 import re
 import secrets
 import signal
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ from edgeaudit.devices.folders import cache_root
 from edgeaudit.devices.ssh.link import require_address
 from edgeaudit.errors import ArtifactError, DeviceError, DeviceLost, RunError, did_you_mean, store_errors
 from edgeaudit.runtimes.registry import default_runtime
+from edgeaudit.scratch import scratch
 
 if TYPE_CHECKING:
     from edgeaudit.devices.ssh.transport import SshSession
@@ -183,8 +183,8 @@ def _hold(console: Console, endpoint: Endpoint, load: _Load) -> None:
     with _ended_by_signals():
         session = SshTransport(endpoint).serve(load.runtime, load.artifacts, load.options)
         try:
-            with tempfile.TemporaryDirectory(prefix="edgeaudit-") as folder:
-                token = _write_token(Path(folder) / "token", session.token)
+            with scratch() as folder:
+                token = _write_token(folder / "token", session.token)
                 console.print(f"{endpoint.via} serves {_names(load)}; stop with Ctrl-C")
                 _print_use(console, session.client.url, token, load)
                 _watch(console, session, token)

@@ -556,8 +556,9 @@ def _target_controls(
         for name, found in judged.items()
     }
     yield from target_accuracy({name: found.behaviour.at_chance for name, found in judged.items()})
-    yield from members_known(known, _origin(spec))
-    if _origin(spec) != "trained here":
+    origin = _origin(spec)
+    yield from members_known(known, origin)
+    if origin != "trained here":
         tests = [f"cm-mia/{variant}" for variant in find_attack("cm-mia").spec.headlines]
         yield from nonmembers_unseen({name: found.p_calibration for name, found in judged.items()}, tests)
     given = 0 if spec.shadows is None else len(spec.shadows.models)
