@@ -33,6 +33,8 @@ __all__ = [
 Array = npt.NDArray[Any]
 Fact = Literal["contract", "weights", "softmax", "operators", "state", "traits"]
 """Facts that can be read from a file, apart from its companions."""
+_HEAVY = ("executorch", "tensorflow-cpu", "torch")
+"""Distributions that allocate 400 to 900 MB when they are imported; the others allocate less than 70."""
 Range = tuple[float, float]
 Head = Literal["softmax", "sigmoid", "other"]
 """What an output comes out of, ignoring conversions, quantisation steps and changes of shape."""
@@ -108,6 +110,11 @@ class FileTypeSpec:
     unreadable: Mapping[Fact, str] = field(default_factory=dict)
 
     @property
+    def libraries(self) -> int:
+        """Bytes that the installed packages allocate when they are imported, generously."""
+        return 2**30 if any(self._build(package) in _HEAVY for package in self.packages) else 2**27
+
+    @property
     def adoptable(self) -> bool:
         """Whether foreign files of this type can be audited: they declare inputs and outputs."""
         return "contract" not in self.unreadable
@@ -141,14 +148,30 @@ class FileType(ABC):
 
     spec: ClassVar[FileTypeSpec]
 
+    @property
+    def states_companions(self) -> bool:
+        """Whether the file has to be opened to know which files belong to it."""
+        return any("_companions" in vars(kind) for kind in type(self).__mro__ if kind is not FileType)
+
     @final
     def companions(self, path: Path) -> tuple[str, ...]:
         """Names of the files that belong to `path`, relative to its folder; all of them exist.
 
         Raises `ArtifactError` if one is missing or lies outside of the folder.
         """
+        return self.checked_companions(path, self.stated_companions(path))
+
+    @final
+    def stated_companions(self, path: Path) -> tuple[str, ...]:
+        """Names of the files that belong to `path`, as the file states them."""
         with self._reading(path):
             names = tuple(self._companions(path))
+            _require_texts(*names)
+        return names
+
+    @final
+    def checked_companions(self, path: Path, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the names; the file itself is not opened. Raises as `companions`."""
         for name in names:
             parts = PurePosixPath(name).parts
             # ONNX Runtime takes `*/_ORT_MEM_ADDR_/*` as a location for an address in its own memory.

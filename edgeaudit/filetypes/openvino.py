@@ -36,6 +36,11 @@ class OpenVino(FileType):
         packages=("openvino",),
     )
 
+    @property
+    def states_companions(self) -> bool:
+        """No: the file's own name says it."""
+        return False
+
     def _companions(self, path: Path) -> tuple[str, ...]:
         return (path.with_suffix(".bin").name,)
 

@@ -51,7 +51,8 @@ _SECRET = ("TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "_KEY")
 _MEMORY, _TIMES = 6 * 2**30, 10
 """Resident bytes of a job that opens a file, and for each byte of it."""
 _DATA_TIMES, _LEAST_DATA = 3, 4 * 2**30
-"""Bytes that may be allocated for each resident one: toolchains reserve more than they use."""
+"""Bytes that may be allocated for each resident one where a job states no need of its own: toolchains reserve more than
+they use."""
 
 _NEWUSER, _NEWNET = 0x10000000, 0x40000000
 _NO_NEW_PRIVILEGES = 38
@@ -66,7 +67,7 @@ class Bounds:
     """What a job may use.
 
     memory: resident bytes, watched by the supervisor. data: bytes allocated; seconds: of the processor, None for no
-    bound; the system enforces both.
+    bound; the system enforces these two, and both are on top of what the worker has taken before.
     """
 
     memory: int
@@ -74,7 +75,7 @@ class Bounds:
     seconds: float | None
 
     def set(self, process: int) -> None:
-        """Bound a worker from now on; what it has used so far is granted. Soft limits, since the next job may do more.
+        """Bound a worker from now on. Soft limits, since the next job may do more.
 
         Does nothing where the system has no limits of other processes.
         """
@@ -82,21 +83,23 @@ class Bounds:
             return
         seconds = resource.RLIM_INFINITY if self.seconds is None else int(_used(process) + self.seconds) + 1
         with suppress(OSError, ValueError):  # the worker has ended, which is noticed when its answer is read
-            for limit, most in ((resource.RLIMIT_DATA, self.data), (resource.RLIMIT_CPU, seconds)):
+            data = _allocated(process) + self.data
+            for limit, most in ((resource.RLIMIT_DATA, data), (resource.RLIMIT_CPU, seconds)):
                 _, hard = resource.prlimit(process, limit)
                 fits = most if hard == resource.RLIM_INFINITY or most < hard else hard
                 resource.prlimit(process, limit, (fits, hard))
 
 
-def bounds_of(opened: int, memory: int | None, seconds: float | None) -> Bounds:
+def bounds_of(opened: int, memory: int | None, seconds: float | None, needed: int | None = None) -> Bounds:
     """The bounds of a job.
 
-    opened: bytes of the files that it opens. memory: what the user allows, which counts where it is less. seconds: wall
-    time that the job may take; None for no limit.
+    opened: bytes of the files that it opens. memory: what the user allows; without it, ten times `opened` and what the
+    job needs apart from that. seconds: wall time that the job may take; None for no limit. needed: bytes that the job
+    needs for whatever file, which then bound what it allocates, too; None where that is not known.
     """
-    most = _MEMORY + _TIMES * opened
-    most = most if memory is None else min(most, memory)
-    return Bounds(most, max(_DATA_TIMES * most, _LEAST_DATA), None if seconds is None else 2 * seconds)
+    most = (_MEMORY if needed is None else needed) + _TIMES * opened if memory is None else memory
+    data = max(_DATA_TIMES * most, _LEAST_DATA) if needed is None else most
+    return Bounds(most, data, None if seconds is None else 2 * seconds)
 
 
 def bytes_below(paths: Iterable[Path]) -> int:
@@ -200,6 +203,13 @@ def _call(libc: ctypes.CDLL, name: str, *arguments: object) -> None:
     if getattr(libc, name)(*arguments) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def _allocated(process: int) -> int:
+    """Bytes that count for RLIMIT_DATA; 0 where the system does not say."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace")
+    found = next((line for line in status.splitlines() if line.startswith("VmData:")), "VmData: 0 kB")
+    return int(found.split()[1]) * 1024
 
 
 def _used(process: int) -> float:

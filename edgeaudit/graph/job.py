@@ -136,6 +136,10 @@ class Job(ABC, Generic[R_co]):
         """Files and folders of others that a confined job opens outside of the store; their size bounds its memory."""
         return ()
 
+    def memory(self) -> int | None:
+        """Bytes that a confined job needs beyond ten times what it opens, libraries included; None if not known."""
+        return None
+
     @property
     def exclusive(self) -> bool:
         """Whether the job must run alone, since it measures the machine. Exclusive jobs run after all others."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -24,6 +26,7 @@ from typing import ClassVar
 import psutil
 
 from edgeaudit.errors import JobCrashed, StoreError, reason_of, store_errors
+from edgeaudit.graph.answers import LARGEST, outcome_of
 from edgeaudit.graph.confinement import Bounds, bounds_of, bytes_below, environment_of, network_problem, remove
 from edgeaudit.graph.executor import AnyJob, Executor, ExecutorSpec, Limits, Listener, RunResult
 from edgeaudit.graph.import_order import with_users_last
@@ -48,6 +51,8 @@ _ENVIRONMENT = {
 }
 _START = "import sys; sys.path[:] = {path!r}; {first}from edgeaudit.graph.worker import serve; serve({arguments})"
 _CONFINE = "from edgeaudit.graph.confinement import confine; confine(network={network}); "
+_ANSWER_SECONDS = 30
+"""For the rest of an answer to arrive after its beginning."""
 _POLL = 0.5
 """Seconds between two checks of job limits."""
 _MINUTE = 60.0
@@ -58,6 +63,7 @@ _KILL_RETRIES = 10
 """For a job whose process was killed from outside, which says nothing about the job."""
 _OOM_COUNTERS = ("/proc/vmstat", "/sys/fs/cgroup/memory.events")
 """Files with a line `oom_kill <count>`: of the machine, and of the container."""
+_GRANTED = "as much as a file of its size is granted; limits.job-memory grants another amount"
 _GRACE = 5.0
 """Seconds that a worker has to exit by itself."""
 
@@ -118,6 +124,7 @@ class _Worker:
             )
         theirs.close()
         os.close(life)
+        _bound_reads(ours)
         self.connection: Connection = ours
 
     def give(self, job: AnyJob, limits: Limits) -> None:
@@ -125,7 +132,10 @@ class _Worker:
         bounds = None
         if self._home is not None:
             opened = (*job.opens(), *(self._store.folder(*need.ref) for need in job.needs))
-            bounds = bounds_of(bytes_below(opened), limits.memory, _most_seconds(job, limits))
+            bounds = bounds_of(bytes_below(opened), limits.memory, _most_seconds(job, limits), job.memory())
+            if limits.memory is None:
+                # What a worker keeps of earlier jobs is none of this one's.
+                bounds = replace(bounds, memory=bounds.memory + _resident(self.process.pid))
             bounds.set(self.process.pid)
         self.task = _Task(job, time.monotonic(), self._log_size(), _oom_kills(), bounds)
         with suppress(BrokenPipeError, ConnectionResetError):
@@ -136,10 +146,13 @@ class _Worker:
         task = self._taken()
         try:
             if self.connection.poll():
-                outcome: Outcome = self.connection.recv()
-                return outcome
+                # The job's own name, whatever a worker that was taken over says.
+                return replace(outcome_of(self.connection.recv_bytes(LARGEST)), ref=task.job.ref)
         except (EOFError, ConnectionResetError):
             pass
+        except (ValueError, OSError):  # too long, or not sent to its end in time
+            self.task = task
+            return self.stop("gave an answer that cannot be read")
         return self._ended(task)
 
     def _taken(self) -> _Task:
@@ -179,7 +192,7 @@ class _Worker:
         memory = limits.memory if self.task.bounds is None else self.task.bounds.memory
         if memory is None or _resident(self.process.pid) <= memory:
             return None
-        whose = "limits.job-memory" if memory == limits.memory else "as much as a file of others of its size is granted"
+        whose = "limits.job-memory" if memory == limits.memory else _GRANTED
         return f"took more than {memory / 2**20:,.0f} MiB of memory ({whose})"
 
     def stop(self, reason: str) -> Outcome:
@@ -313,6 +326,12 @@ class LocalProcesses(Executor):
         listener.finished(task.job, outcome)
         for blocked in state.finish(task.job, outcome):
             listener.skipped(blocked)
+
+
+def _bound_reads(connection: Connection) -> None:
+    """Let a read of an answer that does not go on end in `BlockingIOError`."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _ANSWER_SECONDS, 0))
 
 
 def _most_seconds(job: AnyJob, limits: Limits) -> float | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import faulthandler
 import os
-import pickle
 import resource
 import shutil
 import sys
@@ -13,11 +12,11 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from edgeaudit.errors import EdgeAuditError, JobCrashed, OutdatedEntry, StoreError, ToolchainError
+from edgeaudit.graph.answers import written
 from edgeaudit.graph.confinement import remove
 from edgeaudit.graph.executor import AnyJob
 from edgeaudit.graph.fresh_code import compile_users_modules
@@ -51,18 +50,8 @@ def serve(jobs: int, lifeline: int, root: str, isolation: str, own: str) -> None
             job: AnyJob = connection.recv()
         except EOFError:
             return
-        connection.send(_sendable(execute(job, store)))
+        connection.send_bytes(written(execute(job, store)))
         sys.stdout.flush()
-
-
-def _sendable(outcome: Outcome) -> Outcome:
-    """The outcome with an error that the main process can read: a plugin's own class need not survive pickling."""
-    try:
-        pickle.loads(pickle.dumps(outcome))  # noqa: S301  our own bytes
-    except Exception:  # noqa: BLE001  whatever a plugin's error raises
-        error = outcome.error
-        return replace(outcome, error=EdgeAuditError(f"{type(error).__name__}: {error}"))
-    return outcome
 
 
 def _end_with(lifeline: int, own: str) -> None:

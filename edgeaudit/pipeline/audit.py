@@ -19,6 +19,7 @@ from edgeaudit.graph.executor import AnyJob, Executor, Listener, RunResult, rais
 from edgeaudit.graph.job import Ref
 from edgeaudit.graph.store import Store
 from edgeaudit.pipeline.assemble import assemble
+from edgeaudit.pipeline.files_of_others import OpenedFiles
 from edgeaudit.pipeline.last_jobs import collude_job, compare_job
 from edgeaudit.pipeline.listed import require_images
 from edgeaudit.pipeline.measurement import choose_attacks
@@ -97,7 +98,7 @@ def prepare(
     with problems.collecting():
         require_images(population, spec.report.records)
     with problems.collecting():
-        plan = make_plan(spec, population, drawn, attacks)
+        plan = make_plan(spec, population, drawn, attacks, OpenedFiles(store, executor, listener))
     problems.raise_found()
     measured = _figures_known(plan, store)
     limits = limits_origin(spec, origin.file, measured=measured, changed=origin.changed)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.host.fingerprint import local_fingerprint
+from edgeaudit.pipeline.files_of_others import FilesOfOthers, NoFiles
 from edgeaudit.pipeline.measurement import AttackChoice
 from edgeaudit.population.base import GIVEN, HALF, NULL, SHADOW, TARGET, Population, Role, numbered
 from edgeaudit.recipes.base import Recipe, Training
-from edgeaudit.recipes.keras_checkpoint import checkpoint_options
+from edgeaudit.recipes.keras_checkpoint import ARCHITECTURE, CHECKPOINT
 from edgeaudit.stages.population import DrawPopulation
 
 __all__ = ["PlanInputs"]
@@ -20,19 +22,25 @@ __all__ = ["PlanInputs"]
 
 @dataclass(frozen=True)
 class PlanInputs:
-    """A checked audit.yaml, its population with the job that draws it, and the attacks to run."""
+    """A checked audit.yaml, its population with the job that draws it, and the attacks to run.
+
+    files: opens files of others.
+    """
 
     spec: AuditSpec
     population: Population
     drawn: DrawPopulation
     attacks: AttackChoice
+    files: FilesOfOthers = field(default_factory=NoFiles)
 
     @cached_property
     def recipe(self) -> Recipe:
         """How models are trained, for this population's records."""
         model, population = self.spec.model, self.population
         settings = {name: getattr(model, name) for name in Training.__dataclass_fields__}
-        options = {**model.options, **checkpoint_options(model.recipe, model.checkpoint)}
+        options: dict[str, Any] = dict(model.options)
+        if model.recipe == CHECKPOINT and model.checkpoint is not None:
+            options[ARCHITECTURE] = self.files.architecture(model.checkpoint)
         return Recipe(
             model.recipe,
             population.input_shape,

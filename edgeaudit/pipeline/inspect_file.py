@@ -17,6 +17,7 @@ from edgeaudit.filetypes.registry import filetype_of
 from edgeaudit.graph.executor import AnyJob, Listener, raise_errors
 from edgeaudit.graph.job import Job, Result
 from edgeaudit.pipeline.engine import Engine
+from edgeaudit.pipeline.files_of_others import OpenedFiles
 from edgeaudit.pipeline.inspect_data import given_data
 from edgeaudit.population.build import population_content
 from edgeaudit.runtimes.registry import default_runtime
@@ -115,7 +116,7 @@ def inspect_file(
     Raises `ArtifactError` where no runtime here serves the file, `DataError` where records cannot be read.
     """
     filetype = filetype_of(path)
-    companions = filetype.companions(path)
+    companions = OpenedFiles(running.store, running.executor, listener).companions(path, filetype)
     file = SourceFile(file_sha256(path), {name: file_sha256(path.parent / name) for name in companions}, path.resolve())
     facts = _done(ReadFile(file=file, filetype=filetype.spec.name), running, listener)
     if not data:

@@ -14,7 +14,7 @@ from edgeaudit.config.entries import PassEntry
 from edgeaudit.config.formats import FormatUse
 from edgeaudit.config.target import StatedAccuracy, TargetSpec
 from edgeaudit.digests import file_sha256
-from edgeaudit.errors import ArtifactError, SpecError, SplitError
+from edgeaudit.errors import ArtifactError, JobCrashed, SpecError, SplitError
 from edgeaudit.exporters.registry import find_pass
 from edgeaudit.filetypes.registry import find_filetype
 from edgeaudit.formats.presets import Format, tolerance_of
@@ -146,7 +146,7 @@ class ModelJobs:
                 file=self._distinct(
                     SourceFile(
                         sha256=_digest(path, key),
-                        companions={name: _digest(path.parent / name, key) for name in _companions(path, runtime, key)},
+                        companions=self._companions(path, runtime, key),
                         path=path,
                     ),
                     key,
@@ -167,6 +167,14 @@ class ModelJobs:
                 machine=self._inputs.machine,
             ),
         )
+
+    def _companions(self, path: Path, runtime: type[Runtime], key: str) -> dict[str, str]:
+        """Name -> SHA-256 of the files that belong to a model file."""
+        try:
+            names = self._inputs.files.companions(path, find_filetype(runtime.spec.serves))
+        except (ArtifactError, JobCrashed) as exc:
+            raise SpecError(f"{key}: {exc}") from exc
+        return {name: _digest(path.parent / name, key) for name in names}
 
     def _train(self, role: Role) -> Train:
         inputs = self._inputs
@@ -240,13 +248,6 @@ def _precision(use: PassEntry) -> str | None:
 
 def _frozen(params: Mapping[str, Any]) -> str:
     return repr(sorted(params.items()))
-
-
-def _companions(path: Path, runtime: type[Runtime], key: str) -> tuple[str, ...]:
-    try:
-        return find_filetype(runtime.spec.serves).companions(path)
-    except ArtifactError as exc:
-        raise SpecError(f"{key}: {exc}") from exc
 
 
 def _digest(path: Path, key: str) -> str:

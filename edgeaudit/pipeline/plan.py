@@ -16,6 +16,7 @@ from edgeaudit.formats.resolve import find_format
 from edgeaudit.graph.executor import AnyJob
 from edgeaudit.graph.job import Ref
 from edgeaudit.leakage.rows import Place
+from edgeaudit.pipeline.files_of_others import FilesOfOthers, NoFiles
 from edgeaudit.pipeline.inputs import PlanInputs
 from edgeaudit.pipeline.measure_jobs import MeasureJobs
 from edgeaudit.pipeline.measurement import AttackChoice
@@ -88,13 +89,21 @@ class Plan:
         self.jobs.setdefault(job.ref, job)
 
 
-def make_plan(spec: AuditSpec, population: Population, drawn: DrawPopulation, attacks: AttackChoice) -> Plan:
+def make_plan(
+    spec: AuditSpec,
+    population: Population,
+    drawn: DrawPopulation,
+    attacks: AttackChoice,
+    files: FilesOfOthers | None = None,
+) -> Plan:
     """Every job of the audit except those planned after failures are known (`edgeaudit.pipeline.last_jobs`).
+
+    files: opens files of others; None where the audit has none.
 
     Raises `SplitError` if the reference pool is too small for the models, `SpecError` for an unknown format and for
     settings that do not fit these records.
     """
-    return _Planner(PlanInputs(spec, population, drawn, attacks)).plan()
+    return _Planner(PlanInputs(spec, population, drawn, attacks, files or NoFiles())).plan()
 
 
 class _Planner:

@@ -13,8 +13,8 @@ from edgeaudit.errors import SpecError, reason_of, unquoted
 __all__ = [
     "ARCHITECTURE",
     "CHECKPOINT",
+    "architecture_of",
     "checkpoint_digest",
-    "checkpoint_options",
     "is_keras_checkpoint",
     "require_checkpoint_fits",
 ]
@@ -65,19 +65,17 @@ def require_checkpoint_fits(recipe: str, checkpoint: Path | None, key: str = "mo
 _NAMED = "name the function that builds its model: recipe: keras:module:function"
 
 
-def checkpoint_options(recipe: str, checkpoint: Path | None) -> dict[str, object]:
-    """What the recipe needs to know of the checkpoint: for `keras:checkpoint`, its architecture, and nothing else.
+def architecture_of(checkpoint: Path) -> dict[str, Any]:
+    """The architecture in a .keras file, which is all that `keras:checkpoint` needs to know of it.
 
     So shadows depend on the architecture and not on the trained weights or on where the file lies.
     """
-    if recipe != CHECKPOINT or checkpoint is None:
-        return {}
     try:
         with zipfile.ZipFile(checkpoint) as archive, archive.open("config.json") as entry:
             # A compressed file may hold any amount.
             config: dict[str, Any] = json.loads(entry.read(_LARGEST), parse_constant=_no_constant)
         config.pop("compile_config", None)
-        return {ARCHITECTURE: _numbered(config, {})}
+        return dict(_numbered(config, {}))
     # A damaged archive ends zipfile in any way, and JSON that is nested too deeply in RecursionError.
     except Exception as exc:
         reason = reason_of(exc) if isinstance(exc, OSError) else unquoted(exc)

@@ -23,7 +23,7 @@ from edgeaudit.population.base import Population
 from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.stages.file_head import find_head, is_inside
-from edgeaudit.stages.file_job import MOST_SECONDS, FileJob
+from edgeaudit.stages.file_job import MOST_SECONDS, FileJob, memory_for
 from edgeaudit.stages.file_opening import Opened, Wish, open_file, state_note
 from edgeaudit.stages.json_files import read_json, write_json
 from edgeaudit.stages.population import DrawPopulation
@@ -96,6 +96,10 @@ class ReadFile(Job[FileFacts]):
     def opens(self) -> tuple[Path, ...]:
         """See `Job`."""
         return self.file.paths
+
+    def memory(self) -> int:
+        """See `Job`."""
+        return memory_for(self.filetype)
 
     def code(self) -> tuple[str, ...]:
         """The file type."""

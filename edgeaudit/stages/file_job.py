@@ -6,15 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from edgeaudit.filetypes.registry import filetype_module
+from edgeaudit.filetypes.registry import filetype_module, find_filetype
 from edgeaudit.graph.job import Job, R
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.stages.train import SourceFile
 
-__all__ = ["MOST_SECONDS", "FileJob"]
+__all__ = ["MOST_MEMORY", "MOST_SECONDS", "FileJob", "memory_for"]
 
 MOST_SECONDS = 60.0
 """For a file to be read and asked about some records, which takes seconds."""
+MOST_MEMORY = 500 * 2**20
+
+
+def memory_for(filetype: str) -> int:
+    """Bytes that reading a file and asking it about some records may take, beyond ten times its size."""
+    return MOST_MEMORY + find_filetype(filetype).spec.libraries
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -39,6 +45,10 @@ class FileJob(Job[R]):
     def opens(self) -> tuple[Path, ...]:
         """See `Job`."""
         return self.file.paths
+
+    def memory(self) -> int:
+        """See `Job`."""
+        return memory_for(find_runtime(self.runtime).spec.serves)
 
     def code(self) -> tuple[str, ...]:
         """The runtime and the file type."""

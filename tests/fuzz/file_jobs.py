@@ -18,6 +18,7 @@ import numpy as np
 from edgeaudit.digests import file_sha256
 from edgeaudit.errors import EdgeAuditError
 from edgeaudit.graph.job import Context, Job, unkeyed
+from edgeaudit.stages.file_job import memory_for
 from edgeaudit.stages.population import DrawPopulation
 from tests.graph.jobs import Text
 
@@ -105,6 +106,9 @@ class InspectMany(OpenMany):
     filetype: str
     runtime: str
 
+    def memory(self) -> int:
+        return memory_for(self.filetype)
+
     def opening(self, context: Context) -> Callable[[Path], None]:
         from edgeaudit.filetypes.registry import find_filetype
         from edgeaudit.stages.examine_file import ExamineFile, ReadFile
@@ -138,13 +142,13 @@ class LoadMany(OpenMany):
 
     def opening(self, context: Context) -> Callable[[Path], None]:
         from edgeaudit.recipes.base import Recipe, build
-        from edgeaudit.recipes.keras_checkpoint import checkpoint_options
+        from edgeaudit.recipes.keras_checkpoint import ARCHITECTURE, CHECKPOINT, architecture_of
 
         if self.how == "keras":
             from edgeaudit.recipes.keras_trained import read_checkpoint
 
             def load(path: Path) -> None:
-                options = checkpoint_options(self.recipe, path)
+                options = {ARCHITECTURE: architecture_of(path)} if self.recipe == CHECKPOINT else {}
                 recipe = Recipe(self.recipe, self.shape, 2, {**dict(self.options), **options})
                 read_checkpoint(path, recipe, np.zeros((4, *self.shape), np.float32))
 

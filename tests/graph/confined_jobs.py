@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import pickle
 import resource
 import socket
+import stat
+import struct
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -116,11 +120,15 @@ class Look(Suspect):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Grow(Suspect):
-    """Allocates without end. step: bytes; touched: whether it writes to them."""
+    """Allocates without end. step: bytes; touched: whether it writes to them. needed: what it says to need."""
 
     kind: ClassVar[str] = "grow"
     step: int = 2**24
     touched: bool = True
+    needed: int | None = None
+
+    def memory(self) -> int | None:
+        return self.needed
 
     def run(self, context: Context) -> Text:
         del context
@@ -130,6 +138,39 @@ class Grow(Suspect):
             if self.touched:
                 held[-1][::4096] = 1
                 time.sleep(0.002)
+
+
+class _Trap:
+    """Read as a pickle, it makes a file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (Path(self.path),)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Forge(Suspect):
+    """Answers the main process itself, as a file could that has taken the worker over.
+
+    trap: file to be made there. whole: whether all of the answer is sent.
+    """
+
+    kind: ClassVar[str] = "forge"
+    trap: str
+    whole: bool = True
+
+    def run(self, context: Context) -> Text:
+        del context
+        answer = pickle.dumps(_Trap(self.trap))
+        content = struct.pack("!i", len(answer)) + (answer if self.whole else answer[:5])
+        for descriptor in range(3, 64):
+            with suppress(OSError):
+                if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                    os.write(descriptor, content)
+        time.sleep(60)
+        return Text("answered")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

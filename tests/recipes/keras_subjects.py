@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeaudit.recipes.base import Recipe, Training
-from edgeaudit.recipes.keras_checkpoint import checkpoint_options
+from edgeaudit.recipes.keras_checkpoint import ARCHITECTURE, architecture_of
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -143,7 +143,7 @@ def clone(path: Path, seed: int) -> tuple[str, list[tuple[int, ...]], bool]:
     """A shadow of `keras:checkpoint`: digest and shapes of its weights; whether they are unlike the checkpoint's."""
     from edgeaudit.recipes.keras_models import build, keras
 
-    subject = recipe("keras:checkpoint", options=checkpoint_options("keras:checkpoint", path))
+    subject = recipe("keras:checkpoint", options={ARCHITECTURE: architecture_of(path)})
     made = build(subject, seed)
     whole = keras().models.load_model(path)
     first, other = made.get_weights()[0], whole.get_weights()[0]

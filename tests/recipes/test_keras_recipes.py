@@ -13,7 +13,7 @@ import pytest
 from edgeaudit.errors import RecipeError, SpecError, TrainingError
 from edgeaudit.filetypes.agreement import comparable
 from edgeaudit.recipes.base import Recipe, Training
-from edgeaudit.recipes.keras_checkpoint import checkpoint_digest, checkpoint_options, require_checkpoint_fits
+from edgeaudit.recipes.keras_checkpoint import ARCHITECTURE, architecture_of, checkpoint_digest, require_checkpoint_fits
 from tests.keras_process import in_tensorflow
 from tests.recipes import keras_subjects as subjects
 from tests.recipes.keras_subjects import FEW, HERE, X, Y, recipe
@@ -170,7 +170,7 @@ def test_every_kind_of_checkpoint(
     saved: tuple[Path, npt.NDArray[np.float32]], file: str, subject: str, taken: bool
 ) -> None:
     folder, probable = saved
-    options = checkpoint_options(subject, folder / file)
+    options = {ARCHITECTURE: architecture_of(folder / file)} if subject == "keras:checkpoint" else {}
     logits, softmax = in_tensorflow(subjects.read, folder / file, recipe(subject, options=options))
     assert softmax == taken
     np.testing.assert_allclose(comparable(logits, softmax_inside=True), probable, atol=1e-5)
@@ -203,7 +203,7 @@ def test_unsuitable_checkpoints_are_named(
     saved: tuple[Path, npt.NDArray[np.float32]], file: str, subject: Recipe, message: str
 ) -> None:
     if subject.name == "keras:checkpoint":
-        subject = replace(subject, options=checkpoint_options(subject.name, saved[0] / file))
+        subject = replace(subject, options={ARCHITECTURE: architecture_of(saved[0] / file)})
     with pytest.raises(RecipeError, match=message):
         in_tensorflow(subjects.read, saved[0] / file, subject)
 
@@ -244,4 +244,4 @@ def test_reject_recipes_and_checkpoints_of_two_frameworks(
 def test_reject_a_file_that_is_not_keras_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "x.keras").write_bytes(b"no archive")
     with pytest.raises(SpecError, match=r"cannot be read as a \.keras file"):
-        checkpoint_options("keras:checkpoint", tmp_path / "x.keras")
+        architecture_of(tmp_path / "x.keras")
