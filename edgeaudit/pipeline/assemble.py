@@ -50,6 +50,7 @@ from edgeaudit.pipeline.plan import FormatPlan, Plan
 from edgeaudit.pipeline.recorded import SpecOrigin, private_of
 from edgeaudit.population.base import TARGET, Population
 from edgeaudit.report.files import whole_file
+from edgeaudit.report.long_tables import FIGURES, shortened, write_figures
 from edgeaudit.report.model import (
     SCHEMA_VERSION,
     Agreement,
@@ -201,6 +202,8 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
     audit = audit.model_copy(update={"verdict": verdict.model_copy(update={"limits": limits, "policy": policy})})
     audit = without_private(audit, private_of(spec, origin, store.root, out))
     with store_errors(f"the output folder {out}"):
+        write_figures([*audit.leakage, *audit.weaker_leakage], out / FIGURES)
+        audit = shortened(audit)
         write_reports(audit, out, spec.report.writers)
     return audit
 

@@ -29,7 +29,7 @@ class CsvWriter(Writer):
     `inconclusive`, `waived` and `pass`, and until when it is waived. Increases, which are of two rows, are left out.
     """
 
-    spec: ClassVar[WriterSpec] = WriterSpec("csv", "leakage.csv", "every figure as CSV")
+    spec: ClassVar[WriterSpec] = WriterSpec("csv", "leakage.csv", "the figures of audit.json as CSV")
 
     def write(self, audit: Audit, path: Path) -> None:
         """See `Writer.write`."""

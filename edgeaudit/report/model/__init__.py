@@ -26,7 +26,7 @@ from edgeaudit.leakage.rows import (
     TogetherSingle,
     WorstSlice,
 )
-from edgeaudit.report.model.audit import Audit, Environment, PopulationInfo, Thumbnail, ToolInfo
+from edgeaudit.report.model.audit import Audit, Environment, LongTable, PopulationInfo, Thumbnail, ToolInfo
 from edgeaudit.report.model.base import SCHEMA_VERSION
 from edgeaudit.report.model.devices import DeviceFormat, DeviceInfo, PlacesCompared
 from edgeaudit.report.model.formats import (
@@ -79,6 +79,7 @@ __all__ = [
     "Latency",
     "LeakageRow",
     "LimitsOrigin",
+    "LongTable",
     "NullHistogram",
     "Outputs",
     "PCalibration",

@@ -88,6 +88,13 @@ class Thumbnail(Model):
     image: str
 
 
+class LongTable(Model):
+    """A table beside audit.json, as Parquet. rows: how many it has."""
+
+    file: str
+    rows: int
+
+
 class Audit(Model):
     """The whole of audit.json. Only `created`, `latency` and `timings` differ when an audit is repeated elsewhere.
 
@@ -96,7 +103,8 @@ class Audit(Model):
     claims, claimed: the records that can be claimed to be members. exposed: those with the highest scores, which are no
     claims. `report.records` of the spec says what is listed of both; thumbnails: images of them, where it asks for
     that. replaced: keys of audit.yaml whose values are those of a command line. weaker_leakage: figures of
-    `weaker_exposures`, by their `exposure`; `leakage` has those of the audit's own.
+    `weaker_exposures`, by their `exposure`; `leakage` has those of the audit's own, but for figures of subsets that no
+    budget limits and no report shows, such as positive predictive values: those are in `long_tables` alone.
     """
 
     schema_version: Literal["1.0"] = SCHEMA_VERSION
@@ -124,6 +132,7 @@ class Audit(Model):
     same_file: Rows[SameFile] = Rows(of=SameFile)
     weaker_exposures: Rows[WeakerExposure] = Rows(of=WeakerExposure)
     weaker_leakage: Rows[LeakageRow] = Rows(of=LeakageRow)
+    long_tables: Rows[LongTable] = Rows(of=LongTable)
     together: Rows[TogetherRow] = Rows(of=TogetherRow)
     claims: RecordClaims | None = None
     claimed: Rows[ClaimedRecord] = Rows(of=ClaimedRecord)
