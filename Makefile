@@ -82,7 +82,8 @@ wheel-hashes: $(READY)
 	$(BIN)/python -m edgeaudit.devices.qemu.pin_wheels
 
 # Where the lock file fits (it has the hashes of the files for one platform), nothing else than what it names is installed;
-# elsewhere, or with PIN=constraints, pip resolves the pins of constraints.txt.
+# elsewhere, or with PIN=constraints, pip resolves the pins of constraints.txt. A test reads a schema that a package of npm
+# has (tests/npm); without npm it is skipped.
 LOCKED := import platform, sys; sys.exit(sys.version_info[:2] != (3, 11) or platform.system() != "Linux" or platform.machine() != "x86_64" or platform.python_implementation() != "CPython")
 PIN ?= lock
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
@@ -93,7 +94,6 @@ $(READY): pyproject.toml constraints.txt requirements.lock tests/npm/package-loc
 	else \
 	  $(PIP) -c constraints.txt -e ".[all,dev,docs]"; \
 	fi
-	# A test reads a schema that a package of npm has; without npm it is skipped.
 	if command -v npm >/dev/null; then \
 	  mkdir -p $(VENV)/npm && cp tests/npm/package.json tests/npm/package-lock.json tests/npm/.npmrc $(VENV)/npm && \
 	  cd $(VENV)/npm && npm ci --silent --no-audit --no-fund; \

@@ -47,11 +47,17 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The server's own."""
+    return tmp_path_factory.mktemp("mlflow")
+
+
+@pytest.fixture(scope="session")
+def server(folder: Path) -> Iterator[str]:
     """A local `mlflow server` with a database and a folder for artifacts: 10 seconds to start."""
     for module in ("mlflow", "aiohttp", "alembic", "flask", "flask_cors", "sqlalchemy"):
         pytest.importorskip(module, reason=f"`mlflow server` needs {module}")
-    folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{folder}/runs.sqlite", "--artifacts-destination", f"{folder}/files"]
     address = f"http://127.0.0.1:{port}"
@@ -234,6 +240,27 @@ def test_hostile_names_are_logged(server: str, named: Callable[..., str], tmp_pa
     _, params, _, figures = Rest(server).run(written(audit, tmp_path)["run_id"])
     assert HOSTILE.partition("\x1b")[0] in params["formats"]
     assert len(figures) == len(metrics(audit))
+
+
+@pytest.mark.slow
+def test_a_run_whose_reports_cannot_be_stored_has_failed(
+    server: str, folder: Path, named: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    name, rest, audit = named(server), Rest(server), _judged("within budget", 0, PASS)
+    experiment = rest.call("experiments/create", {"name": name})["experiment_id"]
+    place = folder / "files" / experiment
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("where the server would make the experiment's folder")
+    with pytest.raises(ToolchainError, match=rf"the MLflow server {server} answers with the HTTP status 500: see its"):
+        written(audit, tmp_path)
+    assert not (tmp_path / "mlflow.json").exists()
+    (run,) = rest.call("runs/search", {"experiment_ids": [experiment]})["runs"]
+    assert run["info"]["status"] == "FAILED"
+    place.unlink()
+    receipt = written(audit, tmp_path)
+    (run,) = rest.call("runs/search", {"experiment_ids": [experiment]})["runs"]  # the same run, now whole
+    assert (run["info"]["run_id"], run["info"]["status"]) == (receipt["run_id"], "FINISHED")
 
 
 @pytest.mark.slow
