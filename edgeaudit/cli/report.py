@@ -21,8 +21,8 @@ def report(
             "--write",
             "--format",
             metavar="WRITER",
-            help="A report to write: html, text, json, csv, junit, markdown, sarif, verdict, cyclonedx, model-card, or "
-            "another package's; again for more of them. Default: html.",
+            help="A report to write: html, text, json, csv, junit, markdown, sarif, verdict, cyclonedx, model-card, "
+            "mlflow, or another package's; again for more of them. Default: html.",
             autocompletion=completion.writers,
         ),
     ] = None,

@@ -19,7 +19,7 @@ from edgeaudit.report.summary import waived_by
 from edgeaudit.report.words import metric_name, place_name, printable
 from edgeaudit.report.writers import Writer, WriterSpec
 
-__all__ = ["CycloneDxWriter", "bill_of_models"]
+__all__ = ["CycloneDxWriter", "bill_of_models", "serial_number"]
 
 _NAMESPACE = uuid.UUID("1d0e6f0a-6f43-5c43-9f7e-5f6f0c8a4b51")
 
@@ -38,11 +38,10 @@ def bill_of_models(audit: Audit) -> dict[str, Any]:
     """Return the bill of materials; the same audit gives the same one."""
     lookup = Lookup(audit)
     audited = [(place, result) for place, result in lookup.ok() if result.artifact is not None]
-    key = json.dumps([audit.name, audit.created, [result.artifact.sha256 for _, result in audited if result.artifact]])
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
-        "serialNumber": f"urn:uuid:{uuid.uuid5(_NAMESPACE, key)}",
+        "serialNumber": f"urn:uuid:{serial_number(audit)}",
         "version": 1,
         "metadata": {
             "timestamp": audit.created,
@@ -53,6 +52,12 @@ def bill_of_models(audit: Audit) -> dict[str, Any]:
             _records(audit),
         ],
     }
+
+
+def serial_number(audit: Audit) -> str:
+    """Return the audit's UUID, of its name, time and audited files."""
+    digests = [result.artifact.sha256 for _, result in Lookup(audit).ok() if result.artifact]
+    return str(uuid.uuid5(_NAMESPACE, json.dumps([audit.name, audit.created, digests])))
 
 
 def _model(lookup: Lookup, place: Place, result: FormatResult) -> dict[str, Any]:

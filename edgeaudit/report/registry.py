@@ -25,6 +25,7 @@ WRITERS: Registry[Writer, WriterSpec] = Registry(
         "csv": "edgeaudit.report.csv_rows:CsvWriter",
         "cyclonedx": "edgeaudit.report.cyclonedx:CycloneDxWriter",
         "junit": "edgeaudit.report.junit:JUnitWriter",
+        "mlflow": "edgeaudit.report.mlflow_run:MlflowWriter",
         "markdown": "edgeaudit.report.markdown:MarkdownWriter",
         "model-card": "edgeaudit.report.model_card:ModelCardWriter",
         "sarif": "edgeaudit.report.sarif:SarifWriter",

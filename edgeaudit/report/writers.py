@@ -12,7 +12,7 @@ from edgeaudit.errors import SpecError, toolchain_errors
 from edgeaudit.report.model import Audit
 from edgeaudit.report.registry import ALWAYS, WRITERS
 
-__all__ = ["Writer", "WriterSpec", "find_writers", "write_reports"]
+__all__ = ["Writer", "WriterSpec", "find_writers", "require_writers", "write_reports"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,9 @@ class Writer(ABC):
     """Writes one file. Subclasses set `spec` and implement `write`; `write_atomically` never leaves a partial file."""
 
     spec: ClassVar[WriterSpec]
+
+    def require_ready(self) -> None:  # noqa: B027  most writers require nothing
+        """Raise what would keep `write` from writing, whatever the audit. It is asked before an audit runs."""
 
     @abstractmethod
     def write(self, audit: Audit, path: Path) -> None:
@@ -50,6 +53,12 @@ def find_writers(names: Iterable[str]) -> list[type[Writer]]:
         if other != writer.spec.name:
             raise SpecError(f"the writers '{other}' and '{writer.spec.name}' both write {writer.spec.file}; choose one")
     return writers
+
+
+def require_writers(names: Iterable[str]) -> None:
+    """Raise what would keep the writers of these names from writing: as `find_writers` does, or a writer's own."""
+    for writer in find_writers(names):
+        writer().require_ready()
 
 
 def write_reports(audit: Audit, folder: Path, names: Iterable[str], baseline: Audit | None = None) -> list[Path]:

@@ -142,7 +142,7 @@ def test_in_junit_a_waived_limit_is_skipped_and_the_gate_passes(waived: Audit, t
     name = "tpr@fpr=0.01 <= 0.05 (this file, lira/offline-global, policy Devices)"
     assert tags[name.replace("lira/offline-global", "lira")] == ["skipped", "system-out"]
     assert tags["the verdict"] == ["system-out"]
-    said = cases[name.replace("lira/offline-global", "lira")][0].get("message") or ""
+    said = cases[name.replace("lira/offline-global", "lira")][0].text or ""
     assert f"of policy Devices is exceeded, waived {UNTIL} ({WHY}): lira/offline-global 0.200" in said
     assert (suite.get("failures"), suite.get("errors")) == ("0", "0")
 
