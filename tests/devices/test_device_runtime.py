@@ -76,7 +76,7 @@ def test_calls_are_timed_by_the_agent(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_on_a_device_options_are_those_of_an_application_there() -> None:
     """On an x86 CPU without VNNI, ONNX Runtime's own kernels saturate; only here are they asked not to."""
-    assert OnnxRuntime.spec.defaults["session"] == {"session.x64quantprecision": "1"}
+    assert OnnxRuntime.spec.defaults["session"] == {"session.x64quantprecision": "auto"}
     from edgeaudit.devices.device_runtime import DeviceRuntimeSpec
 
     told = DeviceRuntimeSpec.of(OnnxRuntime.spec, {"onnxruntime": "1.2.3"})

@@ -150,7 +150,7 @@ def test_deployed_options_on_the_device_and_default_options_here(population: Pop
         for job in made.jobs.values()
         if isinstance(job, Query) and job.runtime == "onnxruntime"
     }
-    assert sessions == {True: {}, False: {"session.x64quantprecision": "1"}}
+    assert sessions == {True: {}, False: {"session.x64quantprecision": "auto"}}
 
 
 def test_latency_is_measured_over_ssh_and_never_under_emulation(population: Population) -> None:

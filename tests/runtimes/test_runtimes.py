@@ -197,6 +197,29 @@ def test_int8_products_do_not_saturate(tmp_path: Path) -> None:
 
 @pytest.mark.toolchain
 @pytest.mark.parametrize(
+    ("saturates", "given", "settled"),
+    [
+        (True, None, {"session.x64quantprecision": "1"}),
+        (False, None, {}),
+        (True, {}, {}),
+        (False, {"session.x64quantprecision": "1"}, {"session.x64quantprecision": "1"}),
+    ],
+)
+def test_kernels_for_exact_sums_are_asked_for_where_the_others_saturate(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    saturates: bool,
+    given: dict[str, str] | None,
+    settled: dict[str, str],
+) -> None:
+    monkeypatch.setattr("edgeaudit.runtimes.onnxruntime.int8_sums_saturate", lambda: saturates)
+    served = steep_int8_artifact(tmp_path)
+    options = {} if given is None else {"session": given}
+    assert find_runtime("onnxruntime")(served, options).options["session"] == settled
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize(
     ("name", "passes"),
     [
         ("litert", ["litert.export", "aeq.static-int8"]),
