@@ -9,7 +9,7 @@ WORKERS ?= 2
 # Hundreds of processes import the package in a run of the tests; each would compile it anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: lock sbom audit test test-all test-isa fuzz soak check lint types benchmark benchmark-cifar10 formats wheel-hashes clean
+.PHONY: lock sbom audit test test-all test-isa fuzz soak check lint types benchmark bench-quick benchmark-cifar10 formats wheel-hashes clean
 
 # The audit of the README: digits, thirteen formats, twenty shadows.
 audit: $(READY)
@@ -60,6 +60,10 @@ types: $(READY)
 benchmark: $(READY)
 	$(BIN)/python benchmarks/paper/run.py
 	$(BIN)/python benchmarks/paper/write_up.py
+
+# What swapped weights and other savings are worth, as ratios of CPU seconds; fails below a limit. Half a minute.
+bench-quick: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/performance.py --quick
 
 # One large audit: ResNet-8, 2,500 CIFAR-10 images, 32 shadows. Half an hour to an hour.
 benchmark-cifar10: $(READY)
