@@ -17,7 +17,7 @@ from edgeaudit.stages.train import Train
 
 DRAWN = DrawPopulation(content={}, seed=0, data=DataSpec(source="digits"))
 TARGET, SHADOW = (
-    Train(population=DRAWN, role=role, seed=0, recipe=Recipe("mlp", (2,), 2), check={})
+    Train(population=DRAWN, role=role, seed=0, recipe=Recipe("mlp", (2,), 2), check=128)
     for role in ("target", "shadow-0")
 )
 

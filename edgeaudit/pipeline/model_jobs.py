@@ -27,6 +27,7 @@ from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.stages.adopt import Adopt
 from edgeaudit.stages.artifacts import ArtifactJob
+from edgeaudit.stages.check_answers import check_records
 from edgeaudit.stages.compress import Calibration, Compress
 from edgeaudit.stages.train import SourceFile, Train
 
@@ -39,16 +40,16 @@ _TELLS = 0.01
 class ModelJobs:
     """Plans the artifact of any model in any format.
 
-    check: calibration policy -> number of records that every trained model answers, for its artifacts to be compared
-    with.
+    check: number of calibration records of each policy that every trained model answers, for its artifacts to be
+    compared with.
     """
 
     def __init__(self, inputs: PlanInputs, once: Once) -> None:
         self._inputs, self._once = inputs, once
         self._owners: dict[str, str] = {}
         calibration = inputs.spec.data.calibration
-        policies = {"disjoint", *(use.calibration or calibration.policy for use in inputs.spec.formats)}
-        self.check: dict[str, int] = dict.fromkeys(sorted(policies), calibration.records)
+        self._policies = {"disjoint", *(use.calibration or calibration.policy for use in inputs.spec.formats)}
+        self.check = check_records(calibration.records)
 
     def require_pool(self) -> None:
         """Raise `SplitError` that names the missing records if the reference pool is too small for the models."""
@@ -57,8 +58,8 @@ class ModelJobs:
             return
         compressed = (role for role in inputs.shadows if self._is_compressed(role))
         for role in (*inputs.targets, *inputs.nulls, *inputs.trained_shadows[:1], *compressed):
-            for policy, count in self.check.items():
-                inputs.population.calibration_ids(role, inputs.spec.seed, policy, count)
+            for policy in sorted(self._policies):
+                inputs.population.calibration_ids(role, inputs.spec.seed, policy, inputs.spec.data.calibration.records)
 
     def require_given_fit(self) -> None:
         """Raise `SplitError` where given shadows cannot be compared with the target.

@@ -177,7 +177,7 @@ class _Planner:
 
     def _require_budgets(self) -> None:
         """Reject a query budget that the targets alone exceed, before anything is trained."""
-        check = max(self.models.check.values(), default=0)
+        check = self.models.check
         for name, planned in self.queries.devices.items():
             queried = [use for use, device in self.spec.places if device == name]
             least = len(queried) * len(self.inputs.targets) * (len(self.inputs.population.queried) + check)

@@ -411,8 +411,8 @@ class Population:
         cut = int(ends[np.argmin(np.abs(ends - len(shuffled) // 2))])
         return np.sort(shuffled[:cut] if index % 2 == 0 else shuffled[cut:])
 
-    def calibration_ids(self, role: Role, seed: int, policy: str, count: int) -> IntArray:
-        """What a quantiser sees while it makes this model's file.
+    def calibration_ids(self, role: Role, seed: int, policy: str, count: int, *, at_most: bool = False) -> IntArray:
+        """What a quantiser sees while it makes this model's file; with `at_most`, fewer where there are not so many.
 
         disjoint: reference records that the model did not train on and that are not audited.
         members: records that the model trained on. nonmembers: audited records it did not train on; for an adversary's
@@ -425,7 +425,7 @@ class Population:
             pool, source = np.setdiff1d(self.audited, trained), "data.nonmembers"
         else:
             pool, source = np.setdiff1d(self.split.reference, trained), "data.reference"
-        if count > len(pool):
+        if count > len(pool) and not at_most:
             raise SplitError(
                 f"data.calibration: {count} records requested, but the policy '{policy}' leaves {len(pool)} "
                 f"for {role}: {count - len(pool)} are missing; lower data.calibration.records, or raise {source}"

@@ -64,7 +64,7 @@ class Compress(Job[StoredArtifact]):
     step: str
     params: Settings
     calibration: Calibration | None
-    check: Mapping[str, int]
+    check: int
     versions: Mapping[str, str]
     source_tolerance: float | None = None
 
@@ -146,7 +146,9 @@ class Compress(Job[StoredArtifact]):
         served = self._float_runtime()
         if served is None or self.source_tolerance is None:  # both or none
             return
-        ids, logits = read_check(source.folder, source.manifest.calibration_policy)
+        ids, logits = read_check(
+            source.folder, source.manifest.calibration_policy, source.manifest.calibration_ids or ()
+        )
         require_agreement(
             comparable(logits, softmax_inside=source.manifest.softmax_inside),
             served(source).query(population.take(ids)),

@@ -231,7 +231,9 @@ class Query(Job[QueryResult]):
         """
         if artifact.manifest.foreign:
             return None, 0
-        ids, logits = read_check(artifact.folder, artifact.manifest.calibration_policy)
+        ids, logits = read_check(
+            artifact.folder, artifact.manifest.calibration_policy, artifact.manifest.calibration_ids or ()
+        )
         inside = artifact.manifest.softmax_inside
         expected = comparable(logits, softmax_inside=inside, sigmoid=task.name == "multi-label")
         decide = partial(task.decisions, inside=inside)

@@ -53,9 +53,9 @@ def model_seed(audit_seed: int, role: str) -> int:
 class Train(Job[StoredArtifact]):
     """Train one model, or read the user's checkpoint; store weights, manifest and check logits.
 
-    role: which model. seed: of the audit. check: calibration policy -> number of records that the model answers, with
-    which its artifacts are compared (`edgeaudit.stages.check_answers`). accuracy, train_accuracy (on members): of the
-    first target, as declared by `model.accuracy`. where: the key of audit.yaml that names the checkpoint.
+    role: which model. seed: of the audit. check: number of calibration records of each policy that the model answers,
+    with which its artifacts are compared (`edgeaudit.stages.check_answers`). accuracy, train_accuracy (on members): of
+    the first target, as declared by `model.accuracy`. where: the key of audit.yaml that names the checkpoint.
     """
 
     kind: ClassVar[str] = "train"
@@ -66,7 +66,7 @@ class Train(Job[StoredArtifact]):
     role: str
     seed: int
     recipe: Recipe
-    check: Mapping[str, int]
+    check: int
     checkpoint: SourceFile | None = None
     accuracy: float | None = None
     train_accuracy: float | None = None

@@ -11,7 +11,7 @@ from edgeaudit.filetypes.artifact import Artifact, Layout, Manifest, TensorSpec
 from edgeaudit.population.base import Population
 from edgeaudit.recipes.base import Recipe
 from edgeaudit.stages.artifacts import StoredArtifact
-from edgeaudit.stages.check_answers import write_answers
+from edgeaudit.stages.check_answers import DEFAULT_POLICY, write_answers
 from edgeaudit.stages.train import Train, model_seed
 from edgeaudit.stages.trained_manifest import trained_manifest
 
@@ -37,8 +37,8 @@ def train_model(job: Train, population: Population, folder: Path) -> StoredArtif
         loss = train(model, population.take(ids), population.truth(ids), recipe, seed)
         notes["loss"] = loss if np.isfinite(loss) else None
     else:
-        policy, count = next(iter(job.check.items()))
-        records = population.take(population.calibration_ids(job.role, job.seed, policy, count))
+        ids = population.calibration_ids(job.role, job.seed, DEFAULT_POLICY, job.check, at_most=True)
+        records = population.take(ids)
         model, notes["softmax_taken_off"] = read_checkpoint(job.checkpoint.path, recipe, records, job.where)
     save_keras(model, folder / MODEL)
     write_answers(lambda x: answers(model, x), population, job.role, job.seed, job.check, folder)

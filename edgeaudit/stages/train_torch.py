@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,12 +55,12 @@ def width_of(module: nn.Module, recipe: Recipe) -> int:
 
 
 def write_check(
-    module: nn.Module, population: Population, role: str, audit_seed: int, calibration: Mapping[str, int], folder: Path
+    module: nn.Module, population: Population, role: str, audit_seed: int, count: int, folder: Path
 ) -> None:
-    """Answer the calibration records of every policy (policy -> how many) and store ids and logits in `folder`."""
+    """See `write_answers`."""
     from edgeaudit.recipes.training import logits
 
-    write_answers(lambda x: logits(module, x), population, role, audit_seed, calibration, folder)
+    write_answers(lambda x: logits(module, x), population, role, audit_seed, count, folder)
 
 
 def torch_manifest(recipe: Recipe, weights: Path, outputs: int) -> Manifest:

@@ -64,7 +64,7 @@ def test_the_agents_code_is_part_of_job_keys() -> None:
     drawn = DrawPopulation(content={}, seed=0, data=DataSpec(source="digits"))
     query = Query(
         population=drawn,
-        source=Train(population=drawn, role="target", seed=0, recipe=Recipe("mlp", (2,), 2), check={}),
+        source=Train(population=drawn, role="target", seed=0, recipe=Recipe("mlp", (2,), 2), check=128),
         role="target",
         runtime="tflite-runtime",
         options=Settings({}),

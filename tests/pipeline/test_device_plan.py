@@ -165,7 +165,7 @@ def test_latency_is_measured_over_ssh_and_never_under_emulation(population: Popu
 
 
 def test_reject_a_budget_that_the_targets_exceed(population: Population) -> None:
-    records = 2 * (len(population.queried) + 32)  # two formats, and what checks the file
+    records = 2 * (len(population.queried) + 128)  # two formats, and what checks the file
     fits = {"profile": "raspberry-pi-4", "max_queries": records}
     plan(population, devices={"local": None, "pi": fits})
     with pytest.raises(

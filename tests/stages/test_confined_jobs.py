@@ -32,7 +32,7 @@ def _drawn(**keys: Any) -> DrawPopulation:
 
 def _train(recipe: str = "mlp", checkpoint: SourceFile | None = FILE, train: str | None = None) -> Train:
     made = Recipe(recipe, (3,), 2, train_function=train)
-    return Train(population=_drawn(), role="target", seed=0, recipe=made, check={}, checkpoint=checkpoint)
+    return Train(population=_drawn(), role="target", seed=0, recipe=made, check=128, checkpoint=checkpoint)
 
 
 def _adopt() -> Adopt:
@@ -99,7 +99,7 @@ def test_files_of_others_are_confined_wherever_they_are_opened() -> None:
     assert not _query(adopted, DeviceQuery, endpoint=None, policy=None).confined
     made = Compress(
         population=_drawn(), source=_train(), role="target", seed=0, step="onnx.export", params=Settings({}),
-        calibration=None, check={}, versions={}, source_tolerance=None,
+        calibration=None, check=128, versions={}, source_tolerance=None,
     )  # fmt: skip
     assert not made.confined
     assert not _query(made).confined

@@ -132,6 +132,28 @@ def test_a_changed_module_changes_exactly_the_stages_that_run_it(
     assert _anew(before, after) == (every if anew == {"all"} else anew)
 
 
+@pytest.mark.parametrize(
+    "calibration",
+    [{"records": 100}, {"records": 16, "policy": "members"}, {"records": 32, "policy": "nonmembers"}],
+    ids=lambda value: "-".join(map(str, value.values())),
+)
+def test_another_calibration_trains_nothing_and_quantises_anew(
+    population: Population, calibration: dict[str, Any]
+) -> None:
+    def keys(calibration: dict[str, Any]) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        sides = {"members": 60, "nonmembers": 60, "reference": 300, "calibration": calibration}
+        for job in _jobs(population, data=sides, formats=["torch-fp32", "onnx-int8-static"]):
+            found.setdefault(job.kind, set()).add(job.key)
+        return found
+
+    before, after = keys({"records": 32}), keys(calibration)
+    assert before["train"] == after["train"]
+    assert before["population"] == after["population"]
+    assert before["compress"] != after["compress"]
+    assert before["compress"] & after["compress"]  # what is exported before it is quantised
+
+
 def test_a_changed_pass_recomputes_only_its_own_artifacts(
     population: Population, commented: Callable[[str], None]
 ) -> None:
