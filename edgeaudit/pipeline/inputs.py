@@ -31,14 +31,14 @@ class PlanInputs:
     def recipe(self) -> Recipe:
         """How models are trained, for this population's records."""
         model, population = self.spec.model, self.population
-        settings = {name: getattr(model, name) for name in Training.__dataclass_fields__}
+        training = Training.from_dict(model.model_dump(include=set(Training.__dataclass_fields__)))
         options = {**model.options, **checkpoint_options(model.recipe, model.checkpoint)}
         return Recipe(
             model.recipe,
             population.input_shape,
             population.outputs,
             options,
-            Training(**settings),
+            training,
             model.train,
             task=population.task.name,
         )

@@ -128,7 +128,7 @@ def _view(lookup: Lookup) -> dict[str, Any]:
         "claims": origin.claims_sentence(lookup),
         "exposed": [t for t in (origin.claimed_table(lookup), origin.ranks_table(lookup)) if t],
         "budgets": sections.budget_tables(lookup),
-        "population": origin.population_facts(audit.population),
+        "population": [*origin.population_facts(audit.population), *origin.training_facts(audit.training)],
         "threat": origin.facts(audit.threat),
         "spec": origin.facts(audit.spec),
         "packages": origin.facts(audit.environment.packages),
