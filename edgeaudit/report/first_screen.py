@@ -165,7 +165,7 @@ def _next(lookup: Lookup, ship: Recommendation) -> str:
     shipping = f"ship {ship.label}" if ship.label else ""
     if waived is not None and shipping:
         shipping += f"; a waiver ends on {waived}: leak less by then, or have it renewed"
-    less = "see under Formats, Compared and Output granularity what leaks less"
+    less = "see under What helps, measured; what a change of the training does, edgeaudit advise measures"
     return {
         "error": "mend what failed (the first reason above), and run again: finished work is kept",
         "invalid": "follow the control's advice above, and run again",
