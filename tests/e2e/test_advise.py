@@ -101,3 +101,10 @@ def test_what_is_refused_before_anything_runs(bench: Workbench) -> None:
     assert done.code == 2
     assert "'dp' is no change" in done.stderr
     assert not (bench.folder / "advice").exists()
+
+
+def test_a_plan_names_the_layer_that_no_private_training_takes(bench: Workbench) -> None:
+    settings = {**SETTINGS, "model": {"recipe": "cnn", "options": {"width": 4}, "privacy": {"epsilon": 8}}}
+    done = bench.call("plan", bench.write("private", **settings), "--workers", "1")
+    assert done.code == 2
+    assert "model.privacy: the layer '0.1' (BatchNorm2d) of model.recipe 'cnn' mixes the records" in done.stderr

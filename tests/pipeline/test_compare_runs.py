@@ -362,6 +362,19 @@ def test_an_attack_that_could_not_be_run_is_listed_with_its_reason(tmp_path: Pat
     assert f"NEW was not attacked by {LIRA} on int8" in found.reasons[0]
 
 
+def test_a_section_that_was_not_set_is_no_gap_in_the_record(tmp_path: Path) -> None:
+    """Of a version that knows the section; one that does not has no word of it."""
+    stopping = {**SETTINGS["model"], "early_stopping": {"patience": 5}}
+    for name, before, expected in (("set", {"early_stopping": None}, "-"), ("gap", {}, "not recorded")):
+        specs = ({**SETTINGS, "model": {**SETTINGS["model"], **before}}, {**SETTINGS, "model": stopping})
+        runs = [
+            finished(tmp_path / f"{name}{i}", {"int8": scores_of(0.5, seed=i)}, spec=spec)
+            for i, spec in enumerate(specs)
+        ]
+        (one,) = edgeaudit.compare(*runs).settings
+        assert (one.name, one.old, one.new) == ("model.early_stopping.patience", expected, "5")
+
+
 def test_settings_that_differ_are_said(tmp_path: Path, old: Path) -> None:
     threat = {**SETTINGS["threat"], "shadows": 4}
     before = sample.audit()
