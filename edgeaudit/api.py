@@ -347,6 +347,8 @@ def advise(  # noqa: PLR0913  what the command line has as options
     """
     folder, names, asked = _path("out", out), _names("tried", tried), _names("changes", changes)
     say = notify or _ignore
+    if isinstance(audit, AuditSpec):
+        raise SpecError("advice replaces keys of the audit, and an AuditSpec is complete: pass a path or a mapping")
     spec, _ = _read(audit, asked)
     require_trainable(spec)
     planned = planned_changes(spec, names)

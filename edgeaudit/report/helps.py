@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeaudit.report.compared import significant
 from edgeaudit.report.lookup import AUC, Lookup, Place, series_label
-from edgeaudit.report.model import Budget, Comparison
+from edgeaudit.report.model import Audit, Budget, Comparison
 from edgeaudit.report.tables import EMPTY, Cell, Head, Row, Table
 from edgeaudit.report.words import (
     chance,
@@ -19,7 +19,7 @@ from edgeaudit.report.words import (
     printable,
 )
 
-__all__ = ["Help", "help_lines", "help_rows", "help_table", "helps"]
+__all__ = ["Help", "can_be_trained_again", "help_lines", "help_rows", "help_table", "helps"]
 
 _MOST = 3
 """Alternatives that are shown of one format."""
@@ -131,6 +131,13 @@ def _accuracy(lookup: Lookup, other: Place, place: Place) -> float | None:
     return None if first is None or second is None else first.test - second.test
 
 
+def can_be_trained_again(audit: Audit) -> bool:
+    """Whether the audit trained its target itself, so that changes of the training can be measured."""
+    model = audit.spec.get("model")
+    checkpoint = model.get("checkpoint") if isinstance(model, Mapping) else None
+    return not (audit.spec.get("target") or checkpoint or audit.spec.get("shadows"))
+
+
 # ---- words
 
 
@@ -209,5 +216,6 @@ def help_lines(lookup: Lookup) -> list[str]:
         lines[_MOST_LINES:] = [f"and in place of {counted(len(lines) - _MOST_LINES, 'further format')}: see the report"]
     if without:
         nothing = "nothing measured here leaks significantly less, or passes"
-        lines.append(f"in place of {listed(without)}: {nothing}; try `edgeaudit advise`")
+        advice = "; edgeaudit advise measures changes of the training" if can_be_trained_again(lookup.audit) else ""
+        lines.append(f"in place of {listed(without)}: {nothing}{advice}")
     return lines

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 from statsmodels.stats.multitest import multipletests
 
+import edgeaudit
 from edgeaudit.config.audit import spec_of
 from edgeaudit.config.changes import with_changes
 from edgeaudit.controls.base import Control
@@ -367,6 +368,12 @@ def test_names_of_changes() -> None:
     assert [one.name for one in planned_changes(spec, ["dp-sgd", " weight-decay "])] == ["dp-sgd", "weight-decay"]
     with pytest.raises(SpecError, match=r"'dp-sdg' is no change\. Did you mean 'dp-sgd'\?"):
         planned_changes(spec, ["dp-sdg"])
+
+
+def test_an_audit_that_is_complete_has_no_keys_to_replace(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="pass a path or a mapping"):
+        edgeaudit.advise(spec_of({"formats": ["onnx-fp32"]}, tmp_path), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 LISTS: dict[str, Any] = {"members": "m.txt", "nonmembers": "n.txt"}

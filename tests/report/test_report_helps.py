@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from edgeaudit.report.first_screen import facts
 from edgeaudit.report.helps import help_lines, help_table, helps
 from edgeaudit.report.html import html_text
 from edgeaudit.report.lookup import Lookup, Place
@@ -135,6 +136,22 @@ def test_every_view_names_it(tmp_path: Path) -> None:
     assert f"in place of {LEAKY}, measured: {PRUNED} (AUC -0.080 [-0.090, -0.050]" in text.getvalue()
     assert f"in place of {SAME}: nothing measured here leaks significantly less, or passes" in text.getvalue()
     assert "nothing that this audit measured leaks significantly less, or passes" in page
+
+
+@pytest.mark.parametrize(
+    ("spec", "advised"),
+    [
+        ({"model": {"recipe": "mlp", "checkpoint": None}, "target": None}, True),
+        ({"model": {"checkpoint": "m.pt"}}, False),
+        ({"target": {"artifact": "m.onnx"}}, False),
+    ],
+)
+def test_advice_is_named_where_the_model_can_be_trained_again(spec: dict[str, Any], advised: bool) -> None:
+    audit = _audit(budgets=(_budget(LEAKY, "fail"),)).model_copy(update={"spec": spec})
+    assert ("edgeaudit advise" in help_lines(Lookup(audit))[0]) is advised
+    (line,) = [text for name, text in facts(Lookup(audit)) if name == "Next"]
+    assert ("edgeaudit advise" in line) is advised
+    assert "What helps, measured" in line
 
 
 def test_a_terminal_has_three_lines_at_most() -> None:
