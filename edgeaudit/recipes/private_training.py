@@ -25,6 +25,7 @@ from torch import nn
 
 from edgeaudit.errors import RecipeError, TrainingError
 from edgeaudit.optimizers import cosine
+from edgeaudit.recipes.auxiliary import logits_and_auxiliary
 from edgeaudit.recipes.base import Privacy, Recipe, Training
 from edgeaudit.recipes.losses import Loss
 from edgeaudit.recipes.training import augmented, loss_with_auxiliary, require_finite
@@ -90,6 +91,9 @@ def train_privately(
     accountant, mean = RDPAccountant(), 0.0
     statistics = {name: value.clone() for name, value in module.named_buffers()}
     module.train()
+    _require_supported(module, recipe)
+    _require_independent(module, x, recipe)
+    _require_no_statistics(module, statistics, recipe)
     wrapped = _wrapped(module, recipe)
     optimizer = DPOptimizer(
         _optimizer(module, setting),
@@ -182,8 +186,8 @@ def _optimizer(module: nn.Module, setting: Training) -> torch.optim.Optimizer:
     )
 
 
-def _wrapped(module: nn.Module, recipe: Recipe) -> GradSampleModule:
-    """The module with gradients of single records. Raises `RecipeError` for layers that cannot have them."""
+def _require_supported(module: nn.Module, recipe: Recipe) -> None:
+    """Raise `RecipeError` for layers that cannot be trained privately."""
     wrong = next(_unsupported(module), None)
     if wrong is not None:
         name, layer, why = wrong
@@ -191,6 +195,29 @@ def _wrapped(module: nn.Module, recipe: Recipe) -> GradSampleModule:
             f"model.privacy: the layer '{name}' ({type(layer).__name__}) of model.recipe '{recipe.name}' {why}; "
             f"{_REMEDY}"
         )
+
+
+def _require_independent(module: nn.Module, x: torch.Tensor, recipe: Recipe) -> None:
+    """Raise `RecipeError` where the answer to a record, in training, depends on the record beside it in the batch.
+
+    Of two batches of the same size, with the same random numbers, as of dropout. Buffers may change.
+    """
+    if len(x) < 3:
+        return
+    answers: list[torch.Tensor] = []
+    for beside in (1, 2):
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(0)
+            answers.append(logits_and_auxiliary(module(x[[0, beside]]))[0][0])
+    if not torch.allclose(answers[0], answers[1], rtol=1e-4, atol=1e-6):
+        raise RecipeError(
+            f"model.privacy: the answer of model.recipe '{recipe.name}' to a record depends on the other records of "
+            f"its batch, so that no gradient is of a single record; {_REMEDY}"
+        )
+
+
+def _wrapped(module: nn.Module, recipe: Recipe) -> GradSampleModule:
+    """The module with gradients of single records. Raises `RecipeError` where Opacus has none."""
     try:
         return GradSampleModule(module, batch_first=True, loss_reduction="mean", strict=True)
     except (NotImplementedError, ValueError) as exc:

@@ -139,6 +139,27 @@ def test_a_layer_that_mixes_records_is_named(frozen: bool) -> None:
         fit(module, X, Y, RECIPE, 1)
 
 
+class _Centred(nn.Module):
+    """Statistics of a batch that no buffer keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
+        self.centred = True
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.layers(x - x.mean(dim=0) if self.centred else x)
+        return found
+
+
+def test_answers_that_depend_on_other_records_are_refused() -> None:
+    with pytest.raises(RecipeError, match="depends on the other records of its batch"):
+        fit(_Centred(), X, Y, RECIPE, 1)
+    alone = _Centred()
+    alone.centred = False
+    assert fit(alone, X, Y, RECIPE, 1).privacy is not None  # dropout alone is no such dependence
+
+
 class _Mean(nn.Module):
     mean: torch.Tensor
 
@@ -149,7 +170,7 @@ class _Mean(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.training:
             self.mean += 0.1 * (x.detach().mean(dim=0) - self.mean)
-        return x - self.mean
+        return x
 
 
 def test_statistics_of_records_are_found() -> None:
