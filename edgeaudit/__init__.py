@@ -43,13 +43,14 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "AttackFigure", "AttackResult", "Audit", "AuditSource", "AuditSpec", "CopiedFile", "EdgeAuditError", "EvidenceFile",
-    "FileReport", "Grid", "Listener", "PlanSummary", "PolicySource", "Reference", "Rows", "RunComparison",
-    "SignedEvidence", "Verdict", "Verification", "__version__", "artifacts", "attack", "attack_run", "check", "compare",
-    "export", "inspect", "load", "plan", "run", "sign", "verify",
+    "Advice", "AttackFigure", "AttackResult", "Audit", "AuditSource", "AuditSpec", "CopiedFile", "EdgeAuditError",
+    "EvidenceFile", "FileReport", "Grid", "Listener", "PlanSummary", "PolicySource", "Reference", "Rows",
+    "RunComparison", "SignedEvidence", "Verdict", "Verification", "__version__", "advise", "artifacts", "attack",
+    "attack_run", "check", "compare", "export", "inspect", "load", "plan", "run", "sign", "verify",
 ]  # fmt: skip
 
 _MODULES = {
+    "Advice": "edgeaudit.report.model.advice",
     "AttackFigure": "edgeaudit.attacks.arrays",
     "AttackResult": "edgeaudit.attacks.arrays",
     "Audit": "edgeaudit.report.model",
@@ -70,6 +71,7 @@ _MODULES = {
     "Verification": "edgeaudit.api",
     "attack": "edgeaudit.attacks.arrays",
     "CopiedFile": "edgeaudit.api",
+    "advise": "edgeaudit.api",
     "artifacts": "edgeaudit.api",
     "attack_run": "edgeaudit.api",
     "check": "edgeaudit.api",

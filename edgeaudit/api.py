@@ -34,6 +34,7 @@ from edgeaudit.gate.requirements import require_budgets_exist
 from edgeaudit.graph.estimate import StageEstimate
 from edgeaudit.graph.executor import Listener, Silent
 from edgeaudit.graph.store import MARKER, Store
+from edgeaudit.pipeline.advise import BASE, Tried, advice, is_worth_changing
 from edgeaudit.pipeline.assemble import load_scores, population_info, require_folder
 from edgeaudit.pipeline.audit import Prepared, prepare, run_audit
 from edgeaudit.pipeline.audited_files import CopiedFile, copy_audited_files
@@ -44,8 +45,11 @@ from edgeaudit.pipeline.forecast import forecast
 from edgeaudit.pipeline.inspect_file import FileReport, inspect_file
 from edgeaudit.pipeline.more_attacks import require_answers, with_more_attacks
 from edgeaudit.pipeline.recorded import Recorded, SpecOrigin, read_recorded, require_records
+from edgeaudit.pipeline.training_changes import planned_changes, require_trainable
+from edgeaudit.report.advice import write_advice
 from edgeaudit.report.files import write_atomically
 from edgeaudit.report.model import Audit, PopulationInfo, Verdict
+from edgeaudit.report.model.advice import Advice
 from edgeaudit.report.model.between_runs import RunComparison
 from edgeaudit.report.schema import read_audit
 from edgeaudit.report.writers import require_writers
@@ -53,9 +57,9 @@ from edgeaudit.rows import Rows
 from edgeaudit.scratch import scratch
 
 __all__ = [
-    "AuditSource", "CopiedFile", "EvidenceFile", "FileReport", "Listener", "PlanSummary", "PolicySource",
-    "RunComparison", "SignedEvidence", "Verification", "artifacts", "attack_run", "check", "compare", "export",
-    "inspect", "load", "plan", "run", "sign", "verify",
+    "Advice", "AuditSource", "CopiedFile", "EvidenceFile", "FileReport", "Listener", "PlanSummary", "PolicySource",
+    "RunComparison", "SignedEvidence", "Verification", "advise", "artifacts", "attack_run", "check", "compare",
+    "export", "inspect", "load", "plan", "run", "sign", "verify",
 ]  # fmt: skip
 
 AuditSource: TypeAlias = AuditSpec | Mapping[str, object] | str | Path
@@ -304,6 +308,89 @@ def compare(
     _require_number("margin", margin)
     first, second = (FinishedRun(folder, load(folder)) for folder in folders)
     return compare_runs(first, second, formats, float(margin))
+
+
+def advise(  # noqa: PLR0913  what the command line has as options
+    audit: AuditSource,
+    out: str | Path,
+    *,
+    tried: Iterable[str] = (),
+    store: str | Path | None = None,
+    workers: int | None = None,
+    executor: str = "local",
+    changes: Iterable[str] = (),
+    policy: PolicySource | None = None,
+    listener: Listener | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> Advice:
+    """Audit a training, and changes of it, and say by how much each lowers what its failing formats leak.
+
+    Each change is an audit of its own, with the same records, formats, attacks and budgets, in a folder of `out` beside
+    `base`; advice.json and advice.md are written there. Where no format fails, no change is tried. docs/advice.md says
+    how to read the result.
+
+    Args:
+        audit: as in `run`; its budgets, or those of `policy`, say what fails.
+        out: the folder.
+        tried: names of changes; none stand for all of them. One that does not fit this audit is in the result, with
+            the reason.
+        store: as in `run`.
+        workers: as in `run`.
+        executor: as in `run`.
+        changes: as in `run`, of the training without a change, and so of all of them.
+        policy: as in `run`.
+        listener: as in `run`, of each audit.
+        notify: called with a sentence before each audit.
+
+    Raises:
+        SpecError: there is no budget, the model was trained already, or there is no such change.
+        RunError: the audit without a change ended with an error. EdgeAuditError: as `run`.
+    """
+    folder, names, asked = _path("out", out), _names("tried", tried), _names("changes", changes)
+    say = notify or _ignore
+    if isinstance(audit, AuditSpec):
+        raise SpecError("advice replaces keys of the audit, and an AuditSpec is complete: pass a path or a mapping")
+    spec, _ = _read(audit, asked)
+    require_trainable(spec)
+    planned = planned_changes(spec, names)
+    if policy is None and not any(one.level == "error" for limits in spec.budgets.values() for one in limits):
+        raise SpecError(
+            "budgets: advice is for formats that fail, and no budget of level error is set; set one, such as budgets: "
+            "recommended"
+        )
+
+    def audited(where: str, keys: tuple[str, ...] = ()) -> FinishedRun:
+        found = run(
+            audit,
+            out=folder / where,
+            store=store,
+            workers=workers,
+            executor=executor,
+            changes=(*asked, *keys),
+            policy=policy,
+            listener=listener,
+        )
+        return FinishedRun(folder / where, found)
+
+    say(f"{BASE}: the audit without a change")
+    base = audited(BASE)
+    if base.audit.verdict.outcome == "error":
+        raise RunError(f"the audit without a change ended with an error: {base.audit.verdict.reasons[0]}")
+    done = []
+    for change in planned if is_worth_changing(base.audit) else ():
+        if change.why is not None:
+            say(f"{change.name} is not applied: {change.why}")
+            done.append(Tried(change))
+            continue
+        say(f"{change.name}: {change.about}")
+        try:
+            done.append(Tried(change, audited(change.name, change.keys), change.name))
+        except EdgeAuditError as exc:
+            say(f"{change.name} failed: {exc}")
+            done.append(Tried(change, why=str(exc)))
+    found = advice(base, done)
+    write_advice(found, folder)
+    return found
 
 
 def _require_number(name: str, value: object) -> None:

@@ -15,7 +15,7 @@ HEAVY = (
     "onnxruntime", "tensorflow", "keras", "openvino", "nncf",
 )  # fmt: skip
 VERBS = (
-    "schema", "compare", "artifacts",
+    "schema", "compare", "artifacts", "advise",
     "init", "doctor", "inspect", "plan", "run", "attack", "check", "report", "export", "sign",
     "verify", "formats", "attacks", "agent", "cache ls", "cache clean", "environments list", "environments prepare",
     "environments remove", "devices list", "devices show", "devices probe", "devices emulate", "devices deploy",

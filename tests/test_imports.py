@@ -7,12 +7,13 @@ import sys
 
 TOOLCHAINS = {
     "ai_edge_litert", "ai_edge_quantizer", "executorch", "keras", "litert_torch", "nncf", "onnx", "onnxruntime",
-    "openvino", "safetensors", "tensorflow", "tflite_runtime", "torch", "torch_pruning", "torchao", "torchvision",
+    "opacus", "openvino", "safetensors", "tensorflow", "tflite_runtime", "torch", "torch_pruning", "torchao",
+    "torchvision",
 }  # fmt: skip
 NEEDS_TORCH = {
     "edgeaudit.exporters.fake_quantised", "edgeaudit.optimizers", "edgeaudit.recipes.architectures",
-    "edgeaudit.recipes.auxiliary",
-    "edgeaudit.recipes.heads", "edgeaudit.recipes.losses", "edgeaudit.recipes.resizing",
+    "edgeaudit.recipes.auxiliary", "edgeaudit.recipes.heads", "edgeaudit.recipes.losses",
+    "edgeaudit.recipes.private_training", "edgeaudit.recipes.resizing",
     "edgeaudit.recipes.timm_models", "edgeaudit.recipes.torch_checkpoint", "edgeaudit.recipes.torchvision_models",
     "edgeaudit.recipes.training",
 }  # fmt: skip

@@ -16,7 +16,7 @@ from edgeaudit.errors import EdgeAuditError
 
 __all__ = [
     "agent_runtimes", "attacks", "environments", "executors", "formats", "formats_of_old", "formats_of_run", "profiles",
-    "weaker", "writers",
+    "training_changes", "weaker", "writers",
 ]  # fmt: skip
 
 
@@ -34,6 +34,15 @@ def formats(incomplete: str) -> list[str]:
     from edgeaudit.formats.presets import FORMATS
 
     return _from(FORMATS, incomplete)
+
+
+def training_changes(incomplete: str) -> list[str]:
+    """Changes that `advise` tries, separated by commas."""
+    from edgeaudit.pipeline.training_changes import CHANGES
+
+    with suppress(EdgeAuditError):
+        return _after_commas(tuple(CHANGES), incomplete)
+    return []
 
 
 def weaker(incomplete: str) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from edgeaudit.cli import (
+    advise,
     agent,
     artifacts,
     attack,
@@ -57,6 +58,7 @@ app.command("doctor")(doctor.doctor)
 app.command("inspect")(inspect.inspect)
 app.command("plan")(plan.plan)
 app.command("run")(run.run)
+app.command("advise")(advise.advise)
 app.command("attack")(attack.attack)
 app.command("check")(check.check)
 app.command("compare")(compare.compare)

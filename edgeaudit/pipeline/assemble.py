@@ -43,6 +43,7 @@ from edgeaudit.leakage.rows import (
     TogetherNullRow,
 )
 from edgeaudit.pipeline.assemble_devices import devices_of
+from edgeaudit.pipeline.assemble_training import privacy_controls, training_info
 from edgeaudit.pipeline.environment import current_environment, version
 from edgeaudit.pipeline.listed import listed, thumbnails
 from edgeaudit.pipeline.measure_jobs import FLOOR
@@ -142,6 +143,7 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
     held = ColludeResult((), ()) if together is None else store.read(together)
     compared = CompareResult((), (), ()) if comparison is None else store.read(comparison)
     levels, weaker = _weaker(plan, {(f.id, f.device) for f in formats if f.status == "ok"}, result, store)
+    training = training_info(plan, store)
     shown = spec.report.records
     exposed, claimed = (listed(rows, population, shown) for rows in (sections["exposed"], compared.claimed))
     audit = Audit.model_validate(
@@ -155,6 +157,7 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
             "replaced": origin.replaced,
             "environment": current_environment(),
             "population": population_info(population),
+            "training": training,
             "threat": _threat(spec, population),
             "headlines": headline_order(chosen_attacks(spec.attacks), spec.threat.mode),
             "controls": [
@@ -162,6 +165,7 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
                 *_model_controls(spec, population, formats, null_rows, held.together_null),
                 *_target_controls(spec, population, judged),
                 *_file_controls(formats),
+                *privacy_controls(training, formats),
                 *unread_answers(
                     {
                         place_name(f.id, f.device): (f.artifact.unread_outputs, f.artifact.unread_values)

@@ -52,11 +52,13 @@ from edgeaudit.report.model.between_runs import (
 from edgeaudit.report.words import counted, difference, difference_interval, listed, metric_name, place_name
 from edgeaudit.rows import Rows
 
-__all__ = ["MARGIN", "METRICS", "FinishedRun", "compare_runs"]
+__all__ = [
+    "MARGIN", "METRICS", "SIGNIFICANT", "FinishedRun", "WantedFigure", "classified", "compare_runs", "figure_changes",
+]  # fmt: skip
 
 METRICS = ("auc", "tpr@fpr=0.01", "balanced_accuracy")
 MARGIN = 0.02
-_SIGNIFICANT = 0.05
+SIGNIFICANT = 0.05
 _ORDER: tuple[ChangeOutcome, ...] = ("increase", "inconclusive", "equal", "decrease")
 _CORRECT = "gap/label"
 """The series whose score is 1 where the model is right."""
@@ -72,6 +74,16 @@ class FinishedRun(NamedTuple):
 
     folder: Path
     audit: Audit
+
+
+class WantedFigure(NamedTuple):
+    """A format's figure. old, new: attack/variant in either run. metric: of `METRICS`, or another TPR."""
+
+    format: str
+    device: str
+    old: str
+    new: str
+    metric: str
 
 
 def compare_runs(
@@ -129,6 +141,31 @@ def compare_runs(
         accuracy=Rows([row for pair in comparisons for row in pair.accuracy()], of=AccuracyChange),
         uncompared=Rows(missing, of=Uncompared),
     )
+
+
+def figure_changes(
+    old: FinishedRun, new: FinishedRun, wanted: Iterable[WantedFigure], rows: int, margin: float = MARGIN
+) -> list[FigureChange]:
+    """Compare single figures of formats that both runs have under the same id; p-values are not adjusted.
+
+    Args:
+        old: as in `compare_runs`.
+        new: as in `compare_runs`.
+        wanted: what to compare.
+        rows: of the family for which the p-values will be adjusted.
+        margin: as in `compare_runs`.
+    """
+    same = {one.id: one.id for one in old.audit.formats}
+    pairs = {
+        (first.id, first.device): _FormatPair(old, new, first, second)
+        for first, second in _pairs(old.audit, new.audit, same)
+    }
+    found = []
+    for one in wanted:
+        pair = pairs[one.format, one.device]
+        made = pair.change(one.old, one.metric, rows, one.new)
+        found.append(_row(pair, one.new, one.metric, made, None, margin))
+    return found
 
 
 def _about(audit: Audit) -> ComparedRun:
@@ -323,6 +360,13 @@ class _Side:
         return target_figure(values[scored], self.scores.members[scored], metric, units[scored], threshold)
 
 
+class _Series(NamedTuple):
+    """The attack/variant whose figure is compared, in either run."""
+
+    old: str
+    new: str
+
+
 class _FormatPair:
     """A format in both runs."""
 
@@ -415,31 +459,32 @@ class _FormatPair:
         why = "it was not run" if row is None or row.note is None else row.note
         yield Uncompared(kind="attack", name=f"{name} on {where}", run="old", why=f"NEW: {why}")
 
-    def change(self, series: str, metric: str, rows: int) -> _Made | None:
-        """Return the difference of a figure; None where a run does not have it."""
-        first, second = self.old.row(series, metric), self.new.row(series, metric)
+    def change(self, series: str, metric: str, rows: int, in_new: str | None = None) -> _Made | None:
+        """Return the difference of a figure; None where a run does not have it. in_new: NEW's, if it is another."""
+        names = _Series(series, in_new or series)
+        first, second = self.old.row(names.old, metric), self.new.row(names.new, metric)
         if first is None or second is None:
             return None
         unresolved = next((row.note for row in (second, first) if row.value is None), None)
         if first.value is None or second.value is None:
             found = Difference(None, None, None, None, unresolved or "not resolvable")
             return _Made(first.value, second.value, found, self.about().method)
-        old, new = self.old.values(series), self.new.values(series)
+        old, new = self.old.values(names.old), self.new.values(names.new)
         if metric == "auc":
-            self.old.require_own(series)
-            self.new.require_own(series)
+            self.old.require_own(names.old)
+            self.new.require_own(names.new)
         if isinstance(self._matched, Matched) and old is not None and new is not None:
-            return self._paired(series, metric, rows, (old, new), (first, second), self._matched)
-        if (tied := self._saturated(series, metric)) is not None:
+            return self._paired(names, metric, rows, (old, new), (first, second), self._matched)
+        if (tied := self._saturated(names, metric)) is not None:
             return _Made(first.value, second.value, tied, "unpaired")
-        found = independent_difference(second, first, self._covariance(series, metric))
+        found = independent_difference(second, first, self._covariance(names, metric))
         if isinstance(self._matched, Matched):
             found = replace(found, note="unpaired: the scores of a run do not have this attack")
         return _Made(first.value, second.value, found, "unpaired")
 
     def _paired(
         self,
-        series: str,
+        series: _Series,
         metric: str,
         rows: int,
         scores: tuple[FloatArray, FloatArray],
@@ -452,10 +497,10 @@ class _FormatPair:
         assert stored is not None  # noqa: S101  for the type checker: there are scores
         members = stored.members[matched.second][both]
         groups = None if stored.groups is None else stored.groups[matched.second][both]
-        thresholds = self.new.threshold(series, metric), self.old.threshold(series, metric)
+        thresholds = self.new.threshold(series.new, metric), self.old.threshold(series.old, metric)
         known = None if thresholds[0] is None or thresholds[1] is None else (thresholds[0], thresholds[1])
         found = paired_difference(
-            new[both], old[both], members, metric, (*self.names, series), rows, groups, thresholds=known
+            new[both], old[both], members, metric, (*self.names, *dict.fromkeys(series)), rows, groups, thresholds=known
         )
         values = stated[0].value, stated[1].value
         if not both.all():
@@ -466,10 +511,10 @@ class _FormatPair:
             )  # type: ignore[assignment]
         return _Made(*values, found, "paired")
 
-    def _saturated(self, series: str, metric: str) -> Difference | None:
+    def _saturated(self, series: _Series, metric: str) -> Difference | None:
         """Why a TPR has no difference from another: without scores, what the figure's note says."""
-        for name, side in (("NEW", self.new), ("OLD", self.old)):
-            row, values, note = side.row(series, metric), side.values(series), None
+        for name, side, own in (("NEW", self.new, series.new), ("OLD", self.old, series.old)):
+            row, values, note = side.row(own, metric), side.values(own), None
             if values is not None and side.scores is not None:
                 scored = ~np.isnan(values)
                 note = saturated_note(values[scored], side.scores.members[scored], metric)
@@ -479,14 +524,15 @@ class _FormatPair:
                 return Difference(None, None, None, None, note)
         return None
 
-    def _covariance(self, series: str, metric: str) -> float:
+    def _covariance(self, series: _Series, metric: str) -> float:
         """Of the two figures, over records that both runs audited, by their ids."""
         sides = (self.new, self.old)
         sets = [_record_set(s.scores) for s in sides if s.scores is not None and s.scores.records is not None]
         if not self._may_share or len(sets) < 2:
             return 0.0
         units = _common_units(*sets)
-        first, second = (side.shares(series, metric, unit) for side, unit in zip(sides, units, strict=True))
+        own = zip(sides, (series.new, series.old), units, strict=True)
+        first, second = (side.shares(name, metric, unit) for side, name, unit in own)
         return covariance(first, second)
 
     def accuracy(self) -> Iterator[AccuracyChange]:
@@ -576,15 +622,16 @@ def _row(
         p_value=found.p_value,
         adjusted_p=adjusted_p,
         method=made.method,
-        outcome=_classified(found, adjusted_p, margin),
+        outcome=classified(found, adjusted_p, margin),
         note=found.note,
     )
 
 
-def _classified(found: Difference, adjusted_p: float | None, margin: float) -> ChangeOutcome:
+def classified(found: Difference, adjusted_p: float | None, margin: float = MARGIN) -> ChangeOutcome:
+    """Say what a difference shows; see `ChangeOutcome`."""
     if found.value is None:
         return "inconclusive"
-    if adjusted_p is not None and adjusted_p <= _SIGNIFICANT and found.value != 0:
+    if adjusted_p is not None and adjusted_p <= SIGNIFICANT and found.value != 0:
         return "increase" if found.value > 0 else "decrease"
     if found.low is not None and found.high is not None and -margin <= found.low and found.high <= margin:
         return "equal"

@@ -37,7 +37,7 @@ class PlanInputs:
     def recipe(self) -> Recipe:
         """How models are trained, for this population's records."""
         model, population = self.spec.model, self.population
-        settings = {name: getattr(model, name) for name in Training.__dataclass_fields__}
+        training = Training.from_dict(model.model_dump(include=set(Training.__dataclass_fields__)))
         options: dict[str, Any] = dict(model.options)
         if model.recipe == CHECKPOINT and model.checkpoint is not None:
             options[ARCHITECTURE] = self.files.architecture(model.checkpoint)
@@ -46,7 +46,7 @@ class PlanInputs:
             population.input_shape,
             population.outputs,
             options,
-            Training(**settings),
+            training,
             model.train,
             task=population.task.name,
         )

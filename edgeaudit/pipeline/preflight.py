@@ -15,6 +15,7 @@ from edgeaudit.formats.presets import Format
 from edgeaudit.formats.resolve import find_format
 from edgeaudit.gate.attack_set import judging, set_of
 from edgeaudit.graph.closure import require_found
+from edgeaudit.host.packages import package_versions
 from edgeaudit.pipeline.device_plan import require_devices
 from edgeaudit.recipes.base import recipe_modules
 from edgeaudit.recipes.frameworks import Framework, framework_of, require_zoo
@@ -42,7 +43,7 @@ def preflight(spec: AuditSpec, policy: ReadPolicy | None = None) -> None:
         for key, checkpoint in _checkpoints(spec):
             with problems.collecting():
                 require_checkpoint_fits(spec.model.recipe, checkpoint, key)
-        for check in (_require_precision, _require_no_pickle, _require_logits):
+        for check in (_require_precision, _require_loop, _require_no_pickle, _require_logits):
             with problems.collecting():
                 check(spec, framework)
         with problems.collecting():
@@ -114,6 +115,25 @@ def _require_precision(spec: AuditSpec, framework: Framework) -> None:
             f"model.precision: models of {framework.kind} train in {' or '.join(framework.precisions)}, not in "
             f"{spec.model.precision}"
         )
+
+
+def _require_loop(spec: AuditSpec, framework: Framework) -> None:
+    """Raise where early stopping or privacy is asked of a loop that has none, or Opacus is missing."""
+    model = spec.model
+    asked = next((key for key in ("early_stopping", "privacy") if getattr(model, key) is not None), None)
+    if asked is not None and framework.kind != "torch":
+        raise SpecError(
+            f"model.{asked}: the built-in loop of torch recipes has it, and '{model.recipe}' is one of "
+            f"{framework.kind}; remove it, or use a torch recipe"
+        )
+    if model.privacy is None:
+        return
+    if spec.task == "regression":
+        raise SpecError(
+            "model.privacy: the loss of task: regression is in deviations of the training records' values, which the "
+            "privacy loss does not count; remove it"
+        )
+    package_versions("model.privacy", ("opacus",), "dp")
 
 
 def _require_usable(name: str, resolved: Format, spec: AuditSpec) -> None:

@@ -75,7 +75,14 @@ def _spec(old: Audit, new: Audit) -> Iterator[SettingChange]:
             if key in first and key in second:
                 yield from _one(key, first[key], second[key])
             elif first.get(key) or second.get(key):  # of a version without this key, or of a section that was not set
-                yield from _one(key, first.get(key, _NOT_RECORDED), second.get(key, _NOT_RECORDED))
+                yield from _one(key, first.get(key, _absent(key, first)), second.get(key, _absent(key, second)))
+
+
+def _absent(key: str, known: Mapping[str, Any]) -> str | None:
+    """What stands for a key that a spec lacks: None where a section above it was not set, by this version or any."""
+    parts = key.split(".")
+    above = (".".join(parts[:count]) for count in range(1, len(parts)))
+    return None if any(name in known and known[name] is None for name in above) else _NOT_RECORDED
 
 
 def _environment(old: Audit, new: Audit) -> Iterator[SettingChange]:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = [
-    "BOOSTERS", "BUILDS", "TRAINS", "ZOOS", "Architecture", "ArchitectureSpec", "Recipe", "Training", "build",
-    "import_function", "is_own_recipe", "module_from_manifest", "recipe_modules", "require_signature", "shape_problem",
+    "BOOSTERS", "BUILDS", "PRIVATE_LOOP", "TRAINS", "ZOOS", "Architecture", "ArchitectureSpec", "EarlyStopping",
+    "Privacy", "Recipe", "Training", "build", "import_function", "is_own_recipe", "module_from_manifest",
+    "recipe_modules", "require_signature", "shape_problem",
 ]  # fmt: skip
 
 ZOOS: Mapping[str, str] = {
@@ -36,6 +37,33 @@ BUILDS = "function(input_shape, n_classes, **options)"
 TRAINS = "function(module, x, y, *, seed, epochs)"
 """How functions of the user's are called, for messages."""
 
+PRIVATE_LOOP = "edgeaudit.recipes.private_training"
+"""The module that trains with `Training.privacy`. It is imported for such recipes alone, so that the keys of others do
+not depend on Opacus."""
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """When the loop stops before its last epoch.
+
+    share: of the training records, drawn by the model's seed, that are held out. patience: epochs without a lower loss
+        on them after which it stops. The weights of the epoch with the lowest loss are kept.
+
+    Source: Goodfellow, Bengio & Courville, "Deep Learning" (2016), algorithm 7.1.
+    """
+
+    patience: int = 5
+    share: float = 0.1
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """Differentially private training: epsilon at delta, and the L2 norm to which a record's gradient is clipped."""
+
+    epsilon: float
+    delta: float = 1e-5
+    clip: float = 1.0
+
 
 @dataclass(frozen=True)
 class Training:
@@ -45,6 +73,7 @@ class Training:
         they train; 0.3 as in GoogLeNet (Szegedy et al., "Going deeper with convolutions", 2015, section 5).
     augment: `flip-shift` mirrors half of the images and shifts all by up to 4 pixels, or `none`.
     precision: `bfloat16` trains under CPU autocast (faster where the CPU has bf16); weights stay float32.
+    early_stopping, privacy: of the torch loop; None for neither.
     """
 
     epochs: int = 30
@@ -57,6 +86,15 @@ class Training:
     augment: Literal["none", "flip-shift"] = "none"
     precision: Literal["float32", "bfloat16"] = "float32"
     auxiliary_weight: float = 0.3
+    early_stopping: EarlyStopping | None = None
+    privacy: Privacy | None = None
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Training:
+        """Inverse of `dataclasses.asdict`."""
+        parts = {"early_stopping": EarlyStopping, "privacy": Privacy}
+        made = {name: kind(**raw[name]) for name, kind in parts.items() if raw.get(name) is not None}
+        return cls(**{**raw, **made})
 
 
 @dataclass(frozen=True)
@@ -92,7 +130,7 @@ class Recipe:
         """Inverse of `to_dict`."""
         fields: dict[str, Any] = dict(raw)
         fields["input_shape"] = tuple(fields["input_shape"])
-        fields["training"] = Training(**fields["training"])
+        fields["training"] = Training.from_dict(fields["training"])
         return cls(**fields)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from edgeaudit.report.helps import can_be_trained_again
 from edgeaudit.report.lookup import Lookup, Place
 from edgeaudit.report.model import Budget
 from edgeaudit.report.pareto import Pareto
@@ -165,7 +166,9 @@ def _next(lookup: Lookup, ship: Recommendation) -> str:
     shipping = f"ship {ship.label}" if ship.label else ""
     if waived is not None and shipping:
         shipping += f"; a waiver ends on {waived}: leak less by then, or have it renewed"
-    less = "see under Formats, Compared and Output granularity what leaks less"
+    less = "see under What helps, measured"
+    if can_be_trained_again(lookup.audit):
+        less += "; edgeaudit advise measures what changes of the training do"
     return {
         "error": "mend what failed (the first reason above), and run again: finished work is kept",
         "invalid": "follow the control's advice above, and run again",

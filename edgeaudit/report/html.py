@@ -21,6 +21,7 @@ from edgeaudit.report.calibration import calibration_leak_table, found_table
 from edgeaudit.report.canaries import canary_tables
 from edgeaudit.report.files import write_atomically
 from edgeaudit.report.first_screen import facts
+from edgeaudit.report.helps import help_table
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, Series, unique
 from edgeaudit.report.model import Audit, Curve, NullHistogram, Verdict
 from edgeaudit.report.slices import slice_tables
@@ -107,6 +108,7 @@ def _view(lookup: Lookup) -> dict[str, Any]:
         "targets": lookup.targets,
         "means": compared.mean_tables(lookup),
         "differences": compared.format_tables(lookup),
+        "helps": help_table(lookup),
         "devices": devices.devices_view(lookup),
         "cost": cost.cost_view(lookup),
         "matches": compared.match_tables(lookup),
@@ -128,7 +130,7 @@ def _view(lookup: Lookup) -> dict[str, Any]:
         "claims": origin.claims_sentence(lookup),
         "exposed": [t for t in (origin.claimed_table(lookup), origin.ranks_table(lookup)) if t],
         "budgets": sections.budget_tables(lookup),
-        "population": origin.population_facts(audit.population),
+        "population": [*origin.population_facts(audit.population), *origin.training_facts(audit.training)],
         "threat": origin.facts(audit.threat),
         "spec": origin.facts(audit.spec),
         "packages": origin.facts(audit.environment.packages),

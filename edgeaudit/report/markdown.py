@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from edgeaudit.report.files import write_atomically
+from edgeaudit.report.helps import help_rows
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place
 from edgeaudit.report.model import Audit, Budget, FormatResult, JudgedWaiver
 from edgeaudit.report.summary import own_limits, policy_lines, sentences, verdict_line
@@ -48,6 +49,11 @@ def _parts(audit: Audit) -> Iterator[str]:
     if lookup.headline is not None:
         yield f"Figures of {plain(lookup.headline.label)}, with 95% intervals; AUC 0.5 is no leak."
     yield "\n".join(f"- {plain(sentence)}" for sentence in sentences(audit))
+    helping = help_rows(lookup)
+    if helping:
+        yield "What helps, measured: the alternative minus the format that does not pass."
+        columns = ("does not pass", "in its place", "figure", "difference", "adjusted p", "accuracy", "budgets")
+        yield markdown_table(columns, helping)
     doubtful = [c for c in audit.controls if c.status in ("failed", "undecided", "warning")]
     if doubtful:
         yield markdown_table(

@@ -7,13 +7,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgeaudit.report.lookup import Lookup, Place, series_label, unique
-from edgeaudit.report.model import ArtifactInfo, ClaimedRecord, ExposedRecord, FormatResult, PopulationInfo
+from edgeaudit.report.model import (
+    ArtifactInfo,
+    ClaimedRecord,
+    ExposedRecord,
+    FormatResult,
+    PopulationInfo,
+    TrainingInfo,
+)
 from edgeaudit.report.tables import Cell, Head, Row, Table, labelled
-from edgeaudit.report.words import counted, figure, listed, printable
+from edgeaudit.report.words import counted, figure, listed, percent, printable
 
 __all__ = [
     "artifact_table", "claimed_table", "claims_sentence", "facts", "pass_table", "population_facts", "ranks_table",
-    "toolchains",
+    "toolchains", "training_facts",
 ]  # fmt: skip
 
 RANKS = 10
@@ -180,6 +187,20 @@ def population_facts(population: PopulationInfo) -> list[tuple[str, str]]:
         size = f"{counted(population.groups, 'group')} of audited records, the largest of {population.largest_group:,}"
         pairs.append(("related records", f"{population.grouped_by}: {size}"))
     return pairs + [("note", note) for note in population.notes]
+
+
+def training_facts(training: TrainingInfo | None) -> list[tuple[str, str]]:
+    """What early stopping and privacy did to the target."""
+    stopped, spent = (None, None) if training is None else (training.early_stopping, training.privacy)
+    pairs = []
+    if stopped is not None:
+        kept = f"epoch {stopped.best_epoch} of {stopped.epochs} kept, by {counted(stopped.held_out, 'held-out member')}"
+        pairs.append(("early stopping", f"{kept} (loss {stopped.held_out_loss:.3g}), which nothing was trained on"))
+    if spent is not None:
+        noise = f"noise {spent.noise_multiplier:.3g} x clip {spent.clip:g}"
+        how = f"{noise}, {counted(spent.steps, 'step')} that draw {percent(spent.sample_rate)} of the records"
+        pairs.append(("privacy", f"epsilon {spent.epsilon:.3g} at delta {spent.delta:g} ({spent.accountant}): {how}"))
+    return pairs
 
 
 def _classes(names: Sequence[str]) -> str:

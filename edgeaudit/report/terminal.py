@@ -21,6 +21,7 @@ from edgeaudit.report.compared import significant
 from edgeaudit.report.devices import device_sentences
 from edgeaudit.report.exposures import largest_gain
 from edgeaudit.report.files import write_atomically
+from edgeaudit.report.helps import help_lines
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label, unique
 from edgeaudit.report.model import Audit, Budget, FormatResult, LeakageRow
 from edgeaudit.report.slices import slice_sentences
@@ -91,6 +92,7 @@ class _Report:
         yield from (Text(printable(sentence)) for sentence in device_sentences(lookup))
         yield from _weaker(lookup)
         yield from (Text(sentence) for sentence in together_sentences(self.audit))
+        yield from (Text(line) for line in help_lines(lookup))
         yield from _p_values(lookup)
         yield from _controls(self.audit)
         yield from (Text(line, "dim") for line in _limits(self.audit))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from edgeaudit.errors import RecipeError
 from edgeaudit.graph.job import Context, Cost, Job, unkeyed
 from edgeaudit.population.base import TARGET, Population, is_given, stream
-from edgeaudit.recipes.base import Recipe, is_own_recipe, recipe_modules
+from edgeaudit.recipes.base import PRIVATE_LOOP, Recipe, is_own_recipe, recipe_modules
 from edgeaudit.recipes.frameworks import framework_of
 from edgeaudit.recipes.keras_checkpoint import checkpoint_digest
 from edgeaudit.runtimes.registry import find_runtime
@@ -103,7 +103,8 @@ class Train(Job[StoredArtifact]):
         framework = framework_of(self.recipe.name)
         examining = (_CHECK, find_runtime(framework.kind).__module__) if self._is_examined else ()
         own = recipe_modules(self.recipe.name, self.recipe.train_function)
-        return (framework.stage, framework.training, *examining, *own)
+        private = () if self.recipe.training.privacy is None or self.checkpoint is not None else (PRIVATE_LOOP,)
+        return (framework.stage, framework.training, *private, *examining, *own)
 
     def packages(self) -> tuple[str, ...]:
         """Packages of the framework."""

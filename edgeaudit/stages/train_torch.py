@@ -28,7 +28,7 @@ def train_model(job: Train, population: Population, folder: Path) -> StoredArtif
     from safetensors.torch import save_file
 
     from edgeaudit.recipes.torch_checkpoint import load_checkpoint
-    from edgeaudit.recipes.training import train
+    from edgeaudit.recipes.training import fit
 
     seed = model_seed(job.seed, job.role)
     module = build(job.recipe, seed)
@@ -36,8 +36,8 @@ def train_model(job: Train, population: Population, folder: Path) -> StoredArtif
     found: tuple[str, ...] = ()
     if job.checkpoint is None:
         ids = population.training_ids(job.role, job.seed)
-        loss = train(module, population.take(ids), population.truth(ids), job.recipe, seed)
-        notes["loss"] = loss if np.isfinite(loss) else None
+        fitted = fit(module, population.take(ids), population.truth(ids), job.recipe, seed)
+        notes |= {"loss": fitted.loss if np.isfinite(fitted.loss) else None, **fitted.about()}
     else:
         found = load_checkpoint(module, job.checkpoint.path, job.recipe, job.where)
     state = {name: value.contiguous().clone() for name, value in module.state_dict().items()}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
@@ -22,83 +21,25 @@ from edgeaudit.controls.base import Control
 from edgeaudit.errors import RunError, SpecError
 from edgeaudit.gate.attack_set import standing_for
 from edgeaudit.leakage.intervals import delong
-from edgeaudit.leakage.metrics import figures
 from edgeaudit.leakage.paired import auc_difference
-from edgeaudit.leakage.rows import Accuracy, LeakageRow
+from edgeaudit.leakage.rows import LeakageRow
 from edgeaudit.report.between_runs import render_comparison, write_comparison_markdown
 from edgeaudit.report.model import Audit, Budget, FormatResult, JudgedAttack, Verdict
 from edgeaudit.report.model.between_runs import FigureChange, RunComparison
 from edgeaudit.report.schema import read_audit, write_audit
-from edgeaudit.stages.scores import TargetScores, save_scores
 from tests.gate import cases
+from tests.pipeline.finished_runs import (
+    GAP,
+    IDS,
+    LIRA,
+    MEMBERS,
+    SETTINGS,
+    YEOM,
+    N,
+    finished,
+    scores_of,
+)
 from tests.report import sample
-
-N = 500
-MEMBERS = np.arange(2 * N) < N
-IDS = np.arange(2 * N) + 7000
-LIRA, YEOM, GAP = "lira/offline-global", "yeom/loss", "gap/label"
-Series = Mapping[str, npt.NDArray[np.float64]]
-SETTINGS: dict[str, Any] = {
-    "threat": {"mode": "adversary", "exposure": "probabilities", "shadows": 64, "shadow_match": ["matched"]},
-    "seed": 7,
-    "model": {"recipe": "resnet8", "epochs": 60},
-}
-
-
-def _scores(shift: float, noise: float = 0.1, seed: int = 0) -> dict[str, npt.NDArray[np.float64]]:
-    """Scores of one model's files: a common part, a little noise of each, members higher by `shift`."""
-    common = np.random.default_rng(99).normal(size=2 * N)
-    own = np.random.default_rng(seed).normal(size=2 * N)
-    score = common + noise * own + shift * MEMBERS
-    return {LIRA: score, YEOM: score + 0.5 * np.random.default_rng(98).normal(size=2 * N), GAP: (score > -1) * 1.0}
-
-
-def _rows(format_id: str, scores: Series, members: npt.NDArray[np.bool_], groups: Any = None) -> list[LeakageRow]:
-    return [
-        replace(cases.series(name, format_id).row("all", figure), format=format_id)
-        for name, values in scores.items()
-        for figure in figures(values, members, 0.5, groups=groups)
-    ]
-
-
-def _finished(
-    folder: Path,
-    files: Mapping[str, Series],
-    *,
-    members: npt.NDArray[np.bool_] = MEMBERS,
-    ids: npt.NDArray[np.int64] = IDS,
-    groups: npt.NDArray[np.int64] | None = None,
-    device: str = "local",
-    **changes: Any,
-) -> Path:
-    """A run's folder with these scores (format -> series -> [records])."""
-    (folder / "scores").mkdir(parents=True)
-    rows, formats = [], []
-    for format_id, scores in files.items():
-        rows += [replace(row, device=device) for row in _rows(format_id, scores, members, groups)]
-        accuracy = Accuracy(1.0, float(scores[GAP][~members].mean())) if GAP in scores else None
-        formats.append(cases.result(format_id).model_copy(update={"accuracy": accuracy, "device": device}))
-        held = TargetScores(members, scores, {}, ids, np.zeros(len(ids), np.bool_), {}, groups)
-        save_scores(folder / "scores", {"target": held})
-        name = f"{format_id}.npz" if device == "local" else f"{format_id}@{device}.npz"
-        (folder / "scores" / "scores.npz").rename(folder / "scores" / name)
-    verdict = Verdict(outcome="not judged", exit_code=0, reasons=("no budget was set",), budgets=())
-    empty = (
-        "controls",
-        "curves",
-        "null_p_values",
-        "p_calibration",
-        "across_targets",
-        "comparisons",
-        "exposed",
-        "latency",
-    )
-    fields: dict[str, Any] = {
-        **dict.fromkeys(empty, ()), "formats": tuple(formats), "leakage": tuple(rows), "verdict": verdict,
-        "threat": SETTINGS["threat"], "spec": SETTINGS,
-    }  # fmt: skip
-    write_audit(sample.audit(**fields | changes), folder / "audit.json")
-    return folder
 
 
 def _changed(folder: Path, change: Callable[[Audit], dict[str, Any]]) -> Path:
@@ -110,19 +51,19 @@ def _changed(folder: Path, change: Callable[[Audit], dict[str, Any]]) -> Path:
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    return _finished(tmp_path / "old", {"int8": _scores(0.5, seed=1)})
+    return finished(tmp_path / "old", {"int8": scores_of(0.5, seed=1)})
 
 
 @pytest.fixture
 def leaky(tmp_path: Path) -> Path:
     """The same records; members stand out more."""
-    return _finished(tmp_path / "leaky", {"int8": _scores(0.8, seed=2)}, created="2026-04-01T00:00:00Z")
+    return finished(tmp_path / "leaky", {"int8": scores_of(0.8, seed=2)}, created="2026-04-01T00:00:00Z")
 
 
 @pytest.fixture
 def alike(tmp_path: Path) -> Path:
     """The same records; another draw of the file's own small noise."""
-    return _finished(tmp_path / "alike", {"int8": _scores(0.5, seed=3)}, created="2026-04-01T00:00:00Z")
+    return finished(tmp_path / "alike", {"int8": scores_of(0.5, seed=3)}, created="2026-04-01T00:00:00Z")
 
 
 def _row(found: RunComparison, attack: str, metric: str, format_id: str = "int8") -> FigureChange:
@@ -137,15 +78,15 @@ def test_an_increase_is_found_by_pairs(old: Path, leaky: Path) -> None:
     assert (found.outcome, found.exit_code) == ("increase", 1)
     assert [one.method for one in found.formats] == ["paired"]
     row = _row(found, LIRA, "auc")
-    expected = auc_difference(_scores(0.8, seed=2)[LIRA], _scores(0.5, seed=1)[LIRA], MEMBERS)
+    expected = auc_difference(scores_of(0.8, seed=2)[LIRA], scores_of(0.5, seed=1)[LIRA], MEMBERS)
     assert (row.value, row.low, row.high, row.p_value) == (
         expected.value,
         expected.low,
         expected.high,
         expected.p_value,
     )
-    assert row.old == delong(_scores(0.5, seed=1)[LIRA], MEMBERS).auc
-    assert row.new == delong(_scores(0.8, seed=2)[LIRA], MEMBERS).auc
+    assert row.old == delong(scores_of(0.5, seed=1)[LIRA], MEMBERS).auc
+    assert row.new == delong(scores_of(0.8, seed=2)[LIRA], MEMBERS).auc
     assert row.outcome == "increase"
     assert found.reasons[0].startswith("int8: AUC of ")
     # Holm over 9 rows: 3 attacks, 3 figures; the smallest p-value is multiplied by 9.
@@ -182,9 +123,9 @@ def test_files_that_leak_alike_are_equal_within_a_margin(old: Path, alike: Path)
 
 def test_the_order_of_records_does_not_matter(tmp_path: Path, old: Path, leaky: Path) -> None:
     order = np.random.default_rng(5).permutation(2 * N)
-    shuffled = _finished(
+    shuffled = finished(
         tmp_path / "shuffled",
-        {"int8": {name: values[order] for name, values in _scores(0.8, seed=2).items()}},
+        {"int8": {name: values[order] for name, values in scores_of(0.8, seed=2).items()}},
         members=MEMBERS[order],
         ids=IDS[order],
         created="2026-04-01T00:00:00Z",
@@ -204,16 +145,16 @@ def test_related_records_are_drawn_together(tmp_path: Path) -> None:
     copies = np.repeat(np.arange(N // 2), 4)
     files: list[dict[str, Any]] = [{}, {}]
     for i, shift in enumerate((0.5, 0.8)):
-        for name, values in _scores(shift, seed=i).items():
+        for name, values in scores_of(shift, seed=i).items():
             files[i][name] = np.repeat(values[single], 4)
     members = np.repeat(MEMBERS[single], 4)
     runs = [
-        _finished(tmp_path / str(i), {"int8": scores}, members=members, groups=copies + 10 * i)
+        finished(tmp_path / str(i), {"int8": scores}, members=members, groups=copies + 10 * i)
         for i, scores in enumerate(files)
     ]
     found = edgeaudit.compare(*runs)
     assert [one.method for one in found.formats] == ["paired"]
-    new, before = (_scores(shift, seed=i)[LIRA][single] for i, shift in ((1, 0.8), (0, 0.5)))
+    new, before = (scores_of(shift, seed=i)[LIRA][single] for i, shift in ((1, 0.8), (0, 0.5)))
     alone = auc_difference(new, before, MEMBERS[single])
     row = _row(found, LIRA, "auc")
     assert alone.low is not None
@@ -222,10 +163,10 @@ def test_related_records_are_drawn_together(tmp_path: Path) -> None:
 
 
 def test_accuracies_are_paired_and_decide_nothing(tmp_path: Path, old: Path) -> None:
-    worse = {**_scores(0.5, seed=1), GAP: np.where(MEMBERS, 1.0, np.arange(2 * N) % 2)}
-    new = _finished(tmp_path / "new", {"int8": worse})
+    worse = {**scores_of(0.5, seed=1), GAP: np.where(MEMBERS, 1.0, np.arange(2 * N) % 2)}
+    new = finished(tmp_path / "new", {"int8": worse})
     (row,) = edgeaudit.compare(old, new).accuracy
-    before = float((_scores(0.5, seed=1)[LIRA][~MEMBERS] > -1).mean())
+    before = float((scores_of(0.5, seed=1)[LIRA][~MEMBERS] > -1).mean())
     assert row.old_test == pytest.approx(before)
     assert row.new_test == 0.5
     assert row.value == pytest.approx(0.5 - before)
@@ -251,14 +192,14 @@ def test_accuracies_are_paired_and_decide_nothing(tmp_path: Path, old: Path) -> 
 def test_other_records_have_independent_intervals(
     tmp_path: Path, old: Path, changes: dict[str, Any], said: str
 ) -> None:
-    new = _finished(tmp_path / "new", {"int8": _scores(0.5, seed=2)}, **changes)
+    new = finished(tmp_path / "new", {"int8": scores_of(0.5, seed=2)}, **changes)
     found = edgeaudit.compare(old, new)
     (one,) = found.formats
     assert one.method == "unpaired"
     assert said in one.why
     row, paired = (
         _row(found, LIRA, "auc"),
-        auc_difference(_scores(0.5, seed=2)[LIRA], _scores(0.5, seed=1)[LIRA], MEMBERS),
+        auc_difference(scores_of(0.5, seed=2)[LIRA], scores_of(0.5, seed=1)[LIRA], MEMBERS),
     )
     assert row.method == "unpaired"
     assert row.low is not None
@@ -270,12 +211,12 @@ def test_other_records_have_independent_intervals(
 
 def test_sides_that_were_exchanged_widen_the_interval(tmp_path: Path, old: Path) -> None:
     """A record that is easy raises one AUC and lowers the other, so that the variances add twice over."""
-    exchanged = {LIRA: _scores(0.0, seed=1)[LIRA][::-1] + 0.5 * MEMBERS}
+    exchanged = {LIRA: scores_of(0.0, seed=1)[LIRA][::-1] + 0.5 * MEMBERS}
     widths = []
     # The second as another seed has it: other preprocessing of the same records. The third are other records.
     for i, changes in enumerate(({}, {"sha256": "0" * 64}, {"sha256": "0" * 64, "source": "fashion-mnist"})):
         population = sample.audit().population.model_copy(update=changes)
-        run = _finished(tmp_path / str(i), {"int8": exchanged}, ids=IDS[::-1].copy(), population=population)
+        run = finished(tmp_path / str(i), {"int8": exchanged}, ids=IDS[::-1].copy(), population=population)
         found = edgeaudit.compare(old, run)
         assert [one.method for one in found.formats] == ["unpaired"]
         row = _row(found, LIRA, "auc")
@@ -292,7 +233,7 @@ def test_scores_that_were_removed_leave_independent_intervals(old: Path, leaky: 
     assert one.method == "unpaired"
     assert "NEW/scores/int8.npz is missing, so that records cannot be matched" in one.why
     row = _row(found, LIRA, "auc")
-    a, b = (delong(_scores(shift, seed=seed)[LIRA], MEMBERS) for shift, seed in ((0.8, 2), (0.5, 1)))
+    a, b = (delong(scores_of(shift, seed=seed)[LIRA], MEMBERS) for shift, seed in ((0.8, 2), (0.5, 1)))
     assert row.low == pytest.approx(a.auc - b.auc - np.hypot(a.auc - a.low, b.high - b.auc))
     assert "/" not in one.why.replace("NEW/scores/int8.npz", "")  # no folder of this machine
     # A figure in which nonmembers tie has no difference, with or without scores.
@@ -318,7 +259,7 @@ def test_damaged_files_are_one_sentence(old: Path, leaky: Path) -> None:
 
 
 def test_scores_of_another_run_are_refused(tmp_path: Path, old: Path, leaky: Path) -> None:
-    alike = _finished(tmp_path / "other", {"int8": _scores(0.2, seed=9)})
+    alike = finished(tmp_path / "other", {"int8": scores_of(0.2, seed=9)})
     shutil.copy(alike / "scores" / "int8.npz", leaky / "scores" / "int8.npz")
     with pytest.raises(RunError, match="files of two runs are mixed"):
         edgeaudit.compare(old, leaky)
@@ -347,7 +288,7 @@ def test_an_invalid_audit_concludes_nothing(old: Path, leaky: Path, which: str) 
 def test_another_attacker_concludes_nothing(tmp_path: Path, old: Path, key: str, value: Any) -> None:
     """Also where figures fell, which a weaker attacker alone explains."""
     threat = {**SETTINGS["threat"], key: value}
-    new = _finished(tmp_path / "new", {"int8": _scores(0.1)}, threat=threat, spec={**SETTINGS, "threat": threat})
+    new = finished(tmp_path / "new", {"int8": scores_of(0.1)}, threat=threat, spec={**SETTINGS, "threat": threat})
     found = edgeaudit.compare(old, new)
     assert (found.outcome, found.exit_code) == ("not comparable", 3)
     assert "different attackers" in found.reasons[0]
@@ -357,8 +298,8 @@ def test_another_attacker_concludes_nothing(tmp_path: Path, old: Path, key: str,
 
 def test_what_an_older_version_did_not_record_is_no_other_attacker(tmp_path: Path, old: Path) -> None:
     threat = {name: value for name, value in SETTINGS["threat"].items() if name != "shadow_match"}
-    new = _finished(
-        tmp_path / "new", {"int8": _scores(0.5, seed=4)}, threat=threat, spec={**SETTINGS, "threat": threat}
+    new = finished(
+        tmp_path / "new", {"int8": scores_of(0.5, seed=4)}, threat=threat, spec={**SETTINGS, "threat": threat}
     )
     found = edgeaudit.compare(old, new)
     assert found.exit_code == 0
@@ -376,7 +317,7 @@ def test_what_is_only_doubtful_is_warned_of(old: Path, alike: Path) -> None:
 
 
 def test_other_devices_are_not_compared(tmp_path: Path, old: Path) -> None:
-    board = _finished(tmp_path / "board", {"int8": _scores(0.9)}, device="pi5")
+    board = finished(tmp_path / "board", {"int8": scores_of(0.9)}, device="pi5")
     found = edgeaudit.compare(old, board)
     assert (found.exit_code, len(found.rows)) == (3, 0)
     assert "no figure can be compared" in found.reasons[0]
@@ -385,8 +326,8 @@ def test_other_devices_are_not_compared(tmp_path: Path, old: Path) -> None:
 
 
 def test_what_one_run_alone_has_is_listed(tmp_path: Path, old: Path) -> None:
-    without = {name: values for name, values in _scores(0.5, seed=4).items() if name != LIRA}
-    new = _finished(tmp_path / "new", {"int8": without, "fp16": without})
+    without = {name: values for name, values in scores_of(0.5, seed=4).items() if name != LIRA}
+    new = finished(tmp_path / "new", {"int8": without, "fp16": without})
     failed = FormatResult.model_validate(
         {**cases.result("dyn").model_dump(), "status": "failed", "error": "no kernel for this"}
     )
@@ -404,7 +345,7 @@ def test_what_one_run_alone_has_is_listed(tmp_path: Path, old: Path) -> None:
 
 
 def test_an_attack_that_could_not_be_run_is_listed_with_its_reason(tmp_path: Path, old: Path) -> None:
-    new = _finished(tmp_path / "new", {"int8": _scores(0.5, seed=4)})
+    new = finished(tmp_path / "new", {"int8": scores_of(0.5, seed=4)})
 
     def without_lira(audit: Audit) -> dict[str, Any]:
         none = cases.series(LIRA, "int8")
@@ -421,12 +362,25 @@ def test_an_attack_that_could_not_be_run_is_listed_with_its_reason(tmp_path: Pat
     assert f"NEW was not attacked by {LIRA} on int8" in found.reasons[0]
 
 
+def test_a_section_that_was_not_set_is_no_gap_in_the_record(tmp_path: Path) -> None:
+    """Of a version that knows the section; one that does not has no word of it."""
+    stopping = {**SETTINGS["model"], "early_stopping": {"patience": 5}}
+    for name, before, expected in (("set", {"early_stopping": None}, "-"), ("gap", {}, "not recorded")):
+        specs = ({**SETTINGS, "model": {**SETTINGS["model"], **before}}, {**SETTINGS, "model": stopping})
+        runs = [
+            finished(tmp_path / f"{name}{i}", {"int8": scores_of(0.5, seed=i)}, spec=spec)
+            for i, spec in enumerate(specs)
+        ]
+        (one,) = edgeaudit.compare(*runs).settings
+        assert (one.name, one.old, one.new) == ("model.early_stopping.patience", expected, "5")
+
+
 def test_settings_that_differ_are_said(tmp_path: Path, old: Path) -> None:
     threat = {**SETTINGS["threat"], "shadows": 4}
     before = sample.audit()
-    new = _finished(
+    new = finished(
         tmp_path / "new",
-        {"int8": _scores(0.5, seed=4)},
+        {"int8": scores_of(0.5, seed=4)},
         threat=threat,
         spec={**SETTINGS, "threat": threat, "seed": 8, "model": {"recipe": "resnet8", "epochs": 90}},
         tool=before.tool.model_copy(update={"version": "0.2.0"}),
@@ -491,9 +445,9 @@ def _last_line(old: Path, new: Path, code: int) -> str:
 
 def test_an_attack_that_new_lacks_hides_an_increase(tmp_path: Path) -> None:
     """LiRA alone finds the increase, and NEW was not attacked by it."""
-    gap = {GAP: _scores(0.5)[GAP]}
+    gap = {GAP: scores_of(0.5)[GAP]}
     old, leaky = (
-        _finished(tmp_path / str(i), {"int8": {LIRA: _scores(shift, seed=i)[LIRA], **gap}})
+        finished(tmp_path / str(i), {"int8": {LIRA: scores_of(shift, seed=i)[LIRA], **gap}})
         for i, shift in enumerate((0.5, 0.9))
     )
     assert edgeaudit.compare(old, leaky).exit_code == 1
@@ -512,9 +466,9 @@ def test_an_increase_that_fewer_attacks_find_is_one(old: Path, leaky: Path) -> N
 def test_a_variant_that_new_lacks_hides_an_increase(tmp_path: Path) -> None:
     """An online variant judged OLD; NEW had too few shadows for it, and only the offline one is in both."""
     audit: dict[str, Any] = {"threat": {**SETTINGS["threat"], "mode": "auditor"}}
-    first = {"bavaria/online-t": _scores(0.5)[LIRA], "bavaria/online-n": _scores(0.5, seed=1)[LIRA]}
-    second = {"bavaria/online-n": _scores(0.5, seed=2)[LIRA]}
-    old, new = (_finished(tmp_path / str(i), {"int8": files}, **audit) for i, files in enumerate((first, second)))
+    first = {"bavaria/online-t": scores_of(0.5)[LIRA], "bavaria/online-n": scores_of(0.5, seed=1)[LIRA]}
+    second = {"bavaria/online-n": scores_of(0.5, seed=2)[LIRA]}
+    old, new = (finished(tmp_path / str(i), {"int8": files}, **audit) for i, files in enumerate((first, second)))
     found = edgeaudit.compare(old, new)
     assert {row.attack for row in found.rows} == {"bavaria/online-n"}
     assert (found.exit_code, [one.run for one in found.uncompared]) == (3, ["old"])
@@ -537,8 +491,8 @@ def test_a_weaker_attacker_hides_an_increase_and_makes_none(
     by_views = "views" in before
     name = "samia" if by_views else "lira"
     series = f"{name}/{_headline(name)}"
-    files = [{"int8": {series: _scores(shift, seed=i)[LIRA]}} for i, shift in enumerate((0.5, 0.3, 0.5, 0.9))]
-    old, less, alike, more = (_finished(tmp_path / str(i), one) for i, one in enumerate(files))
+    files = [{"int8": {series: scores_of(shift, seed=i)[LIRA]}} for i, shift in enumerate((0.5, 0.3, 0.5, 0.9))]
+    old, less, alike, more = (finished(tmp_path / str(i), one) for i, one in enumerate(files))
     _with_threat(old, **before)
     for folder in (less, alike, more):
         _with_threat(folder, **after)
@@ -560,7 +514,7 @@ def _headline(attack: str) -> str:
 
 def test_figures_that_need_no_shadow_have_the_same_attacker(tmp_path: Path) -> None:
     """The loss itself ranks records for `yeom`; shadows choose its threshold alone."""
-    old, new = (_finished(tmp_path / str(i), {"int8": _scores(0.5 + 0.4 * i, seed=i)}) for i in (0, 1))
+    old, new = (finished(tmp_path / str(i), {"int8": scores_of(0.5 + 0.4 * i, seed=i)}) for i in (0, 1))
     _with_threat(old, shadows=2)
     found = edgeaudit.compare(old, _with_threat(new, shadows=8))
     assert (found.outcome, found.exit_code) == ("increase", 1)
@@ -571,7 +525,7 @@ def test_figures_that_need_no_shadow_have_the_same_attacker(tmp_path: Path) -> N
 
 def test_more_records_and_their_shadows_are_no_other_attacker(tmp_path: Path, old: Path) -> None:
     population = sample.audit().population.model_copy(update={"members": 2 * sample.MEMBERS})
-    new = _finished(tmp_path / "new", {"int8": _scores(0.9, seed=3)}, population=population)
+    new = finished(tmp_path / "new", {"int8": scores_of(0.9, seed=3)}, population=population)
     _with_threat(old, records_per_model=sample.MEMBERS)
     assert edgeaudit.compare(old, _with_threat(new, records_per_model=2 * sample.MEMBERS)).exit_code == 1
     assert edgeaudit.compare(new, old).exit_code == 0
@@ -594,7 +548,7 @@ def test_settings_of_an_attack_concern_that_attack(
     """d0 and gamma change scores; the fraction chooses records, and 2 is what gamma is without being set."""
     series = f"{attack}/{_headline(attack)}"
     old, new = (
-        _finished(tmp_path / str(i), {"int8": {series: _scores(0.5 + 0.4 * i)[LIRA]}}, spec={**SETTINGS, **settings})
+        finished(tmp_path / str(i), {"int8": {series: scores_of(0.5 + 0.4 * i)[LIRA]}}, spec={**SETTINGS, **settings})
         for i, settings in enumerate((before, after))
     )
     assert edgeaudit.compare(old, new).exit_code == code
@@ -602,16 +556,16 @@ def test_settings_of_an_attack_concern_that_attack(
 
 
 def test_a_shipping_format_that_new_lacks_hides_an_increase(tmp_path: Path) -> None:
-    files = {"torch-fp32": _scores(0.5), "int8": _scores(0.5, seed=1), "static": _scores(0.5, seed=2)}
-    old = _finished(tmp_path / "old", files)
-    new = _finished(tmp_path / "new", {"torch-fp32": _scores(0.5), "int8": _scores(0.5, seed=3)})
+    files = {"torch-fp32": scores_of(0.5), "int8": scores_of(0.5, seed=1), "static": scores_of(0.5, seed=2)}
+    old = finished(tmp_path / "old", files)
+    new = finished(tmp_path / "new", {"torch-fp32": scores_of(0.5), "int8": scores_of(0.5, seed=3)})
     assert "NEW has no static, which OLD has" in _last_line(old, new, 3)
     # One that NEW alone has does no harm, nor does a reference that is not shipped.
     assert edgeaudit.compare(new, old).exit_code == 0
-    bare = _finished(tmp_path / "bare", {"int8": _scores(0.5, seed=3), "percentile": _scores(0.5, seed=4)})
+    bare = finished(tmp_path / "bare", {"int8": scores_of(0.5, seed=3), "percentile": scores_of(0.5, seed=4)})
     assert "NEW has no static" in edgeaudit.compare(old, bare).reasons[0]
     assert edgeaudit.compare(old, bare, formats={"static": "percentile"}).exit_code == 0
-    worse = _finished(tmp_path / "worse", {"int8": _scores(0.9, seed=3)})
+    worse = finished(tmp_path / "worse", {"int8": scores_of(0.9, seed=3)})
     found = edgeaudit.compare(old, worse)
     assert found.exit_code == 1
     assert any("NEW has no static" in said for said in found.warnings)
@@ -643,7 +597,7 @@ def test_an_increase_of_the_same_file_is_the_attackers(tmp_path: Path, old: Path
     assert edgeaudit.compare(old, leaky).exit_code == 3
     shutil.move(tmp_path / "kept", leaky / "scores")
     # Other records are another matter, and so is another runtime, which answers otherwise.
-    other = _finished(tmp_path / "other", {"int8": _scores(0.9, seed=2)}, ids=IDS + 5000)
+    other = finished(tmp_path / "other", {"int8": scores_of(0.9, seed=2)}, ids=IDS + 5000)
     _same_bytes(old, other)
     assert edgeaudit.compare(old, other).exit_code == 1
     _same_bytes(old, leaky, runtimes=("1.24.0", "1.25.0"))
@@ -699,9 +653,9 @@ def test_a_loosened_limit_is_said(old: Path, alike: Path, new: list[Budget], sai
 
 
 def test_formats_with_other_ids_are_named(tmp_path: Path) -> None:
-    files = {"static": _scores(0.5, seed=1), "fp32": _scores(0.5, seed=2)}
-    old = _finished(tmp_path / "a", files)
-    new = _finished(tmp_path / "b", {"percentile": _scores(0.9, seed=3), "fp32": _scores(0.5, seed=2)})
+    files = {"static": scores_of(0.5, seed=1), "fp32": scores_of(0.5, seed=2)}
+    old = finished(tmp_path / "a", files)
+    new = finished(tmp_path / "b", {"percentile": scores_of(0.9, seed=3), "fp32": scores_of(0.5, seed=2)})
     plain = edgeaudit.compare(old, new)
     assert [(one.old, one.new) for one in plain.formats] == [("fp32", "fp32")]
     found = edgeaudit.compare(old, new, formats={"static": "percentile"})

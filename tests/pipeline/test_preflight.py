@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgeaudit.config.audit import spec_of
-from edgeaudit.errors import SpecError
+from edgeaudit.errors import MissingToolchain, SpecError
 from edgeaudit.pipeline.preflight import preflight
 
 POINTER = (
@@ -60,3 +61,39 @@ def test_budgets_that_no_online_variant_could_pass(tmp_path: Path) -> None:
     preflight(spec_of({**raw, "budgets": {}}, tmp_path))
     named = {"auc": ["error", {"max": 0.6, "attacks": ["lira/offline-global"]}]}
     preflight(spec_of({**raw, "budgets": named}, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (
+            {"model": {"recipe": "sklearn:Ridge", "privacy": {"epsilon": 8}}},
+            "model.privacy: the built-in loop of torch recipes has it, and 'sklearn:Ridge' is one of sklearn",
+        ),
+        (
+            {"model": {"recipe": "keras:mlp", "early_stopping": {}}},
+            "model.early_stopping: the built-in loop of torch recipes has it, and 'keras:mlp' is one of keras",
+        ),
+        ({"task": "regression", "model": {"privacy": {"epsilon": 8}}}, "model.privacy: the loss of task: regression"),
+    ],
+)
+def test_settings_that_a_loop_does_not_have(tmp_path: Path, raw: dict[str, Any], said: str) -> None:
+    named = {"sklearn:Ridge": "sklearn-fp64", "keras:mlp": "keras-fp32"}.get(raw["model"].get("recipe"), "torch-fp32")
+    with pytest.raises(SpecError) as raised:
+        preflight(spec_of({"formats": [named], **raw}, tmp_path))
+    assert str(raised.value).startswith(said)
+
+
+def test_privacy_without_opacus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = metadata.version
+
+    def version(name: str) -> str:
+        if name == "opacus":
+            raise metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    raw: dict[str, Any] = {"formats": ["torch-fp32"]}
+    preflight(spec_of(raw, tmp_path))
+    with pytest.raises(MissingToolchain, match=r"^model\.privacy needs the package 'opacus'.*edgeaudit\[dp\]"):
+        preflight(spec_of({**raw, "model": {"privacy": {"epsilon": 8}}}, tmp_path))

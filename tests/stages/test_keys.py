@@ -191,6 +191,20 @@ def test_a_sibling_of_the_users_module_is_in_the_training_key(
     assert kept == {"population", "control"}
 
 
+def test_the_private_loop_is_in_the_keys_of_private_trainings_alone(
+    population: Population, commented: Callable[[str], None]
+) -> None:
+    private = {"model": {"recipe": "mlp", "epochs": 2, "privacy": {"epsilon": 8}}}
+    before, plain = _jobs(population, **private), _jobs(population)
+    keys = [{job.key for job in jobs if job.kind == "train"} for jobs in (before, plain)]
+    using = [{"opacus" in job.about()["versions"] for job in jobs if job.kind == "train"} for jobs in (before, plain)]
+    assert using == [{True}, {False}]
+    commented("edgeaudit.recipes.private_training")
+    after, same = ({job.key for job in jobs} for jobs in (_jobs(population, **private), _jobs(population)))
+    assert not keys[0] & after
+    assert keys[1] <= same
+
+
 @pytest.mark.parametrize("package", ["torch", "scikit-learn", "onnxruntime"])
 def test_package_versions_are_in_a_stages_key(population: Population, package: str) -> None:
     having = {job.kind for job in _jobs(population) if package in job.about()["versions"]}

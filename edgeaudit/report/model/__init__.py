@@ -42,6 +42,7 @@ from edgeaudit.report.model.formats import (
     ShadowFiles,
     WeakerExposure,
 )
+from edgeaudit.report.model.training import EarlyStopped, PrivacySpent, TrainingInfo
 from edgeaudit.report.model.verdict import (
     Budget,
     JudgedAttack,
@@ -70,6 +71,7 @@ __all__ = [
     "Curve",
     "DeviceFormat",
     "DeviceInfo",
+    "EarlyStopped",
     "Environment",
     "ExposedRecord",
     "FileTraits",
@@ -87,6 +89,7 @@ __all__ = [
     "PlacesCompared",
     "PolicyOrigin",
     "PopulationInfo",
+    "PrivacySpent",
     "Quality",
     "RecordClaims",
     "RuntimeInfo",
@@ -96,6 +99,7 @@ __all__ = [
     "TogetherRow",
     "TogetherSingle",
     "ToolInfo",
+    "TrainingInfo",
     "Verdict",
     "Waiver",
     "WeakerExposure",

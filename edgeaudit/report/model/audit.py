@@ -27,6 +27,7 @@ from edgeaudit.leakage.rows import (
 from edgeaudit.report.model.base import SCHEMA_VERSION, Model, Seconds, Table, Versions
 from edgeaudit.report.model.devices import DeviceInfo
 from edgeaudit.report.model.formats import FormatResult, Latency, WeakerExposure
+from edgeaudit.report.model.training import TrainingInfo
 from edgeaudit.report.model.verdict import Verdict
 from edgeaudit.rows import Rows
 
@@ -98,6 +99,7 @@ class LongTable(Model):
 class Audit(Model):
     """The whole of audit.json. Only `created`, `latency` and `timings` differ when an audit is repeated elsewhere.
 
+    training: what early stopping and privacy did to the first target; null where neither was asked for.
     headlines: `attack/variant` that may stand for the audit, the strongest of its mode first; summaries, plots and
     comparisons use the first that could be run.
     claims, claimed: the records that can be claimed to be members. exposed: those with the highest scores, which are no
@@ -116,6 +118,7 @@ class Audit(Model):
     replaced: tuple[str, ...] = ()
     environment: Environment
     population: PopulationInfo
+    training: TrainingInfo | None = None
     threat: Table
     headlines: tuple[str, ...] = ()
     controls: Rows[Control] = Rows(of=Control)
