@@ -1,7 +1,8 @@
 """Confined workers: those that open files of others have no network, few variables, a private home, and bounds.
 
 A parser of model files is native code that a crafted file may take over. What it can then reach is what this module
-takes away. The files that the user may read stay readable, since the worker needs the store and the packages.
+takes away. The files that the user may read stay readable, since the worker needs the store and the packages; written
+are the store and the private home alone (Landlock, Linux 5.19 and later).
 
 Standard library only: the worker runs `confine` before it imports anything else, because a user namespace can be made
 only by a process with one thread. `python confinement.py` tries it and ends with 0, or says why it cannot.
@@ -29,7 +30,7 @@ from pathlib import Path
 
 __all__ = [
     "USER_CACHE", "Bounds", "bounds_of", "bytes_below", "confine", "described", "environment_of",
-    "network_problem", "remove",
+    "network_problem", "remove", "write_problem",
 ]  # fmt: skip
 
 USER_CACHE = "EDGEAUDIT_USER_CACHE"
@@ -60,6 +61,18 @@ _CAPABILITIES_3 = 0x20080522
 _OF_FILES = 0b11111
 """CAP_CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID: with which root reads and writes its store."""
 _UP, _GET_FLAGS, _SET_FLAGS = 0x1, 0x8913, 0x8914
+
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+"""Landlock's system calls, the same numbers on every architecture."""
+_ASK_VERSION, _PATH_BENEATH = 1, 1
+_FIRST_VERSION = 2
+"""The one that can allow a file to be moved to another folder; the first denies that everywhere."""
+_WRITES = 1 << 1 | sum(1 << bit for bit in range(4, 14))
+"""LANDLOCK_ACCESS_FS_WRITE_FILE, REMOVE_*, MAKE_*, and REFER, which is moving to another folder."""
+_TRUNCATE, _FIRST_WITH_TRUNCATE = 1 << 14, 3
+_OF_FILES_ALONE = 1 << 1 | _TRUNCATE
+_DEVICES = ("/dev/null", "/dev/shm")  # noqa: S108
+"""Written by libraries: output that nobody reads, and memory shared with threads."""
 
 
 @dataclass(frozen=True)
@@ -132,10 +145,12 @@ def environment_of(variables: Mapping[str, str], home: Path) -> dict[str, str]:
     return {"PYTHONUSERBASE": site.getuserbase(), USER_CACHE: cached, **kept, **places}
 
 
-def confine(*, network: bool = False) -> None:
+def confine(written: Iterable[str] | None = None, *, network: bool = False) -> None:
     """Give up the network and the means to get it back; called by a process with one thread.
 
-    network: keep the network, where no namespace can be had. Raises OSError where one cannot be had after all.
+    written: folders below which files may be written from now on, by this process and those that it starts; None for
+    no such limit, as where the system cannot set one. network: keep the network, where no namespace can be had. Raises
+    OSError where what is asked for cannot be had after all.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if not sys.platform.startswith("linux"):
@@ -145,16 +160,36 @@ def confine(*, network: bool = False) -> None:
         _leave_network(libc)
     _call(libc, "prctl", _NO_NEW_PRIVILEGES, 1, 0, 0, 0)
     _drop_capabilities(libc)
+    if written is not None:
+        _write_only_below(libc, (*written, *_DEVICES))
 
 
 def described() -> str:
     """One sentence for reports: how files of others were opened."""
+    kept = ["a private home", "bounded memory"]
+    missing = []
     if (problem := network_problem()) is None:
-        return "opened in processes of their own, without network, with a private home and bounded memory"
-    return (
-        "opened in processes of their own with a private home and bounded memory, but with this machine's network, "
-        f"since the system gives no network namespace ({problem})"
-    )
+        kept.insert(0, "no network")
+    else:
+        missing.append(f"with this machine's network, since the system gives no network namespace ({problem})")
+    if (problem := write_problem()) is None:
+        kept.append("no right to write outside of the store")
+    else:
+        missing.append(f"with its user's right to write ({problem})")
+    words = f"opened in processes of their own with {', '.join(kept[:-1])} and {kept[-1]}"
+    return f"{words}, but {' and '.join(missing)}" if missing else words
+
+
+@cache
+def write_problem() -> str | None:
+    """Why this system cannot limit where a process writes; None if it can."""
+    if not sys.platform.startswith("linux"):
+        return f"{sys.platform} has no Landlock"
+    libc = ctypes.CDLL(None, use_errno=True)
+    version = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_ASK_VERSION))
+    if version >= _FIRST_VERSION:
+        return None
+    return "Landlock is of its first version" if version > 0 else f"no Landlock: {os.strerror(ctypes.get_errno())}"
 
 
 @cache
@@ -188,6 +223,39 @@ def _leave_network(libc: ctypes.CDLL) -> None:
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(any_socket, _GET_FLAGS, request))[1]
         fcntl.ioctl(any_socket, _SET_FLAGS, struct.pack("16sh14x", b"lo", flags | _UP))
+
+
+class _Ruleset(ctypes.Structure):
+    _fields_ = (("handled", ctypes.c_uint64),)
+
+
+class _Beneath(ctypes.Structure):
+    _pack_ = 1
+    _fields_ = (("allowed", ctypes.c_uint64), ("folder", ctypes.c_int32))
+
+
+def _write_only_below(libc: ctypes.CDLL, paths: Iterable[str]) -> None:
+    """Deny this process, and those that it starts, every write outside of these folders and files."""
+    version = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_ASK_VERSION))
+    handled = _WRITES | (_TRUNCATE if version >= _FIRST_WITH_TRUNCATE else 0)
+    asked = _Ruleset(handled)
+    size = ctypes.c_size_t(ctypes.sizeof(asked))
+    ruleset = libc.syscall(_CREATE_RULESET, ctypes.byref(asked), size, ctypes.c_uint32(0))
+    if ruleset < 0:
+        raise OSError(ctypes.get_errno(), f"Landlock: {os.strerror(ctypes.get_errno())}")
+    try:
+        for path in paths:
+            with suppress(FileNotFoundError):
+                opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
+                try:
+                    rights = handled if Path(path).is_dir() else handled & _OF_FILES_ALONE
+                    rule = _Beneath(rights, opened)
+                    _call(libc, "syscall", _ADD_RULE, ruleset, _PATH_BENEATH, ctypes.byref(rule), ctypes.c_uint32(0))
+                finally:
+                    os.close(opened)
+        _call(libc, "syscall", _RESTRICT_SELF, ruleset, ctypes.c_uint32(0))
+    finally:
+        os.close(ruleset)
 
 
 def _drop_capabilities(libc: ctypes.CDLL) -> None:

@@ -27,7 +27,15 @@ import psutil
 
 from edgeaudit.errors import JobCrashed, StoreError, reason_of, store_errors
 from edgeaudit.graph.answers import LARGEST, outcome_of
-from edgeaudit.graph.confinement import Bounds, bounds_of, bytes_below, environment_of, network_problem, remove
+from edgeaudit.graph.confinement import (
+    Bounds,
+    bounds_of,
+    bytes_below,
+    environment_of,
+    network_problem,
+    remove,
+    write_problem,
+)
 from edgeaudit.graph.executor import AnyJob, Executor, ExecutorSpec, Limits, Listener, RunResult
 from edgeaudit.graph.import_order import with_users_last
 from edgeaudit.graph.job import Outcome, Ref
@@ -50,7 +58,7 @@ _ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",  # a model trained on a GPU depends on more than (records, seed, recipe)
 }
 _START = "import sys; sys.path[:] = {path!r}; {first}from edgeaudit.graph.worker import serve; serve({arguments})"
-_CONFINE = "from edgeaudit.graph.confinement import confine; confine(network={network}); "
+_CONFINE = "from edgeaudit.graph.confinement import confine; confine({written!r}, network={network}); "
 _ANSWER_SECONDS = 30
 """For the rest of an answer to arrive after its beginning."""
 _POLL = 0.5
@@ -103,7 +111,8 @@ class _Worker:
         first = ""
         if self._home is not None:
             self._own = self._home
-            first = _CONFINE.format(network=network_problem() is not None)
+            written = None if write_problem() is not None else (str(store.root), str(self._home))
+            first = _CONFINE.format(written=written, network=network_problem() is not None)
             environment = environment_of(os.environ, self._home)
         else:
             # Converters, too, leave temporary files behind where their process is killed.

@@ -34,7 +34,7 @@ def tried(executor: LocalProcesses, make: Callable[..., OpenMany], folder: Path,
     said: dict[str, Any] = {}
     for start in range(0, len(names), _BATCH):
         batch = tuple(names[start : start + _BATCH])
-        progress, begin = folder / f"progress-{start}.json", 0
+        progress, begin = executor.store.root / f"progress-{start}.json", 0
         while True:
             job = make(folder=folder, names=batch, progress=progress, from_here=begin)
             result = executor.run(graph(job), Log())

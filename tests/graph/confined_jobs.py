@@ -8,9 +8,10 @@ import resource
 import socket
 import stat
 import struct
+import subprocess
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,38 @@ class CallInside(Suspect):
             with socket.create_connection(server.getsockname(), timeout=5) as connection:
                 connection.sendall(b"heard")
             return Text(server.accept()[0].recv(100).decode())
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Write(Suspect):
+    """Writes, changes, moves and removes what lies in a folder, and starts a program that does."""
+
+    kind: ClassVar[str] = "write"
+    folder: str
+
+    def run(self, context: Context) -> Text:
+        folder, done = Path(self.folder), []
+        tries: dict[str, Callable[[], object]] = {
+            "make": lambda: (folder / "made").write_text("x", encoding="ascii"),
+            "change": lambda: (folder / "file").write_text("changed", encoding="ascii"),
+            "shorten": lambda: os.truncate(folder / "file", 1),
+            "remove": (folder / "file").unlink,
+            "move": lambda: (folder / "file").rename(Path.home() / "file"),
+            "link": lambda: os.link(folder / "file", Path.home() / "linked"),
+            "folder": (folder / "deep").mkdir,
+            "program": lambda: subprocess.run(["touch", str(folder / "touched")], check=True, stderr=-3),
+        }
+        for name, attempt in tries.items():
+            with suppress(OSError, subprocess.CalledProcessError):
+                attempt()
+                done.append(name)
+        (Path.home() / "own").write_text("x", encoding="ascii")
+        (context.draft / "moved").mkdir()
+        (Path.home() / "own").rename(context.draft / "moved" / "own")
+        (context.draft / "moved" / "own").unlink()
+        (context.draft / "moved").rmdir()
+        Path("/dev/null").write_text("x", encoding="ascii")
+        return Text(" ".join(done))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

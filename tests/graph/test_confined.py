@@ -19,11 +19,19 @@ import psutil
 import pytest
 
 from edgeaudit.graph import confinement, processes
-from edgeaudit.graph.confinement import Bounds, bounds_of, bytes_below, described, environment_of, network_problem
+from edgeaudit.graph.confinement import (
+    Bounds,
+    bounds_of,
+    bytes_below,
+    described,
+    environment_of,
+    network_problem,
+    write_problem,
+)
 from edgeaudit.graph.executor import AnyJob, Limits, RunResult
 from edgeaudit.graph.processes import LocalProcesses
 from edgeaudit.graph.store import Store
-from tests.graph.confined_jobs import Call, CallInside, Forge, Grow, Look, Return, Spin, Suspect
+from tests.graph.confined_jobs import Call, CallInside, Forge, Grow, Look, Return, Spin, Suspect, Write
 from tests.graph.jobs import Log, Text, graph
 
 _RUNS = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import numpy, psutil'], check=True)"
@@ -73,6 +81,31 @@ def test_a_confined_job_reaches_no_server_of_this_machine(tmp_path: Path, port: 
 
 
 @needs_namespace
+@pytest.mark.skipif(write_problem() is not None, reason=f"{write_problem()}")
+def test_a_confined_job_writes_nowhere_but_in_the_store(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "file").write_text("as it was", encoding="ascii")
+    store = Store(tmp_path / "store")
+    assert _said(store, Write(folder=str(mine))) == ""
+    assert (mine / "file").read_text(encoding="ascii") == "as it was"
+    assert [path.name for path in mine.iterdir()] == ["file"]
+    # The same job, trusted, does all of it.
+    assert set(_said(store, Write(folder=str(mine), trusted=True, number=1)).split()) >= {"make", "change", "program"}
+
+
+def test_without_landlock_the_rest_holds_and_the_report_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (confinement, processes):
+        monkeypatch.setattr(module, "write_problem", lambda: "no Landlock: Function not implemented")
+    assert "but with its user's right to write (no Landlock: Function not implemented)" in described()
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "file").write_text("as it was", encoding="ascii")
+    assert "make" in _said(Store(tmp_path / "store"), Write(folder=str(mine)))
+
+
 def test_a_confined_job_cannot_go_back_to_the_network(tmp_path: Path) -> None:
     assert _said(Store(tmp_path), Return()) == "closed"
 
@@ -138,7 +171,7 @@ class _Waiting:
     """A main process whose confined worker stays in its job."""
 
     def __init__(self, folder: Path) -> None:
-        self._said = folder / "said"
+        self._said = folder / "store" / "said"
         code = (
             "from pathlib import Path\nfrom edgeaudit.graph.processes import LocalProcesses\n"
             "from edgeaudit.graph.store import Store\nfrom tests.graph.confined_jobs import Wait\n"
