@@ -10,7 +10,17 @@ from edgeaudit.report.model import Agreement, Budget, Control, FormatResult, Jud
 from edgeaudit.report.summary import own_limits, waived_by
 from edgeaudit.report.tables import EMPTY, Axis, Cell, Head, Notes, Row, Table, figure_cell, labelled
 from edgeaudit.report.terminal import budget_word
-from edgeaudit.report.words import counted, figure, file_size, interval, judged_figure, metric_name, percent, place_name
+from edgeaudit.report.words import (
+    counted,
+    figure,
+    figure_and_interval,
+    file_size,
+    interval,
+    judged_figure,
+    metric_name,
+    percent,
+    place_name,
+)
 
 __all__ = [
     "MAIN_CUTOFF",
@@ -316,13 +326,15 @@ def _budget_table(caption: str, budgets: list[Budget], own: str | None) -> Table
         name = place_name(b.format, b.device)
         note = "; ".join(part for part in (b.note, b.needed, _outside(b)) if part)
         number = notes.number(note) if note else None
-        text = judged_figure(None, b.low, b.high) if b.value is None else figure(b.metric, b.value)
+        text, ends = judged_figure(None, b.low, b.high, b.bound), interval(b.metric, b.low, b.high)
+        if b.value is not None:
+            text, ends = figure_and_interval(b.metric, b.value, b.low, b.high, _known(b.bound))
         word = "warn" if (b.counted, b.level) == ("fail", "warn") else b.counted
         said = "exceeded" if b.verdict == "fail" else _BUDGET[b.verdict][0]
         why = f"waived {waived_by(b)}" if b.waived_by else ""
         waived = f"waived until {b.waived_until}" if b.waived_by else ""
         verdict = Cell(said, waived, _BUDGET[word][1], notes.number(why) if why else None, why)
-        value = Cell(text, interval(b.metric, b.low, b.high), "muted" if b.value is None else "", number, note)
+        value = Cell(text, ends, "muted" if b.value is None else "", number, note)
         attacks = len({one.attack for one in b.attacks if not one.beside}) or 1
         decided = Cell(b.decided_by or b.attack, f"of {counted(attacks, 'attack')}")
         set_by = f"policy {b.policy}" if b.policy else own
@@ -334,13 +346,17 @@ def _budget_table(caption: str, budgets: list[Budget], own: str | None) -> Table
     return Table(caption, aligned, tuple(rows), tuple(notes.texts))
 
 
+def _known(*limits: float | None) -> list[float]:
+    return [limit for limit in limits if limit is not None]
+
+
 def _outside(budget: Budget) -> str | None:
     """The strongest attack that the budget leaves out."""
     worst = budget.worst_outside
     if worst is None or worst.value is None:
         return None
-    ends = interval(budget.metric, worst.low, worst.high)
-    return f"outside the attack set: {worst.name} {figure(budget.metric, worst.value)} {ends}".rstrip()
+    found = figure_and_interval(budget.metric, worst.value, worst.low, worst.high, _known(budget.bound))
+    return f"outside the attack set: {worst.name} {' '.join(found)}".rstrip()
 
 
 def control_tables(lookup: Lookup) -> list[tuple[bool, Table]]:

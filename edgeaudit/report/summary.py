@@ -13,7 +13,17 @@ from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label
 from edgeaudit.report.model import AcrossTargets, Audit, Budget, Comparison, JudgedWaiver, LeakageRow, Verdict
 from edgeaudit.report.slices import slice_sentences
 from edgeaudit.report.together import together_sentences
-from edgeaudit.report.words import about, counted, interval, judged_figure, listed, percent, place_name, printable
+from edgeaudit.report.words import (
+    about,
+    budget_figure,
+    counted,
+    interval,
+    judged_figure,
+    listed,
+    percent,
+    place_name,
+    printable,
+)
 
 __all__ = [
     "budget_lines", "limits_sentence", "own_limits", "policy_lines", "same_budgets", "sentences", "verdict_line",
@@ -318,11 +328,12 @@ def _budget_line(same: list[Budget]) -> str:
     verb = f"{verb}, waived {waived_by(worst)}," if worst.waived_by else verb
     what = f"{worst.metric} {worst.limit} ({_set(worst)}, level {worst.level})"
     decided = printable(worst.decided_by or worst.attack)
-    shown = judged_figure(worst.value, worst.low, worst.high)
+    shown = budget_figure(worst)
     where = printable(_place(worst))
     line = f"{what}: {verb} on {where}, decided by {decided} {shown}"
     if worst.worst_outside is not None and worst.worst_outside.value is not None:
-        line += f"; outside the set {worst.worst_outside.name} {worst.worst_outside.value:.3f}"
+        value = judged_figure(worst.worst_outside.value, None, None, worst.bound)
+        line += f"; outside the set {worst.worst_outside.name} {value}"
     return line
 
 

@@ -47,9 +47,11 @@ from edgeaudit.report.model.verdict import (
     JudgedAttack,
     JudgedWaiver,
     LimitsOrigin,
+    Needs,
     PolicyOrigin,
     Verdict,
     Waiver,
+    bound_of,
 )
 
 __all__ = [
@@ -80,6 +82,7 @@ __all__ = [
     "LeakageRow",
     "LimitsOrigin",
     "LongTable",
+    "Needs",
     "NullHistogram",
     "Outputs",
     "PCalibration",
@@ -100,4 +103,5 @@ __all__ = [
     "Waiver",
     "WeakerExposure",
     "WorstSlice",
+    "bound_of",
 ]
