@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from edgeaudit.report.lookup import AUC, NOMINAL, TPR, Lookup, Place, Series, unique
+from edgeaudit.report.lookup import AUC, NOMINAL, TPR, Lookup, Place, Series, series_label, unique
 from edgeaudit.report.model import Agreement, Budget, Control, FormatResult, JudgedWaiver, LeakageRow
-from edgeaudit.report.summary import own_limits, waived_by
+from edgeaudit.report.summary import beyond_limit, own_limits, waived_by
 from edgeaudit.report.tables import EMPTY, Axis, Cell, Head, Notes, Row, Table, figure_cell, labelled
 from edgeaudit.report.terminal import budget_word
 from edgeaudit.report.words import (
+    budget_figure,
     counted,
     figure,
     figure_and_interval,
@@ -92,10 +93,10 @@ def _format_row(lookup: Lookup, place: Place, result: FormatResult, notes: Notes
     tpr = lookup.row(place, lookup.headline, TPR)
     realised = None if tpr is None else tpr.realised_fpr
     cells = (
-        _budget_cell(budget_word(lookup.budgets(place))),
-        figure_cell(auc, notes),
+        _budget_cell(lookup, place),
+        figure_cell(auc, notes, limits=_limits(lookup, place, AUC)),
         axis.mark(auc),
-        figure_cell(tpr, notes),
+        figure_cell(tpr, notes, limits=_limits(lookup, place, TPR)),
         EMPTY if realised is None else Cell(percent(realised), sort=realised),
         Cell(percent(accuracy.train), sort=accuracy.train) if accuracy else EMPTY,
         Cell(percent(accuracy.test), sort=accuracy.test) if accuracy else EMPTY,
@@ -112,9 +113,35 @@ def _agreement(agreement: Agreement | None) -> Cell:
     return Cell(same, f"{agreement.rel_rms:.2g}", sort=agreement.top1)
 
 
-def _budget_cell(word: str) -> Cell:
+def _limits(lookup: Lookup, place: Place, metric: str) -> list[float]:
+    """The limits of a metric on a format, from which its figures are told apart."""
+    return _known(*(b.bound for b in lookup.budgets(place) if b.metric == metric and b.against is None))
+
+
+def _budget_cell(lookup: Lookup, place: Place) -> Cell:
+    """The worst verdict on a format; with the figure on which it rests where the row does not show that."""
+    budgets = lookup.budgets(place)
+    word = budget_word(budgets)
     text, tone = _BUDGET[word]
-    return Cell(text, tone=tone, sort=list(_BUDGET).index(word))
+    same = [b for b in budgets if budget_word([b]) == word]
+    deciding = max(same, key=beyond_limit, default=None)
+    detail = "" if deciding is None or _in_row(lookup, deciding) else _deciding(lookup, deciding)
+    return Cell(text, detail, tone=tone, sort=list(_BUDGET).index(word))
+
+
+def _in_row(lookup: Lookup, budget: Budget) -> bool:
+    """Whether the table has the figure on which a verdict rests: the headline's, at the format's own floor."""
+    shown = budget.metric in (AUC, TPR) and budget.subset == "all" and budget.scope == "file" and not budget.against
+    return shown and series_label(budget.decided_by or budget.attack) == (lookup.headline and lookup.headline.label)
+
+
+def _deciding(lookup: Lookup, budget: Budget) -> str:
+    """The figure on a line, and whose it is on another: AUC 0.764 [0.731, 0.795], lira/offline-global."""
+    over = f" above {budget.against}" if budget.against else ""
+    pipeline = "" if budget.scope == "file" else f", this {budget.scope}"
+    whose = budget.decided_by or budget.attack
+    own = f"{lookup.headline_name} "  # the table's caption has the headline's name
+    return f"{metric_name(budget.metric)}{over} {budget_figure(budget)}{pipeline}\n{whose.removeprefix(own)}"
 
 
 def attack_tables(lookup: Lookup) -> dict[str, list[Table]]:

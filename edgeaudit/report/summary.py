@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from edgeaudit.report.canaries import canary_sentences
 from edgeaudit.report.compared import over, significant
@@ -26,8 +27,9 @@ from edgeaudit.report.words import (
 )
 
 __all__ = [
-    "budget_lines", "limits_sentence", "own_limits", "policy_lines", "same_budgets", "sentences", "verdict_line",
-    "waived_by", "waived_until", "waiver_line", "waiver_lines",
+    "LimitOrigin", "beyond_limit", "budget_lines", "deciding_budget", "limit_origins", "limits_sentence", "own_limits",
+    "policy_lines", "same_budgets", "sentences", "verdict_line", "waived_by", "waived_until", "waiver_line",
+    "waiver_lines",
 ]  # fmt: skip
 
 
@@ -282,6 +284,49 @@ def limits_sentence(verdict: Verdict) -> str | None:
     file += ", changed on the command line" if limits.changed else ""
     said = f"{file}{_why(verdict, None)}, SHA-256 {limits.sha256[:12]}, read {limits.read} {_when(limits.measured)}"
     return f"Limits are those of {said}.{f' {policy}' if policy else ''}"
+
+
+class LimitOrigin(NamedTuple):
+    """Who set limits. policy: its title; None: the audit itself. text: a phrase."""
+
+    policy: str | None
+    text: str
+
+
+def limit_origins(verdict: Verdict) -> list[LimitOrigin]:
+    """Return who set the limits of a verdict, and whether any figure was known then: of the audit, of a policy."""
+    found = []
+    own = verdict.limits
+    if own is not None:
+        file = printable(own.file) if own.file else "the Python interface"
+        changed = ", changed on the command line" if own.changed else ""
+        found.append(LimitOrigin(None, f"{file}{changed}{_why(verdict, None)}, read {_when(own.measured)}"))
+    elif any(b.policy is None for b in verdict.budgets):
+        found.append(LimitOrigin(None, "the audit, which does not record when"))
+    policy = verdict.policy
+    if policy is not None:
+        by = f" of {printable(policy.owner)}" if policy.owner else ""
+        why = _why(verdict, policy.name)
+        found.append(
+            LimitOrigin(policy.name, f"policy {printable(policy.name)}{by}{why}, read {_when(policy.measured)}")
+        )
+    return found
+
+
+def deciding_budget(budgets: Sequence[Budget]) -> Budget:
+    """Return the one that weighs most: of the worst verdict the one furthest beyond, or nearest to, its limit.
+
+    Those of level warn only count where all are.
+    """
+    order = ("fail", "inconclusive", "waived", "pass")
+    judged = [b for b in budgets if b.level == "error"] or list(budgets)
+    return min(judged, key=lambda b: (order.index(b.counted), -beyond_limit(b)))
+
+
+def beyond_limit(budget: Budget) -> float:
+    """Return how far the figure reaches above the limit; below zero where it does not, 0 where it is not known."""
+    end = budget.high if budget.high is not None else budget.value
+    return 0.0 if end is None or budget.bound is None else end - budget.bound
 
 
 def own_limits(verdict: Verdict) -> str | None:

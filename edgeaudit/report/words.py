@@ -165,7 +165,7 @@ def attack_figure(one: JudgedAttack, budget: Budget) -> str:
     if one.taught:
         return f"{text}, by which no budget fails"
     if one.low_corrected is None:
-        return f"{text}, whose lower end could not be corrected for the other figures"
+        return f"{text}, whose corrected lower end is not known"
     return f"{text}, lower end corrected for the other figures {judged_figure(one.low_corrected, None, None, limit)}"
 
 

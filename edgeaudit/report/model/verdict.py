@@ -6,10 +6,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from edgeaudit.leakage.series_names import TAUGHT, is_judged_beside
+from edgeaudit.leakage.series_names import TAUGHT, TAUGHT_ATTACK, is_judged_beside
 from edgeaudit.report.model.base import Model, Table
 
 __all__ = [
+    "TAUGHT_ATTACK",
     "Budget",
     "JudgedAttack",
     "JudgedWaiver",
