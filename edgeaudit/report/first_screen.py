@@ -175,7 +175,7 @@ def _why(lookup: Lookup, ship: Recommendation) -> str:
         parts.append(f"{_few(failed)} failed, so nothing is known of {'it' if len(failed) == 1 else 'them'}")
     if verdict.outcome != "invalid" and verdict.budgets:
         deciding = deciding_budget(verdict.budgets)
-        how = "decided by" if deciding.level == "error" else "the first of the warnings is of"
+        how = "decided by" if deciding.level == "error" else "the worst warning is by"
         how = "nearest to its limit is" if deciding.counted == "pass" else how
         parts.append(f"{how} {_decided(deciding)}")
     return "; ".join(parts)

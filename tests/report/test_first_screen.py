@@ -263,7 +263,7 @@ def test_warnings_alone_recommend_nothing() -> None:
     assert "budgets: recommended" in found.why
     assert _told(audit)["Limits set by"].endswith("auc <= 0.6 (warn)")
     warned = _told(_audit(dict.fromkeys(_names(), "fail"), "not judged", 0, level="warn"))
-    assert f"the first of the warnings is of lira/offline-global on {_names()[0]}: AUC 0.580" in warned["Why"]
+    assert f"the worst warning is by lira/offline-global on {_names()[0]}: AUC 0.580" in warned["Why"]
 
 
 def test_an_audit_without_limits_says_so() -> None:
