@@ -30,6 +30,7 @@ from edgeaudit.attestation.predicate import (
 from edgeaudit.attestation.reading import parsed_json, read_bounded, sha256_of
 from edgeaudit.attestation.statement import subjects_of
 from edgeaudit.errors import AttestationError
+from edgeaudit.report.model import bound_of
 from edgeaudit.report.words import judged_figure, listed, place_name, printable
 
 __all__ = ["VERSION", "Checked", "Verification", "verify_evidence"]
@@ -335,7 +336,7 @@ def _sentence(path: Path, entry: AuditedArtifact, row: Bound) -> str:
     verb = known.get(row.verdict, f"is '{row.verdict[:100]}', which does not pass")
     of = row.decided_by
     subset = "" if row.subset == "all" else f" on {row.subset}"
-    figure = f"{of.attack} {judged_figure(of.value, of.low, of.high)}"
+    figure = f"{of.attack} {judged_figure(of.value, of.low, of.high, bound_of(row.limit))}"
     if row.waived_by and row.verdict in known:
         first = min(row.waived_by, key=lambda one: one.expires)
         figure += f"; the waiver of {first.owner} ended on {first.expires}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from edgeaudit.config.audit import AuditSpec
@@ -17,9 +17,18 @@ from edgeaudit.gate.requirements import budgets_of, limited_formats
 from edgeaudit.gate.waivers import Waived, waive
 from edgeaudit.leakage.decision import Bounds, corrected_level, decide
 from edgeaudit.leakage.series_names import TAUGHT, at_common_floor, is_judged_beside
-from edgeaudit.report.model import AcrossTargets, Budget, Control, FormatResult, JudgedAttack, LeakageRow, Verdict
+from edgeaudit.report.model import (
+    AcrossTargets,
+    Budget,
+    Control,
+    FormatResult,
+    JudgedAttack,
+    LeakageRow,
+    Needs,
+    Verdict,
+)
 from edgeaudit.report.summary import same_budgets, waived_by, waiver_line
-from edgeaudit.report.words import judged_figure, listed, place_name
+from edgeaudit.report.words import attack_figure, judged_figure, listed, place_name
 
 __all__ = ["FormatScores", "judge"]
 
@@ -172,18 +181,18 @@ def _sentence(budget: Budget) -> str:
     needed = budget.needed or ""
     more = ["" if budget.note is None or budget.note in needed else budget.note, needed]
     if budget.worst_outside is not None:
-        more.append(f"outside the attack set: {_figure(budget.worst_outside)}")
+        more.append(f"outside the attack set: {_outside(budget.worst_outside, budget)}")
     note = "; ".join(part for part in more if part)
     where = place_name(budget.format, budget.device)
     deciding = next((one for one in budget.attacks if one.name == budget.decided_by), None)
-    figure = f": {_figure(deciding)}" if deciding else ""
+    figure = f": {deciding.name} {attack_figure(deciding, budget)}" if deciding else ""
     noted = f" ({note})" if note else ""
     owner = f" of policy {budget.policy}" if budget.policy else ""
     return f"{where}: budget {budget.metric} {budget.limit}{owner} {verb} this {budget.scope}{figure}{noted}"
 
 
-def _figure(one: JudgedAttack) -> str:
-    return f"{one.name} {judged_figure(one.value, one.low, one.high)}"
+def _outside(one: JudgedAttack, budget: Budget) -> str:
+    return f"{one.name} {judged_figure(one.value, one.low, one.high, budget.bound)}"
 
 
 def _control_sentence(control: Control) -> str:
@@ -236,9 +245,7 @@ def _judge_one(
     decision = decide(judged[series[0]].limit, {attacks[key].name: bounds[key] for key in series})
     open_ = decision.outcome == "inconclusive"
     deciding = next(one for one in attacks.values() if one.name == decision.attack)
-    needed = _needed(attacks.values(), bounds.values(), judged[series[0]], evidence) if open_ else None
-    if open_ and deciding.attack == TAUGHT and (deciding.value or 0.0) > judged[series[0]].limit:
-        needed = _TAUGHT_ALONE
+    needed, needs = _needed(attacks, bounds, judged[series[0]], evidence) if open_ else (None, None)
     return Budget(
         metric=metric,
         level=budget.level,
@@ -257,6 +264,7 @@ def _judge_one(
         attacks=tuple(attacks.values()),
         worst_outside=_worst_outside(spec, metric, budget, deployment, baseline, evidence, ran),
         needed=needed,
+        needs=needs,
         reason=budget.reason,
     )
 
@@ -364,27 +372,44 @@ def _worst_outside(
     return max(known, key=lambda one: one.value or 0.0, default=None)
 
 
+_Series = tuple[str, str]
+"""An attack (`attack/variant`) on a subset."""
+
+
 def _needed(
-    attacks: Iterable[JudgedAttack], bounds: Iterable[Bounds], judged: Judged, evidence: Evidence
-) -> str | None:
-    """Return what would decide an undecided budget."""
-    every = list(attacks)
+    attacks: Mapping[_Series, JudgedAttack], bounds: Mapping[_Series, Bounds], judged: Judged, evidence: Evidence
+) -> tuple[str | None, Needs | None]:
+    """Return what would decide an undecided budget, in words, and as a number where one would."""
+    every = list(attacks.values())
     if any(one.high is None for one in every):
-        return _missing(every, judged, evidence)
-    factor = factor_that_decides(judged.limit, list(bounds), judged.tests)
-    if factor is None:
-        return None
-    corrected = f", corrected for {judged.tests} figures" if judged.tests > 1 else ""
+        return _missing(every, judged, evidence), None
+    taught = [one for (name, _), one in bounds.items() if name == TAUGHT]
+    found = [one for (name, _), one in bounds.items() if name != TAUGHT]
+    deciding = factor_that_decides(judged.limit, found, judged.tests, taught)
+    if deciding is None:
+        return None, None
+    if deciding.outcome == "pass" and any(one.value is not None and one.value > judged.limit for one in taught):
+        return _TAUGHT_ALONE, None
     if judged.budget.scope == "pipeline":
-        count = max((row.targets for row in evidence.across), default=1)
-        return _about(factor, count, "targets") + corrected
-    sizes = [
-        min(row.n_members, row.n_nonmembers)
-        for row in evidence.rows
-        if (row.format, row.device) == judged.deployment and row.subset == judged.subset
-    ]
-    inside, outside = side_names(judged.subset)
-    return _about(factor, min(sizes, default=1), f"{inside}, and as many {outside},") + corrected
+        count, noun = max((row.targets for row in evidence.across), default=1), "targets"
+    else:
+        sizes = [
+            min(row.n_members, row.n_nonmembers)
+            for row in evidence.rows
+            if (row.format, row.device) == judged.deployment and row.subset == judged.subset
+        ]
+        subset = judged.budget.subset
+        inside, outside = side_names(subset)
+        each = f" of {'each class' if subset == EVERY_CLASS else subset}" if subset.startswith(CLASSES) else ""
+        count, noun = min(sizes, default=1), f"{inside}{each}, and as many {outside},"
+    # Figures that sit at the limit are not told from it by any number.
+    if deciding.factor >= _TOO_FAR:
+        return f"the figure sits at the limit: no number of {noun.partition(',')[0]} would decide", None
+    needs = Needs(count=rounded_up(deciding.factor * count), of=noun.rstrip(","), outcome=deciding.outcome)
+    how = "that it holds"
+    if deciding.outcome == "fail":
+        how = "that it is exceeded" + (f", corrected for {judged.tests} figures" if judged.tests > 1 else "")
+    return f"if the figures stay, about {needs.count:,} {noun} would decide {how}", needs
 
 
 def _missing(attacks: Sequence[JudgedAttack], judged: Judged, evidence: Evidence) -> str:
@@ -407,11 +432,3 @@ def _missing(attacks: Sequence[JudgedAttack], judged: Judged, evidence: Evidence
         f"{listed(names)} {'has' if len(names) == 1 else 'have'} no upper end, without which nothing passes{why}: "
         f"{remedy}"
     )
-
-
-def _about(factor: float, count: int, noun: str) -> str:
-    # Figures that sit at the limit are not told from it by any number.
-    needed = rounded_up(factor * count) if factor < _TOO_FAR else None
-    if needed is None:
-        return f"the figure sits at the limit: no number of {noun.partition(',')[0]} would decide"
-    return f"if the figures stay, about {needed:,} {noun} would decide"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import scipy
 
@@ -19,7 +20,7 @@ from edgeaudit.leakage.decision_power import POWER, decidable_limit, guessing, r
 from edgeaudit.leakage.targets import FEWEST_TARGETS
 from edgeaudit.report.model import CANARIES
 
-__all__ = ["BudgetNeed", "budget_needs", "factor_that_decides", "rounded_up", "side_names"]
+__all__ = ["BudgetNeed", "Deciding", "budget_needs", "factor_that_decides", "rounded_up", "side_names"]
 
 
 @dataclass(frozen=True)
@@ -101,19 +102,32 @@ def _records(metric: str, limit: float, tests: int) -> int | None:
     return None if found is None else rounded_up(found[0])
 
 
-def factor_that_decides(limit: float, bounds: Sequence[Bounds], tests: int) -> float | None:
-    """Return by what factor more records (or targets) an undecided budget needs, if its figures stay what they are.
+class Deciding(NamedTuple):
+    """By what factor more records (or targets) an undecided budget needs, and how it is then decided.
 
-    With them a pass, or where a figure is beyond the limit a fail, has a probability of `POWER`. None where a figure
-    has no interval.
+    factor: infinite where no number decides.
+    """
+
+    factor: float
+    outcome: Literal["pass", "fail"]
+
+
+def factor_that_decides(
+    limit: float, bounds: Sequence[Bounds], tests: int, taught: Sequence[Bounds] = ()
+) -> Deciding | None:
+    """Return what an undecided budget needs, if its figures stay what they are; None where a figure has no interval.
+
+    With it a pass, or where an attack's figure is beyond the limit a fail, has a probability of `POWER`. A pass needs
+    no correction, and a fail one for all tests (`edgeaudit.leakage.decision`).
 
     Args:
         limit: of the budget.
-        bounds: of every attack.
-        tests: attacks times classes.
+        bounds: of every attack, and at the common floor.
+        tests: for which a fail is corrected: attacks and floors, times classes.
+        taught: of what is taught memberships, which keeps a budget from a pass and makes none fail.
     """
     factors = []
-    for one in bounds:
+    for one in (*bounds, *taught):
         if one.value is None or one.low is None or one.high is None:
             return None
         tail = TAIL / tests if one.value > limit else TAIL
@@ -121,9 +135,11 @@ def factor_that_decides(limit: float, bounds: Sequence[Bounds], tests: int) -> f
         distance = abs(one.value - limit)
         wanted = half * (scipy.stats.norm.isf(tail) + float(scipy.special.ndtri(POWER)))
         factors.append((one.value > limit, math.inf if distance == 0 else float(wanted / distance) ** 2))
-    beyond = [factor for over, factor in factors if over]
+    beyond = [factor for over, factor in factors[: len(bounds)] if over]
     # One attack beyond the limit is enough for a fail; all must be within for a pass.
-    return min(beyond) if beyond else max(factor for _, factor in factors)
+    if beyond:
+        return Deciding(min(beyond), "fail")
+    return Deciding(max(math.inf if over else factor for over, factor in factors), "pass")
 
 
 def side_names(subset: str) -> tuple[str, str]:

@@ -82,9 +82,10 @@ def _of_budget(budget: Budget, waivers: Sequence[WaiverSpec], today: dt.date) ->
     short = [place for place in holding if any(_speaks_of(waivers[place], budget, one) for one in open_)]
     if not short:
         return [], None
+    mine = [waivers[place] for place in short]
     left = [one for one, places in covering.items() if not places]
     owners = listed(list(dict.fromkeys(waivers[place].owner for place in short)))
-    return [], f"not waived by {owners}: {_left(left)}{_up_to([waivers[place] for place in short])}"
+    return [], f"not waived by {owners}: {_left(left, budget, mine)}{_up_to(mine)}"
 
 
 def _beyond(budget: Budget) -> list[JudgedAttack]:
@@ -115,8 +116,9 @@ def _covers(waiver: WaiverSpec, budget: Budget, one: JudgedAttack) -> bool:
     return _speaks_of(waiver, budget, one) and within
 
 
-def _left(figures: Sequence[JudgedAttack]) -> str:
-    return listed([f"{one.name} {judged_figure(one.value, one.low, one.high)}" for one in figures])
+def _left(figures: Sequence[JudgedAttack], budget: Budget, waivers: Sequence[WaiverSpec]) -> str:
+    limits = [budget.bound, *(waiver.max for waiver in waivers)]
+    return listed([f"{one.name} {judged_figure(one.value, one.low, one.high, *limits)}" for one in figures])
 
 
 def _up_to(waivers: Sequence[WaiverSpec]) -> str:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from edgeaudit.report.model import Audit, Budget
 from edgeaudit.report.summary import waived_by
-from edgeaudit.report.words import judged_figure, place_name, printable
+from edgeaudit.report.words import budget_figure, place_name, printable
 
 __all__ = ["GATE", "CaseStatus", "JudgedCase", "budget_case", "judged_cases", "unwaived_status"]
 
@@ -71,7 +71,7 @@ def budget_case(budget: Budget) -> JudgedCase:
     name = f"{budget.metric} {budget.limit} (this {budget.scope}, {attacks}{subset}{policy})"
     status = "waived" if budget.waived_by else unwaived_status(budget)
     verb = {"pass": "holds", "fail": "is exceeded", "inconclusive": "is undecided"}[budget.verdict]
-    figure = judged_figure(budget.value, budget.low, budget.high)
+    figure = budget_figure(budget)
     more = "; ".join(part for part in (budget.needed, budget.reason) if part)
     waived = f", waived {waived_by(budget)}" if budget.waived_by else ""
     owner = f" of policy {budget.policy}" if budget.policy else ""

@@ -20,7 +20,7 @@ from edgeaudit.report import compared, cost, devices, exposures, origin, plots, 
 from edgeaudit.report.calibration import calibration_leak_table, found_table
 from edgeaudit.report.canaries import canary_tables
 from edgeaudit.report.files import write_atomically
-from edgeaudit.report.first_screen import facts
+from edgeaudit.report.first_screen import answers
 from edgeaudit.report.helps import help_table
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, Series, unique
 from edgeaudit.report.model import Audit, Curve, NullHistogram, Verdict
@@ -35,6 +35,7 @@ __all__ = ["HtmlWriter", "html_text", "write_html"]
 _HERE = Path(__file__).parent
 _TONES = {0: "good", 1: "bad", 2: "bad", 3: "warn"}
 _MOST_WARNINGS = 4
+_MOST_REASONS = 6
 _MOST_PANELS = 12
 """Plots of one kind; a page with more is slow, and nobody compares them."""
 
@@ -88,15 +89,16 @@ def _unbroken(text: str) -> Markup:
 
 def _view(lookup: Lookup) -> dict[str, Any]:
     audit = lookup.audit
-    reasons, folded = _reasons(audit.verdict)
+    reasons, more, folded = _reasons(audit.verdict)
     roc_formats = _roc_formats(lookup)
     return {
         "reasons": reasons,
+        "more_reasons": more,
         "folded": folded,
         "tone": _tone(audit.verdict),
         "waived": waived_until(audit.verdict.budgets),
         "sentences": sentences(audit),
-        "glance": list(facts(lookup)),
+        "glance": answers(lookup),
         "headline": lookup.headline.label if lookup.headline else None,
         "controls": sections.control_tables(lookup),
         "formats": sections.formats_table(lookup),
@@ -151,16 +153,18 @@ def _tone(verdict: Verdict) -> str:
     return "warn" if waived else _TONES[verdict.exit_code]
 
 
-def _reasons(verdict: Verdict) -> tuple[list[str], list[str]]:
-    """Return the reasons in view, and those folded: many warnings, one a format and budget, would hide what decided.
+def _reasons(verdict: Verdict) -> tuple[list[str], list[str], list[str]]:
+    """Return the reasons in view, and those folded: further ones, and warnings, one a format and budget, if many.
 
     What a policy does not judge is never folded.
     """
-    reasons = verdict.reasons
+    reasons = list(verdict.reasons)
     warnings = [one for one in reasons if one.startswith("warning: ") and one not in verdict.policy_notes]
     if len(warnings) <= _MOST_WARNINGS:
-        return list(reasons), []
-    return [reason for reason in reasons if reason not in warnings], warnings
+        warnings = []
+    rest = [one for one in reasons if one not in warnings]
+    more = [one for one in rest if one not in verdict.policy_notes][_MOST_REASONS:]
+    return [one for one in rest if one not in more], more, warnings
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from edgeaudit.report.helps import help_rows
 from edgeaudit.report.lookup import AUC, TPR, Lookup, Place
 from edgeaudit.report.model import Audit, Budget, FormatResult, JudgedWaiver
 from edgeaudit.report.summary import own_limits, policy_lines, sentences, verdict_line
-from edgeaudit.report.words import figure, file_size, interval, judged_figure, percent, place_name, printable
+from edgeaudit.report.words import budget_figure, figure, file_size, interval, percent, place_name, printable
 from edgeaudit.report.writers import Writer, WriterSpec
 
 __all__ = ["MarkdownWriter", "headline_cells", "markdown_table", "plain"]
@@ -72,7 +72,7 @@ def _budget(budget: Budget, own: str | None) -> tuple[str, ...]:
     about = [*([] if budget.level == "error" else [budget.level]), *([set_by] if set_by else [])]
     limit = f"{budget.metric} {budget.limit}" + (f" ({', '.join(about)})" if about else "")
     waived = f"waived until {budget.waived_until}: " if budget.waived_by else ""
-    shown = judged_figure(budget.value, budget.low, budget.high)
+    shown = budget_figure(budget)
     return (
         place_name(budget.format, budget.device),
         waived + _WORDS[budget.verdict],

@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from edgeaudit.report.lookup import AUC, NOMINAL, TPR, Lookup, Place, Series, unique
+from edgeaudit.report.lookup import AUC, NOMINAL, TPR, Lookup, Place, Series, series_label, unique
 from edgeaudit.report.model import Agreement, Budget, Control, FormatResult, JudgedWaiver, LeakageRow
-from edgeaudit.report.summary import own_limits, waived_by
+from edgeaudit.report.summary import beyond_limit, own_limits, waived_by
 from edgeaudit.report.tables import EMPTY, Axis, Cell, Head, Notes, Row, Table, figure_cell, labelled
 from edgeaudit.report.terminal import budget_word
-from edgeaudit.report.words import counted, figure, file_size, interval, judged_figure, metric_name, percent, place_name
+from edgeaudit.report.words import (
+    budget_figure,
+    counted,
+    figure,
+    figure_and_interval,
+    file_size,
+    interval,
+    judged_figure,
+    metric_name,
+    percent,
+    place_name,
+)
 
 __all__ = [
     "MAIN_CUTOFF",
@@ -82,10 +93,10 @@ def _format_row(lookup: Lookup, place: Place, result: FormatResult, notes: Notes
     tpr = lookup.row(place, lookup.headline, TPR)
     realised = None if tpr is None else tpr.realised_fpr
     cells = (
-        _budget_cell(budget_word(lookup.budgets(place))),
-        figure_cell(auc, notes),
+        _budget_cell(lookup, place),
+        figure_cell(auc, notes, limits=_limits(lookup, place, AUC)),
         axis.mark(auc),
-        figure_cell(tpr, notes),
+        figure_cell(tpr, notes, limits=_limits(lookup, place, TPR)),
         EMPTY if realised is None else Cell(percent(realised), sort=realised),
         Cell(percent(accuracy.train), sort=accuracy.train) if accuracy else EMPTY,
         Cell(percent(accuracy.test), sort=accuracy.test) if accuracy else EMPTY,
@@ -102,9 +113,35 @@ def _agreement(agreement: Agreement | None) -> Cell:
     return Cell(same, f"{agreement.rel_rms:.2g}", sort=agreement.top1)
 
 
-def _budget_cell(word: str) -> Cell:
+def _limits(lookup: Lookup, place: Place, metric: str) -> list[float]:
+    """The limits of a metric on a format, from which its figures are told apart."""
+    return _known(*(b.bound for b in lookup.budgets(place) if b.metric == metric and b.against is None))
+
+
+def _budget_cell(lookup: Lookup, place: Place) -> Cell:
+    """The worst verdict on a format; with the figure on which it rests where the row does not show that."""
+    budgets = lookup.budgets(place)
+    word = budget_word(budgets)
     text, tone = _BUDGET[word]
-    return Cell(text, tone=tone, sort=list(_BUDGET).index(word))
+    same = [b for b in budgets if budget_word([b]) == word]
+    deciding = max(same, key=beyond_limit, default=None)
+    detail = "" if deciding is None or _in_row(lookup, deciding) else _deciding(lookup, deciding)
+    return Cell(text, detail, tone=tone, sort=list(_BUDGET).index(word))
+
+
+def _in_row(lookup: Lookup, budget: Budget) -> bool:
+    """Whether the table has the figure on which a verdict rests: the headline's, at the format's own floor."""
+    shown = budget.metric in (AUC, TPR) and budget.subset == "all" and budget.scope == "file" and not budget.against
+    return shown and series_label(budget.decided_by or budget.attack) == (lookup.headline and lookup.headline.label)
+
+
+def _deciding(lookup: Lookup, budget: Budget) -> str:
+    """The figure on a line, and whose it is on another: AUC 0.764 [0.731, 0.795], lira/offline-global."""
+    over = f" above {budget.against}" if budget.against else ""
+    pipeline = "" if budget.scope == "file" else f", this {budget.scope}"
+    whose = budget.decided_by or budget.attack
+    own = f"{lookup.headline_name} "  # the table's caption has the headline's name
+    return f"{metric_name(budget.metric)}{over} {budget_figure(budget)}{pipeline}\n{whose.removeprefix(own)}"
 
 
 def attack_tables(lookup: Lookup) -> dict[str, list[Table]]:
@@ -316,13 +353,15 @@ def _budget_table(caption: str, budgets: list[Budget], own: str | None) -> Table
         name = place_name(b.format, b.device)
         note = "; ".join(part for part in (b.note, b.needed, _outside(b)) if part)
         number = notes.number(note) if note else None
-        text = judged_figure(None, b.low, b.high) if b.value is None else figure(b.metric, b.value)
+        text, ends = judged_figure(None, b.low, b.high, b.bound), interval(b.metric, b.low, b.high)
+        if b.value is not None:
+            text, ends = figure_and_interval(b.metric, b.value, b.low, b.high, _known(b.bound))
         word = "warn" if (b.counted, b.level) == ("fail", "warn") else b.counted
         said = "exceeded" if b.verdict == "fail" else _BUDGET[b.verdict][0]
         why = f"waived {waived_by(b)}" if b.waived_by else ""
         waived = f"waived until {b.waived_until}" if b.waived_by else ""
         verdict = Cell(said, waived, _BUDGET[word][1], notes.number(why) if why else None, why)
-        value = Cell(text, interval(b.metric, b.low, b.high), "muted" if b.value is None else "", number, note)
+        value = Cell(text, ends, "muted" if b.value is None else "", number, note)
         attacks = len({one.attack for one in b.attacks if not one.beside}) or 1
         decided = Cell(b.decided_by or b.attack, f"of {counted(attacks, 'attack')}")
         set_by = f"policy {b.policy}" if b.policy else own
@@ -334,13 +373,17 @@ def _budget_table(caption: str, budgets: list[Budget], own: str | None) -> Table
     return Table(caption, aligned, tuple(rows), tuple(notes.texts))
 
 
+def _known(*limits: float | None) -> list[float]:
+    return [limit for limit in limits if limit is not None]
+
+
 def _outside(budget: Budget) -> str | None:
     """The strongest attack that the budget leaves out."""
     worst = budget.worst_outside
     if worst is None or worst.value is None:
         return None
-    ends = interval(budget.metric, worst.low, worst.high)
-    return f"outside the attack set: {worst.name} {figure(budget.metric, worst.value)} {ends}".rstrip()
+    found = figure_and_interval(budget.metric, worst.value, worst.low, worst.high, _known(budget.bound))
+    return f"outside the attack set: {worst.name} {' '.join(found)}".rstrip()
 
 
 def control_tables(lookup: Lookup) -> list[tuple[bool, Table]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from edgeaudit.report.canaries import canary_sentences
 from edgeaudit.report.compared import over, significant
@@ -13,11 +14,22 @@ from edgeaudit.report.lookup import AUC, TPR, Lookup, Place, series_label
 from edgeaudit.report.model import AcrossTargets, Audit, Budget, Comparison, JudgedWaiver, LeakageRow, Verdict
 from edgeaudit.report.slices import slice_sentences
 from edgeaudit.report.together import together_sentences
-from edgeaudit.report.words import about, counted, interval, judged_figure, listed, percent, place_name, printable
+from edgeaudit.report.words import (
+    about,
+    budget_figure,
+    counted,
+    interval,
+    judged_figure,
+    listed,
+    percent,
+    place_name,
+    printable,
+)
 
 __all__ = [
-    "budget_lines", "limits_sentence", "own_limits", "policy_lines", "same_budgets", "sentences", "verdict_line",
-    "waived_by", "waived_until", "waiver_line", "waiver_lines",
+    "LimitOrigin", "beyond_limit", "budget_lines", "deciding_budget", "limit_origins", "limits_sentence", "own_limits",
+    "policy_lines", "same_budgets", "sentences", "verdict_line", "waived_by", "waived_until", "waiver_line",
+    "waiver_lines",
 ]  # fmt: skip
 
 
@@ -274,6 +286,49 @@ def limits_sentence(verdict: Verdict) -> str | None:
     return f"Limits are those of {said}.{f' {policy}' if policy else ''}"
 
 
+class LimitOrigin(NamedTuple):
+    """Who set limits. policy: its title; None: the audit itself. text: a phrase."""
+
+    policy: str | None
+    text: str
+
+
+def limit_origins(verdict: Verdict) -> list[LimitOrigin]:
+    """Return who set the limits of a verdict, and whether any figure was known then: of the audit, of a policy."""
+    found = []
+    own = verdict.limits
+    if own is not None:
+        file = printable(own.file) if own.file else "the Python interface"
+        changed = ", changed on the command line" if own.changed else ""
+        found.append(LimitOrigin(None, f"{file}{changed}{_why(verdict, None)}, read {_when(own.measured)}"))
+    elif any(b.policy is None for b in verdict.budgets):
+        found.append(LimitOrigin(None, "the audit, which does not record when"))
+    policy = verdict.policy
+    if policy is not None:
+        by = f" of {printable(policy.owner)}" if policy.owner else ""
+        why = _why(verdict, policy.name)
+        found.append(
+            LimitOrigin(policy.name, f"policy {printable(policy.name)}{by}{why}, read {_when(policy.measured)}")
+        )
+    return found
+
+
+def deciding_budget(budgets: Sequence[Budget]) -> Budget:
+    """Return the one that weighs most: of the worst verdict the one furthest beyond, or nearest to, its limit.
+
+    Those of level warn only count where all are.
+    """
+    order = ("fail", "inconclusive", "waived", "pass")
+    judged = [b for b in budgets if b.level == "error"] or list(budgets)
+    return min(judged, key=lambda b: (order.index(b.counted), -beyond_limit(b)))
+
+
+def beyond_limit(budget: Budget) -> float:
+    """Return how far the figure reaches above the limit; below zero where it does not, 0 where it is not known."""
+    end = budget.high if budget.high is not None else budget.value
+    return 0.0 if end is None or budget.bound is None else end - budget.bound
+
+
 def own_limits(verdict: Verdict) -> str | None:
     """What the audit's own limits are called beside those of a policy; None where no policy was judged."""
     if verdict.policy is None:
@@ -318,11 +373,12 @@ def _budget_line(same: list[Budget]) -> str:
     verb = f"{verb}, waived {waived_by(worst)}," if worst.waived_by else verb
     what = f"{worst.metric} {worst.limit} ({_set(worst)}, level {worst.level})"
     decided = printable(worst.decided_by or worst.attack)
-    shown = judged_figure(worst.value, worst.low, worst.high)
+    shown = budget_figure(worst)
     where = printable(_place(worst))
     line = f"{what}: {verb} on {where}, decided by {decided} {shown}"
     if worst.worst_outside is not None and worst.worst_outside.value is not None:
-        line += f"; outside the set {worst.worst_outside.name} {worst.worst_outside.value:.3f}"
+        value = judged_figure(worst.worst_outside.value, None, None, worst.bound)
+        line += f"; outside the set {worst.worst_outside.name} {value}"
     return line
 
 

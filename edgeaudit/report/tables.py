@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from edgeaudit.report.lookup import AUC, Lookup, Place
 from edgeaudit.report.model import LeakageRow
-from edgeaudit.report.words import NOT_RESOLVABLE, figure, interval
+from edgeaudit.report.words import NOT_RESOLVABLE, figure, figure_and_interval, interval
 
 __all__ = ["EMPTY", "Axis", "Cell", "Head", "Mark", "Notes", "Row", "Table", "figure_cell", "heat", "labelled"]
 
@@ -107,16 +107,20 @@ def heat(metric: str, value: float) -> int | None:
     return None
 
 
-def figure_cell(row: LeakageRow | None, notes: Notes, *, tint: bool = False) -> Cell:
-    """A figure with its interval below; `not resolvable` with a footnote where it has no value."""
+def figure_cell(row: LeakageRow | None, notes: Notes, *, tint: bool = False, limits: Sequence[float] = ()) -> Cell:
+    """A figure with its interval below; `not resolvable` with a footnote where it has no value.
+
+    limits: from which it has to be told apart.
+    """
     if row is None:
         return EMPTY
     number = notes.number(row.note) if row.note else None
     if row.value is None:
         return Cell(NOT_RESOLVABLE, tone="muted", note=number, why=row.note or "")
+    value, ends = figure_and_interval(row.metric, row.value, row.low, row.high, limits)
     return Cell(
-        figure(row.metric, row.value),
-        interval(row.metric, row.low, row.high),
+        value,
+        ends,
         note=number,
         why=row.note or "",
         heat=heat(row.metric, row.value) if tint else None,

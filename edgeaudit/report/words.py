@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from decimal import Decimal
 
 from edgeaudit.endpoint import LOCAL
-from edgeaudit.report.model import LeakageRow
+from edgeaudit.report.model import Budget, JudgedAttack, LeakageRow
 
 __all__ = [
     "NOT_RESOLVABLE",
     "about",
+    "attack_figure",
+    "budget_figure",
     "chance",
     "counted",
     "difference",
     "difference_interval",
     "figure",
+    "figure_and_interval",
     "file_size",
     "interval",
     "judged_figure",
@@ -66,6 +71,41 @@ def figure(metric: str, value: float) -> str:
     return percent(value) if metric.startswith(_SHARES) else f"{value:.3f}"
 
 
+def figure_and_interval(
+    metric: str, value: float, low: float | None, high: float | None, limits: Sequence[float] = ()
+) -> tuple[str, str]:
+    """A value and its interval, as `figure` and `interval`, with the digits that keep them on their side of limits."""
+    scale = 2 if metric.startswith(_SHARES) else 0
+    usual = 1 if scale else 3
+    ends = [end for end in (value, low, high) if end is not None]
+    digits = _digits(ends, limits, usual, scale)
+    if digits == usual:
+        return figure(metric, value), interval(metric, low, high)
+    first, *both = [f"{_scaled(end, scale):.{digits}f}" for end in ends]
+    return first + ("%" if scale else ""), f"[{', '.join(both)}]" if low is not None and high is not None else ""
+
+
+_MOST_DIGITS = 9
+
+
+def _scaled(number: float, scale: int) -> Decimal:
+    """A number times a power of ten, exactly as its shortest decimal says."""
+    return Decimal(repr(number)).scaleb(scale)
+
+
+def _digits(numbers: Sequence[float], limits: Sequence[float], usual: int, scale: int = 0) -> int:
+    """Decimals with which a number that is above a limit is above it as written, too, and one within is within."""
+    for digits in range(usual, _MOST_DIGITS + 1):
+        written = [Decimal(f"{_scaled(number, scale):.{digits}f}") for number in numbers]
+        if all(
+            (number > limit) == (text > _scaled(limit, scale))
+            for number, text in zip(numbers, written, strict=True)
+            for limit in limits
+        ):
+            return digits
+    return _MOST_DIGITS
+
+
 def interval(metric: str, low: float | None, high: float | None) -> str:
     """The 95% interval in brackets, in the unit of its value, or nothing where there is none: 6.8% [5.2, 8.6]."""
     if low is None or high is None:
@@ -101,13 +141,40 @@ def shown(row: LeakageRow | None) -> str:
     return f"{figure(row.metric, row.value)} {interval(row.metric, row.low, row.high)}".rstrip()
 
 
-def judged_figure(value: float | None, low: float | None, high: float | None) -> str:
-    """A figure that a budget judges, with its 95% interval; a figure that has one end alone is told by that end."""
+def judged_figure(value: float | None, low: float | None, high: float | None, *limits: float | None) -> str:
+    """A figure that a budget judges, with its 95% interval; a figure that has one end alone is told by that end.
+
+    It has three digits, and more where these would put it, or an end, on the other side of a limit.
+    """
+    known = [one for one in (value, low, high) if one is not None]
+    digits = _digits(known, [limit for limit in limits if limit is not None], 3)
+    texts = [f"{one:.{digits}f}" for one in known]
     if value is not None:
-        return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+        return texts[0] if low is None or high is None else f"{texts[0]} [{texts[1]}, {texts[2]}]"
     if high is not None:
-        return f"at most {high:.3f}"
-    return NOT_RESOLVABLE if low is None else f"at least {low:.3f}"
+        return f"at most {texts[-1]}"
+    return NOT_RESOLVABLE if low is None else f"at least {texts[0]}"
+
+
+def attack_figure(one: JudgedAttack, budget: Budget) -> str:
+    """An attack's figure as a budget judges it; where its whole interval is beyond the limit, why that is no fail."""
+    limit = budget.bound
+    text = judged_figure(one.value, one.low, one.high, limit)
+    if budget.verdict != "inconclusive" or limit is None or one.low is None or one.low <= limit:
+        return text
+    if one.taught:
+        return f"{text}, by which no budget fails"
+    if one.low_corrected is None:
+        return f"{text}, whose corrected lower end is not known"
+    return f"{text}, lower end corrected for the other figures {judged_figure(one.low_corrected, None, None, limit)}"
+
+
+def budget_figure(budget: Budget) -> str:
+    """The figure on which a budget's verdict rests, as `attack_figure`."""
+    deciding = next((one for one in budget.attacks if one.name == budget.decided_by), None)
+    if deciding is None:
+        return judged_figure(budget.value, budget.low, budget.high, budget.bound)
+    return attack_figure(deciding, budget)
 
 
 def metric_name(metric: str) -> str:

@@ -110,7 +110,7 @@ def test_what_opens_the_file_is_confined(
     assert {kind for kind, confined, _ in given if not confined} == {"control", "measure", "compare"}
     said = done.audit["environment"]["foreign_files"]
     assert ("no network" in said) is apart
-    assert "without network" in (done.out / "report.html").read_text("utf-8") or not apart
+    assert "no network" in (done.out / "report.html").read_text("utf-8") or not apart
     for attack in ("yeom", "gap"):
         assert _figure(done.audit, attack) == _figure(native, attack)
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from edgeaudit.exporters.folding import fold_normalisation, weights_of
-from edgeaudit.exporters.weight_swap import Templates
 from torch import nn
 
 from edgeaudit.exporters import litert
 from edgeaudit.exporters.base import ExportJob
+from edgeaudit.exporters.folding import fold_normalisation, weights_of
 from edgeaudit.exporters.registry import find_pass
+from edgeaudit.exporters.weight_swap import Templates
 from edgeaudit.recipes.base import Recipe, build
 from edgeaudit.settings import Settings
 

@@ -34,8 +34,8 @@ class TooSlow(Exception):
 class OpenMany(Job[Text]):
     """Opens files one after the other, and keeps what each said.
 
-    names: of files in `folder`. progress: a file in the store that says which is open, and what the others said. A file that ends
-    the worker is left out when the job is tried again, which goes on behind it. from_here: the first to open.
+    names: of files in `folder`. progress: a file in the store that says which is open, and what the others said. A file
+    that ends the worker is left out when the job is tried again, which goes on behind it. from_here: the first to open.
     """
 
     kind: ClassVar[str] = "open-many"

@@ -73,7 +73,10 @@ def test_the_lower_end_is_corrected_for_the_attacks_of_the_set() -> None:
     undecided = one(judged(spec({"auc": ["error", {"max": between}]}), rows, scores))
     assert (undecided.verdict, undecided.decided_by) == ("inconclusive", "yeom/loss")
     assert next(a for a in undecided.attacks if a.attack == "yeom/loss").low_corrected == pytest.approx(of_three.low)
-    assert "corrected for 3 figures" in (undecided.needed or "")
+    assert "would decide that it is exceeded, corrected for 3 figures" in (undecided.needed or "")
+    # Its whole interval is beyond the limit, so the sentence has the end that is not.
+    words = judged(spec({"auc": ["error", {"max": between}]}), rows, scores).reasons[0]
+    assert f"lower end corrected for the other figures {of_three.low:.4f}"[:-1] in words
     assert one(judged(spec({"auc": ["error", {"max": of_three.low - 1e-4}]}), rows, scores)).verdict == "fail"
     # One attack needs no correction, and no scores.
     alone_set = spec({"auc": ["error", {"max": between, "attacks": ["yeom"]}]})

@@ -38,7 +38,24 @@ def test_what_is_taught_keeps_from_a_pass_and_makes_none_fail() -> None:
         assert next(a for a in budget.attacks if a.attack == _TAUGHT).low_corrected is None
     assert "would decide" in (across.needed or "")
     assert "no number of records decides; train the shadows as the target was trained" in (beyond.needed or "")
+    # .02 and a standard error of .0204 from a pass of 1,000 a side: ((1.960 + .842) * .0204 / .02)^2 = 8.17.
+    assert across.needs is not None
+    assert (across.needs.count, across.needs.outcome) == (8200, "pass")
+    assert "corrected" not in (across.needed or "")
+    assert beyond.needs is None
+    reason = judged(spec(_LIMIT), [*_rows(), row(_TAUGHT, _BEYOND)]).reasons[0]
+    assert f"{_TAUGHT} 0.700 [0.660, 0.740], by which no budget fails" in reason
     assert one(judged(spec(_LIMIT), [*_rows(), row(_TAUGHT, _WITHIN)])).verdict == "pass"
+
+
+def test_records_decide_by_an_attack_that_is_beyond_although_what_is_taught_is_further() -> None:
+    """Expected: (2.394 + .842) standard errors of .0204 over .01, squared, are 43.6; a tail of 2.5% / 3 is 2.394."""
+    over = row(SERIES["lira"], (0.61, 0.57, 0.65))
+    budget = one(judged(spec(_LIMIT), [over, *_rows()[1:], row(_TAUGHT, _BEYOND)]))
+    assert (budget.verdict, budget.decided_by) == ("inconclusive", _TAUGHT)
+    assert budget.needs is not None
+    assert (budget.needs.count, budget.needs.outcome) == (44000, "fail")
+    assert "would decide that it is exceeded, corrected for 3 figures" in (budget.needed or "")
 
 
 def test_a_fail_of_an_attack_stays_one() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +53,28 @@ def test_a_plan_says_that_a_pipeline_needs_targets(targets: int, decidable: bool
     assert ("raise 'targets'" in need.note) is not decidable
 
 
+def _deciding(limit: float, bounds: list[Bounds], tests: int, taught: Sequence[Bounds] = ()) -> tuple[float, str]:
+    """Return the factor with three digits, and the outcome."""
+    found = factor_that_decides(limit, bounds, tests, taught)
+    assert found is not None
+    return round(found.factor, 3), found.outcome
+
+
 def test_an_undecided_budget_needs_so_many_times_the_records() -> None:
     """A standard error of .01, half-widths of .0196: a pass .02 from the limit needs (1.960 + .842)^2 / 4 = 1.96."""
     within = Bounds(0.58, 0.58 - 0.0196, 0.58 + 0.0196, None)
-    assert factor_that_decides(0.6, [within], 1) == pytest.approx(1.962, rel=2e-3)
+    assert _deciding(0.6, [within], 1) == (1.962, "pass")
+    # A pass is corrected for nothing, however many figures there are.
+    assert factor_that_decides(0.6, [within], 7) == factor_that_decides(0.6, [within], 1)
     # Beyond the limit, with a tail of 2.5% / 5: (2.576 + .842)^2 / 4 = 2.92; one attack suffices for a fail.
     beyond = Bounds(0.62, 0.62 - 0.0196, 0.62 + 0.0196, None)
-    assert factor_that_decides(0.6, [within, beyond], 5) == pytest.approx(2.920, rel=2e-3)
+    assert _deciding(0.6, [within, beyond], 5) == (2.920, "fail")
+    # What is taught makes no budget fail, and keeps it from a pass: with it beyond, no number of records passes.
+    assert factor_that_decides(0.6, [within], 5, [beyond]) == (math.inf, "pass")
+    assert _deciding(0.6, [beyond], 5, [beyond]) == (2.920, "fail")
+    # Within, but .01 from the limit: (1.960 + .842)^2 = 7.85.
+    near = Bounds(0.59, 0.59 - 0.0196, 0.59 + 0.0196, None)
+    assert _deciding(0.6, [within], 5, [near]) == (7.849, "pass")
     assert factor_that_decides(0.6, [within, Bounds(None, None, 0.7, None)], 5) is None
 
 

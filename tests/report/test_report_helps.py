@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from edgeaudit.report.first_screen import facts
+from edgeaudit.report.first_screen import answers
 from edgeaudit.report.helps import help_lines, help_table, helps
 from edgeaudit.report.html import html_text
 from edgeaudit.report.lookup import Lookup, Place
@@ -149,7 +149,7 @@ def test_every_view_names_it(tmp_path: Path) -> None:
 def test_advice_is_named_where_the_model_can_be_trained_again(spec: dict[str, Any], advised: bool) -> None:
     audit = _audit(budgets=(_budget(LEAKY, "fail"),)).model_copy(update={"spec": spec})
     assert ("edgeaudit advise" in help_lines(Lookup(audit))[0]) is advised
-    (line,) = [text for name, text in facts(Lookup(audit)) if name == "Next"]
+    (line,) = [one.text for one in answers(Lookup(audit)) if one.key == "next"]
     assert ("edgeaudit advise" in line) is advised
     assert "What helps, measured" in line
 

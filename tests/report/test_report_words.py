@@ -12,6 +12,7 @@ from edgeaudit.report.words import (
     difference,
     difference_interval,
     figure,
+    figure_and_interval,
     file_size,
     interval,
     judged_figure,
@@ -126,3 +127,31 @@ def test_a_judged_figure_is_told_by_the_ends_that_it_has(
     figure: tuple[float | None, float | None, float | None], words: str
 ) -> None:
     assert judged_figure(*figure) == words
+
+
+@pytest.mark.parametrize(
+    ("high", "limit", "words"),
+    [
+        (0.71735, 0.71725, "0.6903 [0.6500, 0.7174]"),  # .717 would be within .71725
+        (0.71735, 0.75, "0.690 [0.650, 0.717]"),
+        (0.71724, 0.71725, "0.690 [0.650, 0.717]"),
+        (0.7004, 0.7, "0.6903 [0.6500, 0.7004]"),  # .700 would be within .7
+        (0.6996, 0.6996, "0.6903 [0.6500, 0.6996]"),  # .700 would be above .6996
+        (0.70000004, 0.7, "0.69030000 [0.65000000, 0.70000004]"),
+    ],
+)
+def test_figures_have_the_digits_that_tell_them_from_a_limit(high: float, limit: float, words: str) -> None:
+    assert judged_figure(0.6903, 0.65, high, limit) == words
+    assert judged_figure(None, None, high, limit) == f"at most {words.rsplit(maxsplit=1)[-1].rstrip(']')}"
+
+
+def test_shares_have_them_in_percent() -> None:
+    usual = ("6.6%", "[3.5, 10.8]")
+    assert figure_and_interval("tpr@fpr=0.01", 0.066, 0.035, 0.1078) == usual
+    assert figure_and_interval("tpr@fpr=0.01", 0.066, 0.035, 0.1078, [0.12]) == usual
+    # 10.8% would be within .108.
+    near = figure_and_interval("tpr@fpr=0.01", 0.066, 0.035, 0.10804, [0.12, 0.108])
+    assert near == ("6.600%", "[3.500, 10.804]")
+    # A share at its limit is within, whatever floating point makes of .07 times 100.
+    assert figure_and_interval("tpr@fpr=0.01", 0.066, 0.035, 0.07, [0.07]) == ("6.6%", "[3.5, 7.0]")
+    assert figure_and_interval("auc", 0.6, None, None, [0.6]) == ("0.600", "")

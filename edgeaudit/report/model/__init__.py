@@ -48,9 +48,11 @@ from edgeaudit.report.model.verdict import (
     JudgedAttack,
     JudgedWaiver,
     LimitsOrigin,
+    Needs,
     PolicyOrigin,
     Verdict,
     Waiver,
+    bound_of,
 )
 
 __all__ = [
@@ -82,6 +84,7 @@ __all__ = [
     "LeakageRow",
     "LimitsOrigin",
     "LongTable",
+    "Needs",
     "NullHistogram",
     "Outputs",
     "PCalibration",
@@ -104,4 +107,5 @@ __all__ = [
     "Waiver",
     "WeakerExposure",
     "WorstSlice",
+    "bound_of",
 ]

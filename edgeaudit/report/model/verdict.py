@@ -6,10 +6,21 @@ from typing import Literal
 
 from pydantic import Field
 
-from edgeaudit.leakage.series_names import is_judged_beside
+from edgeaudit.leakage.series_names import TAUGHT, TAUGHT_ATTACK, is_judged_beside
 from edgeaudit.report.model.base import Model, Table
 
-__all__ = ["Budget", "JudgedAttack", "JudgedWaiver", "LimitsOrigin", "PolicyOrigin", "Verdict", "Waiver"]
+__all__ = [
+    "TAUGHT_ATTACK",
+    "Budget",
+    "JudgedAttack",
+    "JudgedWaiver",
+    "LimitsOrigin",
+    "Needs",
+    "PolicyOrigin",
+    "Verdict",
+    "Waiver",
+    "bound_of",
+]
 
 
 class Waiver(Model):
@@ -81,6 +92,30 @@ class JudgedAttack(Model):
         """Whether it is judged beside the set: at the common probability floor, or taught memberships."""
         return is_judged_beside(self.attack)
 
+    @property
+    def taught(self) -> bool:
+        """Whether it is what is taught memberships: it keeps a budget from a pass, and makes none fail."""
+        return self.attack == TAUGHT
+
+
+class Needs(Model):
+    """With how many records, or targets, an undecided budget would be decided if its figures stayed what they are.
+
+    count: of one side. of: what is counted, such as `members, and as many nonmembers`. outcome: what it would be.
+    """
+
+    count: int
+    of: str
+    outcome: Literal["pass", "fail"]
+
+
+def bound_of(limit: str) -> float | None:
+    """Return the number in a limit, `<= 0.6` or `<= torch-fp32 + 0.05`; None where there is none."""
+    try:
+        return float(limit.rsplit(" ", 1)[-1])
+    except ValueError:
+        return None
+
 
 class Budget(Model):
     """One budget and its verdict, which rests on the intervals of all of its attacks. device null: all devices.
@@ -88,9 +123,9 @@ class Budget(Model):
     scope: `file` is the file that was audited, `pipeline` any file that this pipeline makes. attacks: the attack set,
     on each subset that is judged. decided_by: the one on which the verdict rests, whose figures are `attack`, `value`,
     `low`, `high` and `note`. worst_outside: of a set that was named, the audit's other attack with the largest figure.
-    needed: what would decide an inconclusive one. reason: why the limit is what it is. policy: title of the policy that
-    set the limit; null: the audit's own budgets. waived_by: waivers for which the verdict does not count, which stays
-    what it is.
+    needed: what would decide an inconclusive one. needs: the number in it, where one would. reason: why the limit is
+    what it is. policy: title of the policy that set the limit; null: the audit's own budgets. waived_by: waivers for
+    which the verdict does not count, which stays what it is.
     """
 
     metric: str
@@ -110,6 +145,7 @@ class Budget(Model):
     attacks: tuple[JudgedAttack, ...] = ()
     worst_outside: JudgedAttack | None = None
     needed: str | None = None
+    needs: Needs | None = None
     reason: str | None = None
     policy: str | None = None
     waived_by: tuple[Waiver, ...] = ()
@@ -132,10 +168,7 @@ class Budget(Model):
     @property
     def bound(self) -> float | None:
         """The number in `limit`, of the figure or of its increase; None where there is none."""
-        try:
-            return float(self.limit.rsplit(" ", 1)[-1])
-        except ValueError:
-            return None
+        return bound_of(self.limit)
 
     @property
     def exceeded_outside(self) -> str | None:
