@@ -103,7 +103,8 @@ def _exceeded() -> tuple[Audit, dict[str, str]]:
         SHIP: "none",
         WHY: "every format is beyond a limit",
         LIMITS: "audit.yaml, read before any figure was known",
-        NEXT: "ship none of these files; see under What helps, measured what leaks less; edgeaudit advise measures changes of the training",
+        NEXT: "ship none of these files; see under What helps, measured what leaks less; edgeaudit advise measures "
+        "changes of the training",
     }
 
 
