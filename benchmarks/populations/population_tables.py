@@ -67,7 +67,7 @@ def _refused(stored: Stored) -> Iterator[str]:
         names = sorted({(data, name) for data, failed in every for name in failed})
         for data, name in names:
             count = sum(name in failed for other, failed in every if other == data)
-            yield f"- {data}, {name}: in {count} populations"
+            yield f"- {data}, {name}: in {count} population{'' if count == 1 else 's'}"
 
 
 def _opened(files: Mapping[str, Any], stored: Stored) -> Iterator[str]:

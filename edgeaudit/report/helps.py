@@ -85,6 +85,8 @@ def _formats(lookup: Lookup, place: Place) -> Iterator[Help]:
             continue
         sign = 1 if row.second == place.format else -1
         other = Place(row.first if sign > 0 else row.second, place.device)
+        if other not in lookup.formats:
+            continue  # of an audit.json that others wrote or cut
         judged = _judged(lookup.budgets(other))
         yield _help(row, lookup.label(other), "format", sign, _accuracy(lookup, other, place), judged)
 
