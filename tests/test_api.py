@@ -431,6 +431,7 @@ def test_an_audit_of_a_mapping(ran: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert sorted(path.name for path in (ran / "out").iterdir()) == [
         "audit.json",
         "labels.npy",
+        "leakage.parquet",
         "report.html",
         "scores",
         "spec.json",

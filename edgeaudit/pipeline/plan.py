@@ -28,6 +28,7 @@ from edgeaudit.recipes.frameworks import framework_of
 from edgeaudit.stages.adopt import Adopt
 from edgeaudit.stages.artifacts import ArtifactJob
 from edgeaudit.stages.canaries import MeasureCanaries
+from edgeaudit.stages.compress import Compress
 from edgeaudit.stages.control import Control
 from edgeaudit.stages.equivalence import Equivalence
 from edgeaudit.stages.file_traits import ReadTraits
@@ -175,12 +176,18 @@ class _Planner:
         drawn, seed = self.inputs.drawn, self.spec.seed
         self.result.control = self.once(Control, (), lambda: Control(population=drawn, seed=seed))
 
+    def _checked(self, query: Query) -> int:
+        """On how many records a file is compared with its model: those that a quantiser saw."""
+        jobs = (query.source, *query.source.upstream())
+        seen = any(isinstance(job, Compress) and job.calibration is not None for job in jobs)
+        return self.spec.data.calibration.records if seen else self.models.check
+
     def _require_budgets(self) -> None:
         """Reject a query budget that the targets alone exceed, before anything is trained."""
-        check = self.models.check
+        audited = len(self.inputs.population.queried)
         for name, planned in self.queries.devices.items():
-            queried = [use for use, device in self.spec.places if device == name]
-            least = len(queried) * len(self.inputs.targets) * (len(self.inputs.population.queried) + check)
+            checked = [self._checked(one.target_query) for one in self.result.formats if one.device == name]
+            least = len(self.inputs.targets) * sum(audited + count for count in checked)
             most = planned.spec.max_queries
             if most is not None and least > most:
                 raise SpecError(
