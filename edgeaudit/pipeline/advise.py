@@ -173,6 +173,8 @@ class _Wanted:
     @property
     def why_not(self) -> str | None:
         """Why runs are not compared by this figure; None where they are."""
+        if self.budget.against is not None:
+            return f"the budget limits the increase over {self.budget.against}, which is not compared between runs"
         subsets = {self.base.subset, self.changed.subset} - {"all"}
         if subsets:
             return f"figures on {listed(sorted(subsets))} are judged in each run, and not compared between runs"
@@ -293,8 +295,6 @@ def _figure(wanted: _Wanted, change: FigureChange, adjusted_p: float | None) -> 
     budget, twice = wanted.budget, 2.0 if wanted.budget.metric in _METRIC else 1.0
     value, low, high = (None if end is None else twice * end for end in (change.value, change.low, change.high))
     notes = [change.note] if change.note else []
-    if budget.against is not None:
-        notes.append(f"the budget limits the increase over {budget.against}; this is the figure of the file itself")
     if budget.scope == "pipeline":
         notes.append("the budget is on the pipeline; this is the difference of the first target's files")
     names = wanted.figure
@@ -326,7 +326,9 @@ def _scaled(value: float | None, metric: str) -> float | None:
 
 
 def _outcome_of(figures: Sequence[AdvisedFigure]) -> str:
-    """What the figures of a format's budgets show together."""
+    """What the figures of a format's budgets show together; nothing where none of them was compared."""
+    if all(one.value is None for one in figures):
+        return "not concluded"
     falls, rises = (any(one.outcome == outcome for one in figures) for outcome in ("decrease", "increase"))
     if rises:
         return "mixed" if falls else "leaks more"

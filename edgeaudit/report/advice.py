@@ -170,7 +170,7 @@ class _Rendered:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         found = self.advice
-        yield from (Text(f"fails: {said}") for said in _failing(found))
+        yield from (Text(f"does not pass: {said}") for said in _failing(found))
         measured = _measured(found)
         if measured:
             yield Text()
@@ -225,7 +225,7 @@ def _add_format(table: Table, change: TriedChange, found: AdvisedFormat) -> None
 def _parts(advice: Advice) -> Iterator[str]:
     yield f"## Measured advice: {plain(advice.name)}"
     yield f"**{plain(advice_line(advice))}**"
-    yield from _list(plain(f"fails: {said}") for said in _failing(advice))
+    yield from _list(plain(f"does not pass: {said}") for said in _failing(advice))
     measured = _measured(advice)
     if measured:
         heads = (

@@ -58,6 +58,8 @@ def recommended(lookup: Lookup) -> Recommendation:
     level error was set, where the audit itself is not sound, and where no format is within.
     """
     verdict = lookup.audit.verdict
+    if verdict.outcome == "error":
+        return Recommendation((), None, "the audit ended in an error, so that budgets may not have been judged")
     pareto = Pareto(lookup)
     shipped = [place for place in lookup.places if pareto.takes_part(place)]
     if verdict.outcome == "invalid":
@@ -297,7 +299,7 @@ def _next(lookup: Lookup, ship: Recommendation) -> str:
         shipping += f"; {_few(emulated)} {were} emulated: audit a board over ssh, too"
     return {
         "error": "mend what failed (the first reason below), and run again: finished work is kept",
-        "invalid": "follow the control's advice below, and run again",
+        "invalid": "mend what the failed control names (Controls, below), and run again",
         "inconclusive": _undecided(lookup, shipping, unsound=unsound),
         "budget exceeded": shipping or f"ship none of these files; {_less(lookup)}",
         "not judged": "set limits and judge this run by them: edgeaudit check RUN --budgets AUDIT.YAML",
@@ -319,10 +321,27 @@ def _less(lookup: Lookup) -> str:
 
 def _undecided(lookup: Lookup, shipping: str, *, unsound: bool) -> str:
     if unsound:
-        return "follow the control's advice below, and run again"
+        return "mend what the undecided control names (Controls, below), and run again"
     open_ = [b for b in lookup.audit.verdict.budgets if (b.level, b.counted) == ("error", "inconclusive")]
     rest = _would_decide(open_, lookup.audit.population.records)
     return f"{shipping}; for the others {rest}" if shipping else rest
+
+
+def _number(of: str, needs: list[Needs], budgets: int, records: int) -> str:
+    """The number that decides these of the open budgets, and how: what only a fail decides asks for less leakage."""
+    counts = sorted({one.count for one in needs})
+    which = "the open budget" if len(needs) == 1 else f"all {len(needs)} open budgets"
+    if len(needs) < budgets:
+        which = f"{len(needs)} of {budgets} open budgets"
+    first = f", the first at {counts[0]:,}" if len(counts) > 1 else ""
+    part = f"audit about {counts[-1]:,} {of}: that decides {which} if the figures stay{first}"
+    if all(one.outcome == "fail" for one in needs):
+        part = f"leak less; or {part}, as exceeded"
+    elif any(one.outcome == "fail" for one in needs):
+        part += ", some as exceeded"
+    if of.startswith("members,") and 2 * counts[-1] > records:
+        part += f" (the data have {records:,} records: get more, leak less, or set a larger limit)"
+    return part
 
 
 def _would_decide(open_: list[Budget], records: int) -> str:
@@ -331,17 +350,7 @@ def _would_decide(open_: list[Budget], records: int) -> str:
     for budget in open_:
         if budget.needs is not None:
             by_unit.setdefault(budget.needs.of, []).append(budget.needs)
-    parts = []
-    for of, needs in by_unit.items():
-        counts = sorted({one.count for one in needs})
-        which = "the open budget" if len(needs) == 1 else f"all {len(needs)} open budgets"
-        if len(needs) < len(open_):
-            which = f"{len(needs)} of {len(open_)} open budgets"
-        first = f", the first at {counts[0]:,}" if len(counts) > 1 else ""
-        part = f"audit about {counts[-1]:,} {of}: that decides {which} if the figures stay{first}"
-        if of.startswith("members,") and 2 * counts[-1] > records:
-            part += f" (the data have {records:,} records: get more, leak less, or set a larger limit)"
-        parts.append(part)
+    parts = [_number(of, needs, len(open_), records) for of, needs in by_unit.items()]
     other: dict[str, list[str]] = {}
     for budget in open_:
         if budget.needs is None and budget.needed:

@@ -123,6 +123,8 @@ def _budget_cell(lookup: Lookup, place: Place) -> Cell:
     budgets = lookup.budgets(place)
     word = budget_word(budgets)
     text, tone = _BUDGET[word]
+    if word == "pass" and lookup.audit.verdict.outcome == "invalid":
+        text, tone = "within, in an invalid audit", "muted"
     same = [b for b in budgets if budget_word([b]) == word]
     deciding = max(same, key=beyond_limit, default=None)
     detail = "" if deciding is None or _in_row(lookup, deciding) else _deciding(lookup, deciding)

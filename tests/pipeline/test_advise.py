@@ -193,7 +193,24 @@ def test_a_class_is_judged_and_not_compared(bench: Bench) -> None:
     (row,) = _figures(found.changes[0])
     assert (row.value, row.base, row.attack) == (None, 0.9, f"{LIRA} on class:3")
     assert row.note == "figures on class:3 are judged in each run, and not compared between runs"
-    assert found.changes[0].formats[0].outcome == "does not help"
+    assert found.changes[0].formats[0].outcome == "not concluded"
+
+
+def test_an_increase_is_judged_and_not_compared(bench: Bench) -> None:
+    """The file's own figure falls, and the increase that the budget limits rises: nothing is said to help."""
+    judged = [
+        _budget(
+            "fail",
+            limit="<= torch-fp32 + 0.001",
+            attacks=[JudgedAttack(attack=LIRA, subset="all", value=value, low=0.0, high=0.1)],
+        )
+        for value in (0.01, 0.05)
+    ]
+    found = advice(bench.run("base", BASE, judged[0]), [bench.tried("decay", LESS, judged[1])])
+    (row,) = _figures(found.changes[0])
+    assert (row.value, row.base, row.changed) == (None, 0.01, 0.05)
+    assert row.note == "the budget limits the increase over torch-fp32, which is not compared between runs"
+    assert found.changes[0].formats[0].outcome == "not concluded"
 
 
 # ---- verdicts

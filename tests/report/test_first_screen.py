@@ -245,6 +245,29 @@ def test_where_the_trained_model_alone_was_queried_here_it_is_called_so() -> Non
     assert told["Device"].endswith("this machine (Cortex-A76), the trained model alone")
 
 
+def test_nothing_is_recommended_of_an_audit_that_ended_in_an_error() -> None:
+    """`verify` refuses each of its files."""
+    told = _told(_audit(dict.fromkeys(_names(), "pass"), "error", 2))
+    assert told["Ship"] == "none"
+    assert told["Why"].startswith("the audit ended in an error, so that budgets may not have been judged")
+    assert told["Next"].startswith("mend what failed")
+
+
+def test_a_pass_in_an_invalid_audit_is_not_green() -> None:
+    audit = _audit(dict.fromkeys(_names(), "pass"), "invalid", 3, Control("c", "failed", "it is so"))
+    assert html_text(audit).count("within, in an invalid audit") == len(_names())
+
+
+def test_records_that_only_show_a_breach_are_not_asked_for_first() -> None:
+    needs = {"count": 4000, "of": "members, and as many nonmembers", "outcome": "fail"}
+    open_ = tuple(_budget(name, "inconclusive", needs=needs) for name in _names()[:2])
+    told = _told(_with_limits(_audit({}, "inconclusive", 3), budgets=open_))
+    assert told["Next"].startswith(
+        "leak less; or audit about 4,000 members, and as many nonmembers: that decides all 2"
+    )
+    assert "as exceeded" in told["Next"]
+
+
 @pytest.mark.parametrize("status", ["failed", "undecided"])
 def test_nothing_is_recommended_where_the_audit_is_not_sound(status: Any) -> None:
     outcome = "invalid" if status == "failed" else "inconclusive"
@@ -252,7 +275,7 @@ def test_nothing_is_recommended_where_the_audit_is_not_sound(status: Any) -> Non
     assert recommended(Lookup(audit)).label is None
     told = _told(audit)
     assert f"controls {status}: c" in told["How sure"]
-    assert "control's advice below" in told["Next"]
+    assert told["Next"] == f"mend what the {status} control names (Controls, below), and run again"
     # Figures of an audit that is not sound decide nothing.
     assert ("decided by" in told["Why"]) is (status == "undecided") or "nearest" in told["Why"]
 
