@@ -347,7 +347,7 @@ def test_a_users_own_recipe_and_data(bench: Workbench, root_folder: Path) -> Non
     assert executed == total - 1  # the records are the same, and so is the comparison of them; no model is
 
 
-@pytest.mark.parametrize("recipe", ["mlp", "resnet8", "ds-cnn", "mobilenet-v2"])
+@pytest.mark.parametrize("recipe", ["mlp", "resnet8", "ds-cnn", pytest.param("mobilenet-v2", marks=pytest.mark.matrix)])
 def test_every_recipe_reaches_every_toolchain(bench: Workbench, recipe: str) -> None:
     done = bench.audit(
         recipe,

@@ -124,7 +124,7 @@ def test_from_the_third_model_on_files_are_rewritten_and_those_of_a_conversion(
 
 
 @pytest.mark.toolchain
-@pytest.mark.slow
+@pytest.mark.matrix
 def test_mobilenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, converted: list[str]) -> None:
     make = _of("torchvision:mobilenet_v3_small")
     models = [random_weights(make(), seed) for seed in range(3)]
