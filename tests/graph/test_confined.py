@@ -156,6 +156,9 @@ def test_the_home_goes_with_a_worker_that_is_killed(tmp_path: Path) -> None:
 def test_the_next_run_removes_the_home_where_worker_and_main_process_are_killed(tmp_path: Path) -> None:
     home, worker, waiting = _waiting(tmp_path)
     os.kill(worker, signal.SIGSTOP)
+    until = time.monotonic() + 20
+    while psutil.Process(worker).status() != "stopped" and time.monotonic() < until:
+        time.sleep(0.01)  # a thread of it that still runs would remove the home, once the main process is gone
     waiting.main.kill()
     waiting.main.wait()
     os.kill(worker, signal.SIGKILL)
