@@ -133,6 +133,12 @@ def _require_loop(spec: AuditSpec, framework: Framework) -> None:
             "model.privacy: the loss of task: regression is in deviations of the training records' values, which the "
             "privacy loss does not count; remove it"
         )
+    members = spec.data.members
+    if isinstance(members, int) and model.privacy.delta * members >= 1:
+        raise SpecError(
+            f"model.privacy.delta: {model.privacy.delta:g} is no less than 1/{members}, and the target trains on "
+            f"{members} records: from 1/records on, publishing a record is private; use less"
+        )
     package_versions("model.privacy", ("opacus",), "dp")
 
 

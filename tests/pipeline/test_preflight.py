@@ -74,6 +74,10 @@ def test_budgets_that_no_online_variant_could_pass(tmp_path: Path) -> None:
             {"model": {"recipe": "keras:mlp", "early_stopping": {}}},
             "model.early_stopping: the built-in loop of torch recipes has it, and 'keras:mlp' is one of keras",
         ),
+        (
+            {"data": {"members": 200, "nonmembers": 200}, "model": {"privacy": {"epsilon": 8, "delta": 0.005}}},
+            "model.privacy.delta: 0.005 is no less than 1/200, and the target trains on 200 records",
+        ),
         ({"task": "regression", "model": {"privacy": {"epsilon": 8}}}, "model.privacy: the loss of task: regression"),
     ],
 )
