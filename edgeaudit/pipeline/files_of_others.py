@@ -24,8 +24,11 @@ R = TypeVar("R", bound=Result)
 class FilesOfOthers(Protocol):
     """What is asked of files while an audit is planned."""
 
-    def companions(self, path: Path, filetype: FileType) -> tuple[str, ...]:
-        """Names of the files that belong to a model file; they exist beside it. Raises `ArtifactError`."""
+    def companions(self, path: Path, filetype: FileType, sha256: str | None = None) -> tuple[str, ...]:
+        """Names of the files that belong to a model file; they exist beside it. Raises `ArtifactError`.
+
+        sha256: of the file; None if the caller does not know it.
+        """
 
     def architecture(self, path: Path) -> Mapping[str, Any]:
         """The architecture in a .keras file. Raises `SpecError`."""
@@ -34,8 +37,9 @@ class FilesOfOthers(Protocol):
 class NoFiles:
     """For a plan without files of others."""
 
-    def companions(self, path: Path, filetype: FileType) -> tuple[str, ...]:
+    def companions(self, path: Path, filetype: FileType, sha256: str | None = None) -> tuple[str, ...]:
         """Refuse: there is nobody to open it."""
+        del sha256
         raise RuntimeError(f"{path} ({filetype.spec.name}): no worker opens files of others for this plan")
 
     def architecture(self, path: Path) -> Mapping[str, Any]:
@@ -49,12 +53,12 @@ class OpenedFiles:
     def __init__(self, store: Store, executor: Executor, listener: Listener) -> None:
         self._store, self._executor, self._listener = store, executor, listener
 
-    def companions(self, path: Path, filetype: FileType) -> tuple[str, ...]:
+    def companions(self, path: Path, filetype: FileType, sha256: str | None = None) -> tuple[str, ...]:
         """See `FilesOfOthers`."""
         if not filetype.states_companions:
             return filetype.companions(path)
         try:
-            file = SourceFile(file_sha256(path), {}, path)
+            file = SourceFile(sha256 or file_sha256(path), {}, path)
         except OSError as exc:
             raise ArtifactError(f"{path} cannot be read: {reason_of(exc)}") from exc
         stated = self._done(ReadNames(file=file, filetype=filetype.spec.name))

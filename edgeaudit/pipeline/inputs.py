@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from edgeaudit.config.audit import AuditSpec
 from edgeaudit.host.fingerprint import local_fingerprint
-from edgeaudit.pipeline.files_of_others import FilesOfOthers, NoFiles
+from edgeaudit.pipeline.files_of_others import FilesOfOthers
 from edgeaudit.pipeline.measurement import AttackChoice
 from edgeaudit.population.base import GIVEN, HALF, NULL, SHADOW, TARGET, Population, Role, numbered
 from edgeaudit.recipes.base import Recipe, Training
@@ -31,7 +31,7 @@ class PlanInputs:
     population: Population
     drawn: DrawPopulation
     attacks: AttackChoice
-    files: FilesOfOthers = field(default_factory=NoFiles)
+    files: FilesOfOthers
 
     @cached_property
     def recipe(self) -> Recipe:

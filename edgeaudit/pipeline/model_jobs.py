@@ -144,14 +144,7 @@ class ModelJobs:
             (role, use.id),
             lambda: Adopt(
                 population=self._inputs.drawn,
-                file=self._distinct(
-                    SourceFile(
-                        sha256=_digest(path, key),
-                        companions=self._companions(path, runtime, key),
-                        path=path,
-                    ),
-                    key,
-                ),
+                file=self._distinct(self._source(path, runtime, key), key),
                 runtime=resolved.runtime,
                 options=runtime.spec.options(resolved.runtime_options),
                 batch_given="batch" in resolved.runtime_options,
@@ -169,13 +162,14 @@ class ModelJobs:
             ),
         )
 
-    def _companions(self, path: Path, runtime: type[Runtime], key: str) -> dict[str, str]:
-        """Name -> SHA-256 of the files that belong to a model file."""
+    def _source(self, path: Path, runtime: type[Runtime], key: str) -> SourceFile:
+        """A model file with those that belong to it, each read once for its digest."""
+        digest = _digest(path, key)
         try:
-            names = self._inputs.files.companions(path, find_filetype(runtime.spec.serves))
+            names = self._inputs.files.companions(path, find_filetype(runtime.spec.serves), digest)
         except (ArtifactError, JobCrashed) as exc:
             raise SpecError(f"{key}: {exc}") from exc
-        return {name: _digest(path.parent / name, key) for name in names}
+        return SourceFile(digest, {name: _digest(path.parent / name, key) for name in names}, path)
 
     def _train(self, role: Role) -> Train:
         inputs = self._inputs

@@ -18,12 +18,12 @@ from edgeaudit.filetypes.artifact import TensorSpec
 from edgeaudit.filetypes.base import FileType
 from edgeaudit.filetypes.registry import filetype_module, find_filetype
 from edgeaudit.filetypes.traits import Traits
-from edgeaudit.graph.job import Context, Job
+from edgeaudit.graph.job import Context
 from edgeaudit.population.base import Population
 from edgeaudit.runtimes.base import Runtime
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.stages.file_head import find_head, is_inside
-from edgeaudit.stages.file_job import MOST_SECONDS, FileJob, memory_for
+from edgeaudit.stages.file_job import FileJob, ReadJob, memory_for
 from edgeaudit.stages.file_opening import Opened, Wish, open_file, state_note
 from edgeaudit.stages.json_files import read_json, write_json
 from edgeaudit.stages.population import DrawPopulation
@@ -73,29 +73,13 @@ class FileFacts:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ReadFile(Job[FileFacts]):
+class ReadFile(ReadJob[FileFacts]):
     """Read a model file; nothing is run. filetype: its name."""
 
     kind: ClassVar[str] = "facts"
     result: ClassVar[type[FileFacts]] = FileFacts
-    most_seconds: ClassVar[float | None] = MOST_SECONDS
 
-    file: SourceFile
     filetype: str
-
-    @property
-    def label(self) -> str:
-        """See `Job`."""
-        return f"read {self.file.path.name}"
-
-    @property
-    def confined(self) -> bool:
-        """See `Job`."""
-        return True
-
-    def opens(self) -> tuple[Path, ...]:
-        """See `Job`."""
-        return self.file.paths
 
     def memory(self) -> int:
         """See `Job`."""

@@ -1,4 +1,4 @@
-"""What jobs have in common that ask a file of another maker in a runtime."""
+"""What jobs have in common that open one file of another maker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgeaudit.graph.job import Job, R
 from edgeaudit.runtimes.registry import find_runtime
 from edgeaudit.stages.train import SourceFile
 
-__all__ = ["MOST_MEMORY", "MOST_SECONDS", "FileJob", "memory_for"]
+__all__ = ["MOST_MEMORY", "MOST_SECONDS", "FileJob", "ReadJob", "memory_for"]
 
 MOST_SECONDS = 60.0
 """For a file to be read and asked about some records, which takes seconds."""
@@ -24,18 +24,17 @@ def memory_for(filetype: str) -> int:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class FileJob(Job[R]):
-    """A job on a foreign file, which may never answer. runtime: its name."""
+class ReadJob(Job[R]):
+    """Reads a foreign file, which may never end."""
 
     most_seconds: ClassVar[float | None] = MOST_SECONDS
 
     file: SourceFile
-    runtime: str
 
     @property
-    def isolation(self) -> str:
+    def label(self) -> str:
         """See `Job`."""
-        return find_runtime(self.runtime).spec.isolation
+        return f"read {self.file.path.name}"
 
     @property
     def confined(self) -> bool:
@@ -45,6 +44,18 @@ class FileJob(Job[R]):
     def opens(self) -> tuple[Path, ...]:
         """See `Job`."""
         return self.file.paths
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FileJob(ReadJob[R]):
+    """Asks a foreign file, which may never answer. runtime: its name."""
+
+    runtime: str
+
+    @property
+    def isolation(self) -> str:
+        """See `Job`."""
+        return find_runtime(self.runtime).spec.isolation
 
     def memory(self) -> int:
         """See `Job`."""

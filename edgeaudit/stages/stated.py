@@ -13,11 +13,10 @@ from typing import Any, ClassVar
 
 from edgeaudit.errors import StoreError
 from edgeaudit.filetypes.registry import filetype_module, find_filetype
-from edgeaudit.graph.job import Context, Job, R
+from edgeaudit.graph.job import Context
 from edgeaudit.recipes.keras_checkpoint import architecture_of
-from edgeaudit.stages.file_job import MOST_MEMORY, MOST_SECONDS, memory_for
+from edgeaudit.stages.file_job import MOST_MEMORY, ReadJob, memory_for
 from edgeaudit.stages.json_files import read_json, write_json
-from edgeaudit.stages.train import SourceFile
 
 __all__ = ["Architecture", "Names", "ReadArchitecture", "ReadNames"]
 
@@ -59,30 +58,7 @@ class Architecture:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class _Stated(Job[R]):
-    """Opens one file."""
-
-    most_seconds: ClassVar[float | None] = MOST_SECONDS
-
-    file: SourceFile
-
-    @property
-    def label(self) -> str:
-        """See `Job`."""
-        return f"read {self.file.path.name}"
-
-    @property
-    def confined(self) -> bool:
-        """See `Job`."""
-        return True
-
-    def opens(self) -> tuple[Path, ...]:
-        """See `Job`."""
-        return (self.file.path,)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ReadNames(_Stated[Names]):
+class ReadNames(ReadJob[Names]):
     """Read which files belong to a model file. filetype: its name."""
 
     kind: ClassVar[str] = "names"
@@ -105,7 +81,7 @@ class ReadNames(_Stated[Names]):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ReadArchitecture(_Stated[Architecture]):
+class ReadArchitecture(ReadJob[Architecture]):
     """Read the architecture in a .keras file."""
 
     kind: ClassVar[str] = "architecture"

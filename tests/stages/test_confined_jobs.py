@@ -60,7 +60,7 @@ def _stages() -> list[type[Job[Any]]]:
 OPENING = {
     # A file or data outside of the store,
     "Adopt", "DrawPopulation", "ExamineFile", "FileJob", "ReadArchitecture", "ReadFile", "ReadNames", "Train",
-    "_Stated",
+    "ReadJob",
     # an artifact, which may be a file of others,
     "Inspect", "Query", "ReadTraits",
     # or what a query opens.
