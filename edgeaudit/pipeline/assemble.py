@@ -43,7 +43,7 @@ from edgeaudit.leakage.rows import (
     TogetherNullRow,
 )
 from edgeaudit.pipeline.assemble_devices import devices_of
-from edgeaudit.pipeline.assemble_training import privacy_controls, training_info
+from edgeaudit.pipeline.assemble_training import early_stopping_controls, privacy_controls, training_info
 from edgeaudit.pipeline.environment import current_environment, version
 from edgeaudit.pipeline.listed import listed, thumbnails
 from edgeaudit.pipeline.measure_jobs import FLOOR
@@ -165,6 +165,7 @@ def assemble(  # noqa: PLR0913  what was planned, what was done, and where to
                 *_model_controls(spec, population, formats, null_rows, held.together_null),
                 *_target_controls(spec, population, judged),
                 *_file_controls(formats),
+                *early_stopping_controls(training, len(population.split.members)),
                 *privacy_controls(training, formats),
                 *unread_answers(
                     {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from edgeaudit.controls.base import Control
+from edgeaudit.controls.held_out_members import held_out_members
 from edgeaudit.controls.privacy import privacy
 from edgeaudit.exporters.registry import find_pass
 from edgeaudit.graph.store import Store
@@ -14,7 +15,7 @@ from edgeaudit.report.model import FormatResult, TrainingInfo
 from edgeaudit.report.words import place_name
 from edgeaudit.stages.train import Train
 
-__all__ = ["privacy_controls", "training_info"]
+__all__ = ["early_stopping_controls", "privacy_controls", "training_info"]
 
 _PARTS = ("early_stopping", "privacy")
 
@@ -30,6 +31,12 @@ def training_info(plan: Plan, store: Store) -> TrainingInfo | None:
         return None
     notes = store.read(trained).notes
     return TrainingInfo.model_validate({name: notes[name] for name in _PARTS if name in notes})
+
+
+def early_stopping_controls(training: TrainingInfo | None, members: int) -> list[Control]:
+    """What held-out members do to the figures; none without early stopping. members: of the target."""
+    stopped = None if training is None else training.early_stopping
+    return [] if stopped is None or stopped.held_out == 0 else [held_out_members(stopped.held_out, members)]
 
 
 def privacy_controls(training: TrainingInfo | None, formats: Sequence[FormatResult]) -> list[Control]:
